@@ -1,0 +1,34 @@
+"""Errors meant for people: what was wrong, where, and what would be right. The CLI prints them without a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BarbenchError(Exception):
+    """Base of every error that barbench explains itself; `exit_code` is what the process ends with."""
+
+    exit_code = 1
+
+
+class UsageError(BarbenchError):
+    """The command or its arguments are wrong."""
+
+    exit_code = 2
+
+
+class DataError(BarbenchError):
+    """A data file exists but cannot be used; the message names it."""
+
+
+class MissingData(UsageError):
+    """A data root lacks a file that the layout needs."""
+
+
+class UnknownName(UsageError):
+    """A name that no registry entry has; the message gives the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(names[:12])}{', …' * (len(names) > 12)}."
+        super().__init__(f"unknown {kind} {name!r}. {hint}")
