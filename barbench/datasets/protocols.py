@@ -1,0 +1,127 @@
+"""The four protocols a model is compared under, as facts: files, splits, context length, table columns. `barbench list splits` prints them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from barbench.registry import Registry
+
+
+class Counts(NamedTuple):
+    """How large a split of the public release is."""
+
+    references: int
+    images: int
+    sentences: int
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One partition of one dataset.
+
+    `words` is the context length in tokens, start and end of text included, that the paper's family of methods uses.
+    `columns` names the table column of each evaluation split; `leaks` are evaluation splits that share images with
+    `train` by the partition's construction. `counts` are the public release's sizes, by split; `trusted_sentences` is
+    False where its sentence counts are from memory (a mismatch is then a warning, not a failure).
+    """
+
+    name: str
+    folder: str
+    refs_file: str
+    evals: tuple[str, ...]
+    words: int
+    title: str
+    dataset: str
+    partition: str
+    columns: Mapping[str, str] = field(hash=False)
+    counts: Mapping[str, Counts] = field(hash=False)
+    leaks: tuple[str, ...] = ()
+    trusted_sentences: bool = True
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train", *self.evals)
+
+
+PROTOCOLS: Registry[Protocol] = Registry("split")
+
+PROTOCOLS.register(
+    "refcoco",
+    Protocol(
+        name="refcoco",
+        folder="refcoco",
+        refs_file="refs(unc).p",
+        evals=("val", "testA", "testB"),
+        words=17,
+        title="RefCOCO",
+        dataset="RefCOCO",
+        partition="unc",
+        columns={"val": "val", "testA": "testA", "testB": "testB"},
+        counts={
+            "train": Counts(42_404, 16_994, 120_624),
+            "val": Counts(3_811, 1_500, 10_834),
+            "testA": Counts(1_975, 750, 5_657),
+            "testB": Counts(1_810, 750, 5_095),
+        },
+    ),
+)
+PROTOCOLS.register(
+    "refcoco+",
+    Protocol(
+        name="refcoco+",
+        folder="refcoco+",
+        refs_file="refs(unc).p",
+        evals=("val", "testA", "testB"),
+        words=17,
+        title="RefCOCO+",
+        dataset="RefCOCO+",
+        partition="unc",
+        columns={"val": "val", "testA": "testA", "testB": "testB"},
+        counts={
+            "train": Counts(42_278, 16_992, 120_191),
+            "val": Counts(3_805, 1_500, 10_758),
+            "testA": Counts(1_975, 750, 5_726),
+            "testB": Counts(1_798, 750, 4_889),
+        },
+    ),
+)
+PROTOCOLS.register(
+    "refcocog-u",
+    Protocol(
+        name="refcocog-u",
+        folder="refcocog",
+        refs_file="refs(umd).p",
+        evals=("val", "test"),
+        words=22,
+        title="G-Ref (umd)",
+        dataset="G-Ref",
+        partition="umd",
+        columns={"val": "val(u)", "test": "test(u)"},
+        counts={
+            "train": Counts(42_226, 21_899, 80_512),
+            "val": Counts(2_573, 1_300, 4_896),
+            "test": Counts(5_023, 2_600, 9_602),
+        },
+        trusted_sentences=False,
+    ),
+)
+PROTOCOLS.register(
+    "refcocog-g",
+    Protocol(
+        name="refcocog-g",
+        folder="refcocog",
+        refs_file="refs(google).p",
+        evals=("val",),
+        words=22,
+        title="G-Ref (google)",
+        dataset="G-Ref",
+        partition="google",
+        columns={"val": "val(g)"},
+        counts={
+            "train": Counts(44_822, 24_698, 85_474),
+            "val": Counts(5_000, 4_650, 9_536),
+        },
+        leaks=("val",),  # google partitions objects, not images: most val images are also in train
+        trusted_sentences=False,
+    ),
+)
