@@ -1,0 +1,136 @@
+"""What a finished cell leaves behind: one frozen, validated record per cell of the matrix, never rounded.
+
+`barbench run` writes records (see `store.py`), `barbench report` reads them.
+"""
+
+import hashlib
+import json
+import re
+from typing import Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+SCHEMA_VERSION: Final = 1
+
+
+class Frozen(BaseModel):
+    """Base of the schema: immutable, no unknown field, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataIdentity(Frozen):
+    """Which data a cell saw: embedded `shapes` or the real `refer` layout, and a hash of its content."""
+
+    kind: Literal["shapes", "refer"]
+    fingerprint: str
+
+
+class Cell(Frozen):
+    """One cell of the matrix: everything that can change its result, and nothing else.
+
+    A field added later needs a default that means what older cells did: defaults are left out of the hash, so that
+    the ids of existing records hold. For the same reason a default never changes.
+    """
+
+    method: str
+    options: dict[str, JsonValue] = Field(default={}, description="arguments of the method's components")
+    backbone: str
+    weights: str = Field(description="tag, or name and content hash of a file; never a path of this machine")
+    image_size: int | None = Field(default=None, description="pixels; None is the backbone's own")
+    protocol: str
+    recipe: dict[str, JsonValue] = Field(description="the resolved recipe with its `name`")
+    seed: int
+    data: DataIdentity
+    precision: str = "fp32"
+
+    def id(self) -> str:
+        """Twelve hex digits: SHA-256 of the canonical JSON."""
+        fields = self.model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def stem(self) -> str:
+        """File name without suffix: readable parts, then the id, e.g. `barleria--tiny--refcoco+--seed0--<id>`."""
+        parts = (re.sub(r"[^\w.+-]", "_", part, flags=re.ASCII) for part in (self.method, self.backbone, self.protocol))
+        return "--".join((*parts, f"seed{self.seed}", self.id()))
+
+
+Ratio = Field(ge=0, le=1)
+
+
+class Scores(Frozen):
+    """Metrics over `n` expressions, as fractions: mean and overall IoU, share with IoU strictly above 0.5 ... 0.9."""
+
+    miou: float = Ratio
+    oiou: float = Ratio
+    p50: float = Ratio
+    p60: float = Ratio
+    p70: float = Ratio
+    p80: float = Ratio
+    p90: float = Ratio
+    n: int = Field(gt=0)
+
+
+class SplitResult(Frozen):
+    """One evaluation split: its scores and the same model's scores with expressions swapped within the image."""
+
+    scores: Scores
+    control: Scores | None = Field(default=None, description="None where no image holds a second reference")
+    column: str = Field(description="column of the paper's tables: val, testA, testB, val(u), test(u), val(g)")
+    leaks: bool = Field(default=False, description="images of this split are also in the training split")
+    images: int
+    references: int
+
+
+class Profile(Frozen):
+    """Cost of a cell. FLOPs count a multiply-add as two; memory in bytes; throughput in images a second."""
+
+    flops_forward: int
+    saved_bytes: int = Field(description="kept by autograd for the backward pass of one batch")
+    peak_memory_bytes: int
+    peak_memory_kind: Literal["cuda allocator", "process RSS"]
+    train_images_per_s: float
+    infer_images_per_s: float
+    batch: int
+    device: str
+
+
+class EpochLog(Frozen):
+    """One epoch of training; `loss` is the mean over its steps, `lr` the rate at its end."""
+
+    epoch: int
+    loss: float
+    lr: float
+    seconds: float
+    steps: int
+
+
+class Record(Frozen):
+    """The outcome of one cell. `splits` is keyed by the protocol's own split names; a failed cell says its reason."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: str
+    cell: Cell
+    title: str = Field(description="the method's name in tables, e.g. SNF+ETRIS")
+    composition: tuple[str, ...] = Field(description="labels of the method's components, in order")
+    ledger: dict[str, int] = Field(description="parameters by group: adapter, positional, head, frozen")
+    status: Literal["done", "failed", "out-of-memory"]
+    reason: str | None = None
+    splits: dict[str, SplitResult] = {}
+    profile: Profile | None = None
+    environment: dict[str, JsonValue] = {}
+    timings: dict[str, float] = Field(default={}, description="seconds by phase")
+    history: tuple[EpochLog, ...] = ()
+    data_problems: dict[str, int] = Field(default={}, description="rule or problem -> how many items it touched")
+    tuning_budget: str = Field(default="none", description="what was tried before this recipe was fixed for the method")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.id != self.cell.id():
+            raise ValueError(f"id {self.id!r} is not its cell's, {self.cell.id()!r}")
+        if self.status == "done" and (self.reason or not self.splits):
+            raise ValueError("a cell that is done has scores and no reason for failing")
+        if self.status != "done" and not self.reason:
+            raise ValueError(f"a cell that is {self.status} says its reason")
+        return self

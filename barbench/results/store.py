@@ -1,0 +1,146 @@
+"""Records on disk: one JSON file a cell under the results folder, per-expression arrays beside it as npz.
+
+`barbench run` saves and skips by it. The JSON is written last and atomically, so a file that exists is whole; a file
+that cannot be read is set aside under another name, never overwritten, and the rest goes on.
+"""
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from barbench.errors import DataError
+from barbench.results.record import SCHEMA_VERSION, Cell, Record
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class SetAside(NamedTuple):
+    """A file that was not a record: where it was, what it is called now, and what was wrong with it."""
+
+    path: Path
+    renamed: Path
+    reason: str
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` so that a reader, or a crash, sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Store:
+    """The records of one results folder. Only files named like a cell's stem are looked at."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.set_aside: list[SetAside] = []
+
+    def path(self, cell: Cell) -> Path:
+        """Where the record of `cell` is, or would be."""
+        return self.folder / f"{cell.stem()}.json"
+
+    def save(self, record: Record, expressions: Arrays | None = None) -> Path:
+        """Save `record` and its per-expression arrays, named `<split>/<field>`, (expressions,) each.
+
+        Raises ValueError on NaN, infinity or arrays of Python objects, before anything is written.
+        """
+        path = self.path(record.cell)
+        content = json.dumps(
+            record.model_dump(mode="json"), allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1
+        )
+        if expressions is None:
+            path.with_suffix(".npz").unlink(missing_ok=True)
+        else:
+            write_atomically(path.with_suffix(".npz"), _packed(expressions))
+        write_atomically(path, content.encode() + b"\n")
+        return path
+
+    def load(self, cell: Cell) -> Record | None:
+        """The record of `cell`; None where there is none that can be read."""
+        return self._read(self.path(cell))
+
+    def all(self) -> list[Record]:
+        """Every record of the folder, in the order of the file names."""
+        paths = sorted(self.folder.glob("*--seed*--*.json"))
+        return [record for path in paths if (record := self._read(path)) is not None]
+
+    def expressions(self, cell: Cell) -> dict[str, NDArray[Any]]:
+        """The arrays saved with the record of `cell`; raises DataError, with both set aside, where they are damaged."""
+        path = self.path(cell).with_suffix(".npz")
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except FileNotFoundError:
+            raise DataError(f"{path} does not exist: this record was saved without its expressions") from None
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            moved = self._set_aside(self.path(cell), f"{path.name} is damaged ({error})")
+            raise DataError(f"{path} is damaged; its record is now {moved.name}: run the cell again") from error
+
+    def _read(self, path: Path) -> Record | None:
+        try:
+            fields = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
+            version = fields.get("schema_version") if isinstance(fields, dict) else None
+            if version != SCHEMA_VERSION:
+                raise ValueError(f"schema version {version!r}; this barbench reads {SCHEMA_VERSION}")
+            record = Record.model_validate(fields)
+            if path.stem != record.cell.stem():
+                raise ValueError(f"holds the record of {record.cell.stem()}")
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            first = error.errors()[0]
+            self._set_aside(path, f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}")
+            return None
+        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, another schema
+            self._set_aside(path, str(error))
+            return None
+        return record
+
+    def _set_aside(self, path: Path, reason: str) -> Path:
+        """Rename a record and its arrays to the first free `<name>.corrupt-<n>`; returns the record's new path."""
+        pair = (path.with_suffix(".npz"), path)
+        n = 1
+        while any(_corrupt_name(file, n).exists() for file in pair):
+            n += 1
+        try:
+            for file in pair:
+                if file.exists():
+                    file.rename(_corrupt_name(file, n))
+        except OSError as error:
+            raise DataError(f"{path} cannot be used ({reason}) and cannot be set aside: {error}") from error
+        self.set_aside.append(SetAside(path, _corrupt_name(path, n), reason))
+        return _corrupt_name(path, n)
+
+
+def _packed(arrays: Arrays) -> bytes:
+    objects = [name for name, array in arrays.items() if array.dtype.hasobject]
+    if objects:
+        raise ValueError(f"arrays of Python objects cannot be stored safely: {', '.join(objects)}")
+    packed = io.BytesIO()
+    named: dict[str, Any] = dict(arrays)
+    np.savez_compressed(packed, **named)
+    return packed.getvalue()
+
+
+def _corrupt_name(path: Path, n: int) -> Path:
+    return path.with_name(f"{path.name}.corrupt-{n}")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number that a record may hold")

@@ -1,0 +1,242 @@
+"""Records survive crashes, corruption and newer schemas: nothing is lost silently, nothing is overwritten."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from barbench.errors import DataError
+from barbench.results import store as store_module
+from barbench.results.record import Cell, DataIdentity, EpochLog, Record, Scores, SplitResult
+from barbench.results.store import Store, write_atomically
+
+
+def cell(**changes: object) -> Cell:
+    fields: dict[str, object] = {
+        "method": "barleria",
+        "backbone": "tiny",
+        "weights": "pretrained",
+        "protocol": "refcoco+",
+        "recipe": {"name": "demo", "lr": 1e-3},
+        "seed": 0,
+        "data": {"kind": "shapes", "fingerprint": "f00d"},
+    }
+    return Cell.model_validate(fields | changes)
+
+
+def record(of: Cell, **changes: object) -> Record:
+    third = Scores(miou=1 / 3, oiou=0.1 + 0.2, p50=0, p60=0, p70=0, p80=0, p90=0, n=3)
+    fields: dict[str, object] = {
+        "id": of.id(),
+        "cell": of,
+        "title": "BarLeRIa",
+        "composition": ("SNF", "LIM", "GST"),
+        "ledger": {"adapter": 2_205_920, "positional": 0, "head": 22_671_361, "frozen": 1},
+        "status": "done",
+        "splits": {"val": SplitResult(scores=third, column="val", images=2, references=3)},
+        "history": [EpochLog(epoch=1, loss=0.25, lr=1e-4, seconds=1.5, steps=10)],
+    }
+    return Record.model_validate(fields | changes)
+
+
+def expressions() -> dict[str, np.ndarray]:
+    return {"val/sent_id": np.array([4, 5, 6]), "val/intersection": np.array([1, 0, 9])}
+
+
+def test_round_trip_is_exact_and_stable(tmp_path: Path) -> None:
+    store, saved = Store(tmp_path / "new" / "results"), record(cell())
+    path = store.save(saved, expressions())
+    first = path.read_bytes()
+    assert store.load(saved.cell) == saved
+    assert store.all() == [saved]
+    loaded = store.expressions(saved.cell)
+    assert {name: list(values) for name, values in loaded.items()} == {
+        "val/sent_id": [4, 5, 6],
+        "val/intersection": [1, 0, 9],
+    }
+    npz = path.with_suffix(".npz").read_bytes()
+    store.save(saved, expressions())
+    assert (path.read_bytes(), path.with_suffix(".npz").read_bytes()) == (first, npz)
+    assert "0.3333333333333333" in first.decode()
+    assert store.set_aside == []
+
+
+def test_stem_is_readable_and_safe_on_any_file_system() -> None:
+    plain = cell()
+    assert plain.stem() == f"barleria--tiny--refcoco+--seed0--{plain.id()}"
+    outside = cell(method="my.package:Method", backbone="hf-hub:org/name")
+    assert outside.stem() == f"my.package_Method--hf-hub_org_name--refcoco+--seed0--{outside.id()}"
+
+
+def test_identity_depends_on_every_field_and_not_on_the_order_of_keys() -> None:
+    base = cell()
+    assert base.id() == cell(recipe={"lr": 1e-3, "name": "demo"}).id()
+    changed = [
+        cell(method="snf"),
+        cell(options={"dim": 64}),
+        cell(backbone="ViT-B-16"),
+        cell(weights="random"),
+        cell(image_size=416),
+        cell(protocol="refcoco"),
+        cell(recipe={"name": "demo", "lr": 1e-4}),
+        cell(seed=1),
+        cell(data=DataIdentity(kind="refer", fingerprint="f00d")),
+        cell(data={"kind": "shapes", "fingerprint": "beef"}),
+        cell(precision="bf16"),
+    ]
+    assert len({base.id(), *(other.id() for other in changed)}) == 1 + len(changed)
+    assert set(Cell.model_fields) == {
+        "method", "options", "backbone", "weights", "image_size", "protocol", "recipe", "seed", "data", "precision"
+    }  # a new field needs its line above  # fmt: skip
+
+
+def test_nan_is_refused_everywhere(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError):
+        Scores(miou=math.nan, oiou=0, p50=0, p60=0, p70=0, p80=0, p90=0, n=1)
+    with pytest.raises(ValidationError):
+        EpochLog(epoch=1, loss=math.inf, lr=1e-4, seconds=1, steps=1)
+    with pytest.raises(ValidationError, match="recipe.lr"):
+        cell(recipe={"lr": math.nan})
+    hidden = record(cell()).model_copy(update={"environment": {"load": math.nan}})  # copies are not validated
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Store(tmp_path).save(hidden, expressions())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_written_by_another_hand_is_set_aside(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.save(record(cell()))
+    path.write_text(path.read_text().replace("0.3333333333333333", "NaN"))
+    assert store.load(cell()) is None
+    assert "NaN" in store.set_aside[0].reason
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 200_000, b'{"schema_version": 1}'])
+def test_corrupt_record_is_set_aside_and_the_rest_goes_on(tmp_path: Path, content: bytes) -> None:
+    store, good = Store(tmp_path), record(cell(seed=1))
+    store.save(good)
+    path = store.save(record(cell()), expressions())
+    npz = path.with_suffix(".npz").read_bytes()
+    path.write_bytes(content)
+    assert store.all() == [good]
+    [aside] = store.set_aside
+    assert aside.path == path
+    assert aside.renamed.name == f"{path.name}.corrupt-1"
+    assert aside.renamed.read_bytes() == content
+    assert aside.reason
+    assert path.with_suffix(".npz.corrupt-1").read_bytes() == npz
+    assert store.load(cell()) is None  # so the cell runs again
+
+
+def test_a_second_corrupt_record_does_not_overwrite_the_first(tmp_path: Path) -> None:
+    store, path = Store(tmp_path), Store(tmp_path).path(cell())
+    for content in ("first", "second"):
+        path.write_text(content)
+        assert store.load(cell()) is None
+    names = [f"{path.name}.corrupt-1", f"{path.name}.corrupt-2"]
+    assert [aside.renamed.name for aside in store.set_aside] == names
+    assert [(tmp_path / name).read_text() for name in names] == ["first", "second"]
+
+
+def test_newer_schema_is_set_aside_with_both_versions_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.save(record(cell()))
+    fields = json.loads(path.read_text()) | {"schema_version": 2, "something_new": True}
+    path.write_text(json.dumps(fields))
+    assert store.all() == []
+    assert store.set_aside[0].reason == "schema version 2; this barbench reads 1"
+    assert json.loads(store.set_aside[0].renamed.read_text()) == fields
+
+
+def test_a_copy_under_another_name_does_not_count_twice(tmp_path: Path) -> None:
+    store, saved = Store(tmp_path), record(cell())
+    path = store.save(saved)
+    (tmp_path / f"barleria--copy--refcoco+--seed0--{saved.id}.json").write_bytes(path.read_bytes())
+    assert store.all() == [saved]
+    assert "holds the record of" in store.set_aside[0].reason
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "matrix.json").write_text("not a record")
+    (tmp_path / "cells").mkdir()
+    store = Store(tmp_path)
+    assert store.all() == store.set_aside == []
+    assert (tmp_path / "matrix.json").read_text() == "not a record"
+    assert Store(tmp_path / "absent").all() == []
+
+
+def test_crash_between_arrays_and_record_leaves_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die_at_json(path: Path, content: bytes) -> None:
+        if path.suffix == ".json":
+            raise Killed
+        write_atomically(path, content)
+
+    store, saved = Store(tmp_path), record(cell())
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "write_atomically", die_at_json)
+        with pytest.raises(Killed):
+            store.save(saved, expressions())
+    assert [file.suffix for file in tmp_path.iterdir()] == [".npz"]
+    assert store.load(saved.cell) is None
+    assert store.all() == store.set_aside == []
+    store.save(saved, expressions())
+    assert store.all() == [saved]
+
+
+def test_crash_while_writing_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.json"
+    write_atomically(path, b"old")
+
+    def fail(source: Path, target: Path) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(store_module.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+
+def test_saving_a_failure_removes_arrays_of_an_earlier_attempt(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.save(record(cell()), expressions())
+    failed = record(cell(), status="failed", reason="killed", splits={})
+    store.save(failed)
+    assert store.load(cell()) == failed
+    assert not path.with_suffix(".npz").exists()
+    with pytest.raises(DataError, match="saved without its expressions"):
+        store.expressions(cell())
+
+
+def test_damaged_arrays_are_set_aside_with_their_record(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.save(record(cell()), expressions())
+    npz = path.with_suffix(".npz")
+    npz.write_bytes(npz.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"damaged.*run the cell again"):
+        store.expressions(cell())
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{path.name}.corrupt-1", f"{npz.name}.corrupt-1"]
+
+
+def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="val/words"):
+        Store(tmp_path).save(record(cell()), {"val/words": np.array(["a", None], dtype=object)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_record_is_consistent() -> None:
+    with pytest.raises(ValidationError, match="is not its cell's"):
+        record(cell(), id="0" * 12)
+    with pytest.raises(ValidationError, match="says its reason"):
+        record(cell(), status="failed", splits={})
+    with pytest.raises(ValidationError, match="no reason for failing"):
+        record(cell(), reason="but why")
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        record(cell(), surprise=1)
+    with pytest.raises(ValidationError, match="frozen"):
+        record(cell()).title = "other"  # type: ignore[misc]
