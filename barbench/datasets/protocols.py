@@ -1,4 +1,4 @@
-"""The four protocols a model is compared under, as facts: files, splits, context length, table columns. `barbench list splits` prints them."""
+"""The four protocols: their files, splits, context lengths and table columns, as facts. `barbench list splits`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,0 +1,250 @@
+"""Reads a REFER folder: references, sentences, images, masks. `barbench data verify --data ROOT` checks one."""
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from barbench.datasets import masks
+from barbench.datasets.pickles import load_plain, repair_text
+from barbench.datasets.problems import Problems
+from barbench.datasets.protocols import Protocol
+from barbench.errors import DataError, MissingData
+
+IMAGE_FOLDERS = ("images/train2014", "images/mscoco/images/train2014")
+LAYOUT = """The layout is the public one (the .p files and instances.json of the REFER release, the images of COCO):
+  ROOT/
+    refcoco/   refs(unc).p  instances.json
+    refcoco+/  refs(unc).p  instances.json
+    refcocog/  refs(umd).p  refs(google).p  instances.json
+    images/train2014/COCO_train2014_*.jpg     (or images/mscoco/images/train2014/)"""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    sent_id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One object of an image and the sentences that refer to it."""
+
+    ref_id: int
+    ann_id: int
+    image_id: int
+    category: str
+    split: str
+    sentences: tuple[Sentence, ...]
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    image_id: int
+    path: Path
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The mask of one object, as a canonical code: equal masks of an image have equal codes."""
+
+    ann_id: int
+    image_id: int
+    rle: masks.Rle
+
+    @property
+    def area(self) -> int:
+        return self.rle.area
+
+
+@dataclass(frozen=True)
+class ReferData:
+    """All splits of one protocol. Only images and annotations that some reference uses are held."""
+
+    root: Path
+    protocol: Protocol
+    references: tuple[Reference, ...]
+    images: dict[int, ImageInfo]
+    annotations: dict[int, Annotation]
+    problems: Problems = field(default_factory=Problems)
+
+    def split(self, name: str) -> "ReferSplit":
+        """The references of split `name`, in the file's order; DataError where there are none."""
+        chosen = tuple(r for r in self.references if r.split == name)
+        if not chosen:
+            held = ", ".join(sorted({r.split for r in self.references})) or "none at all"
+            raise DataError(
+                f"{self.root / self.protocol.folder / self.protocol.refs_file} has no references of split {name!r}; it "
+                f"holds {held}. (Some copies call testA 'test': they are not the public release.)"
+            )
+        return ReferSplit(name, chosen, self)
+
+    def mask(self, ann_id: int) -> masks.Mask:
+        """uint8 (H, W) in the image's own resolution, 1 inside; decoded at each call."""
+        return self.annotations[ann_id].rle.decode()
+
+
+@dataclass(frozen=True)
+class ReferSplit:
+    name: str
+    references: tuple[Reference, ...]
+    data: ReferData
+
+
+def read_refer(root: Path, protocol: Protocol) -> ReferData:
+    """The data of `protocol` under `root`. References that cannot be used are left out and named in `.problems`.
+
+    Raises MissingData (which file, where, the layout) where a file is absent, DataError where one is unusable.
+    """
+    refs_path, instances_path = data_files(root, protocol)
+    problems = Problems()
+    instances = _read_instances(instances_path)
+    try:
+        raw = load_plain(refs_path)
+        references = [_reference(r, instances.categories) for r in raw]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{refs_path} does not hold REFER references: {_describe(error)}") from error
+    kept = tuple(r for r in references if _usable(r, instances, problems))
+    images = _images(root, instances_path, {r.image_id: instances.images[r.image_id] for r in kept})
+    annotations: dict[int, Annotation] = {}
+    for reference in kept:
+        if reference.ann_id not in annotations:
+            image, entry = images[reference.image_id], instances.annotations[reference.ann_id]
+            annotations[reference.ann_id] = _annotation(entry, image, instances_path, problems)
+        if annotations[reference.ann_id].area == 0:
+            problems.note("empty mask", f"{reference.split} reference {reference.ref_id}")
+    return ReferData(root, protocol, kept, images, annotations, problems)
+
+
+def data_files(root: Path, protocol: Protocol) -> tuple[Path, Path]:
+    """The references' and the instances' file of `protocol`; MissingData with the layout where one is absent."""
+    files = root / protocol.folder / protocol.refs_file, root / protocol.folder / "instances.json"
+    for path in files:
+        if not path.is_file():
+            raise MissingData(f"no {path.name} for {protocol.name}: looked for {path}.\n{LAYOUT}")
+    return files
+
+
+def decode_image(info: ImageInfo) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) RGB as stored, without EXIF rotation (masks are drawn on the stored pixels); gray becomes RGB.
+
+    Raises DataError naming the file where it is absent, unreadable, truncated, or not of the size that the annotations
+    were drawn on.
+    """
+    try:
+        data = info.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{info.path} cannot be read: {error.strerror or error}") from error
+    # Some OpenCV versions fill what a cut JPEG lacks with gray and say nothing. A whole one ends its last scan.
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise DataError(f"{info.path} is truncated: its last JPEG scan has no end")
+    buffer = np.frombuffer(data, dtype=np.uint8)
+    bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data else None
+    if bgr is None:
+        raise DataError(f"{info.path} is not a readable image ({len(data)} bytes)")
+    if bgr.shape[:2] != (info.height, info.width):
+        raise DataError(
+            f"{info.path} has {bgr.shape[1]}x{bgr.shape[0]} pixels, instances.json says {info.width}x{info.height}"
+        )
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class _Instances:
+    images: dict[int, dict[str, Any]]
+    annotations: dict[int, dict[str, Any]]
+    categories: dict[int, str]
+
+
+def _read_instances(path: Path) -> _Instances:
+    try:
+        raw = json.loads(path.read_bytes())
+        images, annotations = ({int(entry["id"]): entry for entry in raw[kind]} for kind in ("images", "annotations"))
+        categories = {int(c["id"]): str(c["name"]) for c in raw.get("categories", ())}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not a COCO instances file: {_describe(error)}") from error
+    for kind, table in (("images", images), ("annotations", annotations)):
+        if len(table) < len(raw[kind]):
+            twice = [i for i, n in Counter(int(entry["id"]) for entry in raw[kind]).items() if n > 1]
+            raise DataError(f"{path}: {len(twice)} ids occur twice among its {kind}, the first is {twice[0]}")
+    return _Instances(images, annotations, categories)
+
+
+def _reference(raw: dict[str, Any], categories: dict[int, str]) -> Reference:
+    """One entry of the refs file. Its `file_name` is not used: it can carry an annotation's suffix."""
+    return Reference(
+        ref_id=int(raw["ref_id"]),
+        ann_id=int(raw["ann_id"]),
+        image_id=int(raw["image_id"]),
+        category=categories.get(int(raw["category_id"]), str(raw["category_id"])),
+        split=str(raw["split"]),
+        sentences=tuple(Sentence(int(s["sent_id"]), repair_text(s["sent"])) for s in raw["sentences"]),
+    )
+
+
+def _usable(reference: Reference, instances: _Instances, problems: Problems) -> bool:
+    """Whether a reference can be evaluated; notes what is wrong with it."""
+    where = f"{reference.split} reference {reference.ref_id}"
+    annotation = instances.annotations.get(reference.ann_id)
+    fault = None
+    if annotation is None:
+        fault = "reference without annotation"
+    elif reference.image_id not in instances.images:
+        fault = "reference without image entry"
+    elif annotation.get("image_id") != reference.image_id:
+        fault = "reference whose annotation is of another image"
+    elif not reference.sentences:
+        fault = "reference without sentence"
+    if fault is not None:
+        problems.note(fault, where)
+        return False
+    for sentence in reference.sentences:
+        if not sentence.text:
+            problems.note("sentence without words", f"{reference.split} sentence {sentence.sent_id}")
+    return True
+
+
+def _images(root: Path, instances_path: Path, entries: dict[int, dict[str, Any]]) -> dict[int, ImageInfo]:
+    """Where each image lies: the folders are listed once, because asking 20,000 times is slow on a network disk."""
+    folders = [root / name for name in IMAGE_FOLDERS]
+    where = {name: folder for folder in reversed(folders) if folder.is_dir() for name in os.listdir(folder)}
+    images: dict[int, ImageInfo] = {}
+    missing: list[str] = []
+    for image_id, entry in entries.items():
+        try:
+            name, width, height = str(entry["file_name"]), int(entry["width"]), int(entry["height"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{instances_path}: image {image_id}: {_describe(error)}") from error
+        if name in where:
+            images[image_id] = ImageInfo(image_id, where[name] / name, width, height)
+        else:
+            missing.append(name)
+    if missing:
+        looked = " and ".join(str(folder) for folder in folders)
+        raise MissingData(
+            f"{len(missing)} of {len(entries)} images are missing, the first is {missing[0]}: "
+            f"looked in {looked}.\n{LAYOUT}"
+        )
+    return images
+
+
+def _annotation(entry: dict[str, Any], image: ImageInfo, path: Path, problems: Problems) -> Annotation:
+    try:
+        code = masks.encode(entry["segmentation"], image.height, image.width)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: annotation {entry['id']}: {_describe(error)}") from error
+    if code.clipped:
+        problems.note("mask reaches outside its image", f"annotation {entry['id']}")
+    return Annotation(int(entry["id"]), image.image_id, code.rle)
+
+
+def _describe(error: Exception) -> str:
+    return f"it lacks the key {error}" if isinstance(error, KeyError) else str(error)

@@ -1,0 +1,170 @@
+"""What a model is fed: a reference a training step, an expression an evaluation step. Used by `barbench run`."""
+
+import hashlib
+from collections import defaultdict
+from itertools import accumulate
+from typing import NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from barbench.datasets.masks import Mask
+from barbench.datasets.refer import ImageInfo, Reference, ReferSplit, Sentence, decode_image
+from barbench.datasets.tokens import Tokens
+from barbench.datasets.transforms import Letterbox
+
+
+class TrainItem(TypedDict):
+    """`image` float32 (3, S, S), `ids` int64 (L,), `mask` float32 (S, S) in 0..1, `index` in the dataset."""
+
+    image: Tensor
+    ids: Tensor
+    mask: Tensor
+    index: int
+
+
+class EvalItem(TypedDict):
+    """`image` float32 (3, S, S), `ids` int64 (L,), `index` in the dataset."""
+
+    image: Tensor
+    ids: Tensor
+    index: int
+
+
+class Expression(NamedTuple):
+    reference: Reference
+    sentence: Sentence
+
+
+class ExpressionMeta(NamedTuple):
+    """`words` are blank-separated; `height`, `width` and `area` (of the object) are in the image's own pixels."""
+
+    sent_id: int
+    ref_id: int
+    ann_id: int
+    image_id: int
+    words: int
+    height: int
+    width: int
+    area: int
+
+
+def draw(seed: int, epoch: int, ref_id: int, count: int) -> int:
+    """Which of a reference's `count` sentences an epoch trains on: uniform, and the same whenever it is asked.
+
+    A hash and not a generator, so that workers, processes and a resumed run agree without sharing any state.
+    """
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{ref_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) % count
+
+
+class TrainSamples(Dataset[TrainItem]):
+    """One item a reference with a non-empty mask; each epoch draws one of its sentences."""
+
+    def __init__(self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens, seed: int) -> None:
+        self.data, self.letterbox, self.seed = split.data, letterbox, seed
+        areas = {r.ann_id: split.data.annotations[r.ann_id].area for r in split.references}
+        self.references: list[Reference] = []
+        spoken: list[Sentence] = []
+        lengths: list[int] = []
+        for reference in split.references:
+            sentences = [s for s in reference.sentences if s.text]
+            if areas[reference.ann_id] > 0 and sentences:
+                self.references.append(reference)
+                spoken += sentences
+                lengths.append(len(sentences))
+        self._ids = _encode(split, spoken, tokens)
+        self._starts = [0, *accumulate(lengths)]  # reference i has the rows starts[i] .. starts[i + 1] of ids
+        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()  # shared, so workers that persist see it too
+
+    def set_epoch(self, epoch: int) -> None:
+        """To be called before an epoch's iteration begins."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+    def __getitem__(self, index: int) -> TrainItem:
+        reference = self.references[index]
+        start, stop = self._starts[index], self._starts[index + 1]
+        row = start + draw(self.seed, int(self._epoch), reference.ref_id, stop - start)
+        return {
+            "image": self.letterbox.image(decode_image(self.data.images[reference.image_id])),
+            "ids": self._ids[row],
+            "mask": self.letterbox.mask(self.data.mask(reference.ann_id)),
+            "index": index,
+        }
+
+
+class EvalSamples(Dataset[EvalItem]):
+    """One item an expression, ordered by (image_id, ref_id, sent_id); every expression of the split is there once."""
+
+    def __init__(self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens) -> None:
+        self.data, self.letterbox = split.data, letterbox
+        pairs = [Expression(r, s) for r in split.references for s in r.sentences]
+        self.expressions = sorted(pairs, key=lambda e: (e.reference.image_id, e.reference.ref_id, e.sentence.sent_id))
+        self._ids = _encode(split, [e.sentence for e in self.expressions], tokens)
+        neighbours: dict[int, list[Reference]] = defaultdict(list)
+        for reference in sorted(split.references, key=lambda r: r.ref_id):
+            neighbours[reference.image_id].append(reference)
+        self._neighbours = dict(neighbours)
+        self._last: tuple[ImageInfo, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.expressions)
+
+    def __getitem__(self, index: int) -> EvalItem:
+        info = self.data.images[self.expressions[index].reference.image_id]
+        if self._last is None or self._last[0] != info:  # an image's expressions follow one another: decode it once
+            self._last = info, self.letterbox.image(decode_image(info))
+        return {"image": self._last[1], "ids": self._ids[index], "index": index}
+
+    def target(self, index: int) -> Mask:
+        """uint8 (H, W) in the image's own pixels: the object that the expression means."""
+        return self.data.mask(self.expressions[index].reference.ann_id)
+
+    def swapped(self, index: int) -> Mask | None:
+        """uint8 (H, W): an object of the same image that the expression does not mean, or None where there is none.
+
+        The control for "is language used?": the next reference of this split in cyclic order of ref_id that has another
+        annotation and another, non-empty mask. A model that ignores the words scores as well on it as on the target.
+        """
+        partner = self.partner(index)
+        return None if partner is None else self.data.mask(partner.ann_id)
+
+    def partner(self, index: int) -> Reference | None:
+        """The reference whose object `swapped` gives."""
+        own = self.expressions[index].reference
+        group = self._neighbours[own.image_id]
+        at = group.index(own)
+        annotations = self.data.annotations
+        for other in group[at + 1 :] + group[:at]:
+            rle = annotations[other.ann_id].rle
+            if other.ann_id != own.ann_id and rle.area > 0 and rle != annotations[own.ann_id].rle:
+                return other
+        return None
+
+    def meta(self, index: int) -> ExpressionMeta:
+        reference, sentence = self.expressions[index]
+        info = self.data.images[reference.image_id]
+        return ExpressionMeta(
+            sent_id=sentence.sent_id,
+            ref_id=reference.ref_id,
+            ann_id=reference.ann_id,
+            image_id=reference.image_id,
+            words=len(sentence.text.split()),
+            height=info.height,
+            width=info.width,
+            area=self.data.annotations[reference.ann_id].area,
+        )
+
+
+def _encode(split: ReferSplit, sentences: list[Sentence], tokens: Tokens) -> Tensor:
+    """int64 (N, L): the sentences' ids, each text tokenised once; those that were cut are noted as problems."""
+    rows = {text: row for row, text in enumerate(dict.fromkeys(s.text for s in sentences))}
+    ids, truncated = tokens.encode(list(rows))
+    for sentence in sentences:
+        if truncated[rows[sentence.text]]:
+            split.data.problems.note("expression longer than the context", f"{split.name} sentence {sentence.sent_id}")
+    return ids[torch.tensor([rows[s.text] for s in sentences], dtype=torch.long)]
