@@ -1,0 +1,69 @@
+"""Pairs of pictures and captions for contrastive pretraining, with the truth of every caption in every picture. Used by `barbench.models.tiny.pretrain`."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from barbench.datasets.shapes.language import FAMILY_WORDS, RELATIONS, ZONES, Looks, Meaning, in_zone, related, spoken
+from barbench.datasets.shapes.scene import FAMILIES, Rng, Scene, Thing, draw, sample_scene
+
+
+class CaptionedBatch(NamedTuple):
+    """`images` (B, S, S, 3) uint8 RGB; `texts`, `captions` of them an image, in the images' order; `true` (captions, B): the caption holds there."""
+
+    images: NDArray[np.uint8]
+    texts: list[str]
+    true: NDArray[np.bool_]
+
+
+def _caption(scene: Scene, thing: Thing, rng: Rng, places: bool) -> Meaning:
+    """A true meaning for the thing: part of its looks, at times its place or its relation to another thing."""
+    keep = rng.random(4)
+    noun = thing.kind if keep[0] < 0.75 else FAMILY_WORDS[thing.family]
+    texture = thing.texture if keep[2] < (0.2 if thing.texture == "plain" else 0.5) else ""
+    looks = Looks(noun, thing.colour if keep[1] < 0.7 else "", texture, thing.size if keep[3] < 0.3 else "")
+    style = rng.random() if places else 1.0
+    if style < 0.2:
+        zones = [z for z in ZONES if in_zone(thing, scene, z)]
+        return Meaning(looks, zones[rng.integers(len(zones))] if zones else "")
+    if style < 0.35:
+        near = [(r, o) for o in scene.things if o is not thing for r in RELATIONS if related(thing, o, scene, r)]
+        if near:
+            relation, other = near[rng.integers(len(near))]
+            return Meaning(looks, "", relation, Looks(other.kind, other.colour if rng.random() < 0.7 else ""))
+    return Meaning(looks)
+
+
+def captioned_batch(rng: Rng, images: int, captions: int, size: int, things: tuple[int, int], scale: float, places: bool) -> CaptionedBatch:
+    """Square pictures of `size` pixels with `things` = (fewest, most) figures each, `scale` times as large as in the benchmark.
+
+    Larger figures on smaller pictures cost a fraction of a full picture and look the same to a patch, so pretraining begins with them;
+    `places` says whether captions may speak of places, which a window of a picture has not.
+    """
+    families = (("people", "objects"), ("people",), ("objects",))
+    scenes = [
+        sample_scene(rng, size, size, int(rng.integers(things[0], things[1] + 1)), families[i % 3], scale) for i in range(images)
+    ]
+    meanings = [_caption(s, s.things[i], rng, places) for s in scenes for i in rng.integers(len(s.things), size=captions)]
+    texts = [spoken(m, rng) for m in meanings]
+    return CaptionedBatch(np.stack([draw(s, rng) for s in scenes]), texts, truth(meanings, scenes))
+
+
+def truth(meanings: list[Meaning], scenes: list[Scene]) -> NDArray[np.bool_]:
+    """(meanings, scenes): whether some thing of the scene fits. Looks are compared at once for all; places only where looks fit."""
+    flat = [(i, t) for i, s in enumerate(scenes) for t in s.things]
+    owner = np.array([i for i, _ in flat])
+    fields = {f: np.array([getattr(t, f) for _, t in flat]) for f in ("kind", "family", "colour", "texture", "size")}
+    families = {FAMILY_WORDS[f]: f for f in FAMILIES}
+    true = np.zeros((len(meanings), len(scenes)), bool)
+    for row, meaning in zip(true, meanings, strict=True):
+        looks = meaning.looks
+        fits = fields["family"] == families[looks.noun] if looks.noun in families else fields["kind"] == looks.noun
+        for f in ("colour", "texture", "size"):
+            if getattr(looks, f):
+                fits = fits & (fields[f] == getattr(looks, f))
+        placed = meaning.zone or meaning.other
+        for i in np.unique(owner[fits]):
+            row[i] = bool(meaning.fits(scenes[i])) if placed else True
+    return true

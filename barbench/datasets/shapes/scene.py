@@ -1,0 +1,186 @@
+"""Scenes of coloured figures: what is in a picture, where, and how it is drawn. `barbench data make-shapes` writes folders of them."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Rng = np.random.Generator
+Polygon = NDArray[np.float64]  # (points, 2), x right and y down
+Cover = NDArray[np.float32]
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (210, 40, 40),
+    "orange": (240, 140, 30),
+    "yellow": (240, 220, 50),
+    "green": (50, 160, 60),
+    "blue": (50, 90, 210),
+    "purple": (140, 60, 170),
+    "white": (245, 245, 245),
+    "black": (25, 25, 25),
+}
+TEXTURES = ("plain", "striped", "spotted")
+SIZES: dict[str, tuple[float, float]] = {"small": (0.13, 0.16), "large": (0.22, 0.27)}  # radius / short side of the image
+SKIN = (224, 180, 150)
+GAP = 1.04  # the least distance of two centres, in sums of their radii
+
+
+def _box(x0: float, y0: float, x1: float, y1: float) -> Polygon:
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], float)
+
+
+def _round(points: int, radius: float = 1.0, x: float = 0.0, y: float = 0.0, start: float = -np.pi / 2) -> Polygon:
+    t = start + np.linspace(0, 2 * np.pi, points, endpoint=False)
+    return np.stack([x + radius * np.cos(t), y + radius * np.sin(t)], 1)
+
+
+def _star() -> Polygon:
+    outer, inner = _round(5), _round(5, 0.45, start=-np.pi / 2 + np.pi / 5)
+    return np.stack([outer, inner], 1).reshape(10, 2)
+
+
+def _cross(arm: float = 0.34) -> Polygon:
+    a = arm
+    corners = [(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a)]
+    return np.array(corners, float)
+
+
+# Outlines in a unit circle. A person's first part is the head; a ring is its outline less its hole, so only RLE can hold its mask.
+OBJECTS: dict[str, tuple[Polygon, ...]] = {
+    "circle": (_round(28, 0.92),),
+    "square": (_box(-0.78, -0.78, 0.78, 0.78),),
+    "triangle": (np.array([[0, -0.95], [0.9, 0.72], [-0.9, 0.72]]),),
+    "star": (_star(),),
+    "cross": (_cross(),),
+    "diamond": (np.array([[0, -1], [0.62, 0], [0, 1], [-0.62, 0]], float),),
+    "ring": (_round(28, 0.95),),
+}
+RING_HOLE: Polygon = _round(28, 0.5)
+PEOPLE: dict[str, tuple[Polygon, ...]] = {
+    "man": (_round(16, 0.26, 0, -0.72), _box(-0.42, -0.44, 0.42, 0.28), _box(-0.4, 0.28, -0.06, 1), _box(0.06, 0.28, 0.4, 1)),
+    "woman": (_round(16, 0.26, 0, -0.72), np.array([[0, -0.5], [0.66, 0.98], [-0.66, 0.98]])),
+    "child": (_round(18, 0.46, 0, -0.5), _box(-0.34, -0.04, 0.34, 0.86)),
+}
+FAMILIES: dict[str, tuple[str, ...]] = {"people": tuple(PEOPLE), "objects": tuple(OBJECTS)}
+OUTLINES = {**PEOPLE, **OBJECTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One figure: its looks, and its centre (x, y) and radius in pixels of the picture; `angle` in radians."""
+
+    kind: str
+    colour: str
+    texture: str
+    size: str
+    x: float
+    y: float
+    radius: float
+    angle: float
+
+    @property
+    def family(self) -> str:
+        return "people" if self.kind in PEOPLE else "objects"
+
+    @property
+    def looks(self) -> tuple[str, str, str]:
+        return self.kind, self.colour, self.texture
+
+    def place(self, outline: Polygon) -> Polygon:
+        """An outline of the unit circle, turned, scaled and moved to its place in the picture."""
+        c, s = np.cos(self.angle), np.sin(self.angle)
+        return np.asarray(outline @ np.array([[c, s], [-s, c]]) * self.radius + (self.x, self.y))
+
+    def outlines(self) -> list[Polygon]:
+        return [self.place(part) for part in OUTLINES[self.kind]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture before it is drawn, `width` x `height` in pixels."""
+
+    width: int
+    height: int
+    things: tuple[Thing, ...]
+
+
+def _looks(rng: Rng, families: tuple[str, ...], count: int) -> list[tuple[str, str, str]]:
+    """Looks of `count` things, all different. The second shares the first's kind and the third its colour: no single word tells them apart."""
+    looks: list[tuple[str, str, str]] = []
+    colours, kinds = list(COLOURS), [k for f in families for k in FAMILIES[f]]
+    while len(looks) < count:
+        family = FAMILIES[families[rng.integers(len(families))]]
+        kind, colour = str(rng.choice(family)), str(rng.choice(colours))
+        texture = str(rng.choice(TEXTURES, p=[0.5, 0.25, 0.25]))
+        if len(looks) == 1:
+            kind = looks[0][0]
+        elif len(looks) == 2:
+            kind, colour = str(rng.choice([k for k in kinds if k != looks[0][0]])), looks[0][1]
+        if (kind, colour, texture) not in looks:
+            looks.append((kind, colour, texture))
+    return looks
+
+
+def sample_scene(rng: Rng, width: int, height: int, count: int, families: tuple[str, ...] = ("people", "objects"), scale: float = 1.0) -> Scene:
+    """A scene of `count` things that do not overlap, as many as fit (at least one, or a ValueError); `scale` multiplies their sizes."""
+    short, things = min(width, height), list[Thing]()
+    for kind, colour, texture in _looks(rng, families, count):
+        for _ in range(40):
+            size = str(rng.choice(list(SIZES)))
+            radius = scale * short * rng.uniform(*SIZES[size])
+            x, y = rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)
+            if all(np.hypot(x - t.x, y - t.y) > GAP * (radius + t.radius) for t in things):
+                things.append(Thing(kind, colour, texture, size, x, y, radius, rng.uniform(-0.25, 0.25)))
+                break
+    if not things:
+        raise ValueError(f"nothing of scale {scale} fits into {width}x{height} pixels")
+    return Scene(width, height, tuple(things))
+
+
+def _fill(shape: tuple[int, int], corner: tuple[int, int], outlines: list[Polygon], hole: Polygon | None = None) -> Cover:
+    """Coverage in 0..1 of the pixels of a window of the picture, (height, width, 1), anti-aliased; `corner` is the window's (x, y)."""
+    cover = np.zeros(shape, np.uint8)
+    for value, outline in [(255, o) for o in outlines] + ([(0, hole)] if hole is not None else []):
+        cv2.fillPoly(cover, [np.round((outline - corner) * 16 - 8).astype(np.int32)], value, cv2.LINE_AA, 4)
+    return (cover.astype(np.float32) / 255)[..., None]
+
+
+def _paint(rng: Rng, thing: Thing, shape: tuple[int, int], corner: tuple[int, int]) -> Cover:
+    """The thing's surface over a window, (height, width, 3): its colour, and stripes or spots in another shade of it."""
+    base = np.clip(np.array(COLOURS[thing.colour], np.float32) + rng.normal(0, 10, 3), 0, 255).astype(np.float32)
+    turn, beat = rng.uniform(0, np.pi), 3.2 * np.pi
+    if thing.texture == "plain":
+        return np.broadcast_to(base, (*shape, 3))
+    u = ((np.arange(shape[1], dtype=np.float32) + (corner[0] - thing.x)) * (beat / thing.radius))[None]
+    v = ((np.arange(shape[0], dtype=np.float32) + (corner[1] - thing.y)) * (beat / thing.radius))[:, None]
+    if thing.texture == "striped":
+        pattern = np.sin(u * np.cos(turn) + v * np.sin(turn)) > 0.25
+    else:
+        pattern = np.sin(u) * np.sin(v) > 0.3
+    shade = base * 0.45 if base.mean() > 110 else base * 0.5 + 110
+    return np.where(pattern[..., None], shade, base)
+
+
+def _stamp(canvas: Cover, thing: Thing, rng: Rng) -> None:
+    """Draw one thing onto the canvas (height, width, 3), in place; only the window around it is touched."""
+    x0, y0 = (max(int(c - thing.radius * 1.1), 0) for c in (thing.x, thing.y))
+    window = canvas[y0 : int(thing.y + thing.radius * 1.1) + 2, x0 : int(thing.x + thing.radius * 1.1) + 2]
+    shape, corner, parts = (window.shape[0], window.shape[1]), (x0, y0), thing.outlines()
+    paint = _paint(rng, thing, shape, corner)
+    if thing.family == "people":
+        head = _fill(shape, corner, parts[:1])
+        paint = paint * (1 - head) + np.array(SKIN, np.float32) * head
+    hole = thing.place(RING_HOLE) if thing.kind == "ring" else None
+    window += (paint - window) * _fill(shape, corner, parts, hole)
+
+
+def draw(scene: Scene, rng: Rng) -> NDArray[np.uint8]:
+    """The picture, RGB (height, width, 3): a shaded greyish ground, the things, a little noise."""
+    rows, columns = np.linspace(-1, 1, scene.height)[:, None, None], np.linspace(-1, 1, scene.width)[None, :, None]
+    ground = rng.uniform(95, 175) + rng.normal(0, 8, 3) + rows * rng.normal(0, 12) + columns * rng.normal(0, 12)
+    canvas = ground.astype(np.float32)
+    for thing in scene.things:
+        _stamp(canvas, thing, rng)
+    canvas += 4 * rng.standard_normal(canvas.shape, np.float32)
+    return np.clip(canvas, 0, 255).astype(np.uint8)
