@@ -76,7 +76,8 @@ class TrainSamples(Dataset[TrainItem]):
                 lengths.append(len(sentences))
         self._ids = _encode(split, spoken, tokens)
         self._starts = [0, *accumulate(lengths)]  # reference i has the rows starts[i] .. starts[i + 1] of ids
-        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()  # shared, so workers that persist see it too
+        self._epoch = torch.zeros((), dtype=torch.long)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # so that persistent workers see it change
 
     def set_epoch(self, epoch: int) -> None:
         """To be called before an epoch's iteration begins."""
