@@ -26,7 +26,6 @@ from torch import Tensor
 from barbench.datasets.shapes.captions import CaptionedBatch, captioned_batch
 from barbench.datasets.shapes.language import vocabulary
 
-
 WIDTH, TEXT_WIDTH, DEPTH, PATCH, IMAGE, CONTEXT = 96, 64, 12, 8, 96, 32
 ATTENTION = 12.0  # sharpness with which a caption pools patches
 
@@ -61,7 +60,13 @@ def write_vocabulary(path: Path) -> int:
 def config(vocab_size: int) -> dict[str, object]:
     """The model in open_clip's configuration format."""
     vision = {"image_size": IMAGE, "layers": DEPTH, "width": WIDTH, "head_width": 32, "patch_size": PATCH}
-    text = {"context_length": CONTEXT, "vocab_size": vocab_size, "width": TEXT_WIDTH, "heads": TEXT_WIDTH // 32, "layers": DEPTH}
+    text = {
+        "context_length": CONTEXT,
+        "vocab_size": vocab_size,
+        "width": TEXT_WIDTH,
+        "heads": TEXT_WIDTH // 32,
+        "layers": DEPTH,
+    }
     return {
         "model_cfg": {"embed_dim": WIDTH, "vision_cfg": vision, "text_cfg": text},
         "preprocess_cfg": {"mean": list(CLIP_MEAN), "std": list(CLIP_STD)},
@@ -146,7 +151,9 @@ def main(
     fine_scale = torch.nn.Parameter(torch.tensor(math.log(1 / 0.07)))
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1] + [fine_scale]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98)
+    )
     begin, averages = time.monotonic(), np.zeros(3)
     for step in range(1, steps + 1):
         progress = step / steps
@@ -173,7 +180,10 @@ def main(
         if step % 50 == 0:
             coarse_loss, fine_loss, norm_ = averages / 50
             averages[:] = 0
-            print(f"step {step}/{steps} minute {(time.monotonic() - begin) / 60:.0f} class {coarse_loss:.3f} patches {fine_loss:.3f} norm {norm_:.2f}", flush=True)
+            print(
+                f"step {step}/{steps} minute {(time.monotonic() - begin) / 60:.0f} class {coarse_loss:.3f} patches {fine_loss:.3f} norm {norm_:.2f}",
+                flush=True,
+            )
         if step % 200 == 0:
             save(model, out)
     save(model, out)

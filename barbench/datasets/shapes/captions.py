@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from barbench.datasets.shapes.language import FAMILY_WORDS, RELATIONS, ZONES, Looks, Meaning, in_zone, related, spoken
-from barbench.datasets.shapes.scene import FAMILIES, Rng, Scene, Thing, draw, sample_scene
+from barbench.datasets.shapes.language import FAMILY_WORDS, Meaning, propose, spoken
+from barbench.datasets.shapes.scene import FAMILIES, Rng, Scene, draw, sample_scene
 
 
 class CaptionedBatch(NamedTuple):
@@ -17,25 +17,9 @@ class CaptionedBatch(NamedTuple):
     true: NDArray[np.bool_]
 
 
-def _caption(scene: Scene, thing: Thing, rng: Rng, places: bool) -> Meaning:
-    """A true meaning for the thing: part of its looks, at times its place or its relation to another thing."""
-    keep = rng.random(4)
-    noun = thing.kind if keep[0] < 0.75 else FAMILY_WORDS[thing.family]
-    texture = thing.texture if keep[2] < (0.2 if thing.texture == "plain" else 0.5) else ""
-    looks = Looks(noun, thing.colour if keep[1] < 0.7 else "", texture, thing.size if keep[3] < 0.3 else "")
-    style = rng.random() if places else 1.0
-    if style < 0.2:
-        zones = [z for z in ZONES if in_zone(thing, scene, z)]
-        return Meaning(looks, zones[rng.integers(len(zones))] if zones else "")
-    if style < 0.35:
-        near = [(r, o) for o in scene.things if o is not thing for r in RELATIONS if related(thing, o, scene, r)]
-        if near:
-            relation, other = near[rng.integers(len(near))]
-            return Meaning(looks, "", relation, Looks(other.kind, other.colour if rng.random() < 0.7 else ""))
-    return Meaning(looks)
-
-
-def captioned_batch(rng: Rng, images: int, captions: int, size: int, things: tuple[int, int], scale: float, places: bool) -> CaptionedBatch:
+def captioned_batch(
+    rng: Rng, images: int, captions: int, size: int, things: tuple[int, int], scale: float, places: bool
+) -> CaptionedBatch:
     """Square pictures of `size` pixels with `things` = (fewest, most) figures each, `scale` times as large as in the benchmark.
 
     Larger figures on smaller pictures cost a fraction of a full picture and look the same to a patch, so pretraining begins with them;
@@ -43,9 +27,15 @@ def captioned_batch(rng: Rng, images: int, captions: int, size: int, things: tup
     """
     families = (("people", "objects"), ("people",), ("objects",))
     scenes = [
-        sample_scene(rng, size, size, int(rng.integers(things[0], things[1] + 1)), families[i % 3], scale) for i in range(images)
+        sample_scene(rng, size, size, int(rng.integers(things[0], things[1] + 1)), families[i % 3], scale)
+        for i in range(images)
     ]
-    meanings = [_caption(s, s.things[i], rng, places) for s in scenes for i in rng.integers(len(s.things), size=captions)]
+    styles = ("refcoco+", "refcoco+", "refcoco", "refcocog") if places else ("refcoco+",)
+    meanings = [
+        propose(s, s.things[i], styles[rng.integers(len(styles))], rng)
+        for s in scenes
+        for i in rng.integers(len(s.things), size=captions)
+    ]
     texts = [spoken(m, rng) for m in meanings]
     return CaptionedBatch(np.stack([draw(s, rng) for s in scenes]), texts, truth(meanings, scenes))
 

@@ -1,10 +1,6 @@
 """Referring expressions for scenes: what a phrase means (which things it fits) and how each benchmark's annotators would word it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
-
-import numpy as np
 
 from barbench.datasets.shapes.scene import COLOURS, OUTLINES, SIZES, TEXTURES, Rng, Scene, Thing
 
@@ -31,10 +27,6 @@ class Looks:
             and self.size in ("", thing.size)
         )
 
-    def words(self) -> float:
-        """Length in words; "plain" weighs double, since nobody says it without need."""
-        return 1 + bool(self.colour) + bool(self.texture) + (self.texture == "plain") + bool(self.size)
-
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
@@ -53,26 +45,30 @@ class Meaning:
         if self.zone and not in_zone(thing, scene, self.zone):
             return False
         other = self.other
-        return other is None or any(other.fits(o) and related(thing, o, scene, self.relation) for o in scene.things if o is not thing)
+        return other is None or any(
+            other.fits(o) and related(thing, o, scene, self.relation) for o in scene.things if o is not thing
+        )
 
 
 def in_zone(thing: Thing, scene: Scene, zone: str) -> bool:
     """Whether the thing's centre lies in the outer 40 % on that side, or in the middle 40 % both ways."""
     x, y = thing.x / scene.width, thing.y / scene.height
-    return {"left": x < 0.4, "right": x > 0.6, "top": y < 0.4, "bottom": y > 0.6, "middle": abs(x - 0.5) < 0.2 and abs(y - 0.5) < 0.2}[zone]
+    return {
+        "left": x < 0.4,
+        "right": x > 0.6,
+        "top": y < 0.4,
+        "bottom": y > 0.6,
+        "middle": abs(x - 0.5) < 0.2 and abs(y - 0.5) < 0.2,
+    }[zone]
 
 
 def related(a: Thing, b: Thing, scene: Scene, relation: str) -> bool:
     """Whether `a` stands so to `b`, by a margin and more along the relation's axis than across it."""
     dx, dy, least = b.x - a.x, b.y - a.y, MARGIN * min(scene.width, scene.height)
-    along, across = {"to the left of": (dx, dy), "to the right of": (-dx, dy), "above": (dy, dx), "below": (-dy, dx)}[relation]
+    along, across = {"to the left of": (dx, dy), "to the right of": (-dx, dy), "above": (dy, dx), "below": (-dy, dx)}[
+        relation
+    ]
     return along > least and along > abs(across)
-
-
-def descriptions(thing: Thing) -> Iterator[Looks]:
-    """Every true partial description of a thing."""
-    for noun, colour, texture, size in product((thing.kind, FAMILY_WORDS[thing.family]), ("", thing.colour), ("", thing.texture), ("", thing.size)):
-        yield Looks(noun, colour, texture, size)
 
 
 def phrase(looks: Looks, rng: Rng) -> str:
@@ -106,41 +102,51 @@ def _long(meaning: Meaning, rng: Rng) -> str:
 
 def spoken(meaning: Meaning, rng: Rng) -> str:
     """A meaning in words, long where it names a second thing."""
-    return _long(meaning, rng) if meaning.other is not None or (not meaning.zone and rng.random() < 0.3) else _short(meaning, rng)
+    return (
+        _long(meaning, rng)
+        if meaning.other is not None or (not meaning.zone and rng.random() < 0.3)
+        else _short(meaning, rng)
+    )
 
 
 def vocabulary() -> list[str]:
     """Every word that an expression can hold."""
     words = {*COLOURS, *TEXTURES, *SIZES, *OUTLINES, *FAMILY_WORDS.values(), *ZONES, *" ".join(RELATIONS).split()}
-    return sorted(words | set("the a an in on at that is placed".split()))
+    return sorted(words | set(["the", "a", "an", "in", "on", "at", "that", "is", "placed"]))
 
 
-def _meanings(thing: Thing, scene: Scene, style: str) -> list[tuple[Meaning, float]]:
-    """True meanings for a thing in a benchmark's style, each with a weight: short ones are likelier in the short styles."""
-    looks = list(descriptions(thing))
-    if style == "refcoco+":  # no words of absolute place: looks alone
-        return [(Meaning(d), 0.5 ** d.words()) for d in looks]
-    if style == "refcoco":
-        zones = ["", *(z for z in ZONES if in_zone(thing, scene, z))]
-        return [(Meaning(d, z), 0.4 ** d.words() * (2.0 if z else 1.0)) for d in looks for z in zones]
+def propose(scene: Scene, thing: Thing, style: str, rng: Rng) -> Meaning:
+    """Something true of the thing, in the manner of one benchmark: not always enough to tell it from the others.
+
+    `refcoco+` speaks of looks alone and never of places; `refcoco` mostly adds the zone of the picture; `refcocog` relates the thing to another.
+    """
+    looks = _some_looks(thing, rng)
+    if style == "refcoco" and rng.random() < 0.65:
+        zones = [z for z in ZONES if in_zone(thing, scene, z)]
+        return Meaning(looks, zones[rng.integers(len(zones))] if zones else "")
     if style == "refcocog":
         near = [(r, o) for o in scene.things if o is not thing for r in RELATIONS if related(thing, o, scene, r)]
-        linked = [(Meaning(d, "", r, e), 1.0) for d in looks if d.words() > 1 for r, o in near for e in descriptions(o) if e.words() > 1]
-        return linked or [(Meaning(d), float(d.words())) for d in looks]
-    raise ValueError(f"no such style of expression: {style!r}")
+        if near:
+            relation, other = near[rng.integers(len(near))]
+            return Meaning(looks, "", relation, _some_looks(other, rng))
+    return Meaning(looks)
 
 
-def express(scene: Scene, index: int, style: str, count: int, rng: Rng) -> list[tuple[str, Meaning]]:
-    """Up to `count` different unambiguous expressions for thing `index`, in a benchmark's style: (text, meaning) pairs."""
-    options = [(m, w) for m, w in _meanings(scene.things[index], scene, style)]
-    order = rng.permutation(len(options)) if len(options) > 200 else np.arange(len(options))
-    kept = [options[i] for i in order[:200] if options[i][0].fits(scene) == [index]]
-    if not kept:
-        return []
-    weights = np.array([w for _, w in kept])
-    chosen = rng.choice(len(kept), size=min(count, len(kept)), replace=False, p=weights / weights.sum())
-    word = _long if style == "refcocog" else _short
-    texts: dict[str, Meaning] = {}
-    for i in chosen:
-        texts.setdefault(word(kept[i][0], rng), kept[i][0])
-    return list(texts.items())
+def _some_looks(thing: Thing, rng: Rng) -> Looks:
+    """Part of a thing's looks. Colour is what people name most; "plain" is said only where it tells."""
+    keep = rng.random(4)
+    noun = thing.kind if keep[0] < 0.75 else FAMILY_WORDS[thing.family]
+    texture = thing.texture if keep[2] < (0.15 if thing.texture == "plain" else 0.5) else ""
+    return Looks(noun, thing.colour if keep[1] < 0.65 else "", texture, thing.size if keep[3] < 0.25 else "")
+
+
+def express(scene: Scene, index: int, style: str, count: int, rng: Rng, tries: int = 40) -> list[str]:
+    """Up to `count` different unambiguous expressions for thing `index`, in a benchmark's style; none where `tries` proposals all fit other things too."""
+    texts: dict[str, None] = {}
+    for _ in range(tries):
+        meaning = propose(scene, scene.things[index], style, rng)
+        if meaning.fits(scene) == [index]:
+            texts[_long(meaning, rng) if style == "refcocog" else _short(meaning, rng)] = None
+        if len(texts) == count:
+            break
+    return list(texts)

@@ -21,7 +21,10 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (25, 25, 25),
 }
 TEXTURES = ("plain", "striped", "spotted")
-SIZES: dict[str, tuple[float, float]] = {"small": (0.13, 0.16), "large": (0.22, 0.27)}  # radius / short side of the image
+SIZES: dict[str, tuple[float, float]] = {
+    "small": (0.13, 0.16),
+    "large": (0.22, 0.27),
+}  # radius / short side of the image
 SKIN = (224, 180, 150)
 GAP = 1.04  # the least distance of two centres, in sums of their radii
 
@@ -42,7 +45,20 @@ def _star() -> Polygon:
 
 def _cross(arm: float = 0.34) -> Polygon:
     a = arm
-    corners = [(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a)]
+    corners = [
+        (-a, -1),
+        (a, -1),
+        (a, -a),
+        (1, -a),
+        (1, a),
+        (a, a),
+        (a, 1),
+        (-a, 1),
+        (-a, a),
+        (-1, a),
+        (-1, -a),
+        (-a, -a),
+    ]
     return np.array(corners, float)
 
 
@@ -58,7 +74,12 @@ OBJECTS: dict[str, tuple[Polygon, ...]] = {
 }
 RING_HOLE: Polygon = _round(28, 0.5)
 PEOPLE: dict[str, tuple[Polygon, ...]] = {
-    "man": (_round(16, 0.26, 0, -0.72), _box(-0.42, -0.44, 0.42, 0.28), _box(-0.4, 0.28, -0.06, 1), _box(0.06, 0.28, 0.4, 1)),
+    "man": (
+        _round(16, 0.26, 0, -0.72),
+        _box(-0.42, -0.44, 0.42, 0.28),
+        _box(-0.4, 0.28, -0.06, 1),
+        _box(0.06, 0.28, 0.4, 1),
+    ),
     "woman": (_round(16, 0.26, 0, -0.72), np.array([[0, -0.5], [0.66, 0.98], [-0.66, 0.98]])),
     "child": (_round(18, 0.46, 0, -0.5), _box(-0.34, -0.04, 0.34, 0.86)),
 }
@@ -122,7 +143,9 @@ def _looks(rng: Rng, families: tuple[str, ...], count: int) -> list[tuple[str, s
     return looks
 
 
-def sample_scene(rng: Rng, width: int, height: int, count: int, families: tuple[str, ...] = ("people", "objects"), scale: float = 1.0) -> Scene:
+def sample_scene(
+    rng: Rng, width: int, height: int, count: int, families: tuple[str, ...] = ("people", "objects"), scale: float = 1.0
+) -> Scene:
     """A scene of `count` things that do not overlap, as many as fit (at least one, or a ValueError); `scale` multiplies their sizes."""
     short, things = min(width, height), list[Thing]()
     for kind, colour, texture in _looks(rng, families, count):
@@ -138,7 +161,9 @@ def sample_scene(rng: Rng, width: int, height: int, count: int, families: tuple[
     return Scene(width, height, tuple(things))
 
 
-def _fill(shape: tuple[int, int], corner: tuple[int, int], outlines: list[Polygon], hole: Polygon | None = None) -> Cover:
+def _fill(
+    shape: tuple[int, int], corner: tuple[int, int], outlines: list[Polygon], hole: Polygon | None = None
+) -> Cover:
     """Coverage in 0..1 of the pixels of a window of the picture, (height, width, 1), anti-aliased; `corner` is the window's (x, y)."""
     cover = np.zeros(shape, np.uint8)
     for value, outline in [(255, o) for o in outlines] + ([(0, hole)] if hole is not None else []):

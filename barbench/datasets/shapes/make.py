@@ -1,0 +1,169 @@
+"""Write a folder of shapes scenes in the REFER/COCO layout, for all four protocols: `barbench data make-shapes ROOT`."""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from barbench.datasets.protocols import PROTOCOLS, Protocol
+from barbench.datasets.shapes.language import express
+from barbench.datasets.shapes.scene import FAMILIES, OUTLINES, RING_HOLE, Rng, Scene, Thing, draw, sample_scene
+
+GENERATOR_VERSION = 1  # raise it whenever the same spec would give other pictures or words
+IMAGES = Path("images/train2014")
+CATEGORIES = {kind: i + 1 for i, kind in enumerate(OUTLINES)}
+SUPERCATEGORY = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
+# Which pool of pictures an evaluation split of a protocol is made of. Each pool has a kind of scene: testA people, testB objects.
+POOLS = {"train": ("people", "objects"), "val": ("people", "objects"), "testA": ("people",), "testB": ("objects",)}
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ShapesSpec:
+    """Everything that determines the folder. Counts are pictures; `sides` the shortest and longest side in pixels; `things` the fewest and most a scene."""
+
+    train: int = 600
+    val: int = 90
+    testA: int = 60  # noqa: N815  (the benchmark's own name)
+    testB: int = 60  # noqa: N815
+    sides: tuple[int, int] = (144, 224)
+    things: tuple[int, int] = (3, 6)
+    references: int = 3  # at most, of a picture
+    sentences: int = 3  # at most, of a reference
+    seed: int = 0
+
+    def fingerprint(self) -> str:
+        """Hash of the spec and of the generator's version, 12 hexadecimal digits."""
+        text = json.dumps([GENERATOR_VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    image_id: int
+    pool: str
+    scene: Scene
+
+    @property
+    def file_name(self) -> str:
+        return f"COCO_train2014_{self.image_id:012d}.jpg"
+
+    def ann_id(self, index: int) -> int:
+        return self.image_id * 10 + index
+
+
+def make_shapes(root: Path, spec: ShapesSpec, progress: Progress | None = None) -> None:
+    """Draw the pictures and write images, `instances.json` and `refs(*).p` under `root`; the same spec gives the same bytes.
+
+    Every picture has its own random stream, seeded by (seed, image id), so that pools may grow without changing each other's pictures.
+    """
+    (root / IMAGES).mkdir(parents=True, exist_ok=True)
+    total = spec.train + spec.val + spec.testA + spec.testB
+    pictures: list[_Picture] = []
+    for pool in POOLS:
+        for _ in range(getattr(spec, pool)):
+            pictures.append(_write_picture(root, spec, len(pictures) + 1, pool))
+            if progress is not None:
+                progress(len(pictures), total)
+    instances = json.dumps(_instances(pictures))
+    for protocol in PROTOCOLS:
+        folder = root / protocol.folder
+        folder.mkdir(exist_ok=True)
+        if not (folder / "instances.json").exists():
+            (folder / "instances.json").write_text(instances)
+        with open(folder / protocol.refs_file, "wb") as file:
+            pickle.dump(_references(pictures, protocol, spec), file, protocol=2)
+    (root / "shapes.json").write_text(json.dumps({"fingerprint": spec.fingerprint(), **asdict(spec)}, indent=1) + "\n")
+
+
+def _write_picture(root: Path, spec: ShapesSpec, image_id: int, pool: str) -> _Picture:
+    rng = np.random.default_rng([spec.seed, image_id])
+    width, height = (int(rng.integers(spec.sides[0], spec.sides[1] + 1)) for _ in range(2))
+    scene = sample_scene(rng, width, height, int(rng.integers(spec.things[0], spec.things[1] + 1)), POOLS[pool])
+    picture = _Picture(image_id, pool, scene)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(80, 96))]
+    cv2.imwrite(str(root / IMAGES / picture.file_name), draw(scene, rng)[:, :, ::-1], quality)
+    return picture
+
+
+def _instances(pictures: list[_Picture]) -> dict[str, Any]:
+    """COCO's `instances.json`: polygons, one a part; a ring has a hole, which only RLE can hold."""
+    images = [
+        {"id": p.image_id, "file_name": p.file_name, "width": p.scene.width, "height": p.scene.height} for p in pictures
+    ]
+    annotations = [_annotation(p, i, thing) for p in pictures for i, thing in enumerate(p.scene.things)]
+    categories = [{"id": n, "name": kind, "supercategory": SUPERCATEGORY[kind]} for kind, n in CATEGORIES.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _annotation(picture: _Picture, index: int, thing: Thing) -> dict[str, Any]:
+    height, width = picture.scene.height, picture.scene.width
+    polygons = [np.round(o, 2).ravel().tolist() for o in thing.outlines()]
+    rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    segmentation: Any = polygons
+    if thing.kind == "ring":
+        hole = coco_mask.decode(coco_mask.frPyObjects([thing.place(RING_HOLE).ravel().tolist()], height, width)[0])
+        rle = coco_mask.encode(np.asfortranarray(coco_mask.decode(rle) * (1 - hole)))
+        segmentation = {"size": [height, width], "counts": rle["counts"].decode()}
+    return {
+        "id": picture.ann_id(index),
+        "image_id": picture.image_id,
+        "category_id": CATEGORIES[thing.kind],
+        "segmentation": segmentation,
+        "area": float(coco_mask.area(rle)),
+        "bbox": [float(v) for v in coco_mask.toBbox(rle)],
+        "iscrowd": 0,
+    }
+
+
+def _references(pictures: list[_Picture], protocol: Protocol, spec: ShapesSpec) -> list[dict[str, Any]]:
+    """The list that `refs(*).p` holds. Things are referred to only where an expression in the protocol's language fits nothing else."""
+    references: list[dict[str, Any]] = []
+    sent_id = 0
+    for picture, index, split, texts in _expressions(pictures, protocol, spec):
+        sentences = [{"sent_id": sent_id + k, "raw": t, "sent": t, "tokens": t.split()} for k, t in enumerate(texts)]
+        sent_id += len(sentences)
+        references.append(
+            {
+                "ref_id": len(references) + 1,
+                "ann_id": picture.ann_id(index),
+                "image_id": picture.image_id,
+                "category_id": CATEGORIES[picture.scene.things[index].kind],
+                "file_name": f"{picture.file_name[:-4]}_{picture.ann_id(index)}.jpg",
+                "split": split,
+                "sent_ids": [s["sent_id"] for s in sentences],
+                "sentences": sentences,
+            }
+        )
+    return references
+
+
+def _expressions(
+    pictures: list[_Picture], protocol: Protocol, spec: ShapesSpec
+) -> Iterator[tuple[_Picture, int, str, list[str]]]:
+    """(picture, thing, split, texts) for everything that is referred to under a protocol."""
+    style, order = protocol.folder, list(PROTOCOLS.names())
+    for picture in pictures:
+        rng = np.random.default_rng([spec.seed, picture.image_id, order.index(protocol.name) + 1])
+        things = rng.permutation(len(picture.scene.things))
+        referred = [(int(i), express(picture.scene, int(i), style, spec.sentences, rng)) for i in things]
+        splits = _splits(picture.pool, protocol, rng)
+        for (index, texts), split in zip([r for r in referred if r[1]][: spec.references], splits, strict=False):
+            yield picture, index, split, texts
+
+
+def _splits(pool: str, protocol: Protocol, rng: Rng) -> list[str]:
+    """The split of a picture's first, second, … reference. unc and umd partition pictures; google partitions objects, so pictures leak."""
+    if protocol.partition == "google":
+        return ["val" if r < 0.15 else "train" for r in rng.random(16)] if pool in ("train", "val") else []
+    if protocol.partition == "umd":
+        pool = {"testA": "test", "testB": "test"}.get(pool, pool)
+    return [pool] * 16
