@@ -1,0 +1,129 @@
+"""The catalogue of methods: each is a function that returns components, under a decorator. `barbench list methods`
+prints it.
+
+Options of a method are `component.parameter` pairs, `{"gst.prior": False}`, checked against the component's
+constructor; the option `positional="train"` exists for every method. A method from outside is one more decorated
+function, found as `package.module:name` or through an entry point of group `barbench.methods`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from barbench.errors import UsageError
+from barbench.methods.base import Component, Method
+from barbench.methods.bridge import Bridge
+from barbench.methods.gst import GST
+from barbench.methods.lim import LIM
+from barbench.methods.snf import SNF
+from barbench.methods.tune import Full, Positional
+from barbench.registry import Registry
+
+Options = Mapping[str, Any]
+Build = Callable[..., tuple[Component, ...]]
+R = TypeVar("R")
+NONE: Options = {}
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """A method by name. `title` is its row in the paper's tables; `paper`: one of the five compared there; `variant`:
+    how it departs from the paper, in words; `reference`: what `resolve` takes to find it again, in any process.
+    """
+
+    name: str
+    title: str
+    build: Build
+    paper: bool = False
+    variant: str | None = None
+    reference: str = ""
+
+    def create(self, options: Options = NONE) -> Method:
+        """The method with `options`, unattached; raises UsageError for options that it does not have."""
+        rest = dict(options)
+        positional = rest.pop("positional", "frozen")
+        if positional not in ("frozen", "train"):
+            raise UsageError(f"{self.name}: positional is 'frozen' or 'train', not {positional!r}")
+        components = tuple(make(self.build, _nested(rest), self.name))
+        return Method(self.name, (*components, Positional()) if positional == "train" else components)
+
+
+METHODS: Registry[MethodSpec] = Registry("method")
+
+
+def method(*, title: str, paper: bool = False, variant: str | None = None) -> Callable[[Build], MethodSpec]:
+    """Register a function that returns components; its name, with dashes, is the method's."""
+
+    def register(build: Build) -> MethodSpec:
+        name = build.__name__.replace("_", "-")
+        home = build.__module__
+        reference = name if home == __name__ else f"{home}:{build.__name__}"
+        return METHODS.register(name, MethodSpec(name, title, build, paper, variant, reference))
+
+    return register
+
+
+def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any) -> R:
+    """`build(**defaults | options)` after checking `options` against its signature; raises UsageError naming
+    `owner.option`."""
+    known = list(inspect.signature(build).parameters)
+    hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
+    checked: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in known:
+            raise UsageError(f"unknown option {owner}.{name}. Known: {', '.join(known) or 'none'}")
+        try:
+            checked[name] = TypeAdapter(hints.get(name, Any)).validate_python(value)
+        except ValidationError as error:
+            raise UsageError(f"option {owner}.{name}: {error.errors()[0]['msg']}, not {value!r}") from None
+    return build(**{**defaults, **checked})
+
+
+def _nested(options: Options) -> dict[str, Any]:
+    """{"gst.prior": x, "dim": y} -> {"gst": {"prior": x}, "dim": y}"""
+    nested: dict[str, Any] = {}
+    for name, value in options.items():
+        head, dot, tail = name.partition(".")
+        if dot:
+            nested.setdefault(head, {})[tail] = value
+        else:
+            nested[name] = value
+    return nested
+
+
+@method(title="ETRIS", paper=True)
+def etris(bridge: Options = NONE) -> tuple[Component, ...]:
+    return (make(Bridge, bridge, "bridge"),)
+
+
+@method(title="SNF", paper=True)
+def snf(snf: Options = NONE) -> tuple[Component, ...]:
+    return (make(SNF, snf, "snf", towers=("vision",)),)
+
+
+@method(title="SNF+ETRIS", paper=True)
+def snf_etris(snf: Options = NONE, bridge: Options = NONE) -> tuple[Component, ...]:
+    return (make(SNF, snf, "snf", towers=("vision",)), make(Bridge, bridge, "bridge"))
+
+
+@method(title="No Global", paper=True)
+def no_global(snf: Options = NONE, lim: Options = NONE) -> tuple[Component, ...]:
+    return (make(SNF, snf, "snf"), make(LIM, lim, "lim"))
+
+
+@method(title="BarLeRIa", paper=True)
+def barleria(snf: Options = NONE, lim: Options = NONE, gst: Options = NONE) -> tuple[Component, ...]:
+    return (make(SNF, snf, "snf"), make(LIM, lim, "lim"), make(GST, gst, "gst"))
+
+
+@method(title="Head only")
+def head_only() -> tuple[Component, ...]:
+    return ()
+
+
+@method(title="Full fine-tuning")
+def full() -> tuple[Component, ...]:
+    return (Full(),)

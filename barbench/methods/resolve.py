@@ -1,0 +1,91 @@
+"""From what a user writes, `all`, `etris,barleria` or `package.module:name`, to methods and to a segmenter that is
+ready to train."""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+
+import torch
+
+from barbench.errors import UnknownName, UsageError
+from barbench.methods.catalog import METHODS, NONE, MethodSpec, Options
+from barbench.models.segmenter import Segmenter
+from barbench.models.towers.base import Backbone
+
+GROUP = "barbench.methods"
+
+
+def method_names() -> list[str]:
+    """Built-in methods, then those of installed packages."""
+    return [*METHODS.names(), *(name for name in _plugins() if name not in METHODS)]
+
+
+def resolve(text: str) -> list[MethodSpec]:
+    """Methods by a comma list of names; `all` is the five of the paper, `everything` the whole registry.
+
+    Raises UnknownName with the nearest names, UsageError for a module that cannot be imported.
+    """
+    found: dict[str, MethodSpec] = {}
+    for name in filter(None, (part.strip() for part in text.split(","))):
+        for spec in _group(name):
+            found.setdefault(spec.name, spec)
+    if not found:
+        raise UsageError("no method was named; try --methods all")
+    return list(found.values())
+
+
+def build_segmenter(spec: MethodSpec, backbone: Backbone, seed: int = 0, options: Options = NONE) -> Segmenter:
+    """The segmenter of one cell. Head and method parameters are drawn from `seed` on the backbone's device, whatever
+    was drawn before."""
+    device = next(backbone.vision.parameters()).device
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(seed)
+        return Segmenter(backbone, spec.create(options))
+
+
+def _group(name: str) -> Iterable[MethodSpec]:
+    if name == "all":
+        return [spec for spec in METHODS if spec.paper]
+    if name == "everything":
+        return [_one(each) for each in method_names()]
+    return [_one(name)]
+
+
+def _one(name: str) -> MethodSpec:
+    if name in METHODS:
+        return METHODS.get(name)
+    if ":" in name:
+        return _external(EntryPoint(name.partition(":")[2], name, GROUP), name)
+    plugins = _plugins()
+    if name in plugins:
+        return _external(plugins[name], name)
+    raise UnknownName("method", name, method_names())
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _external(point: EntryPoint, reference: str) -> MethodSpec:
+    """The decorated function, or a plain one, behind `package.module:name`; modules of the working folder count."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(point.module)
+    except ImportError as error:
+        raise UsageError(f"method {reference!r}: cannot import {point.module}: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"method {reference!r}: {error}") from error
+    attribute = point.attr.replace("-", "_")
+    if not hasattr(module, attribute):
+        known = [n for n, value in vars(module).items() if isinstance(value, MethodSpec)]
+        raise UnknownName(f"method in {point.module}", point.attr, known)
+    value = getattr(module, attribute)
+    if isinstance(value, MethodSpec):
+        return replace(value, reference=reference)
+    if not callable(value):
+        raise UsageError(f"method {reference!r} is not a function that returns components")
+    return MethodSpec(point.name.replace("_", "-"), point.name, value, reference=reference)

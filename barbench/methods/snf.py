@@ -1,0 +1,87 @@
+"""SNF: the shortcuts are adapted by normalizing flows (Eq. 1, A.2; Wang et al., CVPR 2023)."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from barbench.errors import UsageError
+from barbench.methods.base import BOTH, Component, per_site
+from barbench.models.stream import Site, TowerName
+from barbench.models.towers.base import Backbone
+
+SPREAD = 0.01
+
+
+class PlanarFlow(nn.Module):
+    """An elementwise affine map, then J planar transforms z + lambda_j tanh(gamma_j . z + beta_j); 2d + J(2d + 1)
+    parameters.
+
+    `mu`, `log_sigma` (d); `gamma`, `lam` (J, d); `beta` (J). All start within +-0.01, the affine map at the identity,
+    so that each channel starts within J * 0.01 of its input. No log-Jacobian enters the objective (A.2).
+    """
+
+    def __init__(self, width: int, length: int) -> None:
+        super().__init__()
+        self.mu, self.log_sigma = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
+        self.gamma = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
+        self.beta = nn.Parameter(torch.empty(length).uniform_(-SPREAD, SPREAD))
+        self.lam = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d).
+
+        Each transform adds a multiple of its lambda, so all inner products follow from those with the input and the
+        small matrix gamma_j . lambda_k: the tokens are read once and written once, instead of J times.
+        """
+        sigma = self.log_sigma.exp()
+        seen = x @ (self.gamma * sigma).T + (self.gamma @ self.mu + self.beta)  # (B, T, J)
+        mixed = self.gamma @ self.lam.T
+        moves: list[Tensor] = []
+        for j, h in enumerate(torch.split(seen, 1, -1)):
+            for k, move in enumerate(moves):
+                h = h + mixed[j, k] * move
+            moves.append(h.tanh())
+        return torch.addcmul(self.mu, sigma, x) + torch.cat(moves, -1) @ self.lam
+
+
+class HadamardFlow(nn.Module):
+    """J transforms z + lambda_j * tanh(gamma_j * z + beta_j), elementwise; 3Jd parameters. The other reading of Eq.
+    1."""
+
+    def __init__(self, width: int, length: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
+        self.beta = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
+        self.lam = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        for gamma, beta, lam in zip(self.gamma, self.beta, self.lam, strict=True):
+            z = torch.addcmul(z, lam, torch.addcmul(beta, gamma, z).tanh())
+        return z
+
+
+class SNF(Component):
+    """y = F(x) + f(x) on the attention and MLP branch of every block of `towers`.
+
+    `flow`: Eq. 1 calls "." the Hadamard product, yet writes gamma transposed; `planar` is the reading that meets the
+    printed counts. `length` is J, 4 in A.2 ("SNF-deep").
+    """
+
+    label: ClassVar[str] = "SNF"
+
+    def __init__(
+        self, towers: tuple[TowerName, ...] = BOTH, flow: Literal["planar", "hadamard"] = "planar", length: int = 4
+    ) -> None:
+        super().__init__()
+        if length < 1:
+            raise UsageError("SNF needs a flow length of at least 1")
+        self.towers, self.flow, self.length = frozenset(towers), flow, length
+
+    def attach(self, backbone: Backbone) -> None:
+        kind = {"planar": PlanarFlow, "hadamard": HadamardFlow}[self.flow]
+        self.flows = per_site(backbone, lambda width: kind(width, self.length), self.towers)
+
+    def shortcut(self, site: Site, x: Tensor) -> Tensor:
+        return self.flows[site.key](x) if site.tower in self.towers else x

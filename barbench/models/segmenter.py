@@ -1,0 +1,83 @@
+"""The segmenter: frozen towers, a method's hooks, and the trainable head (Eq. 9, 10)."""
+
+from typing import NamedTuple, Self
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from barbench.models.decoder import Decoder
+from barbench.models.hooks import Hooks
+from barbench.models.neck import Neck
+from barbench.models.projector import Projector
+from barbench.models.towers.base import POSITIONAL, Backbone
+from barbench.models.walk import walk
+
+
+class Output(NamedTuple):
+    """logits (B, 1, 4H, 4W) before the sigmoid, H x W the vision tower's grid; what a component adds to the loss, or
+    None."""
+
+    logits: Tensor
+    loss_extra: Tensor | None
+
+
+class Segmenter(nn.Module):
+    """Image and expression to a mask. The head is made before the method's parameters, so one seed gives every method
+    one head."""
+
+    def __init__(self, backbone: Backbone, method: Hooks) -> None:
+        super().__init__()
+        spec, vision, text = backbone.head, backbone.vision, backbone.text
+        self.vision, self.text = vision, text
+        self.neck = Neck((vision.width, vision.width, vision.joint), spec.width, vision.grid)
+        self.decoder = Decoder(spec, text.width, vision.grid, text.context)
+        self.projector = Projector(spec.width, vision.joint)
+        self.method = method
+        method.attach(backbone)
+        for tower in (vision, text):
+            for name, parameter in tower.named_parameters():
+                parameter.requires_grad_(method.trains(f"{tower.name}.{name}", parameter))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for the head and the method; the encoders stay in evaluation mode."""
+        super().train(mode)
+        self.vision.eval()
+        self.text.eval()
+        return self
+
+    def forward(self, image: Tensor, ids: Tensor) -> Output:
+        """image (B, 3, S, S) normalised, ids int64 (B, L) with 0 as padding."""
+        trace = walk(self.vision, self.text, self.method, image, ids)
+        fused = self.method.fuse(self.neck(trace.levels, trace.sentence), trace)
+        x = self.decoder(fused.query, trace.words, trace.pad)
+        return Output(self.projector(x, trace.sentence), fused.loss)
+
+    def tuned_parameters(self) -> dict[str, nn.Parameter]:
+        """What training changes, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def ledger(self) -> dict[str, int]:
+        """Numbers of parameters by group.
+
+        adapter: the method's own and those of the encoders that it tunes, the paper's "Params" column. positional:
+        tuned positional embeddings of the encoders. head: neck, decoder, projector, and what a component books there.
+        frozen: the rest of the encoders.
+        """
+        booked = {id(p) for p in self.method.head_parameters()}
+        ledger = {"adapter": 0, "positional": 0, "head": 0, "frozen": 0}
+        for name, p in self.named_parameters():
+            room = name.split(".", 1)[0]
+            if room in ("vision", "text"):
+                group = "frozen" if not p.requires_grad else "positional" if name.endswith(POSITIONAL) else "adapter"
+            else:
+                group = "adapter" if room == "method" and id(p) not in booked else "head"
+            ledger[group] += p.numel()
+        return ledger
+
+
+def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Eq. 10: binary cross-entropy over all pixels of logits (B, 1, h, w); mask (B, S, S) in 0..1 is resized by
+    nearest to h x w."""
+    target = F.interpolate(mask[:, None].float(), logits.shape[2:], mode="nearest")
+    return F.binary_cross_entropy_with_logits(logits.float(), target)

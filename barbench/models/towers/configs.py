@@ -1,0 +1,125 @@
+"""Which backbones there are and how they are built, read from JSON files alone: no open_clip import, so that listing
+is fast.
+
+A backbone is the embedded `tiny`, an open_clip model name, or a folder in open_clip's local format:
+`open_clip_config.json` ({"model_cfg": ...}), `open_clip_model.safetensors`, and optionally `bpe.txt.gz` (merges of
+its tokenizer) and `barbench.json` (its `HeadSpec`).
+"""
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from barbench.errors import DataError, UnknownName, UsageError
+from barbench.models.towers.base import HeadSpec
+
+EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny"}
+CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
+PAPER_SIZE = 416
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneConfig:
+    """`model` is open_clip's model configuration; `folder` is None for the models that open_clip ships."""
+
+    name: str
+    model: dict[str, Any]
+    folder: Path | None
+    head: HeadSpec
+
+    def image_size(self, wanted: int | None) -> int:
+        """`wanted` pixels if the patches divide it; by default the folder's own size, or the paper's 416 rounded up
+        to whole patches."""
+        patch = int(self.model["vision_cfg"]["patch_size"])
+        if wanted is None:
+            wanted = (
+                -(-PAPER_SIZE // patch) * patch if self.folder is None else int(self.model["vision_cfg"]["image_size"])
+            )
+        if wanted < patch or wanted % patch:
+            near = max(patch, round(wanted / patch) * patch)
+            raise UsageError(
+                f"{self.name}: an image size of {wanted} is not a multiple of its {patch}-pixel patches; use {near}"
+            )
+        return wanted
+
+
+def backbone_names() -> list[str]:
+    """Embedded backbones first, then every open_clip model that barbench can walk."""
+    return [
+        *(n for n, folder in EMBEDDED.items() if (folder / CONFIG).is_file()),
+        *(n for n, c in _shipped().items() if not _obstacle(c)),
+    ]
+
+
+def backbone_config(name: str) -> BackboneConfig:
+    """The configuration of a backbone by name or folder; raises UnknownName, or UsageError where barbench cannot walk
+    it."""
+    folder = EMBEDDED.get(name) or (Path(name) if (Path(name) / CONFIG).is_file() else None)
+    if folder is not None:
+        model, head = _read(folder / CONFIG), HeadSpec()
+        model = model.get("model_cfg", model)
+        if (folder / HEAD).is_file():
+            try:
+                head = HeadSpec(**_read(folder / HEAD))
+            except TypeError as error:
+                raise DataError(f"{folder / HEAD}: {error}") from None
+    elif name in _shipped():
+        model, head = _shipped()[name], HeadSpec()
+    else:
+        raise UnknownName("backbone", name, backbone_names())
+    if reason := _obstacle(model):
+        raise UsageError(f"backbone {name!r} has {reason}, which barbench cannot walk yet")
+    return BackboneConfig(name, model, folder, head)
+
+
+def _obstacle(model: dict[str, Any]) -> str | None:
+    """What keeps barbench from walking such a model, in words, or None."""
+    vision, text = model["vision_cfg"], model["text_cfg"]
+    special = (
+        "block_type",
+        "qk_norm",
+        "scaled_cosine_attn",
+        "scale_heads",
+        "scale_attn_inner",
+        "scale_attn",
+        "scale_fc",
+    )
+    checks = {
+        "a timm vision tower": "timm_model_name" in vision,
+        "a convolutional vision tower": not isinstance(vision.get("layers", 12), int),
+        "a Hugging Face text tower": "hf_model_name" in text,
+        "a text decoder (CoCa)": "multimodal_cfg" in model,
+        "attentional pooling": bool(vision.get("attentional_pool")),
+        "no class token readout": vision.get("pool_type", "tok") != "tok" or bool(vision.get("final_ln_after_pool")),
+        "patch dropout": bool(vision.get("patch_dropout")),
+        "special attention blocks": any(part.get(key) for part in (vision, text) for key in special),
+        "a text tower without causal mask": bool(text.get("no_causal_mask")),
+        "a text tower with a class token": bool(text.get("embed_cls")),
+        "a text readout other than the end-of-text token": text.get("pool_type", "argmax") != "argmax",
+        "a text projection other than a matrix": text.get("proj_type", "linear") != "linear"
+        or bool(text.get("proj_bias")),
+    }
+    return next((reason for reason, found in checks.items() if found), None)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[str, dict[str, Any]]:
+    spec = importlib.util.find_spec("open_clip")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    files = sorted((Path(spec.submodule_search_locations[0]) / "model_configs").glob("*.json"))
+    configs = {file.stem: _read(file) for file in files}
+    return {name: c for name, c in configs.items() if {"embed_dim", "vision_cfg", "text_cfg"} <= c.keys()}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {file}: {error}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{file} holds no JSON object")
+    return value

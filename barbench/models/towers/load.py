@@ -1,0 +1,132 @@
+"""From a backbone's name to two frozen towers: built by open_clip, weights random, from its cache, or from a file.
+Never downloads."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from huggingface_hub import try_to_load_from_cache
+from open_clip.factory import load_state_dict
+from open_clip.model import CLIP, CustomTextCLIP, convert_to_custom_text_state_dict, resize_pos_embed
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
+
+from barbench.errors import DataError, MissingData, UnknownName, UsageError
+from barbench.models.towers.base import Backbone
+from barbench.models.towers.clip import ClipText, ClipVision
+from barbench.models.towers.configs import MERGES, WEIGHTS, BackboneConfig, backbone_config
+
+RANDOM, PRETRAINED = "random", "pretrained"
+_JIT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+
+
+def default_weights(name: str) -> str:
+    """`pretrained` for a folder (and `tiny`), else the first tag that open_clip knows (`openai` where there is one)."""
+    if backbone_config(name).folder is not None:
+        return PRETRAINED
+    tags: list[str] = open_clip.list_pretrained_tags_by_model(name)
+    return "openai" if "openai" in tags else tags[0] if tags else RANDOM
+
+
+def load_backbone(
+    name: str,
+    weights: str | None = None,
+    image_size: int | None = None,
+    *,
+    device: str = "cpu",
+    seed: int = 0,
+    antialias: bool = True,
+) -> Backbone:
+    """Two towers in fp32, evaluation mode, with positions resized to `image_size` (bicubic; `antialias` as open_clip,
+    off as ETRIS).
+
+    weights: `random` (drawn from `seed`), `pretrained` (the folder's own), an open_clip tag (cache only), or a file.
+    None: see `default_weights`. device: `cpu`, or `meta` for shapes without values, where weights are never read.
+    Raises UnknownName, UsageError, MissingData (weights that are not there) or DataError (weights that do not fit).
+    """
+    config = backbone_config(name)
+    weights = weights or default_weights(name)
+    model = dict(config.model)
+    size = config.image_size(image_size)
+    model["vision_cfg"] = {**model["vision_cfg"], "image_size": size}
+    custom = bool(model.pop("custom_text", False))
+    source = None if weights == RANDOM else _locate(config, weights, check=device != "meta")
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(seed)
+        clip: Any = (CustomTextCLIP if custom else CLIP)(**model)
+    if source is not None and device != "meta":
+        _fill(clip, _read(source, config), source, antialias)
+    clip.eval().requires_grad_(False)
+    merges = config.folder / MERGES if config.folder else None
+    tokenizer = SimpleTokenizer(str(merges)) if merges is not None and merges.is_file() else SimpleTokenizer()
+    towers = ClipVision(clip.visual), ClipText(clip.text if custom else clip)
+    return Backbone(name, weights, *towers, size, tokenizer, config.head)
+
+
+def _locate(config: BackboneConfig, weights: str, check: bool) -> Path | None:
+    """The file that holds `weights`; with `check` off, only names are verified."""
+    if Path(weights).is_file():
+        return Path(weights)
+    if config.folder is not None:
+        if weights != PRETRAINED:
+            raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
+        file: Path | None = config.folder / WEIGHTS
+    else:
+        tag = open_clip.get_pretrained_cfg(config.name, weights)
+        if not tag:
+            known = open_clip.list_pretrained_tags_by_model(config.name)
+            raise UnknownName(f"weights of {config.name}", weights, [RANDOM, *known])
+        quick = bool(config.model.get("quick_gelu"))
+        if bool(tag.get("quick_gelu")) != quick:
+            other = config.name.removesuffix("-quickgelu") if quick else f"{config.name}-quickgelu"
+            raise UsageError(f"the {weights} weights need another activation than {config.name} has; use {other}")
+        file = _cached(tag)
+    if check and (file is None or not file.is_file()):
+        where = f"{file} does not exist" if file else "open_clip's cache does not hold them"
+        raise MissingData(
+            f"{weights} weights of {config.name}: {where}. Give --weights random or a file, or fetch them where there "
+            f"is a network: python -c \"import open_clip; open_clip.create_model('{config.name}', '{weights}')\""
+        )
+    return file
+
+
+def _cached(tag: dict[str, Any]) -> Path | None:
+    """A file of open_clip's pretrained `tag` that an earlier download left behind."""
+    if hub := tag.get("hf_hub"):
+        repo, _, file = hub.rpartition("/")
+        names = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+        for found in (try_to_load_from_cache(repo, name) for name in names):
+            if isinstance(found, str):
+                return Path(found)
+    if url := tag.get("url"):
+        file = Path.home() / ".cache" / "clip" / Path(url).name
+        return file if file.is_file() else None
+    return None
+
+
+def _read(file: Path, config: BackboneConfig) -> dict[str, Tensor]:
+    """Tensors by name from safetensors, a torch state dict (no code is run), or OpenAI's TorchScript archive."""
+    try:
+        state: dict[str, Tensor] = load_state_dict(str(file))
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, StopIteration) as first:
+        try:
+            archive: Any = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
+            state = dict(archive.state_dict())
+        except (RuntimeError, ValueError):
+            raise DataError(f"cannot read weights from {file}: {first}") from None
+    if all(key in state for key in _JIT_EXTRAS) and not config.model.get("quick_gelu"):
+        raise UsageError(f"{file} holds OpenAI's weights, which need QuickGELU; use {config.name}-quickgelu")
+    return {name: value.float() for name, value in state.items() if name not in _JIT_EXTRAS}
+
+
+def _fill(clip: Any, state: dict[str, Tensor], file: Path, antialias: bool) -> None:
+    """Load strictly after resizing the vision positions."""
+    if isinstance(clip, CustomTextCLIP):
+        state = convert_to_custom_text_state_dict(state)
+    try:
+        resize_pos_embed(state, clip, antialias=antialias)
+        clip.load_state_dict(state)
+    except (RuntimeError, AttributeError) as error:
+        raise DataError(f"the weights in {file} do not fit the backbone: {error}") from None

@@ -1,0 +1,71 @@
+"""The lockstep walk: both frozen towers, block by block, with the method's hooks in between."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from barbench.models.hooks import Carry, Hooks
+from barbench.models.stream import Site, Step, Stream, Trace
+from barbench.models.towers.base import TextTower, Tower, VisionTower
+
+STAGES = 3
+
+
+def lockstep(vision: int, text: int) -> Iterator[Step]:
+    """The schedule of two towers of these depths: the deeper one runs a block at each step, the other in proportion.
+
+    >>> [(s.vision, s.text) for s in lockstep(4, 2)]
+    [(0, 0), (1, None), (2, 1), (3, None)]
+    """
+    steps = max(vision, text)
+    for number in range(steps):
+        runs = [-(-number * depth // steps) for depth in (vision, text)]
+        nexts = [-(-(number + 1) * depth // steps) for depth in (vision, text)]
+        v, t = (now if then > now else None for now, then in zip(runs, nexts, strict=True))
+        yield Step(number, v, t)
+
+
+def run_block(tower: Tower, block: int, stream: Stream, hooks: Hooks) -> Stream:
+    """One frozen pre-norm block: x <- shortcut(x) + branch(x, f(norm(x))), for attention and for the MLP."""
+    site, x = Site(tower.name, block, "attn"), stream.tokens
+    delta = tower.attention(site, stream, hooks.project)
+    x = hooks.shortcut(site, x) + hooks.branch(site, x, delta)
+    site = Site(tower.name, block, "mlp")
+    delta = tower.mlp(site, x, hooks.project)
+    return replace(stream, tokens=hooks.shortcut(site, x) + hooks.branch(site, x, delta))
+
+
+def walk(vision: VisionTower, text: TextTower, hooks: Hooks, image: Tensor, ids: Tensor) -> Trace:
+    """Encode image (B, 3, S, S) and token ids (B, L), 0 = padding, the end-of-text id the largest (as in CLIP).
+
+    With `Hooks()` the outputs are those of the frozen encoders. Stage outputs are taken after `after_stage` (ETRIS),
+    the last one after the final norm and projection.
+    """
+
+    def as_map(x: Tensor) -> Tensor:
+        return x.transpose(1, 2).reshape(len(x), -1, *vision.grid)
+
+    v, t = vision.embed(image), text.embed(ids)
+    carry: Carry = {}
+    levels: list[Tensor] = []
+    taps: dict[int, Tensor] = {}
+    tapped = hooks.tapped()
+    steps = max(vision.depth, text.depth)
+    for step in lockstep(vision.depth, text.depth):
+        v, t = hooks.before_block(step, v, t)
+        if step.vision is not None:
+            v = run_block(vision, step.vision, v, hooks)
+            if step.vision in tapped:
+                taps[step.vision] = as_map(v.body)
+        if step.text is not None:
+            t = run_block(text, step.text, t, hooks)
+        stage = len(levels)
+        if step.number + 1 == steps * (stage + 1) // STAGES:
+            v, t = hooks.after_stage(stage, v, t, carry)
+            levels.append(as_map(v.body if stage < STAGES - 1 else vision.finish(v.body)))
+    words = text.finish(t.body)
+    joint = text.project(words)
+    sentence = joint[torch.arange(len(ids), device=ids.device), ids.argmax(1)]
+    return Trace(image, (levels[0], levels[1], levels[2]), words, joint, sentence, ids == 0, taps)
