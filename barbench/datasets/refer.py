@@ -109,6 +109,8 @@ def read_refer(root: Path, protocol: Protocol) -> ReferData:
     instances = _read_instances(instances_path)
     try:
         raw = load_plain(refs_path)
+        if not isinstance(raw, list):
+            raise TypeError(f"it is a {type(raw).__name__}, not a list")
         references = [_reference(r, instances.categories) for r in raw]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{refs_path} does not hold REFER references: {_describe(error)}") from error

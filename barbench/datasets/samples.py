@@ -107,7 +107,7 @@ class EvalSamples(Dataset[EvalItem]):
         self.expressions = sorted(pairs, key=lambda e: (e.reference.image_id, e.reference.ref_id, e.sentence.sent_id))
         self._ids = _encode(split, [e.sentence for e in self.expressions], tokens)
         neighbours: dict[int, list[Reference]] = defaultdict(list)
-        for reference in sorted(split.references, key=lambda r: r.ref_id):
+        for reference in sorted(split.data.references, key=lambda r: r.ref_id):
             neighbours[reference.image_id].append(reference)
         self._neighbours = dict(neighbours)
         self._last: tuple[ImageInfo, Tensor] | None = None
@@ -128,8 +128,9 @@ class EvalSamples(Dataset[EvalItem]):
     def swapped(self, index: int) -> Mask | None:
         """uint8 (H, W): an object of the same image that the expression does not mean, or None where there is none.
 
-        The control for "is language used?": the next reference of this split in cyclic order of ref_id that has another
+        The control for "is language used?": the image's next reference in cyclic order of ref_id that has another
         annotation and another, non-empty mask. A model that ignores the words scores as well on it as on the target.
+        The reference may be of another split: google divides an image's objects, so few have a neighbour in their own.
         """
         partner = self.partner(index)
         return None if partner is None else self.data.mask(partner.ann_id)

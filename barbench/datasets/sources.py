@@ -1,0 +1,73 @@
+"""Where the data of a run comes from: a REFER folder, or shapes made on demand. Used by `barbench run --data`."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from barbench.datasets.protocols import Protocol
+from barbench.datasets.refer import data_files
+from barbench.datasets.shapes import ShapesSpec, make_shapes
+
+Progress = Callable[[int, int], None]  # done, total
+
+SHAPES_MARK = "shapes.json"  # lies in every folder that make_shapes wrote, so that it is never taken for real data
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A root in REFER layout. `fingerprint` stands for its contents in the identity of a cell."""
+
+    kind: Literal["shapes", "refer"]
+    root: Path
+    fingerprint: str
+
+
+def find_source(data: str | None, protocol: Protocol, progress: Progress | None = None) -> DataSource:
+    """What `--data` names, a folder or `shapes`; without it $BARBENCH_DATA, and without that shapes."""
+    chosen = data or os.environ.get("BARBENCH_DATA") or "shapes"
+    return shapes_source(ShapesSpec(), progress) if chosen == "shapes" else folder_source(Path(chosen), protocol)
+
+
+def folder_source(root: Path, protocol: Protocol) -> DataSource:
+    """A folder that exists. Its fingerprint is a hash of the protocol's two files; images are not hashed.
+
+    Raises MissingData where one of the two files is absent.
+    """
+    root = root.expanduser()
+    digest = hashlib.sha256()
+    for path in data_files(root, protocol):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return DataSource("shapes" if (root / SHAPES_MARK).exists() else "refer", root, digest.hexdigest())
+
+
+def shapes_source(spec: ShapesSpec, progress: Progress | None = None) -> DataSource:
+    """Shapes from the cache, made now where they are not there yet.
+
+    They appear in the cache whole or not at all: made in a folder beside it, then renamed. Where another process was
+    faster, its copy (equal, since generation is deterministic) is used.
+    """
+    root = cache_folder() / f"shapes-{spec.fingerprint()}"
+    if not root.exists():
+        root.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".making-", dir=root.parent))
+        try:
+            make_shapes(unfinished, spec, progress)
+            unfinished.rename(root)
+        except OSError:
+            if not root.exists():
+                raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return DataSource("shapes", root, spec.fingerprint())
+
+
+def cache_folder() -> Path:
+    """$BARBENCH_CACHE, by default ~/.cache/barbench."""
+    chosen = os.environ.get("BARBENCH_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "barbench"

@@ -1,0 +1,203 @@
+"""The reader against a folder written by hand."""
+
+import json
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from barbench.datasets.protocols import PROTOCOLS, Protocol
+from barbench.datasets.refer import ImageInfo, decode_image, read_refer
+from barbench.errors import DataError, MissingData
+from tests.datasets.refer_folder import HEIGHT, MASKS, REFS, WIDTH, pixels, python2
+
+Edit = Callable[[Callable[[dict[str, Any]], object]], None]
+
+
+def test_references_sentences_and_text(root: Path, refcoco: Protocol) -> None:
+    data = read_refer(root, refcoco)
+    assert [r.ref_id for r in data.references] == [11, 12, 13, 91, 21, 22, 31, 41]
+    assert [r.ref_id for r in data.split("val").references] == [91, 21, 22]
+    by_id = {r.ref_id: r for r in data.references}
+    assert [s.text for s in by_id[21].sentences] == ["café", "naïve man", "日本 sign"]
+    assert [s.text for s in by_id[12].sentences] == ["tiny one", "thin bar"]
+    assert [s.sent_id for s in by_id[11].sentences] == [110, 111, 112]
+    assert by_id[11].category == "person"
+
+
+def test_problems_are_counted_and_named(root: Path, refcoco: Protocol) -> None:
+    problems = read_refer(root, refcoco).problems
+    assert {kind: list(places) for kind, places in problems.found.items()} == {
+        "reference without annotation": ["train reference 90"],
+        "reference without sentence": ["val reference 92"],
+        "reference whose annotation is of another image": ["train reference 93"],
+        "sentence without words": ["train sentence 131"],
+        "empty mask": ["val reference 91"],
+    }
+    assert set(problems.counts().values()) == {1}
+    assert "empty mask: 1 (kept in evaluation (scores 0), left out of training): val reference 91" in problems.lines()
+    with pytest.raises(ValueError, match="no rule"):
+        problems.note("odd", "here")
+
+
+def test_masks_are_the_drawn_ones(root: Path, refcoco: Protocol) -> None:
+    data = read_refer(root, refcoco)
+    for reference in data.references:
+        np.testing.assert_array_equal(data.mask(reference.ann_id), MASKS[reference.ann_id])
+        assert data.annotations[reference.ann_id].area == MASKS[reference.ann_id].sum()
+
+
+def test_images_are_found_in_both_places_by_image_id(root: Path, refcoco: Protocol) -> None:
+    images = read_refer(root, refcoco).images
+    assert {i: info.path.relative_to(root).parent.as_posix() for i, info in images.items()} == {
+        1: "images/train2014",
+        9: "images/train2014",
+        3: "images/mscoco/images/train2014",
+        4: "images/mscoco/images/train2014",
+    }
+    assert images[9].path.name == "COCO_train2014_000000000009.jpg"
+
+
+def test_images_decode_to_rgb(root: Path, refcoco: Protocol) -> None:
+    images = read_refer(root, refcoco).images
+    colour, gray = decode_image(images[1]), decode_image(images[9])
+    assert colour.shape == gray.shape == (HEIGHT, WIDTH, 3)
+    assert colour.dtype == gray.dtype == np.uint8
+    assert np.abs(colour.astype(int) - pixels(1)[..., ::-1]).mean() < 6, "JPEG is lossy, but channels are in order"
+    assert (gray == gray[..., :1]).all()
+
+
+def test_exif_rotation_is_ignored(tmp_path: Path) -> None:
+    jpeg = cv2.imencode(".jpg", pixels(1))[1].tobytes()
+    tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+    app1 = b"Exif\x00\x00" + tiff  # orientation 6: to be shown turned by 90 degrees
+    path = tmp_path / "turned.jpg"
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + (len(app1) + 2).to_bytes(2) + app1 + jpeg[2:])
+    assert cv2.imread(str(path)).shape[:2] == (WIDTH, HEIGHT), "the fixture is turned"
+    assert decode_image(ImageInfo(1, path, WIDTH, HEIGHT)).shape[:2] == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.3, 0.6, 0.95, -2])
+def test_a_truncated_image_is_named(root: Path, refcoco: Protocol, kept: float) -> None:
+    info = read_refer(root, refcoco).images[1]
+    content = info.path.read_bytes()
+    info.path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    with pytest.raises(DataError, match=r"COCO_train2014_000000000001.jpg"):
+        decode_image(info)
+
+
+def test_other_unusable_images_are_named(root: Path, refcoco: Protocol) -> None:
+    info = read_refer(root, refcoco).images[1]
+    cv2.imwrite(str(info.path), pixels(1)[:-1])
+    with pytest.raises(DataError, match=r"000000000001.jpg has 40x29 pixels, instances.json says 40x30"):
+        decode_image(info)
+    info.path.write_bytes(b"<html>404</html>")
+    with pytest.raises(DataError, match=r"000000000001.jpg is not a readable image"):
+        decode_image(info)
+    info.path.unlink()
+    with pytest.raises(DataError, match=r"000000000001.jpg cannot be read: No such file"):
+        decode_image(info)
+
+
+@pytest.mark.parametrize("name", ["refs(unc).p", "instances.json"])
+def test_a_missing_file_is_named_with_the_layout(root: Path, refcoco: Protocol, name: str) -> None:
+    (root / "refcoco" / name).unlink()
+    with pytest.raises(MissingData) as caught:
+        read_refer(root, refcoco)
+    assert caught.value.exit_code == 2
+    assert str(root / "refcoco" / name) in str(caught.value)
+    assert "images/train2014/" in str(caught.value)
+
+
+def test_missing_images_are_counted(root: Path, refcoco: Protocol) -> None:
+    for path in root.rglob("*.jpg"):
+        if "0003" in path.name or "0004" in path.name:
+            path.unlink()
+    with pytest.raises(MissingData, match=r"2 of 4 images are missing, the first is COCO_train2014_000000000003.jpg"):
+        read_refer(root, refcoco)
+
+
+def test_an_image_without_entry_leaves_its_references_out(root: Path, refcoco: Protocol, edit: Edit) -> None:
+    edit(lambda v: v["images"].pop())
+    data = read_refer(root, refcoco)
+    assert list(data.problems.found["reference without image entry"]) == ["testB reference 41"]
+    with pytest.raises(DataError, match=r"no references of split 'testB'; it holds testA, train, val"):
+        data.split("testB")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: v.pop("images"), "lacks the key 'images'"),
+        (lambda v: v["images"][0].pop("width"), "image 1: it lacks the key 'width'"),
+        (lambda v: v["annotations"][0].pop("segmentation"), "annotation 101: it lacks the key 'segmentation'"),
+        (lambda v: v["annotations"][1]["segmentation"].update(counts="5"), "annotation 102: its RLE's runs sum to 5"),
+        (lambda v: v["annotations"].append(v["annotations"][0]), "1 ids occur twice among its annotations.*101"),
+    ],
+)
+def test_broken_instances_are_named(
+    root: Path, refcoco: Protocol, edit: Edit, change: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    edit(change)
+    with pytest.raises(DataError, match=rf"instances\.json.*{words}"):
+        read_refer(root, refcoco)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe"])
+def test_unreadable_instances_are_named(root: Path, refcoco: Protocol, content: bytes) -> None:
+    (root / "refcoco/instances.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"instances\.json is not a COCO instances file"):
+        read_refer(root, refcoco)
+
+
+@pytest.mark.parametrize("value", [{}, [1], 5, [{"ref_id": 1}], [{**REFS[0], "sentences": 5}]])
+def test_a_pickle_of_something_else_is_named(root: Path, refcoco: Protocol, value: Any) -> None:
+    (root / "refcoco/refs(unc).p").write_bytes(python2(value))
+    with pytest.raises(DataError, match=r"refs\(unc\)\.p"):
+        read_refer(root, refcoco)
+
+
+def write_release(root: Path, references: int, images: int) -> None:
+    """A folder of the real release's size; its images are empty files, because the index does not open them."""
+    folder = root / "images/train2014"
+    folder.mkdir(parents=True)
+    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    ring = np.stack([320 + 90 * np.cos(angle), 240 + 90 * np.sin(angle)], 1).ravel().round(2).tolist()
+    entries = [
+        {"id": i, "file_name": f"COCO_train2014_{i:012}.jpg", "width": 640, "height": 480} for i in range(images)
+    ]
+    for entry in entries:
+        (folder / entry["file_name"]).touch()
+    refs = [
+        {
+            "ref_id": i,
+            "ann_id": i,
+            "image_id": i % images,
+            "category_id": 1,
+            "split": "train",
+            "sentences": [{"sent_id": 3 * i + j, "sent": f"the man number {j} of {i}"} for j in range(3)],
+        }
+        for i in range(references)
+    ]
+    annotations = [
+        {"id": i, "image_id": i % images, "category_id": 1, "segmentation": [ring]} for i in range(references)
+    ]
+    (root / "refcoco").mkdir()
+    (root / "refcoco/refs(unc).p").write_bytes(pickle.dumps(refs, 2))
+    value = {"images": entries, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+    (root / "refcoco/instances.json").write_text(json.dumps(value))
+
+
+@pytest.mark.slow
+def test_the_real_size_is_indexed_in_seconds(tmp_path: Path) -> None:
+    write_release(tmp_path, references=42_404, images=16_994)
+    start = time.process_time()
+    data = read_refer(tmp_path, PROTOCOLS.get("refcoco"))
+    assert len(data.split("train").references) == 42_404
+    assert len(data.images) == 16_994
+    assert time.process_time() - start < 20, "a few seconds on a free core"

@@ -1,0 +1,178 @@
+"""Training draws, evaluation order, and the swapped control."""
+
+import pickle
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from barbench.datasets import samples as module
+from barbench.datasets.protocols import Protocol
+from barbench.datasets.refer import ReferData, ReferSplit, decode_image, read_refer
+from barbench.datasets.samples import EvalSamples, ExpressionMeta, TrainSamples, draw
+from barbench.datasets.tokens import Tokens
+from barbench.datasets.transforms import Letterbox
+from barbench.errors import DataError
+from tests.datasets.refer_folder import MASKS
+
+BOX = Letterbox(32)
+
+
+@pytest.fixture
+def data(root: Path, refcoco: Protocol) -> ReferData:
+    return read_refer(root, refcoco)
+
+
+@pytest.fixture
+def train(data: ReferData, tokens: Tokens) -> TrainSamples:
+    return TrainSamples(data.split("train"), BOX, tokens, seed=0)
+
+
+@pytest.fixture
+def val(data: ReferData, tokens: Tokens) -> EvalSamples:
+    return EvalSamples(data.split("val"), BOX, tokens)
+
+
+def everything(data: ReferData, split: str = "all") -> ReferSplit:
+    return ReferSplit(split, data.references, data)
+
+
+def test_draw_is_pure_and_uniform() -> None:
+    drawn = [draw(0, epoch, ref_id, 3) for epoch in range(30) for ref_id in range(300)]
+    assert drawn == [draw(0, epoch, ref_id, 3) for epoch in range(30) for ref_id in range(300)]
+    # Chi-square with 2 degrees of freedom: 13.8 is exceeded once in a thousand seeds.
+    assert sum((n - 3000) ** 2 / 3000 for n in Counter(drawn).values()) < 13.8
+    pairs = Counter((draw(0, 0, r, 3), draw(0, 1, r, 3), draw(1, 0, r, 3)) for r in range(9000))
+    assert len(pairs) == 27, "epochs and seeds draw independently of one another"
+    assert max(pairs.values()) < 1.35 * 9000 / 27
+
+
+def test_draw_is_frozen() -> None:
+    """A changed draw would silently end the comparability of old records with new ones."""
+    assert [draw(seed, epoch, 41, 5) for seed in range(2) for epoch in range(6)] == [1, 3, 0, 3, 1, 1, 0, 2, 3, 1, 3, 0]
+
+
+def test_training_items(train: TrainSamples, tokens: Tokens) -> None:
+    assert [r.ref_id for r in train.references] == [11, 12, 13]
+    item = train[0]
+    assert {k: tuple(v.shape) for k, v in item.items() if isinstance(v, torch.Tensor)} == {
+        "image": (3, 32, 32),
+        "ids": (17,),
+        "mask": (32, 32),
+    }
+    assert torch.equal(item["mask"], BOX.mask(MASKS[101]))
+    seen = set()
+    for epoch in range(40):
+        train.set_epoch(epoch)
+        seen.add(tuple(train[0]["ids"].tolist()))
+        assert tuple(train[2]["ids"].tolist()) == tuple(tokens(["third"])[0].tolist()), "blank sentences are not drawn"
+    assert seen == {tuple(row) for row in tokens(["both parts", "two boxes", "left and middle"]).tolist()}
+
+
+def test_an_empty_mask_is_evaluated_but_not_trained(data: ReferData, tokens: Tokens) -> None:
+    split = everything(data)
+    assert 91 not in {r.ref_id for r in TrainSamples(split, BOX, tokens, 0).references}
+    assert 91 in {e.reference.ref_id for e in EvalSamples(split, BOX, tokens).expressions}
+
+
+def test_workers_that_persist_see_the_epoch(train: TrainSamples) -> None:
+    loader = DataLoader(train, batch_size=3, num_workers=1, persistent_workers=True)
+    for epoch in range(4):
+        train.set_epoch(epoch)
+        (batch,) = loader
+        assert torch.equal(batch["ids"], torch.stack([train[i]["ids"] for i in range(3)]))
+
+
+def test_truncated_expressions_are_counted(data: ReferData, tokens: Tokens) -> None:
+    EvalSamples(data.split("val"), BOX, tokens)
+    assert "expression longer than the context" not in data.problems.counts()
+    for _ in range(2):
+        EvalSamples(data.split("testB"), BOX, tokens)
+    assert list(data.problems.found["expression longer than the context"]) == ["testB sentence 410"]
+
+
+def test_evaluation_covers_every_sentence_once(data: ReferData, tokens: Tokens) -> None:
+    split = everything(data)
+    shuffled = replace(split, references=split.references[::-1])
+    keys = [
+        (e.reference.image_id, e.reference.ref_id, e.sentence.sent_id)
+        for e in EvalSamples(shuffled, BOX, tokens).expressions
+    ]
+    assert keys == sorted(keys)
+    assert len(keys) == len(set(keys)) == sum(len(r.sentences) for r in data.references)
+
+
+def test_evaluation_items(val: EvalSamples, tokens: Tokens) -> None:
+    assert [e.sentence.text for e in val.expressions] == [
+        "café",
+        "naïve man",
+        "日本 sign",
+        "right one",
+        "nothing there",
+    ]
+    assert [val[i]["index"] for i in range(len(val))] == list(range(5))
+    assert torch.equal(val[2]["ids"], tokens(["日本 sign"])[0])
+    np.testing.assert_array_equal(val.target(3), MASKS[105])
+    assert val.meta(1) == ExpressionMeta(211, 21, 104, 9, words=2, height=30, width=40, area=100)
+    assert val.target(4).sum() == val.meta(4).area == 0
+
+
+def test_an_image_is_decoded_once(val: EvalSamples, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Counter[int]()
+    monkeypatch.setattr(module, "decode_image", lambda info: (opened.update([info.image_id]), decode_image(info))[1])
+    items = [val[i] for i in range(len(val))]
+    assert opened == {9: 1}
+    assert all(torch.equal(item["image"], items[0]["image"]) for item in items)
+
+
+def test_swapped_is_another_object_of_the_image(data: ReferData, tokens: Tokens) -> None:
+    evals = EvalSamples(everything(data), BOX, tokens)
+    for index, (reference, _) in enumerate(evals.expressions):
+        other, partner = evals.swapped(index), evals.partner(index)
+        if reference.ref_id in (31, 41):
+            assert other is None
+            assert partner is None
+            continue
+        assert other is not None
+        assert partner is not None
+        assert partner.image_id == reference.image_id
+        assert partner.ann_id != reference.ann_id
+        assert other.any()
+        assert (other != evals.target(index)).any()
+    by_ref = {e.reference.ref_id: evals.partner(i) for i, e in enumerate(evals.expressions)}
+    # The next one in cyclic order; 91 has an empty mask and is nobody's partner.
+    assert {a: b.ref_id for a, b in by_ref.items() if b} == {11: 12, 12: 13, 13: 11, 21: 22, 22: 21, 91: 21}
+
+
+def test_swapped_skips_the_same_object_under_other_ids(data: ReferData, tokens: Tokens) -> None:
+    first = data.references[0]
+    twin = data.annotations[101]
+    data.annotations[555] = replace(twin, ann_id=555)
+    same = [replace(first, ref_id=11_000), replace(first, ref_id=11_001, ann_id=555)]
+    twins = replace(data, references=(first, *same))
+    evals = EvalSamples(twins.split("train"), BOX, tokens)
+    assert [evals.swapped(i) for i in range(len(evals))] == [None] * len(evals)
+
+
+def test_swapped_may_be_of_another_split(data: ReferData, tokens: Tokens) -> None:
+    """As in refcocog-g, which divides the objects of an image."""
+    divided = replace(data, references=tuple(replace(r, split="x") if r.ref_id == 12 else r for r in data.references))
+    evals = EvalSamples(divided.split("x"), BOX, tokens)
+    assert [p.ref_id for i in range(len(evals)) if (p := evals.partner(i))] == [13, 13]
+
+
+def test_samples_travel_to_workers(train: TrainSamples, val: EvalSamples) -> None:
+    val[0]
+    assert torch.equal(pickle.loads(pickle.dumps(val))[4]["ids"], val[4]["ids"])
+    assert len(DataLoader(train, batch_size=2)) == 2
+
+
+def test_a_truncated_image_names_its_file(val: EvalSamples) -> None:
+    path = val.data.images[9].path
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"000000000009.jpg is truncated"):
+        val[0]
