@@ -1,0 +1,1 @@
+"""Tables from records, for files and for the terminal; reads `results` and needs no torch."""

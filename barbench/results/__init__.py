@@ -1,0 +1,63 @@
+"""Records of finished cells, and the table of them for one's own analysis: `barbench.results.load("results")`."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from barbench.results.record import Profile, Record, Scores
+from barbench.results.store import Store
+
+COLUMNS = (
+    *("id", "method", "title", "components", "backbone", "weights", "image_size", "protocol", "recipe", "seed"),
+    *("data", "fingerprint", "precision", "status", "reason", "split", "column", "leaks", "images", "references"),
+    *Scores.model_fields,
+    *(f"control_{name}" for name in Scores.model_fields),
+    *("adapter", "positional", "head", "frozen"),
+    *Profile.model_fields,
+)
+
+
+def load(folder: str | Path) -> pd.DataFrame:
+    """Every record of `folder` as a data frame, one row a (record, split); a cell without scores has one row.
+
+    The columns are `COLUMNS`; nothing is rounded, what is missing is None or NaN:
+      id, method, title, components (labels joined by +), backbone, weights, image_size, protocol, recipe (its name),
+      seed, data (shapes or refer), fingerprint, precision: the cell;
+      status, reason: how it ended;
+      split, column (name in the paper's tables), leaks, images, references;
+      miou, oiou, p50 ... p90, n (expressions): fractions over the split's expressions;
+      control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
+      adapter, positional, head, frozen: the parameter ledger;
+      flops_forward, saved_bytes, peak_memory_bytes, peak_memory_kind, train_images_per_s, infer_images_per_s, batch,
+      device: the profile.
+    """
+    rows = [row for record in Store(Path(folder)).all() for row in _rows(record)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _rows(record: Record) -> list[dict[str, object]]:
+    cell = record.cell
+    common = {
+        "id": record.id,
+        **cell.model_dump(include={"method", "backbone", "weights", "image_size", "protocol", "seed", "precision"}),
+        "title": record.title,
+        "components": "+".join(record.composition),
+        "recipe": cell.recipe.get("name"),
+        "data": cell.data.kind,
+        "fingerprint": cell.data.fingerprint,
+        "status": record.status,
+        "reason": record.reason,
+        **record.ledger,
+        **(record.profile.model_dump() if record.profile else {}),
+    }
+    return [
+        common
+        | {"split": name, **split.model_dump(exclude={"scores", "control"})}
+        | split.scores.model_dump()
+        | _control(split.control)
+        for name, split in record.splits.items()
+    ] or [common | {"split": None}]
+
+
+def _control(scores: Scores | None) -> dict[str, object]:
+    return {f"control_{name}": value for name, value in scores.model_dump().items()} if scores else {}

@@ -98,7 +98,7 @@ def test_nan_is_refused_everywhere(tmp_path: Path) -> None:
         Scores(miou=math.nan, oiou=0, p50=0, p60=0, p70=0, p80=0, p90=0, n=1)
     with pytest.raises(ValidationError):
         EpochLog(epoch=1, loss=math.inf, lr=1e-4, seconds=1, steps=1)
-    with pytest.raises(ValidationError, match="recipe.lr"):
+    with pytest.raises(ValidationError, match=r"recipe\.lr"):
         cell(recipe={"lr": math.nan})
     hidden = record(cell()).model_copy(update={"environment": {"load": math.nan}})  # copies are not validated
     with pytest.raises(ValueError, match="not JSON compliant"):

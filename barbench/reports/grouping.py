@@ -1,0 +1,204 @@
+"""From records to the rows of a table: what may be compared, seeds put together, the paper's columns."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from barbench.results.record import Cell, Record
+from barbench.results.statistics import Summary, mean, mean_of_means, summarize
+
+
+class Column(NamedTuple):
+    """One evaluation split as the paper's tables name it."""
+
+    protocol: str
+    name: str
+
+    @property
+    def dataset(self) -> str:
+        return DATASETS.get(self.protocol, self.protocol)
+
+
+DATASETS = {"refcoco": "RefCOCO", "refcoco+": "RefCOCO+", "refcocog-u": "G-Ref", "refcocog-g": "G-Ref"}
+PAPER_COLUMNS = tuple(
+    Column(protocol, name)
+    for protocol, names in {
+        "refcoco": ("val", "testA", "testB"),
+        "refcoco+": ("val", "testA", "testB"),
+        "refcocog-u": ("val(u)", "test(u)"),
+        "refcocog-g": ("val(g)",),
+    }.items()
+    for name in names
+)
+PAPER_METHODS = ("etris", "snf", "snf-etris", "no-global", "barleria")
+
+Values = dict[Column, dict[int, float]]
+"""Column -> seed -> IoU in percent."""
+
+
+class Conditions(NamedTuple):
+    """What must agree for records to stand in one table; `data_version` is set only where a protocol has several."""
+
+    backbone: str
+    weights: str
+    image_size: int
+    precision: str
+    data: str
+    data_version: str
+    recipe: str
+
+    @property
+    def recipe_fields(self) -> dict[str, object]:
+        fields: dict[str, object] = json.loads(self.recipe)
+        return fields
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one table's conditions: its records over protocols and seeds."""
+
+    records: tuple[Record, ...]
+    label: str
+    iou: Values = field(default_factory=dict)
+    control: Values = field(default_factory=dict)
+
+    @property
+    def composition(self) -> tuple[str, ...]:
+        return self.records[0].composition
+
+    @property
+    def options(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in sorted(self.records[0].cell.options.items()))
+
+    def failures(self, protocol: str) -> list[Record]:
+        return [record for record in self.records if record.cell.protocol == protocol and record.status != "done"]
+
+    def parameters(self, group: str) -> list[int]:
+        """Distinct counts of a ledger group over the row's records; more than one where it depends on the protocol."""
+        return sorted({record.ledger[group] for record in self.records if group in record.ledger})
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one table, in the paper's order, and the columns that they measured or tried to."""
+
+    conditions: Conditions
+    rows: tuple[Row, ...]
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for row in self.rows for record in row.records]
+
+    @property
+    def measured(self) -> tuple[Column, ...]:
+        return in_order({column for row in self.rows for column in row.iou})
+
+    @property
+    def seeds(self) -> frozenset[int]:
+        return frozenset(seed for row in self.rows for by_seed in row.iou.values() for seed in by_seed)
+
+    @property
+    def attempted(self) -> tuple[Column, ...]:
+        """The measured columns, and those of protocols of which every cell failed."""
+        measured = self.measured
+        lost = {record.cell.protocol for record in self.records} - {column.protocol for column in measured}
+        known = {column for column in PAPER_COLUMNS if column.protocol in lost}
+        unknown = {Column(protocol, "all") for protocol in lost - {column.protocol for column in known}}
+        return in_order({*measured, *known, *unknown})
+
+
+def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """The paper's order, others after it by name."""
+    paper = {column: index for index, column in enumerate(PAPER_COLUMNS)}
+    return tuple(sorted(columns, key=lambda column: (paper.get(column, len(paper)), column)))
+
+
+def group(records: Iterable[Record]) -> list[Group]:
+    """Split `records` into what may be compared; the order of `records` does not matter."""
+    versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
+    ordered = sorted(records, key=lambda record: record.cell.stem())
+    for record in ordered:
+        versions[_conditions(record.cell), record.cell.protocol].add(record.cell.data.fingerprint)
+    tables: dict[Conditions, list[Record]] = defaultdict(list)
+    for record in ordered:
+        conditions = _conditions(record.cell)
+        if len(versions[conditions, record.cell.protocol]) > 1:
+            conditions = conditions._replace(data_version=record.cell.data.fingerprint)
+        tables[conditions].append(record)
+    return [Group(conditions, _rows(tables[conditions])) for conditions in sorted(tables)]
+
+
+def _conditions(cell: Cell) -> Conditions:
+    recipe = json.dumps(cell.recipe, sort_keys=True)
+    return Conditions(
+        cell.backbone,
+        cell.weights,
+        cell.image_size or 0,
+        cell.precision,
+        cell.data.kind,
+        data_version="",
+        recipe=recipe,
+    )
+
+
+def _rows(records: Sequence[Record]) -> tuple[Row, ...]:
+    methods: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        methods[record.cell.method, json.dumps(record.cell.options, sort_keys=True)].append(record)
+    rows = sorted((_row(members) for members in methods.values()), key=_rank)
+    return tuple(_labelled(rows))
+
+
+def _row(records: Sequence[Record]) -> Row:
+    row = Row(tuple(records), records[0].title)
+    for record in records:
+        for split in record.splits.values() if record.status == "done" else ():
+            column = Column(record.cell.protocol, split.column)
+            row.iou.setdefault(column, {})[record.cell.seed] = 100 * split.scores.miou
+            if split.control is not None:
+                row.control.setdefault(column, {})[record.cell.seed] = 100 * split.control.miou
+    return row
+
+
+def _rank(row: Row) -> tuple[int, int, int, str, str]:
+    """No component first, then the paper's rows in its order, then the others from fewest components and parameters."""
+    record = row.records[0]
+    paper = PAPER_METHODS.index(record.cell.method) if record.cell.method in PAPER_METHODS else len(PAPER_METHODS)
+    place = paper if row.composition else -1
+    size = max(row.parameters("adapter"), default=0)
+    return place, len(row.composition), size, record.cell.method, row.options
+
+
+def _labelled(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose titles coincide are told apart by method name and options."""
+    titles = Counter(row.label for row in rows)
+
+    def label(row: Row) -> str:
+        detail = ", ".join(filter(None, (row.records[0].cell.method, row.options)))
+        return f"{row.label} ({detail})" if titles[row.label] > 1 else row.label
+
+    return [replace(row, label=label(row)) for row in rows]
+
+
+def average(values: Values, columns: Iterable[Column]) -> Summary | None:
+    """The paper's average (mean of the dataset means) over those of `columns` that have values; None without any.
+
+    A single column is its own average. Seeds are summarised where every column has the same ones; otherwise the
+    average of the columns' means stands alone, without a range.
+    """
+    have = [column for column in columns if column in values]
+    if not have:
+        return None
+
+    def over(scores: Mapping[Column, float]) -> float:
+        datasets: dict[str, list[float]] = defaultdict(list)
+        for column in have:
+            datasets[column.dataset].append(scores[column])
+        return mean_of_means(datasets.values())
+
+    seeds = {frozenset(values[column]) for column in have}
+    if len(seeds) == 1:
+        return summarize([over({column: values[column][seed] for column in have}) for seed in sorted(seeds.pop())])
+    return summarize([over({column: mean(list(values[column].values())) for column in have})])

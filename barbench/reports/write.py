@@ -1,0 +1,55 @@
+"""The tables as files: `barbench report` writes `table4.md`, `table4.tex` and so on; same records, same bytes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from barbench.errors import UsageError
+from barbench.registry import Registry
+from barbench.reports import latex, markdown
+from barbench.reports.tables import Table, build
+from barbench.results.store import Store, write_atomically
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file: its suffix and how tables of one number become its text."""
+
+    suffix: str
+    render: Callable[[str, Sequence[Table]], str]
+
+
+def _markdown(number: str, tables: Sequence[Table]) -> str:
+    return "\n".join(map(markdown.render, tables))
+
+
+def _latex(number: str, tables: Sequence[Table]) -> str:
+    labels = [f"tab:barbench-{number}{f'-{index}' * (index > 1)}" for index in range(1, len(tables) + 1)]
+    return "% \\usepackage{booktabs}\n" + "\n".join(map(latex.render, tables, labels))
+
+
+FORMATS: Registry[Format] = Registry("format")
+FORMATS.register("md", Format("md", _markdown))
+FORMATS.register("latex", Format("tex", _latex))
+
+
+def write_reports(
+    results: Path, out: Path, tables: Sequence[str] = ("4", "5"), formats: Sequence[str] = ("md", "latex")
+) -> list[Path]:
+    """Write each table in each format from the records in `results`, into `out`; returns the files in that order.
+
+    One file holds every table of its number: one for each set of conditions found. Raises UnknownName, and UsageError
+    where there is no record.
+    """
+    kinds = [FORMATS.get(name) for name in formats]
+    records = Store(results).all()
+    if not records:
+        raise UsageError(f"no records in {results}: `barbench run` writes them")
+    built = {number: build(number, records, paper_columns=True) for number in tables}
+    paths = []
+    for number in tables:
+        for kind in kinds:
+            path = out / f"table{number}.{kind.suffix}"
+            write_atomically(path, kind.render(number, built[number]).encode())
+            paths.append(path)
+    return paths

@@ -1,0 +1,185 @@
+"""The same Table as markdown, LaTeX and terminal text: structure, marks, and text that anybody may have typed."""
+
+import re
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from barbench.reports import latex, markdown
+from barbench.reports.console import Terminal
+from barbench.reports.tables import Table, build
+
+NASTY = "50%_off & {a}\\b #1 ~^$ <u>|x| **y** `z` -- [l](m) ±×✓– é 漢 «"
+
+
+def five(make, *protocols: str, **fields) -> Table:
+    columns = {"refcoco": "val testA testB", "refcoco+": "val testA testB", "refcocog-u": "val(u) test(u)"}
+    records = [
+        make(
+            method,
+            protocol,
+            {column: 50 + i + j for j, column in enumerate(columns[protocol].split())},
+            control=dict.fromkeys(columns[protocol].split(), 5 + i),
+            **fields,
+        )
+        for i, method in enumerate(("etris", "snf", "snf-etris", "no-global", "barleria"))
+        for protocol in protocols
+    ]
+    [table] = build("5", records, paper_columns=True)
+    return table
+
+
+def terminal(table: Table, width: int, **options: Any) -> str:
+    out = StringIO()
+    Console(width=width, file=out, **options).print(Terminal(table))
+    return out.getvalue()
+
+
+def test_markdown_of_the_main_job(make) -> None:
+    text = markdown.render(five(make, "refcoco+"))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert lines[:3] == [
+        "| Method    | Params (M) | RefCOCO+ val | RefCOCO+ testA | RefCOCO+ testB |         Avg |",
+        "| :-------- | ---------: | -----------: | -------------: | -------------: | ----------: |",
+        "| ETRIS     |       1.39 |         50.0 |           51.0 |           52.0 |        51.0 |",
+    ]
+    assert lines[5:7] == [
+        "| No Global |       0.39 |  <u>53.0</u> |    <u>54.0</u> |    <u>55.0</u> | <u>54.0</u> |",
+        "| BarLeRIa  |       2.21 |     **54.0** |       **55.0** |       **56.0** |    **55.0** |",
+    ]
+    assert {line.count("|") for line in lines} == {7}
+    assert len(lines) == 2 + 5 + 1 + 5
+    assert text.startswith("### Scores on every split")
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+def test_markdown_escapes(make) -> None:
+    table = five(make, "refcoco", fields={"title": NASTY, "tuning_budget": NASTY})
+    rows = [line for line in markdown.render(table).splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+    assert r"50%\_off \& {a}\\b \#1 \~^$ \<u\>\|x\| \*\*y\*\* \`z\` -- \[l\](m)" in markdown.render(table)
+
+
+def columns_of(row: str) -> int:
+    """Columns that a LaTeX row fills, from its separators and multicolumns."""
+    cells = re.split(r"(?<!\\)&", row)
+    return sum(int(m[1]) if (m := re.match(r"\s*\\multicolumn\{(\d+)\}", cell)) else 1 for cell in cells)
+
+
+def check_structure(text: str) -> None:
+    """What a compiler would insist on: balanced braces, math and environments, rows as wide as the preamble."""
+    bare = re.sub(r"\\\\", "", text)
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", bare):
+        depth += 1 if brace == "{" else -1
+        assert depth >= 0
+    assert depth == 0
+    assert bare.count(r"\(") == bare.count(r"\)")
+    stack = []
+    for kind, name in re.findall(r"\\(begin|end)\{([a-z]+\*?)\}", text):
+        if kind == "begin":
+            stack.append(name)
+        else:
+            assert stack.pop() == name
+    assert stack == []
+    for preamble, body in re.findall(r"\\begin\{tabular\}\{([lcr]+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
+        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert rows
+        assert {columns_of(row) for row in rows} == {len(preamble)}
+        for start, end in re.findall(r"\\cmidrule\(lr\)\{(\d+)-(\d+)\}", body):
+            assert 1 <= int(start) <= int(end) <= len(preamble)
+    known = (
+        "begin end centering caption label setlength tabcolsep toprule midrule bottomrule cmidrule multicolumn textbf "
+        "underline textit par smallskip linewidth footnotesize raggedright textsuperscript rlap times surd pm texttt "
+        "textbackslash textasciitilde textasciicircum textendash textemdash dots"
+    )
+    assert set(re.findall(r"\\([A-Za-z]+)", bare)) <= set(known.split())  # LaTeX's kernel and booktabs
+
+
+def test_latex_of_all_columns(make) -> None:
+    text = latex.render(five(make, "refcoco", "refcoco+", "refcocog-u"), "tab:5")
+    check_structure(text)
+    lines = text.splitlines()
+    top = lines.index(r"\toprule")
+    assert lines[top + 1 : top + 4] == [
+        r" &  & \multicolumn{3}{c}{RefCOCO} & \multicolumn{3}{c}{RefCOCO+} & \multicolumn{3}{c}{G-Ref} &  \\",
+        r"\cmidrule(lr){3-5} \cmidrule(lr){6-8} \cmidrule(lr){9-11}",
+        r"Method & Params (M) & val & testA & testB & val & testA & testB & val(u) & test(u) & val(g) & Avg \\",
+    ]
+    assert r"\begin{tabular}{lrrrrrrrrrrr}" in text
+    assert r"\textbf{54.0}" in text
+    assert r"\underline{53.0}" in text
+    assert r"\label{tab:5}" in text
+
+
+def test_latex_of_table_4(make) -> None:
+    [table] = build("4", [make("snf", "refcoco", {"val": 50}), make("etris", "refcocog-u", {"val(u)": 50})])
+    text = latex.render(table, "tab:4")
+    check_structure(text)
+    assert r"SNF & \(\surd\) & \(\times\) & \(\times\) & \(\times\) & 0.18 &" in text
+    assert r"\multicolumn{3}{c}{Average IoU}" in text
+
+
+def test_latex_survives_any_text(make) -> None:
+    table = five(make, "refcoco", fields={"title": NASTY, "tuning_budget": NASTY}, backbone=NASTY)
+    text = latex.render(table, "tab:5")
+    check_structure(text)
+    assert latex.escape("50%_off & {a}\\b #1 ~^$") == (
+        r"50\%\_off \& \{a\}\textbackslash{}b \#1 \textasciitilde{}\textasciicircum{}\$"
+    )
+    assert latex.escape("a--b---c") == "a-{}-b-{}-{}-c"
+    assert latex.escape("é 漢 «\n\tx") == r"é \texttt{U+6F22} \texttt{U+00AB} x"
+
+
+def test_terminal_shows_the_main_job_in_100_columns(make) -> None:
+    lines = [line.rstrip() for line in terminal(five(make, "refcoco+"), 100).splitlines()]
+    assert max(map(len, lines)) <= 100
+    start = lines.index("Method     Params (M)   val  testA  testB   Avg")
+    assert lines[start - 2 : start + 4] == [
+        "                            RefCOCO+",
+        "                       ──────────────────",
+        "Method     Params (M)   val  testA  testB   Avg",
+        "───────────────────────────────────────────────",
+        "ETRIS            1.39  50.0   51.0   52.0  51.0",
+        "SNF              0.18  51.0   52.0   53.0  52.0",
+    ]
+    control = lines.index("Expressions swapped (lower is better)")
+    assert lines[control + 1] == "ETRIS                   5.0    5.0    5.0   5.0"
+
+
+@pytest.mark.parametrize("width", [60, 100, 40])
+def test_a_narrow_terminal_loses_nothing(make, width: int) -> None:
+    table = five(make, "refcoco", "refcoco+", "refcocog-u")
+    text = terminal(table, width)
+    assert max(map(len, text.splitlines())) <= width
+    for header in table.headers:
+        assert header.name in text
+    values = re.findall(r"\d+\.\d(?= |$|\n)", text.split("IoU in percent")[0])
+    printed = [
+        entry.text for section in table.sections for row in section.rows for entry in row[2:] if entry.text != "-"
+    ]
+    assert sorted(values) == sorted(printed)
+
+
+def test_terminal_marks_and_literal_text(make) -> None:
+    table = five(make, "refcoco", fields={"title": "[red]x[/red]", "tuning_budget": "[bold]"})
+    text = terminal(table, 100)
+    assert "[red]x[/red]" in text
+    assert "Tuning budget: [bold]." in text
+    styled = terminal(five(make, "refcoco"), 100, force_terminal=True, color_system="standard")
+    assert "\x1b[1m54.0\x1b[0m" in styled
+    assert "\x1b[4m53.0\x1b[0m" in styled
+
+
+def test_footnotes_are_numbered_alike_everywhere(make) -> None:
+    lost = {"status": "failed", "reason": "killed"}
+    [table] = build("5", [make("snf", "refcoco", {"val": 50}), make("etris", "refcoco", fields=lost)])
+    assert "failed [1]" in terminal(table, 100)
+    assert "[1] refcoco, seed 0: failed: killed" in terminal(table, 100)
+    assert "failed <sup>1</sup>" in markdown.render(table)
+    assert "- <sup>1</sup> refcoco, seed 0: failed: killed" in markdown.render(table)
+    assert r"failed\rlap{\textsuperscript{1}}" in latex.render(table, "t")
+    assert r"\textsuperscript{1}refcoco, seed 0: failed: killed" in latex.render(table, "t")
