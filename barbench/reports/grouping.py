@@ -48,6 +48,8 @@ class Conditions(NamedTuple):
     data: str
     data_version: str
     recipe: str
+    other: str
+    """Every remaining field of the cell that is not at its default, so that a field added later is never mixed."""
 
     @property
     def recipe_fields(self) -> dict[str, object]:
@@ -57,7 +59,7 @@ class Conditions(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One method under one table's conditions: its records over protocols and seeds."""
+    """One method under one table's conditions: its records over protocols and seeds, those that are done first."""
 
     records: tuple[Record, ...]
     label: str
@@ -131,15 +133,17 @@ def group(records: Iterable[Record]) -> list[Group]:
 
 
 def _conditions(cell: Cell) -> Conditions:
-    recipe = json.dumps(cell.recipe, sort_keys=True)
+    told = {"method", "options", "protocol", "seed", *Conditions._fields}
+    other = cell.model_dump(mode="json", exclude=told, exclude_defaults=True)
     return Conditions(
-        cell.backbone,
-        cell.weights,
-        cell.image_size or 0,
-        cell.precision,
-        cell.data.kind,
+        backbone=cell.backbone,
+        weights=cell.weights,
+        image_size=cell.image_size or 0,
+        precision=cell.precision,
+        data=cell.data.kind,
         data_version="",
-        recipe=recipe,
+        recipe=json.dumps(cell.recipe, sort_keys=True),
+        other=", ".join(f"{name}={value}" for name, value in sorted(other.items())),
     )
 
 
@@ -152,7 +156,8 @@ def _rows(records: Sequence[Record]) -> tuple[Row, ...]:
 
 
 def _row(records: Sequence[Record]) -> Row:
-    row = Row(tuple(records), records[0].title)
+    done_first = tuple(sorted(records, key=lambda record: record.status != "done"))
+    row = Row(done_first, done_first[0].title)
     for record in records:
         for split in record.splits.values() if record.status == "done" else ():
             column = Column(record.cell.protocol, split.column)

@@ -18,7 +18,8 @@ def caption(conditions: Conditions, others: Iterable[Conditions]) -> str:
     version = f" Data version {conditions.data_version[:12]}." if conditions.data_version else ""
     warning = " Synthetic shapes, not comparable with the paper." if conditions.data == "shapes" else ""
     backbone = f"Backbone {conditions.backbone} ({conditions.weights} weights){size}"
-    return f"{backbone}, recipe {recipe}, {conditions.precision}.{version}{warning}"
+    other = f", {conditions.other}" if conditions.other else ""
+    return f"{backbone}, recipe {recipe}, {conditions.precision}{other}.{version}{warning}"
 
 
 def notes(group: Group, columns: Sequence[Column]) -> tuple[str, ...]:
@@ -32,6 +33,7 @@ def notes(group: Group, columns: Sequence[Column]) -> tuple[str, ...]:
         if len(measured) > 1
         else "",
         _expressions(group),
+        _data(group),
         "-: not measured." if len(columns) > len(measured) else "",
         "Only the measured columns are printed." if set(columns) < set(PAPER_COLUMNS) else "",
         _options(group),
@@ -89,6 +91,13 @@ def _expressions(group: Group) -> str:
     return f"Expressions scored (swapped): {listed}." if listed else ""
 
 
+def _data(group: Group) -> str:
+    protocols: dict[str, list[str]] = {}
+    for protocol, version in sorted({(record.cell.protocol, record.cell.data.fingerprint) for record in group.records}):
+        protocols.setdefault(version[:12], []).append(protocol)
+    return _per_label("Data version", protocols)
+
+
 def _options(group: Group) -> str:
     listed = "; ".join(f"{row.label} {row.options}" for row in group.rows if row.options)
     return f"Options: {listed}." if listed else ""
@@ -97,7 +106,7 @@ def _options(group: Group) -> str:
 def _budget(group: Group) -> str:
     budgets: dict[str, list[str]] = {}
     for row in group.rows:
-        for budget in sorted({record.tuning_budget for record in row.records}):
+        for budget in sorted({record.tuning_budget for record in row.records if record.status == "done"}):
             budgets.setdefault(budget, []).append(row.label)
     return _per_label("Tuning budget:", budgets)
 

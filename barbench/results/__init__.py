@@ -28,8 +28,8 @@ def load(folder: str | Path) -> pd.DataFrame:
       miou, oiou, p50 ... p90, n (expressions): fractions over the split's expressions;
       control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
       adapter, positional, head, frozen: the parameter ledger;
-      flops_forward, saved_bytes, peak_memory_bytes, peak_memory_kind, train_images_per_s, infer_images_per_s, batch,
-      device: the profile.
+      flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
+      infer_images_per_s, batch, device: the profile.
     """
     rows = [row for record in Store(Path(folder)).all() for row in _rows(record)]
     return pd.DataFrame(rows, columns=list(COLUMNS))

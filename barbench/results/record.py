@@ -43,6 +43,7 @@ class Cell(Frozen):
     seed: int
     data: DataIdentity
     precision: str = "fp32"
+    processes: int = Field(default=1, description="processes that shared each batch")
 
     def id(self) -> str:
         """Twelve hex digits: SHA-256 of the canonical JSON."""
@@ -87,10 +88,11 @@ class Profile(Frozen):
     """Cost of a cell. FLOPs count a multiply-add as two; memory in bytes; throughput in images a second."""
 
     flops_forward: int
-    saved_bytes: int = Field(description="kept by autograd for the backward pass of one batch")
+    saved_bytes: int = Field(description="kept by autograd for the backward pass of `saved_bytes_batch` images")
+    saved_bytes_batch: int
     peak_memory_bytes: int
     peak_memory_kind: Literal["cuda allocator", "process RSS"]
-    train_images_per_s: float
+    train_images_per_s: float | None = Field(description="None where no step was left to train after a resume")
     infer_images_per_s: float
     batch: int
     device: str

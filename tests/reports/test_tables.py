@@ -206,6 +206,7 @@ def test_what_cannot_be_compared_is_never_mixed(make) -> None:
         make("etris", "refcoco", {"val": 50.0}, weights="random"),
         make("etris", "refcoco", {"val": 50.0}, image_size=224),
         make("etris", "refcoco", {"val": 50.0}, precision="bf16"),
+        make("etris", "refcoco", {"val": 50.0}, processes=2),
         make("etris", "refcoco", {"val": 50.0}, recipe={"name": "demo"}),
         make("etris", "refcoco", {"val": 50.0}, recipe={"name": "paper", "train": {"lr": 3e-4}}),
         make("etris", "refcoco", {"val": 50.0}, data={"kind": "shapes", "fingerprint": "hash of refcoco"}),
@@ -213,10 +214,10 @@ def test_what_cannot_be_compared_is_never_mixed(make) -> None:
     ]
     for other in others:
         assert [len(table.sections[0].rows) for table in build("5", [base, other])] == [1, 1]
-    captions = [table.caption for table in build("5", [base, others[5]])]
+    captions = [table.caption for table in build("5", [base, others[6]])]
     assert ["train.lr=0.0001" in text for text in captions] == [True, False]
     assert ["train.lr=0.0003" in text for text in captions] == [False, True]
-    assert ["another copy" in table.caption for table in build("5", [base, others[7]])].count(True) == 1
+    assert ["another copy" in table.caption for table in build("5", [base, others[8]])].count(True) == 1
     assert len(build("5", [base, make("etris", "refcoco+", {"val": 50.0})])) == 1  # each protocol has its own hash
 
 
@@ -270,3 +271,18 @@ def test_a_protocol_from_outside_has_its_own_group(make) -> None:
 def test_unknown_table(make) -> None:
     with pytest.raises(UnknownName, match="unknown table '6'"):
         build("6", [])
+
+
+def test_data_versions_are_named(make) -> None:
+    records = [
+        make("snf", protocol, {"val": 50.0}, data={"kind": "shapes", "fingerprint": version})
+        for protocol, version in (("refcoco", "a" * 64), ("refcoco+", "b" * 64))
+    ]
+    assert "Data version aaaaaaaaaaaa (refcoco); bbbbbbbbbbbb (refcoco+)." in one("5", records).notes
+    assert "Data version aaaaaaaaaaaa." in one("5", records[:1]).notes
+
+
+def test_a_failed_record_does_not_speak_for_its_row(make) -> None:
+    lost = {"status": "failed", "reason": "killed", "composition": (), "ledger": {}}
+    table = one("4", [make("snf", "refcoco", fields=lost, seed=0), make("snf", "refcoco", {"val": 50.0}, seed=1)])
+    assert [entry.text for entry in table.sections[0].rows[0]] == ["SNF", "✓", "×", "×", "×", "0.18", "50.0"]

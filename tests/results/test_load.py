@@ -36,6 +36,7 @@ def test_load(tmp_path: Path) -> None:
     profile = Profile(
         flops_forward=10,
         saved_bytes=20,
+        saved_bytes_batch=8,
         peak_memory_bytes=30,
         peak_memory_kind="process RSS",
         train_images_per_s=1.5,
