@@ -36,12 +36,12 @@ class GlobalBlock(nn.Module):
         self.prior = nn.Linear(width, width, bias=False) if prior else None
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor, prior: Tensor | None) -> Tensor:
-        """Tokens x (B, T, d) and prior p_i (B, T, d) -> (B, T, d)."""
+    def forward(self, x: Tensor, prior: Tensor | None, start: int = 0) -> Tensor:
+        """Tokens x (B, T, d) and prior p_i (B, T, d) -> the tokens from `start` on, (B, T - start, d)."""
         q, k, v = self.qkv(self.norm1(x)).chunk(3, -1)
         if self.prior is not None and prior is not None:
             v = v + self.prior(prior)
-        x = x + self.out(attend(q, k, v, self.heads))
+        x = x[:, start:] + self.out(attend(q[:, start:], k, v, self.heads))
         y: Tensor = x + self.mlp(self.norm2(x))
         return y
 
@@ -104,10 +104,11 @@ class GST(Component):
         x, front = torch.cat(parts, 1), self.queries + trace.joint.shape[1]
         prior = self._prior(trace)
         for i, block in enumerate(self.blocks):
-            x = block(x, None if prior is None or self.priors is None else self.priors[i](prior))
+            last = i + 1 == self.depth  # of its output only the patches are read
+            x = block(x, None if prior is None or self.priors is None else self.priors[i](prior), front if last else 0)
             feature = trace.taps[self.taps[i]].flatten(2).transpose(1, 2)
             feature = self.features[i](feature.detach() if self.detach else feature)
-            x = torch.cat([x[:, :front], x[:, front:] + feature], 1) if i + 1 < self.depth else x[:, front:] + feature
+            x = x + feature if last else torch.cat([x[:, :front], x[:, front:] + feature], 1)
         return Fused(query + self.out(x).transpose(1, 2).reshape(query.shape))
 
     def _prior(self, trace: Trace) -> Tensor | None:

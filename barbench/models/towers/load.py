@@ -2,6 +2,10 @@
 Never downloads."""
 
 import pickle
+import warnings
+import zipfile
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ from huggingface_hub import try_to_load_from_cache
 from open_clip.factory import load_state_dict
 from open_clip.model import CLIP, CustomTextCLIP, convert_to_custom_text_state_dict, resize_pos_embed
 from open_clip.tokenizer import SimpleTokenizer
+from safetensors import SafetensorError
 from torch import Tensor
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
@@ -19,6 +24,7 @@ from barbench.models.towers.clip import ClipText, ClipVision
 from barbench.models.towers.configs import MERGES, WEIGHTS, BackboneConfig, backbone_config
 
 RANDOM, PRETRAINED = "random", "pretrained"
+_UNREADABLE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, OSError, ValueError, StopIteration)
 _JIT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
@@ -59,10 +65,17 @@ def load_backbone(
     if source is not None and device != "meta":
         _fill(clip, _read(source, config), source, antialias)
     clip.eval().requires_grad_(False)
-    merges = config.folder / MERGES if config.folder else None
-    tokenizer = SimpleTokenizer(str(merges)) if merges is not None and merges.is_file() else SimpleTokenizer()
     towers = ClipVision(clip.visual), ClipText(clip.text if custom else clip)
-    return Backbone(name, weights, *towers, size, tokenizer, config.head)
+    return Backbone(name, weights, *towers, size, _tokenizer(config.folder), config.head)
+
+
+@lru_cache
+def _tokenizer(folder: Path | None) -> Callable[..., Tensor]:
+    """The folder's own byte-pair merges, or CLIP's."""
+    merges = folder / MERGES if folder is not None else None
+    own = merges is not None and merges.is_file()
+    tokenizer: Callable[..., Tensor] = SimpleTokenizer(str(merges)) if own else SimpleTokenizer()
+    return tokenizer
 
 
 def _locate(config: BackboneConfig, weights: str, check: bool) -> Path | None:
@@ -109,16 +122,25 @@ def _cached(tag: dict[str, Any]) -> Path | None:
 def _read(file: Path, config: BackboneConfig) -> dict[str, Tensor]:
     """Tensors by name from safetensors, a torch state dict (no code is run), or OpenAI's TorchScript archive."""
     try:
-        state: dict[str, Tensor] = load_state_dict(str(file))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, StopIteration) as first:
-        try:
-            archive: Any = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
-            state = dict(archive.state_dict())
-        except (RuntimeError, ValueError):
-            raise DataError(f"cannot read weights from {file}: {first}") from None
+        state: dict[str, Tensor] = _scripted(file) if _is_script(file) else load_state_dict(str(file))
+    except _UNREADABLE as error:
+        raise DataError(f"cannot read weights from {file}: {error}") from None
     if all(key in state for key in _JIT_EXTRAS) and not config.model.get("quick_gelu"):
         raise UsageError(f"{file} holds OpenAI's weights, which need QuickGELU; use {config.name}-quickgelu")
     return {name: value.float() for name, value in state.items() if name not in _JIT_EXTRAS}
+
+
+def _is_script(file: Path) -> bool:
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _scripted(file: Path) -> dict[str, Tensor]:
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        archive: Any = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
+    return dict(archive.state_dict())
 
 
 def _fill(clip: Any, state: dict[str, Tensor], file: Path, antialias: bool) -> None:

@@ -1,0 +1,59 @@
+"""Small random CLIPs in open_clip's local format, one for each kind of tower, and inputs for them."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from barbench.models.towers.base import Backbone
+from barbench.models.towers.load import load_backbone
+
+torch.set_num_threads(1)  # tests run in parallel, and these models are small
+
+VOCABULARY, CONTEXT, LENGTH, SIZE = 64, 24, 9, 48
+KINDS: dict[str, dict[str, Any]] = {
+    "gelu": {},
+    "quickgelu": {"quick_gelu": True},
+    "custom-text": {"custom_text": True},
+    "deep-vision": {"vision_cfg": {"layers": 12}, "text_cfg": {"layers": 6}},
+    "layer-scale": {"vision_cfg": {"ls_init_value": 0.3}, "text_cfg": {"ls_init_value": 0.3, "width": 48, "heads": 3}},
+}
+HEAD = {"width": 32, "ffn": 48, "heads": 4, "layers": 2, "dropout": 0.1}
+
+
+def config(kind: str) -> dict[str, Any]:
+    """open_clip's model configuration of a kind of CLIP."""
+    special = KINDS[kind]
+    vision = {"image_size": SIZE, "layers": 6, "width": 64, "patch_size": 8, "head_width": 16}
+    text = {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 64, "heads": 4, "layers": 6}
+    parts = {"vision_cfg": vision | special.get("vision_cfg", {}), "text_cfg": text | special.get("text_cfg", {})}
+    return {"embed_dim": 40, **special, **parts}
+
+
+def write_folder(folder: Path, kind: str = "gelu") -> Path:
+    """A backbone folder without weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config(kind), "preprocess_cfg": {}}))
+    (folder / "barbench.json").write_text(json.dumps(HEAD))
+    return folder
+
+
+def small(kind: str = "gelu", seed: int = 0, image_size: int | None = None, device: str = "cpu") -> Backbone:
+    """A random small backbone."""
+    with TemporaryDirectory() as folder:
+        write_folder(Path(folder), kind)
+        return load_backbone(folder, "random", image_size, seed=seed, device=device)
+
+
+def inputs(batch: int = 3, seed: int = 0, length: int = LENGTH) -> tuple[Tensor, Tensor]:
+    """Images (batch, 3, SIZE, SIZE) and ids (batch, length) of texts of different lengths, padded with 0."""
+    make = torch.Generator().manual_seed(seed)
+    image = torch.randn(batch, 3, SIZE, SIZE, generator=make)
+    ids = torch.randint(1, VOCABULARY - 2, (batch, length), generator=make)
+    for row, end in enumerate(torch.randint(3, length, (batch,), generator=make).tolist()):
+        ids[row, 0], ids[row, end] = VOCABULARY - 2, VOCABULARY - 1
+        ids[row, end + 1 :] = 0
+    return image, ids

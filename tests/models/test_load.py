@@ -1,0 +1,153 @@
+"""Backbones by name and folder, their weights, and what is said when they do not fit."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from safetensors.torch import save_file
+from torch import nn
+
+from barbench.errors import DataError, MissingData, UnknownName, UsageError
+from barbench.models.towers.base import HeadSpec
+from barbench.models.towers.configs import backbone_config, backbone_names
+from barbench.models.towers.load import default_weights, load_backbone
+from tests.models.small import HEAD, config, inputs, small, write_folder
+
+
+def weights(kind: str = "gelu") -> dict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    return {name: value.half() for name, value in CLIP(**config(kind)).state_dict().items()}
+
+
+def test_folder_with_half_precision_weights(tmp_path: Path) -> None:
+    folder, state = write_folder(tmp_path), weights()
+    save_file(state, folder / "open_clip_model.safetensors")
+    assert default_weights(str(folder)) == "pretrained"
+    backbone = load_backbone(str(folder))
+    assert backbone.weights == "pretrained"
+    assert backbone.head == HeadSpec(**HEAD)
+    assert backbone.image_size == 48
+    assert backbone.tokenizer(["a red circle"], 9).shape == (1, 9)
+    loaded = backbone.vision.visual.transformer.resblocks[2].mlp.c_fc.weight
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded, state["visual.transformer.resblocks.2.mlp.c_fc.weight"].float())
+    assert torch.equal(backbone.text.token_embedding.weight, state["token_embedding.weight"].float())
+    assert not any(p.requires_grad for tower in (backbone.vision, backbone.text) for p in tower.parameters())
+
+
+def test_weights_are_loaded_strictly(tmp_path: Path) -> None:
+    folder, state = write_folder(tmp_path), weights()
+    del state["ln_final.weight"]
+    save_file(state, folder / "open_clip_model.safetensors")
+    with pytest.raises(DataError, match=r"ln_final\.weight"):
+        load_backbone(str(folder))
+    (folder / "open_clip_model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="cannot read weights"):
+        load_backbone(str(folder))
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_positions_are_resized(tmp_path: Path, antialias: bool) -> None:
+    state = weights()
+    save_file(state, tmp_path / "w.safetensors")
+    folder = write_folder(tmp_path / "b")
+    backbone = load_backbone(str(folder), str(tmp_path / "w.safetensors"), 32, antialias=antialias)
+    old = state["visual.positional_embedding"].float()
+    grid = F.interpolate(old[1:].T.reshape(1, 64, 6, 6), (4, 4), mode="bicubic", antialias=antialias)
+    expected = torch.cat([old[:1], grid[0].flatten(1).T])
+    torch.testing.assert_close(backbone.vision.visual.positional_embedding.detach(), expected)
+    assert backbone.vision.grid == (4, 4)
+
+
+class Node(nn.Module):
+    """A tree of modules that holds `state` under its dotted names, to be scripted."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        children: dict[str, dict[str, torch.Tensor]] = {}
+        for name, value in state.items():
+            head, dot, tail = name.partition(".")
+            if dot:
+                children.setdefault(head, {})[tail] = value
+            else:
+                self.register_buffer(head, value)
+        for name, below in children.items():
+            self.add_module(name, Node(below))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_openais_torchscript_archive_is_read_and_needs_quickgelu(tmp_path: Path) -> None:
+    state = weights()
+    extras = {name: torch.tensor(1) for name in ("input_resolution", "context_length", "vocab_size")}
+    torch.jit.save(torch.jit.script(Node(state | extras)), tmp_path / "openai.pt")
+    quick, plain = write_folder(tmp_path / "q", "quickgelu"), write_folder(tmp_path / "p")
+    loaded = load_backbone(str(quick), str(tmp_path / "openai.pt"))
+    assert torch.equal(loaded.vision.visual.conv1.weight, state["visual.conv1.weight"].float())
+    with pytest.raises(UsageError, match="QuickGELU"):
+        load_backbone(str(plain), str(tmp_path / "openai.pt"))
+
+
+def test_random_weights_are_a_function_of_the_seed() -> None:
+    torch.manual_seed(1)
+    first, second, other = small(seed=3), small(seed=3), small(seed=4)
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(drawn, torch.rand(1))  # loading leaves the caller's generator alone
+    a, b, c = (m.vision.visual.conv1.weight for m in (first, second, other))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    with torch.no_grad():
+        assert torch.equal(first.vision.embed(inputs()[0]).tokens, second.vision.embed(inputs()[0]).tokens)
+
+
+def test_unknown_backbones_and_weights_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="ViT-B-16"):
+        load_backbone("ViT-B-61")
+    with pytest.raises(UsageError, match="timm"):
+        load_backbone("EVA02-B-16")
+    with pytest.raises(UsageError, match="convolutional"):
+        load_backbone("RN50")
+    with pytest.raises(UnknownName, match="openai"):
+        load_backbone("ViT-B-16-quickgelu", "openia")
+    with pytest.raises(UsageError, match="ViT-B-16-quickgelu"):
+        load_backbone("ViT-B-16", "openai")
+    with pytest.raises(MissingData, match="does not exist"):
+        load_backbone(str(write_folder(tmp_path)))
+
+
+def test_weights_that_were_never_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr("barbench.models.towers.load.try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(MissingData, match="cache does not hold them"):
+        load_backbone("ViT-B-16-quickgelu", "openai")
+    load_backbone("ViT-B-16-quickgelu", "openai", device="meta")  # shapes need no weights
+
+
+def test_image_sizes() -> None:
+    assert backbone_config("ViT-B-16-quickgelu").image_size(None) == 416
+    assert backbone_config("ViT-L-14-quickgelu").image_size(None) == 420
+    assert backbone_config("ViT-B-32-quickgelu").image_size(None) == 416
+    with pytest.raises(UsageError, match="use 420"):
+        backbone_config("ViT-L-14-quickgelu").image_size(416)
+
+
+def test_names_list_what_can_be_walked() -> None:
+    names = backbone_names()
+    assert {"ViT-B-16-quickgelu", "ViT-L-14-quickgelu", "ViT-B-32"} <= set(names)
+    assert not {"RN50", "EVA02-B-16", "coca_ViT-B-32", "ViT-B-16-SigLIP"} & set(names)
+
+
+def test_broken_folders_are_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    (folder / "barbench.json").write_text(json.dumps({"widht": 3}))
+    with pytest.raises(DataError, match="widht"):
+        backbone_config(str(folder))
+    (folder / "open_clip_config.json").write_text("{")
+    with pytest.raises(DataError, match="open_clip_config"):
+        backbone_config(str(folder))

@@ -1,0 +1,42 @@
+"""Guests: where they sit, who sees them, and that they never disturb the native tokens' order."""
+
+import torch
+
+from barbench.models.stream import Stream
+
+NEVER = float("-inf")
+
+
+def tokens(batch: int, *values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1).expand(batch, -1, 2)
+
+
+def test_guests_sit_between_prefix_and_body_and_are_replaced_in_place() -> None:
+    stream = Stream(tokens(2, 0, 10, 11), prefix=1).invite("a", tokens(2, 1)).invite("b", tokens(2, 2, 3))
+    assert stream.tokens[0, :, 0].tolist() == [0, 1, 2, 3, 10, 11]
+    again = stream.invite("a", tokens(2, 7)).invite("b", tokens(2, 8, 9))
+    assert again.tokens[0, :, 0].tolist() == [0, 7, 8, 9, 10, 11]
+    assert again.guests == (("a", 1), ("b", 2))
+    assert again.native[0, :, 0].tolist() == [0, 10, 11]
+    assert again.with_body(tokens(2, 5, 6)).tokens[0, :, 0].tolist() == [0, 7, 8, 9, 5, 6]
+
+
+def test_causal_mask_is_extended() -> None:
+    causal = torch.full((3, 3), NEVER).triu(1)
+    stream = Stream(tokens(1, 1, 2, 3), prefix=0, mask=causal).invite("a", tokens(1, 0)).invite("b", tokens(1, 0))
+    assert stream.mask is not None
+    sees = (stream.mask == 0).tolist()
+    assert sees == [
+        [True, True, False, False, False],
+        [True, True, False, False, False],
+        [True, True, True, False, False],
+        [True, True, True, True, False],
+        [True, True, True, True, True],
+    ]
+
+
+def test_hidden_guests_are_seen_by_nobody() -> None:
+    hidden = torch.tensor([[False, True], [False, False]])
+    stream = Stream(tokens(2, 0, 10), prefix=1).invite("a", tokens(2, 1, 2), hidden).invite("b", tokens(2, 3))
+    assert stream.mask is not None
+    assert (stream.mask == 0).flatten(1).tolist() == [[True, True, False, True, True], [True] * 5]
