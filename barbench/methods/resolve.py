@@ -57,11 +57,9 @@ def _group(name: str) -> Iterable[MethodSpec]:
 def _one(name: str) -> MethodSpec:
     if name in METHODS:
         return METHODS.get(name)
-    if ":" in name:
-        return _external(EntryPoint(name.partition(":")[2], name, GROUP), name)
     plugins = _plugins()
-    if name in plugins:
-        return _external(plugins[name], name)
+    if ":" in name or name in plugins:
+        return _external(name, plugins[name].value if name in plugins else name)
     raise UnknownName("method", name, method_names())
 
 
@@ -69,23 +67,25 @@ def _plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _external(point: EntryPoint, reference: str) -> MethodSpec:
-    """The decorated function, or a plain one, behind `package.module:name`; modules of the working folder count."""
+def _external(reference: str, place: str) -> MethodSpec:
+    """The decorated function, or a plain one, at `place` (`package.module:name`); modules of the working folder count."""
+    home, _, name = place.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        module = importlib.import_module(point.module)
-    except ImportError as error:
-        raise UsageError(f"method {reference!r}: cannot import {point.module}: {error}") from error
-    except ValueError as error:
-        raise UsageError(f"method {reference!r}: {error}") from error
-    attribute = point.attr.replace("-", "_")
+        module = importlib.import_module(home)
+    except Exception as error:  # whatever a user's module raises is the user's to read
+        raise UsageError(f"method {reference!r}: cannot import {home}: {type(error).__name__}: {error}") from error
+    attribute = name.replace("-", "_")
     if not hasattr(module, attribute):
         known = [n for n, value in vars(module).items() if isinstance(value, MethodSpec)]
-        raise UnknownName(f"method in {point.module}", point.attr, known)
+        raise UnknownName(f"method in {home}", name, known)
     value = getattr(module, attribute)
     if isinstance(value, MethodSpec):
         return replace(value, reference=reference)
     if not callable(value):
         raise UsageError(f"method {reference!r} is not a function that returns components")
-    return MethodSpec(point.name.replace("_", "-"), point.name, value, reference=reference)
+    own = (reference.partition(":")[2] or reference).replace("_", "-")
+    if own in METHODS:
+        raise UsageError(f"method {reference!r}: the name {own!r} is taken by a built-in method")
+    return MethodSpec(own, own, value, reference=reference)

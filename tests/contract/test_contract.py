@@ -1,0 +1,119 @@
+"""What every registered method owes on every kind of tower. A method or tower that is added is tested by being registered."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from barbench.methods.resolve import build_segmenter, resolve
+from barbench.models.segmenter import Segmenter, segmentation_loss
+from barbench.models.towers.load import load_backbone
+from tests.models.small import KINDS, inputs, small
+
+METHODS = {spec.name: spec for spec in resolve("everything")}
+everything = pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in METHODS for kind in KINDS])
+
+
+def built(name: str, kind: str, **options: object) -> Segmenter:
+    return build_segmenter(METHODS[name], small(kind), seed=0, options=options)
+
+
+def loss_of(model: Segmenter, image: Tensor, ids: Tensor) -> Tensor:
+    logits, extra = model(image, ids)
+    mask = (image.mean(1) > 0).float()
+    loss = segmentation_loss(logits, mask)
+    return loss if extra is None else loss + extra
+
+
+@everything
+def test_one_training_step_reaches_every_tuned_parameter(name: str, kind: str) -> None:
+    model = built(name, kind).train()
+    loss_of(model, *inputs()).backward()
+    tuned = model.tuned_parameters()
+    unreached = [n for n, p in tuned.items() if p.grad is None or not p.grad.any()]
+    assert unreached == []
+    assert all(p.grad.isfinite().all() for p in tuned.values() if p.grad is not None)
+    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+    assert sum(p.numel() for p in tuned.values()) == sum(v for k, v in model.ledger().items() if k != "frozen")
+
+
+@everything
+def test_frozen_weights_and_modes_survive_training(name: str, kind: str) -> None:
+    model = built(name, kind).train()
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    optimiser = torch.optim.Adam(model.tuned_parameters().values(), lr=1e-2)
+    for seed in (0, 1):
+        optimiser.zero_grad()
+        loss_of(model, *inputs(seed=seed)).backward()
+        optimiser.step()
+    tuned = model.tuned_parameters().keys()
+    for n, p in model.named_parameters():
+        assert torch.equal(p, before[n]) != (n in tuned), n
+    assert not any(m.training for tower in (model.vision, model.text) for m in tower.modules())
+    assert model.neck.training
+    assert model.method.training
+
+
+@everything
+def test_outputs_do_not_depend_on_batch_mates(name: str, kind: str) -> None:
+    model = built(name, kind).eval()
+    image, ids = inputs(batch=4)
+    with torch.no_grad():
+        together = model(image, ids).logits
+        alone = torch.cat([model(image[i : i + 1], ids[i : i + 1]).logits for i in range(4)])
+    assert together.shape == (4, 1, 24, 24)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@everything
+def test_the_expression_matters(name: str, kind: str) -> None:
+    model = built(name, kind).eval()
+    image, ids = inputs()
+    with torch.no_grad():
+        assert not torch.allclose(model(image, ids).logits, model(image, ids.roll(1, 0)).logits)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_mixed_precision_trains(name: str) -> None:
+    model = built(name, "quickgelu").train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = loss_of(model, *inputs())
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.tuned_parameters().values())
+    model.eval()
+    image, ids = inputs()
+    with torch.no_grad():
+        exact = model(image, ids).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(image, ids).logits.float()
+    assert (exact - rough).abs().max() < 0.1 * exact.abs().max()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_trained_positions_are_their_own_group(name: str) -> None:
+    model = built(name, "gelu", positional="train").train()
+    loss_of(model, *inputs()).backward()
+    assert model.ledger()["positional"] == 37 * 64 + 24 * 64
+    assert all(p.grad is not None and p.grad.any() for p in model.tuned_parameters().values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_state_dict_restores_the_outputs(name: str) -> None:
+    model, other = built(name, "gelu"), build_segmenter(METHODS[name], small("gelu", seed=9), seed=9)
+    loss_of(model.train(), *inputs()).backward()  # moves the BatchNorm statistics
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(model.eval()(*inputs()).logits, other.eval()(*inputs()).logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_vit_b_16_trains_at_the_papers_size(name: str) -> None:
+    backbone = load_backbone("ViT-B-16-quickgelu", "random")
+    model = build_segmenter(METHODS[name], backbone).train()
+    image, ids = torch.randn(2, 3, 416, 416), torch.zeros(2, 17, dtype=torch.long)
+    ids[:, :3] = torch.tensor([49406, 320, 49407])
+    loss = loss_of(model, image, ids)
+    loss.backward()
+    assert model(image, ids).logits.shape == (2, 1, 104, 104)
+    assert all(p.grad is not None and p.grad.any() for p in model.tuned_parameters().values())

@@ -1,0 +1,65 @@
+"""The parameter ledger at the size of the paper (Table 5 prints it in millions), exact. On the meta device, in seconds."""
+
+import pytest
+
+from barbench.methods.resolve import build_segmenter, resolve
+from barbench.models.towers.base import Backbone
+from barbench.models.towers.load import load_backbone
+
+HEAD, ENCODERS = 22_671_361, 149_989_376
+GST_OUT = 74_240
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone("ViT-B-16-quickgelu", "random", device="meta")
+
+
+def ledger(backbone: Backbone, name: str, **options: object) -> dict[str, int]:
+    return build_segmenter(resolve(name)[0], backbone, options=options).ledger()
+
+
+@pytest.mark.parametrize(
+    ("name", "adapter"),
+    [
+        ("head-only", 0),
+        ("etris", 1_387_648),
+        ("snf", 184_416),
+        ("snf-etris", 1_572_064),
+        ("no-global", 390_656),
+        ("barleria", 2_205_920),
+    ],
+)
+def test_paper_methods(backbone: Backbone, name: str, adapter: int) -> None:
+    head = HEAD + (GST_OUT if name == "barleria" else 0)
+    assert ledger(backbone, name) == {"adapter": adapter, "positional": 0, "head": head, "frozen": ENCODERS}
+
+
+def test_full_books_every_encoder_parameter(backbone: Backbone) -> None:
+    positions = 519_936 + 39_424
+    expected = {"adapter": ENCODERS - positions, "positional": positions, "head": HEAD, "frozen": 0}
+    assert ledger(backbone, "full") == expected
+
+
+def test_released_settings(backbone: Backbone) -> None:
+    assert ledger(backbone, "etris", **{"bridge.dim": 64, "positional": "train"}) == {
+        "adapter": 598_592,
+        "positional": 519_936 + 39_424,
+        "head": HEAD,
+        "frozen": ENCODERS - 519_936 - 39_424,
+    }
+    assert ledger(backbone, "snf", **{"snf.flow": "hadamard"})["adapter"] == 221_184
+    assert ledger(backbone, "no-global", **{"snf.flow": "hadamard"})["adapter"] == 368_640 + 83_264
+
+
+def test_head_parts(backbone: Backbone) -> None:
+    model = build_segmenter(resolve("head-only")[0], backbone)
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (model.neck, model.decoder, model.projector)]
+    assert sizes == [9_983_488, 7_899_136, 4_788_737]
+
+
+def test_vit_l_14_builds_with_every_method() -> None:
+    large = load_backbone("ViT-L-14-quickgelu", "random", device="meta")
+    assert large.image_size == 420
+    for spec in resolve("everything"):
+        assert build_segmenter(spec, large).ledger()["head"] > HEAD
