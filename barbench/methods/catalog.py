@@ -96,34 +96,41 @@ def _nested(options: Options) -> dict[str, Any]:
 
 @method(title="ETRIS", paper=True)
 def etris(bridge: Options = NONE) -> tuple[Component, ...]:
+    """The bridge alone (ETRIS, Xu et al., ICCV 2023)."""
     return (make(Bridge, bridge, "bridge"),)
 
 
 @method(title="SNF", paper=True)
 def snf(snf: Options = NONE) -> tuple[Component, ...]:
+    """Flows on the vision shortcuts alone (SNF, Wang et al., CVPR 2023)."""
     return (make(SNF, snf, "snf", towers=("vision",)),)
 
 
 @method(title="SNF+ETRIS", paper=True)
 def snf_etris(snf: Options = NONE, bridge: Options = NONE) -> tuple[Component, ...]:
+    """Vision flows and the bridge."""
     return (make(SNF, snf, "snf", towers=("vision",)), make(Bridge, bridge, "bridge"))
 
 
 @method(title="No Global", paper=True)
 def no_global(snf: Options = NONE, lim: Options = NONE) -> tuple[Component, ...]:
+    """Flows in both towers and the local intertwined module: BarLeRIa without its global part."""
     return (make(SNF, snf, "snf"), make(LIM, lim, "lim"))
 
 
 @method(title="BarLeRIa", paper=True)
 def barleria(snf: Options = NONE, lim: Options = NONE, gst: Options = NONE) -> tuple[Component, ...]:
+    """The whole of BarLeRIa."""
     return (make(SNF, snf, "snf"), make(LIM, lim, "lim"), make(GST, gst, "gst"))
 
 
 @method(title="Head only")
 def head_only() -> tuple[Component, ...]:
+    """Reference point: frozen encoders, the segmentation head alone."""
     return ()
 
 
 @method(title="Full fine-tuning")
 def full() -> tuple[Component, ...]:
+    """Reference point: both encoders are trained in full."""
     return (Full(),)

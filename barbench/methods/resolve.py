@@ -68,7 +68,7 @@ def _plugins() -> dict[str, EntryPoint]:
 
 
 def _external(reference: str, place: str) -> MethodSpec:
-    """The decorated function, or a plain one, at `place` (`package.module:name`); modules of the working folder count."""
+    """The decorated function, or a plain one, at `place` (`package.module:name`); the working folder counts."""
     home, _, name = place.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

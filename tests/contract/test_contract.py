@@ -1,4 +1,4 @@
-"""What every registered method owes on every kind of tower. A method or tower that is added is tested by being registered."""
+"""What every registered method owes on every kind of tower. Registering one is testing it."""
 
 import pytest
 import torch

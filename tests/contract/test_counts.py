@@ -1,4 +1,4 @@
-"""The parameter ledger at the size of the paper (Table 5 prints it in millions), exact. On the meta device, in seconds."""
+"""The parameter ledger at the size of the paper (Table 5 prints millions), exact, on the meta device."""
 
 import pytest
 
