@@ -66,6 +66,8 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: Progress | None = None) 
     Every picture has its own random stream, seeded by (seed, image id), so that pools may grow without changing each other's pictures.
     """
     (root / IMAGES).mkdir(parents=True, exist_ok=True)
+    # First of all, so that even an unfinished folder is never taken for real data.
+    (root / "shapes.json").write_text(json.dumps({"fingerprint": spec.fingerprint(), **asdict(spec)}, indent=1) + "\n")
     total = spec.train + spec.val + spec.testA + spec.testB
     pictures: list[_Picture] = []
     for pool in POOLS:
@@ -77,11 +79,9 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: Progress | None = None) 
     for protocol in PROTOCOLS:
         folder = root / protocol.folder
         folder.mkdir(exist_ok=True)
-        if not (folder / "instances.json").exists():
-            (folder / "instances.json").write_text(instances)
+        (folder / "instances.json").write_text(instances)
         with open(folder / protocol.refs_file, "wb") as file:
             pickle.dump(_references(pictures, protocol, spec), file, protocol=2)
-    (root / "shapes.json").write_text(json.dumps({"fingerprint": spec.fingerprint(), **asdict(spec)}, indent=1) + "\n")
 
 
 def _write_picture(root: Path, spec: ShapesSpec, image_id: int, pool: str) -> _Picture:
@@ -106,7 +106,8 @@ def _instances(pictures: list[_Picture]) -> dict[str, Any]:
 
 def _annotation(picture: _Picture, index: int, thing: Thing) -> dict[str, Any]:
     height, width = picture.scene.height, picture.scene.width
-    polygons = [np.round(o, 2).ravel().tolist() for o in thing.outlines()]
+    inside = [np.clip(o, 0, (width, height)) for o in thing.outlines()]  # a turned figure's corner may stick out
+    polygons = [np.round(o, 2).ravel().tolist() for o in inside]
     rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     segmentation: Any = polygons
     if thing.kind == "ring":

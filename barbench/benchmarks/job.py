@@ -1,0 +1,51 @@
+"""What a worker process is told: the cell to run, and where and on what, which cannot change its result."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from barbench.results.record import Cell, Record
+
+
+class Job(BaseModel):
+    """`reference` finds the method in any process; `weights_path` is a file where the cell's weights are one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: Cell
+    reference: str
+    title: str
+    composition: tuple[str, ...]
+    weights_path: Path | None
+    data_root: Path
+    results: Path
+    device: str
+    threads: int
+    workers: int
+    checkpoint_seconds: float
+
+    @property
+    def scratch(self) -> Path:
+        """The cell's own folder: its checkpoint while it runs, its tuned weights when it is done."""
+        return self.results / "cells" / self.cell.stem()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.scratch / "checkpoint.pt"
+
+    @property
+    def tuned(self) -> Path:
+        return self.scratch / "tuned.safetensors"
+
+    def failure(self, status: Literal["failed", "out-of-memory"], reason: str) -> Record:
+        """The record of this cell where it did not finish."""
+        return Record(
+            id=self.cell.id(),
+            cell=self.cell,
+            title=self.title,
+            composition=self.composition,
+            ledger={},
+            status=status,
+            reason=reason,
+        )

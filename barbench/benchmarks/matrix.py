@@ -1,0 +1,116 @@
+"""The cells of a matrix: methods x backbones x splits x seeds, each with everything that can change its result."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from barbench.benchmarks.job import Job
+from barbench.datasets.protocols import PROTOCOLS, Protocol
+from barbench.datasets.sources import DataSource
+from barbench.engine.recipe import Recipe
+from barbench.errors import UsageError
+from barbench.methods.catalog import MethodSpec
+from barbench.models.towers.configs import WEIGHTS, backbone_config
+from barbench.results.record import Cell, DataIdentity
+
+RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where cells run: `device` as torch names it, `processes` of a cell, `threads` and loader `workers` of a process."""
+
+    results: Path
+    device: str
+    processes: int
+    threads: int
+    workers: int
+    checkpoint_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The axes, and what all cells share. `options`: of each method by name, `component.parameter` to value."""
+
+    methods: Sequence[MethodSpec]
+    backbones: Sequence[str]
+    protocols: Sequence[Protocol]
+    seeds: Sequence[int]
+    recipe: Recipe
+    precision: str = "fp32"
+    weights: str | None = None
+    image_size: int | None = None
+    options: Mapping[str, Mapping[str, Any]] | None = None
+
+    def jobs(self, sources: Mapping[str, DataSource], host: Host) -> list[Job]:
+        """One job a cell, ordered by backbone, split, seed, method. `sources`: the data of each protocol by name.
+
+        Raises UsageError for options that a method does not have and for weights that cannot be.
+        """
+        chosen = self.options or {}
+        if strange := chosen.keys() - {m.name for m in self.methods}:
+            raise UsageError(f"--option names {', '.join(sorted(strange))}, which --methods does not")
+        jobs = []
+        for backbone, protocol, seed, method in product(self.backbones, self.protocols, self.seeds, self.methods):
+            weights, path = identify_weights(backbone, self.weights)
+            options = dict(chosen.get(method.name, {}))
+            source = sources[protocol.name]
+            cell = Cell(
+                method=method.reference or method.name,
+                options=options,
+                backbone=backbone,
+                weights=weights,
+                image_size=backbone_config(backbone).image_size(self.image_size),
+                protocol=protocol.name,
+                recipe=self.recipe.model_dump(mode="json"),
+                seed=seed,
+                data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
+                precision=self.precision,
+                processes=host.processes,
+            )
+            composition = tuple(method.create(options).composition())
+            jobs.append(
+                Job(
+                    cell=cell,
+                    reference=method.reference or method.name,
+                    title=method.title,
+                    composition=composition,
+                    weights_path=path,
+                    data_root=source.root,
+                    results=host.results,
+                    device=host.device,
+                    threads=host.threads,
+                    workers=host.workers,
+                    checkpoint_seconds=host.checkpoint_seconds,
+                )
+            )
+        return jobs
+
+
+def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | None]:
+    """What stands for the weights in a cell, and the file where they are one: its name and a hash of its content.
+
+    None: a folder's own weights, OpenAI's for open_clip's QuickGELU models. Raises UsageError where neither can be.
+    """
+    folder = backbone_config(backbone).folder
+    if weights is None and folder is None and not backbone.endswith("-quickgelu"):
+        raise UsageError(f"--weights: say which weights {backbone} takes: random, a tag of open_clip, or a file")
+    weights = weights or (PRETRAINED if folder else OPENAI)
+    path = folder / WEIGHTS if folder and weights == PRETRAINED else Path(weights)
+    if not path.is_file():
+        return weights, None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    return f"{weights if folder else path.name}@{digest}", path.resolve()
+
+
+def choose_protocols(text: str) -> list[Protocol]:
+    """Protocols by a comma list of names; `all` is all four. Raises UnknownName."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise UsageError("no split was named; try --split refcoco+")
+    chosen = PROTOCOLS.names() if names == ["all"] else names
+    return [PROTOCOLS.get(name) for name in dict.fromkeys(chosen)]

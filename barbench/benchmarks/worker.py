@@ -1,0 +1,70 @@
+"""The process of one cell: `python -m barbench.benchmarks.worker JOB.json`, started by the runner.
+
+Progress leaves as JSON lines on the standard output. The record is written here, a failure's too, so that it exists
+once the process has ended. When the runner dies, standard input closes, and the worker ends with it.
+"""
+
+import json
+import os
+import sys
+import threading
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from barbench.benchmarks.cell import run_cell
+from barbench.benchmarks.job import Job
+from barbench.errors import BarbenchError
+from barbench.results.store import Store
+
+
+def main(path: Path) -> int:
+    job = Job.model_validate_json(path.read_text("utf-8"))
+    first = int(os.environ.get("RANK", "0")) == 0
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else prints does not mix with the events
+    threading.Thread(target=_end_with_runner, daemon=True).start()
+
+    def emit(event: dict[str, Any]) -> None:
+        if first:
+            events.write(json.dumps(event) + "\n")
+
+    store = Store(job.results)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = run_cell(job, emit)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return _fail(store, job, "out-of-memory", str(error) or "out of memory", emit)
+    except BarbenchError as error:
+        return _fail(store, job, "failed", str(error), emit)
+    except Exception as error:
+        traceback.print_exc()
+        if "can't allocate memory" in str(error):  # torch's CPU allocator raises a plain RuntimeError
+            return _fail(store, job, "out-of-memory", str(error), emit)
+        return _fail(store, job, "failed", f"{type(error).__name__}: {error}", emit)
+    if result is not None:
+        store.save(*result)
+        job.checkpoint.unlink(missing_ok=True)
+        emit({"event": "done"})
+    return 0
+
+
+def _fail(
+    store: Store, job: Job, status: Literal["failed", "out-of-memory"], reason: str, emit: Any
+) -> int:
+    store.save(job.failure(status, reason))
+    emit({"event": "failed", "status": status, "reason": reason})
+    return 1
+
+
+def _end_with_runner() -> None:
+    sys.stdin.read()
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,148 @@
+"""The whole state of a training under way, in one file that is there whole or not at all.
+
+Only what training changes is kept: frozen weights come from the backbone again. Loading runs no code from the file.
+"""
+
+import os
+import pickle
+import random
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from barbench.models.segmenter import Segmenter
+
+
+class Progress(NamedTuple):
+    """Where a training stands: `step` steps of the whole training are done; `loss_sum` over those of the open epoch."""
+
+    step: int
+    loss_sum: float
+    seconds: float
+    history: list[dict[str, float]]
+
+
+def tuned_state(segmenter: Segmenter) -> dict[str, Tensor]:
+    """Every parameter and buffer but the frozen ones, by name."""
+    frozen = {name for name, p in segmenter.named_parameters() if not p.requires_grad}
+    return {name: value.detach().cpu() for name, value in segmenter.state_dict().items() if name not in frozen}
+
+
+def load_tuned(segmenter: Segmenter, state: dict[str, Tensor]) -> None:
+    """Load what `tuned_state` gave; raises ValueError naming what is missing or left over."""
+    wanted = tuned_state(segmenter).keys()
+    if missing := sorted(wanted - state.keys()):
+        raise ValueError(f"the weights lack {', '.join(missing[:5])}{', …' * (len(missing) > 5)}")
+    if extra := sorted(state.keys() - wanted):
+        raise ValueError(f"the weights hold {', '.join(extra[:5])}{', …' * (len(extra) > 5)}, which the model has not")
+    segmenter.load_state_dict(state, strict=False)
+
+
+class Checkpoint:
+    """One file for one cell; `identity` is the cell's id, so that no other cell's state is ever loaded."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path, self.identity = path, identity
+        self.set_aside: Path | None = None
+
+    def save(
+        self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer, progress: Progress
+    ) -> None:
+        """To be called by all processes; the first one writes."""
+        generators = gather_object([_generators()])
+        if not accelerator.is_main_process:
+            return
+        state = {
+            "identity": self.identity,
+            "progress": progress._asdict(),
+            "weights": tuned_state(segmenter),
+            "optimizer": optimizer.state_dict(),
+            "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else {},
+            "generators": generators,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load(self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer) -> Progress | None:
+        """Restore everything; None, and nothing changed, where there is no checkpoint of this cell that can be read.
+
+        A file that is damaged or of another cell is set aside under another name, never overwritten.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            if state["identity"] != self.identity:
+                raise ValueError(f"it belongs to cell {state['identity']}")
+            if len(state["generators"]) != accelerator.num_processes:
+                raise ValueError(f"it was written by {len(state['generators'])} processes")
+            progress = Progress(**state["progress"])
+            load_tuned(segmenter, state["weights"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (
+            pickle.UnpicklingError,
+            zipfile.BadZipFile,
+            EOFError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            OSError,
+        ):
+            self._set_aside(accelerator)
+            return None
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(state["scaler"])
+        _restore(state["generators"][accelerator.process_index])
+        return progress
+
+    def _set_aside(self, accelerator: Accelerator) -> None:
+        accelerator.wait_for_everyone()
+        n = 1
+        while (renamed := self.path.with_name(f"{self.path.name}.corrupt-{n}")).exists():
+            n += 1
+        if accelerator.is_main_process:
+            self.path.rename(renamed)
+        self.set_aside = renamed
+
+
+def _generators() -> dict[str, Any]:
+    """The state of every random generator, as tensors and plain values."""
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [
+            str(name),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def _restore(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))

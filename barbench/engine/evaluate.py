@@ -1,0 +1,111 @@
+"""Score a segmenter on one split: every sentence, at the image's own resolution, against its object and against another.
+
+The other object is the control "is language used?": the same prediction scored on what the words do not mean, which is
+the model's score with expressions swapped within the image. It costs no second pass, since swapping permutes the pairs
+of image and expression that are predicted anyway.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from barbench.datasets.samples import EvalItem, EvalSamples
+from barbench.datasets.transforms import Letterbox
+from barbench.engine.metrics import Metrics, overlap, summarise
+from barbench.models.segmenter import Segmenter
+
+OnBatch = Callable[[int, int, float], None]  # expressions done, expressions in all, mean IoU so far
+
+
+class Evaluation(NamedTuple):
+    """`expressions`: int64 columns of equal length, one row an expression in the samples' order: `intersection`, `union`,
+    `control_intersection`, `control_union` (-1 where the image has no other object), and what `samples.meta` gives.
+    """
+
+    metrics: Metrics
+    control: Metrics | None
+    expressions: dict[str, NDArray[np.int64]]
+    images_per_second: float
+
+
+def predict(logits: Tensor, letterbox: Letterbox) -> Tensor:
+    """Logits (B, 1, h, w) to probabilities (B, S, S) on the model's square: sigmoid, then bicubic with aligned corners."""
+    square = (letterbox.size, letterbox.size)
+    return F.interpolate(logits.float().sigmoid(), square, mode="bicubic", align_corners=True)[:, 0]
+
+
+def evaluate(
+    segmenter: Segmenter,
+    samples: EvalSamples,
+    accelerator: Accelerator,
+    *,
+    batch: int,
+    threshold: float,
+    workers: int = 0,
+    on_batch: OnBatch | None = None,
+) -> Evaluation:
+    """Each expression exactly once, whatever the number of processes: each takes its own share and the rows are gathered."""
+    segmenter.eval()
+    with accelerator.split_between_processes(list(range(len(samples)))) as share:
+        rows, seconds = _score_share(segmenter, samples, accelerator, list(share), batch, threshold, workers, on_batch)
+    rows = sorted(gather_object(rows))
+    columns = np.array([row[1:] for row in rows], dtype=np.int64).T
+    names = ("intersection", "union", "control_intersection", "control_union")
+    table = dict(zip(names, columns, strict=True))
+    metas = [samples.meta(i) for i in range(len(samples))]
+    table |= {name: np.array([getattr(m, name) for m in metas], np.int64) for name in metas[0]._fields}
+    has = table["control_union"] >= 0
+    control = summarise(table["control_intersection"][has], table["control_union"][has]) if has.any() else None
+    rate = len(samples) / max(sum(gather_object([seconds])) / accelerator.num_processes, 1e-9)
+    return Evaluation(summarise(table["intersection"], table["union"]), control, table, rate)
+
+
+Row = tuple[int, int, int, int, int]  # index, then the four counts
+
+
+def _score_share(
+    segmenter: Segmenter,
+    samples: EvalSamples,
+    accelerator: Accelerator,
+    share: list[int],
+    batch: int,
+    threshold: float,
+    workers: int,
+    on_batch: OnBatch | None,
+) -> tuple[list[Row], float]:
+    """Rows of the expressions in `share`, and the seconds that the model itself took."""
+    loader: DataLoader[EvalItem] = DataLoader(Subset(samples, share), batch, num_workers=workers)
+    rows: list[Row] = []
+    seconds, total = 0.0, 0.0
+    for items in loader:
+        begin = time.perf_counter()
+        with torch.inference_mode(), accelerator.autocast():
+            logits = segmenter(items["image"].to(accelerator.device), items["ids"].to(accelerator.device)).logits
+            probabilities = predict(logits, samples.letterbox).cpu().numpy()
+        seconds += time.perf_counter() - begin
+        for row in _count(samples, items["index"].tolist(), probabilities, threshold):
+            rows.append(row)
+            total += row[1] / max(row[2], 1)
+        if on_batch is not None:
+            on_batch(len(rows), len(share), total / len(rows))
+    return rows, seconds
+
+
+def _count(
+    samples: EvalSamples, indices: list[int], probabilities: NDArray[np.float32], threshold: float
+) -> Iterator[Row]:
+    """Back to each image's own pixels, thresholded, and compared with both objects."""
+    for index, probability in zip(indices, probabilities, strict=True):
+        target, other = samples.target(index), samples.swapped(index)
+        mask = samples.letterbox.restore(probability, *target.shape) > threshold
+        control = (-1, -1) if other is None else overlap(mask, other)
+        yield (index, *overlap(mask, target), *control)

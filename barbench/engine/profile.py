@@ -1,0 +1,152 @@
+"""What a cell costs: FLOPs, bytes kept for the backward pass, peak memory, speed. `barbench profile --methods all`."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from barbench.models.segmenter import Segmenter, segmentation_loss
+
+
+class Peak(NamedTuple):
+    """Bytes, and how they were measured: `cuda allocator` or `process RSS`."""
+
+    bytes: int
+    kind: str
+
+
+class Timing(NamedTuple):
+    """Median seconds of the parts of a training step, and of inference, for a batch."""
+
+    forward: float
+    backward: float
+    optimizer: float
+    inference: float
+
+
+def example_batch(
+    segmenter: Segmenter, size: int, length: int, batch: int, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Random image (B, 3, size, size), ids (B, length) with start, words, end and padding, and mask (B, size, size)."""
+    device = next(segmenter.vision.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.zeros(batch, length, dtype=torch.long)
+    words = max(1, length // 2)
+    ids[:, :words] = torch.randint(1, 200, (batch, words), generator=generator)
+    ids[:, words] = 300
+    image = torch.randn(batch, 3, size, size, generator=generator)
+    mask = (torch.rand(batch, size, size, generator=generator) > 0.8).float()
+    return image.to(device), ids.to(device), mask.to(device)
+
+
+def flops_forward(segmenter: Segmenter, image: Tensor, ids: Tensor) -> int:
+    """FLOPs of one image's forward pass, a multiply-add as two.
+
+    Counted in training mode: in evaluation mode torch's fused attention hides a third of them from the counter.
+    """
+    was = segmenter.training
+    segmenter.train()
+    with torch.no_grad(), _kept_norms(segmenter), FlopCounterMode(display=False) as counter:
+        segmenter(image[:2], ids[:2])
+    segmenter.train(was)
+    return counter.get_total_flops() // 2
+
+
+def saved_bytes(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> int:
+    """Bytes that autograd keeps from the forward for the backward pass of this batch, each storage once, weights not."""
+    own = {t.untyped_storage().data_ptr() for t in (*segmenter.parameters(), *segmenter.buffers())}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    segmenter.train()
+    with _kept_norms(segmenter), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        output = segmenter(image, ids)
+        segmentation_loss(output.logits, mask)  # the graph is alive until here, so no two storages share an address
+    return sum(kept.values())
+
+
+def timing(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, repeats: int = 5) -> Timing:
+    """Medians over `repeats` after one warm-up; the weights are changed by the optimizer steps (with a rate of zero)."""
+    optimizer = torch.optim.Adam(segmenter.tuned_parameters().values(), lr=0.0)
+    rows = [
+        (*_train_once(segmenter, optimizer, image, ids, mask), _infer_once(segmenter, image, ids))
+        for _ in range(repeats + 1)
+    ]
+    return Timing(*(median(column) for column in zip(*rows[1:], strict=True)))
+
+
+def reset_peak(device: torch.device) -> None:
+    """Forget the peak so far: the allocator's, or on Linux the process's high-water mark."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # not Linux, or not allowed: the mark of the whole process's life is what can be had
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak(device: torch.device) -> Peak:
+    """The peak since `reset_peak`."""
+    if device.type == "cuda":
+        return Peak(torch.cuda.max_memory_allocated(device), "cuda allocator")
+    try:
+        status = Path("/proc/self/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return Peak(int(line.split()[1]) * 1024, "process RSS")
+    except (OSError, StopIteration):
+        scale = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
+        return Peak(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale, "process RSS")
+
+
+@contextmanager
+def _kept_norms(segmenter: Segmenter) -> Iterator[None]:
+    """Leaves the running statistics of batch norms as they were: measuring must not change a model."""
+    before = [b.clone() for b in segmenter.buffers()]
+    yield
+    with torch.no_grad():
+        for buffer, value in zip(segmenter.buffers(), before, strict=True):
+            buffer.copy_(value)
+
+
+def _train_once(
+    segmenter: Segmenter, optimizer: torch.optim.Optimizer, image: Tensor, ids: Tensor, mask: Tensor
+) -> tuple[float, float, float]:
+    segmenter.train()
+    optimizer.zero_grad()
+    marks = [_now(image.device)]
+    output = segmenter(image, ids)
+    loss = segmentation_loss(output.logits, mask)
+    if output.loss_extra is not None:
+        loss = loss + output.loss_extra
+    marks.append(_now(image.device))
+    loss.backward()  # type: ignore[no-untyped-call]
+    marks.append(_now(image.device))
+    optimizer.step()
+    marks.append(_now(image.device))
+    return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]
+
+
+def _infer_once(segmenter: Segmenter, image: Tensor, ids: Tensor) -> float:
+    segmenter.eval()
+    begin = _now(image.device)
+    with torch.inference_mode():
+        segmenter(image, ids)
+    return _now(image.device) - begin
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

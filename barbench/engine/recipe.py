@@ -1,0 +1,109 @@
+"""How a cell is trained and evaluated, as data: `barbench list recipes`, `barbench run --recipe demo --set epochs=4`.
+
+A recipe is a YAML file: one that ships with barbench, by name, or the user's own, by path.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from barbench.errors import UnknownName, UsageError
+
+
+class Recipe(BaseModel):
+    """Everything about training and evaluation that can change a result and is not the method, the data or the seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    description: str = ""
+    epochs: PositiveInt = Field(description="passes over the references; each draws one of a reference's sentences")
+    batch: PositiveInt = Field(description="references a step, over all processes and accumulated micro-batches")
+    accumulate: PositiveInt = Field(default=1, description="micro-batches that make one batch")
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: PositiveFloat
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["step", "cosine"] = "step"
+    milestones: tuple[PositiveInt, ...] = Field(default=(), description="epochs after which the rate decays (step)")
+    decay: PositiveFloat = Field(default=0.1, description="factor at each milestone (step)")
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="share of all steps with a linearly rising rate")
+    clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; None: not clipped")
+    threshold: float = Field(default=0.35, gt=0, lt=1, description="probability above which a pixel is in the mask")
+    eval_batch: PositiveInt = Field(default=32, description="expressions an evaluation step and process")
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of `step`, from 0, over the whole training: a pure function, so that resuming needs no state.
+
+        step: lr * decay^k after k milestones (A.2: 1e-4, a tenth from epoch 35). cosine: half a cosine down to 0.
+        """
+        total = self.epochs * steps_per_epoch
+        warm = self.warmup * total
+        if step < warm:
+            return self.lr * (step + 1) / (warm + 1)
+        if self.schedule == "step":
+            return self.lr * self.decay ** sum(step // steps_per_epoch >= m for m in self.milestones)
+        return self.lr * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with barbench."""
+    return sorted(f.name.removesuffix(".yaml") for f in _folder().iterdir() if f.name.endswith(".yaml"))
+
+
+def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """A recipe by name or path, with `key=value` changes; a changed recipe is called `name*`.
+
+    Raises UnknownName, or UsageError that lists every mistake with its field.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UsageError(f"recipe {name}: no such file")
+        text, name = path.read_text("utf-8"), path.stem
+    elif name in recipe_names():
+        text = (_folder() / f"{name}.yaml").read_text("utf-8")
+    else:
+        raise UnknownName("recipe", name, recipe_names())
+    return parse_recipe(name, _mapping(text, name), changes)
+
+
+def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = ()) -> Recipe:
+    """A recipe from its fields; raises UsageError."""
+    merged: dict[str, Any] = {"name": name + "*" * bool(changes), **fields}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise UsageError(f"--set {change}: write it as key=value, for example epochs=4")
+        if key.strip() not in Recipe.model_fields:
+            raise UnknownName("recipe field", key.strip(), Recipe.model_fields)
+        merged[key.strip()] = _value(value)
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors()]
+        raise UsageError(f"recipe {name!r}:\n" + "\n".join(lines)) from None
+
+
+def _folder() -> Any:
+    return resources.files("barbench.engine") / "recipes"
+
+
+def _mapping(text: str, name: str) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"recipe {name!r} is not YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"recipe {name!r} holds no fields")
+    return {key: _value(v) if isinstance(v, str) and key != "description" else v for key, v in value.items()}
+
+
+def _value(text: str) -> Any:
+    """A value as YAML reads it, but `1e-4` is a number (YAML 1.1 takes it for text)."""
+    return float(text) if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text.strip()) else yaml.safe_load(text)

@@ -1,0 +1,18 @@
+"""One seed for everything that is drawn at random while a cell runs."""
+
+import random
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int, rank: int = 0) -> None:
+    """Seed Python, numpy and torch on every device; processes draw different dropout masks."""
+    random.seed(seed + rank)
+    np.random.seed((seed + rank) % 2**32)
+    torch.manual_seed(seed + rank)
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
+    """The order in which an epoch visits `count` samples: a pure function, so that a resumed run needs no state."""
+    return np.random.default_rng([seed, epoch]).permutation(count).tolist()

@@ -1,0 +1,200 @@
+"""The training loop, one for all methods: any device and precision through accelerate, exact resume at any step."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from barbench.datasets.samples import TrainItem, TrainSamples
+from barbench.engine.checkpoint import Checkpoint, Progress
+from barbench.engine.recipe import Recipe
+from barbench.engine.seeding import epoch_order
+from barbench.errors import BarbenchError, UsageError
+from barbench.models.segmenter import Segmenter, segmentation_loss
+
+
+class StepLog(NamedTuple):
+    """After a step: `epoch` from 1, `step` of `steps` in it; mean loss of the epoch so far; `iou` of the last micro-batch,
+    at the logits' resolution (a training score, for the eye only).
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    iou: float
+    lr: float
+
+
+class Training(NamedTuple):
+    """`history`: an entry an epoch with `epoch`, `loss`, `lr`, `seconds`, `steps`. `seconds` of training in all, over
+    interruptions. `images_per_second`: from the median step of this process's life, all processes together.
+    """
+
+    history: list[dict[str, float]]
+    seconds: float
+    images_per_second: float | None
+
+
+class Plan(NamedTuple):
+    """How an epoch is cut: `steps` steps of `accumulate` micro-batches of `micro` samples for each process."""
+
+    steps: int
+    micro: int
+    accumulate: int
+
+
+def plan(recipe: Recipe, count: int, processes: int) -> Plan:
+    """Raises UsageError where the batch does not divide, or is larger than the `count` samples."""
+    parts = recipe.accumulate * processes
+    if recipe.batch % parts:
+        raise UsageError(f"batch {recipe.batch} is no multiple of accumulate x processes = {parts}")
+    if count < recipe.batch:
+        raise UsageError(f"the training split has {count} usable references, fewer than a batch of {recipe.batch}")
+    return Plan(count // recipe.batch, recipe.batch // parts, recipe.accumulate)
+
+
+def batches(
+    recipe: Recipe, samples: TrainSamples, seed: int, epoch: int, first: int, rank: int, processes: int
+) -> list[list[int]]:
+    """The micro-batches of one process from step `first` of an epoch on: the epoch's order, cut; the rest is dropped."""
+    steps, micro, accumulate = plan(recipe, len(samples), processes)
+    order = epoch_order(seed, epoch, len(samples))
+    cut = [order[i * micro : (i + 1) * micro] for i in range(steps * accumulate * processes)]
+    return cut[rank::processes][first * accumulate :]
+
+
+def make_optimizer(recipe: Recipe, segmenter: Segmenter) -> torch.optim.Optimizer:
+    """Adam or AdamW over the tuned parameters; AdamW decays matrices only, not norms, biases and flows."""
+    tuned = list(segmenter.tuned_parameters().values())
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    groups = [
+        {"params": [p for p in tuned if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in tuned if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.lr)
+
+
+def fit(
+    segmenter: Segmenter,
+    samples: TrainSamples,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    *,
+    seed: int,
+    checkpoint: Checkpoint,
+    checkpoint_seconds: float = 30.0,
+    workers: int = 0,
+    on_step: Callable[[StepLog], None] | None = None,
+) -> Training:
+    """Train in place, from the checkpoint on if there is one. A resumed training ends as an uninterrupted one would: bit
+    for bit on a CPU in fp32. A checkpoint is written after every epoch, and within one every `checkpoint_seconds`.
+
+    Raises BarbenchError where the loss is not finite.
+    """
+    steps, _, accumulate = plan(recipe, len(samples), accelerator.num_processes)
+    optimizer = make_optimizer(recipe, segmenter)
+    model, optimizer = accelerator.prepare(segmenter, optimizer)
+    done = checkpoint.load(accelerator, segmenter, optimizer) or Progress(0, 0.0, 0.0, [])
+    step, loss_sum, history = done.step, done.loss_sum, list(done.history)
+    clock, saved, times = time.monotonic() - done.seconds, time.monotonic(), list[float]()
+    while step < recipe.epochs * steps:
+        epoch, first = divmod(step, steps)
+        for micros in _loaded(recipe, samples, accelerator, seed, epoch, first, workers):
+            begin = time.monotonic()
+            lr = _set_rate(optimizer, recipe.rate(step, steps))
+            loss, iou = _step(model, optimizer, accelerator, micros, accumulate, recipe.clip)
+            if not math.isfinite(loss):
+                where = ", ".join(str(samples.references[i].ref_id) for m in micros for i in m["index"].tolist())
+                raise BarbenchError(f"the loss is {loss} at step {step + 1} (epoch {epoch + 1}); references {where}")
+            step, loss_sum = step + 1, loss_sum + loss
+            times.append(time.monotonic() - begin)
+            in_epoch = step - epoch * steps
+            if on_step is not None:
+                on_step(StepLog(epoch + 1, recipe.epochs, in_epoch, steps, loss_sum / in_epoch, iou, lr))
+            if in_epoch == steps:
+                begun = sum(h["seconds"] for h in history)
+                seconds = time.monotonic() - clock - begun
+                history.append(
+                    {"epoch": epoch + 1, "loss": loss_sum / steps, "lr": lr, "seconds": seconds, "steps": steps}
+                )
+                loss_sum = 0.0
+            if in_epoch == steps or time.monotonic() - saved > checkpoint_seconds:
+                checkpoint.save(
+                    accelerator, segmenter, optimizer, Progress(step, loss_sum, time.monotonic() - clock, history)
+                )
+                saved = time.monotonic()
+    rate = recipe.batch / median(times) if times else None
+    return Training(history, time.monotonic() - clock, rate)
+
+
+def _loaded(
+    recipe: Recipe, samples: TrainSamples, accelerator: Accelerator, seed: int, epoch: int, first: int, workers: int
+) -> Iterator[list[TrainItem]]:
+    """Steps of an epoch from `first` on, each a list of collated micro-batches."""
+    samples.set_epoch(epoch)
+    order = batches(recipe, samples, seed, epoch, first, accelerator.process_index, accelerator.num_processes)
+    loader: DataLoader[TrainItem] = DataLoader(
+        samples,
+        batch_sampler=order,
+        num_workers=workers,
+        pin_memory=accelerator.device.type == "cuda",
+        generator=torch.Generator(),
+    )
+    step: list[TrainItem] = []
+    for micro in loader:
+        step.append(micro)
+        if len(step) == recipe.accumulate:
+            yield step
+            step = []
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    return lr
+
+
+def _step(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    micros: list[TrainItem],
+    accumulate: int,
+    clip: float | None,
+) -> tuple[float, float]:
+    """One optimizer step over the micro-batches; the mean loss over all processes, and the last micro-batch's IoU."""
+    model.train()
+    optimizer.zero_grad()
+    total = torch.zeros((), device=accelerator.device)
+    for number, items in enumerate(micros, 1):
+        image, ids, mask = (items[name].to(accelerator.device, non_blocking=True) for name in ("image", "ids", "mask"))
+        last = number == len(micros)
+        with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
+            output = model(image, ids)
+            loss = segmentation_loss(output.logits, mask)
+            if output.loss_extra is not None:
+                loss = loss + output.loss_extra
+            accelerator.backward(loss / accumulate)
+        total += loss.detach() / accumulate
+    if clip is not None:
+        accelerator.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    optimizer.step()
+    return float(accelerator.reduce(total, "mean")), _iou(output.logits.detach(), mask)
+
+
+def _iou(logits: Tensor, mask: Tensor) -> float:
+    """Mean IoU of logits (B, 1, h, w) at probability one half with masks (B, S, S) taken at their resolution."""
+    target = torch.nn.functional.interpolate(mask[:, None], logits.shape[2:]) > 0.5
+    guess = logits > 0
+    meet, join = (guess & target).sum((1, 2, 3)), (guess | target).sum((1, 2, 3))
+    return float((meet / join.clamp(min=1)).mean())

@@ -1,0 +1,69 @@
+"""Rows for people and for programs: one list of mappings, printed as a table, JSON or CSV."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+class Format(StrEnum):
+    """What `--format` takes."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = "") -> None:
+    """Print rows that share their keys to standard output; nested mappings become columns `outer.inner`, but in JSON."""
+    if format_ is Format.json:
+        print(json.dumps(list(rows), indent=1, ensure_ascii=False))
+        return
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in flat for key in row))
+    if format_ is Format.csv:
+        writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: _text(v, thousands=False) for k, v in row.items()} for row in flat)
+        return
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        numeric = all(isinstance(row.get(column), int | float) for row in flat)
+        table.add_column(column.replace(".", "\n"), justify="right" if numeric else "left", overflow="fold")
+    for row in flat:
+        table.add_row(*(_text(row.get(column), thousands=True) for column in columns))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _text(value: Any, thousands: bool) -> str:
+    if value is None or value == []:
+        return ""
+    if isinstance(value, list | tuple):
+        return (", " if thousands else " ").join(map(str, value))
+    if thousands and isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:.4g}" if thousands and isinstance(value, float) else str(value)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, fed with (done, total); silent in a pipe."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
