@@ -31,7 +31,9 @@ Methods = Annotated[
     typer.Option(help="all (the paper's five), everything, or a comma list; package.module:name for your own"),
 ]
 Backbone = Annotated[str, typer.Option(help="tiny, an open_clip CLIP ViT, or a folder in open_clip's format")]
-Weights = Annotated[str | None, typer.Option(help="random, pretrained (tiny), an open_clip tag in its cache, or a file")]
+Weights = Annotated[
+    str | None, typer.Option(help="random, pretrained (tiny), an open_clip tag in its cache, or a file")
+]
 ImageSize = Annotated[int | None, typer.Option(help="pixels; by default the backbone's own, 416 for open_clip's")]
 Data = Annotated[str | None, typer.Option(help="REFER/COCO root, or shapes  [default: $BARBENCH_DATA, else shapes]")]
 Results = Annotated[Path, typer.Option(help="folder of the records")]
@@ -49,7 +51,9 @@ def _main(debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")
 @app.command()
 def run(
     methods: Methods = "all",
-    split: Annotated[str, typer.Option(help="refcoco, refcoco+, refcocog-u, refcocog-g, a comma list, or all")] = "refcoco+",
+    split: Annotated[
+        str, typer.Option(help="refcoco, refcoco+, refcocog-u, refcocog-g, a comma list, or all")
+    ] = "refcoco+",
     backbone: Annotated[
         str | None, typer.Option(help="tiny, open_clip names, folders; comma list  [default: tiny on shapes]")
     ] = None,
@@ -63,11 +67,14 @@ def run(
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu, or what torch knows: cuda, cuda:1, mps")] = "auto",
     processes: Annotated[int, typer.Option(min=1, help="processes that share each batch, one a GPU")] = 1,
-    workers: Annotated[int | None, typer.Option(min=0, help="data loading processes  [default: by the machine]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="data loading processes  [default: by the machine]")
+    ] = None,
     results: Results = Path("results"),
     reports: Annotated[Path, typer.Option(help="folder of the tables")] = Path("reports"),
 ) -> None:
-    """Run a matrix of methods x backbones x splits x seeds; what is finished is skipped, what was interrupted goes on."""
+    """Run a matrix of methods x backbones x splits x seeds; what is finished is skipped, what was interrupted goes
+    on."""
     from barbench.benchmarks.command import RunRequest, run_matrix
     from barbench.reports.write import write_reports
 
@@ -121,7 +128,10 @@ def profile(
 
 @lists.command("methods")
 def list_methods(
-    backbone: Backbone = "tiny", image_size: ImageSize = None, option: Options = None, format_: FormatOption = Format.table
+    backbone: Backbone = "tiny",
+    image_size: ImageSize = None,
+    option: Options = None,
+    format_: FormatOption = Format.table,
 ) -> None:
     """Methods with their components and parameter ledger on a backbone; no weights are needed."""
     from barbench.benchmarks.command import describe_methods
@@ -177,7 +187,9 @@ def list_recipes(format_: FormatOption = Format.table) -> None:
 
     rows = [load_recipe(name).model_dump(mode="json") for name in recipe_names()]
     if format_ is Format.table:
-        rows = [{k: r[k] for k in ("name", "description", "epochs", "batch", "optimizer", "lr", "schedule")} for r in rows]
+        rows = [
+            {k: r[k] for k in ("name", "description", "epochs", "batch", "optimizer", "lr", "schedule")} for r in rows
+        ]
     print_rows(rows, format_, title="recipes")
 
 

@@ -30,5 +30,9 @@ class UnknownName(UsageError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(names[:12])}{', …' * (len(names) > 12)}."
+        hint = (
+            f"Did you mean {', '.join(near)}?"
+            if near
+            else f"Known: {', '.join(names[:12])}{', …' * (len(names) > 12)}."
+        )
         super().__init__(f"unknown {kind} {name!r}. {hint}")

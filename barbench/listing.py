@@ -22,7 +22,8 @@ class Format(StrEnum):
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = "") -> None:
-    """Print rows that share their keys to standard output; nested mappings become columns `outer.inner`, but in JSON."""
+    """Print rows that share their keys to standard output; nested mappings become columns `outer.inner`, but in
+    JSON."""
     if format_ is Format.json:
         print(json.dumps(list(rows), indent=1, ensure_ascii=False))
         return

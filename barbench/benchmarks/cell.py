@@ -34,7 +34,8 @@ PROFILE_BATCH = 8
 
 
 def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
-    """The record and its per-expression arrays; None in processes other than the first. `emit` takes progress events."""
+    """The record and its per-expression arrays; None in processes other than the first. `emit` takes progress
+    events."""
     cell, clock, timings = job.cell, time.monotonic(), dict[str, float]()
 
     def lap(name: str) -> None:
@@ -43,12 +44,16 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
     emit({"event": "phase", "name": "loading"})
     torch.set_num_threads(job.threads)
     recipe = Recipe.model_validate(cell.recipe)
-    accelerator = Accelerator(cpu=job.device == "cpu", mixed_precision="no" if cell.precision == "fp32" else cell.precision)
+    accelerator = Accelerator(
+        cpu=job.device == "cpu", mixed_precision="no" if cell.precision == "fp32" else cell.precision
+    )
     protocol = PROTOCOLS.get(cell.protocol)
     data = read_refer(job.data_root, protocol)
     backbone = load_backbone(cell.backbone, str(job.weights_path or cell.weights), cell.image_size, seed=cell.seed)
     spec = resolve(job.reference)[0]
     segmenter = build_segmenter(spec, backbone, cell.seed, cell.options).to(accelerator.device)
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]
     letterbox, tokens = Letterbox(backbone.image_size), Tokens(backbone.tokenizer, protocol.words)
     lap("loading")
 
@@ -99,11 +104,13 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
         profile=_profile(cost, peak, training, evaluations, recipe, accelerator),
         environment=environment(accelerator.device, job.threads),
         timings=timings,
-        history=tuple(EpochLog(**{**h, "epoch": int(h["epoch"]), "steps": int(h["steps"])}) for h in training.history),
+        history=tuple(EpochLog(**h) for h in training.history),
         data_problems=data.problems.counts(),
         tuning_budget="the recipe's hyper-parameters for every method; no search for this cell",
     )
-    return record, {f"{split}/{name}": column for split, e in evaluations.items() for name, column in e.expressions.items()}
+    return record, {
+        f"{split}/{name}": column for split, e in evaluations.items() for name, column in e.expressions.items()
+    }
 
 
 def _step_event(log: StepLog) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from barbench.benchmarks.matrix import Host, Matrix, choose_protocols, identify_weights
 from barbench.benchmarks.progress import LiveDisplay, display_for
 from barbench.benchmarks.runner import run_jobs
-from barbench.datasets.audit import verify
+from barbench.datasets.audit import Kind, verify
 from barbench.datasets.protocols import PROTOCOLS
 from barbench.datasets.sources import SHAPES_MARK, DataSource, find_source
 from barbench.engine.recipe import load_recipe
@@ -106,7 +106,8 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_options(options: list[str], methods: list[MethodSpec]) -> dict[str, dict[str, Any]]:
-    """`METHOD:component.parameter=value` to {method: {option: value}}; `all` in place of a method means each of them."""
+    """`METHOD:component.parameter=value` to {method: {option: value}}; `all` in place of a method means each of
+    them."""
     parsed: dict[str, dict[str, Any]] = {}
     for text in options:
         target, equals, value = text.partition("=")
@@ -195,7 +196,7 @@ def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], lis
     if not sources:
         raise absent or MissingData("no data")
     root = next(iter(sources.values())).root
-    kind = "shapes" if (root / SHAPES_MARK).exists() else "real"
+    kind: Kind = "shapes" if (root / SHAPES_MARK).exists() else "real"
     with progress_bar("opening images") as progress:
         report = verify(root, [PROTOCOLS.get(name) for name in sources], kind, progress)
     rows = [

@@ -39,14 +39,17 @@ def _processor() -> str:
 
 
 def _commit() -> dict[str, JsonValue]:
-    """The commit of a checkout that barbench runs from, and whether it was changed since; nothing for an installed copy."""
+    """The commit of a checkout that barbench runs from, and whether it was changed since; nothing for an installed
+    copy."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return {}
     try:
         git = ["git", "-C", str(folder)]
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10)
+        changes = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
         return {}
     return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}

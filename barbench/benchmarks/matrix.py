@@ -21,7 +21,8 @@ RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
 
 @dataclass(frozen=True)
 class Host:
-    """Where cells run: `device` as torch names it, `processes` of a cell, `threads` and loader `workers` of a process."""
+    """Where cells run: `device` as torch names it, `processes` of a cell, `threads` and loader `workers` of a
+    process."""
 
     results: Path
     device: str

@@ -1,4 +1,5 @@
-"""Measure one method in this fresh process: `barbench profile` starts `python -m barbench.benchmarks.measure` for each."""
+"""Measure one method in this fresh process: `barbench profile` starts `python -m barbench.benchmarks.measure` for
+each."""
 
 import json
 import sys

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from barbench.benchmarks.job import Job
+from barbench.datasets.protocols import PROTOCOLS
 from barbench.results.record import Record
 
 
@@ -31,7 +32,8 @@ def outcome(record: Record) -> str:
     if record.status != "done":
         return f"{record.status}: {record.reason}"
     parts = []
-    for name, split in record.splits.items():
+    for name in PROTOCOLS.get(record.cell.protocol).evals:
+        split = record.splits[name]
         control = f" (swapped {100 * split.control.miou:.1f})" if split.control else ""
         parts.append(f"{name} {100 * split.scores.miou:.1f}{control}")
     return "mIoU " + ", ".join(parts)
@@ -86,7 +88,7 @@ class PlainDisplay:
         if not self.first_step:
             self.first_step, self.first_done = now, done
         pace = (now - self.first_step) / max(done - self.first_done, 1)
-        return pace * (event["epochs"] * event["steps"] - done)
+        return pace * (int(event["epochs"]) * int(event["steps"]) - int(done))
 
 
 class LiveDisplay(PlainDisplay):

@@ -44,8 +44,8 @@ def run_jobs(jobs: Sequence[Job], results: Path, display: Display) -> list[Recor
         display.begin(waiting, len(jobs) - len(waiting))
         for job in waiting:
             display.start(job)
-            records[job.cell.id()] = record = _run_one(job, store, display)
-            display.end(record)
+            done = records[job.cell.id()] = _run_one(job, store, display)
+            display.end(done)
         return [record for job in jobs if (record := records[job.cell.id()]) is not None]
 
 
@@ -65,7 +65,8 @@ def _locked(results: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"another barbench run is using {results}; wait for it, or give --results FOLDER") from None
+            held = f"another barbench run is using {results}; wait for it, or give --results FOLDER"
+            raise UsageError(held) from None
         yield
 
 

@@ -53,9 +53,7 @@ def main(path: Path) -> int:
     return 0
 
 
-def _fail(
-    store: Store, job: Job, status: Literal["failed", "out-of-memory"], reason: str, emit: Any
-) -> int:
+def _fail(store: Store, job: Job, status: Literal["failed", "out-of-memory"], reason: str, emit: Any) -> int:
     store.save(job.failure(status, reason))
     emit({"event": "failed", "status": status, "reason": reason})
     return 1

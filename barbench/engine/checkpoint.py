@@ -8,7 +8,7 @@ import pickle
 import random
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -19,19 +19,29 @@ from torch import Tensor
 from barbench.models.segmenter import Segmenter
 
 
+class Epoch(TypedDict):
+    """One epoch, from 1: mean `loss` over its `steps`, learning rate at its end, seconds."""
+
+    epoch: int
+    loss: float
+    lr: float
+    seconds: float
+    steps: int
+
+
 class Progress(NamedTuple):
     """Where a training stands: `step` steps of the whole training are done; `loss_sum` over those of the open epoch."""
 
     step: int
     loss_sum: float
     seconds: float
-    history: list[dict[str, float]]
+    history: list[Epoch]
 
 
 def tuned_state(segmenter: Segmenter) -> dict[str, Tensor]:
     """Every parameter and buffer but the frozen ones, by name."""
     frozen = {name for name, p in segmenter.named_parameters() if not p.requires_grad}
-    return {name: value.detach().cpu() for name, value in segmenter.state_dict().items() if name not in frozen}
+    return {name: value.detach().cpu().clone() for name, value in segmenter.state_dict().items() if name not in frozen}
 
 
 def load_tuned(segmenter: Segmenter, state: dict[str, Tensor]) -> None:
@@ -84,6 +94,7 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
+        before = tuned_state(segmenter)
         try:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             if state["identity"] != self.identity:
@@ -103,6 +114,7 @@ class Checkpoint:
             RuntimeError,
             OSError,
         ):
+            load_tuned(segmenter, before)
             self._set_aside(accelerator)
             return None
         if accelerator.scaler is not None:

@@ -1,4 +1,5 @@
-"""Score a segmenter on one split: every sentence, at the image's own resolution, against its object and against another.
+"""Score a segmenter on one split: every sentence, at the image's own resolution, against its object and against
+another.
 
 The other object is the control "is language used?": the same prediction scored on what the words do not mean, which is
 the model's score with expressions swapped within the image. It costs no second pass, since swapping permutes the pairs
@@ -27,8 +28,9 @@ OnBatch = Callable[[int, int, float], None]  # expressions done, expressions in 
 
 
 class Evaluation(NamedTuple):
-    """`expressions`: int64 columns of equal length, one row an expression in the samples' order: `intersection`, `union`,
-    `control_intersection`, `control_union` (-1 where the image has no other object), and what `samples.meta` gives.
+    """`expressions`: int64 columns of equal length, one row an expression in the samples' order: `intersection`,
+    `union`, `control_intersection`, `control_union` (-1 where the image has no other object), and what `samples.meta`
+    gives.
     """
 
     metrics: Metrics
@@ -38,7 +40,8 @@ class Evaluation(NamedTuple):
 
 
 def predict(logits: Tensor, letterbox: Letterbox) -> Tensor:
-    """Logits (B, 1, h, w) to probabilities (B, S, S) on the model's square: sigmoid, then bicubic with aligned corners."""
+    """Logits (B, 1, h, w) to probabilities (B, S, S) on the model's square: sigmoid, then bicubic with aligned
+    corners."""
     square = (letterbox.size, letterbox.size)
     return F.interpolate(logits.float().sigmoid(), square, mode="bicubic", align_corners=True)[:, 0]
 
@@ -53,7 +56,8 @@ def evaluate(
     workers: int = 0,
     on_batch: OnBatch | None = None,
 ) -> Evaluation:
-    """Each expression exactly once, whatever the number of processes: each takes its own share and the rows are gathered."""
+    """Each expression exactly once, whatever the number of processes: each takes its own share and the rows are
+    gathered."""
     segmenter.eval()
     with accelerator.split_between_processes(list(range(len(samples)))) as share:
         rows, seconds = _score_share(segmenter, samples, accelerator, list(share), batch, threshold, workers, on_batch)

@@ -10,8 +10,9 @@ Counts = NDArray[np.int64]
 
 
 class Metrics(NamedTuple):
-    """Fractions. `miou`, mean IoU: what CRIS, ETRIS and BarLeRIa print as IoU. `oiou`, overall IoU: sum of intersections
-    over sum of unions. `precision`: share of expressions with IoU strictly above each of THRESHOLDS. `n` expressions.
+    """Fractions. `miou`, mean IoU: what CRIS, ETRIS and BarLeRIa print as IoU. `oiou`, overall IoU: sum of
+    intersections over sum of unions. `precision`: share of expressions with IoU strictly above each of THRESHOLDS. `n`
+    expressions.
     """
 
     miou: float

@@ -1,8 +1,10 @@
-"""Pretrain the embedded `tiny` CLIP contrastively on captions of shapes: `python -m barbench.engine.pretrain --out FOLDER`.
+"""Pretrain the embedded `tiny` CLIP contrastively on captions of shapes: `python -m barbench.engine.pretrain --out
+FOLDER`.
 
-Nothing but pictures and captions is used, never a mask. Two similarities are trained, by the same loss: of caption and class token, as in CLIP, and of
-caption and patches (each caption pools the patches that it is nearest to, as in FILIP and SPARC), without which 200,000 pictures leave the patches of so
-small a model blank. Captions that happen to hold in another picture of the batch too are no negatives there: the generator knows the truth.
+Nothing but pictures and captions is used, never a mask. Two similarities are trained, by the same loss: of caption and
+class token, as in CLIP, and of caption and patches (each caption pools the patches that it is nearest to, as in FILIP
+and SPARC), without which 200,000 pictures leave the patches of so small a model blank. Captions that happen to hold in
+another picture of the batch too are no negatives there: the generator knows the truth.
 """
 
 import gzip
@@ -16,8 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from open_clip.constants import OPENAI_DATASET_MEAN as CLIP_MEAN
-from open_clip.constants import OPENAI_DATASET_STD as CLIP_STD
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from safetensors.torch import load_file, save_file
@@ -25,13 +25,15 @@ from torch import Tensor
 
 from barbench.datasets.shapes.captions import CaptionedBatch, captioned_batch
 from barbench.datasets.shapes.language import vocabulary
+from barbench.datasets.transforms import CLIP_MEAN, CLIP_STD
 
 WIDTH, TEXT_WIDTH, DEPTH, PATCH, IMAGE, CONTEXT = 96, 64, 12, 8, 96, 32
 ATTENTION = 12.0  # sharpness with which a caption pools patches
 
 
 class Stage(NamedTuple):
-    """A part of the curriculum: pictures of `size` pixels with (fewest, most) things, drawn `scale` times as large as in the benchmark."""
+    """A part of the curriculum: pictures of `size` pixels with (fewest, most) things, drawn `scale` times as large as
+    in the benchmark."""
 
     share: float
     size: int
@@ -46,14 +48,15 @@ CURRICULUM = (Stage(0.45, 48, 96, (1, 2), 1.7), Stage(0.55, 96, 64, (3, 6), 1.0)
 def write_vocabulary(path: Path) -> int:
     """Write CLIP's merges as far as they occur in words of the shapes captions; return the size of the vocabulary.
 
-    Byte-pair encoding only ever merges substrings of a word, so dropping the merges that are no substring leaves the words' tokens as CLIP's. Any other
-    text falls apart into bytes.
+    Byte-pair encoding only ever merges substrings of a word, so dropping the merges that are no substring leaves the
+    words' tokens as CLIP's. Any other text falls apart into bytes.
     """
     ended = [f"{w}</w>" for w in vocabulary()]
-    lines = gzip.open(default_bpe(), "rt", encoding="utf-8").read().split("\n")
+    with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
+        lines = file.read().split("\n")
     merges = [m for m in lines[1 : 49152 - 256 - 2 + 1] if any("".join(m.split()) in w for w in ended)]
-    with gzip.GzipFile(path, "wb", mtime=0) as file:
-        file.write("\n".join([lines[0], *merges]).encode())
+    with gzip.GzipFile(path, "wb", mtime=0) as out:
+        out.write("\n".join([lines[0], *merges]).encode())
     return 512 + len(merges) + 2
 
 
@@ -76,7 +79,8 @@ def config(vocab_size: int) -> dict[str, object]:
 def encode_images(model: CLIP, pixels: Tensor, corner: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Unit features of class token (B, E) and patches (B, N, E) for pixels (B, 3, S, S).
 
-    A picture smaller than the model's own is read as a window of it: it takes the positions from `corner` (row, column) on.
+    A picture smaller than the model's own is read as a window of it: it takes the positions from `corner` (row, column)
+    on.
     """
     visual = model.visual
     patches = visual.conv1(pixels)
@@ -99,13 +103,15 @@ def encode_texts(model: CLIP, ids: Tensor) -> Tensor:
 
 
 def pooled_similarity(texts: Tensor, patches: Tensor) -> Tensor:
-    """(T, B): for every caption and picture, the mean cosine over the patches (B, N, E), weighted towards those nearest to the caption (T, E)."""
+    """(T, B): for every caption and picture, the mean cosine over the patches (B, N, E), weighted towards those nearest
+    to the caption (T, E)."""
     cosine = torch.einsum("te,bne->tbn", texts, patches)
     return ((ATTENTION * cosine).softmax(-1) * cosine).sum(-1)
 
 
 def contrast(similarity: Tensor, true: Tensor, own: Tensor) -> Tensor:
-    """InfoNCE both ways over similarities (T, B), already scaled; `own` (T,) is each caption's picture, `true` (T, B) marks what is no negative."""
+    """InfoNCE both ways over similarities (T, B), already scaled; `own` (T,) is each caption's picture, `true` (T, B)
+    marks what is no negative."""
     positive = similarity.gather(1, own[:, None])[:, 0]
     negatives = similarity.masked_fill(true, -torch.inf)
     pictures = torch.logaddexp(positive, negatives.logsumexp(1))
@@ -119,7 +125,7 @@ def pixels_of(batch: CaptionedBatch) -> Tensor:
 
 
 def ids_of(tokenizer: SimpleTokenizer, texts: list[str]) -> Tensor:
-    ids = tokenizer(texts, CONTEXT)
+    ids: Tensor = tokenizer(texts, CONTEXT)
     return ids[:, : int(ids.argmax(1).max()) + 1]
 
 
@@ -170,7 +176,7 @@ def main(
         coarse = contrast(model.logit_scale.exp() * texts @ whole.T, true, own)
         fine = contrast(fine_scale.exp() * pooled_similarity(texts, patches), true, own)
         optimizer.zero_grad()
-        (coarse + fine).backward()
+        torch.autograd.backward(coarse + fine)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         with torch.no_grad():
@@ -180,10 +186,9 @@ def main(
         if step % 50 == 0:
             coarse_loss, fine_loss, norm_ = averages / 50
             averages[:] = 0
-            print(
-                f"step {step}/{steps} minute {(time.monotonic() - begin) / 60:.0f} class {coarse_loss:.3f} patches {fine_loss:.3f} norm {norm_:.2f}",
-                flush=True,
-            )
+            minute = (time.monotonic() - begin) / 60
+            losses = f"class {coarse_loss:.3f} patches {fine_loss:.3f} norm {norm_:.2f}"
+            print(f"step {step}/{steps} minute {minute:.0f} {losses}", flush=True)
         if step % 200 == 0:
             save(model, out)
     save(model, out)

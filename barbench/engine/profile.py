@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,12 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from barbench.models.segmenter import Segmenter, segmentation_loss
 
+PeakKind = Literal["cuda allocator", "process RSS"]
+
 
 class Peak(NamedTuple):
     """Bytes, and how they were measured: `cuda allocator` or `process RSS`."""
 
     bytes: int
-    kind: str
+    kind: PeakKind
 
 
 class Timing(NamedTuple):
@@ -57,11 +59,12 @@ def flops_forward(segmenter: Segmenter, image: Tensor, ids: Tensor) -> int:
     with torch.no_grad(), _kept_norms(segmenter), FlopCounterMode(display=False) as counter:
         segmenter(image[:2], ids[:2])
     segmenter.train(was)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def saved_bytes(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> int:
-    """Bytes that autograd keeps from the forward for the backward pass of this batch, each storage once, weights not."""
+    """Bytes that autograd keeps from the forward for the backward pass of this batch, each storage once, weights
+    not."""
     own = {t.untyped_storage().data_ptr() for t in (*segmenter.parameters(), *segmenter.buffers())}
     kept: dict[int, int] = {}
 
@@ -79,7 +82,8 @@ def saved_bytes(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) 
 
 
 def timing(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, repeats: int = 5) -> Timing:
-    """Medians over `repeats` after one warm-up; the weights are changed by the optimizer steps (with a rate of zero)."""
+    """Medians over `repeats` after one warm-up; the weights are changed by the optimizer steps (with a rate of
+    zero)."""
     optimizer = torch.optim.Adam(segmenter.tuned_parameters().values(), lr=0.0)
     rows = [
         (*_train_once(segmenter, optimizer, image, ids, mask), _infer_once(segmenter, image, ids))

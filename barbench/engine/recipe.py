@@ -38,7 +38,8 @@ class Recipe(BaseModel):
     eval_batch: PositiveInt = Field(default=32, description="expressions an evaluation step and process")
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
-        """The learning rate of `step`, from 0, over the whole training: a pure function, so that resuming needs no state.
+        """The learning rate of `step`, from 0, over the whole training: a pure function, so that resuming needs no
+        state.
 
         step: lr * decay^k after k milestones (A.2: 1e-4, a tenth from epoch 35). cosine: half a cosine down to 0.
         """

@@ -15,4 +15,5 @@ def seed_everything(seed: int, rank: int = 0) -> None:
 
 def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
     """The order in which an epoch visits `count` samples: a pure function, so that a resumed run needs no state."""
-    return np.random.default_rng([seed, epoch]).permutation(count).tolist()
+    order: list[int] = np.random.default_rng([seed, epoch]).permutation(count).tolist()
+    return order

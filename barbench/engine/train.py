@@ -2,27 +2,29 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from barbench.datasets.samples import TrainItem, TrainSamples
-from barbench.engine.checkpoint import Checkpoint, Progress
+from barbench.datasets.samples import TrainSamples
+from barbench.engine.checkpoint import Checkpoint, Epoch, Progress
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order
 from barbench.errors import BarbenchError, UsageError
 from barbench.models.segmenter import Segmenter, segmentation_loss
 
+Batch = Mapping[str, Tensor]  # collated items of TrainSamples
+
 
 class StepLog(NamedTuple):
-    """After a step: `epoch` from 1, `step` of `steps` in it; mean loss of the epoch so far; `iou` of the last micro-batch,
-    at the logits' resolution (a training score, for the eye only).
+    """After a step: `epoch` from 1, `step` of `steps` in it; mean loss of the epoch so far; `iou` of the last
+    micro-batch, at the logits' resolution (a training score, for the eye only).
     """
 
     epoch: int
@@ -35,11 +37,11 @@ class StepLog(NamedTuple):
 
 
 class Training(NamedTuple):
-    """`history`: an entry an epoch with `epoch`, `loss`, `lr`, `seconds`, `steps`. `seconds` of training in all, over
+    """`seconds` of training in all, over
     interruptions. `images_per_second`: from the median step of this process's life, all processes together.
     """
 
-    history: list[dict[str, float]]
+    history: list[Epoch]
     seconds: float
     images_per_second: float | None
 
@@ -65,7 +67,8 @@ def plan(recipe: Recipe, count: int, processes: int) -> Plan:
 def batches(
     recipe: Recipe, samples: TrainSamples, seed: int, epoch: int, first: int, rank: int, processes: int
 ) -> list[list[int]]:
-    """The micro-batches of one process from step `first` of an epoch on: the epoch's order, cut; the rest is dropped."""
+    """The micro-batches of one process from step `first` of an epoch on: the epoch's order, cut; the rest is
+    dropped."""
     steps, micro, accumulate = plan(recipe, len(samples), processes)
     order = epoch_order(seed, epoch, len(samples))
     cut = [order[i * micro : (i + 1) * micro] for i in range(steps * accumulate * processes)]
@@ -96,8 +99,8 @@ def fit(
     workers: int = 0,
     on_step: Callable[[StepLog], None] | None = None,
 ) -> Training:
-    """Train in place, from the checkpoint on if there is one. A resumed training ends as an uninterrupted one would: bit
-    for bit on a CPU in fp32. A checkpoint is written after every epoch, and within one every `checkpoint_seconds`.
+    """Train in place, from the checkpoint on if there is one. A resumed training ends as an uninterrupted one would:
+    bit for bit on a CPU in fp32. A checkpoint is written after every epoch, and within one every `checkpoint_seconds`.
 
     Raises BarbenchError where the loss is not finite.
     """
@@ -128,7 +131,7 @@ def fit(
                     {"epoch": epoch + 1, "loss": loss_sum / steps, "lr": lr, "seconds": seconds, "steps": steps}
                 )
                 loss_sum = 0.0
-            if in_epoch == steps or time.monotonic() - saved > checkpoint_seconds:
+            if in_epoch == steps or _agreed(accelerator, time.monotonic() - saved > checkpoint_seconds):
                 checkpoint.save(
                     accelerator, segmenter, optimizer, Progress(step, loss_sum, time.monotonic() - clock, history)
                 )
@@ -139,23 +142,30 @@ def fit(
 
 def _loaded(
     recipe: Recipe, samples: TrainSamples, accelerator: Accelerator, seed: int, epoch: int, first: int, workers: int
-) -> Iterator[list[TrainItem]]:
+) -> Iterator[list[Batch]]:
     """Steps of an epoch from `first` on, each a list of collated micro-batches."""
     samples.set_epoch(epoch)
     order = batches(recipe, samples, seed, epoch, first, accelerator.process_index, accelerator.num_processes)
-    loader: DataLoader[TrainItem] = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         samples,
         batch_sampler=order,
         num_workers=workers,
         pin_memory=accelerator.device.type == "cuda",
         generator=torch.Generator(),
     )
-    step: list[TrainItem] = []
+    step: list[Batch] = []
     for micro in loader:
         step.append(micro)
         if len(step) == recipe.accumulate:
             yield step
             step = []
+
+
+def _agreed(accelerator: Accelerator, wish: bool) -> bool:
+    """Whether any process wishes it: all of them must do the same, and their clocks differ."""
+    if accelerator.num_processes == 1:
+        return wish
+    return bool(accelerator.reduce(torch.tensor(float(wish), device=accelerator.device)) > 0)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
@@ -168,7 +178,7 @@ def _step(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     accelerator: Accelerator,
-    micros: list[TrainItem],
+    micros: list[Batch],
     accumulate: int,
     clip: float | None,
 ) -> tuple[float, float]:

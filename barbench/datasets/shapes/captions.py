@@ -1,4 +1,5 @@
-"""Pairs of pictures and captions for contrastive pretraining, with the truth of every caption in every picture. Used by `barbench.models.tiny.pretrain`."""
+"""Pairs of pictures and captions for contrastive pretraining, with the truth of every caption in every picture. Used by
+`barbench.engine.pretrain`."""
 
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ from barbench.datasets.shapes.scene import FAMILIES, Rng, Scene, draw, sample_sc
 
 
 class CaptionedBatch(NamedTuple):
-    """`images` (B, S, S, 3) uint8 RGB; `texts`, `captions` of them an image, in the images' order; `true` (captions, B): the caption holds there."""
+    """`images` (B, S, S, 3) uint8 RGB; `texts`, `captions` of them an image, in the images' order; `true` (captions,
+    B): the caption holds there."""
 
     images: NDArray[np.uint8]
     texts: list[str]
@@ -20,10 +22,11 @@ class CaptionedBatch(NamedTuple):
 def captioned_batch(
     rng: Rng, images: int, captions: int, size: int, things: tuple[int, int], scale: float, places: bool
 ) -> CaptionedBatch:
-    """Square pictures of `size` pixels with `things` = (fewest, most) figures each, `scale` times as large as in the benchmark.
+    """Square pictures of `size` pixels with `things` = (fewest, most) figures each, `scale` times as large as in the
+    benchmark.
 
-    Larger figures on smaller pictures cost a fraction of a full picture and look the same to a patch, so pretraining begins with them;
-    `places` says whether captions may speak of places, which a window of a picture has not.
+    Larger figures on smaller pictures cost a fraction of a full picture and look the same to a patch, so pretraining
+    begins with them; `places` says whether captions may speak of places, which a window of a picture has not.
     """
     families = (("people", "objects"), ("people",), ("objects",))
     scenes = [
@@ -41,7 +44,8 @@ def captioned_batch(
 
 
 def truth(meanings: list[Meaning], scenes: list[Scene]) -> NDArray[np.bool_]:
-    """(meanings, scenes): whether some thing of the scene fits. Looks are compared at once for all; places only where looks fit."""
+    """(meanings, scenes): whether some thing of the scene fits. Looks are compared at once for all; places only where
+    looks fit."""
     flat = [(i, t) for i, s in enumerate(scenes) for t in s.things]
     owner = np.array([i for i, _ in flat])
     fields = {f: np.array([getattr(t, f) for _, t in flat]) for f in ("kind", "family", "colour", "texture", "size")}

@@ -1,4 +1,5 @@
-"""Referring expressions for scenes: what a phrase means (which things it fits) and how each benchmark's annotators would word it."""
+"""Referring expressions for scenes: what a phrase means (which things it fits) and how each benchmark's annotators
+would word it."""
 
 from dataclasses import dataclass
 
@@ -112,13 +113,14 @@ def spoken(meaning: Meaning, rng: Rng) -> str:
 def vocabulary() -> list[str]:
     """Every word that an expression can hold."""
     words = {*COLOURS, *TEXTURES, *SIZES, *OUTLINES, *FAMILY_WORDS.values(), *ZONES, *" ".join(RELATIONS).split()}
-    return sorted(words | set(["the", "a", "an", "in", "on", "at", "that", "is", "placed"]))
+    return sorted(words | {"the", "a", "an", "in", "on", "at", "that", "is", "placed"})
 
 
 def propose(scene: Scene, thing: Thing, style: str, rng: Rng) -> Meaning:
     """Something true of the thing, in the manner of one benchmark: not always enough to tell it from the others.
 
-    `refcoco+` speaks of looks alone and never of places; `refcoco` mostly adds the zone of the picture; `refcocog` relates the thing to another.
+    `refcoco+` speaks of looks alone and never of places; `refcoco` mostly adds the zone of the picture; `refcocog`
+    relates the thing to another.
     """
     looks = _some_looks(thing, rng)
     if style == "refcoco" and rng.random() < 0.65:
@@ -141,7 +143,8 @@ def _some_looks(thing: Thing, rng: Rng) -> Looks:
 
 
 def express(scene: Scene, index: int, style: str, count: int, rng: Rng, tries: int = 40) -> list[str]:
-    """Up to `count` different unambiguous expressions for thing `index`, in a benchmark's style; none where `tries` proposals all fit other things too."""
+    """Up to `count` different unambiguous expressions for thing `index`, in a benchmark's style; none where `tries`
+    proposals all fit other things too."""
     texts: dict[str, None] = {}
     for _ in range(tries):
         meaning = propose(scene, scene.things[index], style, rng)

@@ -1,4 +1,5 @@
-"""Write a folder of shapes scenes in the REFER/COCO layout, for all four protocols: `barbench data make-shapes ROOT`."""
+"""Write a folder of shapes scenes in the REFER/COCO layout, for all four protocols: `barbench data make-shapes
+ROOT`."""
 
 import hashlib
 import json
@@ -20,7 +21,8 @@ GENERATOR_VERSION = 1  # raise it whenever the same spec would give other pictur
 IMAGES = Path("images/train2014")
 CATEGORIES = {kind: i + 1 for i, kind in enumerate(OUTLINES)}
 SUPERCATEGORY = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
-# Which pool of pictures an evaluation split of a protocol is made of. Each pool has a kind of scene: testA people, testB objects.
+# Which pool of pictures an evaluation split of a protocol is made of. Each pool has a kind of scene: testA people,
+# testB objects.
 POOLS = {"train": ("people", "objects"), "val": ("people", "objects"), "testA": ("people",), "testB": ("objects",)}
 
 Progress = Callable[[int, int], None]
@@ -28,7 +30,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ShapesSpec:
-    """Everything that determines the folder. Counts are pictures; `sides` the shortest and longest side in pixels; `things` the fewest and most a scene."""
+    """Everything that determines the folder. Counts are pictures; `sides` the shortest and longest side in pixels;
+    `things` the fewest and most a scene."""
 
     train: int = 600
     val: int = 90
@@ -61,9 +64,11 @@ class _Picture:
 
 
 def make_shapes(root: Path, spec: ShapesSpec, progress: Progress | None = None) -> None:
-    """Draw the pictures and write images, `instances.json` and `refs(*).p` under `root`; the same spec gives the same bytes.
+    """Draw the pictures and write images, `instances.json` and `refs(*).p` under `root`; the same spec gives the same
+    bytes.
 
-    Every picture has its own random stream, seeded by (seed, image id), so that pools may grow without changing each other's pictures.
+    Every picture has its own random stream, seeded by (seed, image id), so that pools may grow without changing each
+    other's pictures.
     """
     (root / IMAGES).mkdir(parents=True, exist_ok=True)
     # First of all, so that even an unfinished folder is never taken for real data.
@@ -126,7 +131,8 @@ def _annotation(picture: _Picture, index: int, thing: Thing) -> dict[str, Any]:
 
 
 def _references(pictures: list[_Picture], protocol: Protocol, spec: ShapesSpec) -> list[dict[str, Any]]:
-    """The list that `refs(*).p` holds. Things are referred to only where an expression in the protocol's language fits nothing else."""
+    """The list that `refs(*).p` holds. Things are referred to only where an expression in the protocol's language fits
+    nothing else."""
     references: list[dict[str, Any]] = []
     sent_id = 0
     for picture, index, split, texts in _expressions(pictures, protocol, spec):
@@ -162,7 +168,8 @@ def _expressions(
 
 
 def _splits(pool: str, protocol: Protocol, rng: Rng) -> list[str]:
-    """The split of a picture's first, second, … reference. unc and umd partition pictures; google partitions objects, so pictures leak."""
+    """The split of a picture's first, second, … reference. unc and umd partition pictures; google partitions objects,
+    so pictures leak."""
     if protocol.partition == "google":
         return ["val" if r < 0.15 else "train" for r in rng.random(16)] if pool in ("train", "val") else []
     if protocol.partition == "umd":

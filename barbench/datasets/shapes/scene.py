@@ -1,4 +1,5 @@
-"""Scenes of coloured figures: what is in a picture, where, and how it is drawn. `barbench data make-shapes` writes folders of them."""
+"""Scenes of coloured figures: what is in a picture, where, and how it is drawn. `barbench data make-shapes` writes
+folders of them."""
 
 from dataclasses import dataclass
 
@@ -62,7 +63,8 @@ def _cross(arm: float = 0.34) -> Polygon:
     return np.array(corners, float)
 
 
-# Outlines in a unit circle. A person's first part is the head; a ring is its outline less its hole, so only RLE can hold its mask.
+# Outlines in a unit circle. A person's first part is the head; a ring is its outline less its hole, so only RLE can
+# hold its mask.
 OBJECTS: dict[str, tuple[Polygon, ...]] = {
     "circle": (_round(28, 0.92),),
     "square": (_box(-0.78, -0.78, 0.78, 0.78),),
@@ -127,7 +129,8 @@ class Scene:
 
 
 def _looks(rng: Rng, families: tuple[str, ...], count: int) -> list[tuple[str, str, str]]:
-    """Looks of `count` things, all different. The second shares the first's kind and the third its colour: no single word tells them apart."""
+    """Looks of `count` things, all different. The second shares the first's kind and the third its colour: no single
+    word tells them apart."""
     looks: list[tuple[str, str, str]] = []
     colours, kinds = list(COLOURS), [k for f in families for k in FAMILIES[f]]
     while len(looks) < count:
@@ -146,7 +149,8 @@ def _looks(rng: Rng, families: tuple[str, ...], count: int) -> list[tuple[str, s
 def sample_scene(
     rng: Rng, width: int, height: int, count: int, families: tuple[str, ...] = ("people", "objects"), scale: float = 1.0
 ) -> Scene:
-    """A scene of `count` things that do not overlap, as many as fit (at least one, or a ValueError); `scale` multiplies their sizes."""
+    """A scene of `count` things that do not overlap, as many as fit (at least one, or a ValueError); `scale` multiplies
+    their sizes."""
     short, things = min(width, height), list[Thing]()
     for kind, colour, texture in _looks(rng, families, count):
         for _ in range(40):
@@ -164,7 +168,8 @@ def sample_scene(
 def _fill(
     shape: tuple[int, int], corner: tuple[int, int], outlines: list[Polygon], hole: Polygon | None = None
 ) -> Cover:
-    """Coverage in 0..1 of the pixels of a window of the picture, (height, width, 1), anti-aliased; `corner` is the window's (x, y)."""
+    """Coverage in 0..1 of the pixels of a window of the picture, (height, width, 1), anti-aliased; `corner` is the
+    window's (x, y)."""
     cover = np.zeros(shape, np.uint8)
     for value, outline in [(255, o) for o in outlines] + ([(0, hole)] if hole is not None else []):
         cv2.fillPoly(cover, [np.round((outline - corner) * 16 - 8).astype(np.int32)], value, cv2.LINE_AA, 4)
@@ -172,7 +177,8 @@ def _fill(
 
 
 def _paint(rng: Rng, thing: Thing, shape: tuple[int, int], corner: tuple[int, int]) -> Cover:
-    """The thing's surface over a window, (height, width, 3): its colour, and stripes or spots in another shade of it."""
+    """The thing's surface over a window, (height, width, 3): its colour, and stripes or spots in another shade of
+    it."""
     base = np.clip(np.array(COLOURS[thing.colour], np.float32) + rng.normal(0, 10, 3), 0, 255).astype(np.float32)
     turn, beat = rng.uniform(0, np.pi), 3.2 * np.pi
     if thing.texture == "plain":
@@ -183,7 +189,7 @@ def _paint(rng: Rng, thing: Thing, shape: tuple[int, int], corner: tuple[int, in
         pattern = np.sin(u * np.cos(turn) + v * np.sin(turn)) > 0.25
     else:
         pattern = np.sin(u) * np.sin(v) > 0.3
-    shade = base * 0.45 if base.mean() > 110 else base * 0.5 + 110
+    shade: Cover = (base * 0.45 if base.mean() > 110 else base * 0.5 + 110).astype(np.float32)
     return np.where(pattern[..., None], shade, base)
 
 
