@@ -87,7 +87,7 @@ class PlainDisplay:
         done, now = (event["epoch"] - 1) * event["steps"] + event["step"], time.monotonic()
         if not self.first_step:
             self.first_step, self.first_done = now, done
-        pace = (now - self.first_step) / max(done - self.first_done, 1)
+        pace: float = (now - self.first_step) / max(done - self.first_done, 1)
         return pace * (int(event["epochs"]) * int(event["steps"]) - int(done))
 
 

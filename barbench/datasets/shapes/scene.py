@@ -173,7 +173,7 @@ def _fill(
     cover = np.zeros(shape, np.uint8)
     for value, outline in [(255, o) for o in outlines] + ([(0, hole)] if hole is not None else []):
         cv2.fillPoly(cover, [np.round((outline - corner) * 16 - 8).astype(np.int32)], value, cv2.LINE_AA, 4)
-    return (cover.astype(np.float32) / 255)[..., None]
+    return (cover.astype(np.float32) / np.float32(255))[..., None]
 
 
 def _paint(rng: Rng, thing: Thing, shape: tuple[int, int], corner: tuple[int, int]) -> Cover:
