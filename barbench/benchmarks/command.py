@@ -114,8 +114,12 @@ def parse_options(options: list[str], methods: list[MethodSpec]) -> dict[str, di
         method, colon, name = target.rpartition(":")
         if not (equals and colon and method and name):
             raise UsageError(f"--option {text}: write it as METHOD:component.parameter=value")
+        try:
+            parsed_value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"--option {text}: the value is not YAML") from None
         for each in [m.name for m in methods] if method == "all" else [method]:
-            parsed.setdefault(each, {})[name] = yaml.safe_load(value)
+            parsed.setdefault(each, {})[name] = parsed_value
     return parsed
 
 

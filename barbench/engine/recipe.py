@@ -83,7 +83,10 @@ def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = 
             raise UsageError(f"--set {change}: write it as key=value, for example epochs=4")
         if key.strip() not in Recipe.model_fields:
             raise UnknownName("recipe field", key.strip(), Recipe.model_fields)
-        merged[key.strip()] = _value(value)
+        try:
+            merged[key.strip()] = _value(value)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {change}: the value is not YAML") from None
     try:
         return Recipe.model_validate(merged)
     except ValidationError as error:
