@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 
 class Format(StrEnum):
@@ -34,12 +35,13 @@ def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = 
         writer.writeheader()
         writer.writerows({k: _text(v, thousands=False) for k, v in row.items()} for row in flat)
         return
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=Text(title), title_justify="left", header_style="bold")
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float) for row in flat)
         table.add_column(column.replace(".", "\n"), justify="right" if numeric else "left", overflow="fold")
     for row in flat:
-        table.add_row(*(_text(row.get(column), thousands=True) for column in columns))
+        # Text, not str: a name or a reason such as "[/x]" is no markup.
+        table.add_row(*(Text(_text(row.get(column), thousands=True)) for column in columns))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 

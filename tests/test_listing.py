@@ -1,0 +1,61 @@
+"""The same rows as a table, as JSON and as CSV: parsed back by the standard library."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from barbench.listing import Format, print_rows, progress_bar
+
+ROWS: list[dict[str, Any]] = [
+    {"name": "a,b", "ledger": {"adapter": 1234567, "head": 0}, "parts": ["x", "y"], "share": 0.123456, "note": None},
+    {"name": "zwei „Wörter“", "ledger": {"adapter": 8, "head": 1}, "parts": [], "share": 2.0, "note": "n"},
+]
+
+
+def printed(capsys: pytest.CaptureFixture[str], format_: Format, rows: list[dict[str, Any]] = ROWS) -> str:
+    print_rows(rows, format_, "a title")
+    return capsys.readouterr().out
+
+
+def test_json_is_the_rows_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, Format.json)
+    assert json.loads(text) == ROWS
+    assert "Wörter" in text
+
+
+def test_csv_flattens_mappings_and_joins_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = list(csv.DictReader(io.StringIO(printed(capsys, Format.csv))))
+    assert list(rows[0]) == ["name", "ledger.adapter", "ledger.head", "parts", "share", "note"]
+    assert list(rows[0].values()) == ["a,b", "1234567", "0", "x y", "0.123456", ""]
+    assert rows[1]["parts"] == ""
+
+
+def test_csv_has_a_column_that_only_a_later_row_has(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, Format.csv, [{"method": "a", "speed": 1}, {"method": "b", "failed": "why"}])
+    assert text.splitlines() == ["method,speed,failed", "a,1,", "b,,why"]
+
+
+def test_table_holds_every_value_with_thousands(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, Format.table)
+    for part in ("a title", "1,234,567", "x, y", "0.1235", "zwei „Wörter“", "adapter"):
+        assert part in text
+    assert max(map(len, text.splitlines())) <= 160
+
+
+def test_user_text_is_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "[bold]x[/y]" in printed(capsys, Format.table, [{"name": "[bold]x[/y]"}])
+
+
+def test_no_rows_are_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads(printed(capsys, Format.json, [])) == []
+    printed(capsys, Format.table, [])
+    printed(capsys, Format.csv, [])
+
+
+def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("drawing") as progress:
+        progress(1, 2)
+    assert capsys.readouterr() == ("", "")
