@@ -1,0 +1,125 @@
+"""Checkpoints that the authors' public code writes, read safely and mapped name by name onto a segmenter.
+
+`barbench evaluate --weights FILE.pth --format etris` uses it. Names here are those of the public repositories
+`kkakkkka/ETRIS` and `NastrondAd/BarLeRIa`; every tensor of a file is either mapped or named as unused.
+"""
+
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from barbench.errors import DataError, UsageError
+
+Format = Literal["etris", "barleria"]
+PREFIXES: dict[Format, tuple[tuple[str, str], ...]] = {
+    "etris": (
+        (r"vision\.visual\.", "backbone.visual."),
+        (r"text\.", "backbone."),
+        (r"method\.components\.0\.", "bridger."),
+        (r"projector\.", "proj."),
+        (r"(neck|decoder)\.", r"\1."),
+    ),
+    "barleria": (
+        (r"vision\.visual\.", "backbone.visual."),
+        (r"text\.", "backbone."),
+        (r"method\.components\.0\.flows\.vision-(\d+)-", r"backbone.visual.transformer.resblocks.\1."),
+        (r"method\.components\.0\.flows\.text-(\d+)-", r"backbone.transformer.resblocks.\1."),
+        (r"method\.components\.1\.to_vision\.", "intertwiner.proj."),
+        (r"method\.components\.2\.out\.", "side_linear."),
+        (r"method\.components\.2\.", "side_adapter_network."),
+        (r"projector\.", "proj."),
+        (r"(neck|decoder)\.", r"\1."),
+    ),
+}
+FLOWS = {
+    "attn.mu": "flow.affine_transform.mu",
+    "attn.log_sigma": "flow.affine_transform.logsigma",
+    "mlp.mu": "flow2.affine_transform.mu",
+    "mlp.log_sigma": "flow2.affine_transform.logsigma",
+}
+CHAINS = {"gamma": "weight", "beta": "bias", "lam": "scale"}
+UNUSED = re.compile(r"backbone\.logit_scale$|.*\.log_jacobians\.")
+"""CLIP's temperature, and a second name of each planar flow's parameters."""
+
+
+class Release(NamedTuple):
+    """A public checkpoint: the method (by name, with options) that it holds, and its tensors by their public names."""
+
+    format: Format
+    method: str
+    options: dict[str, Any]
+    state: dict[str, Tensor]
+
+
+def read_release(file: Path, format_: Format) -> Release:
+    """Read a `.pth` without running code from it; DDP's `module.` prefix is dropped.
+
+    Raises DataError where the file cannot be read, or lacks what the format has.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise DataError(f"cannot read {file} as a checkpoint of tensors: {error}") from None
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{file} holds no state_dict")
+    state = {str(name).removeprefix("module."): value.float() for name, value in state.items()}
+    mark = {"etris": "bridger.linear1.0.weight", "barleria": "side_linear.weight"}[format_]
+    if mark not in state:
+        raise DataError(f"{file} is no {format_} checkpoint: it has no {mark}")
+    if format_ == "etris":
+        return Release(format_, "etris", {"bridge.dim": len(state[mark]), "positional": "train"}, state)
+    return Release(format_, "barleria-released", {"positional": "train"}, state)
+
+
+def fill(segmenter: nn.Module, release: Release) -> None:
+    """Load every tensor of `release`; raises DataError that names what is missing, left over or of another shape."""
+    own, state, names = segmenter.state_dict(), release.state, key_map(segmenter, release.format)
+    missing = [name for sources in names.values() for name in sources if name not in state]
+    used = {name for sources in names.values() for name in sources}
+    left = [name for name in state if name not in used and not UNUSED.match(name)]
+    problems = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"left over: {', '.join(left)}"] * bool(left)
+    if not problems:
+        values = {name: join([state[source] for source in sources]) for name, sources in names.items()}
+        shapes = [
+            f"{names[name][0]} is {tuple(value.shape)}, not {tuple(own[name].shape)}"
+            for name, value in values.items()
+            if value.shape != own[name].shape
+        ]
+        problems = shapes
+    if problems:
+        raise DataError(f"the {release.format} checkpoint does not fit: {'; '.join(problems)}")
+    segmenter.load_state_dict(values)
+
+
+def key_map(segmenter: nn.Module, format_: Format) -> dict[str, tuple[str, ...]]:
+    """Each name of the segmenter's state, with the public names whose tensors, joined along axis 0, make it."""
+    return {name: tuple(_public(name, tensor, format_)) for name, tensor in segmenter.state_dict().items()}
+
+
+def join(parts: list[Tensor]) -> Tensor:
+    """One tensor from the pieces that the public code keeps apart (a flow's transforms)."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _public(name: str, tensor: Tensor, format_: Format) -> Iterator[str]:
+    """The public names of one own name."""
+    for own, public in PREFIXES[format_]:
+        match = re.match(own, name)
+        if match is None:
+            continue
+        head, tail = match.expand(public), name[match.end() :]
+        if "flows" not in own:
+            yield head + tail
+        elif tail in FLOWS:
+            yield head + FLOWS[tail]
+        else:
+            flow, part = ("flow2", "flow")[tail.startswith("attn")], CHAINS[tail.partition(".")[2]]
+            yield from (f"{head}{flow}.transforms.{j}.{part}" for j in range(len(tensor)))
+        return
+    raise UsageError(f"{name} has no place in a checkpoint of format {format_}")

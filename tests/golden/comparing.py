@@ -1,0 +1,86 @@
+"""Runs a segmenter on the weights and inputs of `filling` and compares it with a golden file, value by value."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from barbench.methods.resolve import build_segmenter, resolve
+from barbench.models.released import Format, join, key_map
+from barbench.models.segmenter import Segmenter, segmentation_loss
+from barbench.models.stream import Trace
+from barbench.models.towers.load import load_backbone
+from barbench.models.walk import walk
+from tests.golden import filling
+
+HERE = Path(__file__).parent
+TOLERANCE = 1e-4
+
+
+def golden(name: str) -> dict[str, Tensor]:
+    with np.load(HERE / f"{name}.npz") as arrays:
+        return {key: torch.from_numpy(value) for key, value in arrays.items() if value.dtype.kind == "f"}
+
+
+def filled(folder: Path, method: str, format_: Format, options: Mapping[str, Any]) -> Segmenter:
+    """The method on a 12-block CLIP whose positions are resized as in the released code, all weights by name."""
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": filling.CLIP}))
+    (folder / "barbench.json").write_text(json.dumps(filling.HEAD))
+    first = load_backbone(str(folder), "random")
+    towers = {f"visual.{n}": t for n, t in first.vision.visual.state_dict().items()} | {
+        n: t for n, t in first.text.state_dict().items() if "visual" not in n
+    }
+    clip = {n: filling.weight(f"backbone.{n}", tuple(t.shape)).contiguous() for n, t in towers.items()}
+    save_file({**clip, "logit_scale": torch.tensor(1.0)}, folder / "clip.safetensors")
+    size = filling.GRID * filling.PATCH
+    backbone = load_backbone(str(folder), str(folder / "clip.safetensors"), size, antialias=False)
+    model = build_segmenter(resolve(method)[0], backbone, options=options)
+    state = model.state_dict()
+    for own, sources in key_map(model, format_).items():
+        if not own.startswith(("vision.", "text.")):
+            shape = (len(state[own]) // len(sources), *state[own].shape[1:]) if state[own].ndim else ()
+            state[own] = join([filling.weight(source, shape) for source in sources])
+    model.load_state_dict(state)
+    return model
+
+
+def measured(model: Segmenter, format_: Format) -> dict[str, Tensor]:
+    """What a golden file holds, from this segmenter: first in evaluation mode, then one training step's gradients."""
+    image, ids, mask = filling.inputs()
+    found: dict[str, Tensor] = {}
+    with torch.no_grad():
+        found |= _features("eval", walk(model.eval().vision, model.text, model.method, image, ids))
+        found["eval/logits"] = model(image, ids).logits
+    model.train()
+    logits, extra = model(image, ids)
+    loss = segmentation_loss(logits, mask)
+    loss = loss if extra is None else loss + extra
+    loss.backward()
+    found |= {"train/logits": logits.detach(), "train/loss": loss.detach()}
+    names = key_map(model, format_)
+    for own, parameter in model.tuned_parameters().items():
+        assert parameter.grad is not None, own
+        for source, part in zip(names[own], parameter.grad.chunk(len(names[own])), strict=True):
+            found[f"gradient/{source}"] = filling.stored(source, part)
+    return found
+
+
+def _features(mode: str, trace: Trace) -> dict[str, Tensor]:
+    levels = {f"{mode}/level{i}": level for i, level in enumerate(trace.levels)}
+    return {**levels, f"{mode}/words": trace.words, f"{mode}/sentence": trace.sentence}
+
+
+def assert_equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Every value within TOLERANCE of the largest value of its tensor, and no tensor on one side only."""
+    assert found.keys() == expected.keys()
+    errors = {
+        name: ((found[name] - value).abs().max() / value.abs().max().clamp_min(1e-12)).item()
+        for name, value in expected.items()
+    }
+    worst = max(errors, key=errors.__getitem__)
+    assert errors[worst] < TOLERANCE, f"{worst} differs by {errors[worst]:.1e} of its largest value"

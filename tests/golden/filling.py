@@ -1,0 +1,71 @@
+"""Weights and inputs that are functions of a name alone, so that a golden file needs to store none of them.
+
+A golden file holds what the public code computed with `weight(name, shape)` for each of its parameters and buffers, by
+its public name, and `inputs()`. Gradients of more than WHOLE values are stored as their products with SKETCH rows of
+signs: every element enters, and the difference of two sketches estimates the difference of the tensors.
+"""
+
+import hashlib
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+WHOLE, SKETCH = 1024, 32
+PATCH, CONTEXT, LENGTH, VOCABULARY = 16, 12, 9, 40
+GRID, FIRST_GRID = 4, 3  # the image's, and that of the positions before they are resized
+VISION, TEXT, JOINT, BLOCKS, HEAD_WIDTH = 24, 16, 20, 12, 8  # the released heads need decoder width = text width
+CLIP = {
+    "embed_dim": JOINT,
+    "quick_gelu": True,
+    "vision_cfg": {
+        "image_size": FIRST_GRID * PATCH,
+        "layers": BLOCKS,
+        "width": VISION,
+        "patch_size": PATCH,
+        "head_width": HEAD_WIDTH,
+    },
+    "text_cfg": {
+        "context_length": CONTEXT,
+        "vocab_size": VOCABULARY,
+        "width": TEXT,
+        "heads": TEXT // HEAD_WIDTH,
+        "layers": BLOCKS,
+    },
+}
+HEAD = {"width": TEXT, "ffn": 24, "heads": 4, "layers": 3, "dropout": 0.0}
+
+
+def uniform(name: str, shape: tuple[int, ...]) -> Tensor:
+    """float32 in [-1, 1), from SHAKE-256 of the name, two bytes a value."""
+    digest = hashlib.shake_256(name.encode()).digest(2 * math.prod(shape))
+    return torch.from_numpy(np.frombuffer(digest, "<u2").astype(np.float32) / 2**15 - 1).reshape(shape)
+
+
+def weight(name: str, shape: tuple[int, ...]) -> Tensor:
+    """Matrices and kernels with variance 1 / fan-in; scales and variances around 1; biases and means around 0."""
+    u = uniform(name, shape)
+    if name.endswith("num_batches_tracked"):
+        return torch.zeros(shape)
+    if name.endswith("running_var"):
+        return 1 + 0.5 * u
+    if len(shape) > 1:
+        return u * math.sqrt(3 / math.prod(shape[1:]))
+    return 1 + 0.3 * u if name.endswith("weight") else 0.3 * u
+
+
+def inputs() -> tuple[Tensor, Tensor, Tensor]:
+    """image (2, 3, 64, 64), ids (2, LENGTH) with the end of text as the largest id, mask (2, 64, 64) of 0 and 1."""
+    size = GRID * PATCH
+    start, end = VOCABULARY - 2, VOCABULARY - 1
+    ids = torch.tensor([[start, 5, 17, 3, end, 0, 0, 0, 0], [start, 8, 30, 2, 11, 25, 7, 19, end]])
+    return 1.7 * uniform("image", (2, 3, size, size)), ids, (uniform("mask", (2, size, size)) > 0.2).float()
+
+
+def stored(name: str, gradient: Tensor) -> Tensor:
+    """A gradient as a golden file holds it: whole, or its sketch (SKETCH,)."""
+    if gradient.numel() <= WHOLE:
+        return gradient
+    signs = uniform(f"signs of {name}", (SKETCH, gradient.numel())).sign()
+    return (signs.double() @ gradient.flatten().double()).float() / math.sqrt(gradient.numel())

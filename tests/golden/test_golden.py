@@ -1,0 +1,33 @@
+"""Parity with the public code: features, words, sentence, logits, loss and the gradient of every tuned parameter.
+
+Each `.npz` says which repository and commit it was computed with; `filling` says how weights and inputs were made.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from barbench.models.released import Format
+from tests.golden.comparing import HERE, assert_equal, filled, golden, measured
+
+CASES: dict[str, tuple[str, Format, dict[str, Any]]] = {
+    "etris-64": ("etris", "etris", {"bridge.dim": 64}),
+    "etris-128": ("etris", "etris", {"bridge.dim": 128}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_released_code(case: str, tmp_path: Path) -> None:
+    method, format_, options = CASES[case]
+    model = filled(tmp_path, method, format_, {**options, "positional": "train"})
+    assert_equal(measured(model, format_), golden(case))
+
+
+def test_every_golden_file_is_used_and_names_its_source() -> None:
+    assert {file.stem for file in HERE.glob("*.npz")} == set(CASES)
+    for file in HERE.glob("*.npz"):
+        with np.load(file) as arrays:
+            assert str(arrays["source"]).startswith("https://github.com/")
+            assert len(str(arrays["commit"])) == 40
