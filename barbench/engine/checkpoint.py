@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import zipfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -17,6 +18,13 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from barbench.models.segmenter import Segmenter
+
+
+# What a file raises that is damaged, or whole but not what `Checkpoint.save` wrote.
+_UNREADABLE = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError, RuntimeError),
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError),
+)
 
 
 class Epoch(TypedDict):
@@ -94,32 +102,29 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        before = tuned_state(segmenter)
+        weights, moments, generators = tuned_state(segmenter), deepcopy(optimizer.state_dict()), _generators()
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            if state["identity"] != self.identity:
-                raise ValueError(f"it belongs to cell {state['identity']}")
-            if len(state["generators"]) != accelerator.num_processes:
-                raise ValueError(f"it was written by {len(state['generators'])} processes")
-            progress = Progress(**state["progress"])
-            load_tuned(segmenter, state["weights"])
-            optimizer.load_state_dict(state["optimizer"])
-        except (
-            pickle.UnpicklingError,
-            zipfile.BadZipFile,
-            EOFError,
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            OSError,
-        ):
-            load_tuned(segmenter, before)
+            return self._restore(accelerator, segmenter, optimizer)
+        except _UNREADABLE:
+            load_tuned(segmenter, weights)
+            optimizer.load_state_dict(moments)
+            _set_generators(generators)
             self._set_aside(accelerator)
             return None
+
+    def _restore(self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer) -> Progress:
+        """Raises one of _UNREADABLE, possibly half-way."""
+        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        if state["identity"] != self.identity:
+            raise ValueError(f"it belongs to cell {state['identity']}")
+        if len(state["generators"]) != accelerator.num_processes:
+            raise ValueError(f"it was written by {len(state['generators'])} processes")
+        progress = Progress(**state["progress"])
+        load_tuned(segmenter, state["weights"])
+        optimizer.load_state_dict(state["optimizer"])
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
-        _restore(state["generators"][accelerator.process_index])
+        _set_generators(state["generators"][accelerator.process_index])
         return progress
 
     def _set_aside(self, accelerator: Accelerator) -> None:
@@ -150,7 +155,7 @@ def _generators() -> dict[str, Any]:
     }
 
 
-def _restore(state: dict[str, Any]) -> None:
+def _set_generators(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,66 @@
+"""A segmenter on the little backbone, samples of the shapes folder, and an accelerator on the CPU."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from barbench.datasets.protocols import PROTOCOLS
+from barbench.datasets.refer import ReferData, read_refer
+from barbench.datasets.samples import EvalSamples, TrainSamples
+from barbench.datasets.tokens import Tokens
+from barbench.datasets.transforms import Letterbox
+from barbench.engine.recipe import Recipe, parse_recipe
+from barbench.methods.resolve import build_segmenter, resolve
+from barbench.models.segmenter import Segmenter
+from barbench.models.towers.base import Backbone
+from barbench.models.towers.load import load_backbone
+from tests.models.small import SIZE
+
+
+@pytest.fixture(scope="session")
+def data(shapes_root: Path) -> ReferData:
+    return read_refer(shapes_root, PROTOCOLS.get("refcoco+"))
+
+
+@pytest.fixture
+def little(backbone_folder: Path) -> Backbone:
+    return load_backbone(str(backbone_folder), "random", seed=0)
+
+
+@pytest.fixture
+def build(backbone_folder: Path) -> Callable[..., Segmenter]:
+    """A method's segmenter on a backbone of its own."""
+
+    def make(method: str = "barleria", seed: int = 0) -> Segmenter:
+        return build_segmenter(resolve(method)[0], load_backbone(str(backbone_folder), "random", seed=0), seed)
+
+    return make
+
+
+@pytest.fixture
+def train_samples(data: ReferData, little: Backbone) -> TrainSamples:
+    return TrainSamples(data.split("train"), Letterbox(SIZE), Tokens(little.tokenizer, 17), seed=0)
+
+
+@pytest.fixture
+def val_samples(data: ReferData, little: Backbone) -> EvalSamples:
+    return EvalSamples(data.split("val"), Letterbox(SIZE), Tokens(little.tokenizer, 17))
+
+
+@pytest.fixture
+def accelerator() -> Accelerator:
+    AcceleratorState._reset_state()  # accelerators share one state, and another test may have wished for bf16
+    return Accelerator(cpu=True)
+
+
+@pytest.fixture
+def recipe() -> Callable[..., Recipe]:
+    def make(**changes: Any) -> Recipe:
+        fields: dict[str, Any] = {"epochs": 2, "batch": 8, "optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01}
+        return parse_recipe("test", fields | changes)
+
+    return make
