@@ -19,7 +19,6 @@ from torch import Tensor
 
 from barbench.models.segmenter import Segmenter
 
-
 # What a file raises that is damaged, or whole but not what `Checkpoint.save` wrote.
 _UNREADABLE = (
     *(pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError, RuntimeError),

@@ -1,0 +1,253 @@
+"""Evaluation against a slow one with every formula written out, from the files on disk to the scores."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from pycocotools import mask as coco
+from torch import Tensor, nn
+
+from barbench.datasets.pickles import load_plain
+from barbench.datasets.protocols import PROTOCOLS
+from barbench.datasets.refer import ReferData, read_refer
+from barbench.datasets.samples import EvalSamples
+from barbench.datasets.tokens import Tokens
+from barbench.datasets.transforms import Letterbox
+from barbench.engine.evaluate import Evaluation, evaluate, predict
+from barbench.models.segmenter import Output, Segmenter
+from barbench.models.towers.base import Backbone
+from tests.models.small import SIZE
+
+GRID = 24
+THRESHOLD = 0.35
+
+
+class Blob(nn.Module):
+    """A smooth bump whose place, width and height depend on the words and a little on the image; counts its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, image: Tensor, ids: Tensor) -> Output:
+        self.seen += len(image)
+        return Output(bump(image, ids)[:, None], None)
+
+
+def bump(image: Tensor, ids: Tensor) -> Tensor:
+    """Logits (B, GRID, GRID)."""
+    place = (ids.double() * torch.arange(1, ids.shape[1] + 1)).sum(1)
+    x, y, wide = place % 17 / 17, place % 23 / 23, 0.15 + place % 7 / 30
+    axis = torch.arange(GRID) / (GRID - 1)
+    far = (axis[None, None] - x[:, None, None]) ** 2 + (axis[None, :, None] - y[:, None, None]) ** 2
+    return (4 * torch.exp(-far / wide[:, None, None] ** 2) - 2 + 0.1 * image.mean((1, 2, 3))[:, None, None]).float()
+
+
+def cubic(d: np.ndarray) -> np.ndarray:
+    """Keys' kernel with a = -0.75, torch's and OpenCV's."""
+    d, a = np.abs(d), -0.75
+    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+
+
+def weights(places: np.ndarray, count: int, clamp: bool) -> np.ndarray:
+    """(places, count): how much each sample adds at each place; beyond the border its last sample, or nothing."""
+    matrix = np.zeros((len(places), count))
+    for row, place in zip(matrix, places, strict=True):
+        for tap in range(int(np.floor(place)) - 1, int(np.floor(place)) + 3):
+            if clamp or 0 <= tap < count:
+                row[min(max(tap, 0), count - 1)] += cubic(np.array(place - tap))
+    return matrix
+
+
+def slow_mask(logits: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Sigmoid; corners on corners to the square; each pixel (x, y) of the image looks at s x + b, s y + c of it."""
+    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    up = weights(np.arange(SIZE) * (GRID - 1) / (SIZE - 1), GRID, clamp=True)
+    square = up @ probability @ up.T
+    scale = min(SIZE / height, SIZE / width)
+    rows = weights(scale * np.arange(height) + (SIZE - scale * height) / 2, SIZE, clamp=False)
+    columns = weights(scale * np.arange(width) + (SIZE - scale * width) / 2, SIZE, clamp=False)
+    return rows @ square @ columns.T > THRESHOLD
+
+
+def masks_on_disk(root: Path) -> dict[int, np.ndarray]:
+    instances = json.loads((root / "refcoco+/instances.json").read_text())
+    sizes = {i["id"]: (i["height"], i["width"]) for i in instances["images"]}
+    masks = {}
+    for annotation in instances["annotations"]:
+        code = annotation["segmentation"]
+        if isinstance(code, list):
+            code = coco.merge(coco.frPyObjects(code, *sizes[annotation["image_id"]]))
+        masks[annotation["id"]] = coco.decode(code) > 0
+    return masks
+
+
+def partner_on_disk(reference: dict[str, Any], references: list[dict[str, Any]]) -> int | None:
+    """The annotation of the image's next reference by id, round and round (shapes refer to each object once)."""
+    own = sorted((r for r in references if r["image_id"] == reference["image_id"]), key=lambda r: r["ref_id"])
+    if len(own) == 1:
+        return None
+    at = [r["ref_id"] for r in own].index(reference["ref_id"])
+    ann_id: int = own[(at + 1) % len(own)]["ann_id"]
+    return ann_id
+
+
+@pytest.fixture
+def evaluated(val_samples: EvalSamples, accelerator: Accelerator) -> tuple[Evaluation, Blob]:
+    blob = Blob()
+    return evaluate(blob, val_samples, accelerator, batch=5, threshold=THRESHOLD), blob  # type: ignore[arg-type]
+
+
+def test_against_a_slow_evaluation(
+    evaluated: tuple[Evaluation, Blob], val_samples: EvalSamples, shapes_root: Path
+) -> None:
+    found = evaluated[0].expressions
+    masks = masks_on_disk(shapes_root)
+    references = load_plain(shapes_root / "refcoco+/refs(unc).p")
+    by_id = {r["ref_id"]: r for r in references}
+    own, control, off = [], [], []
+    for index in range(len(val_samples)):
+        item, reference = val_samples[index], by_id[int(found["ref_id"][index])]
+        target = masks[reference["ann_id"]]
+        mask = slow_mask(bump(item["image"][None], item["ids"][None])[0].numpy(), *target.shape)
+        own.append((mask & target).sum() / (mask | target).sum())
+        off.append(abs(int((mask & target).sum()) - int(found["intersection"][index])) / target.sum())
+        partner = partner_on_disk(reference, references)
+        if partner is None:
+            assert found["control_union"][index] == -1
+        else:
+            other = masks[partner]
+            control.append((mask & other).sum() / (mask | other).sum())
+            assert found["control_union"][index] == pytest.approx((mask | other).sum(), rel=0.02)
+    assert max(off) < 0.03  # OpenCV knows places to 1/32 pixel, so a few pixels of the rim may differ
+    metrics, swapped = evaluated[0].metrics, evaluated[0].control
+    assert metrics.miou == pytest.approx(np.mean(own), abs=2e-3)
+    assert swapped is not None
+    assert swapped.miou == pytest.approx(np.mean(control), abs=2e-3)
+    assert (metrics.n, swapped.n) == (len(own), len(control))
+    assert max(own) > 0.1
+
+
+def test_every_expression_counts_exactly_once(
+    evaluated: tuple[Evaluation, Blob], val_samples: EvalSamples, shapes_root: Path
+) -> None:
+    table, blob = evaluated[0].expressions, evaluated[1]
+    references = [r for r in load_plain(shapes_root / "refcoco+/refs(unc).p") if r["split"] == "val"]
+    expected = sorted(s["sent_id"] for r in references for s in r["sentences"])
+    assert sorted(table["sent_id"].tolist()) == expected
+    assert {len(column) for column in table.values()} == {len(expected)}
+    assert {str(column.dtype) for column in table.values()} == {"int64"}
+    assert blob.seen == len(expected), "swapping costs no second pass"
+    assert table["sent_id"].tolist() == [val_samples.meta(i).sent_id for i in range(len(val_samples))]
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_the_batch_does_not_matter(
+    batch: int, evaluated: tuple[Evaluation, Blob], val_samples: EvalSamples, accelerator: Accelerator
+) -> None:
+    other = evaluate(Blob(), val_samples, accelerator, batch=batch, threshold=THRESHOLD)  # type: ignore[arg-type]
+    assert all(np.array_equal(other.expressions[n], column) for n, column in evaluated[0].expressions.items())
+
+
+def test_partner_is_another_object_of_the_image(val_samples: EvalSamples, data: ReferData) -> None:
+    for index in range(len(val_samples)):
+        meta, partner = val_samples.meta(index), val_samples.partner(index)
+        if partner is not None:
+            assert partner.image_id == meta.image_id
+            assert partner.ann_id != meta.ann_id
+            assert not np.array_equal(data.mask(partner.ann_id), data.mask(meta.ann_id))
+
+
+def test_in_google_a_partner_may_be_of_another_split(shapes_root: Path, little: Backbone) -> None:
+    data = read_refer(shapes_root, PROTOCOLS.get("refcocog-g"))
+    samples = EvalSamples(data.split("val"), Letterbox(SIZE), Tokens(little.tokenizer, 22))
+    partners = [samples.partner(index) for index in range(len(samples))]
+    assert "train" in {p.split for p in partners if p is not None}
+
+
+class Constant(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, image: Tensor, ids: Tensor) -> Output:
+        return Output(torch.full((len(image), 1, GRID, GRID), self.value), None)
+
+
+def test_a_model_that_ignores_the_words_scores_the_same_swapped(
+    val_samples: EvalSamples, accelerator: Accelerator
+) -> None:
+    """Everything is foreground: the mean over an image's objects is that over their cyclic successors, but for how
+    many sentences each has."""
+    found = evaluate(Constant(9.0), val_samples, accelerator, batch=8, threshold=THRESHOLD)  # type: ignore[arg-type]
+    assert found.control is not None
+    assert found.control.miou == pytest.approx(found.metrics.miou, rel=0.35)
+    table = found.expressions
+    assert (table["union"] >= 0.97 * table["height"] * table["width"]).all()
+    assert (table["intersection"] >= 0.95 * table["area"]).all()
+
+
+def test_an_empty_prediction_scores_zero(val_samples: EvalSamples, accelerator: Accelerator) -> None:
+    found = evaluate(Constant(-9.0), val_samples, accelerator, batch=8, threshold=THRESHOLD)  # type: ignore[arg-type]
+    assert found.metrics[:2] == (0.0, 0.0)
+    assert (found.expressions["union"] == found.expressions["area"]).all()
+
+
+def test_no_second_object_is_no_control(
+    val_samples: EvalSamples, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EvalSamples, "swapped", lambda self, index: None)
+    found = evaluate(Constant(9.0), val_samples, accelerator, batch=8, threshold=THRESHOLD)  # type: ignore[arg-type]
+    assert found.control is None
+    assert set(found.expressions["control_union"].tolist()) == {-1}
+
+
+def test_predict_puts_corners_on_corners() -> None:
+    logits = torch.randn(2, 1, GRID, GRID)
+    found = predict(logits, Letterbox(SIZE)).numpy()
+    up = weights(np.arange(SIZE) * (GRID - 1) / (SIZE - 1), GRID, clamp=True)
+    probability = logits.sigmoid().double().numpy()[:, 0]
+    assert found == pytest.approx(up @ probability @ up.T, abs=1e-5)
+    assert found[:, 0, 0] == pytest.approx(probability[:, 0, 0], abs=1e-6)
+    assert found[:, -1, -1] == pytest.approx(probability[:, -1, -1], abs=1e-6)
+
+
+def test_progress_reaches_the_end(val_samples: EvalSamples, accelerator: Accelerator) -> None:
+    steps: list[tuple[int, int, float]] = []
+    found = evaluate(
+        Blob(), val_samples, accelerator, batch=8, threshold=THRESHOLD, on_batch=lambda *a: steps.append(a)  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert steps[-1][:2] == (len(val_samples),) * 2
+    assert steps[-1][2] == pytest.approx(found.metrics.miou)
+    assert found.images_per_second > 0
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_table(
+    val_samples: EvalSamples,
+    accelerator: Accelerator,
+    build: Callable[..., Segmenter],
+    shapes_root: Path,
+    backbone_folder: Path,
+    tmp_path: Path,
+) -> None:
+    alone = evaluate(build("barleria"), val_samples, accelerator, batch=4, threshold=THRESHOLD)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [str(shapes_root), str(backbone_folder), str(tmp_path / "out.json")]
+    done = subprocess.run(
+        [*command, "-m", "tests.engine.distributed", *arguments],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["processes"] == 2
+    assert found["table"] == {name: column.tolist() for name, column in alone.expressions.items()}
