@@ -82,7 +82,7 @@ def run(
         methods, split, backbone, weights, data, recipe, set_ or [], option or [], seeds, image_size, precision, device,
         processes, workers, results,
     )  # fmt: skip
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=100)
     records = run_matrix(request, console)
     paths = write_reports(results, reports)
     _print_tables(records, console)
@@ -101,8 +101,13 @@ def report(
     """Write the paper's tables from the records."""
     from barbench.reports.tables import TABLES
     from barbench.reports.write import write_reports
+    from barbench.results.store import Store
 
     numbers = TABLES.names() if table == "all" else _names(table)
+    store = Store(results)
+    store.all()
+    for lost in store.set_aside:
+        print(f"{lost.path.name} cannot be used ({lost.reason}); it is now {lost.renamed.name}", file=sys.stderr)
     for path in write_reports(results, out, numbers, _names(format_)):
         print(path)
 
@@ -197,7 +202,7 @@ def list_recipes(format_: FormatOption = Format.table) -> None:
 def make_shapes(
     root: Annotated[Path, typer.Argument(help="folder to write, in the REFER/COCO layout")],
     train: Annotated[int, typer.Option(min=1, help="pictures")] = 600,
-    evaluate: Annotated[int, typer.Option(min=1, help="pictures of each of val, testA, testB")] = 90,
+    evaluate: Annotated[int, typer.Option(min=1, help="pictures of each of val, testA, testB")] = 60,
     shortest: Annotated[int, typer.Option(min=32, help="shortest side, pixels")] = 144,
     longest: Annotated[int, typer.Option(min=32, help="longest side, pixels")] = 224,
     seed: int = 0,

@@ -92,6 +92,8 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
         return None
     job.scratch.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in tuned_state(segmenter).items()}, job.tuned)
+    for line in data.problems.lines():
+        emit({"event": "note", "text": line})
     timings["total"] = time.monotonic() - clock
     record = Record(
         id=cell.id(),

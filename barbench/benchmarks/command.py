@@ -53,6 +53,8 @@ def run_matrix(request: RunRequest, console: Console) -> list[Record]:
     options, seeds = parse_options(request.options, methods), parse_seeds(request.seeds)
     if request.precision not in PRECISIONS:
         raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not {request.precision!r}")
+    if request.precision == "fp16" and pick_device(request.device) == "cpu":
+        raise UsageError("--precision fp16 needs a GPU; on a CPU use fp32 or bf16")
     with progress_bar("drawing shapes") as progress:
         sources = {p.name: find_source(request.data, p, progress) for p in protocols}
     shapes = all(s.kind == "shapes" for s in sources.values())

@@ -50,6 +50,8 @@ def write_reports(
     for number in tables:
         for kind in kinds:
             path = out / f"table{number}.{kind.suffix}"
-            write_atomically(path, kind.render(number, built[number]).encode())
+            content = kind.render(number, built[number]).encode()
+            if not path.is_file() or path.read_bytes() != content:
+                write_atomically(path, content)
             paths.append(path)
     return paths

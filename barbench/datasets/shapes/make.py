@@ -34,9 +34,9 @@ class ShapesSpec:
     `things` the fewest and most a scene."""
 
     train: int = 600
-    val: int = 90
-    testA: int = 60  # noqa: N815  (the benchmark's own name)
-    testB: int = 60  # noqa: N815
+    val: int = 60
+    testA: int = 40  # noqa: N815  (the benchmark's own name)
+    testB: int = 40  # noqa: N815
     sides: tuple[int, int] = (144, 224)
     things: tuple[int, int] = (3, 6)
     references: int = 3  # at most, of a picture
