@@ -19,6 +19,7 @@ from barbench.methods.bridge import Bridge
 from barbench.methods.gst import GST
 from barbench.methods.lim import LIM
 from barbench.methods.snf import SNF
+from barbench.methods.topdown import TopDown
 from barbench.methods.tune import Full, Positional
 from barbench.registry import Registry
 
@@ -122,6 +123,37 @@ def no_global(snf: Options = NONE, lim: Options = NONE) -> tuple[Component, ...]
 def barleria(snf: Options = NONE, lim: Options = NONE, gst: Options = NONE) -> tuple[Component, ...]:
     """The whole of BarLeRIa."""
     return (make(SNF, snf, "snf"), make(LIM, lim, "lim"), make(GST, gst, "gst"))
+
+
+@method(title="SNF (Hadamard)", variant="Eq. 1's other reading: every product elementwise, no affine map")
+def snf_hadamard(snf: Options = NONE) -> tuple[Component, ...]:
+    """Elementwise flows on the vision shortcuts."""
+    return (make(SNF, snf, "snf", towers=("vision",), flow="hadamard"),)
+
+
+@method(title="No Global (Hadamard)", variant="Eq. 1's other reading: every product elementwise, no affine map")
+def no_global_hadamard(snf: Options = NONE, lim: Options = NONE) -> tuple[Component, ...]:
+    """Elementwise flows in both towers and the local intertwined module."""
+    return (make(SNF, snf, "snf", flow="hadamard"), make(LIM, lim, "lim"))
+
+
+@method(
+    title="No Global (released)",
+    variant="as in the authors' code: words enter the vision tower once, at its input; nothing enters the text tower",
+)
+def no_global_released(snf: Options = NONE, lim: Options = NONE) -> tuple[Component, ...]:
+    """Flows in both towers; words walk along with the patches from the input on."""
+    return (make(SNF, snf, "snf"), make(LIM, lim, "lim", into=("vision",), every="input"))
+
+
+@method(
+    title="BarLeRIa (released)",
+    variant="as in the authors' code: words enter once, a top-down side network runs twice with a reconstruction loss "
+    "and no detach, and predictions depend on the batch (topdown.cosine=sample: they do not)",
+)
+def barleria_released(snf: Options = NONE, lim: Options = NONE, topdown: Options = NONE) -> tuple[Component, ...]:
+    """The method that the public BarLeRIa code trains."""
+    return (*no_global_released.build(snf, lim), make(TopDown, topdown, "topdown"))
 
 
 @method(title="Head only")

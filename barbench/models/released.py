@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from barbench.errors import DataError, UsageError
 
 Format = Literal["etris", "barleria"]
+SIDE = "side_adapter_network."
 PREFIXES: dict[Format, tuple[tuple[str, str], ...]] = {
     "etris": (
         (r"vision\.visual\.", "backbone.visual."),
@@ -31,7 +32,12 @@ PREFIXES: dict[Format, tuple[tuple[str, str], ...]] = {
         (r"method\.components\.0\.flows\.text-(\d+)-", r"backbone.transformer.resblocks.\1."),
         (r"method\.components\.1\.to_vision\.", "intertwiner.proj."),
         (r"method\.components\.2\.out\.", "side_linear."),
-        (r"method\.components\.2\.", "side_adapter_network."),
+        (r"method\.components\.2\.blocks\.(\d+)\.(qkv|proj)", SIDE + r"vit_model.blocks.\1.attn.\2"),
+        (r"method\.components\.2\.blocks\.(\d+)\.(fc\d)", SIDE + r"vit_model.blocks.\1.mlp.\2"),
+        (r"method\.components\.2\.(blocks\.|decoders\.|pos_embed)", SIDE + r"vit_model.\1"),
+        (r"method\.components\.2\.patch_embed\.", SIDE + "vit_model.patch_embed.proj."),
+        (r"method\.components\.2\.fusion_layers\.(\d)\.", SIDE + r"fusion_layers.layer_\1.input_proj."),
+        (r"method\.components\.2\.", SIDE),
         (r"projector\.", "proj."),
         (r"(neck|decoder)\.", r"\1."),
     ),

@@ -10,6 +10,8 @@ from barbench.models.towers.load import load_backbone
 from tests.models.small import KINDS, inputs, small
 
 METHODS = {spec.name: spec for spec in resolve("everything")}
+# By design of the released code, its predictions depend on the batch; with these options they do not.
+BATCH_DEPENDENT = {"barleria-released": {"topdown.cosine": "sample"}}
 everything = pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in METHODS for kind in KINDS])
 
 
@@ -55,13 +57,25 @@ def test_frozen_weights_and_modes_survive_training(name: str, kind: str) -> None
 
 @everything
 def test_outputs_do_not_depend_on_batch_mates(name: str, kind: str) -> None:
-    model = built(name, kind).eval()
+    model = built(name, kind, **BATCH_DEPENDENT.get(name, {})).eval()
     image, ids = inputs(batch=4)
     with torch.no_grad():
         together = model(image, ids).logits
         alone = torch.cat([model(image[i : i + 1], ids[i : i + 1]).logits for i in range(4)])
     assert together.shape == (4, 1, 24, 24)
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BATCH_DEPENDENT)
+def test_declared_batch_dependence_is_there(name: str) -> None:
+    model = built(name, "gelu").eval()
+    image, ids = inputs(batch=4)
+    with torch.no_grad():
+        for p in model.method.parameters():
+            p += torch.randn(p.shape, generator=torch.Generator().manual_seed(0)) * 0.1
+        together, alone = model(image, ids).logits[:1], model(image[:1], ids[:1]).logits
+    assert not torch.allclose(together, alone, rtol=1e-3, atol=1e-4)
+    assert "depend on the batch" in (METHODS[name].variant or "")
 
 
 @everything

@@ -28,10 +28,14 @@ def ledger(backbone: Backbone, name: str, **options: object) -> dict[str, int]:
         ("snf-etris", 1_572_064),
         ("no-global", 390_656),
         ("barleria", 2_205_920),
+        ("snf-hadamard", 221_184),
+        ("no-global-hadamard", 368_640 + 83_264),
+        ("no-global-released", 307_392 + 41_760),
+        ("barleria-released", 307_392 + 41_760 + 3_052_608),
     ],
 )
 def test_paper_methods(backbone: Backbone, name: str, adapter: int) -> None:
-    head = HEAD + (GST_OUT if name == "barleria" else 0)
+    head = HEAD + (GST_OUT if name.startswith("barleria") else 0)
     assert ledger(backbone, name) == {"adapter": adapter, "positional": 0, "head": head, "frozen": ENCODERS}
 
 

@@ -15,6 +15,8 @@ from tests.golden.comparing import HERE, assert_equal, filled, golden, measured
 CASES: dict[str, tuple[str, Format, dict[str, Any]]] = {
     "etris-64": ("etris", "etris", {"bridge.dim": 64}),
     "etris-128": ("etris", "etris", {"bridge.dim": 128}),
+    "no-global-released": ("no-global-released", "barleria", {}),
+    "barleria-released": ("barleria-released", "barleria", {}),
 }
 
 
@@ -22,7 +24,7 @@ CASES: dict[str, tuple[str, Format, dict[str, Any]]] = {
 def test_equals_the_released_code(case: str, tmp_path: Path) -> None:
     method, format_, options = CASES[case]
     model = filled(tmp_path, method, format_, {**options, "positional": "train"})
-    assert_equal(measured(model, format_), golden(case))
+    assert_equal(model, format_, measured(model, format_), golden(case))
 
 
 def test_every_golden_file_is_used_and_names_its_source() -> None:

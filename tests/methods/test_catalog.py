@@ -175,3 +175,15 @@ def test_seed_decides_head_and_method() -> None:
     head = [n for n in bare.state_dict() if n.startswith(("neck", "decoder", "projector"))]
     assert all(torch.equal(same[n], bare.state_dict()[n]) for n in head)  # one seed, one head, whatever the method
     assert not torch.equal(same["neck.aggr.0.weight"], different["neck.aggr.0.weight"])
+
+
+def test_variants_say_so_in_their_title() -> None:
+    """The title is what every table prints."""
+    marked = {spec.name: spec.title for spec in METHODS if spec.variant}
+    assert marked == {
+        "snf-hadamard": "SNF (Hadamard)",
+        "no-global-hadamard": "No Global (Hadamard)",
+        "no-global-released": "No Global (released)",
+        "barleria-released": "BarLeRIa (released)",
+    }
+    assert not any(spec.paper for spec in METHODS if spec.variant)
