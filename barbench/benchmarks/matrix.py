@@ -105,7 +105,7 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | No
         return weights, None
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
-    return f"{weights if folder else path.name}@{digest}", path.resolve()
+    return f"{PRETRAINED if weights == PRETRAINED else path.name}@{digest}", path.resolve()
 
 
 def choose_protocols(text: str) -> list[Protocol]:

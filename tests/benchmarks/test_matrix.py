@@ -1,0 +1,163 @@
+"""The matrix of cells: which, in which order, and what makes two of them the same."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from barbench.benchmarks.command import parse_options, parse_seeds, pick_device
+from barbench.benchmarks.job import Job
+from barbench.benchmarks.matrix import Host, Matrix, choose_protocols, identify_weights
+from barbench.datasets.sources import folder_source
+from barbench.engine.recipe import parse_recipe
+from barbench.errors import UnknownName, UsageError
+from barbench.methods.resolve import resolve
+
+RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3})
+
+
+def jobs(
+    root: Path, backbone: Path, methods: str = "head-only,etris", split: str = "refcoco,refcocog-u", **changes: Any
+) -> list[Job]:
+    protocols = choose_protocols(split)
+    sources = {p.name: folder_source(root, p) for p in protocols}
+    host = changes.pop("host", Host(Path("out"), "cpu", 1, 1, 0))
+    fields: dict[str, Any] = {"seeds": [0, 1], "recipe": RECIPE, "weights": "random"}
+    return Matrix(resolve(methods), [str(backbone)], protocols, **(fields | changes)).jobs(sources, host)
+
+
+def test_every_combination_once_and_in_order(shapes_root: Path, backbone_folder: Path) -> None:
+    made = jobs(shapes_root, backbone_folder)
+    assert [(j.cell.protocol, j.cell.seed, j.cell.method) for j in made] == [
+        (protocol, seed, method)
+        for protocol in ("refcoco", "refcocog-u")
+        for seed in (0, 1)
+        for method in ("head-only", "etris")
+    ]
+    assert len({j.cell.id() for j in made}) == 8
+    assert len({j.cell.stem() for j in made}) == 8
+    assert {j.cell.image_size for j in made} == {48}
+    assert {j.cell.data.kind for j in made} == {"shapes"}
+    assert [j.cell.id() for j in jobs(shapes_root, backbone_folder)] == [j.cell.id() for j in made]
+
+
+def test_where_and_on_what_a_cell_runs_is_not_its_identity(
+    shapes_root: Path, backbone_folder: Path, tmp_path: Path
+) -> None:
+    here = jobs(shapes_root, backbone_folder)
+    there = jobs(shapes_root, backbone_folder, host=Host(tmp_path, "cuda", 1, 8, 4, 5.0))
+    assert [j.cell.id() for j in here] == [j.cell.id() for j in there]
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(shapes_root, copy)
+    assert [j.cell.id() for j in jobs(copy, backbone_folder)] == [j.cell.id() for j in here]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": "bf16"},
+        {"image_size": 64},
+        {"recipe": RECIPE.model_copy(update={"threshold": 0.4})},
+        {"options": {"etris": {"bridge.dim": 16}, "head-only": {"positional": "train"}}},
+        {"host": Host(Path("out"), "cpu", 2, 1, 0)},
+    ],
+    ids=["precision", "image size", "recipe", "options", "processes"],
+)
+def test_what_can_change_a_result_changes_the_identity(
+    change: dict[str, Any], shapes_root: Path, backbone_folder: Path
+) -> None:
+    before, after = jobs(shapes_root, backbone_folder), jobs(shapes_root, backbone_folder, **change)
+    assert not {j.cell.id() for j in before} & {j.cell.id() for j in after}
+
+
+def test_changed_words_change_the_identity(shapes_root: Path, backbone_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(shapes_root, copy)
+    instances = copy / "refcoco/instances.json"
+    instances.write_text(instances.read_text() + " ")
+    before, after = (jobs(root, backbone_folder, split="refcoco,refcoco+") for root in (shapes_root, copy))
+    same = [a.cell.id() == b.cell.id() for a, b in zip(before, after, strict=True)]
+    assert same == [False] * 4 + [True] * 4
+
+
+def test_a_job_survives_its_way_to_the_worker(shapes_root: Path, backbone_folder: Path) -> None:
+    for job in jobs(shapes_root, backbone_folder, options={"etris": {"bridge.dim": 16}}):
+        again = Job.model_validate_json(job.model_dump_json())
+        assert again == job
+        assert again.cell.id() == job.cell.id()
+    assert job.composition == ("Bridge",)
+    assert job.checkpoint.parent == job.tuned.parent == Path("out") / "cells" / job.cell.stem()
+
+
+def test_options_for_a_method_that_does_not_run(shapes_root: Path, backbone_folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"--option names snf, which --methods does not"):
+        jobs(shapes_root, backbone_folder, options={"snf": {}})
+
+
+@pytest.mark.parametrize("option", ["bridge.wide", "bride.dim", "bridge.dim.deep"])
+def test_options_that_a_method_has_not_fail_before_anything_runs(
+    option: str, shapes_root: Path, backbone_folder: Path
+) -> None:
+    with pytest.raises(UsageError, match="option"):
+        jobs(shapes_root, backbone_folder, options={"etris": {option: 3}})
+
+
+def test_weights_that_are_a_file_are_known_by_content(tmp_path: Path, backbone_folder: Path) -> None:
+    first, second = tmp_path / "a.safetensors", tmp_path / "deep" / "a.safetensors"
+    second.parent.mkdir()
+    for file in (first, second):
+        file.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()[:8]
+    # A folder's backbone takes any file, but is named by what was asked for, never by the machine's paths.
+    assert identify_weights("ViT-B-16", str(first)) == (f"a.safetensors@{digest}", first)
+    assert identify_weights("ViT-B-16", str(second))[0] == f"a.safetensors@{digest}"
+    first.write_bytes(b"other")
+    assert identify_weights("ViT-B-16", str(first))[0] != f"a.safetensors@{digest}"
+    assert identify_weights(str(backbone_folder), "random") == ("random", None)
+    name, path = identify_weights(str(backbone_folder), str(second))
+    assert (name, path) == (f"a.safetensors@{digest}", second)
+
+
+def test_weights_that_nobody_named() -> None:
+    name, path = identify_weights("tiny", None)
+    assert name.startswith("pretrained@")
+    assert path is not None
+    assert path.is_file()
+    assert identify_weights("ViT-B-16-quickgelu", None) == ("openai", None)
+    with pytest.raises(UsageError, match=r"say which weights ViT-B-16 takes"):
+        identify_weights("ViT-B-16", None)
+
+
+def test_protocols_by_name() -> None:
+    assert [p.name for p in choose_protocols("all")] == ["refcoco", "refcoco+", "refcocog-u", "refcocog-g"]
+    assert [p.name for p in choose_protocols(" refcocog-g , refcoco,refcoco")] == ["refcocog-g", "refcoco"]
+    with pytest.raises(UnknownName, match=r"unknown split 'refcocco'. Did you mean refcoco"):
+        choose_protocols("refcocco")
+    with pytest.raises(UsageError, match="no split was named"):
+        choose_protocols(" , ")
+
+
+def test_seeds_and_options_as_text() -> None:
+    assert parse_seeds("3, 1,3") == [3, 1]
+    for text in ("a", "1,", "1.5", "-1"):
+        with pytest.raises(UsageError, match="--seeds"):
+            parse_seeds(text)
+    methods = resolve("etris,snf")
+    assert parse_options(["etris:bridge.dim=64", "all:positional=train"], methods) == {
+        "etris": {"bridge.dim": 64, "positional": "train"},
+        "snf": {"positional": "train"},
+    }
+    assert parse_options(["m.y:own:start=0.5"], methods) == {"m.y:own": {"start": 0.5}}
+    for text in ("etris", "etris:bridge.dim", "bridge.dim=3", ":a=1", "etris:=1", "etris:bridge.dim=[1"):
+        with pytest.raises(UsageError, match="--option"):
+            parse_options([text], methods)
+
+
+def test_a_device_that_is_not_there() -> None:
+    assert pick_device("cpu") == "cpu"
+    assert pick_device("auto") in ("cpu", "cuda", "mps")
+    for name in ("cuda:99", "gpu"):
+        with pytest.raises(UsageError, match=f"--device {name}"):
+            pick_device(name)
