@@ -7,12 +7,12 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from barbench.errors import BarbenchError, UsageError
+from barbench.errors import BarbenchError, UnknownName, UsageError
 from barbench.listing import Format, print_rows
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ Results = Annotated[Path, typer.Option(help="folder of the records")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", help="METHOD:component.parameter=value, e.g. barleria:gst.prior=false")
 ]
+RELEASES: tuple[Literal["etris", "barleria"], ...] = ("etris", "barleria")
 FormatOption = Annotated[Format, typer.Option("--format", help="how to print it")]
 
 
@@ -129,6 +130,32 @@ def profile(
 
     rows = profile_methods(methods, backbone, weights, image_size, batch, words, device, option or [])
     print_rows(rows, format_, title=f"{backbone}, batch {batch}")
+
+
+@app.command()
+def evaluate(
+    weights: Annotated[Path, typer.Option(help="a .pth that the authors' public code wrote")],
+    format_: Annotated[str, typer.Option("--format", help=f"whose: {', '.join(RELEASES)}")],
+    split: Annotated[str, typer.Option(help="as for run")] = "refcoco+",
+    data: Data = None,
+    backbone: Backbone = "ViT-B-16-quickgelu",
+    image_size: ImageSize = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, or what torch knows")] = "auto",
+    batch: Annotated[int, typer.Option(min=1)] = 32,
+    threshold: Annotated[float, typer.Option(help="probability above which a pixel is in the mask")] = 0.35,
+    out: Annotated[Format, typer.Option("--output", help="how to print it")] = Format.table,
+) -> None:
+    """Evaluate an official checkpoint on every evaluation split; it must fit name by name."""
+    from barbench.benchmarks.command import pick_device
+    from barbench.benchmarks.official import evaluate_official
+
+    if format_ not in RELEASES:
+        raise UnknownName("format", format_, RELEASES)
+    console = Console(stderr=True)
+    rows = evaluate_official(
+        weights, format_, split, data, backbone, image_size, pick_device(device), batch, threshold, console
+    )
+    print_rows(rows, out, title=f"{weights.name} ({format_})")
 
 
 @lists.command("methods")

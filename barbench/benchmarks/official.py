@@ -1,0 +1,66 @@
+"""Evaluate a checkpoint that the authors' public code wrote: `barbench evaluate --weights FILE.pth --format etris`."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console
+
+from barbench.benchmarks.matrix import choose_protocols
+from barbench.datasets.refer import read_refer
+from barbench.datasets.samples import EvalSamples
+from barbench.datasets.sources import find_source
+from barbench.datasets.tokens import Tokens
+from barbench.datasets.transforms import Letterbox
+from barbench.engine.evaluate import evaluate
+from barbench.engine.metrics import THRESHOLDS
+from barbench.errors import DataError
+from barbench.methods.resolve import build_segmenter, resolve
+from barbench.models.released import Format, fill, read_release
+from barbench.models.towers.load import RANDOM, load_backbone
+
+
+def evaluate_official(
+    weights: Path,
+    format_: Format,
+    split: str,
+    data: str | None,
+    backbone: str,
+    image_size: int | None,
+    device: str,
+    batch: int,
+    threshold: float,
+    console: Console,
+) -> list[dict[str, Any]]:
+    """One row an evaluation split: the metrics in percent, and the mean IoU with expressions swapped.
+
+    Everything comes from the checkpoint, the encoders too. Raises DataError where it does not fit the backbone.
+    """
+    if not weights.is_file():
+        raise DataError(f"--weights {weights}: no such file")
+    release = read_release(weights, format_)
+    frozen = load_backbone(backbone, RANDOM, image_size)
+    segmenter = build_segmenter(resolve(release.method)[0], frozen, options=release.options)
+    fill(segmenter, release)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        accelerator = Accelerator(cpu=device == "cpu")
+    segmenter.to(accelerator.device)
+    letterbox = Letterbox(frozen.image_size)
+    rows = []
+    for protocol in choose_protocols(split):
+        found = read_refer(find_source(data, protocol).root, protocol)
+        tokens = Tokens(frozen.tokenizer, protocol.words)
+        for name in protocol.evals:
+            samples = EvalSamples(found.split(name), letterbox, tokens)
+            with console.status(f"{protocol.title} {name}: {len(samples)} expressions"):
+                result = evaluate(segmenter, samples, accelerator, batch=batch, threshold=threshold)
+            metrics = result.metrics
+            precision = {f"P@{t}": 100 * p for t, p in zip(THRESHOLDS, metrics.precision, strict=True)}
+            row = {"split": f"{protocol.name} {name}", "mIoU": 100 * metrics.miou, "oIoU": 100 * metrics.oiou}
+            swapped = 100 * result.control.miou if result.control else None
+            rows.append({**row, **precision, "swapped mIoU": swapped, "expressions": metrics.n})
+        for line in found.problems.lines():
+            console.print(f"note: {line}", markup=False, soft_wrap=True)
+    return rows
