@@ -11,7 +11,7 @@ from torch import Tensor
 
 TowerName = Literal["vision", "text"]
 Branch = Literal["attn", "mlp"]
-Role = Literal["q", "k", "v", "out", "up", "down"]
+Role = Literal["q", "k", "v", "out", "up", "gate", "down"]
 
 
 class Site(NamedTuple):

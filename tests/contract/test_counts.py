@@ -62,8 +62,12 @@ def test_head_parts(backbone: Backbone) -> None:
     assert sizes == [9_983_488, 7_899_136, 4_788_737]
 
 
-def test_vit_l_14_builds_with_every_method() -> None:
-    large = load_backbone("ViT-L-14-quickgelu", "random", device="meta")
-    assert large.image_size == 420
+@pytest.mark.parametrize(
+    ("name", "size", "frozen"), [("ViT-L-14-quickgelu", 420, 428_275_968), ("EVA02-B-16", 416, 150_059_776)]
+)
+def test_larger_and_rotary_backbones_build_with_every_method(name: str, size: int, frozen: int) -> None:
+    backbone = load_backbone(name, "random", device="meta")
+    assert backbone.image_size == size
     for spec in resolve("everything"):
-        assert build_segmenter(spec, large).ledger()["head"] > HEAD
+        assert sum(build_segmenter(spec, backbone).ledger().values()) >= frozen + HEAD
+    assert ledger(load_backbone(name, "random", device="meta"), "snf")["frozen"] == frozen

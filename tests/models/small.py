@@ -6,10 +6,24 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from timm.models import register_model
+from timm.models.eva import Eva
 from torch import Tensor
 
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
+
+EVA = "eva02_small_patch8_clip_48"
+
+
+@register_model
+def eva02_small_patch8_clip_48(pretrained: bool = False, **kwargs: Any) -> Eva:
+    """timm's eva02_base_patch16_clip_224, but small; its rotary positions are scaled from a 5x5 grid."""
+    sizes = {"img_size": 48, "patch_size": 8, "embed_dim": 48, "depth": 6, "num_heads": 3, "mlp_ratio": 8 / 3}
+    parts = {"qkv_fused": False, "swiglu_mlp": True, "scale_mlp": True, "scale_attn_inner": True}
+    chosen = {name: kwargs[name] for name in ("num_classes", "global_pool")}
+    return Eva(**sizes, **parts, use_rot_pos_emb=True, ref_feat_shape=(5, 5), head_init_scale=1.0, **chosen)
+
 
 torch.set_num_threads(1)  # tests run in parallel, and these models are small
 
@@ -19,6 +33,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "quickgelu": {"quick_gelu": True},
     "custom-text": {"custom_text": True},
     "deep-vision": {"vision_cfg": {"layers": 12}, "text_cfg": {"layers": 6}},
+    "eva": {
+        "custom_text": True,
+        "vision_cfg": {"timm_model_name": EVA, "timm_model_pretrained": False, "timm_pool": "token", "timm_proj": None},
+    },
     "layer-scale": {"vision_cfg": {"ls_init_value": 0.3}, "text_cfg": {"ls_init_value": 0.3, "width": 48, "heads": 3}},
 }
 HEAD = {"width": 32, "ffn": 48, "heads": 4, "layers": 2, "dropout": 0.1}

@@ -62,6 +62,22 @@ def test_positions_are_resized(tmp_path: Path, antialias: bool) -> None:
     assert backbone.vision.grid == (4, 4)
 
 
+@pytest.mark.parametrize("antialias", [True, False])
+def test_eva_positions_are_resized_as_open_clip_does(tmp_path: Path, antialias: bool) -> None:
+    folder = write_folder(tmp_path, "eva")
+    same, larger = (load_backbone(str(folder), "random", size, antialias=antialias) for size in (48, 64))
+    assert (same.vision.grid, larger.vision.grid) == ((6, 6), (8, 8))
+    old = same.vision.visual.trunk.pos_embed.detach()
+    grid = F.interpolate(old[:, 1:].mT.reshape(1, 48, 6, 6), (8, 8), mode="bicubic", antialias=antialias)
+    expected = torch.cat([old[:, :1], grid.flatten(2).mT], 1)
+    torch.testing.assert_close(larger.vision.visual.trunk.pos_embed.detach(), expected)
+    if antialias:
+        same.vision.visual.set_input_size(64)
+        image = torch.randn(1, 3, 64, 64)
+        trunks = [b.vision.visual.trunk.forward_features(image) for b in (same, larger)]
+        torch.testing.assert_close(*trunks)
+
+
 class Node(nn.Module):
     """A tree of modules that holds `state` under its dotted names, to be scripted."""
 
@@ -109,8 +125,10 @@ def test_random_weights_are_a_function_of_the_seed() -> None:
 def test_unknown_backbones_and_weights_are_explained(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="ViT-B-16"):
         load_backbone("ViT-B-61")
-    with pytest.raises(UsageError, match="timm"):
-        load_backbone("EVA02-B-16")
+    with pytest.raises(UsageError, match="timm vision tower other than EVA02"):
+        load_backbone("ViT-B-16-SigLIP")
+    with pytest.raises(UsageError, match="pre-norm"):
+        load_backbone("EVA02-E-14")
     with pytest.raises(UsageError, match="convolutional"):
         load_backbone("RN50")
     with pytest.raises(UnknownName, match="openai"):
@@ -133,14 +151,16 @@ def test_image_sizes() -> None:
     assert backbone_config("ViT-B-16-quickgelu").image_size(None) == 416
     assert backbone_config("ViT-L-14-quickgelu").image_size(None) == 420
     assert backbone_config("ViT-B-32-quickgelu").image_size(None) == 416
+    assert backbone_config("EVA02-B-16").image_size(None) == 416
+    assert backbone_config("EVA02-L-14").image_size(None) == 420
     with pytest.raises(UsageError, match="use 420"):
         backbone_config("ViT-L-14-quickgelu").image_size(416)
 
 
 def test_names_list_what_can_be_walked() -> None:
     names = backbone_names()
-    assert {"ViT-B-16-quickgelu", "ViT-L-14-quickgelu", "ViT-B-32"} <= set(names)
-    assert not {"RN50", "EVA02-B-16", "coca_ViT-B-32", "ViT-B-16-SigLIP"} & set(names)
+    assert {"ViT-B-16-quickgelu", "ViT-L-14-quickgelu", "ViT-B-32", "EVA02-B-16", "EVA02-L-14"} <= set(names)
+    assert not {"RN50", "EVA02-E-14", "EVA01-g-14", "coca_ViT-B-32", "ViT-B-16-SigLIP"} & set(names)
 
 
 def test_broken_folders_are_named(tmp_path: Path) -> None:

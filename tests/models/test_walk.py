@@ -18,16 +18,23 @@ def reference(kind: str) -> torch.nn.Module:
     return (CustomTextCLIP if model.pop("custom_text", False) else CLIP)(**model).eval()
 
 
+def finals(visual: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
+    """All tokens of open_clip's vision encoder in the joint space, (B, 1 + N, E)."""
+    if hasattr(visual, "trunk"):
+        return visual.trunk.head(visual.trunk.forward_features(image))
+    tokens = visual._embeds(image)
+    for block in visual.transformer.resblocks:
+        tokens = block(tokens)
+    return visual.ln_post(tokens) @ visual.proj
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_walk_equals_open_clip(kind: str) -> None:
     backbone, theirs, (image, ids) = small(kind), reference(kind), inputs()
     with torch.no_grad():
         trace = walk(backbone.vision, backbone.text, Hooks(), image, ids)
         expected_text = theirs.encode_text(F.pad(ids, (0, CONTEXT - ids.shape[1])))
-        tokens = theirs.visual._embeds(image)
-        for block in theirs.visual.transformer.resblocks:
-            tokens = block(tokens)
-        final = theirs.visual.ln_post(tokens) @ theirs.visual.proj
+        final = finals(theirs.visual, image)
     torch.testing.assert_close(trace.sentence, expected_text, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(trace.levels[2].flatten(2).transpose(1, 2), final[:, 1:], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(final[:, 0], theirs.encode_image(image), rtol=1e-5, atol=1e-5)
@@ -63,6 +70,23 @@ def test_levels_and_taps_are_block_outputs_on_the_grid() -> None:
         (trace.taps[0], trace.levels[0], trace.taps[3], trace.levels[1]), (*maps, maps[2]), strict=True
     ):
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_guests_that_nobody_sees_change_nothing(kind: str) -> None:
+    """Above all, rotary positions stay with their patches."""
+
+    class Ghosts(Hooks):
+        def before_block(self, step, vision, text):  # type: ignore[no-untyped-def]
+            guests = torch.ones(3, 4, vision.tokens.shape[-1])
+            return vision.invite("ghosts", guests, torch.ones(3, 4, dtype=torch.bool)), text
+
+    backbone = small(kind)
+    with torch.no_grad():
+        plain = walk(backbone.vision, backbone.text, Hooks(), *inputs())
+        haunted = walk(backbone.vision, backbone.text, Ghosts(), *inputs())
+    for a, b in zip(plain.levels, haunted.levels, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("vision", "text"), [(12, 12), (24, 12), (12, 24), (6, 4), (3, 12)])

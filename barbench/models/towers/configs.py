@@ -8,6 +8,7 @@ its tokenizer) and `barbench.json` (its `HeadSpec`).
 
 import importlib.util
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from barbench.models.towers.base import HeadSpec
 EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny"}
 CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
 PAPER_SIZE = 416
+EVA02 = re.compile(r"eva02_(?!enormous)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class BackboneConfig:
     def image_size(self, wanted: int | None) -> int:
         """`wanted` pixels if the patches divide it; by default the folder's own size, or the paper's 416 rounded up
         to whole patches."""
-        patch = int(self.model["vision_cfg"]["patch_size"])
+        patch = self._patch()
         if wanted is None:
             wanted = (
                 -(-PAPER_SIZE // patch) * patch if self.folder is None else int(self.model["vision_cfg"]["image_size"])
@@ -44,6 +46,12 @@ class BackboneConfig:
                 f"{self.name}: an image size of {wanted} is not a multiple of its {patch}-pixel patches; use {near}"
             )
         return wanted
+
+    def _patch(self) -> int:
+        """Pixels along a patch's side; timm has it in the model's name."""
+        vision = self.model["vision_cfg"]
+        named = re.search(r"_patch(\d+)", vision.get("timm_model_name", ""))
+        return int(named[1] if named else vision["patch_size"])
 
 
 def backbone_names() -> list[str]:
@@ -88,7 +96,10 @@ def _obstacle(model: dict[str, Any]) -> str | None:
         "scale_fc",
     )
     checks = {
-        "a timm vision tower": "timm_model_name" in vision,
+        "a timm vision tower other than EVA02's with pre-norm blocks": not EVA02.match(
+            vision.get("timm_model_name", "eva02_")
+        ),
+        "no class token readout in timm": vision.get("timm_pool", "token") != "token" or bool(vision.get("timm_proj")),
         "a convolutional vision tower": not isinstance(vision.get("layers", 12), int),
         "a Hugging Face text tower": "hf_model_name" in text,
         "a text decoder (CoCa)": "multimodal_cfg" in model,

@@ -22,6 +22,7 @@ from barbench.errors import DataError, MissingData, UnknownName, UsageError
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.clip import ClipText, ClipVision
 from barbench.models.towers.configs import MERGES, WEIGHTS, BackboneConfig, backbone_config
+from barbench.models.towers.eva import EvaVision, resize
 
 RANDOM, PRETRAINED = "random", "pretrained"
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, OSError, ValueError, StopIteration)
@@ -64,9 +65,13 @@ def load_backbone(
         clip: Any = (CustomTextCLIP if custom else CLIP)(**model)
     if source is not None and device != "meta":
         _fill(clip, _read(source, config), source, antialias)
+    rotary = hasattr(clip.visual, "trunk")
+    if rotary:
+        resize(clip.visual, size, antialias)  # after loading: timm builds it at its own size
     clip.eval().requires_grad_(False)
-    towers = ClipVision(clip.visual), ClipText(clip.text if custom else clip)
-    return Backbone(name, weights, *towers, size, _tokenizer(config.folder), config.head)
+    vision = EvaVision(clip.visual) if rotary else ClipVision(clip.visual)
+    text = ClipText(clip.text if custom else clip)
+    return Backbone(name, weights, vision, text, size, _tokenizer(config.folder), config.head)
 
 
 @lru_cache
