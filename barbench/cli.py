@@ -184,7 +184,7 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
             {
                 "name": name,
                 "image size": config.image_size(None),
-                "patch": vision["patch_size"],
+                "patch": vision.get("patch_size"),
                 "blocks": [vision.get("layers", 12), text.get("layers", 12)],
                 "widths": [vision.get("width", 768), text.get("width", 512)],
             }
@@ -281,20 +281,28 @@ def _print_tables(records: Any, console: Console) -> None:
 
 
 def main() -> None:
-    """Entry point: explained errors end with a line and their exit code, `--debug` shows where they came from."""
+    """Entry point: an error ends with a line and its exit code; `barbench --debug COMMAND` shows where it came from."""
     try:
         app()
-    except BarbenchError as error:
-        if "--debug" in sys.argv:
-            raise
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        Console(stderr=True).print(f"error: {_explained(error)}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code if isinstance(error, BarbenchError) else 1)
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, BarbenchError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error} (not foreseen; barbench --debug COMMAND shows where)"
 
 
 if __name__ == "__main__":

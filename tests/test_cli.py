@@ -1,0 +1,355 @@
+"""The command line as a user meets it: answers, exit codes, and never a traceback that nobody asked for."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from barbench import cli
+from barbench.results.record import Cell, DataIdentity, Record
+from barbench.results.store import Store
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def ask(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> Ask:
+    """`barbench ARGUMENTS` in this process, in an empty working folder without data settings."""
+    folder = tmp_path_factory.mktemp("work")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("BARBENCH_DATA", raising=False)
+    monkeypatch.setenv("BARBENCH_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["barbench", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        answer = Answer(code, *capsys.readouterr())
+        if "--debug" not in arguments:
+            assert "Traceback" not in answer.out + answer.err
+        return answer
+
+    return call
+
+
+@pytest.fixture
+def small_run(shapes_root: Path, backbone_folder: Path) -> list[object]:
+    """Arguments of a run that would take seconds: one method, one evaluation split."""
+    return [
+        "run", "--methods", "head-only", "--split", "refcocog-g", "--data", shapes_root, "--backbone", backbone_folder,
+        "--weights", "random", "--set", "epochs=1", "--workers", 0,
+    ]  # fmt: skip
+
+
+def a_failure() -> Record:
+    cell = Cell(
+        method="etris", backbone="tiny", weights="random", protocol="refcoco", recipe={"name": "demo"}, seed=0,
+        data=DataIdentity(kind="shapes", fingerprint="f"),
+    )  # fmt: skip
+    return Record(
+        id=cell.id(), cell=cell, title="ETRIS", composition=("Bridge",), ledger={}, status="failed", reason="a test"
+    )
+
+
+def test_help_says_what_there_is(ask: Ask) -> None:
+    answer = ask("--help")
+    assert answer.code == 0
+    assert all(word in answer.out for word in ("run", "report", "profile", "list", "data"))
+    for command in (["run"], ["report"], ["profile"], ["list", "methods"], ["data", "verify"], ["data", "make-shapes"]):
+        assert ask(*command, "--help").code == 0
+
+
+def test_help_answers_at_once_without_torch() -> None:
+    code = (
+        "import sys\nfrom barbench import cli\nsys.exit(any(m in sys.modules for m in ('torch', 'open_clip', 'cv2')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--methods", "barlera"], "unknown method 'barlera'. Did you mean barleria"),
+        (["--methods", ","], "no method was named"),
+        (["--methods", "no.such.module:thing"], "cannot import no.such.module"),
+        (["--split", "refcocco+"], "unknown split 'refcocco+'. Did you mean refcoco+"),
+        (["--backbone", "ViT-B-61"], "unknown backbone 'ViT-B-61'. Did you mean ViT-B-16"),
+        (["--backbone", "RN50", "--weights", "random"], "which barbench cannot walk"),
+        (["--backbone", "ViT-B-16"], "say which weights ViT-B-16 takes"),
+        (["--image-size", "50"], "is not a multiple of its 8-pixel patches; use 48"),
+        (["--recipe", "dmeo"], "unknown recipe 'dmeo'. Did you mean demo"),
+        (["--recipe", "none.yaml"], "recipe none.yaml: no such file"),
+        (["--set", "epoch=1"], "unknown recipe field 'epoch'. Did you mean epochs"),
+        (["--set", "epochs=-1"], "epochs: Input should be greater than 0"),
+        (["--set", "milestones=[1"], "the value is not YAML"),
+        (["--seeds", "one"], "--seeds is a comma list of whole numbers"),
+        (["--precision", "fp8"], "--precision is fp32, bf16, fp16"),
+        (["--device", "cuda:77"], "--device cuda:77"),
+        (["--option", "head-only"], "write it as METHOD:component.parameter=value"),
+        (["--option", "head-only:depth=3"], "unknown option head-only.depth"),
+        (["--option", "etris:bridge.dim=3"], "--option names etris, which --methods does not"),
+        (["--processes", "0"], "--processes"),
+        (["--colour", "red"], "No such option"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_run_is_answered_before_anything_is_made(
+    arguments: list[str], says: str, ask: Ask, small_run: list[object], tmp_path: Path
+) -> None:
+    named = dict(zip(small_run[1::2], small_run[2::2], strict=True)) | dict(
+        zip(arguments[::2], arguments[1::2], strict=True)
+    )
+    if arguments[0] == "--backbone" and "--weights" not in arguments:
+        del named["--weights"]
+    answer = ask("run", *[part for pair in named.items() for part in pair], "--results", tmp_path / "results")
+    assert answer.code == 2
+    assert says in " ".join(answer.err.split())
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["list", "methods", "--backbone", "tny"], "unknown backbone 'tny'. Did you mean tiny"),
+        (["list", "methods", "--format", "xml"], "--format"),
+        (["list", "nothing"], "No such command"),
+        (["profile", "--methods", "etriss"], "unknown method 'etriss'. Did you mean etris"),
+        (["profile", "--device", "gpu"], "--device gpu"),
+        (["report", "--results", "none"], "no records in none"),
+        (
+            ["data", "verify", "--split", "refcocog"],
+            "unknown split 'refcocog'. Did you mean refcoco, refcocog-u",
+        ),
+        (["data", "make-shapes", "there", "--shortest", "200", "--longest", "100"], "--shortest 200 is more than"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_another_command(arguments: list[str], says: str, ask: Ask) -> None:
+    answer = ask(*arguments)
+    assert answer.code == 2
+    assert says in " ".join(answer.err.split())
+
+
+@pytest.mark.parametrize("command", ["run", "verify"])
+def test_a_data_root_without_the_files(command: str, ask: Ask, tmp_path: Path) -> None:
+    start = ["run"] if command == "run" else ["data", "verify"]
+    answer = ask(*start, "--split", "refcoco+", "--data", tmp_path)
+    assert answer.code == 2
+    assert f"looked for {tmp_path}/refcoco+/refs(unc).p" in answer.err
+    assert "images/train2014/COCO_train2014_*.jpg" in answer.err
+
+
+def test_a_data_root_from_the_environment(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BARBENCH_DATA", str(tmp_path / "nowhere"))
+    answer = ask("run", "--split", "refcoco")
+    assert answer.code == 2
+    assert f"looked for {tmp_path}/nowhere/refcoco/refs(unc).p" in answer.err
+
+
+def test_debug_shows_where_an_error_came_from(ask: Ask) -> None:
+    with pytest.raises(Exception, match="unknown method"):
+        ask("--debug", "run", "--methods", "barlera")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "reports/x"), RuntimeError("[/odd] thing")])
+def test_what_nobody_foresaw_is_one_line_too(error: Exception, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("barbench.cli.print_rows", fail)
+    answer = ask("list", "splits")
+    assert answer.code == 1
+    assert answer.err.startswith("error: ")
+    assert str(error.args[-1]) in answer.err
+    assert "--debug" in answer.err or isinstance(error, OSError)
+    with pytest.raises(type(error)):
+        ask("--debug", "list", "splits")
+
+
+def test_folders_that_cannot_be_written(ask: Ask, small_run: list[object], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    blocked = tmp_path / "file" / "deep"
+    answer = ask(*small_run, "--results", blocked)
+    assert (answer.code, f"cannot write to the results folder {blocked}" in answer.err) == (2, True)
+    answer = ask("data", "make-shapes", blocked, "--train", 1, "--evaluate", 1)
+    assert (answer.code, f"Not a directory: {blocked}" in answer.err) == (1, True)
+    results = tmp_path / "results"
+    Store(results).save(a_failure())
+    answer = ask("report", "--results", results, "--out", blocked)
+    assert (answer.code, f"Not a directory: {blocked}" in answer.err) == (1, True)
+
+
+def test_report_options(ask: Ask, tmp_path: Path) -> None:
+    Store(tmp_path / "results").save(a_failure())
+    base = ["report", "--results", tmp_path / "results", "--out", tmp_path / "out"]
+    for wrong, says in ((["--table", "9"], "'9'"), (["--format", "docx"], "'docx'")):
+        answer = ask(*base, *wrong)
+        assert (answer.code, says in answer.err) == (2, True)
+    answer = ask(*base, "--table", "5", "--format", "md")
+    assert (answer.code, answer.out.strip()) == (0, str(tmp_path / "out" / "table5.md"))
+
+
+def test_report_names_a_record_that_it_sets_aside(ask: Ask, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    path = Store(results).save(a_failure())
+    damaged = path.with_name(path.name.replace("seed0", "seed1"))
+    damaged.write_text("{")
+    answer = ask("report", "--results", results, "--out", tmp_path / "out")
+    assert answer.code == 0
+    assert f"{damaged.name} cannot be used" in answer.err
+    assert damaged.with_name(f"{damaged.name}.corrupt-1").read_text() == "{"
+
+
+LISTS: list[tuple[list[str], str, set[str]]] = [
+    (["list", "methods"], "name", {"etris", "snf", "snf-etris", "no-global", "barleria", "head-only", "full"}),
+    (["list", "backbones"], "name", {"tiny", "ViT-B-16-quickgelu"}),
+    (["list", "splits"], "name", {"refcoco", "refcoco+", "refcocog-u", "refcocog-g"}),
+    (["list", "recipes"], "name", {"paper", "demo"}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "key", "names"), LISTS, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_lists_as_json_csv_and_table(arguments: list[str], key: str, names: set[str], ask: Ask) -> None:
+    as_json = ask(*arguments, "--format", "json")
+    rows = json.loads(as_json.out)
+    assert names <= {row[key] for row in rows}
+    as_csv = list(csv.DictReader(io.StringIO(ask(*arguments, "--format", "csv").out)))
+    assert [row[key] for row in as_csv] == [row[key] for row in rows]
+    as_table = ask(*arguments)
+    assert as_table.code == as_json.code == 0
+    assert all(name in as_table.out for name in names)
+
+
+def test_list_methods_gives_components_and_ledger(ask: Ask) -> None:
+    rows = {r["name"]: r for r in json.loads(ask("list", "methods", "--format", "json").out)}
+    assert rows["barleria"]["components"] == ["SNF", "LIM", "GST"]
+    for row in rows.values():
+        assert row["ledger"].keys() == {"adapter", "positional", "head", "frozen"}
+        assert all(isinstance(value, int) for value in row["ledger"].values())
+    assert rows["head-only"]["ledger"]["adapter"] == 0
+    assert rows["full"]["ledger"]["frozen"] == 0
+    changed = json.loads(ask("list", "methods", "--format", "json", "--option", "etris:bridge.dim=16").out)
+    narrow = next(r for r in changed if r["name"] == "etris")
+    assert narrow["ledger"]["adapter"] < rows["etris"]["ledger"]["adapter"]
+
+
+@pytest.mark.slow
+def test_list_methods_on_the_papers_backbone_needs_no_weights(ask: Ask) -> None:
+    answer = ask("list", "methods", "--backbone", "ViT-B-16-quickgelu", "--format", "json")
+    rows = {r["name"]: r["ledger"] for r in json.loads(answer.out)}
+    assert rows["head-only"]["head"] == 22_671_361
+
+
+@pytest.mark.slow
+def test_profile_measures_each_method(ask: Ask, backbone_folder: Path) -> None:
+    answer = ask(
+        "profile", "--methods", "head-only,full", "--backbone", backbone_folder, "--weights", "random",
+        "--batch", 2, "--format", "json",
+    )  # fmt: skip
+    rows = json.loads(answer.out)
+    assert [r["method"] for r in rows] == ["head-only", "full"]
+    assert rows[0]["saved_mb"] < rows[1]["saved_mb"]
+    assert all(r["peak_kind"] == "process RSS" and r["infer_images_per_s"] > 0 for r in rows)
+
+
+def test_shapes_are_made_and_verified(ask: Ask, tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    made = ask("data", "make-shapes", root, "--train", 12, "--evaluate", 4, "--shortest", 64, "--longest", 80)
+    assert (made.code, "24 pictures" in made.out) == (0, True)
+    answer = ask("data", "verify", "--data", root, "--format", "json")
+    rows = json.loads(answer.out)
+    assert [r["split"] for r in rows][:4] == ["refcoco train", "refcoco val", "refcoco testA", "refcoco testB"]
+    assert (answer.code, "24 images opened; the data are sound" in answer.err) == (0, True)
+    again = ask("data", "make-shapes", root)
+    assert (again.code, "is not empty; name a new folder" in again.err) == (2, True)
+    picture = next((root / "images/train2014").glob("*.jpg"))
+    picture.write_bytes(picture.read_bytes()[:500])
+    broken = ask("data", "verify", "--data", root)
+    assert (broken.code, picture.name in broken.err, "not sound" in broken.err) == (1, True, True)
+
+
+def test_verify_names_a_corrupt_index(ask: Ask, tmp_path: Path) -> None:
+    ask("data", "make-shapes", tmp_path / "d", "--train", 6, "--evaluate", 2, "--shortest", 64, "--longest", 64)
+    file = tmp_path / "d" / "refcoco" / "refs(unc).p"
+    file.write_bytes(file.read_bytes()[:100])
+    answer = ask("data", "verify", "--data", tmp_path / "d", "--split", "refcoco")
+    assert (answer.code, str(file) in answer.err) == (1, True)
+
+
+@pytest.fixture(scope="module")
+def truncated_root(shapes_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy of the shapes folder in which one picture of the training split is cut."""
+    root = tmp_path_factory.mktemp("cut") / "data"
+    subprocess.run(["cp", "-r", str(shapes_root), str(root)], check=True)
+    picture = sorted((root / "images/train2014").glob("*.jpg"))[2]
+    picture.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2])
+    return root, picture.name
+
+
+def test_a_truncated_image_fails_its_cell_by_name(
+    truncated_root: tuple[Path, str], ask: Ask, small_run: list[object], tmp_path: Path
+) -> None:
+    root, name = truncated_root
+    arguments = [root if a == small_run[small_run.index("--data") + 1] else a for a in small_run]
+    answer = ask(*arguments, "--results", tmp_path / "results", "--reports", tmp_path / "reports")
+    assert answer.code == 1
+    (record,) = Store(tmp_path / "results").all()
+    assert record.status == "failed"
+    assert name in str(record.reason)
+    assert "truncated" in str(record.reason)
+    assert name in answer.out
+    assert list((tmp_path / "reports").iterdir())
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_tables_and_a_second_one_changes_nothing(
+    ask: Ask, small_run: list[object], tmp_path: Path
+) -> None:
+    places = ["--results", tmp_path / "results", "--reports", tmp_path / "reports"]
+    first = ask(*small_run, *places)
+    assert first.code == 0, first.out + first.err
+    assert "Head only" in first.out
+    assert "1 cell to run" in first.out
+    files = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert {p.suffix for p in (tmp_path / "reports").iterdir()} == {".md", ".tex"}
+    second = ask(*small_run, *places)
+    assert second.code == 0
+    assert "0 cells to run; 1 finished before, skipped" in second.out
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == files
+    record = next(p for p in (tmp_path / "results").glob("*.json"))
+    record.write_text(record.read_text()[:200])
+    third = ask(*small_run, *places)
+    assert third.code == 0
+    assert f"{record.name} cannot be used" in third.out
+    assert record.with_name(f"{record.name}.corrupt-1").exists()
+    assert record.exists()
+
+
+def test_the_module_runs_as_a_program() -> None:
+    command = [sys.executable, "-m", "barbench.cli", "list", "splits", "--format", "csv"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("name,dataset,partition")
+    wrong = subprocess.run([*command[:-1], "pdf"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
