@@ -104,7 +104,11 @@ def _watch(command: list[str], errors: Any, display: Display) -> int:
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            display.event(json.loads(line))
+            try:
+                event = json.loads(line)
+            except ValueError:  # a line cut by the worker's death, or what a library printed while imported
+                continue
+            display.event(event)
         return process.wait()
     finally:
         if process.poll() is None:

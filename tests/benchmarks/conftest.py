@@ -1,0 +1,101 @@
+"""Small jobs for the runner, and a display that remembers what it was told."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from barbench.benchmarks.job import Job
+from barbench.benchmarks.matrix import Host, Matrix, choose_protocols
+from barbench.datasets.sources import folder_source
+from barbench.engine.recipe import parse_recipe
+from barbench.methods.resolve import resolve
+from barbench.results.record import Record
+
+# A method of a user's own, one that trains, one that fails when it is built into a model.
+OWN = """
+import torch
+from torch import nn
+from barbench.methods.base import Component
+
+
+class Scale(Component):
+    label = "Scale"
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def shortcut(self, site, x):
+        return x * self.scale
+
+
+class Broken(Component):
+    label = "Broken"
+
+    def before_block(self, step, vision, text):
+        raise ArithmeticError("the broken method was walked")
+
+
+def scale():
+    return (Scale(),)
+
+
+def broken():
+    return (Broken(),)
+"""
+
+
+class Told:
+    """A display that keeps everything."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[list[str], int]] = []
+        self.started: list[str] = []
+        self.events: list[dict[str, Any]] = []
+        self.ended: list[Record] = []
+        self.notes: list[str] = []
+
+    def begin(self, jobs: Sequence[Job], finished: int) -> None:
+        self.begun.append(([job.cell.method for job in jobs], finished))
+
+    def start(self, job: Job) -> None:
+        self.started.append(job.cell.method)
+
+    def event(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        if event["event"] == "note":
+            self.notes.append(event["text"])
+
+    def end(self, record: Record) -> None:
+        self.ended.append(record)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+MakeJobs = Callable[..., list[Job]]
+
+
+@pytest.fixture(scope="session")
+def make_jobs(shapes_root: Path, backbone_folder: Path) -> MakeJobs:
+    """Jobs on `refcocog-g`, which has one evaluation split."""
+
+    def make(results: Path, methods: str = "head-only", root: Path = shapes_root, **recipe: Any) -> list[Job]:
+        protocols = choose_protocols("refcocog-g")
+        fields: dict[str, Any] = {"epochs": 1, "batch": 16, "lr": 1e-3}
+        chosen = parse_recipe("test", fields | recipe)
+        matrix = Matrix(resolve(methods), [str(backbone_folder)], protocols, [0], chosen, weights="random")
+        sources = {p.name: folder_source(root, p) for p in protocols}
+        return matrix.jobs(sources, Host(results, "cpu", 1, 1, 0, checkpoint_seconds=0.0))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def own_methods(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the module `own_methods_of_a_user`; workers find it when they run there."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "own_methods_of_a_user.py").write_text(OWN)
+    return folder
