@@ -8,7 +8,7 @@ function, found as `package.module:name` or through an entry point of group `bar
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -32,7 +32,8 @@ NONE: Options = {}
 @dataclass(frozen=True, slots=True)
 class MethodSpec:
     """A method by name. `title` is its row in the paper's tables; `paper`: one of the five compared there; `variant`:
-    how it departs from the paper, in words; `reference`: what `resolve` takes to find it again, in any process.
+    how it departs from the paper, in words; `reference`: what `resolve` takes to find it again, in any process;
+    `options`: those that are set beforehand (a row of a suite).
     """
 
     name: str
@@ -41,10 +42,11 @@ class MethodSpec:
     paper: bool = False
     variant: str | None = None
     reference: str = ""
+    options: Options = field(default_factory=dict)
 
     def create(self, options: Options = NONE) -> Method:
         """The method with `options`, unattached; raises UsageError for options that it does not have."""
-        rest = dict(options)
+        rest = {**self.options, **options}
         positional = rest.pop("positional", "frozen")
         if positional not in ("frozen", "train"):
             raise UsageError(f"{self.name}: positional is 'frozen' or 'train', not {positional!r}")
