@@ -1,12 +1,14 @@
 """Checkpoints that the authors' public code writes, read safely and mapped name by name onto a segmenter.
 
 `barbench evaluate --weights FILE.pth --format etris` uses it. Names here are those of the public repositories
-`kkakkkka/ETRIS` and `NastrondAd/BarLeRIa`; every tensor of a file is either mapped or named as unused.
+`kkakkkka/ETRIS`, `NastrondAd/BarLeRIa` and `DerrickWang005/CRIS.pytorch`; every tensor of a file is either mapped or
+named as unused. CRIS checkpoints need a ViT: those with the ResNets that its authors used are refused.
 """
 
 import pickle
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,20 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from barbench.errors import DataError, UsageError
+from barbench.models.towers.base import Backbone
 
-Format = Literal["etris", "barleria"]
+Format = Literal["etris", "cris", "barleria"]
+ENDS = (
+    (r"vision\.visual\.", "backbone.visual."),
+    (r"text\.", "backbone."),
+    (r"projector\.", "proj."),
+    (r"(neck|decoder)\.", r"\1."),
+)
 SIDE = "side_adapter_network."
 PREFIXES: dict[Format, tuple[tuple[str, str], ...]] = {
-    "etris": (
-        (r"vision\.visual\.", "backbone.visual."),
-        (r"text\.", "backbone."),
-        (r"method\.components\.0\.", "bridger."),
-        (r"projector\.", "proj."),
-        (r"(neck|decoder)\.", r"\1."),
-    ),
+    "etris": (*ENDS, (r"method\.components\.0\.", "bridger.")),
+    "cris": ENDS,
     "barleria": (
-        (r"vision\.visual\.", "backbone.visual."),
-        (r"text\.", "backbone."),
+        *ENDS,
         (r"method\.components\.0\.flows\.vision-(\d+)-", r"backbone.visual.transformer.resblocks.\1."),
         (r"method\.components\.0\.flows\.text-(\d+)-", r"backbone.transformer.resblocks.\1."),
         (r"method\.components\.1\.to_vision\.", "intertwiner.proj."),
@@ -38,8 +41,6 @@ PREFIXES: dict[Format, tuple[tuple[str, str], ...]] = {
         (r"method\.components\.2\.patch_embed\.", SIDE + "vit_model.patch_embed.proj."),
         (r"method\.components\.2\.fusion_layers\.(\d)\.", SIDE + r"fusion_layers.layer_\1.input_proj."),
         (r"method\.components\.2\.", SIDE),
-        (r"projector\.", "proj."),
-        (r"(neck|decoder)\.", r"\1."),
     ),
 }
 FLOWS = {
@@ -51,6 +52,13 @@ FLOWS = {
 CHAINS = {"gamma": "weight", "beta": "bias", "lam": "scale"}
 UNUSED = re.compile(r"backbone\.logit_scale$|.*\.log_jacobians\.")
 """CLIP's temperature, and a second name of each planar flow's parameters."""
+
+
+MARKS: dict[Format, str] = {
+    "etris": "bridger.linear1.0.weight",
+    "cris": "neck.f1_v_proj.0.weight",
+    "barleria": "side_linear.weight",
+}
 
 
 class Release(NamedTuple):
@@ -75,12 +83,27 @@ def read_release(file: Path, format_: Format) -> Release:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{file} holds no state_dict")
     state = {str(name).removeprefix("module."): value.float() for name, value in state.items()}
-    mark = {"etris": "bridger.linear1.0.weight", "barleria": "side_linear.weight"}[format_]
-    if mark not in state:
-        raise DataError(f"{file} is no {format_} checkpoint: it has no {mark}")
+    if MARKS[format_] not in state:
+        raise DataError(f"{file} is no {format_} checkpoint: it has no {MARKS[format_]}")
+    if "backbone.visual.layer1.0.conv1.weight" in state:
+        raise DataError(f"{file} has a ResNet for its vision encoder; barbench walks ViTs")
     if format_ == "etris":
-        return Release(format_, "etris", {"bridge.dim": len(state[mark]), "positional": "train"}, state)
+        return Release(format_, "etris", {"bridge.dim": len(state[MARKS[format_]]), "positional": "train"}, state)
+    if format_ == "cris":
+        return Release(format_, "full", {}, state)
     return Release(format_, "barleria-released", {"positional": "train"}, state)
+
+
+def with_head(backbone: Backbone, release: Release) -> Backbone:
+    """`backbone` with a segmentation head of the kind and sizes that the checkpoint has (its attention heads cannot be
+    told)."""
+    norm, ffn = release.state.get("decoder.norm.weight"), release.state.get("decoder.layers.0.ffn.0.weight")
+    if norm is None or ffn is None:
+        raise DataError(f"the {release.format} checkpoint does not fit: it has no decoder")
+    layers = {name.split(".")[2] for name in release.state if name.startswith("decoder.layers.")}
+    neck: Literal["cris", "etris"] = "cris" if release.format == "cris" else "etris"
+    head = replace(backbone.head, width=len(norm), ffn=len(ffn), layers=len(layers), neck=neck)
+    return replace(backbone, head=head)
 
 
 def fill(segmenter: nn.Module, release: Release) -> None:

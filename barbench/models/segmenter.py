@@ -9,6 +9,7 @@ from barbench.models.decoder import Decoder
 from barbench.models.hooks import Hooks
 from barbench.models.neck import Neck
 from barbench.models.projector import Projector
+from barbench.models.pyramid import PyramidNeck
 from barbench.models.towers.base import POSITIONAL, Backbone
 from barbench.models.walk import walk
 
@@ -29,7 +30,8 @@ class Segmenter(nn.Module):
         super().__init__()
         spec, vision, text = backbone.head, backbone.vision, backbone.text
         self.vision, self.text = vision, text
-        self.neck = Neck((vision.width, vision.width, vision.joint), spec.width, vision.grid)
+        neck = {"etris": Neck, "cris": PyramidNeck}[spec.neck]
+        self.neck = neck((vision.width, vision.width, vision.joint), spec.width, vision.grid)
         self.decoder = Decoder(spec, text.width, vision.grid, text.context)
         self.projector = Projector(spec.width, vision.joint)
         self.method = method

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from barbench.methods.resolve import build_segmenter, resolve
+from barbench.models.decoder import Decoder
+from barbench.models.projector import Projector
+from barbench.models.pyramid import PyramidNeck
 from barbench.models.released import Format, join, key_map
 from barbench.models.segmenter import Segmenter, segmentation_loss
 from barbench.models.stream import Trace
+from barbench.models.towers.base import HeadSpec
 from barbench.models.towers.load import load_backbone
 from barbench.models.walk import walk
 from tests.golden import filling
@@ -74,25 +78,63 @@ def measured(model: Segmenter, format_: Format) -> dict[str, Tensor]:
     return found
 
 
+class Head(nn.Module):
+    """Neck, decoder and projector without encoders, for levels on grids of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        spec, grid = HeadSpec(**filling.HEAD), (filling.GRID, filling.GRID)
+        self.neck = PyramidNeck((filling.VISION, filling.VISION, filling.JOINT), spec.width, grid)
+        self.decoder = Decoder(spec, filling.TEXT, grid, filling.CONTEXT)
+        self.projector = Projector(spec.width, filling.JOINT)
+        state = self.state_dict()
+        self.load_state_dict({n: filling.weight(n.replace("projector", "proj"), t.shape) for n, t in state.items()})
+
+    def forward(self, levels: tuple[Tensor, Tensor, Tensor], words: Tensor, sentence: Tensor, ids: Tensor) -> Tensor:
+        logits: Tensor = self.projector(self.decoder(self.neck(levels, sentence), words, ids == 0), sentence)
+        return logits
+
+
+def head_measured() -> dict[str, Tensor]:
+    """What the golden file of a head alone holds."""
+    head = Head().eval()
+    *given, mask = filling.features()
+    with torch.no_grad():
+        found = {"eval/query": head.neck(given[0], given[2]), "eval/logits": head(*given)}
+    logits = head.train()(*given)
+    loss = segmentation_loss(logits, mask)
+    loss.backward()
+    found |= {"train/logits": logits.detach(), "train/loss": loss.detach()}
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
+        source = name.replace("projector", "proj")
+        found[f"gradient/{source}"] = filling.stored(source, parameter.grad).flatten()
+    return found
+
+
 def _features(mode: str, trace: Trace) -> dict[str, Tensor]:
     levels = {f"{mode}/level{i}": level for i, level in enumerate(trace.levels)}
     return {**levels, f"{mode}/words": trace.words, f"{mode}/sentence": trace.sentence}
 
 
-def assert_equal(model: Segmenter, format_: Format, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Every value within TOLERANCE of the largest value of its tensor, and no tensor on one side only.
+def groups(model: Segmenter, format_: Format) -> dict[str, list[str]]:
+    """The gradients that belong to one tensor here: pieces that the public code keeps apart are compared together.
 
-    Pieces that the public code keeps apart (the scalars beta_j of a flow) are one tensor here: a single scalar's
-    gradient is a sum over all tokens in which almost everything may cancel.
+    The gradient of a flow's scalar beta_j is a sum over all tokens in which almost everything may cancel.
     """
-    assert found.keys() == expected.keys()
-    groups = {name: [name] for name in expected if not name.startswith("gradient/")}
     names = key_map(model, format_)
-    groups |= {own: [f"gradient/{source}" for source in names[own]] for own in model.tuned_parameters()}
-    assert sum(map(len, groups.values())) == len(expected)
+    return {own: [f"gradient/{source}" for source in names[own]] for own in model.tuned_parameters()}
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], together: Mapping[str, list[str]]) -> None:
+    """Every value within TOLERANCE of the largest value of its tensor, and no tensor on one side only."""
+    assert found.keys() == expected.keys()
+    joined = {name for names in together.values() for name in names}
+    assert joined <= expected.keys()
+    tensors = {name: [name] for name in expected if name not in joined} | dict(together)
     errors: dict[str, float] = {}
-    for name, keys in groups.items():
-        ours, theirs = (torch.cat([side[key].flatten() for key in keys]) for side in (found, expected))
+    for name, parts in tensors.items():
+        ours, theirs = (torch.cat([side[part].flatten() for part in parts]) for side in (found, expected))
         errors[name] = ((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-12)).item()
     worst = max(errors, key=errors.__getitem__)
     assert errors[worst] < TOLERANCE, f"{worst} differs by {errors[worst]:.1e} of its largest value"

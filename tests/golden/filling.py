@@ -63,6 +63,15 @@ def inputs() -> tuple[Tensor, Tensor, Tensor]:
     return 1.7 * uniform("image", (2, 3, size, size)), ids, (uniform("mask", (2, size, size)) > 0.2).float()
 
 
+def features() -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Tensor, Tensor, Tensor]:
+    """For a head alone: levels on grids of 8, 4 and 2, words, sentence, ids and mask of four images."""
+    shapes = ((4, VISION, 8, 8), (4, VISION, 4, 4), (4, JOINT, 2, 2))
+    levels = [2 * uniform(f"level{i}", shape) for i, shape in enumerate(shapes)]
+    words, sentence = 2 * uniform("words", (4, LENGTH, TEXT)), 2 * uniform("sentence", (4, JOINT))
+    mask = (uniform("mask", (4, GRID * PATCH, GRID * PATCH)) > 0.2).float()
+    return (levels[0], levels[1], levels[2]), words, sentence, inputs()[1].repeat(2, 1), mask
+
+
 def stored(name: str, gradient: Tensor) -> Tensor:
     """A gradient as a golden file holds it: whole, or its sketch (SKETCH,)."""
     if gradient.numel() <= WHOLE:

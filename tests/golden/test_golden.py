@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from barbench.models.released import Format
-from tests.golden.comparing import HERE, assert_equal, filled, golden, measured
+from tests.golden.comparing import HERE, assert_equal, filled, golden, groups, head_measured, measured
 
 CASES: dict[str, tuple[str, Format, dict[str, Any]]] = {
     "etris-64": ("etris", "etris", {"bridge.dim": 64}),
@@ -18,17 +18,23 @@ CASES: dict[str, tuple[str, Format, dict[str, Any]]] = {
     "no-global-released": ("no-global-released", "barleria", {}),
     "barleria-released": ("barleria-released", "barleria", {}),
 }
+HEAD = "cris-head"
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_released_code(case: str, tmp_path: Path) -> None:
     method, format_, options = CASES[case]
     model = filled(tmp_path, method, format_, {**options, "positional": "train"})
-    assert_equal(model, format_, measured(model, format_), golden(case))
+    assert_equal(measured(model, format_), golden(case), groups(model, format_))
+
+
+def test_the_head_of_cris_equals_the_released_code() -> None:
+    found = head_measured()
+    assert_equal(found, golden(HEAD), {})
 
 
 def test_every_golden_file_is_used_and_names_its_source() -> None:
-    assert {file.stem for file in HERE.glob("*.npz")} == set(CASES)
+    assert {file.stem for file in HERE.glob("*.npz")} == {*CASES, HEAD}
     for file in HERE.glob("*.npz"):
         with np.load(file) as arrays:
             assert str(arrays["source"]).startswith("https://github.com/")

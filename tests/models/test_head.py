@@ -8,6 +8,7 @@ from barbench.models.decoder import Decoder
 from barbench.models.neck import Neck, SentenceGate
 from barbench.models.positions import sincos_1d, sincos_2d
 from barbench.models.projector import Projector
+from barbench.models.pyramid import PyramidNeck
 from barbench.models.segmenter import segmentation_loss
 from barbench.models.towers.base import HeadSpec
 
@@ -53,6 +54,17 @@ def test_neck_is_equation_11() -> None:
     y = torch.linspace(-1, 1, rows).double().view(1, 1, rows, 1).expand(B, 1, rows, columns)
     expected = block(neck.coordconv[1], block(neck.coordconv[0].conv1, torch.cat([fused, x, y], 1), 1), 1)
     torch.testing.assert_close(neck(levels, sentence), expected)
+
+
+def test_neck_of_cris_on_one_grid_is_its_formula_without_resizing() -> None:
+    neck = noisy(PyramidNeck((10, 11, JOINT), WIDTH, GRID))
+    v3, v4, v5 = (torch.randn(B, c, *GRID).double() for c in (10, 11, JOINT))
+    sentence = torch.randn(B, JOINT).double()
+    f5 = neck.norm_layer(neck.f1_v_proj(v5) * neck.txt_proj(sentence)[:, :, None, None])
+    f4 = neck.f2_cat(torch.cat([neck.f2_v_proj(v4), f5], 1))
+    f3 = neck.f3_cat(torch.cat([neck.f3_v_proj(v3), f4], 1))
+    joined = torch.cat([neck.f4_proj3(f3), neck.f4_proj4(f4), neck.f4_proj5(f5)], 1)
+    torch.testing.assert_close(neck((v3, v4, v5), sentence), neck.coordconv(neck.aggr(joined)))
 
 
 def test_decoder_is_pre_norm_attention_with_positions_on_queries_and_keys() -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 from collections import Counter, OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from barbench.errors import DataError, UsageError
 from barbench.methods.resolve import build_segmenter, resolve
-from barbench.models.released import fill, key_map, read_release
+from barbench.models.released import Format, fill, key_map, read_release, with_head
 from barbench.models.segmenter import Segmenter
+from barbench.models.towers.base import HeadSpec
 from tests.models.small import inputs, small
 
 
@@ -20,12 +22,15 @@ def etris(seed: int, **options: Any) -> Segmenter:
     return build_segmenter(resolve("etris")[0], small("quickgelu", seed), seed, {"bridge.dim": 16, **options})
 
 
-def public(model: Segmenter) -> dict[str, Tensor]:
+def public(model: Segmenter, format_: Format = "etris") -> dict[str, Tensor]:
     """The state dict as the public training script saves it, under DistributedDataParallel."""
-    state, names = model.state_dict(), key_map(model, "etris")
-    return OrderedDict({f"module.{names[n][0]}": t for n, t in state.items()}) | {
-        "module.backbone.logit_scale": torch.tensor(4.6)
+    names = key_map(model, format_)
+    state = {
+        f"module.{name}": part
+        for own, value in model.state_dict().items()
+        for name, part in zip(names[own], value.chunk(len(names[own])) if value.ndim else [value], strict=True)
     }
+    return OrderedDict({**state, "module.backbone.logit_scale": torch.tensor(4.6)})
 
 
 def save(file: Path, state: dict[str, Tensor]) -> Path:
@@ -41,6 +46,26 @@ def test_an_etris_checkpoint_restores_the_outputs(tmp_path: Path) -> None:
     fill(fresh, release)
     with torch.no_grad():
         assert torch.equal(fresh(*inputs()).logits, trained(*inputs()).logits)
+
+
+@pytest.mark.parametrize("format_", ["etris", "cris", "barleria"])
+def test_every_format_builds_the_model_that_it_came_from(format_: Format, tmp_path: Path) -> None:
+    backbone = small("quickgelu", 1)
+    head = HeadSpec(width=24, ffn=20, heads=4, layers=1, neck="cris" if format_ == "cris" else "etris")
+    method = {"etris": "etris", "cris": "full", "barleria": "barleria-released"}[format_]
+    trained = build_segmenter(resolve(method)[0], replace(backbone, head=head), 1).eval()
+    release = read_release(save(tmp_path / "best_model.pth", public(trained, format_)), format_)
+    fresh = with_head(small("quickgelu", 2), release)
+    model = build_segmenter(resolve(release.method)[0], fresh, 2, release.options).eval()
+    fill(model, release)
+    with torch.no_grad():
+        assert torch.equal(model(*inputs()).logits, trained(*inputs()).logits)
+
+
+def test_resnets_are_refused(tmp_path: Path) -> None:
+    state = {"neck.f1_v_proj.0.weight": torch.zeros(1), "backbone.visual.layer1.0.conv1.weight": torch.zeros(1)}
+    with pytest.raises(DataError, match="ResNet"):
+        read_release(save(tmp_path / "r50.pth", state), "cris")
 
 
 def test_what_is_missing_left_over_or_misshapen_is_named(tmp_path: Path) -> None:

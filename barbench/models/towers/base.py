@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -62,14 +63,15 @@ class TextTower(Tower):
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """Sizes of the segmentation head: `width` of neck and decoder; `ffn`, `heads`, `layers`, `dropout` of the
-    decoder."""
+    """The segmentation head: `width` of neck and decoder; `ffn`, `heads`, `layers`, `dropout` of the decoder; whose
+    `neck`."""
 
     width: int = 512
     ffn: int = 512
     heads: int = 8
     layers: int = 3
     dropout: float = 0.1
+    neck: Literal["etris", "cris"] = "etris"
 
 
 @dataclass(frozen=True, slots=True)

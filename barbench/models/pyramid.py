@@ -1,0 +1,47 @@
+"""The neck of CRIS (Wang et al., CVPR 2022), another way to one map: the sentence gates the last level, the others join
+one by one."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from barbench.models.neck import Coordinates, conv_block
+
+
+class PyramidNeck(nn.Module):
+    """Submodules are named as in the released head, so that its checkpoints map one to one.
+
+    CRIS has levels of twice, once and half the middle grid, from a ResNet; a ViT's levels share one grid. Each level
+    is brought to the middle one's grid: averaged down, interpolated up, or left as it is. The sentence passes through
+    BatchNorm, so that training needs more than one image in a batch.
+    """
+
+    def __init__(self, channels: tuple[int, int, int], width: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        low, high = width // 2, 2 * width
+        self.txt_proj = nn.Sequential(
+            nn.Linear(channels[2], high, bias=False), nn.BatchNorm1d(high), nn.ReLU(inplace=True)
+        )
+        self.f1_v_proj = conv_block(channels[2], high)
+        self.norm_layer = nn.Sequential(nn.BatchNorm2d(high), nn.ReLU(inplace=True))
+        self.f2_v_proj, self.f2_cat = conv_block(channels[1], width, 3), conv_block(high + width, width)
+        self.f3_v_proj, self.f3_cat = conv_block(channels[0], low, 3), conv_block(low + width, width)
+        self.f4_proj5 = conv_block(high, width, 3)
+        self.f4_proj4, self.f4_proj3 = conv_block(width, width, 3), conv_block(width, width, 3)
+        self.aggr = conv_block(3 * width, width)
+        self.coordconv = nn.Sequential(Coordinates(width, grid), conv_block(width, width, 3))
+
+    def forward(self, levels: tuple[Tensor, Tensor, Tensor], sentence: Tensor) -> Tensor:
+        """levels: (B, channels[i], H_i, W_i), sentence (B, channels[2]) -> (B, width, H_1, W_1)."""
+        v3, v4, v5 = levels
+        grid = (v4.shape[2], v4.shape[3])
+        f5 = self.norm_layer(self.f1_v_proj(v5) * self.txt_proj(sentence)[..., None, None])
+        f4 = self.f2_cat(torch.cat([self.f2_v_proj(v4), _enlarged(f5, grid)], 1))
+        f3 = self.f3_cat(torch.cat([F.adaptive_avg_pool2d(self.f3_v_proj(v3), grid), f4], 1))
+        maps = [self.f4_proj3(f3), self.f4_proj4(f4), _enlarged(self.f4_proj5(f5), grid)]
+        fused: Tensor = self.coordconv(self.aggr(torch.cat(maps, 1)))
+        return fused
+
+
+def _enlarged(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    return x if tuple(x.shape[2:]) == grid else F.interpolate(x, grid, mode="bilinear", align_corners=False)
