@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from barbench.errors import BarbenchError, UnknownName, UsageError
+from barbench.errors import BarbenchError, Interrupted, UnknownName, UsageError
 from barbench.listing import Format, print_rows
 
 app = typer.Typer(
@@ -84,7 +84,10 @@ def run(
         processes, workers, results,
     )  # fmt: skip
     console = Console() if sys.stdout.isatty() else Console(width=100)
-    records = run_matrix(request, console)
+    try:
+        records = run_matrix(request, console)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command goes on from here") from None
     paths = write_reports(results, reports)
     _print_tables(records, console)
     console.print(f"records in {results}, tables in {', '.join(map(str, paths))}", markup=False, soft_wrap=True)
@@ -284,9 +287,6 @@ def main() -> None:
     """Entry point: an error ends with a line and its exit code; `barbench --debug COMMAND` shows where it came from."""
     try:
         app()
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -16,6 +16,12 @@ class UsageError(BarbenchError):
     exit_code = 2
 
 
+class Interrupted(BarbenchError):
+    """A person stopped it (Ctrl-C)."""
+
+    exit_code = 130
+
+
 class DataError(BarbenchError):
     """A data file exists but cannot be used; the message names it."""
 

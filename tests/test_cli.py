@@ -187,6 +187,17 @@ def test_what_nobody_foresaw_is_one_line_too(error: Exception, ask: Ask, monkeyp
         ask("--debug", "list", "splits")
 
 
+def test_an_interruption_says_how_to_go_on(
+    ask: Ask, small_run: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("barbench.benchmarks.command.run_jobs", interrupt)
+    answer = ask(*small_run, "--results", tmp_path / "results")
+    assert (answer.code, "the same command goes on from here" in answer.err) == (130, True)
+
+
 def test_folders_that_cannot_be_written(ask: Ask, small_run: list[object], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     blocked = tmp_path / "file" / "deep"
@@ -254,14 +265,12 @@ def test_list_methods_gives_components_and_ledger(ask: Ask) -> None:
     assert narrow["ledger"]["adapter"] < rows["etris"]["ledger"]["adapter"]
 
 
-@pytest.mark.slow
 def test_list_methods_on_the_papers_backbone_needs_no_weights(ask: Ask) -> None:
     answer = ask("list", "methods", "--backbone", "ViT-B-16-quickgelu", "--format", "json")
     rows = {r["name"]: r["ledger"] for r in json.loads(answer.out)}
     assert rows["head-only"]["head"] == 22_671_361
 
 
-@pytest.mark.slow
 def test_profile_measures_each_method(ask: Ask, backbone_folder: Path) -> None:
     answer = ask(
         "profile", "--methods", "head-only,full", "--backbone", backbone_folder, "--weights", "random",
@@ -322,7 +331,6 @@ def test_a_truncated_image_fails_its_cell_by_name(
     assert list((tmp_path / "reports").iterdir())
 
 
-@pytest.mark.slow
 def test_a_run_ends_with_tables_and_a_second_one_changes_nothing(
     ask: Ask, small_run: list[object], tmp_path: Path
 ) -> None:
