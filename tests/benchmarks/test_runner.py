@@ -171,6 +171,25 @@ def test_killed_in_the_middle_and_run_again_gives_the_same(make_jobs: MakeJobs, 
     assert not job.checkpoint.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["head-only", "barleria"])
+def test_two_processes_share_a_cell(method: str, make_jobs: MakeJobs, tmp_path: Path) -> None:
+    """Batch norms see half a batch each, so the numbers differ; what was counted must not."""
+    alone, told = make_jobs(tmp_path, method)[0], Told()
+    together = alone.model_copy(update={"cell": alone.cell.model_copy(update={"processes": 2})})
+    one, two = run_jobs([alone, together], tmp_path, told)
+    assert (one.status, two.status) == ("done", "done"), two.reason
+    assert two.ledger == one.ledger
+    assert two.splits["val"].scores.n == one.splits["val"].scores.n
+    assert [h.steps for h in two.history] == [h.steps for h in one.history]
+    assert two.history[0].loss == pytest.approx(one.history[0].loss, rel=0.2)
+    tables = [Store(tmp_path).expressions(r.cell) for r in (one, two)]
+    for name in ("val/sent_id", "val/ref_id", "val/area"):
+        assert np.array_equal(tables[0][name], tables[1][name])
+    steps = [e for e in told.events if e["event"] == "step"]
+    assert len(steps) == one.history[0].steps + two.history[0].steps, "one process speaks"
+
+
 def test_a_damaged_checkpoint_is_set_aside_and_the_cell_starts_over(make_jobs: MakeJobs, tmp_path: Path) -> None:
     job, told = make_jobs(tmp_path)[0], Told()
     job.scratch.mkdir(parents=True)
