@@ -183,13 +183,14 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
     for name in backbone_names():
         config = backbone_config(name)
         vision, text = config.model["vision_cfg"], config.model["text_cfg"]
+        layers, width = (None, None) if "timm_model_name" in vision else (12, 768)  # timm's are in its own code
         rows.append(
             {
                 "name": name,
                 "image size": config.image_size(None),
                 "patch": vision.get("patch_size"),
-                "blocks": [vision.get("layers", 12), text.get("layers", 12)],
-                "widths": [vision.get("width", 768), text.get("width", 512)],
+                "blocks": [vision.get("layers", layers), text.get("layers", 12)],
+                "widths": [vision.get("width", width), text.get("width", 512)],
             }
         )
     print_rows(rows, format_, title="backbones (blocks and widths: vision, text)")

@@ -56,7 +56,7 @@ def _text(value: Any, thousands: bool) -> str:
     if value is None or value == []:
         return ""
     if isinstance(value, list | tuple):
-        return (", " if thousands else " ").join(map(str, value))
+        return (", " if thousands else " ").join("-" if v is None else str(v) for v in value)
     if thousands and isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:.4g}" if thousands and isinstance(value, float) else str(value)

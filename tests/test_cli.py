@@ -252,6 +252,20 @@ def test_lists_as_json_csv_and_table(arguments: list[str], key: str, names: set[
     assert all(name in as_table.out for name in names)
 
 
+def test_list_backbones_invents_nothing(ask: Ask) -> None:
+    rows = {r["name"]: r for r in json.loads(ask("list", "backbones", "--format", "json").out)}
+    assert (rows["ViT-B-16"]["patch"], rows["ViT-B-16"]["blocks"], rows["ViT-B-16"]["widths"]) == (
+        16,
+        [12] * 2,
+        [768, 512],
+    )
+    assert (rows["ViT-L-14"]["blocks"], rows["ViT-L-14"]["widths"]) == ([24, 12], [1024, 768])
+    assert rows["tiny"]["image size"] == 96
+    for name, row in rows.items():
+        if name.startswith("EVA"):  # timm's model code knows them, the configuration does not
+            assert (row["blocks"][0], row["widths"][0]) == (None, None)
+
+
 def test_list_methods_gives_components_and_ledger(ask: Ask) -> None:
     rows = {r["name"]: r for r in json.loads(ask("list", "methods", "--format", "json").out)}
     assert rows["barleria"]["components"] == ["SNF", "LIM", "GST"]
