@@ -126,17 +126,18 @@ class TopDown(Component):
         words = self.proj(trace.words)
         asked = (self.query_embed + self.query_pos_embed).expand(len(image), -1, -1)
         front, loss = self.queries + words.shape[1], query.new_zeros(())
-        x = start = self._add(0, torch.cat([asked, words, image], 1), front, trace)
+        reconstruct = self.reconstruction and self.training
+        x = first = self._add(0, torch.cat([asked, words, image], 1), front, trace)
         for block in self.blocks:
-            x = block(x)
-        for i, signal in enumerate(self._signals(x, words.mean(1))):
-            before, x = (start, self.blocks[0](start, signal)) if i == 0 else (x, self.blocks[i](x, signal))
-            if self.reconstruction:
+            first = block(first)
+        for i, signal in enumerate(self._signals(first, words.mean(1))):
+            before, x = x, self.blocks[i](x, signal)
+            if reconstruct:
                 loss = loss + F.mse_loss(self.decoders[i](x.detach()), before.detach())
             if i + 1 < FUSIONS:
                 x = self._add(i + 1, x, front, trace)
         fused = self.out(x[:, front:]).transpose(1, 2).reshape(query.shape)
-        return Fused(query + fused, loss if self.reconstruction else None)
+        return Fused(query + fused, loss if reconstruct else None)
 
     def _add(self, number: int, x: Tensor, front: int, trace: Trace) -> Tensor:
         """Tokens (B, T, d) with the vision features of one depth added to the patches."""
@@ -144,8 +145,7 @@ class TopDown(Component):
         return torch.cat([x[:, :front], x[:, front:] + feature.flatten(2).transpose(1, 2)], 1)
 
     def _signals(self, x: Tensor, word: Tensor) -> list[Tensor]:
-        """The signal (B, T, d) for each block, from the last one back, given the first pass's x (B, T, d) and p (B,
-        d)."""
+        """The signal (B, T, d) for each block, from the first pass's x (B, T, d) and the mean word p (B, d)."""
         unit = F.normalize(word, dim=0 if self.cosine == "batch" else 1)[..., None]
         x = x * (F.normalize(x, dim=-1) @ unit).clamp(0, 1)
         x = GAIN * (x @ word[..., None]) * word[:, None]

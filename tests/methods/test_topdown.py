@@ -54,6 +54,15 @@ def test_reconstruction_trains_the_feedback_alone() -> None:
     assert fused(reconstruction=False)[2] is None
 
 
+def test_evaluation_spends_nothing_on_reconstruction() -> None:
+    side, query, _ = fused()
+    backbone = small()
+    trace = walk(backbone.vision, backbone.text, side.eval(), *inputs())
+    evaluated = side.fuse(torch.zeros(3, 32, 6, 6), trace)
+    assert evaluated.loss is None
+    torch.testing.assert_close(evaluated.query, query)
+
+
 def test_depth_has_room_for_the_fusions() -> None:
     with pytest.raises(UsageError):
         TopDown(depth=3)
