@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 from rich.console import Console
 
+from barbench.benchmarks.environment import worker_variables
 from barbench.benchmarks.matrix import Host, Matrix, choose_protocols, identify_weights
 from barbench.benchmarks.progress import LiveDisplay, display_for
 from barbench.benchmarks.runner import run_jobs
@@ -180,7 +181,7 @@ def profile_methods(
 
 def _profile_apart(task: dict[str, Any]) -> dict[str, Any]:
     command = [sys.executable, "-m", "barbench.benchmarks.measure"]
-    done = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True)
+    done = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True, env=worker_variables())
     if done.returncode:
         return {"failed": (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]}
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -1,5 +1,6 @@
 """Where a cell ran: packages, device, the code's commit. No paths and no names of machines or people."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +22,14 @@ def environment(device: torch.device, threads: int) -> dict[str, JsonValue]:
         "threads": threads,
         **_commit(),
     }
+
+
+def worker_variables() -> dict[str, str]:
+    """The variables of a process that computes: this one's, with OpenMP threads that sleep while they wait.
+
+    By default they spin, and where another process wants one of the cores a step takes ten times as long.
+    """
+    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
 
 
 def _version(name: str) -> str | None:

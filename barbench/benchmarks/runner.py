@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from barbench.benchmarks.environment import worker_variables
 from barbench.benchmarks.job import Job
 from barbench.errors import UsageError
 from barbench.results.record import Record
@@ -100,7 +101,9 @@ def _command(job: Job, path: Path) -> list[str]:
 
 def _watch(command: list[str], errors: Any, display: Display) -> int:
     """Run the worker, pass its events on, and return its exit code; it is ended when this is interrupted."""
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=worker_variables()
+    )
     assert process.stdout is not None
     try:
         for line in process.stdout:
