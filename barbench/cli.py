@@ -26,10 +26,8 @@ data = typer.Typer(no_args_is_help=True, help="Make and check data.")
 app.add_typer(lists, name="list")
 app.add_typer(data, name="data")
 
-Methods = Annotated[
-    str,
-    typer.Option(help="all (the paper's five), everything, or a comma list; package.module:name for your own"),
-]
+METHODS_HELP = "all (the paper's five), everything, or a comma list; package.module:name for your own"
+Methods = Annotated[str, typer.Option(help=METHODS_HELP)]
 Backbone = Annotated[str, typer.Option(help="tiny, an open_clip CLIP ViT, or a folder in open_clip's format")]
 Weights = Annotated[
     str | None, typer.Option(help="random, pretrained (tiny), an open_clip tag in its cache, or a file")
@@ -40,7 +38,7 @@ Results = Annotated[Path, typer.Option(help="folder of the records")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", help="METHOD:component.parameter=value, e.g. barleria:gst.prior=false")
 ]
-RELEASES: tuple[Literal["etris", "barleria"], ...] = ("etris", "barleria")
+RELEASES: tuple[Literal["etris", "cris", "barleria"], ...] = ("etris", "cris", "barleria")
 FormatOption = Annotated[Format, typer.Option("--format", help="how to print it")]
 
 
@@ -51,7 +49,8 @@ def _main(debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")
 
 @app.command()
 def run(
-    methods: Methods = "all",
+    methods: Annotated[str | None, typer.Option(help=f"{METHODS_HELP}  [default: all]")] = None,
+    suite: Annotated[str | None, typer.Option(help="a list of methods with options, in place of --methods")] = None,
     split: Annotated[
         str, typer.Option(help="refcoco, refcoco+, refcocog-u, refcocog-g, a comma list, or all")
     ] = "refcoco+",
@@ -80,8 +79,8 @@ def run(
     from barbench.reports.write import write_reports
 
     request = RunRequest(
-        methods, split, backbone, weights, data, recipe, set_ or [], option or [], seeds, image_size, precision, device,
-        processes, workers, results,
+        methods, suite, split, backbone, weights, data, recipe, set_ or [], option or [], seeds, image_size, precision,
+        device, processes, workers, results,
     )  # fmt: skip
     console = Console() if sys.stdout.isatty() else Console(width=100)
     try:
@@ -227,6 +226,19 @@ def list_recipes(format_: FormatOption = Format.table) -> None:
             {k: r[k] for k in ("name", "description", "epochs", "batch", "optimizer", "lr", "schedule")} for r in rows
         ]
     print_rows(rows, format_, title="recipes")
+
+
+@lists.command("suites")
+def list_suites(format_: FormatOption = Format.table) -> None:
+    """Lists of methods with options that answer one question together."""
+    from barbench.methods.suites import SUITES
+
+    rows = [
+        {"suite": name, "method": spec.name, "title": spec.title, "question": SUITES.get(name).question}
+        for name in SUITES.names()
+        for spec in SUITES.get(name).methods()
+    ]
+    print_rows(rows, format_, title="suites")
 
 
 @data.command("make-shapes")

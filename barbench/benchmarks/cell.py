@@ -49,7 +49,7 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
     )
     protocol = PROTOCOLS.get(cell.protocol)
     data = read_refer(job.data_root, protocol)
-    backbone = load_backbone(cell.backbone, str(job.weights_path or cell.weights), cell.image_size, seed=cell.seed)
+    backbone = load_backbone(job.backbone, str(job.weights_path or cell.weights), cell.image_size, seed=cell.seed)
     spec = resolve(job.reference)[0]
     segmenter = build_segmenter(spec, backbone, cell.seed, cell.options).to(accelerator.device)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":

@@ -22,6 +22,7 @@ from barbench.errors import BarbenchError, MissingData, UsageError
 from barbench.listing import progress_bar
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
+from barbench.methods.suites import SUITES
 from barbench.models.towers.configs import backbone_config
 from barbench.results.record import Record
 
@@ -31,7 +32,8 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 class RunRequest(NamedTuple):
     """The arguments of `barbench run`, as given."""
 
-    methods: str
+    methods: str | None
+    suite: str | None
     split: str
     backbone: str | None
     weights: str | None
@@ -50,7 +52,7 @@ class RunRequest(NamedTuple):
 
 def run_matrix(request: RunRequest, console: Console) -> list[Record]:
     """Check all arguments, make the data if need be, run the cells; the records of the whole matrix."""
-    methods, protocols = resolve(request.methods), choose_protocols(request.split)
+    methods, protocols = choose_methods(request.methods, request.suite), choose_protocols(request.split)
     options, seeds = parse_options(request.options, methods), parse_seeds(request.seeds)
     if request.precision not in PRECISIONS:
         raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not {request.precision!r}")
@@ -71,6 +73,15 @@ def run_matrix(request: RunRequest, console: Console) -> list[Record]:
     finally:
         if isinstance(display, LiveDisplay):
             display.stop()
+
+
+def choose_methods(methods: str | None, suite: str | None) -> list[MethodSpec]:
+    """The rows of a suite, or methods by name, `all` where neither is given; raises UsageError where both are."""
+    if suite is None:
+        return resolve(methods or "all")
+    if methods is not None:
+        raise UsageError("give --methods or --suite, not both")
+    return SUITES.get(suite).methods()
 
 
 def _host(request: RunRequest) -> Host:

@@ -9,12 +9,14 @@ from barbench.results.record import Cell, Record
 
 
 class Job(BaseModel):
-    """`reference` finds the method in any process; `weights_path` is a file where the cell's weights are one."""
+    """`reference` finds the method in any process, `backbone` the backbone; `weights_path` is a file where the cell's
+    weights are one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cell: Cell
     reference: str
+    backbone: str
     title: str
     composition: tuple[str, ...]
     weights_path: Path | None

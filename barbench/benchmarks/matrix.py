@@ -13,7 +13,7 @@ from barbench.datasets.sources import DataSource
 from barbench.engine.recipe import Recipe
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
-from barbench.models.towers.configs import WEIGHTS, backbone_config
+from barbench.models.towers.configs import CONFIG, EMBEDDED, HEAD, MERGES, WEIGHTS, backbone_config
 from barbench.results.record import Cell, DataIdentity
 
 RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
@@ -57,12 +57,12 @@ class Matrix:
         jobs = []
         for backbone, protocol, seed, method in product(self.backbones, self.protocols, self.seeds, self.methods):
             weights, path = identify_weights(backbone, self.weights)
-            options = dict(chosen.get(method.name, {}))
+            options = {**method.options, **chosen.get(method.name, {})}
             source = sources[protocol.name]
             cell = Cell(
                 method=method.reference or method.name,
                 options=options,
-                backbone=backbone,
+                backbone=identify_backbone(backbone),
                 weights=weights,
                 image_size=backbone_config(backbone).image_size(self.image_size),
                 protocol=protocol.name,
@@ -77,6 +77,7 @@ class Matrix:
                 Job(
                     cell=cell,
                     reference=method.reference or method.name,
+                    backbone=backbone,
                     title=method.title,
                     composition=composition,
                     weights_path=path,
@@ -89,6 +90,18 @@ class Matrix:
                 )
             )
         return jobs
+
+
+def identify_backbone(name: str) -> str:
+    """What stands for the backbone in a cell: its name; for a user's folder, the folder's name and a hash of its
+    configuration."""
+    folder = backbone_config(name).folder
+    if folder is None or name in EMBEDDED:
+        return name
+    digest = hashlib.sha256(
+        b"".join((folder / f).read_bytes() for f in (CONFIG, MERGES, HEAD) if (folder / f).is_file())
+    )
+    return f"{folder.resolve().name}@{digest.hexdigest()[:8]}"
 
 
 def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | None]:

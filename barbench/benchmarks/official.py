@@ -17,7 +17,7 @@ from barbench.engine.evaluate import evaluate
 from barbench.engine.metrics import THRESHOLDS
 from barbench.errors import DataError
 from barbench.methods.resolve import build_segmenter, resolve
-from barbench.models.released import Format, fill, read_release
+from barbench.models.released import Format, fill, read_release, with_head
 from barbench.models.towers.load import RANDOM, load_backbone
 
 
@@ -40,7 +40,7 @@ def evaluate_official(
     if not weights.is_file():
         raise DataError(f"--weights {weights}: no such file")
     release = read_release(weights, format_)
-    frozen = load_backbone(backbone, RANDOM, image_size)
+    frozen = with_head(load_backbone(backbone, RANDOM, image_size), release)
     segmenter = build_segmenter(resolve(release.method)[0], frozen, options=release.options)
     fill(segmenter, release)
     with warnings.catch_warnings():

@@ -17,7 +17,8 @@ from barbench.results.record import Record
 
 def name_of(job: Job) -> str:
     cell = job.cell
-    return f"{cell.method} · {cell.backbone} · {cell.protocol} · seed {cell.seed}"
+    options = ",".join(f"{name}={value}" for name, value in cell.options.items())
+    return f"{cell.method}{' ' * bool(cell.options)}{options} · {cell.backbone} · {cell.protocol} · seed {cell.seed}"
 
 
 def clock(seconds: float) -> str:
