@@ -28,6 +28,7 @@ class Recipe(BaseModel):
     accumulate: PositiveInt = Field(default=1, description="micro-batches that make one batch")
     optimizer: Literal["adam", "adamw"] = "adam"
     lr: PositiveFloat
+    adapter_lr: PositiveFloat = Field(default=1.0, description="rate of all but the head, as a factor on lr")
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[PositiveInt, ...] = Field(default=(), description="epochs after which the rate decays (step)")

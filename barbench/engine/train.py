@@ -19,6 +19,7 @@ from barbench.engine.seeding import epoch_order
 from barbench.errors import BarbenchError, UsageError
 from barbench.models.segmenter import Segmenter, segmentation_loss
 
+HEAD = ("neck.", "decoder.", "projector.")
 Batch = Mapping[str, Tensor]  # collated items of TrainSamples
 
 
@@ -76,15 +77,16 @@ def batches(
 
 
 def make_optimizer(recipe: Recipe, segmenter: Segmenter) -> torch.optim.Optimizer:
-    """Adam or AdamW over the tuned parameters; AdamW decays matrices only, not norms, biases and flows."""
-    tuned = list(segmenter.tuned_parameters().values())
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay)
-    groups = [
-        {"params": [p for p in tuned if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in tuned if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.lr)
+    """Adam or AdamW over the tuned parameters, in groups that say their `factor` on the learning rate: 1 for the head,
+    `adapter_lr` for the rest. AdamW decays matrices only, not norms, biases and flows.
+    """
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in segmenter.tuned_parameters().items():
+        factor = 1.0 if name.startswith(HEAD) else recipe.adapter_lr
+        decays = recipe.optimizer == "adam" or parameter.ndim > 1
+        groups.setdefault((factor, recipe.weight_decay if decays else 0.0), []).append(parameter)
+    settings = [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
+    return (torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW)(settings, lr=recipe.lr)
 
 
 def fit(
@@ -170,7 +172,7 @@ def _agreed(accelerator: Accelerator, wish: bool) -> bool:
 
 def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["factor"]
     return lr
 
 

@@ -33,7 +33,7 @@ class ShapesSpec:
     """Everything that determines the folder. Counts are pictures; `sides` the shortest and longest side in pixels;
     `things` the fewest and most a scene."""
 
-    train: int = 600
+    train: int = 400
     val: int = 60
     testA: int = 40  # noqa: N815  (the benchmark's own name)
     testB: int = 40  # noqa: N815
