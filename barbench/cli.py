@@ -244,7 +244,7 @@ def list_suites(format_: FormatOption = Format.table) -> None:
 @data.command("make-shapes")
 def make_shapes(
     root: Annotated[Path, typer.Argument(help="folder to write, in the REFER/COCO layout")],
-    train: Annotated[int, typer.Option(min=1, help="pictures")] = 400,
+    train: Annotated[int, typer.Option(min=1, help="pictures")] = 380,
     evaluate: Annotated[int, typer.Option(min=1, help="pictures of each of val, testA, testB")] = 60,
     shortest: Annotated[int, typer.Option(min=32, help="shortest side, pixels")] = 144,
     longest: Annotated[int, typer.Option(min=32, help="longest side, pixels")] = 224,
