@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from barbench.benchmarks.environment import environment
 from barbench.benchmarks.job import Job
+from barbench.datasets.kinds import KINDS
 from barbench.datasets.protocols import PROTOCOLS, Protocol
 from barbench.datasets.refer import ReferData, read_refer
 from barbench.datasets.samples import EvalSamples, TrainSamples
@@ -108,6 +109,7 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
         timings=timings,
         history=tuple(EpochLog(**h) for h in training.history),
         data_problems=data.problems.counts(),
+        kinds=KINDS,
         tuning_budget="the recipe's hyper-parameters for every method; no search for this cell",
     )
     return record, {

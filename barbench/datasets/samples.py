@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from barbench.datasets.kinds import kind
 from barbench.datasets.masks import Mask
 from barbench.datasets.refer import ImageInfo, Reference, ReferSplit, Sentence, decode_image
 from barbench.datasets.tokens import Tokens
@@ -38,7 +39,9 @@ class Expression(NamedTuple):
 
 
 class ExpressionMeta(NamedTuple):
-    """`words` are blank-separated; `height`, `width` and `area` (of the object) are in the image's own pixels."""
+    """`words` are blank-separated; `height`, `width` and `area` (of the object) are in the image's own pixels; `kind`
+    is a place in `kinds.KINDS`.
+    """
 
     sent_id: int
     ref_id: int
@@ -48,6 +51,7 @@ class ExpressionMeta(NamedTuple):
     height: int
     width: int
     area: int
+    kind: int
 
 
 def draw(seed: int, epoch: int, ref_id: int, count: int) -> int:
@@ -159,6 +163,7 @@ class EvalSamples(Dataset[EvalItem]):
             height=info.height,
             width=info.width,
             area=self.data.annotations[reference.ann_id].area,
+            kind=kind(sentence.text),
         )
 
 

@@ -125,6 +125,9 @@ class Record(Frozen):
     timings: dict[str, float] = Field(default={}, description="seconds by phase")
     history: tuple[EpochLog, ...] = ()
     data_problems: dict[str, int] = Field(default={}, description="rule or problem -> how many items it touched")
+    kinds: tuple[str, ...] = Field(
+        default=(), description="what the numbers in the expressions' column `kind` stand for"
+    )
     tuning_budget: str = Field(default="none", description="what was tried before this recipe was fixed for the method")
 
     @model_validator(mode="after")

@@ -117,7 +117,7 @@ def test_evaluation_items(val: EvalSamples, tokens: Tokens) -> None:
     assert [val[i]["index"] for i in range(len(val))] == list(range(5))
     assert torch.equal(val[2]["ids"], tokens(["日本 sign"])[0])
     np.testing.assert_array_equal(val.target(3), MASKS[105])
-    assert val.meta(1) == ExpressionMeta(211, 21, 104, 9, words=2, height=30, width=40, area=100)
+    assert val.meta(1) == ExpressionMeta(211, 21, 104, 9, words=2, height=30, width=40, area=100, kind=0)
     assert val.target(4).sum() == val.meta(4).area == 0
 
 
