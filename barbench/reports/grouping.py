@@ -2,11 +2,11 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from barbench.results.record import Cell, Record
+from barbench.results.record import Cell, Record, SplitResult
 from barbench.results.statistics import Summary, mean, mean_of_means, summarize
 
 
@@ -32,6 +32,9 @@ PAPER_COLUMNS = tuple(
     }.items()
     for name in names
 )
+MIXTURES = {"mixed": "-Mixed", "mixed-leaked": "-Mixed (leaked)"}
+"""Cells trained on several data sets -> what the labels of their rows add, as the paper's BarLeRIa-Mixed."""
+MEMBERS = ("refcoco", "refcoco+", "refcocog-u")
 PAPER_METHODS = ("etris", "snf", "snf-etris", "no-global", "barleria")
 
 Values = dict[Column, dict[int, float]]
@@ -65,6 +68,8 @@ class Row:
     label: str
     iou: Values = field(default_factory=dict)
     control: Values = field(default_factory=dict)
+    leaks: set[Column] = field(default_factory=set)
+    """Columns of whose images some trained the row."""
 
     @property
     def composition(self) -> tuple[str, ...]:
@@ -74,8 +79,9 @@ class Row:
     def options(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in sorted(self.records[0].cell.options.items()))
 
-    def failures(self, protocol: str) -> list[Record]:
-        return [record for record in self.records if record.cell.protocol == protocol and record.status != "done"]
+    def failures(self, protocols: Collection[str]) -> list[Record]:
+        """Of cells that would have been evaluated on one of `protocols`."""
+        return [r for r in self.records if r.status != "done" and not set(protocols).isdisjoint(evaluated(r))]
 
     def parameters(self, group: str) -> list[int]:
         """Distinct counts of a ledger group over the row's records; more than one where it depends on the protocol."""
@@ -102,13 +108,30 @@ class Group:
         return frozenset(seed for row in self.rows for by_seed in row.iou.values() for seed in by_seed)
 
     @property
+    def leaking(self) -> frozenset[Column]:
+        """The columns that leak for every row that measured them: theirs is the flag, not the single score's."""
+        return frozenset(c for c in self.measured if all(c in row.leaks for row in self.rows if c in row.iou))
+
+    @property
     def attempted(self) -> tuple[Column, ...]:
         """The measured columns, and those of protocols of which every cell failed."""
         measured = self.measured
-        lost = {record.cell.protocol for record in self.records} - {column.protocol for column in measured}
+        lost = {name for record in self.records for name in evaluated(record)} - {
+            column.protocol for column in measured
+        }
         known = {column for column in PAPER_COLUMNS if column.protocol in lost}
         unknown = {Column(protocol, "all") for protocol in lost - {column.protocol for column in known}}
         return in_order({*measured, *known, *unknown})
+
+
+def evaluated(record: Record) -> tuple[str, ...]:
+    """The protocols that the record's cell is evaluated on: its own, or the members of its mixture."""
+    return MEMBERS if record.cell.protocol in MIXTURES else (record.cell.protocol,)
+
+
+def by_column(record: Record) -> dict[Column, SplitResult]:
+    """The splits of a record, each under its column of the paper's tables."""
+    return {Column(record.protocol_of(name), split.column): split for name, split in record.splits.items()}
 
 
 def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
@@ -148,32 +171,35 @@ def _conditions(cell: Cell) -> Conditions:
 
 
 def _rows(records: Sequence[Record]) -> tuple[Row, ...]:
-    methods: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    methods: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
-        methods[record.cell.method, json.dumps(record.cell.options, sort_keys=True)].append(record)
+        mixture = MIXTURES.get(record.cell.protocol, "")  # trained on more data: a row of its own
+        methods[record.cell.method, json.dumps(record.cell.options, sort_keys=True), mixture].append(record)
     rows = sorted((_row(members) for members in methods.values()), key=_rank)
     return tuple(_labelled(rows))
 
 
 def _row(records: Sequence[Record]) -> Row:
     done_first = tuple(sorted(records, key=lambda record: record.status != "done"))
-    row = Row(done_first, done_first[0].title)
+    row = Row(done_first, done_first[0].title + MIXTURES.get(done_first[0].cell.protocol, ""))
     for record in records:
-        for split in record.splits.values() if record.status == "done" else ():
-            column = Column(record.cell.protocol, split.column)
+        for column, split in by_column(record).items() if record.status == "done" else ():
             row.iou.setdefault(column, {})[record.cell.seed] = 100 * split.scores.miou
             if split.control is not None:
                 row.control.setdefault(column, {})[record.cell.seed] = 100 * split.control.miou
+            if split.leaks:
+                row.leaks.add(column)
     return row
 
 
-def _rank(row: Row) -> tuple[int, int, int, str, str]:
-    """No component first, then the paper's rows in its order, then the others from fewest components and parameters."""
+def _rank(row: Row) -> tuple[int, int, int, str, str, str]:
+    """No component first, then the paper's rows in its order, then the others from fewest components and parameters;
+    mixed training after training on one data set."""
     record = row.records[0]
     paper = PAPER_METHODS.index(record.cell.method) if record.cell.method in PAPER_METHODS else len(PAPER_METHODS)
     place = paper if row.composition else -1
     size = max(row.parameters("adapter"), default=0)
-    return place, len(row.composition), size, record.cell.method, row.options
+    return place, len(row.composition), size, record.cell.method, row.options, MIXTURES.get(record.cell.protocol, "")
 
 
 def _labelled(rows: Sequence[Row]) -> list[Row]:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from barbench.reports.grouping import PAPER_COLUMNS, Column, Conditions, Group
+from barbench.reports.grouping import PAPER_COLUMNS, Column, Conditions, Group, by_column
 
 SWAPPED = (
     "Expressions swapped: every prediction is scored on another referred object of the same image. A model that "
@@ -84,9 +84,9 @@ def _per_label(what: str, values: dict[str, list[str]]) -> str:
 def _expressions(group: Group) -> str:
     counts: dict[Column, set[str]] = defaultdict(set)
     for record in group.records:
-        for split in record.splits.values():
+        for column, split in by_column(record).items():
             swapped = f" ({split.control.n:,})" if split.control else ""
-            counts[Column(record.cell.protocol, split.column)].add(f"{split.scores.n:,}{swapped}")
+            counts[column].add(f"{split.scores.n:,}{swapped}")
     listed = name_columns(group.measured, {column: " or ".join(sorted(counts[column])) for column in counts})
     return f"Expressions scored (swapped): {listed}." if listed else ""
 

@@ -143,7 +143,10 @@ def _table(layout: Layout, members: Group, conditions: Sequence[Conditions], pap
         Header("", "Method", "left"),
         *(Header("", COMPONENTS.get(label, label), "center") for label in labels),
         Header("", "Params (M)"),
-        *(Header(score.group, score.name, "right", _leaks(score, members, footnotes)) for score in scores),
+        *(
+            Header(score.group, score.name, "right", _leaks([c for c in score.over if c in members.leaking], footnotes))
+            for score in scores
+        ),
     )
     as_given = [
         (*_lead(row, labels), *(_score(row, row.iou, score, members, footnotes) for score in scores))
@@ -180,28 +183,19 @@ def _lead(row: Row, labels: Sequence[str]) -> list[Entry]:
     return [Entry(row.label), *checks, Entry("–".join(counts) or "-")]
 
 
-def _leaks(score: Score, members: Group, footnotes: Footnotes) -> tuple[int, ...]:
-    leaking = {
-        Column(record.cell.protocol, split.column)
-        for record in members.records
-        for split in record.splits.values()
-        if split.leaks
-    }
-    return tuple(
-        footnotes.add(f"{column.dataset} {column.name} leaks: its images are also in the split that trained the model.")
-        for column in score.over
-        if column in leaking
-    )
+def _leaks(columns: Iterable[Column], footnotes: Footnotes) -> tuple[int, ...]:
+    text = "{} {} leaks: its images are also among those that trained the model."
+    return tuple(footnotes.add(text.format(column.dataset, column.name)) for column in columns)
 
 
 def _score(row: Row, values: Values, score: Score, members: Group, footnotes: Footnotes) -> Entry:
     """The average of `score` over the columns that the row has; not ranked where others of the table have more."""
-    protocols = dict.fromkeys(column.protocol for column in score.over)
-    failed = [record for protocol in protocols for record in row.failures(protocol)]
+    failed = row.failures({column.protocol for column in score.over})
     marks = [footnotes.add(text) for text in _failures(failed)]
     summary = average(values, score.over)
     if summary is None:
         return Entry(FAILURES[failed[0].status] if failed else "-", footnotes=tuple(marks))
+    marks += _leaks([c for c in score.over if c in values and c in row.leaks - members.leaking], footnotes)
     seeds = {frozenset(values[column]) for column in score.over if column in values}
     if len(seeds) > 1:
         marks.append(footnotes.add("Its columns have different seeds: no range."))

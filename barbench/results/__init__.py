@@ -10,6 +10,7 @@ from barbench.results.store import Store
 COLUMNS = (
     *("id", "method", "title", "components", "backbone", "weights", "image_size", "protocol", "recipe", "seed"),
     *("data", "fingerprint", "precision", "status", "reason", "split", "column", "leaks", "images", "references"),
+    *("split_protocol", "shared_images"),
     *Scores.model_fields,
     *(f"control_{name}" for name in Scores.model_fields),
     *("adapter", "positional", "head", "frozen"),
@@ -24,7 +25,8 @@ def load(folder: str | Path) -> pd.DataFrame:
       id, method, title, components (labels joined by +), backbone, weights, image_size, protocol, recipe (its name),
       seed, data (shapes or refer), fingerprint, precision: the cell;
       status, reason: how it ended;
-      split, column (name in the paper's tables), leaks, images, references;
+      split, column (name in the paper's tables), leaks, images, references, shared_images (with the training set);
+      split_protocol: whose split it is, the cell's protocol but for mixed training;
       miou, oiou, p50 ... p90, n (expressions): fractions over the split's expressions;
       control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
       adapter, positional, head, frozen: the parameter ledger;
@@ -52,7 +54,8 @@ def _rows(record: Record) -> list[dict[str, object]]:
     }
     return [
         common
-        | {"split": name, **split.model_dump(exclude={"scores", "control"})}
+        | {"split": name, **split.model_dump(exclude={"scores", "control", "protocol"})}
+        | {"split_protocol": record.protocol_of(name)}
         | split.scores.model_dump()
         | _control(split.control)
         for name, split in record.splits.items()

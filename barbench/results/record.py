@@ -79,9 +79,23 @@ class SplitResult(Frozen):
     scores: Scores
     control: Scores | None = Field(default=None, description="None where no image holds a second reference")
     column: str = Field(description="column of the paper's tables: val, testA, testB, val(u), test(u), val(g)")
-    leaks: bool = Field(default=False, description="images of this split are also in the training split")
+    protocol: str | None = Field(default=None, description="whose split it is; None is the cell's own protocol")
+    leaks: bool = Field(default=False, description="images of this split are also in the training set")
+    shared_images: int | None = Field(default=None, description="how many are, as counted; None: not counted")
     images: int
     references: int
+
+
+class TrainingSet(Frozen):
+    """What a cell was trained on. `removed_...`: left out because their image is in an evaluation split."""
+
+    references: int = Field(description="that an epoch passes over: with words and a mask")
+    images: int
+    mixing: Literal["none", "clean", "leaked"] = Field(
+        description="none: one protocol's train split; clean, leaked: several, without or with evaluation images"
+    )
+    removed_references: int = 0
+    removed_images: int = 0
 
 
 class Profile(Frozen):
@@ -109,7 +123,8 @@ class EpochLog(Frozen):
 
 
 class Record(Frozen):
-    """The outcome of one cell. `splits` is keyed by the protocol's own split names; a failed cell says its reason."""
+    """The outcome of one cell. `splits` is keyed by the protocol's own split names (`val`), a mixture's by the name of
+    the protocol and its split (`refcoco val`); a failed cell says its reason."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     id: str
@@ -120,6 +135,7 @@ class Record(Frozen):
     status: Literal["done", "failed", "out-of-memory"]
     reason: str | None = None
     splits: dict[str, SplitResult] = {}
+    training: TrainingSet | None = Field(default=None, description="None in records of before it was kept")
     profile: Profile | None = None
     environment: dict[str, JsonValue] = {}
     timings: dict[str, float] = Field(default={}, description="seconds by phase")
@@ -139,3 +155,7 @@ class Record(Frozen):
         if self.status != "done" and not self.reason:
             raise ValueError(f"a cell that is {self.status} says its reason")
         return self
+
+    def protocol_of(self, split: str) -> str:
+        """The protocol whose split the key `split` of `splits` names."""
+        return self.splits[split].protocol or self.cell.protocol

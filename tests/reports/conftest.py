@@ -46,11 +46,12 @@ def make() -> Make:
             }
             | cell_fields
         )
-        splits = {
+        splits = {  # of a mixed cell: "refcoco val"
             column: SplitResult(
                 scores=scores(value),
                 control=scores(control[column], 90) if control else None,
-                column=column,
+                column=column.rpartition(" ")[2],
+                protocol=column.rpartition(" ")[0] or None,
                 leaks=leaks,
                 images=10,
                 references=50,

@@ -199,6 +199,43 @@ def test_a_leaking_split_is_flagged_wherever_it_counts(make) -> None:
     assert "leaks" in one("5", records).footnotes[0]
 
 
+EIGHT = ("refcoco val", "refcoco testA", "refcoco testB", "refcoco+ val", "refcoco+ testA", "refcoco+ testB")
+EIGHT += ("refcocog-u val(u)", "refcocog-u test(u)")
+
+
+def mixed(make, protocol: str, first: float, **fields: object) -> Record:
+    return make("barleria", protocol, {name: first + i for i, name in enumerate(EIGHT)}, **fields)
+
+
+def test_a_mixed_cell_is_a_row_of_its_own_in_the_columns_of_its_members(make) -> None:
+    records = [mixed(make, "mixed", 60.0), make("barleria", "refcoco", {"val": 50.0})]
+    table = one("5", records, paper_columns=True)
+    names = [(header.group, header.name) for header in table.headers[2:]]
+    assert names[:3] == [("RefCOCO", "val"), ("RefCOCO", "testA"), ("RefCOCO", "testB")]
+    assert names[6:] == [("G-Ref", "val(u)"), ("G-Ref", "test(u)"), ("G-Ref", "val(g)"), ("", "Avg")]
+    own, joint = texts(table.sections[0])
+    assert [own[0], joint[0]] == ["BarLeRIa", "BarLeRIa-Mixed"]
+    assert own[2:4] == ["50.0", "-"]
+    assert joint[2:] == ["60.0", "61.0", "62.0", "63.0", "64.0", "65.0", "66.0", "67.0", "-", "63.8"]
+
+
+def test_only_the_row_that_saw_the_images_is_flagged(make) -> None:
+    table = one("5", [mixed(make, "mixed-leaked", 60.0, leaks=True), make("barleria", "refcoco", {"val": 50.0})])
+    column = cells(table, "val", "RefCOCO")
+    assert column["BarLeRIa"].footnotes == ()
+    [number] = column["BarLeRIa-Mixed (leaked)"].footnotes
+    assert table.footnotes[number - 1] == "RefCOCO val leaks: its images are also among those that trained the model."
+    [header] = [h for h in table.headers if (h.group, h.name) == ("G-Ref", "val(u)")]
+    assert header.footnotes  # nobody but the leaking row measured it
+
+
+def test_a_mixed_cell_that_failed_says_so_in_each_of_its_columns(make) -> None:
+    failed = make("barleria", "mixed", fields={"status": "out-of-memory", "reason": "17 GB"})
+    table = one("5", [failed, make("snf", "refcoco", {"val": 50.0})])
+    assert [entry.text for entry in table.sections[0].rows[1]][2:] == ["OOM"] * (1 + 3 + 2 + 1)  # and the average
+    assert table.footnotes == ("mixed, seed 0: out-of-memory: 17 GB",)
+
+
 def test_what_cannot_be_compared_is_never_mixed(make) -> None:
     base = make("snf", "refcoco", {"val": 50.0})
     others = [
