@@ -177,7 +177,7 @@ def test_what_nobody_foresaw_is_one_line_too(error: Exception, ask: Ask, monkeyp
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("barbench.cli.print_rows", fail)
+    monkeypatch.setattr("barbench.commands.lists.print_rows", fail)
     answer = ask("list", "splits")
     assert answer.code == 1
     assert answer.err.startswith("error: ")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from barbench.benchmarks.environment import worker_variables
 from barbench.benchmarks.matrix import Host, Matrix, choose_protocols, identify_weights
-from barbench.benchmarks.progress import LiveDisplay, display_for
+from barbench.benchmarks.progress import display_for
 from barbench.benchmarks.runner import run_jobs
 from barbench.datasets.audit import Kind, verify
 from barbench.datasets.protocols import PROTOCOLS
@@ -71,8 +71,7 @@ def run_matrix(request: RunRequest, console: Console) -> list[Record]:
     try:
         return run_jobs(jobs, request.results, display)
     finally:
-        if isinstance(display, LiveDisplay):
-            display.stop()
+        display.stop()
 
 
 def choose_methods(methods: str | None, suite: str | None) -> list[MethodSpec]:
@@ -140,7 +139,8 @@ def parse_options(options: list[str], methods: list[MethodSpec]) -> dict[str, di
 def describe_methods(backbone: str, image_size: int | None, options: list[str]) -> list[dict[str, Any]]:
     """Name, components and parameter ledger of every method, built without values on the meta device."""
     from barbench.methods.resolve import build_segmenter
-    from barbench.models.towers.load import RANDOM, load_backbone
+    from barbench.models.towers.configs import RANDOM
+    from barbench.models.towers.load import load_backbone
 
     specs = resolve("everything")
     chosen = parse_options(options, specs)

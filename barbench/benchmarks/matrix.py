@@ -13,10 +13,8 @@ from barbench.datasets.sources import DataSource
 from barbench.engine.recipe import Recipe
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
-from barbench.models.towers.configs import CONFIG, EMBEDDED, HEAD, MERGES, WEIGHTS, backbone_config
+from barbench.models.towers.configs import CONFIG, EMBEDDED, HEAD, MERGES, PRETRAINED, WEIGHTS, backbone_config
 from barbench.results.record import Cell, DataIdentity
-
-RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
 
 
 @dataclass(frozen=True)
@@ -107,12 +105,10 @@ def identify_backbone(name: str) -> str:
 def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | None]:
     """What stands for the weights in a cell, and the file where they are one: its name and a hash of its content.
 
-    None: a folder's own weights, OpenAI's for open_clip's QuickGELU models. Raises UsageError where neither can be.
+    None: the backbone's default; raises UsageError where it has none.
     """
-    folder = backbone_config(backbone).folder
-    if weights is None and folder is None and not backbone.endswith("-quickgelu"):
-        raise UsageError(f"--weights: say which weights {backbone} takes: random, a tag of open_clip, or a file")
-    weights = weights or (PRETRAINED if folder else OPENAI)
+    config = backbone_config(backbone)
+    folder, weights = config.folder, weights or config.default_weights()
     path = folder / WEIGHTS if folder and weights == PRETRAINED else Path(weights)
     if not path.is_file():
         return weights, None

@@ -18,7 +18,8 @@ from barbench.engine.metrics import THRESHOLDS
 from barbench.errors import DataError
 from barbench.methods.resolve import build_segmenter, resolve
 from barbench.models.released import Format, fill, read_release, with_head
-from barbench.models.towers.load import RANDOM, load_backbone
+from barbench.models.towers.configs import RANDOM
+from barbench.models.towers.load import load_backbone
 
 
 def evaluate_official(

@@ -79,6 +79,9 @@ class PlainDisplay:
     def note(self, text: str) -> None:
         self.say(f"  note: {text}")
 
+    def stop(self) -> None:
+        """However the run ended: what moves stands still from now on."""
+
     @staticmethod
     def training(event: dict[str, Any]) -> str:
         return f"epoch {event['epoch']}/{event['epochs']}  loss {event['loss']:.4f}  batch IoU {event['iou']:.2f}"

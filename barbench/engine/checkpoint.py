@@ -3,7 +3,6 @@
 Only what training changes is kept: frozen weights come from the backbone again. Loading runs no code from the file.
 """
 
-import os
 import pickle
 import random
 import zipfile
@@ -17,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from barbench.files import atomic_file, set_aside
 from barbench.models.segmenter import Segmenter
 
 # What a file raises that is damaged, or whole but not what `Checkpoint.save` wrote.
@@ -83,16 +83,8 @@ class Checkpoint:
             "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else {},
             "generators": generators,
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_file(self.path) as file:
+            torch.save(state, file)
 
     def load(self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer) -> Progress | None:
         """Restore everything; None, and nothing changed, where there is no checkpoint of this cell that can be read.
@@ -128,12 +120,8 @@ class Checkpoint:
 
     def _set_aside(self, accelerator: Accelerator) -> None:
         accelerator.wait_for_everyone()
-        n = 1
-        while (renamed := self.path.with_name(f"{self.path.name}.corrupt-{n}")).exists():
-            n += 1
         if accelerator.is_main_process:
-            self.path.rename(renamed)
-        self.set_aside = renamed
+            [self.set_aside] = set_aside(self.path)
 
 
 def _generators() -> dict[str, Any]:

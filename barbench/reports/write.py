@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from barbench.errors import UsageError
+from barbench.files import write_atomically
 from barbench.registry import Registry
 from barbench.reports import latex, markdown
 from barbench.reports.tables import Table, build
-from barbench.results.store import Store, write_atomically
+from barbench.results.store import Store
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,17 @@ FORMATS.register("latex", Format("tex", _latex))
 
 
 def write_reports(
-    results: Path, out: Path, tables: Sequence[str] = ("4", "5"), formats: Sequence[str] = ("md", "latex")
+    store: Store, out: Path, tables: Sequence[str] = ("4", "5"), formats: Sequence[str] = ("md", "latex")
 ) -> list[Path]:
-    """Write each table in each format from the records in `results`, into `out`; returns the files in that order.
+    """Write each table in each format from the records in `store`, into `out`; returns the files in that order.
 
     One file holds every table of its number: one for each set of conditions found. Raises UnknownName, and UsageError
     where there is no record.
     """
     kinds = [FORMATS.get(name) for name in formats]
-    records = Store(results).all()
+    records = store.all()
     if not records:
-        raise UsageError(f"no records in {results}: `barbench run` writes them")
+        raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
     built = {number: build(number, records, paper_columns=True) for number in tables}
     paths = []
     for number in tables:

@@ -6,7 +6,6 @@ that cannot be read is set aside under another name, never overwritten, and the 
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from barbench.errors import DataError
+from barbench.files import set_aside, write_atomically
 from barbench.results.record import SCHEMA_VERSION, Cell, Record
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -28,20 +28,6 @@ class SetAside(NamedTuple):
     path: Path
     renamed: Path
     reason: str
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` so that a reader, or a crash, sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Store:
@@ -114,18 +100,12 @@ class Store:
 
     def _set_aside(self, path: Path, reason: str) -> Path:
         """Rename a record and its arrays to the first free `<name>.corrupt-<n>`; returns the record's new path."""
-        pair = (path.with_suffix(".npz"), path)
-        n = 1
-        while any(_corrupt_name(file, n).exists() for file in pair):
-            n += 1
         try:
-            for file in pair:
-                if file.exists():
-                    file.rename(_corrupt_name(file, n))
+            _, moved = set_aside(path.with_suffix(".npz"), path)
         except OSError as error:
             raise DataError(f"{path} cannot be used ({reason}) and cannot be set aside: {error}") from error
-        self.set_aside.append(SetAside(path, _corrupt_name(path, n), reason))
-        return _corrupt_name(path, n)
+        self.set_aside.append(SetAside(path, moved, reason))
+        return moved
 
 
 def _packed(arrays: Arrays) -> bytes:
@@ -136,10 +116,6 @@ def _packed(arrays: Arrays) -> bytes:
     named: dict[str, Any] = dict(arrays)
     np.savez_compressed(packed, **named)
     return packed.getvalue()
-
-
-def _corrupt_name(path: Path, n: int) -> Path:
-    return path.with_name(f"{path.name}.corrupt-{n}")
 
 
 def _refuse_constant(name: str) -> NoReturn:

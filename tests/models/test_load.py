@@ -13,7 +13,7 @@ from torch import nn
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
 from barbench.models.towers.base import HeadSpec
 from barbench.models.towers.configs import backbone_config, backbone_names
-from barbench.models.towers.load import default_weights, load_backbone
+from barbench.models.towers.load import load_backbone
 from tests.models.small import HEAD, config, inputs, small, write_folder
 
 
@@ -25,7 +25,7 @@ def weights(kind: str = "gelu") -> dict[str, torch.Tensor]:
 def test_folder_with_half_precision_weights(tmp_path: Path) -> None:
     folder, state = write_folder(tmp_path), weights()
     save_file(state, folder / "open_clip_model.safetensors")
-    assert default_weights(str(folder)) == "pretrained"
+    assert backbone_config(str(folder)).default_weights() == "pretrained"
     backbone = load_backbone(str(folder))
     assert backbone.weights == "pretrained"
     assert backbone.head == HeadSpec(**HEAD)

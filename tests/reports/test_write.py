@@ -30,7 +30,7 @@ def test_same_records_same_bytes(make, tmp_path: Path) -> None:
         store = Store(tmp_path / name)
         for record in shuffled:
             store.save(record)
-        paths = write_reports(tmp_path / name, tmp_path / f"{name}-reports")
+        paths = write_reports(store, tmp_path / f"{name}-reports")
         assert [path.name for path in paths] == ["table4.md", "table4.tex", "table5.md", "table5.tex"]
         written.append([path.read_bytes() for path in paths])
     assert written[0] == written[1]
@@ -39,7 +39,7 @@ def test_same_records_same_bytes(make, tmp_path: Path) -> None:
 def test_one_file_holds_the_tables_of_every_condition(make, tmp_path: Path) -> None:
     for record in records(make):
         Store(tmp_path / "results").save(record)
-    [md, tex] = write_reports(tmp_path / "results", tmp_path / "out", tables=["5"])
+    [md, tex] = write_reports(Store(tmp_path / "results"), tmp_path / "out", tables=["5"])
     assert md.read_text().count("### ") == 2
     assert [name in md.read_text() for name in ("recipe demo", "recipe paper")] == [True, True]
     labels = [r"\label{tab:barbench-5}", r"\label{tab:barbench-5-2}"]
@@ -49,12 +49,12 @@ def test_one_file_holds_the_tables_of_every_condition(make, tmp_path: Path) -> N
 
 def test_wrong_requests_are_explained(make, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no records"):
-        write_reports(tmp_path, tmp_path / "out")
+        write_reports(Store(tmp_path), tmp_path / "out")
     Store(tmp_path).save(records(make)[0])
     with pytest.raises(UnknownName, match="unknown format 'pdf'"):
-        write_reports(tmp_path, tmp_path / "out", formats=["pdf"])
+        write_reports(Store(tmp_path), tmp_path / "out", formats=["pdf"])
     with pytest.raises(UnknownName, match="unknown table '9'"):
-        write_reports(tmp_path, tmp_path / "out", tables=["4", "9"])
+        write_reports(Store(tmp_path), tmp_path / "out", tables=["4", "9"])
     assert not (tmp_path / "out").exists()
 
 

@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from barbench.errors import DataError
+from barbench.files import write_atomically
 from barbench.results import store as store_module
 from barbench.results.record import Cell, DataIdentity, EpochLog, Record, Scores, SplitResult
-from barbench.results.store import Store, write_atomically
+from barbench.results.store import Store
 
 
 def cell(**changes: object) -> Cell:
@@ -187,19 +188,6 @@ def test_crash_between_arrays_and_record_leaves_no_record(tmp_path: Path, monkey
     assert store.all() == store.set_aside == []
     store.save(saved, expressions())
     assert store.all() == [saved]
-
-
-def test_crash_while_writing_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file.json"
-    write_atomically(path, b"old")
-
-    def fail(source: Path, target: Path) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(store_module.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
 
 
 def test_saving_a_failure_removes_arrays_of_an_earlier_attempt(tmp_path: Path) -> None:

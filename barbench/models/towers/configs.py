@@ -20,6 +20,7 @@ from barbench.models.towers.base import HeadSpec
 EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny"}
 CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
 PAPER_SIZE = 416
+RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
 EVA02 = re.compile(r"eva02_(?!enormous)")
 
 
@@ -35,7 +36,7 @@ class BackboneConfig:
     def image_size(self, wanted: int | None) -> int:
         """`wanted` pixels if the patches divide it; by default the folder's own size, or the paper's 416 rounded up
         to whole patches."""
-        patch = self._patch()
+        patch = self.patch
         if wanted is None:
             wanted = (
                 -(-PAPER_SIZE // patch) * patch if self.folder is None else int(self.model["vision_cfg"]["image_size"])
@@ -47,7 +48,17 @@ class BackboneConfig:
             )
         return wanted
 
-    def _patch(self) -> int:
+    def default_weights(self) -> str:
+        """`pretrained` for a folder (and `tiny`), `openai` for open_clip's QuickGELU models; raises UsageError for
+        others, of which there are several weights and none that everybody means."""
+        if self.folder is not None:
+            return PRETRAINED
+        if self.name.endswith("-quickgelu"):
+            return OPENAI
+        raise UsageError(f"--weights: say which weights {self.name} takes: random, a tag of open_clip, or a file")
+
+    @property
+    def patch(self) -> int:
         """Pixels along a patch's side; timm has it in the model's name."""
         vision = self.model["vision_cfg"]
         named = re.search(r"_patch(\d+)", vision.get("timm_model_name", ""))

@@ -21,20 +21,11 @@ from torch import Tensor
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.clip import ClipText, ClipVision
-from barbench.models.towers.configs import MERGES, WEIGHTS, BackboneConfig, backbone_config
+from barbench.models.towers.configs import MERGES, PRETRAINED, RANDOM, WEIGHTS, BackboneConfig, backbone_config
 from barbench.models.towers.eva import EvaVision, resize
 
-RANDOM, PRETRAINED = "random", "pretrained"
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, OSError, ValueError, StopIteration)
 _JIT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
-
-
-def default_weights(name: str) -> str:
-    """`pretrained` for a folder (and `tiny`), else the first tag that open_clip knows (`openai` where there is one)."""
-    if backbone_config(name).folder is not None:
-        return PRETRAINED
-    tags: list[str] = open_clip.list_pretrained_tags_by_model(name)
-    return "openai" if "openai" in tags else tags[0] if tags else RANDOM
 
 
 def load_backbone(
@@ -50,11 +41,11 @@ def load_backbone(
     off as ETRIS).
 
     weights: `random` (drawn from `seed`), `pretrained` (the folder's own), an open_clip tag (cache only), or a file.
-    None: see `default_weights`. device: `cpu`, or `meta` for shapes without values, where weights are never read.
+    None: the backbone's default. device: `cpu`, or `meta` for shapes without values, where weights are never read.
     Raises UnknownName, UsageError, MissingData (weights that are not there) or DataError (weights that do not fit).
     """
     config = backbone_config(name)
-    weights = weights or default_weights(name)
+    weights = weights or config.default_weights()
     model = dict(config.model)
     size = config.image_size(image_size)
     model["vision_cfg"] = {**model["vision_cfg"], "image_size": size}

@@ -1,0 +1,53 @@
+"""`barbench data ...`: make and check data."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from barbench.commands.options import FormatOption
+from barbench.errors import UsageError
+from barbench.listing import Format, print_rows, progress_bar
+
+app = typer.Typer(no_args_is_help=True, help="Make and check data.")
+
+
+@app.command("make-shapes")
+def make_shapes(
+    root: Annotated[Path, typer.Argument(help="folder to write, in the REFER/COCO layout")],
+    train: Annotated[int, typer.Option(min=1, help="pictures")] = 380,
+    evaluate: Annotated[int, typer.Option(min=1, help="pictures of each of val, testA, testB")] = 60,
+    shortest: Annotated[int, typer.Option(min=32, help="shortest side, pixels")] = 144,
+    longest: Annotated[int, typer.Option(min=32, help="longest side, pixels")] = 224,
+    seed: int = 0,
+) -> None:
+    """Generate a data set of coloured figures with referring expressions, for all four splits."""
+    from barbench.datasets.shapes import ShapesSpec
+    from barbench.datasets.shapes import make_shapes as make
+
+    if shortest > longest:
+        raise UsageError(f"--shortest {shortest} is more than --longest {longest}")
+    if root.exists() and any(root.iterdir()):
+        raise UsageError(f"{root} is not empty; name a new folder")
+    spec = ShapesSpec(train, evaluate, evaluate, evaluate, (shortest, longest), seed=seed)
+    with progress_bar("drawing") as progress:
+        make(root, spec, progress)
+    print(f"{train + 3 * evaluate} pictures in {root}; use them with --data {root}")
+
+
+@app.command("verify")
+def verify(
+    data: Annotated[str | None, typer.Option(help="REFER/COCO root, or shapes")] = None,
+    split: Annotated[str, typer.Option(help="a comma list, or all that the root holds")] = "all",
+    format_: FormatOption = Format.table,
+) -> None:
+    """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test."""
+    from barbench.benchmarks.command import verify_data
+
+    rows, findings, sound = verify_data(data, split)
+    print_rows(rows, format_, title="splits as found")
+    for line in findings:
+        print(line, file=sys.stderr)
+    if not sound:
+        raise typer.Exit(1)

@@ -1,0 +1,89 @@
+"""`barbench list ...`: what there is to choose from."""
+
+import typer
+
+from barbench.commands.options import Backbone, FormatOption, ImageSize, Options
+from barbench.listing import Format, print_rows
+
+app = typer.Typer(no_args_is_help=True, help="What there is to choose from.")
+
+
+@app.command("methods")
+def list_methods(
+    backbone: Backbone = "tiny",
+    image_size: ImageSize = None,
+    option: Options = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Methods with their components and parameter ledger on a backbone; no weights are needed."""
+    from barbench.benchmarks.command import describe_methods
+
+    print_rows(describe_methods(backbone, image_size, option or []), format_, title=f"methods on {backbone}")
+
+
+@app.command("backbones")
+def list_backbones(format_: FormatOption = Format.table) -> None:
+    """Backbones that barbench can walk."""
+    from barbench.models.towers.configs import backbone_config, backbone_names
+
+    rows = []
+    for name in backbone_names():
+        config = backbone_config(name)
+        vision, text = config.model["vision_cfg"], config.model["text_cfg"]
+        layers, width = (None, None) if "timm_model_name" in vision else (12, 768)  # timm's are in its own code
+        rows.append(
+            {
+                "name": name,
+                "image size": config.image_size(None),
+                "patch": config.patch,
+                "blocks": [vision.get("layers", layers), text.get("layers", 12)],
+                "widths": [vision.get("width", width), text.get("width", 512)],
+            }
+        )
+    print_rows(rows, format_, title="backbones (blocks and widths: vision, text)")
+
+
+@app.command("splits")
+def list_splits(format_: FormatOption = Format.table) -> None:
+    """Protocols: which data set, how it is partitioned, what is evaluated."""
+    from barbench.datasets.protocols import PROTOCOLS
+
+    rows = [
+        {
+            "name": p.name,
+            "dataset": p.dataset,
+            "partition": p.partition,
+            "evaluated": list(p.evals),
+            "leaks": list(p.leaks),
+            "context": p.words,
+            "files": f"{p.folder}/{p.refs_file}",
+        }
+        for p in PROTOCOLS
+    ]
+    print_rows(rows, format_, title="splits")
+
+
+@app.command("recipes")
+def list_recipes(format_: FormatOption = Format.table) -> None:
+    """Training recipes that ship with barbench."""
+    from barbench.engine.recipe import load_recipe, recipe_names
+
+    rows = [load_recipe(name).model_dump(mode="json") for name in recipe_names()]
+    if format_ is Format.table:
+        rows = [
+            {k: r[k] for k in ("name", "description", "epochs", "batch", "optimizer", "lr", "schedule")} for r in rows
+        ]
+    print_rows(rows, format_, title="recipes")
+
+
+@app.command("suites")
+def list_suites(format_: FormatOption = Format.table) -> None:
+    """Lists of methods with options that answer one question together."""
+    from barbench.methods.suites import SUITES
+
+    rows = [
+        {"suite": name, "method": spec.name, "title": spec.title, "question": SUITES.get(name).question}
+        for name in SUITES.names()
+        for spec in SUITES.get(name).methods()
+    ]
+    print_rows(rows, format_, title="suites")

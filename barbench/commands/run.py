@@ -1,0 +1,97 @@
+"""`barbench run` and `barbench profile`: a matrix of cells, and what each method costs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from barbench.commands.options import (
+    METHODS_HELP,
+    Backbone,
+    Data,
+    FormatOption,
+    ImageSize,
+    Methods,
+    Options,
+    Results,
+    Weights,
+)
+from barbench.errors import Interrupted
+from barbench.listing import Format, print_rows
+
+
+def run(
+    methods: Annotated[str | None, typer.Option(help=f"{METHODS_HELP}  [default: all]")] = None,
+    suite: Annotated[str | None, typer.Option(help="a list of methods with options, in place of --methods")] = None,
+    split: Annotated[
+        str, typer.Option(help="refcoco, refcoco+, refcocog-u, refcocog-g, a comma list, or all")
+    ] = "refcoco+",
+    backbone: Annotated[
+        str | None, typer.Option(help="tiny, open_clip names, folders; comma list  [default: tiny on shapes]")
+    ] = None,
+    weights: Weights = None,
+    data: Data = None,
+    recipe: Annotated[str | None, typer.Option(help="name or YAML file  [default: demo on shapes, else paper]")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="change a recipe's field: key=value")] = None,
+    option: Options = None,
+    seeds: Annotated[str, typer.Option(help="comma list")] = "0",
+    image_size: ImageSize = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
+    device: Annotated[str, typer.Option(help="auto, cpu, or what torch knows: cuda, cuda:1, mps")] = "auto",
+    processes: Annotated[int, typer.Option(min=1, help="processes that share each batch, one a GPU")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="data loading processes  [default: by the machine]")
+    ] = None,
+    results: Results = Path("results"),
+    reports: Annotated[Path, typer.Option(help="folder of the tables")] = Path("reports"),
+) -> None:
+    """Run a matrix of methods x backbones x splits x seeds; what is finished is skipped, what was interrupted goes
+    on."""
+    from barbench.benchmarks.command import RunRequest, run_matrix
+    from barbench.reports.write import write_reports
+    from barbench.results.store import Store
+
+    request = RunRequest(
+        methods, suite, split, backbone, weights, data, recipe, set_ or [], option or [], seeds, image_size, precision,
+        device, processes, workers, results,
+    )  # fmt: skip
+    console = Console() if sys.stdout.isatty() else Console(width=100)
+    try:
+        records = run_matrix(request, console)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command goes on from here") from None
+    paths = write_reports(Store(results), reports)
+    _print_tables(records, console)
+    console.print(f"records in {results}, tables in {', '.join(map(str, paths))}", markup=False, soft_wrap=True)
+    if any(record.status != "done" for record in records):
+        raise typer.Exit(1)
+
+
+def profile(
+    methods: Methods = "all",
+    backbone: Backbone = "tiny",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    batch: Annotated[int, typer.Option(min=1)] = 8,
+    words: Annotated[int, typer.Option(min=3, help="tokens of an expression")] = 17,
+    device: Annotated[str, typer.Option(help="auto, cpu, or what torch knows")] = "auto",
+    option: Options = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Measure what each method costs: each in a process of its own, on random input."""
+    from barbench.benchmarks.command import profile_methods
+
+    rows = profile_methods(methods, backbone, weights, image_size, batch, words, device, option or [])
+    print_rows(rows, format_, title=f"{backbone}, batch {batch}")
+
+
+def _print_tables(records: Any, console: Console) -> None:
+    from barbench.reports.console import Terminal
+    from barbench.reports.tables import build
+
+    for table in build("5", records):
+        console.print()
+        console.print(Terminal(table))
+        console.print()
