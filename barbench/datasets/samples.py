@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import defaultdict
-from itertools import accumulate
+from collections.abc import Sequence
+from itertools import accumulate, groupby
 from typing import NamedTuple, TypedDict
 
 import torch
@@ -10,14 +11,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from barbench.datasets.kinds import kind
-from barbench.datasets.masks import Mask
-from barbench.datasets.refer import ImageInfo, Reference, ReferSplit, Sentence, decode_image
+from barbench.datasets.refer import Reference, ReferSplit, Sentence, decode_image
 from barbench.datasets.tokens import Tokens
 from barbench.datasets.transforms import Letterbox
 
 
 class TrainItem(TypedDict):
-    """`image` float32 (3, S, S), `ids` int64 (L,), `mask` float32 (S, S) in 0..1, `index` in the dataset."""
+    """`image` uint8 (S, S, 3), `ids` int64 (L,), `mask` float32 (S, S) in 0..1, `index` in the dataset."""
 
     image: Tensor
     ids: Tensor
@@ -25,12 +25,14 @@ class TrainItem(TypedDict):
     index: int
 
 
-class EvalItem(TypedDict):
-    """`image` float32 (3, S, S), `ids` int64 (L,), `index` in the dataset."""
+class EvalBatch(NamedTuple):
+    """Expressions and their images, each image once: `images` uint8 (U, S, S, 3); `rows` int64 (B,), expression i
+    speaks of images[rows[i]]; `ids` int64 (B, L); `indices` in the dataset."""
 
-    image: Tensor
+    images: Tensor
+    rows: Tensor
     ids: Tensor
-    index: int
+    indices: list[int]
 
 
 class Expression(NamedTuple):
@@ -102,8 +104,8 @@ class TrainSamples(Dataset[TrainItem]):
         }
 
 
-class EvalSamples(Dataset[EvalItem]):
-    """One item an expression, ordered by (image_id, ref_id, sent_id); every expression of the split is there once."""
+class EvalSamples(Dataset[EvalBatch]):
+    """Every expression of the split once, ordered by (image_id, ref_id, sent_id). A list of indices gives a batch."""
 
     def __init__(self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens) -> None:
         self.data, self.letterbox = split.data, letterbox
@@ -114,33 +116,35 @@ class EvalSamples(Dataset[EvalItem]):
         for reference in sorted(split.data.references, key=lambda r: r.ref_id):
             neighbours[reference.image_id].append(reference)
         self._neighbours = dict(neighbours)
-        self._last: tuple[ImageInfo, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.expressions)
 
-    def __getitem__(self, index: int) -> EvalItem:
-        info = self.data.images[self.expressions[index].reference.image_id]
-        if self._last is None or self._last[0] != info:  # an image's expressions follow one another: decode it once
-            self._last = info, self.letterbox.image(decode_image(info))
-        return {"image": self._last[1], "ids": self._ids[index], "index": index}
+    def batches(self, indices: Sequence[int], size: int) -> list[list[int]]:
+        """`indices` in their order, cut into batches of at most `size`, between two images where that is possible."""
+        cut: list[list[int]] = []
+        for _, group in groupby(indices, key=lambda index: self.expressions[index].reference.image_id):
+            whole = list(group)
+            for part in (whole[start : start + size] for start in range(0, len(whole), size)):
+                if not cut or len(cut[-1]) + len(part) > size:
+                    cut.append([])
+                cut[-1] += part
+        return cut
 
-    def target(self, index: int) -> Mask:
-        """uint8 (H, W) in the image's own pixels: the object that the expression means."""
-        return self.data.mask(self.expressions[index].reference.ann_id)
+    def __getitem__(self, indices: list[int]) -> EvalBatch:
+        image_ids = [self.expressions[index].reference.image_id for index in indices]
+        places = {image_id: place for place, image_id in enumerate(dict.fromkeys(image_ids))}
+        images = [self.letterbox.image(decode_image(self.data.images[image_id])) for image_id in places]
+        rows = torch.tensor([places[image_id] for image_id in image_ids])
+        return EvalBatch(torch.stack(images), rows, self._ids[indices], indices)
 
-    def swapped(self, index: int) -> Mask | None:
-        """uint8 (H, W): an object of the same image that the expression does not mean, or None where there is none.
+    def partner(self, index: int) -> Reference | None:
+        """A reference to an object of the same image that the expression does not mean, or None where there is none.
 
         The control for "is language used?": the image's next reference in cyclic order of ref_id that has another
         annotation and another, non-empty mask. A model that ignores the words scores as well on it as on the target.
         The reference may be of another split: google divides an image's objects, so few have a neighbour in their own.
         """
-        partner = self.partner(index)
-        return None if partner is None else self.data.mask(partner.ann_id)
-
-    def partner(self, index: int) -> Reference | None:
-        """The reference whose object `swapped` gives."""
         own = self.expressions[index].reference
         group = self._neighbours[own.image_id]
         at = group.index(own)

@@ -6,6 +6,7 @@ centres) with `warpAffine` (integer grid) costs 1.5 points of mask IoU.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +17,17 @@ from torch import Tensor
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _BORDER = tuple(255 * c for c in CLIP_MEAN)
-_MEAN = np.array(CLIP_MEAN, dtype=np.float32)
-_STD = np.array(CLIP_STD, dtype=np.float32)
+
+
+def normalised(squares: Tensor) -> Tensor:
+    """uint8 (B, S, S, 3) to float32 (B, 3, S, S), as CLIP's training normalised; on the device of `squares`.
+
+    Images travel as bytes and become numbers where the model is. Every operand is a tensor there: a division by a
+    Python number is a multiplication on a GPU, which rounds otherwise than a CPU.
+    """
+    x = squares.permute(0, 3, 1, 2).float()
+    white, mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in ((255.0,), CLIP_MEAN, CLIP_STD))
+    return x.div_(white).sub_(mean).div_(std).contiguous()
 
 
 @dataclass(frozen=True)
@@ -37,10 +47,9 @@ class Letterbox:
         return np.array([[1 / scale, 0, -x / scale], [0, 1 / scale, -y / scale]])
 
     def image(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """uint8 (H, W, 3) to float32 (3, S, S): bicubic, padded with CLIP's mean colour, normalised as CLIP's."""
+        """uint8 (H, W, 3) to uint8 (S, S, 3): bicubic, padded with CLIP's mean colour. See `normalised`."""
         square = self._warp(rgb, self.matrix(*rgb.shape[:2]), (self.size, self.size), cv2.INTER_CUBIC, _BORDER)
-        normal = (square.astype(np.float32) / 255 - _MEAN) / _STD
-        return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
+        return torch.from_numpy(square)
 
     def mask(self, mask: NDArray[np.uint8]) -> Tensor:
         """{0, 1} (H, W) to float32 (S, S) in 0..1: linear, padded with 0."""
@@ -66,5 +75,5 @@ class Letterbox:
         size: tuple[int, int],
         flags: int,
         border: tuple[float, ...],
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[Any]:
         return np.asarray(cv2.warpAffine(pixels, matrix, size, flags=flags, borderValue=border))

@@ -7,21 +7,19 @@ of image and expression that are predicted anyway.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
-from barbench.datasets.samples import EvalItem, EvalSamples
-from barbench.datasets.transforms import Letterbox
+from barbench.datasets.samples import EvalBatch, EvalSamples
 from barbench.engine.metrics import Metrics, overlap, summarise
+from barbench.engine.predict import predict, to_mask
 from barbench.models.segmenter import Segmenter
 
 OnBatch = Callable[[int, int, float], None]  # expressions done, expressions in all, mean IoU so far
@@ -37,13 +35,6 @@ class Evaluation(NamedTuple):
     control: Metrics | None
     expressions: dict[str, NDArray[np.int64]]
     images_per_second: float
-
-
-def predict(logits: Tensor, letterbox: Letterbox) -> Tensor:
-    """Logits (B, 1, h, w) to probabilities (B, S, S) on the model's square: sigmoid, then bicubic with aligned
-    corners."""
-    square = (letterbox.size, letterbox.size)
-    return F.interpolate(logits.float().sigmoid(), square, mode="bicubic", align_corners=True)[:, 0]
 
 
 def evaluate(
@@ -87,29 +78,33 @@ def _score_share(
     on_batch: OnBatch | None,
 ) -> tuple[list[Row], float]:
     """Rows of the expressions in `share`, and the seconds that the model itself took."""
-    loader: DataLoader[EvalItem] = DataLoader(Subset(samples, share), batch, num_workers=workers)
+    loader: DataLoader[EvalBatch] = DataLoader(
+        samples, batch_size=None, sampler=samples.batches(share, batch), num_workers=workers
+    )
+    count = _counter(samples, threshold)
     rows: list[Row] = []
     seconds, total = 0.0, 0.0
     for items in loader:
         begin = time.perf_counter()
-        with torch.inference_mode(), accelerator.autocast():
-            logits = segmenter(items["image"].to(accelerator.device), items["ids"].to(accelerator.device)).logits
-            probabilities = predict(logits, samples.letterbox).cpu().numpy()
+        found = predict(segmenter, items.images, items.ids, accelerator, items.rows)
         seconds += time.perf_counter() - begin
-        for row in _count(samples, items["index"].tolist(), probabilities, threshold):
-            rows.append(row)
-            total += row[1] / max(row[2], 1)
+        for index, probability in zip(items.indices, found, strict=True):
+            rows.append(count(index, probability))
+            total += rows[-1][1] / max(rows[-1][2], 1)
         if on_batch is not None:
             on_batch(len(rows), len(share), total / len(rows))
     return rows, seconds
 
 
-def _count(
-    samples: EvalSamples, indices: list[int], probabilities: NDArray[np.float32], threshold: float
-) -> Iterator[Row]:
-    """Back to each image's own pixels, thresholded, and compared with both objects."""
-    for index, probability in zip(indices, probabilities, strict=True):
-        target, other = samples.target(index), samples.swapped(index)
-        mask = samples.letterbox.restore(probability, *target.shape) > threshold
-        control = (-1, -1) if other is None else overlap(mask, other)
-        yield (index, *overlap(mask, target), *control)
+def _counter(samples: EvalSamples, threshold: float) -> Callable[[int, NDArray[np.float32]], Row]:
+    """Counts pixels of an expression's prediction, back in the image's own pixels, against both objects."""
+    decoded = lru_cache(maxsize=32)(samples.data.mask)  # an object's expressions follow one another
+
+    def count(index: int, probability: NDArray[np.float32]) -> Row:
+        target, partner = decoded(samples.expressions[index].reference.ann_id), samples.partner(index)
+        height, width = target.shape
+        mask = to_mask(probability, samples.letterbox, height, width, threshold)
+        control = (-1, -1) if partner is None else overlap(mask, decoded(partner.ann_id))
+        return (index, *overlap(mask, target), *control)
+
+    return count

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from barbench.datasets.samples import TrainSamples
+from barbench.datasets.transforms import normalised
 from barbench.engine.checkpoint import Checkpoint, Epoch, Progress
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order
@@ -192,7 +193,7 @@ def _step(
         image, ids, mask = (items[name].to(accelerator.device, non_blocking=True) for name in ("image", "ids", "mask"))
         last = number == len(micros)
         with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
-            output = model(image, ids)
+            output = model(normalised(image), ids)
             loss = segmentation_loss(output.logits, mask)
             if output.loss_extra is not None:
                 loss = loss + output.loss_extra

@@ -51,6 +51,9 @@ class Method(Hooks):
     def tapped(self) -> frozenset[int]:
         return frozenset[int]().union(*(c.tapped() for c in self._users["tapped"]))
 
+    def text_free(self, steps: int) -> int:
+        return min((c.text_free(steps) for c in self.components if isinstance(c, Hooks)), default=steps)
+
     def before_block(self, step: Step, vision: Stream, text: Stream) -> tuple[Stream, Stream]:
         for c in self._users["before_block"]:
             vision, text = c.before_block(step, vision, text)

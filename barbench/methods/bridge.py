@@ -55,6 +55,9 @@ class Bridge(Component):
         self.grid = backbone.vision.grid
         self.apply(_initialise)
 
+    def text_free(self, steps: int) -> int:
+        return steps // STAGES
+
     def after_stage(self, stage: int, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
         patches, words = vision.body, text.body
         v = on_grid(self.zoom_in[stage], patches, self.grid)

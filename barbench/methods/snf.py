@@ -83,5 +83,8 @@ class SNF(Component):
         kind = {"planar": PlanarFlow, "hadamard": HadamardFlow}[self.flow]
         self.flows = per_site(backbone, lambda width: kind(width, self.length), self.towers)
 
+    def text_free(self, steps: int) -> int:
+        return steps  # a flow sees one token of one tower
+
     def shortcut(self, site: Site, x: Tensor) -> Tensor:
         return self.flows[site.key](x) if site.tower in self.towers else x

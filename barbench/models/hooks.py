@@ -10,6 +10,10 @@ Carry = dict["Hooks", tuple[Tensor, ...]]
 """What a component keeps from one stage to the next within one forward pass, under itself."""
 
 
+WALKED = ("before_block", "project", "branch", "shortcut", "after_stage")
+"""The hooks that are called while the towers are walked; the others come before or after."""
+
+
 class Hooks(nn.Module):
     """One component of a method, or a whole method. As it stands it changes nothing: the head is all that is
     trained."""
@@ -29,6 +33,15 @@ class Hooks(nn.Module):
     def tapped(self) -> frozenset[int]:
         """Vision blocks (from 0) whose patch features `fuse` wants in `trace.taps`."""
         return frozenset()
+
+    def text_free(self, steps: int) -> int:
+        """For how many of the walk's `steps` steps the component lets no text reach the vision tower.
+
+        Until then evaluation runs vision once an image instead of once an expression: in these steps, and in
+        `after_stage` before they are over, vision may have fewer rows than text. By default `steps` where none of the
+        hooks inside the walk is overridden, otherwise 0: a component that keeps the towers apart says so.
+        """
+        return 0 if any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in WALKED) else steps
 
     def before_block(self, step: Step, vision: Stream, text: Stream) -> tuple[Stream, Stream]:
         """Tokens in, tokens out, before the blocks of `step` run."""

@@ -48,9 +48,10 @@ class Segmenter(nn.Module):
         self.text.eval()
         return self
 
-    def forward(self, image: Tensor, ids: Tensor) -> Output:
-        """image (B, 3, S, S) normalised, ids int64 (B, L) with 0 as padding."""
-        trace = walk(self.vision, self.text, self.method, image, ids)
+    def forward(self, image: Tensor, ids: Tensor, rows: Tensor | None = None) -> Output:
+        """image (U, 3, S, S) normalised, ids int64 (B, L) with 0 as padding; text i speaks of image rows[i], of image
+        i without `rows` (U = B)."""
+        trace = walk(self.vision, self.text, self.method, image, ids, rows)
         fused = self.method.fuse(self.neck(trace.levels, trace.sentence), trace)
         x = self.decoder(fused.query, trace.words, trace.pad)
         return Output(self.projector(x, trace.sentence), fused.loss)

@@ -86,6 +86,13 @@ class Stream:
         front = self.front
         return replace(self, tokens=torch.cat([self.tokens[:, :front], body], 1) if front else body)
 
+    def repeated(self, rows: Tensor) -> "Stream":
+        """The stream whose row i is row rows[i] of this one; `rows` int64 (B,)."""
+        mask = self.mask
+        if mask is not None and mask.ndim == 4 and len(mask) > 1:  # its own for every row
+            mask = mask[rows]
+        return replace(self, tokens=self.tokens[rows], mask=mask, pad=None if self.pad is None else self.pad[rows])
+
     def invite(self, owner: str, guests: Tensor, hidden: Tensor | None = None) -> "Stream":
         """Seat `owner`'s guests (B, G, D) before the body; guests that `owner` already has there are replaced.
 

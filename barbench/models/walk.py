@@ -37,22 +37,33 @@ def run_block(tower: Tower, block: int, stream: Stream, hooks: Hooks) -> Stream:
     return replace(stream, tokens=hooks.shortcut(site, x) + hooks.branch(site, x, delta))
 
 
-def walk(vision: VisionTower, text: TextTower, hooks: Hooks, image: Tensor, ids: Tensor) -> Trace:
-    """Encode image (B, 3, S, S) and token ids (B, L), 0 = padding, the end-of-text id the largest (as in CLIP).
+def walk(
+    vision: VisionTower, text: TextTower, hooks: Hooks, image: Tensor, ids: Tensor, rows: Tensor | None = None
+) -> Trace:
+    """Encode image (U, 3, S, S) and token ids (B, L), 0 = padding, the end-of-text id the largest (as in CLIP).
 
-    With `Hooks()` the outputs are those of the frozen encoders. Stage outputs are taken after `after_stage` (ETRIS),
-    the last one after the final norm and projection.
+    `rows` int64 (B,): text i speaks of image rows[i]; without it of image i, U = B. What no text can reach
+    (`Hooks.text_free`) is computed once an image; the trace has B rows throughout. With `Hooks()` the outputs are those
+    of the frozen encoders. Stage outputs are taken after `after_stage` (ETRIS), the last one after the final norm and
+    projection.
     """
+    steps = max(vision.depth, text.depth)
+    apart = hooks.text_free(steps)  # so many steps vision goes alone
+    waiting = rows  # None once there is a row for every text
 
     def as_map(x: Tensor) -> Tensor:
-        return x.transpose(1, 2).reshape(len(x), -1, *vision.grid)
+        x = x.transpose(1, 2).reshape(len(x), -1, *vision.grid)
+        return x if waiting is None else x[waiting]
 
-    v, t = vision.embed(image), text.embed(ids)
+    def met(v: Stream, done: int) -> tuple[Stream, Tensor | None]:
+        """Vision after `done` steps, with a row for every text where text may reach it now."""
+        return (v, waiting) if waiting is None or done < apart else (v.repeated(waiting), None)
+
+    (v, waiting), t = met(vision.embed(image), 0), text.embed(ids)
     carry: Carry = {}
     levels: list[Tensor] = []
     taps: dict[int, Tensor] = {}
     tapped = hooks.tapped()
-    steps = max(vision.depth, text.depth)
     for step in lockstep(vision.depth, text.depth):
         v, t = hooks.before_block(step, v, t)
         if step.vision is not None:
@@ -61,6 +72,7 @@ def walk(vision: VisionTower, text: TextTower, hooks: Hooks, image: Tensor, ids:
                 taps[step.vision] = as_map(v.body)
         if step.text is not None:
             t = run_block(text, step.text, t, hooks)
+        v, waiting = met(v, step.number + 1)
         stage = len(levels)
         if step.number + 1 == steps * (stage + 1) // STAGES:
             v, t = hooks.after_stage(stage, v, t, carry)
@@ -68,4 +80,5 @@ def walk(vision: VisionTower, text: TextTower, hooks: Hooks, image: Tensor, ids:
     words = text.finish(t.body)
     joint = text.project(words)
     sentence = joint[torch.arange(len(ids), device=ids.device), ids.argmax(1)]
-    return Trace(image, (levels[0], levels[1], levels[2]), words, joint, sentence, ids == 0, taps)
+    seen = image if rows is None else image[rows]
+    return Trace(seen, (levels[0], levels[1], levels[2]), words, joint, sentence, ids == 0, taps)

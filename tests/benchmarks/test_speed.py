@@ -13,8 +13,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from barbench.datasets.protocols import PROTOCOLS
 from barbench.datasets.refer import decode_image, read_refer
 from barbench.datasets.transforms import Letterbox
-from barbench.engine.evaluate import predict
 from barbench.engine.metrics import overlap, summarise
+from barbench.engine.predict import probabilities, to_mask
 from barbench.engine.profile import example_batch
 from barbench.methods.resolve import build_segmenter, resolve
 from barbench.models.segmenter import segmentation_loss
@@ -56,7 +56,7 @@ def test_predict_and_restore(benchmark: BenchmarkFixture) -> None:
     target[100:300, 200:400] = 1
 
     def restore() -> tuple[int, int]:
-        return overlap(letterbox.restore(predict(logits, letterbox)[0].numpy(), 480, 640) > 0.35, target)
+        return overlap(to_mask(probabilities(logits, 416)[0].numpy(), letterbox, 480, 640, 0.35), target)
 
     benchmark(restore)
 

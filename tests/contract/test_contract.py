@@ -66,6 +66,19 @@ def test_outputs_do_not_depend_on_batch_mates(name: str, kind: str) -> None:
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
+@everything
+def test_an_images_texts_may_share_it(name: str, kind: str) -> None:
+    """What a method declares free of text is the same computed once an image and once a text."""
+    model = built(name, kind).eval()
+    image, ids = inputs(batch=5)
+    rows = torch.tensor([1, 1, 0, 1, 0])
+    with torch.no_grad():
+        for number, p in enumerate(model.method.parameters()):
+            p += torch.randn(p.shape, generator=torch.Generator().manual_seed(number)) * 0.05
+        shared, plain = model(image[:2], ids, rows).logits, model(image[rows], ids).logits
+    torch.testing.assert_close(shared, plain, rtol=1e-5, atol=1e-6 * float(plain.abs().max()))
+
+
 @pytest.mark.parametrize("name", BATCH_DEPENDENT)
 def test_declared_batch_dependence_is_there(name: str) -> None:
     model = built(name, "gelu").eval()

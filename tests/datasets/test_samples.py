@@ -1,11 +1,10 @@
-"""Training draws, evaluation order, and the swapped control."""
+"""Training draws, evaluation order, and the control's other object."""
 
 import pickle
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -60,7 +59,7 @@ def test_training_items(train: TrainSamples, tokens: Tokens) -> None:
     assert [r.ref_id for r in train.references] == [11, 12, 13]
     item = train[0]
     assert {k: tuple(v.shape) for k, v in item.items() if isinstance(v, torch.Tensor)} == {
-        "image": (3, 32, 32),
+        "image": (32, 32, 3),
         "ids": (17,),
         "mask": (32, 32),
     }
@@ -114,51 +113,66 @@ def test_evaluation_items(val: EvalSamples, tokens: Tokens) -> None:
         "right one",
         "nothing there",
     ]
-    assert [val[i]["index"] for i in range(len(val))] == list(range(5))
-    assert torch.equal(val[2]["ids"], tokens(["日本 sign"])[0])
-    np.testing.assert_array_equal(val.target(3), MASKS[105])
+    batch = val[[0, 2]]
+    assert batch.indices == [0, 2]
+    assert torch.equal(batch.ids, tokens(["café", "日本 sign"]))
+    assert (batch.images.shape, batch.images.dtype) == ((1, 32, 32, 3), torch.uint8)
     assert val.meta(1) == ExpressionMeta(211, 21, 104, 9, words=2, height=30, width=40, area=100, kind=0)
-    assert val.target(4).sum() == val.meta(4).area == 0
+    assert val.meta(4).area == 0
 
 
-def test_an_image_is_decoded_once(val: EvalSamples, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = Counter[int]()
-    monkeypatch.setattr(module, "decode_image", lambda info: (opened.update([info.image_id]), decode_image(info))[1])
-    items = [val[i] for i in range(len(val))]
-    assert opened == {9: 1}
-    assert all(torch.equal(item["image"], items[0]["image"]) for item in items)
+def test_a_batch_holds_each_image_once(data: ReferData, tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    monkeypatch.setattr(module, "decode_image", lambda info: (opened.append(info.image_id), decode_image(info))[1])
+    samples = EvalSamples(everything(data), BOX, tokens)
+    batch = samples[list(range(len(samples)))]
+    meant = [e.reference.image_id for e in samples.expressions]
+    assert sorted(opened) == sorted(set(meant))
+    for image_id, row in zip(meant, batch.rows.tolist(), strict=True):
+        assert torch.equal(batch.images[row], BOX.image(decode_image(data.images[image_id])))
 
 
-def test_swapped_is_another_object_of_the_image(data: ReferData, tokens: Tokens) -> None:
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 64])
+def test_batches_are_cut_between_images(size: int, data: ReferData, tokens: Tokens) -> None:
+    samples = EvalSamples(everything(data), BOX, tokens)
+    share = list(range(1, len(samples)))
+    cut = samples.batches(share, size)
+    assert [index for batch in cut for index in batch] == share
+    assert {len(batch) <= size for batch in cut} == {True}
+    meant = [samples.expressions[index].reference.image_id for index in share]
+    least = sum(-(-n // size) for n in Counter(meant).values())
+    assert sum(len(samples[batch].images) for batch in cut) == least, "no image is cut that fits a batch"
+    assert samples.batches([], size) == []
+
+
+def test_partner_is_another_object_of_the_image(data: ReferData, tokens: Tokens) -> None:
     evals = EvalSamples(everything(data), BOX, tokens)
     for index, (reference, _) in enumerate(evals.expressions):
-        other, partner = evals.swapped(index), evals.partner(index)
+        partner = evals.partner(index)
         if reference.ref_id in (31, 41):
-            assert other is None
             assert partner is None
             continue
-        assert other is not None
         assert partner is not None
         assert partner.image_id == reference.image_id
         assert partner.ann_id != reference.ann_id
-        assert other.any()
-        assert (other != evals.target(index)).any()
+        assert data.mask(partner.ann_id).any()
+        assert (data.mask(partner.ann_id) != data.mask(reference.ann_id)).any()
     by_ref = {e.reference.ref_id: evals.partner(i) for i, e in enumerate(evals.expressions)}
     # The next one in cyclic order; 91 has an empty mask and is nobody's partner.
     assert {a: b.ref_id for a, b in by_ref.items() if b} == {11: 12, 12: 13, 13: 11, 21: 22, 22: 21, 91: 21}
 
 
-def test_swapped_skips_the_same_object_under_other_ids(data: ReferData, tokens: Tokens) -> None:
+def test_partner_skips_the_same_object_under_other_ids(data: ReferData, tokens: Tokens) -> None:
     first = data.references[0]
     twin = data.annotations[101]
     data.annotations[555] = replace(twin, ann_id=555)
     same = [replace(first, ref_id=11_000), replace(first, ref_id=11_001, ann_id=555)]
     twins = replace(data, references=(first, *same))
     evals = EvalSamples(twins.split("train"), BOX, tokens)
-    assert [evals.swapped(i) for i in range(len(evals))] == [None] * len(evals)
+    assert [evals.partner(i) for i in range(len(evals))] == [None] * len(evals)
 
 
-def test_swapped_may_be_of_another_split(data: ReferData, tokens: Tokens) -> None:
+def test_partner_may_be_of_another_split(data: ReferData, tokens: Tokens) -> None:
     """As in refcocog-g, which divides the objects of an image."""
     divided = replace(data, references=tuple(replace(r, split="x") if r.ref_id == 12 else r for r in data.references))
     evals = EvalSamples(divided.split("x"), BOX, tokens)
@@ -166,8 +180,7 @@ def test_swapped_may_be_of_another_split(data: ReferData, tokens: Tokens) -> Non
 
 
 def test_samples_travel_to_workers(train: TrainSamples, val: EvalSamples) -> None:
-    val[0]
-    assert torch.equal(pickle.loads(pickle.dumps(val))[4]["ids"], val[4]["ids"])
+    assert torch.equal(pickle.loads(pickle.dumps(val))[[4]].ids, val[[4]].ids)
     assert len(DataLoader(train, batch_size=2)) == 2
 
 
@@ -175,4 +188,4 @@ def test_a_truncated_image_names_its_file(val: EvalSamples) -> None:
     path = val.data.images[9].path
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match=r"000000000009.jpg is truncated"):
-        val[0]
+        val[[0]]

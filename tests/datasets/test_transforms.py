@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from barbench.datasets.transforms import CLIP_MEAN, CLIP_STD, Letterbox
+from barbench.datasets.transforms import CLIP_MEAN, CLIP_STD, Letterbox, normalised
 
 SIZES = [(120, 200, 96), (200, 120, 96), (50, 40, 96), (64, 64, 64), (427, 640, 416)]  # height, width, square
 
@@ -54,10 +54,21 @@ def test_image_equals_grid_sample(height: int, width: int, size: int) -> None:
     pixels = torch.from_numpy(rgb).permute(2, 0, 1).double() - border
     due = (sample(pixels, box.inverse(height, width), size, size, "bicubic") + border).clamp(0, 255)
     got = box.image(rgb)
-    assert got.shape == (3, size, size)
-    assert got.dtype == torch.float32
-    got = (got * torch.tensor(CLIP_STD).view(3, 1, 1) + mean) * 255
-    assert (got - due).abs().max() < 0.51, "no more than the rounding to 8 bits"
+    assert got.shape == (size, size, 3)
+    assert got.dtype == torch.uint8
+    assert (got.permute(2, 0, 1) - due).abs().max() < 0.51, "no more than the rounding to 8 bits"
+
+
+def test_normalised_is_clips_for_every_colour() -> None:
+    """Bit for bit what torchvision's ToTensor and Normalize give, in numpy's words."""
+    colours = np.arange(256, dtype=np.uint8)
+    squares = torch.from_numpy(np.stack([colours, colours[::-1], np.roll(colours, 7)], -1)).view(1, 16, 16, 3)
+    mean, std = np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)
+    due = (squares.numpy().astype(np.float32) / 255 - mean) / std
+    got = normalised(squares)
+    assert got.shape == (1, 3, 16, 16)
+    assert got.is_contiguous()
+    np.testing.assert_array_equal(got.numpy(), due.transpose(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize(("height", "width", "size"), SIZES)
@@ -106,7 +117,7 @@ def test_coordinates_come_back() -> None:
 
 def test_padding_is_zero_after_normalisation() -> None:
     white = np.full((20, 80, 3), 255, np.uint8)
-    got = Letterbox(64).image(white)
+    got = normalised(Letterbox(64).image(white)[None])[0]
     assert got[:, :20].abs().max() < 0.01
     assert got[:, -20:].abs().max() < 0.01
     assert Letterbox(64).mask(white[..., 0] // 255)[:20].max() == 0

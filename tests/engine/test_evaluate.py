@@ -19,10 +19,11 @@ from barbench.datasets.protocols import PROTOCOLS
 from barbench.datasets.refer import ReferData, read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.tokens import Tokens
-from barbench.datasets.transforms import Letterbox
-from barbench.engine.evaluate import Evaluation, evaluate, predict
+from barbench.datasets.transforms import Letterbox, normalised
+from barbench.engine.evaluate import Evaluation, evaluate
 from barbench.models.segmenter import Output, Segmenter
 from barbench.models.towers.base import Backbone
+from tests.engine.resampling import weights
 from tests.models.small import SIZE
 
 GRID = 24
@@ -34,11 +35,11 @@ class Blob(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen = 0
+        self.texts, self.images = 0, 0
 
-    def forward(self, image: Tensor, ids: Tensor) -> Output:
-        self.seen += len(image)
-        return Output(bump(image, ids)[:, None], None)
+    def forward(self, image: Tensor, ids: Tensor, rows: Tensor) -> Output:
+        self.texts, self.images = self.texts + len(ids), self.images + len(image)
+        return Output(bump(image[rows], ids)[:, None], None)
 
 
 def bump(image: Tensor, ids: Tensor) -> Tensor:
@@ -48,24 +49,6 @@ def bump(image: Tensor, ids: Tensor) -> Tensor:
     axis = torch.arange(GRID) / (GRID - 1)
     far = (axis[None, None] - x[:, None, None]) ** 2 + (axis[None, :, None] - y[:, None, None]) ** 2
     return (4 * torch.exp(-far / wide[:, None, None] ** 2) - 2 + 0.1 * image.mean((1, 2, 3))[:, None, None]).float()
-
-
-def cubic(d: np.ndarray) -> np.ndarray:
-    """Keys' kernel with a = -0.75, torch's and OpenCV's."""
-    d, a = np.abs(d), -0.75
-    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
-    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
-
-
-def weights(places: np.ndarray, count: int, clamp: bool) -> np.ndarray:
-    """(places, count): how much each sample adds at each place; beyond the border its last sample, or nothing."""
-    matrix = np.zeros((len(places), count))
-    for row, place in zip(matrix, places, strict=True):
-        for tap in range(int(np.floor(place)) - 1, int(np.floor(place)) + 3):
-            if clamp or 0 <= tap < count:
-                row[min(max(tap, 0), count - 1)] += cubic(np.array(place - tap))
-    return matrix
 
 
 def slow_mask(logits: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -116,9 +99,9 @@ def test_against_a_slow_evaluation(
     by_id = {r["ref_id"]: r for r in references}
     own, control, off = [], [], []
     for index in range(len(val_samples)):
-        item, reference = val_samples[index], by_id[int(found["ref_id"][index])]
+        item, reference = val_samples[[index]], by_id[int(found["ref_id"][index])]
         target = masks[reference["ann_id"]]
-        mask = slow_mask(bump(item["image"][None], item["ids"][None])[0].numpy(), *target.shape)
+        mask = slow_mask(bump(normalised(item.images), item.ids)[0].numpy(), *target.shape)
         own.append((mask & target).sum() / (mask | target).sum())
         off.append(abs(int((mask & target).sum()) - int(found["intersection"][index])) / target.sum())
         partner = partner_on_disk(reference, references)
@@ -146,7 +129,7 @@ def test_every_expression_counts_exactly_once(
     assert sorted(table["sent_id"].tolist()) == expected
     assert {len(column) for column in table.values()} == {len(expected)}
     assert {str(column.dtype) for column in table.values()} == {"int64"}
-    assert blob.seen == len(expected), "swapping costs no second pass"
+    assert blob.texts == len(expected), "swapping costs no second pass"
     assert table["sent_id"].tolist() == [val_samples.meta(i).sent_id for i in range(len(val_samples))]
 
 
@@ -156,6 +139,15 @@ def test_the_batch_does_not_matter(
 ) -> None:
     other = evaluate(Blob(), val_samples, accelerator, batch=batch, threshold=THRESHOLD)  # type: ignore[arg-type]
     assert all(np.array_equal(other.expressions[n], column) for n, column in evaluated[0].expressions.items())
+
+
+def test_images_are_read_once_a_batch(
+    val_samples: EvalSamples, accelerator: Accelerator, evaluated: tuple[Evaluation, Blob]
+) -> None:
+    blob, all_images = Blob(), {e.reference.image_id for e in val_samples.expressions}
+    evaluate(blob, val_samples, accelerator, batch=64, threshold=THRESHOLD)  # type: ignore[arg-type]
+    assert blob.images == len(all_images)
+    assert blob.images < blob.texts
 
 
 def test_partner_is_another_object_of_the_image(val_samples: EvalSamples, data: ReferData) -> None:
@@ -179,8 +171,8 @@ class Constant(nn.Module):
         super().__init__()
         self.value = value
 
-    def forward(self, image: Tensor, ids: Tensor) -> Output:
-        return Output(torch.full((len(image), 1, GRID, GRID), self.value), None)
+    def forward(self, image: Tensor, ids: Tensor, rows: Tensor) -> Output:
+        return Output(torch.full((len(ids), 1, GRID, GRID), self.value), None)
 
 
 def test_a_model_that_ignores_the_words_scores_the_same_swapped(
@@ -205,20 +197,10 @@ def test_an_empty_prediction_scores_zero(val_samples: EvalSamples, accelerator: 
 def test_no_second_object_is_no_control(
     val_samples: EvalSamples, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EvalSamples, "swapped", lambda self, index: None)
+    monkeypatch.setattr(EvalSamples, "partner", lambda self, index: None)
     found = evaluate(Constant(9.0), val_samples, accelerator, batch=8, threshold=THRESHOLD)  # type: ignore[arg-type]
     assert found.control is None
     assert set(found.expressions["control_union"].tolist()) == {-1}
-
-
-def test_predict_puts_corners_on_corners() -> None:
-    logits = torch.randn(2, 1, GRID, GRID)
-    found = predict(logits, Letterbox(SIZE)).numpy()
-    up = weights(np.arange(SIZE) * (GRID - 1) / (SIZE - 1), GRID, clamp=True)
-    probability = logits.sigmoid().double().numpy()[:, 0]
-    assert found == pytest.approx(up @ probability @ up.T, abs=1e-5)
-    assert found[:, 0, 0] == pytest.approx(probability[:, 0, 0], abs=1e-6)
-    assert found[:, -1, -1] == pytest.approx(probability[:, -1, -1], abs=1e-6)
 
 
 def test_progress_reaches_the_end(val_samples: EvalSamples, accelerator: Accelerator) -> None:

@@ -40,3 +40,18 @@ def test_hidden_guests_are_seen_by_nobody() -> None:
     stream = Stream(tokens(2, 0, 10), prefix=1).invite("a", tokens(2, 1, 2), hidden).invite("b", tokens(2, 3))
     assert stream.mask is not None
     assert (stream.mask == 0).flatten(1).tolist() == [[True, True, False, True, True], [True] * 5]
+
+
+def test_repeated_rows_keep_their_masks() -> None:
+    hidden = torch.tensor([[False, True], [True, False]])
+    stream = Stream(tokens(2, 0, 10), prefix=1, pad=hidden).invite("a", tokens(2, 1, 2), hidden)
+    found = stream.repeated(torch.tensor([1, 0, 1]))
+    assert torch.equal(found.tokens, stream.tokens[[1, 0, 1]])
+    assert stream.mask is not None
+    assert found.mask is not None
+    assert torch.equal(found.mask, stream.mask[[1, 0, 1]])
+    assert found.pad is not None
+    assert torch.equal(found.pad, hidden[[1, 0, 1]])
+    assert (found.front, found.guests) == (stream.front, stream.guests)
+    causal = Stream(tokens(2, 1), prefix=0, mask=torch.zeros(1, 1))
+    assert causal.repeated(torch.tensor([0, 0, 1])).mask is causal.mask

@@ -7,6 +7,7 @@ from open_clip.model import CLIP, CustomTextCLIP
 
 from barbench.errors import UsageError
 from barbench.models.hooks import Hooks
+from barbench.models.stream import Site
 from barbench.models.walk import lockstep, walk
 from tests.models.small import CONTEXT, KINDS, config, inputs, small
 
@@ -105,3 +106,51 @@ def test_too_long_a_text_is_refused() -> None:
     backbone = small()
     with pytest.raises(UsageError, match="context of 24"):
         backbone.text.embed(torch.ones(1, CONTEXT + 1, dtype=torch.long))
+
+
+class Counting(Hooks):
+    """Counts how many rows each vision block sees."""
+
+    def __init__(self, keeps: int | None) -> None:
+        super().__init__()
+        self.keeps, self.rows = keeps, list[int]()
+
+    def text_free(self, steps: int) -> int:
+        return super().text_free(steps) if self.keeps is None else self.keeps
+
+    def shortcut(self, site: Site, x: torch.Tensor) -> torch.Tensor:
+        if site.tower == "vision" and site.branch == "attn":
+            self.rows.append(len(x))
+        return x
+
+
+@pytest.mark.parametrize(
+    ("keeps", "rows"), [(6, [2] * 6), (2, [2, 2, 5, 5, 5, 5]), (0, [5] * 6), (None, [5] * 6)], ids=str
+)
+def test_vision_has_a_row_an_image_until_text_may_reach_it(keeps: int | None, rows: list[int]) -> None:
+    """A component that overrides a hook of the walk and declares nothing gets a row a text from the start."""
+    backbone, (image, ids) = small(), inputs(5)
+    hooks, meant = Counting(keeps), torch.tensor([0, 1, 1, 0, 1])
+    with torch.no_grad():
+        shared = walk(backbone.vision, backbone.text, hooks, image[:2], ids, meant)
+        assert hooks.rows == rows
+        plain = walk(backbone.vision, backbone.text, Hooks(), image[meant], ids)
+    for ours, expected in zip((*shared.levels, shared.image), (*plain.levels, plain.image), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_component_that_declares_nothing_may_carry_text_in_secret() -> None:
+    """Its hooks see one tower at a time, and yet it takes words to the vision tower: sharing would be wrong."""
+
+    class Secret(Hooks):
+        def branch(self, site: Site, x: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+            if site.tower == "text":
+                self.words = x.mean((1, 2))
+            return delta if site.block == 0 or site.tower == "text" else delta * (1 + self.words[:, None, None])
+
+    backbone, (image, ids), rows = small(), inputs(5), torch.tensor([0, 1, 1, 0, 1])
+    with torch.no_grad():
+        shared = walk(backbone.vision, backbone.text, Secret(), image[:2], ids, rows)
+        plain = walk(backbone.vision, backbone.text, Secret(), image[rows], ids)
+    assert not torch.allclose(shared.levels[2][0], shared.levels[2][3])
+    torch.testing.assert_close(shared.levels[2], plain.levels[2], rtol=1e-5, atol=1e-5)
