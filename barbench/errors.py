@@ -3,11 +3,31 @@
 import difflib
 from collections.abc import Iterable
 
+MAX_MESSAGE = 4_000
+
+
+def printable(text: str) -> str:
+    """`text` with characters that are not for printing as escapes; line feeds stay.
+
+    >>> printable("a\\x1b[2J")
+    'a\\\\x1b[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
 
 class BarbenchError(Exception):
-    """Base of every error that barbench explains itself; `exit_code` is what the process ends with."""
+    """Base of every error that barbench explains itself; `exit_code` is what the process ends with.
+
+    A message may quote a file that somebody else wrote: what would move a terminal's cursor, or cannot be encoded, is
+    spelled out, and a message without end is cut.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message[:MAX_MESSAGE]) + "…" * (len(message) > MAX_MESSAGE))
 
 
 class UsageError(BarbenchError):

@@ -2,10 +2,14 @@
 
 import contextlib
 import pickle
+import unicodedata
 from pathlib import Path
 from typing import Any, NoReturn
 
+from barbench.datasets.untrusted import MAX_CHARACTERS, bounded_memory
 from barbench.errors import DataError
+
+BLANKED = ("Cc", "Cs", "Zl", "Zp")  # Unicode's kinds of control character, lone surrogate, line separator
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -18,10 +22,11 @@ class _PlainUnpickler(pickle.Unpickler):
 def load_plain(path: Path) -> Any:
     """The plain value in the pickle at `path`; Python-2 byte strings are read as latin1 (see `repair_text`).
 
-    Raises DataError naming the file where it is truncated, corrupt, or refers to code.
+    Raises DataError naming the file where it is truncated, corrupt, refers to code, or asks for far more memory than a
+    file of its size can fill.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, bounded_memory(path):
             return _PlainUnpickler(file, encoding="latin1").load()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -35,11 +40,14 @@ def repair_text(text: str) -> str:
     A Python-2 `str` holds bytes, which the unpickler reads as latin1. Where those bytes are valid UTF-8 they were
     UTF-8 ("cafÃ©" is "café"); otherwise the text stays as read (real latin1, or a Python-2 `unicode`, which a pickle
     stores as such). Latin1 text that happens to be valid UTF-8 would be misread; it takes a pair such as "Ã©" that no
-    language writes. Control characters become spaces, outer blanks go; all else, non-ASCII included, stays.
+    language writes. Control characters, line separators and halves of surrogate pairs become spaces, outer blanks go;
+    all else, non-ASCII included, stays. What follows after MAX_CHARACTERS is cut: a tokenizer would take minutes for a
+    word of a million characters, of which no token could be used.
     """
+    text = text[:MAX_CHARACTERS]
     if not text.isascii():
         with contextlib.suppress(UnicodeError):
             text = text.encode("latin1").decode("utf-8")
     if not text.isprintable():
-        text = "".join(" " if ord(c) < 32 or 127 <= ord(c) < 160 else c for c in text)
+        text = "".join(" " if unicodedata.category(c) in BLANKED else c for c in text)
     return text.strip()

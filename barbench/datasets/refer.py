@@ -1,5 +1,6 @@
 """Reads a REFER folder: references, sentences, images, masks. `barbench data verify --data ROOT` checks one."""
 
+import io
 import json
 import os
 from collections import Counter
@@ -10,11 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from barbench.datasets import masks
 from barbench.datasets.pickles import load_plain, repair_text
 from barbench.datasets.problems import Problems
 from barbench.datasets.protocols import Protocol
+from barbench.datasets.untrusted import image_size, text, whole
 from barbench.errors import DataError, MissingData
 
 IMAGE_FOLDERS = ("images/train2014", "images/mscoco/images/train2014")
@@ -112,7 +115,7 @@ def read_refer(root: Path, protocol: Protocol) -> ReferData:
         if not isinstance(raw, list):
             raise TypeError(f"it is a {type(raw).__name__}, not a list")
         references = [_reference(r, instances.categories) for r in raw]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{refs_path} does not hold REFER references: {_describe(error)}") from error
     kept = tuple(r for r in references if _usable(r, instances, problems))
     images = _images(root, instances_path, {r.image_id: instances.images[r.image_id] for r in kept})
@@ -138,8 +141,8 @@ def data_files(root: Path, protocol: Protocol) -> tuple[Path, Path]:
 def decode_image(info: ImageInfo) -> NDArray[np.uint8]:
     """uint8 (H, W, 3) RGB as stored, without EXIF rotation (masks are drawn on the stored pixels); gray becomes RGB.
 
-    Raises DataError naming the file where it is absent, unreadable, truncated, or not of the size that the annotations
-    were drawn on.
+    Raises DataError naming the file where it is absent, unreadable, truncated, neither JPEG nor PNG, or not of the size
+    that the annotations were drawn on, which is looked up before any pixel is decoded.
     """
     try:
         data = info.path.read_bytes()
@@ -148,15 +151,26 @@ def decode_image(info: ImageInfo) -> NDArray[np.uint8]:
     # Some OpenCV versions fill what a cut JPEG lacks with gray and say nothing. A whole one ends its last scan.
     if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise DataError(f"{info.path} is truncated: its last JPEG scan has no end")
-    buffer = np.frombuffer(data, dtype=np.uint8)
-    bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data else None
-    if bgr is None:
+    try:
+        width, height = _stored_size(data)
+        if (width, height) != (info.width, info.height):
+            raise DataError(f"{info.path} has {width}x{height} pixels, instances.json says {info.width}x{info.height}")
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except (cv2.error, ValueError) as error:
+        raise DataError(f"{info.path} is not a readable image ({len(data)} bytes): {error}") from error
+    if bgr is None or bgr.shape != (height, width, 3):
         raise DataError(f"{info.path} is not a readable image ({len(data)} bytes)")
-    if bgr.shape[:2] != (info.height, info.width):
-        raise DataError(
-            f"{info.path} has {bgr.shape[1]}x{bgr.shape[0]} pixels, instances.json says {info.width}x{info.height}"
-        )
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _stored_size(data: bytes) -> tuple[int, int]:
+    """Width and height that a JPEG's or PNG's header gives; ValueError for anything else. Decodes nothing."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as header:
+            return header.size
+    except Exception as error:  # Pillow's parsers raise nearly anything: OSError, SyntaxError, struct.error, ...
+        raise ValueError("neither a JPEG nor a PNG begins in it") from error
 
 
 @dataclass(frozen=True)
@@ -169,26 +183,27 @@ class _Instances:
 def _read_instances(path: Path) -> _Instances:
     try:
         raw = json.loads(path.read_bytes())
-        images, annotations = ({int(entry["id"]): entry for entry in raw[kind]} for kind in ("images", "annotations"))
-        categories = {int(c["id"]): str(c["name"]) for c in raw.get("categories", ())}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        images, annotations = ({whole(entry["id"]): entry for entry in raw[kind]} for kind in ("images", "annotations"))
+        categories = {whole(c["id"]): text(c["name"]) for c in raw.get("categories", ())}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a COCO instances file: {_describe(error)}") from error
     for kind, table in (("images", images), ("annotations", annotations)):
         if len(table) < len(raw[kind]):
-            twice = [i for i, n in Counter(int(entry["id"]) for entry in raw[kind]).items() if n > 1]
+            twice = [i for i, n in Counter(whole(entry["id"]) for entry in raw[kind]).items() if n > 1]
             raise DataError(f"{path}: {len(twice)} ids occur twice among its {kind}, the first is {twice[0]}")
     return _Instances(images, annotations, categories)
 
 
 def _reference(raw: dict[str, Any], categories: dict[int, str]) -> Reference:
     """One entry of the refs file. Its `file_name` is not used: it can carry an annotation's suffix."""
+    category = whole(raw["category_id"])
     return Reference(
-        ref_id=int(raw["ref_id"]),
-        ann_id=int(raw["ann_id"]),
-        image_id=int(raw["image_id"]),
-        category=categories.get(int(raw["category_id"]), str(raw["category_id"])),
-        split=str(raw["split"]),
-        sentences=tuple(Sentence(int(s["sent_id"]), repair_text(s["sent"])) for s in raw["sentences"]),
+        ref_id=whole(raw["ref_id"]),
+        ann_id=whole(raw["ann_id"]),
+        image_id=whole(raw["image_id"]),
+        category=categories.get(category, str(category)),
+        split=text(raw["split"]),
+        sentences=tuple(Sentence(whole(s["sent_id"]), repair_text(text(s["sent"]))) for s in raw["sentences"]),
     )
 
 
@@ -217,15 +232,18 @@ def _usable(reference: Reference, instances: _Instances, problems: Problems) -> 
 def _images(root: Path, instances_path: Path, entries: dict[int, dict[str, Any]]) -> dict[int, ImageInfo]:
     """Where each image lies: the folders are listed once, because asking 20,000 times is slow on a network disk."""
     folders = [root / name for name in IMAGE_FOLDERS]
-    where = {name: folder for folder in reversed(folders) if folder.is_dir() for name in os.listdir(folder)}
+    try:
+        where = {name: folder for folder in reversed(folders) if folder.is_dir() for name in os.listdir(folder)}
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
     images: dict[int, ImageInfo] = {}
     missing: list[str] = []
     for image_id, entry in entries.items():
         try:
-            name, width, height = str(entry["file_name"]), int(entry["width"]), int(entry["height"])
+            name, (width, height) = text(entry["file_name"]), image_size(entry["width"], entry["height"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{instances_path}: image {image_id}: {_describe(error)}") from error
-        if name in where:
+        if name in where:  # a name as listed: one such as ../../x is in no folder
             images[image_id] = ImageInfo(image_id, where[name] / name, width, height)
         else:
             missing.append(name)

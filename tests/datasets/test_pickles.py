@@ -68,6 +68,8 @@ def test_corrupt_files_are_named(tmp_path: Path, content: bytes) -> None:
         ("a\x00b\x7fc", "a b c"),
         ("don\x92t", "don t"),  # a Windows apostrophe is a control character in latin1
         ("\n", ""),
+        ("a\ud800b\u2028c", "a b c"),
+        ("x" * 5_000, "x" * 2_000),
     ],
 )
 def test_repair_text(read: str, meant: str) -> None:

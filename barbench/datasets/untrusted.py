@@ -1,0 +1,71 @@
+"""Values out of files that anybody may have written: whole numbers, text, sizes, and limits on all of them.
+
+A reader that meets a value beyond a limit raises ValueError here and DataError with the file's name further up, before
+anything is allocated, rasterised or tokenised.
+"""
+
+import contextlib
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MAX_PIXELS = 2**26  # of an image; COCO's largest has 2**18.6
+MAX_OUTLINE = 10**6  # pixels along a segmentation's polygons; COCO's longest have some thousands
+MAX_CHARACTERS = 2_000  # of an expression; the longest of G-Ref has some hundreds
+MEMORY_PER_BYTE = 100  # that a pickle may take for each byte of its file, beside MEMORY_FREE
+MEMORY_FREE = 2**30
+
+
+def whole(value: Any) -> int:
+    """An id or a length: an int, a float without fraction, or digits, within 64 bits; raises ValueError."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
+        raise ValueError(f"{shown(value)} is no whole number")
+    return value
+
+
+def text(value: Any) -> str:
+    """A string; raises ValueError."""
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is no text")
+    return value
+
+
+def image_size(width: Any, height: Any) -> tuple[int, int]:
+    """Width and height of an image that may be opened; raises ValueError."""
+    w, h = whole(width), whole(height)
+    if w < 1 or h < 1 or w * h > MAX_PIXELS:
+        raise ValueError(f"an image of {w}x{h} pixels; at least 1x1 and at most {MAX_PIXELS:,} pixels are read")
+    return w, h
+
+
+def shown(value: Any) -> str:
+    """A scalar as it is, of anything else only its kind: a nested value's text may be without end."""
+    return repr(value)[:80] if isinstance(value, int | float | str) else f"a {type(value).__name__}"
+
+
+@contextlib.contextmanager
+def bounded_memory(path: Path) -> Iterator[None]:
+    """Within it, what the file at `path` makes this process allocate is bounded by the file's size: MemoryError beyond.
+
+    A few bytes of a pickle can ask for gigabytes. The bound is the operating system's (Linux only); it is taken back at
+    the end.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    bound = used + MEMORY_FREE + MEMORY_PER_BYTE * path.stat().st_size
+    if soft != resource.RLIM_INFINITY:
+        bound = min(bound, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
