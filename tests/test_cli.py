@@ -14,6 +14,7 @@ import pytest
 from barbench import cli
 from barbench.results.record import Cell, DataIdentity, Record
 from barbench.results.store import Store
+from tests.results.cells import put_cell
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -375,3 +376,18 @@ def test_the_module_runs_as_a_program() -> None:
     assert done.stdout.startswith("name,dataset,partition")
     wrong = subprocess.run([*command[:-1], "pdf"], cwd=REPOSITORY, capture_output=True, text=True)
     assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
+
+
+def test_compare_prints_rows_and_notes(ask: Ask, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    put_cell(store, "barleria", better=0.3)
+    put_cell(store, "etris")
+    arguments = ["compare", "barleria", "etris", "--split", "refcoco+", "--results", store.folder, "--resamples", 500]
+    rows = json.loads(ask(*arguments, "--format", "json").out)
+    assert [(r["split"], r["metric"]) for r in rows][:2] == [("val", "mIoU"), ("val", "oIoU")]
+    assert rows[0]["low"] < rows[0]["difference"] == pytest.approx(rows[0]["first"] - rows[0]["second"])
+    table = ask(*arguments)
+    assert all(text in table.out for text in ("BarLeRIa minus ETRIS", "95 % interval", "BarLeRIa is higher"))
+    assert "note: 95 % interval: paired bootstrap over images (500 resamples)" in table.err
+    wrong = ask(*arguments, "--recipe", "paper")
+    assert (wrong.code, "no finished cell of 'barleria'" in wrong.err) == (2, True)

@@ -1,0 +1,198 @@
+"""Two methods side by side on each evaluation split, with intervals: `barbench compare barleria etris`."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from barbench.errors import DataError, UsageError
+from barbench.results import bootstrap
+from barbench.results.record import Record
+from barbench.results.select import CHOOSABLE, differing, runs
+from barbench.results.store import Store
+
+RESAMPLES: Final = 10_000
+
+
+class Wanted(NamedTuple):
+    """Which cells are meant, as given on the command line: None for any, `a,b` for one value of each method."""
+
+    protocol: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    recipe: str | None = None
+    image_size: str | None = None
+
+
+class Row(NamedTuple):
+    """One evaluation split and metric. Scores are means over the runs, in percent; the difference and its interval,
+    `low` to `high`, are in percentage points."""
+
+    split: str
+    metric: str
+    images: int
+    expressions: int
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    verdict: str
+
+    def readable(self, titles: tuple[str, str]) -> dict[str, str | int]:
+        """For a terminal: one decimal, the interval in one column."""
+        return {
+            "split": self.split,
+            "metric": self.metric,
+            titles[0]: f"{self.first:.1f}",
+            titles[1]: f"{self.second:.1f}",
+            "difference": f"{self.difference:+.1f}",
+            "95 % interval": f"[{self.low:+.1f}, {self.high:+.1f}]",
+            "verdict": self.verdict,
+            "images": self.images,
+            "expressions": self.expressions,
+        }
+
+
+class Comparison(NamedTuple):
+    """`titles`: the two methods; `notes`: what the intervals cover and what to keep in mind, in words."""
+
+    titles: tuple[str, str]
+    rows: list[Row]
+    notes: list[str]
+
+
+def compare(store: Store, first: str, second: str, wanted: Wanted, resamples: int = RESAMPLES) -> Comparison:
+    """The difference first minus second in each split and metric.
+
+    Raises UsageError where a name is not clear, or where the two cannot be compared: other data, other expressions, or
+    other settings that `wanted` does not name.
+    """
+    records = store.all()
+    chosen = [runs(records, name, side) for name, side in zip((first, second), _sides(wanted), strict=True)]
+    left, right = chosen[0][0], chosen[1][0]
+    if left.id == right.id:
+        raise UsageError(f"{first!r} and {second!r} are the same cell, {left.cell.stem()}")
+    by_id = all(_is_id(name, side[0]) for name, side in zip((first, second), chosen, strict=True))
+    notes = _differences(left, right, wanted, by_id)
+    pairs, seeds = _paired(chosen[0], chosen[1])
+    titles = _titles(left, right)
+    rows = [row for split in _in_order(left) for row in _rows(store, pairs, split, titles, resamples)]
+    return Comparison(titles, rows, [*notes, seeds, *_reading(len(pairs), resamples)])
+
+
+def _sides(wanted: Wanted) -> list[dict[str, str | None]]:
+    """What is wanted of the first method and of the second."""
+    sides: list[dict[str, str | None]] = [{}, {}]
+    for key, value in wanted._asdict().items():
+        parts = value.split(",") if value else [None]
+        if len(parts) > 2:
+            raise UsageError(f"--{key.replace('_', '-')} takes one value, or one of each method: a,b, not {value!r}")
+        for side, part in zip(sides, parts * (3 - len(parts)), strict=False):
+            side[key] = part.strip() if part else None
+    return sides
+
+
+def _is_id(name: str, record: Record) -> bool:
+    return name != record.cell.method and (record.id.startswith(name) or record.cell.stem().startswith(name))
+
+
+def _differences(left: Record, right: Record, wanted: Wanted, by_id: bool) -> list[str]:
+    """Notes on what else differs than the method; raises UsageError for differences that nobody asked for, and for
+    data that differ."""
+    apart = differing([left, right])
+    shown = [f"{name} {values[0]} and {values[1]}" for name, values in apart.items()]
+    if any(name == "protocol" or name.startswith("data.") for name in apart):
+        raise UsageError(f"{left.cell.stem()} and {right.cell.stem()} cannot be compared: {'; '.join(shown)}")
+    named = {key for key in CHOOSABLE if "," in (getattr(wanted, key) or "")}
+    if not by_id and {name.split(".")[0] for name in apart} - named:
+        raise UsageError(
+            f"the two differ in more than the method: {'; '.join(shown)}. If that is meant, name both values, as in "
+            f"--recipe FIRST,SECOND (--backbone, --weights and --image-size likewise), or both cells by their ids"
+        )
+    synthetic = ["synthetic shapes: nothing is said about the paper's data"] if left.cell.data.kind == "shapes" else []
+    return [f"not the method alone differs: {text}" for text in shown] + synthetic
+
+
+def _paired(left: Sequence[Record], right: Sequence[Record]) -> tuple[list[tuple[Record, Record]], str]:
+    """Runs side by side: by seed where both have it, else in order (runs of different seeds are independent)."""
+    other = {record.cell.seed: record for record in right}
+    pairs = [(record, other[record.cell.seed]) for record in left if record.cell.seed in other]
+    if pairs:
+        dropped = {r.cell.seed for r in (*left, *right)} - {first.cell.seed for first, _ in pairs}
+        only = f"; left out, since one of the two lacks them: {_numbers(dropped)}" if dropped else ""
+        return pairs, f"seeds, pair by pair: {_numbers(first.cell.seed for first, _ in pairs)}{only}"
+    pairs = list(zip(left, right, strict=False))
+    sides = [_numbers(pair[side].cell.seed for pair in pairs) for side in (0, 1)]
+    return pairs, f"no seed in common: runs with seeds {sides[0]} against runs with seeds {sides[1]}"
+
+
+def _numbers(seeds: Any) -> str:
+    return ", ".join(map(str, sorted(seeds)))
+
+
+def _titles(left: Record, right: Record) -> tuple[str, str]:
+    """The methods' titles, told apart by the cells' ids where they are equal."""
+    same = left.title == right.title
+    return (f"{left.title} ({left.id})", f"{right.title} ({right.id})") if same else (left.title, right.title)
+
+
+def _in_order(record: Record) -> list[str]:
+    """Splits as the tables have them, val first."""
+    return sorted(
+        record.splits, key=lambda s: (record.protocol_of(s), not record.splits[s].column.startswith("val"), s)
+    )
+
+
+def _rows(
+    store: Store, pairs: Sequence[tuple[Record, Record]], split: str, titles: tuple[str, str], resamples: int
+) -> list[Row]:
+    sums = np.stack([_sums(store, pair, split) for pair in pairs])
+    scores = bootstrap.metrics(sums.sum(axis=2)).mean(axis=0)  # (2, metrics), means over the runs
+    rows = []
+    for m, interval in enumerate(bootstrap.compare(sums, resamples=resamples)):
+        ahead = f"{titles[0] if interval.difference > 0 else titles[1]} is higher" if interval.shown else None
+        first, second, difference, low, high = (float(100 * v) for v in (scores[0, m], scores[1, m], *interval))
+        rows.append(
+            Row(
+                split=split,
+                metric=bootstrap.METRICS[m],
+                images=sums.shape[2],
+                expressions=int(sums[0, 0, :, 0].sum()),
+                first=first,
+                second=second,
+                difference=difference,
+                low=low,
+                high=high,
+                verdict=ahead or "no difference shown",
+            )
+        )
+    return rows
+
+
+def _sums(store: Store, pair: tuple[Record, Record], split: str) -> NDArray[np.float64]:
+    """(2, images, fields) of one pair of runs; raises UsageError where they did not score the same expressions."""
+    tables = [store.expressions(record.cell) for record in pair]
+    for record, table in zip(pair, tables, strict=True):
+        if f"{split}/intersection" not in table:
+            raise DataError(f"{store.path(record.cell).with_suffix('.npz')} lacks the expressions of {split}")
+    for column in (f"{split}/{name}" for name in ("sent_id", "image_id", "ann_id")):
+        if not np.array_equal(tables[0][column], tables[1][column]):
+            names = " and ".join(record.cell.stem() for record in pair)
+            raise UsageError(f"these cells cannot be compared: {names} scored different expressions on {split}")
+    columns = ("image_id", "intersection", "union")
+    return np.stack([bootstrap.image_sums(*(t[f"{split}/{c}"] for c in columns))[1] for t in tables])
+
+
+def _reading(pairs: int, resamples: int) -> list[str]:
+    covers = (
+        "covers other images, not other training runs: with one seed, these two trained models are compared"
+        if pairs == 1
+        else f"covers other images and other training runs, of which there are {pairs}"
+    )
+    few = {2: "; two runs say little about others: expect 90 % where runs differ much more than images do"}
+    return [
+        f"95 % interval: paired bootstrap over images ({resamples:,} resamples); it {covers}{few.get(pairs, '')}",
+        "each interval stands alone; of twenty, one is expected to miss",
+    ]

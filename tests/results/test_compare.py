@@ -1,0 +1,116 @@
+"""Comparisons of cells made by hand: what is paired, what is refused, what is said about it."""
+
+import numpy as np
+import pytest
+
+from barbench.engine.metrics import summarise
+from barbench.errors import DataError, UsageError
+from barbench.results.compare import Wanted, compare
+from barbench.results.store import Store
+from tests.results.conftest import Put
+
+ANY = Wanted()
+
+
+def test_each_split_and_metric_has_a_row(store: Store, put: Put) -> None:
+    better, base = put("barleria", better=0.3), put("etris")
+    found = compare(store, "barleria", "etris", ANY)
+    assert found.titles == ("BarLeRIa", "ETRIS")
+    assert [(r.split, r.metric) for r in found.rows] == [
+        (split, metric) for split in ("val", "testA") for metric in ("mIoU", "oIoU", "P@0.5")
+    ]
+    assert {(r.images, r.expressions) for r in found.rows} == {(12, 36)}
+    for row, name in zip(found.rows[:2], ("miou", "oiou"), strict=True):
+        expected = []
+        for record in (better, base):
+            table = store.expressions(record.cell)
+            expected.append(100 * getattr(summarise(table["val/intersection"], table["val/union"]), name))
+        assert (row.first, row.second) == pytest.approx(tuple(expected))
+        assert row.difference == pytest.approx(expected[0] - expected[1])
+        assert row.low < row.difference < row.high
+        assert (row.low > 0, row.verdict) == (True, "BarLeRIa is higher")
+    turned = compare(store, "etris", "barleria", ANY)
+    assert turned.rows[0].high == pytest.approx(-found.rows[0].low)
+    assert turned.rows[0].verdict == "BarLeRIa is higher"
+    assert any("these two trained models" in note for note in found.notes)
+    assert any("synthetic" in note for note in found.notes)
+
+
+def test_no_difference_shown(store: Store, put: Put) -> None:
+    put("snf", better=0.001)
+    put("etris")
+    row = compare(store, "snf", "etris", ANY).rows[2]
+    assert row.low <= 0 <= row.high
+    assert row.verdict == "no difference shown"
+    assert row.readable(("SNF", "ETRIS"))["difference"] == "+0.0"
+
+
+def test_seeds_are_paired_where_both_have_them(store: Store, put: Put) -> None:
+    for seed in (0, 1, 2):
+        put("barleria", better=0.1, seed=seed)
+    for seed in (1, 2, 5):
+        put("etris", seed=seed)
+    found = compare(store, "barleria", "etris", ANY)
+    assert "seeds, pair by pair: 1, 2; left out, since one of the two lacks them: 0, 5" in found.notes
+    scores = []
+    for seed in (1, 2):
+        table = store.expressions(next(r.cell for r in store.all() if r.cell.seed == seed and r.title == "ETRIS"))
+        scores.append(100 * np.mean(table["val/intersection"] / table["val/union"]))
+    assert found.rows[0].second == pytest.approx(np.mean(scores))
+    assert any("other training runs, of which there are 2; two runs say little" in note for note in found.notes)
+
+
+def test_seeds_that_nobody_shares_are_taken_in_order(store: Store, put: Put) -> None:
+    put("snf", seed=0)
+    put("etris", seed=7)
+    found = compare(store, "snf", "etris", ANY)
+    assert "no seed in common: runs with seeds 0 against runs with seeds 7" in found.notes
+
+
+def test_other_settings_must_be_asked_for(store: Store, put: Put) -> None:
+    put("snf")
+    paper = put("etris", recipe={"name": "paper"})
+    with pytest.raises(UsageError, match=r"more than the method: recipe.name demo and paper"):
+        compare(store, "snf", "etris", ANY)
+    for names, wanted in (
+        (("snf", "etris"), Wanted(recipe="demo,paper")),
+        (("snf--tiny", paper.id), ANY),
+    ):
+        found = compare(store, *names, wanted)
+        assert "not the method alone differs: recipe.name demo and paper" in found.notes
+    with pytest.raises(UsageError, match="--recipe takes one value, or one of each method"):
+        compare(store, "snf", "etris", Wanted(recipe="a,b,c"))
+
+
+def test_one_method_on_two_backbones(store: Store, put: Put) -> None:
+    tiny, large = put("etris"), put("etris", backbone="ViT-B-16", better=0.1)
+    found = compare(store, "etris", "etris", Wanted(backbone="ViT-B-16,tiny"))
+    assert found.titles == (f"ETRIS ({large.id})", f"ETRIS ({tiny.id})")
+    with pytest.raises(UsageError, match="the same cell"):
+        compare(store, "etris", "ETRIS", Wanted(backbone="tiny"))
+
+
+def test_other_data_and_other_expressions_are_refused(store: Store, put: Put) -> None:
+    put("etris")
+    moved = put("snf", data={"kind": "shapes", "fingerprint": "beef"})
+    with pytest.raises(UsageError, match=r"cannot be compared: data.fingerprint beef and f00d"):
+        compare(store, "snf", "etris", ANY)
+    with pytest.raises(UsageError, match="cannot be compared: data"):
+        compare(store, moved.id, "etris--", ANY)
+    put("barleria", first=500)
+    with pytest.raises(UsageError, match="scored different expressions on val"):
+        compare(store, "barleria", "etris", ANY)
+
+
+def test_a_split_that_was_not_run(store: Store, put: Put) -> None:
+    put("etris")
+    put("snf")
+    with pytest.raises(UsageError, match=r"no finished cell of 'snf' with protocol refcoco; there are"):
+        compare(store, "snf", "etris", Wanted(protocol="refcoco"))
+
+
+def test_a_record_without_its_expressions(store: Store, put: Put) -> None:
+    put("snf")
+    store.path(put("etris").cell).with_suffix(".npz").unlink()
+    with pytest.raises(DataError, match="does not exist"):
+        compare(store, "snf", "etris", ANY)
