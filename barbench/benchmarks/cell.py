@@ -1,6 +1,7 @@
 """One cell from start to end: build, profile, train, evaluate on every split. Runs in a worker process."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,10 @@ from safetensors.torch import save_file
 from barbench.benchmarks.environment import environment
 from barbench.benchmarks.job import Job
 from barbench.datasets.kinds import KINDS
-from barbench.datasets.protocols import PROTOCOLS, Protocol
-from barbench.datasets.refer import ReferData, read_refer
-from barbench.datasets.samples import EvalSamples, TrainSamples
+from barbench.datasets.mixtures import TASKS, Mixture
+from barbench.datasets.protocols import Evaluated
+from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
+from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.datasets.transforms import Letterbox
 from barbench.engine import profile
@@ -27,7 +29,7 @@ from barbench.methods.resolve import build_segmenter, resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
-from barbench.results.record import EpochLog, Profile, Record, Scores, SplitResult
+from barbench.results.record import EpochLog, Profile, Record, Scores, SplitResult, TrainingSet
 from barbench.results.store import Arrays
 
 Emit = Callable[[dict[str, Any]], None]
@@ -48,26 +50,30 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
     accelerator = Accelerator(
         cpu=job.device == "cpu", mixed_precision="no" if cell.precision == "fp32" else cell.precision
     )
-    protocol = PROTOCOLS.get(cell.protocol)
-    data = read_refer(job.data_root, protocol)
+    task = TASKS.get(cell.protocol)
+    data = read_task(job.data_root, task)
+    if data.removed_images:
+        left_out = f"{data.removed_images:,} images with {data.removed_references:,} references"
+        emit({"event": "note", "text": f"{left_out} train nothing: they are in evaluation splits"})
     backbone = load_backbone(job.backbone, str(job.weights_path or cell.weights), cell.image_size, seed=cell.seed)
     spec = resolve(job.reference)[0]
     segmenter = build_segmenter(spec, backbone, cell.seed, cell.options).to(accelerator.device)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]
-    letterbox, tokens = Letterbox(backbone.image_size), Tokens(backbone.tokenizer, protocol.words)
+    letterbox, tokens = Letterbox(backbone.image_size), Tokens(backbone.tokenizer, task.words)
     lap("loading")
 
     emit({"event": "phase", "name": "profiling"})
-    cost = _cost(segmenter, backbone, protocol, accelerator.device)
+    cost = _cost(segmenter, backbone, task.words, accelerator.device)
     lap("profiling")
 
     profile.reset_peak(accelerator.device)
     seed_everything(cell.seed, accelerator.process_index)
     checkpoint = Checkpoint(job.checkpoint, cell.id())
+    samples = JointSamples([TrainSamples(split, letterbox, tokens, cell.seed) for split in data.train])
     training = fit(
         segmenter,
-        TrainSamples(data.split("train"), letterbox, tokens, cell.seed),
+        samples,
         recipe,
         accelerator,
         seed=cell.seed,
@@ -82,19 +88,24 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
     lap("training")
 
     evaluations: dict[str, Evaluation] = {}
-    for name in protocol.evals:
-        emit({"event": "phase", "name": f"evaluating {name}"})
-        samples = EvalSamples(data.split(name), letterbox, tokens)
-        evaluations[name] = evaluate(
-            segmenter, samples, accelerator, batch=recipe.eval_batch, threshold=recipe.threshold, workers=job.workers
+    for key, split in data.evals.items():
+        emit({"event": "phase", "name": f"evaluating {key}"})
+        evaluations[key] = evaluate(
+            segmenter,
+            EvalSamples(split, letterbox, tokens),
+            accelerator,
+            batch=recipe.eval_batch,
+            threshold=recipe.threshold,
+            workers=job.workers,
         )
     lap("evaluating")
     if not accelerator.is_main_process:
         return None
     job.scratch.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in tuned_state(segmenter).items()}, job.tuned)
-    for line in data.problems.lines():
-        emit({"event": "note", "text": line})
+    for member in data.members:
+        for line in member.problems.lines():
+            emit({"event": "note", "text": line if len(data.members) == 1 else f"{member.protocol.title}: {line}"})
     timings["total"] = time.monotonic() - clock
     record = Record(
         id=cell.id(),
@@ -103,12 +114,13 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
         composition=job.composition,
         ledger=segmenter.ledger(),
         status="done",
-        splits={name: _split_result(data, protocol, name, e) for name, e in evaluations.items()},
+        splits={e.key: _split_result(data, e, evaluations[e.key]) for e in task.evaluated},
+        training=_training_set(data, samples),
         profile=_profile(cost, peak, training, evaluations, recipe, accelerator),
         environment=environment(accelerator.device, job.threads),
         timings=timings,
         history=tuple(EpochLog(**h) for h in training.history),
-        data_problems=data.problems.counts(),
+        data_problems=_problems(data),
         kinds=KINDS,
         tuning_budget="the recipe's hyper-parameters for every method; no search for this cell",
     )
@@ -121,10 +133,10 @@ def _step_event(log: StepLog) -> dict[str, Any]:
     return {"event": "step", **log._asdict()}
 
 
-def _cost(segmenter: Segmenter, backbone: Backbone, protocol: Protocol, device: torch.device) -> tuple[int, int]:
+def _cost(segmenter: Segmenter, backbone: Backbone, words: int, device: torch.device) -> tuple[int, int]:
     """FLOPs of an image's forward pass, and bytes that a batch of PROFILE_BATCH keeps for its backward pass."""
     with torch.random.fork_rng():
-        image, ids, mask = profile.example_batch(segmenter, backbone.image_size, protocol.words, PROFILE_BATCH)
+        image, ids, mask = profile.example_batch(segmenter, backbone.image_size, words, PROFILE_BATCH)
         return profile.flops_forward(segmenter, image, ids), profile.saved_bytes(segmenter, image, ids, mask)
 
 
@@ -151,16 +163,36 @@ def _profile(
     )
 
 
-def _split_result(data: ReferData, protocol: Protocol, name: str, evaluation: Evaluation) -> SplitResult:
-    references = data.split(name).references
+def _split_result(data: TaskData, split: Evaluated, evaluation: Evaluation) -> SplitResult:
+    references, shared = data.evals[split.key].references, data.shared[split.key]
+    own = data.task is split.protocol
     return SplitResult(
         scores=scores(evaluation.metrics),
         control=scores(evaluation.control) if evaluation.control else None,
-        column=protocol.columns[name],
-        leaks=name in protocol.leaks,
+        column=split.protocol.columns[split.split],
+        protocol=None if own else split.protocol.name,
+        leaks=shared > 0 or (own and split.split in split.protocol.leaks),
+        shared_images=shared,
         images=len({r.image_id for r in references}),
         references=len(references),
     )
+
+
+def _training_set(data: TaskData, samples: JointSamples) -> TrainingSet:
+    references = samples.references
+    mixture = data.task if isinstance(data.task, Mixture) else None
+    return TrainingSet(
+        references=len(references),
+        images=len({r.image_id for r in references}),
+        mixing="none" if mixture is None else "clean" if mixture.excluded else "leaked",
+        removed_references=data.removed_references,
+        removed_images=data.removed_images,
+    )
+
+
+def _problems(data: TaskData) -> dict[str, int]:
+    """How often each, over all members."""
+    return dict(sum((Counter(member.problems.counts()) for member in data.members), Counter[str]()))
 
 
 def scores(metrics: Metrics) -> Scores:

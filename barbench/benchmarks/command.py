@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from barbench.benchmarks.environment import worker_variables
-from barbench.benchmarks.matrix import Host, Matrix, choose_protocols, identify_weights
+from barbench.benchmarks.matrix import Host, Matrix, choose_tasks, identify_weights
 from barbench.benchmarks.progress import display_for
 from barbench.benchmarks.runner import run_jobs
 from barbench.datasets.audit import Kind, verify
@@ -52,19 +52,19 @@ class RunRequest(NamedTuple):
 
 def run_matrix(request: RunRequest, console: Console) -> list[Record]:
     """Check all arguments, make the data if need be, run the cells; the records of the whole matrix."""
-    methods, protocols = choose_methods(request.methods, request.suite), choose_protocols(request.split)
+    methods, tasks = choose_methods(request.methods, request.suite), choose_tasks(request.split)
     options, seeds = parse_options(request.options, methods), parse_seeds(request.seeds)
     if request.precision not in PRECISIONS:
         raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not {request.precision!r}")
     if request.precision == "fp16" and pick_device(request.device) == "cpu":
         raise UsageError("--precision fp16 needs a GPU; on a CPU use fp32 or bf16")
     with progress_bar("drawing shapes") as progress:
-        sources = {p.name: find_source(request.data, p, progress) for p in protocols}
+        sources = {t.name: find_source(request.data, t, progress) for t in tasks}
     shapes = all(s.kind == "shapes" for s in sources.values())
     recipe = load_recipe(request.recipe or ("demo" if shapes else "paper"), request.changes)
     backbones = (request.backbone or ("tiny" if shapes else "ViT-B-16-quickgelu")).split(",")
     matrix = Matrix(
-        methods, backbones, protocols, seeds, recipe, request.precision, request.weights, request.image_size, options
+        methods, backbones, tasks, seeds, recipe, request.precision, request.weights, request.image_size, options
     )
     jobs = matrix.jobs(sources, _host(request))
     display = display_for(console)
@@ -201,7 +201,7 @@ def _profile_apart(task: dict[str, Any]) -> dict[str, Any]:
 
 def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], list[str], bool]:
     """Rows for each split, findings in words, and whether all is sound."""
-    protocols = choose_protocols(split)
+    protocols = dict.fromkeys(protocol for task in choose_tasks(split) for protocol in task.reads)
     sources: dict[str, DataSource] = {}
     absent: MissingData | None = None
     for protocol in protocols:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from barbench.benchmarks.job import Job
-from barbench.datasets.protocols import PROTOCOLS, Protocol
+from barbench.datasets.mixtures import TASKS, Task
+from barbench.datasets.protocols import PROTOCOLS
 from barbench.datasets.sources import DataSource
 from barbench.engine.recipe import Recipe
 from barbench.errors import UsageError
@@ -36,7 +37,7 @@ class Matrix:
 
     methods: Sequence[MethodSpec]
     backbones: Sequence[str]
-    protocols: Sequence[Protocol]
+    tasks: Sequence[Task]
     seeds: Sequence[int]
     recipe: Recipe
     precision: str = "fp32"
@@ -45,7 +46,7 @@ class Matrix:
     options: Mapping[str, Mapping[str, Any]] | None = None
 
     def jobs(self, sources: Mapping[str, DataSource], host: Host) -> list[Job]:
-        """One job a cell, ordered by backbone, split, seed, method. `sources`: the data of each protocol by name.
+        """One job a cell, ordered by backbone, split, seed, method. `sources`: the data of each task by name.
 
         Raises UsageError for options that a method does not have and for weights that cannot be.
         """
@@ -53,17 +54,17 @@ class Matrix:
         if strange := chosen.keys() - {m.name for m in self.methods}:
             raise UsageError(f"--option names {', '.join(sorted(strange))}, which --methods does not")
         jobs = []
-        for backbone, protocol, seed, method in product(self.backbones, self.protocols, self.seeds, self.methods):
+        for backbone, task, seed, method in product(self.backbones, self.tasks, self.seeds, self.methods):
             weights, path = identify_weights(backbone, self.weights)
             options = {**method.options, **chosen.get(method.name, {})}
-            source = sources[protocol.name]
+            source = sources[task.name]
             cell = Cell(
                 method=method.reference or method.name,
                 options=options,
                 backbone=identify_backbone(backbone),
                 weights=weights,
                 image_size=backbone_config(backbone).image_size(self.image_size),
-                protocol=protocol.name,
+                protocol=task.name,
                 recipe=self.recipe.model_dump(mode="json"),
                 seed=seed,
                 data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
@@ -117,10 +118,10 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | No
     return f"{PRETRAINED if weights == PRETRAINED else path.name}@{digest}", path.resolve()
 
 
-def choose_protocols(text: str) -> list[Protocol]:
-    """Protocols by a comma list of names; `all` is all four. Raises UnknownName."""
+def choose_tasks(text: str) -> list[Task]:
+    """Protocols and mixtures by a comma list of names; `all` is the four protocols. Raises UnknownName."""
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
         raise UsageError("no split was named; try --split refcoco+")
     chosen = PROTOCOLS.names() if names == ["all"] else names
-    return [PROTOCOLS.get(name) for name in dict.fromkeys(chosen)]
+    return [TASKS.get(name) for name in dict.fromkeys(chosen)]

@@ -7,10 +7,10 @@ from typing import Any
 from accelerate import Accelerator
 from rich.console import Console
 
-from barbench.benchmarks.matrix import choose_protocols
-from barbench.datasets.refer import read_refer
+from barbench.benchmarks.matrix import choose_tasks
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.sources import find_source
+from barbench.datasets.tasks import read_task
 from barbench.datasets.tokens import Tokens
 from barbench.datasets.transforms import Letterbox
 from barbench.engine.evaluate import evaluate
@@ -50,11 +50,11 @@ def evaluate_official(
     segmenter.to(accelerator.device)
     letterbox = Letterbox(frozen.image_size)
     rows = []
-    for protocol in choose_protocols(split):
-        found = read_refer(find_source(data, protocol).root, protocol)
-        tokens = Tokens(frozen.tokenizer, protocol.words)
-        for name in protocol.evals:
-            samples = EvalSamples(found.split(name), letterbox, tokens)
+    for task in choose_tasks(split):
+        found = read_task(find_source(data, task).root, task)
+        tokens = Tokens(frozen.tokenizer, task.words)
+        for key, protocol, name in task.evaluated:
+            samples = EvalSamples(found.evals[key], letterbox, tokens)
             with console.status(f"{protocol.title} {name}: {len(samples)} expressions"):
                 result = evaluate(segmenter, samples, accelerator, batch=batch, threshold=threshold)
             metrics = result.metrics
@@ -62,6 +62,6 @@ def evaluate_official(
             row = {"split": f"{protocol.name} {name}", "mIoU": 100 * metrics.miou, "oIoU": 100 * metrics.oiou}
             swapped = 100 * result.control.miou if result.control else None
             rows.append({**row, **precision, "swapped mIoU": swapped, "expressions": metrics.n})
-        for line in found.problems.lines():
+        for line in (line for member in found.members for line in member.problems.lines()):
             console.print(f"note: {line}", markup=False, soft_wrap=True)
     return rows

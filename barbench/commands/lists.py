@@ -45,20 +45,20 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
 
 @app.command("splits")
 def list_splits(format_: FormatOption = Format.table) -> None:
-    """Protocols: which data set, how it is partitioned, what is evaluated."""
-    from barbench.datasets.protocols import PROTOCOLS
+    """Protocols and mixtures: what trains, what is evaluated."""
+    from barbench.datasets.mixtures import TASKS
 
     rows = [
         {
-            "name": p.name,
-            "dataset": p.dataset,
-            "partition": p.partition,
-            "evaluated": list(p.evals),
-            "leaks": list(p.leaks),
-            "context": p.words,
-            "files": f"{p.folder}/{p.refs_file}",
+            "name": t.name,
+            "title": t.title,
+            "trains on": [p.name for p in t.members],
+            "evaluated": [e.key for e in t.evaluated],
+            "leaks": [s for p in t.members if p is t for s in p.leaks],
+            "context": t.words,
+            "files": [f"{p.folder}/{p.refs_file}" for p in t.reads],
         }
-        for p in PROTOCOLS
+        for t in TASKS
     ]
     print_rows(rows, format_, title="splits")
 

@@ -26,7 +26,7 @@ def run(
     methods: Annotated[str | None, typer.Option(help=f"{METHODS_HELP}  [default: all]")] = None,
     suite: Annotated[str | None, typer.Option(help="a list of methods with options, in place of --methods")] = None,
     split: Annotated[
-        str, typer.Option(help="refcoco, refcoco+, refcocog-u, refcocog-g, a comma list, or all")
+        str, typer.Option(help="refcoco, refcoco+, refcocog-u, refcocog-g (all), mixed, mixed-leaked; comma list")
     ] = "refcoco+",
     backbone: Annotated[
         str | None, typer.Option(help="tiny, open_clip names, folders; comma list  [default: tiny on shapes]")

@@ -15,6 +15,14 @@ class Counts(NamedTuple):
     sentences: int
 
 
+class Evaluated(NamedTuple):
+    """An evaluation split, and the `key` that it has in a record."""
+
+    key: str
+    protocol: "Protocol"
+    split: str
+
+
 @dataclass(frozen=True)
 class Protocol:
     """One partition of one dataset.
@@ -41,6 +49,20 @@ class Protocol:
     @property
     def splits(self) -> tuple[str, ...]:
         return ("train", *self.evals)
+
+    @property
+    def members(self) -> tuple["Protocol", ...]:
+        """Whose train splits train: its own (see `mixtures.Mixture`)."""
+        return (self,)
+
+    @property
+    def reads(self) -> tuple["Protocol", ...]:
+        """Whose files are read."""
+        return (self,)
+
+    @property
+    def evaluated(self) -> tuple[Evaluated, ...]:
+        return tuple(Evaluated(split, self, split) for split in self.evals)
 
 
 PROTOCOLS: Registry[Protocol] = Registry("split")

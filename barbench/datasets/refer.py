@@ -4,9 +4,10 @@ import io
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ from barbench.datasets.problems import Problems
 from barbench.datasets.protocols import Protocol
 from barbench.datasets.untrusted import image_size, text, whole
 from barbench.errors import DataError, MissingData
+
+T = TypeVar("T")
 
 IMAGE_FOLDERS = ("images/train2014", "images/mscoco/images/train2014")
 LAYOUT = """The layout is the public one (the .p files and instances.json of the REFER release, the images of COCO):
@@ -110,13 +113,7 @@ def read_refer(root: Path, protocol: Protocol) -> ReferData:
     refs_path, instances_path = data_files(root, protocol)
     problems = Problems()
     instances = _read_instances(instances_path)
-    try:
-        raw = load_plain(refs_path)
-        if not isinstance(raw, list):
-            raise TypeError(f"it is a {type(raw).__name__}, not a list")
-        references = [_reference(r, instances.categories) for r in raw]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{refs_path} does not hold REFER references: {_describe(error)}") from error
+    references = _references(refs_path, lambda raw: _reference(raw, instances.categories))
     kept = tuple(r for r in references if _usable(r, instances, problems))
     images = _images(root, instances_path, {r.image_id: instances.images[r.image_id] for r in kept})
     annotations: dict[int, Annotation] = {}
@@ -127,6 +124,21 @@ def read_refer(root: Path, protocol: Protocol) -> ReferData:
         if annotations[reference.ann_id].area == 0:
             problems.note("empty mask", f"{reference.split} reference {reference.ref_id}")
     return ReferData(root, protocol, kept, images, annotations, problems)
+
+
+class Outline(NamedTuple):
+    """A reference as the references' file alone tells it, whether it can be used or not."""
+
+    split: str
+    image_id: int
+    sentences: int
+
+
+def read_outline(root: Path, protocol: Protocol) -> list[Outline]:
+    """Every entry of the references' file; in a second where `read_refer` takes many. Raises as `read_refer`."""
+    return _references(
+        data_files(root, protocol)[0], lambda r: Outline(text(r["split"]), whole(r["image_id"]), len(r["sentences"]))
+    )
 
 
 def data_files(root: Path, protocol: Protocol) -> tuple[Path, Path]:
@@ -192,6 +204,17 @@ def _read_instances(path: Path) -> _Instances:
             twice = [i for i, n in Counter(whole(entry["id"]) for entry in raw[kind]).items() if n > 1]
             raise DataError(f"{path}: {len(twice)} ids occur twice among its {kind}, the first is {twice[0]}")
     return _Instances(images, annotations, categories)
+
+
+def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
+    """What `read` makes of each entry of a refs file; DataError where the file or an entry is unusable."""
+    try:
+        raw = load_plain(path)
+        if not isinstance(raw, list):
+            raise TypeError(f"it is a {type(raw).__name__}, not a list")
+        return [read(entry) for entry in raw]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} does not hold REFER references: {_describe(error)}") from error
 
 
 def _reference(raw: dict[str, Any], categories: dict[int, str]) -> Reference:

@@ -1,6 +1,7 @@
 """What a model is fed: a reference a training step, an expression an evaluation step. Used by `barbench run`."""
 
 import hashlib
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate, groupby
@@ -102,6 +103,31 @@ class TrainSamples(Dataset[TrainItem]):
             "mask": self.letterbox.mask(self.data.mask(reference.ann_id)),
             "index": index,
         }
+
+
+class JointSamples(Dataset[TrainItem]):
+    """The samples of several data sets, one behind the other: a reference of each is an item of its own."""
+
+    def __init__(self, parts: Sequence[TrainSamples]) -> None:
+        self.parts = tuple(parts)
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    @property
+    def references(self) -> list[Reference]:
+        return [reference for part in self.parts for reference in part.references]
+
+    def set_epoch(self, epoch: int) -> None:
+        """To be called before an epoch's iteration begins."""
+        for part in self.parts:
+            part.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> TrainItem:
+        number = bisect_right(self._ends, index)
+        part = self.parts[number]
+        return {**part[index - self._ends[number] + len(part)], "index": index}
 
 
 class EvalSamples(Dataset[EvalBatch]):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from barbench.datasets.protocols import Protocol
+from barbench.datasets.mixtures import Task
 from barbench.datasets.refer import data_files
 from barbench.datasets.shapes import ShapesSpec, make_shapes
 
@@ -27,20 +27,21 @@ class DataSource:
     fingerprint: str
 
 
-def find_source(data: str | None, protocol: Protocol, progress: Progress | None = None) -> DataSource:
+def find_source(data: str | None, task: Task, progress: Progress | None = None) -> DataSource:
     """What `--data` names, a folder or `shapes`; without it $BARBENCH_DATA, and without that shapes."""
     chosen = data or os.environ.get("BARBENCH_DATA") or "shapes"
-    return shapes_source(ShapesSpec(), progress) if chosen == "shapes" else folder_source(Path(chosen), protocol)
+    return shapes_source(ShapesSpec(), progress) if chosen == "shapes" else folder_source(Path(chosen), task)
 
 
-def folder_source(root: Path, protocol: Protocol) -> DataSource:
-    """A folder that exists. Its fingerprint is a hash of the protocol's two files; images are not hashed.
+def folder_source(root: Path, task: Task) -> DataSource:
+    """A folder that exists. Its fingerprint is a hash of the files of every protocol that the task reads; images are
+    not hashed.
 
-    Raises MissingData where one of the two files is absent.
+    Raises MissingData where one of the files is absent.
     """
     root = root.expanduser()
     digest = hashlib.sha256()
-    for path in data_files(root, protocol):
+    for path in dict.fromkeys(path for protocol in task.reads for path in data_files(root, protocol)):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return DataSource("shapes" if (root / SHAPES_MARK).exists() else "refer", root, digest.hexdigest())

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from barbench.datasets.samples import TrainSamples
+from barbench.datasets.samples import JointSamples, TrainSamples
 from barbench.datasets.transforms import normalised
 from barbench.engine.checkpoint import Checkpoint, Epoch, Progress
 from barbench.engine.recipe import Recipe
@@ -67,7 +67,7 @@ def plan(recipe: Recipe, count: int, processes: int) -> Plan:
 
 
 def batches(
-    recipe: Recipe, samples: TrainSamples, seed: int, epoch: int, first: int, rank: int, processes: int
+    recipe: Recipe, samples: TrainSamples | JointSamples, seed: int, epoch: int, first: int, rank: int, processes: int
 ) -> list[list[int]]:
     """The micro-batches of one process from step `first` of an epoch on: the epoch's order, cut; the rest is
     dropped."""
@@ -92,7 +92,7 @@ def make_optimizer(recipe: Recipe, segmenter: Segmenter) -> torch.optim.Optimize
 
 def fit(
     segmenter: Segmenter,
-    samples: TrainSamples,
+    samples: TrainSamples | JointSamples,
     recipe: Recipe,
     accelerator: Accelerator,
     *,
@@ -144,7 +144,13 @@ def fit(
 
 
 def _loaded(
-    recipe: Recipe, samples: TrainSamples, accelerator: Accelerator, seed: int, epoch: int, first: int, workers: int
+    recipe: Recipe,
+    samples: TrainSamples | JointSamples,
+    accelerator: Accelerator,
+    seed: int,
+    epoch: int,
+    first: int,
+    workers: int,
 ) -> Iterator[list[Batch]]:
     """Steps of an epoch from `first` on, each a list of collated micro-batches."""
     samples.set_epoch(epoch)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.matrix import Host, Matrix, choose_protocols
+from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
 from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
@@ -83,7 +83,7 @@ def make_jobs(shapes_root: Path, backbone_folder: Path) -> MakeJobs:
     """Jobs on `refcocog-g`, which has one evaluation split."""
 
     def make(results: Path, methods: str = "head-only", root: Path = shapes_root, **recipe: Any) -> list[Job]:
-        protocols = choose_protocols("refcocog-g")
+        protocols = choose_tasks("refcocog-g")
         fields: dict[str, Any] = {"epochs": 1, "batch": 16, "lr": 1e-3}
         chosen = parse_recipe("test", fields | recipe)
         matrix = Matrix(resolve(methods), [str(backbone_folder)], protocols, [0], chosen, weights="random")

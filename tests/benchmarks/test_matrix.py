@@ -9,7 +9,7 @@ import pytest
 
 from barbench.benchmarks.command import parse_options, parse_seeds, pick_device
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.matrix import Host, Matrix, choose_protocols, identify_weights
+from barbench.benchmarks.matrix import Host, Matrix, choose_tasks, identify_weights
 from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.errors import UnknownName, UsageError
@@ -21,7 +21,7 @@ RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3})
 def jobs(
     root: Path, backbone: Path, methods: str = "head-only,etris", split: str = "refcoco,refcocog-u", **changes: Any
 ) -> list[Job]:
-    protocols = choose_protocols(split)
+    protocols = choose_tasks(split)
     sources = {p.name: folder_source(root, p) for p in protocols}
     host = changes.pop("host", Host(Path("out"), "cpu", 1, 1, 0))
     fields: dict[str, Any] = {"seeds": [0, 1], "recipe": RECIPE, "weights": "random"}
@@ -131,12 +131,12 @@ def test_weights_that_nobody_named() -> None:
 
 
 def test_protocols_by_name() -> None:
-    assert [p.name for p in choose_protocols("all")] == ["refcoco", "refcoco+", "refcocog-u", "refcocog-g"]
-    assert [p.name for p in choose_protocols(" refcocog-g , refcoco,refcoco")] == ["refcocog-g", "refcoco"]
+    assert [p.name for p in choose_tasks("all")] == ["refcoco", "refcoco+", "refcocog-u", "refcocog-g"]
+    assert [p.name for p in choose_tasks(" refcocog-g , refcoco,refcoco")] == ["refcocog-g", "refcoco"]
     with pytest.raises(UnknownName, match=r"unknown split 'refcocco'. Did you mean refcoco"):
-        choose_protocols("refcocco")
+        choose_tasks("refcocco")
     with pytest.raises(UsageError, match="no split was named"):
-        choose_protocols(" , ")
+        choose_tasks(" , ")
 
 
 def test_seeds_and_options_as_text() -> None:

@@ -1,0 +1,36 @@
+"""A mixed cell from start to end: the record says what trained it and whose splits were scored."""
+
+from pathlib import Path
+
+from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.benchmarks.runner import run_jobs
+from barbench.datasets.sources import folder_source
+from barbench.engine.recipe import parse_recipe
+from barbench.methods.resolve import resolve
+from barbench.reports.tables import build
+from barbench.results.record import TrainingSet
+from barbench.results.store import Store
+from tests.benchmarks.conftest import Told
+from tests.datasets.overlapping import write_overlapping
+
+
+def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
+    root = write_overlapping(tmp_path / "data")
+    tasks, recipe = choose_tasks("mixed,mixed-leaked"), parse_recipe("test", {"epochs": 1, "batch": 4, "lr": 1e-3})
+    matrix = Matrix(resolve("head-only"), [str(backbone_folder)], tasks, [0], recipe, weights="random")
+    jobs = matrix.jobs({t.name: folder_source(root, t) for t in tasks}, Host(tmp_path / "out", "cpu", 1, 1, 0))
+    told = Told()
+    clean, leaked = run_jobs(jobs, tmp_path / "out", told)
+    assert (clean.status, leaked.status) == ("done", "done"), told.notes
+    assert clean.training == TrainingSet(references=8, images=3, mixing="clean", removed_references=7, removed_images=4)
+    assert leaked.training == TrainingSet(references=15, images=7, mixing="leaked")
+    assert any("4 images with 7 references train nothing" in note for note in told.notes)
+    assert [c.steps for c in clean.history] == [8 // 4]
+    assert {k for k, s in leaked.splits.items() if s.leaks} == {"refcoco val", "refcoco+ val", "refcocog-u val"}
+    assert not any(s.leaks or s.shared_images for s in clean.splits.values())
+    assert {clean.protocol_of(key) for key in clean.splits} == {"refcoco", "refcoco+", "refcocog-u"}
+    assert clean.splits["refcoco testB"].scores.n == 4  # two references of two sentences
+    arrays = Store(tmp_path / "out").expressions(clean.cell)
+    assert {name.split("/")[0] for name in arrays} == set(clean.splits)
+    [table] = build("5", [clean, leaked])
+    assert [row[0].text for row in table.sections[0].rows] == ["Head only-Mixed", "Head only-Mixed (leaked)"]

@@ -1,0 +1,136 @@
+"""Mixed training: what trains, what is taken out, which images are shared; against sets written out by hand."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from barbench.datasets.mixtures import MEMBERS, TASKS, Mixture
+from barbench.datasets.protocols import PROTOCOLS
+from barbench.datasets.samples import JointSamples, TrainSamples
+from barbench.datasets.sources import folder_source
+from barbench.datasets.tasks import TaskData, read_task
+from barbench.datasets.tokens import Tokens
+from barbench.datasets.transforms import Letterbox
+from barbench.errors import DataError, MissingData
+from barbench.reports import grouping
+from tests.datasets.overlapping import EVALUATED, SPLITS, write_overlapping
+
+EIGHT = [
+    *("refcoco val", "refcoco testA", "refcoco testB", "refcoco+ val", "refcoco+ testA", "refcoco+ testB"),
+    *("refcocog-u val", "refcocog-u test"),
+]
+
+
+@pytest.fixture
+def mixed_root(tmp_path: Path) -> Path:
+    return write_overlapping(tmp_path / "mixed")
+
+
+def trained_on(data: TaskData) -> dict[str, Counter[int]]:
+    """By member: image -> references."""
+    return {s.data.protocol.name: Counter(r.image_id for r in s.references) for s in data.train}
+
+
+def test_clean_leaves_out_every_evaluation_image_of_every_data_set(mixed_root: Path) -> None:
+    data = read_task(mixed_root, TASKS.get("mixed"))
+    kept = {
+        name: Counter({image: n for image, n in SPLITS[name]["train"].items() if image not in EVALUATED})
+        for name in ("refcoco", "refcoco+", "refcocog-u")
+    }
+    assert kept == {"refcoco": {2: 1, 3: 2}, "refcoco+": {2: 2, 3: 1}, "refcocog-u": {3: 1, 10: 1}}
+    assert trained_on(data) == kept
+    assert data.removed_images == len({1, 4, 7, 8})
+    assert data.removed_references == 2 + 1 + (1 + 2 + 1)
+    assert data.shared == dict.fromkeys(EIGHT, 0)
+
+
+def test_leaked_leaves_them_in_and_counts_them(mixed_root: Path) -> None:
+    data = read_task(mixed_root, TASKS.get("mixed-leaked"))
+    assert trained_on(data) == {p.name: Counter(SPLITS[p.name]["train"]) for p in MEMBERS}
+    assert (data.removed_images, data.removed_references) == (0, 0)
+    # RefCOCO's val image is in umd's train, umd's val image in RefCOCO's and RefCOCO+'s.
+    assert {key for key, shared in data.shared.items() if shared} == {"refcoco val", "refcoco+ val", "refcocog-u val"}
+    assert set(data.shared.values()) == {0, 1}
+
+
+@pytest.mark.parametrize("name", ["mixed", "mixed-leaked"])
+def test_the_eight_columns_of_tables_2_and_3_are_evaluated_whole(mixed_root: Path, name: str) -> None:
+    data = read_task(mixed_root, TASKS.get(name))
+    assert list(data.evals) == EIGHT
+    found = {key: Counter(r.image_id for r in split.references) for key, split in data.evals.items()}
+    assert found == {f"{p.name} {split}": Counter(SPLITS[p.name][split]) for p in MEMBERS for split in p.evals}
+
+
+@pytest.mark.parametrize("protocol", list(PROTOCOLS), ids=lambda p: p.name)
+def test_a_protocol_alone_is_as_it_was_and_its_overlap_is_counted(mixed_root: Path, protocol) -> None:
+    data = read_task(mixed_root, protocol)
+    assert trained_on(data) == {protocol.name: Counter(SPLITS[protocol.name]["train"])}
+    assert list(data.evals) == list(protocol.evals)
+    train = SPLITS[protocol.name]["train"].keys()
+    assert data.shared == {s: len(SPLITS[protocol.name][s].keys() & train) for s in protocol.evals}
+    assert any(data.shared.values()) == (protocol.name == "refcocog-g")
+
+
+def test_joint_samples_are_each_members_own(mixed_root: Path) -> None:
+    """Item for item those of the members' own sample sets, in their order, with one index over all."""
+    tokens = Tokens(lambda texts, length: _letters(texts, length), 22)
+    data = read_task(mixed_root, TASKS.get("mixed-leaked"))
+    parts = [TrainSamples(split, Letterbox(48), tokens, seed=5) for split in data.train]
+    joint = JointSamples(parts)
+    assert len(joint) == sum(map(len, parts)) == len(joint.references) == 5 + 4 + 6
+    joint.set_epoch(3)
+    items = [part[i] for part in parts for i in range(len(part))]
+    for index, (item, own) in enumerate(zip((joint[i] for i in range(len(joint))), items, strict=True)):
+        assert item["index"] == index
+        assert all((item[name] == own[name]).all() for name in ("image", "ids", "mask"))
+    firsts = {tuple(joint[i]["ids"].tolist()) for i in range(len(joint))}
+    assert len(firsts) == len(joint)  # the texts name their data set: no item stands for another's
+    joint.set_epoch(4)
+    assert {tuple(joint[i]["ids"].tolist()) for i in range(len(joint))} != firsts
+
+
+def _letters(texts: list[str], length: int):
+    import torch
+
+    return torch.tensor([[ord(c) for c in text.ljust(length, "\0")[:length]] for text in texts])
+
+
+def test_the_context_is_the_longest_of_the_members() -> None:
+    assert {TASKS.get(name).words for name in ("mixed", "mixed-leaked")} == {22}
+
+
+def test_cleaning_needs_googles_partition_and_says_where(mixed_root: Path) -> None:
+    (mixed_root / "refcocog/refs(google).p").unlink()
+    with pytest.raises(MissingData, match=r"refs\(google\)\.p for refcocog-g"):
+        read_task(mixed_root, TASKS.get("mixed"))
+    assert read_task(mixed_root, TASKS.get("mixed-leaked")).train
+
+
+def test_an_entry_without_an_image_is_named(mixed_root: Path) -> None:
+    path = mixed_root / "refcocog/refs(google).p"
+    path.write_bytes(path.read_bytes().replace(b"image_id", b"image_no"))
+    with pytest.raises(
+        DataError, match=r"refs\(google\)\.p does not hold REFER references: it lacks the key 'image_id'"
+    ):
+        read_task(mixed_root, TASKS.get("mixed"))
+
+
+def test_the_identity_follows_every_file_that_is_read(mixed_root: Path) -> None:
+    def prints() -> dict[str, str]:
+        return {task.name: folder_source(mixed_root, task).fingerprint for task in TASKS}
+
+    before = prints()
+    assert len(set(before.values())) == 6
+    path = mixed_root / "refcocog/refs(google).p"
+    path.write_bytes(path.read_bytes().replace(b"refcocog-g 7", b"refcocog-g 0"))
+    after = prints()
+    assert {name for name in before if before[name] != after[name]} == {"refcocog-g", "mixed"}
+
+
+def test_the_reports_know_the_mixtures_and_their_columns() -> None:
+    """They may not import them: tables are built without the data's libraries."""
+    assert set(grouping.MIXTURES) == {task.name for task in TASKS if isinstance(task, Mixture)}
+    assert tuple(p.name for p in MEMBERS) == grouping.MEMBERS
+    columns = {(e.protocol.name, e.protocol.columns[e.split]) for e in TASKS.get("mixed").evaluated}
+    assert columns == {tuple(c) for c in grouping.PAPER_COLUMNS if c.protocol in grouping.MEMBERS}
