@@ -15,11 +15,11 @@ EACH = "FIRST,SECOND where they differ"
 def report(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="folder to write into")] = Path("reports"),
-    table: Annotated[str, typer.Option(help="4, 5, a comma list, or all")] = "all",
+    table: Annotated[str, typer.Option(help="1 to 5, a comma list, or all")] = "all",
     format_: Annotated[str, typer.Option("--format", help="md, latex, or both")] = "md,latex",
 ) -> None:
     """Write the paper's tables from the records."""
-    from barbench.reports.tables import TABLES
+    from barbench.reports.layout import TABLES
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 

@@ -89,9 +89,9 @@ def profile(
 
 def _print_tables(records: Any, console: Console) -> None:
     from barbench.reports.console import Terminal
-    from barbench.reports.tables import build
+    from barbench.reports.tables import build_measured
 
-    for table in build("5", records):
+    for table in build_measured("5", records):
         console.print()
         console.print(Terminal(table))
         console.print()

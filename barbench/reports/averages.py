@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal
 
-from barbench.results.statistics import mean, mean_of_means
+from barbench.reports.grouping import Column, Values
+from barbench.results.statistics import Summary, mean, mean_of_means, summarize
 
 Rule = Literal["datasets", "columns"]
 
@@ -23,7 +24,22 @@ def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
     return mean_of_means(datasets.values())
 
 
+def over_seeds(rule: Rule, values: Values, columns: Iterable[Column]) -> Summary | None:
+    """The average over those of `columns` that have values, summarised over seeds; None without any.
+
+    A single column is its own average. Where the columns have different seeds, the average of the columns' means stands
+    alone, without an interval.
+    """
+    have = [column for column in columns if column in values]
+    if not have:
+        return None
+    seeds = {frozenset(values[column]) for column in have}
+    if len(seeds) > 1:
+        return summarize([average(rule, [(c.dataset, mean(list(values[c].values()))) for c in have])])
+    return summarize([average(rule, [(c.dataset, values[c][seed]) for c in have]) for seed in sorted(seeds.pop())])
+
+
 def printed(value: float, digits: int = 1) -> str:
     """`value` as a paper prints it: ties go up, also where the binary number lies a hair below."""
     exact = Decimal(repr(round(value, 9)))
-    return str(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+    return str(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP) + 0)  # + 0: no negative zero

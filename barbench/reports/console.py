@@ -7,7 +7,7 @@ from itertools import accumulate
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from barbench.reports.tables import Entry, Table
+from barbench.reports.model import Entry, Table
 
 STYLES = {"best": "bold", "second": "underline", None: ""}
 GAP = "  "

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from barbench.results.record import Cell, Record, SplitResult
-from barbench.results.statistics import Summary, mean, mean_of_means, summarize
 
 
 class Column(NamedTuple):
@@ -68,6 +67,8 @@ class Row:
     label: str
     iou: Values = field(default_factory=dict)
     control: Values = field(default_factory=dict)
+    overall: Values = field(default_factory=dict)
+    """The same expressions' overall IoU; `iou` is the mean."""
     leaks: set[Column] = field(default_factory=set)
     """Columns of whose images some trained the row."""
 
@@ -140,6 +141,14 @@ def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
     return tuple(sorted(columns, key=lambda column: (paper.get(column, len(paper)), column)))
 
 
+def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None = None) -> str:
+    """For example `RefCOCO val, testA; G-Ref val(u)`, or with a value behind each name."""
+    datasets: dict[str, list[str]] = defaultdict(list)
+    for column in columns:
+        datasets[column.dataset].append(f"{column.name} {values[column]}" if values else column.name)
+    return "; ".join(f"{dataset} {', '.join(names)}" for dataset, names in datasets.items())
+
+
 def group(records: Iterable[Record]) -> list[Group]:
     """Split `records` into what may be compared; the order of `records` does not matter."""
     versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
@@ -185,6 +194,7 @@ def _row(records: Sequence[Record]) -> Row:
     for record in records:
         for column, split in by_column(record).items() if record.status == "done" else ():
             row.iou.setdefault(column, {})[record.cell.seed] = 100 * split.scores.miou
+            row.overall.setdefault(column, {})[record.cell.seed] = 100 * split.scores.oiou
             if split.control is not None:
                 row.control.setdefault(column, {})[record.cell.seed] = 100 * split.control.miou
             if split.leaks:
@@ -211,25 +221,3 @@ def _labelled(rows: Sequence[Row]) -> list[Row]:
         return f"{row.label} ({detail})" if titles[row.label] > 1 else row.label
 
     return [replace(row, label=label(row)) for row in rows]
-
-
-def average(values: Values, columns: Iterable[Column]) -> Summary | None:
-    """The paper's average (mean of the dataset means) over those of `columns` that have values; None without any.
-
-    A single column is its own average. Seeds are summarised where every column has the same ones; otherwise the
-    average of the columns' means stands alone, without a range.
-    """
-    have = [column for column in columns if column in values]
-    if not have:
-        return None
-
-    def over(scores: Mapping[Column, float]) -> float:
-        datasets: dict[str, list[float]] = defaultdict(list)
-        for column in have:
-            datasets[column.dataset].append(scores[column])
-        return mean_of_means(datasets.values())
-
-    seeds = {frozenset(values[column]) for column in have}
-    if len(seeds) == 1:
-        return summarize([over({column: values[column][seed] for column in have}) for seed in sorted(seeds.pop())])
-    return summarize([over({column: mean(list(values[column].values())) for column in have})])

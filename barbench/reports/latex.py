@@ -1,8 +1,8 @@
-r"""A Table as LaTeX: two-level headers, best \textbf, second \underline. Needs `\usepackage{booktabs}` and no more."""
+r"""A Table as LaTeX: two-level headers, best \textbf, second \underline. Needs `\usepackage{graphicx}` and no more."""
 
 import re
 
-from barbench.reports.tables import Entry, Table
+from barbench.reports.model import Entry, Table
 
 ESCAPES = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -14,6 +14,8 @@ ESCAPES = {
     "|": r"\(|\)",
     '"': "''",
     "±": r"\(\pm\)",
+    "−": r"\(-\)",
+    "†": r"\(\dagger\)",
     "×": r"\(\times\)",
     "✓": r"\(\surd\)",
     "–": r"\textendash{}",
@@ -24,6 +26,8 @@ ESCAPES = {
     "“": "``",
     "”": "''",
 }
+SHRINK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Opens a box that shrinks a table wider than the text."""
 ALIGN = {"left": "l", "center": "c", "right": "r"}
 
 
@@ -32,28 +36,30 @@ def render(table: Table, label: str) -> str:
     width = len(table.headers)
     rows: list[str] = []
     for section in table.sections:
-        rows.append(r"\midrule")
+        rows.append(r"\hline")
         if section.heading:
             rows.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape(section.heading)}}}}} \\")
         rows += [_line([_entry(entry) for entry in row]) for row in section.rows]
-    notes = [_marks((n,)) + escape(text) for n, text in enumerate(table.footnotes, 1)]
-    notes += [escape(note) for note in table.notes]
+    footnotes = [_marks((n,)) + escape(text) for n, text in enumerate(table.footnotes, 1)]
     lines = [
-        r"\begin{table*}[t]",
-        r"\centering",
+        r"\begin{table*}[tp]",
+        r"\centering\scriptsize",
         rf"\caption{{{escape(table.title)}. {escape(table.caption)}}}",
         rf"\label{{{label}}}",
-        r"\setlength{\tabcolsep}{4pt}",
+        r"\setlength{\tabcolsep}{2.5pt}",
+        SHRINK,
         rf"\begin{{tabular}}{{{''.join(ALIGN[header.align] for header in table.headers)}}}",
-        r"\toprule",
+        r"\hline",
         *_headers(table),
         *rows,
-        r"\bottomrule",
-        r"\end{tabular}",
+        r"\hline",
+        r"\end{tabular}}",
         r"\par\smallskip",
         r"\begin{minipage}{\linewidth}",
-        r"\footnotesize\raggedright",
-        *(rf"{note}\par" for note in notes),
+        r"\raggedright",
+        *footnotes,
+        r"\par",
+        *map(escape, table.notes),
         r"\end{minipage}",
         r"\end{table*}",
     ]
@@ -79,7 +85,7 @@ def _headers(table: Table) -> list[str]:
     for group, width in table.header_groups:
         groups.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(group)}}}" if group else "")
         if group:
-            rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+            rules.append(rf"\cline{{{start}-{start + width - 1}}}")
         start += width
     return [_line(groups), " ".join(rules), names] if rules else [names]
 
@@ -89,7 +95,8 @@ def _line(cells: list[str]) -> str:
 
 
 def _entry(entry: Entry) -> str:
-    text = escape(entry.text)
+    mean, sign, margin = entry.text.partition("±")
+    text = escape(mean) + (rf"{{\tiny{escape(sign + margin)}}}" if sign else "")
     if entry.mark == "best":
         text = rf"\textbf{{{text}}}"
     elif entry.mark == "second":

@@ -2,7 +2,7 @@
 
 import re
 
-from barbench.reports.tables import Entry, Table
+from barbench.reports.model import Entry, Table
 
 ALIGN = {"left": "<", "center": "^", "right": ">"}
 RULES = {"<": ":-{}", "^": ":{}:", ">": "-{}:"}

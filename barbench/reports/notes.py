@@ -1,9 +1,12 @@
 """What a table says around its numbers: under which conditions, counted how, averaged over what."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from barbench.reports.grouping import PAPER_COLUMNS, Column, Conditions, Group, by_column
+from barbench.reports.grouping import Column, Conditions, Group, by_column, name_columns
+from barbench.reports.layout import Layout, Score
+from barbench.reports.published.load import published_rows, text_misprints
+from barbench.results.statistics import CONFIDENCE
 
 SWAPPED = (
     "Expressions swapped: every prediction is scored on another referred object of the same image. A model that "
@@ -11,53 +14,96 @@ SWAPPED = (
 )
 
 
-def caption(conditions: Conditions, others: Iterable[Conditions]) -> str:
-    """The conditions in words; a recipe that shares its name with one of `others` says in which fields it differs."""
+def caption(layout: Layout, published: bool, conditions: Conditions | None, others: Iterable[Conditions]) -> str:
+    """What the rows are: the paper's, or measured under `conditions`.
+
+    A recipe that shares its name with one of `others` says in which fields it differs.
+    """
+    if conditions is None:
+        return f"As printed in the BarLeRIa paper (ICLR 2024), whose own rows use {layout.family.title}."
+    words = _conditions(conditions, others)
+    return f"Published: as printed. Measured: {words}" if published else words[0].upper() + words[1:]
+
+
+def _conditions(conditions: Conditions, others: Iterable[Conditions]) -> str:
     size = f" at {conditions.image_size} px" if conditions.image_size else ""
     recipe = _recipe(conditions.recipe_fields, [other.recipe_fields for other in others])
     version = f" Data version {conditions.data_version[:12]}." if conditions.data_version else ""
     warning = " Synthetic shapes, not comparable with the paper." if conditions.data == "shapes" else ""
-    backbone = f"Backbone {conditions.backbone} ({conditions.weights} weights){size}"
+    backbone = f"backbone {conditions.backbone} ({conditions.weights} weights){size}"
     other = f", {conditions.other}" if conditions.other else ""
     return f"{backbone}, recipe {recipe}, {conditions.precision}{other}.{version}{warning}"
 
 
-def notes(group: Group, columns: Sequence[Column]) -> tuple[str, ...]:
-    """The notes under a table of `group` that prints `columns`, in the order of printing; only those that apply."""
+def title(layout: Layout, published: bool, conditions: Conditions | None) -> str:
+    """For example `Scores on every split (Table 5 of the paper), measured with tiny on synthetic shapes`."""
+    name = f"{layout.title} (Table {layout.number} of the paper)"
+    if conditions is None:
+        return f"{name}, as published"
+    data = " on synthetic shapes" if conditions.data == "shapes" else ""
+    return f"{name}, published and measured" if published else f"{name}, measured with {conditions.backbone}{data}"
+
+
+def published_notes(layout: Layout) -> list[str]:
+    """The notes that the published rows of a table need."""
+    rows = published_rows(layout.number)
+    numbers = [cell for row in rows for cell in row.cells if cell.kind != "label"]
+    every = (
+        "Published rows name their IoU: the mean over expressions, or overall (sum of intersections / sum of unions). "
+        "The two do not compare, so these rows are not ranked.",
+        "A row named corrected has the right numbers where some are known to be misprinted; differences are to them."
+        if any(cell.corrected for cell in numbers)
+        else "",
+        "†: tuned on the RefCOCO datasets together." if any(row.dagger for row in rows) else "",
+        *(
+            f"The paper, {at.place}: “{at.printed}”. Right is: {at.corrected}. {at.reason}"
+            for at in text_misprints(layout.number)
+        ),
+    )
+    return [note for note in every if note]
+
+
+def average_note(layout: Layout, scores: Sequence[Score]) -> list[str]:
+    """How the averages of the table are taken, by the names of their columns."""
+    rules = {
+        "datasets": "over each dataset's columns, then over datasets",
+        "columns": "over all columns alike, without G-Ref val(g)",
+    }
+    named = {score.name: score for score in scores if len(score.over) > 1}
+    if rules.keys() <= named.keys():
+        both = "; ".join(f"{name}: {rule}" for name, rule in rules.items())
+        return [f"Averages: {both}. The paper's rule in this table: {layout.rule}."]
+    if "Avg" not in named:
+        return []
+    alone = len({column.dataset for column in named["Avg"].over}) == 1
+    return ["Avg: over the columns." if alone else f"Avg: {rules[layout.rule]}, as in the paper."]
+
+
+def measured_notes(layout: Layout, group: Group, columns: Sequence[Column]) -> list[str]:
+    """The notes that the measured rows of `group` need in a table of `columns`, in the order of printing."""
     measured = group.measured
     every = (
         _iou(group),
         _parameters(group),
         SWAPPED if any(row.control for row in group.rows) else "",
-        f"Averages: over a dataset's columns, then over datasets; measured: {name_columns(measured)}."
-        if len(measured) > 1
-        else "",
         _expressions(group),
         _data(group),
         "-: not measured." if len(columns) > len(measured) else "",
-        "Only the measured columns are printed." if set(columns) < set(PAPER_COLUMNS) else "",
+        "Only the measured columns are printed." if set(columns) < set(layout.columns) else "",
         _options(group),
         _budget(group),
         _problems(group),
     )
-    return tuple(note for note in every if note)
-
-
-def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None = None) -> str:
-    """For example `RefCOCO val, testA; G-Ref val(u)`, or with a value behind each name."""
-    datasets: dict[str, list[str]] = defaultdict(list)
-    for column in columns:
-        datasets[column.dataset].append(f"{column.name} {values[column]}" if values else column.name)
-    return "; ".join(f"{dataset} {', '.join(names)}" for dataset, names in datasets.items())
+    return [note for note in every if note]
 
 
 def _iou(group: Group) -> str:
     seeds = ", ".join(map(str, sorted(group.seeds)))
-    several = f" Seeds {seeds}: mean ± half the range (n = {len(group.seeds)})."
+    several = f" Seeds {seeds}: mean ± half of Student's {CONFIDENCE:.0%} interval (n = {len(group.seeds)})."
     one = f" Seed {seeds}." if seeds else ""
     return (
-        "IoU in percent: mean over expressions of intersection / union (mIoU). "
-        f"Best bold, second underlined, ranked as printed.{several if len(group.seeds) > 1 else one}"
+        "Measured IoU in percent: mean over expressions of intersection / union (mIoU). "
+        f"Best bold, second underlined, among measured rows as printed.{several if len(group.seeds) > 1 else one}"
     )
 
 
@@ -85,10 +131,11 @@ def _expressions(group: Group) -> str:
     counts: dict[Column, set[str]] = defaultdict(set)
     for record in group.records:
         for column, split in by_column(record).items():
-            swapped = f" ({split.control.n:,})" if split.control else ""
-            counts[column].add(f"{split.scores.n:,}{swapped}")
+            n, control = split.scores.n, split.control
+            swapped = f" ({control.n:,} swapped)" if control and control.n != n else ""
+            counts[column].add(f"{n:,}{swapped}")
     listed = name_columns(group.measured, {column: " or ".join(sorted(counts[column])) for column in counts})
-    return f"Expressions scored (swapped): {listed}." if listed else ""
+    return f"Expressions scored: {listed}." if listed else ""
 
 
 def _data(group: Group) -> str:

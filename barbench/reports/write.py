@@ -8,7 +8,9 @@ from barbench.errors import UsageError
 from barbench.files import write_atomically
 from barbench.registry import Registry
 from barbench.reports import latex, markdown
-from barbench.reports.tables import Table, build
+from barbench.reports.layout import TABLES
+from barbench.reports.model import Table
+from barbench.reports.tables import build
 from barbench.results.store import Store
 
 
@@ -26,7 +28,7 @@ def _markdown(number: str, tables: Sequence[Table]) -> str:
 
 def _latex(number: str, tables: Sequence[Table]) -> str:
     labels = [f"tab:barbench-{number}{f'-{index}' * (index > 1)}" for index in range(1, len(tables) + 1)]
-    return "% \\usepackage{booktabs}\n" + "\n".join(map(latex.render, tables, labels))
+    return "% \\usepackage{graphicx}\n" + "\n".join(map(latex.render, tables, labels))
 
 
 FORMATS: Registry[Format] = Registry("format")
@@ -35,9 +37,9 @@ FORMATS.register("latex", Format("tex", _latex))
 
 
 def write_reports(
-    store: Store, out: Path, tables: Sequence[str] = ("4", "5"), formats: Sequence[str] = ("md", "latex")
+    store: Store, out: Path, tables: Sequence[str] | None = None, formats: Sequence[str] = ("md", "latex")
 ) -> list[Path]:
-    """Write each table in each format from the records in `store`, into `out`; returns the files in that order.
+    """Write each table (None: all) in each format from the records in `store`, into `out`; returns the files in order.
 
     One file holds every table of its number: one for each set of conditions found. Raises UnknownName, and UsageError
     where there is no record.
@@ -46,9 +48,9 @@ def write_reports(
     records = store.all()
     if not records:
         raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
-    built = {number: build(number, records, paper_columns=True) for number in tables}
+    built = {number: build(number, records) for number in tables or TABLES.names()}
     paths = []
-    for number in tables:
+    for number in built:
         for kind in kinds:
             path = out / f"table{number}.{kind.suffix}"
             content = kind.render(number, built[number]).encode()

@@ -1,21 +1,18 @@
 """Summaries of scores: over seeds, and over the columns of a table as the paper averages them."""
 
 from collections.abc import Iterable, Sequence
-from math import fsum
+from math import cos, fsum, pi, sin, sqrt
 from typing import NamedTuple
+
+CONFIDENCE = 0.95
 
 
 class Summary(NamedTuple):
-    """Mean, smallest and largest of `n` values, one a seed."""
+    """Mean of `n` values, one a seed, and half the width of its 95 % interval; no margin (None) from one value."""
 
     mean: float
-    low: float
-    high: float
+    margin: float | None
     n: int
-
-    @property
-    def half_range(self) -> float:
-        return (self.high - self.low) / 2
 
 
 def mean(values: Sequence[float]) -> float:
@@ -26,8 +23,35 @@ def mean(values: Sequence[float]) -> float:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Summary of one value a seed; raises ValueError on an empty sequence."""
-    return Summary(mean(values), min(values), max(values), len(values))
+    """Summary of one value a seed; raises ValueError on an empty sequence.
+
+    The margin is Student's: `t * s / sqrt(n)`, with the quantile of n - 1 degrees of freedom and s the standard
+    deviation of the sample. It holds where the scores of seeds are about normal; with two seeds t is 12.7.
+    """
+    centre, n = mean(values), len(values)
+    if n < 2:
+        return Summary(centre, None, n)
+    deviation = sqrt(fsum((value - centre) ** 2 for value in values) / (n - 1))
+    return Summary(centre, t_quantile(n - 1) * deviation / sqrt(n), n)
+
+
+def t_quantile(freedom: int, confidence: float = CONFIDENCE) -> float:
+    """The t below which |T| stays with probability `confidence`, T of Student's distribution with whole `freedom`."""
+    low, high = 0.0, pi / 2  # the angle atan(t / sqrt(freedom)) is bounded; t is not
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if _within(middle, freedom) < confidence else (low, middle)
+    return sqrt(freedom) * sin(high) / cos(high)
+
+
+def _within(angle: float, freedom: int) -> float:
+    """P(|T| < t) for t = sqrt(freedom) tan(angle): the finite series of Abramowitz & Stegun, 26.7.3 and 26.7.4."""
+    odd = freedom % 2
+    term, terms = cos(angle) if odd else 1.0, []
+    for k in range(2 + odd, freedom + 1, 2):
+        terms.append(term)
+        term *= (k - 1) / k * cos(angle) ** 2
+    series = sin(angle) * fsum(terms)
+    return 2 / pi * (angle + series) if odd else series
 
 
 def mean_of_means(datasets: Iterable[Sequence[float]]) -> float:

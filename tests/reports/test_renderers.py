@@ -1,7 +1,10 @@
 """The same Table as markdown, LaTeX and terminal text: structure, marks, and text that anybody may have typed."""
 
 import re
+import shutil
+import subprocess
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +12,8 @@ from rich.console import Console
 
 from barbench.reports import latex, markdown
 from barbench.reports.console import Terminal
-from barbench.reports.tables import Table, build
+from barbench.reports.model import Table
+from barbench.reports.tables import build, build_measured
 
 NASTY = "50%_off & {a}\\b #1 ~^$ <u>|x| **y** `z` -- [l](m) ±×✓– é 漢 «"
 
@@ -27,7 +31,7 @@ def five(make, *protocols: str, **fields) -> Table:
         for i, method in enumerate(("etris", "snf", "snf-etris", "no-global", "barleria"))
         for protocol in protocols
     ]
-    [table] = build("5", records, paper_columns=True)
+    [table] = build_measured("5", records)
     return table
 
 
@@ -89,25 +93,26 @@ def check_structure(text: str) -> None:
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert rows
         assert {columns_of(row) for row in rows} == {len(preamble)}
-        for start, end in re.findall(r"\\cmidrule\(lr\)\{(\d+)-(\d+)\}", body):
+        for start, end in re.findall(r"\\cline\{(\d+)-(\d+)\}", body):
             assert 1 <= int(start) <= int(end) <= len(preamble)
     known = (
-        "begin end centering caption label setlength tabcolsep toprule midrule bottomrule cmidrule multicolumn textbf "
-        "underline textit par smallskip linewidth footnotesize raggedright textsuperscript rlap times surd pm texttt "
-        "textbackslash textasciitilde textasciicircum textendash textemdash dots"
+        "begin end centering scriptsize tiny caption label setlength tabcolsep hline cline multicolumn textbf "
+        "underline textit par smallskip linewidth raggedright textsuperscript rlap times surd pm dagger texttt "
+        "textbackslash textasciitilde textasciicircum textendash textemdash dots resizebox ifdim width else fi"
     )
-    assert set(re.findall(r"\\([A-Za-z]+)", bare)) <= set(known.split())  # LaTeX's kernel and booktabs
+    assert set(re.findall(r"\\([A-Za-z]+)", bare)) <= set(known.split())  # LaTeX's kernel and graphicx
 
 
 def test_latex_of_all_columns(make) -> None:
     text = latex.render(five(make, "refcoco", "refcoco+", "refcocog-u"), "tab:5")
     check_structure(text)
     lines = text.splitlines()
-    top = lines.index(r"\toprule")
+    top = lines.index(r"\hline")
     assert lines[top + 1 : top + 4] == [
-        r" &  & \multicolumn{3}{c}{RefCOCO} & \multicolumn{3}{c}{RefCOCO+} & \multicolumn{3}{c}{G-Ref} &  \\",
-        r"\cmidrule(lr){3-5} \cmidrule(lr){6-8} \cmidrule(lr){9-11}",
-        r"Method & Params (M) & val & testA & testB & val & testA & testB & val(u) & test(u) & val(g) & Avg \\",
+        r" &  & \multicolumn{3}{c}{RefCOCO} & \multicolumn{3}{c}{RefCOCO+} & \multicolumn{2}{c}{G-Ref}"
+        r" & \multicolumn{2}{c}{Avg} \\",
+        r"\cline{3-5} \cline{6-8} \cline{9-10} \cline{11-12}",
+        r"Method & Params (M) & val & testA & testB & val & testA & testB & val(u) & test(u) & datasets & columns \\",
     ]
     assert r"\begin{tabular}{lrrrrrrrrrrr}" in text
     assert r"\textbf{54.0}" in text
@@ -116,7 +121,7 @@ def test_latex_of_all_columns(make) -> None:
 
 
 def test_latex_of_table_4(make) -> None:
-    [table] = build("4", [make("snf", "refcoco", {"val": 50}), make("etris", "refcocog-u", {"val(u)": 50})])
+    [table] = build_measured("4", [make("snf", "refcoco", {"val": 50}), make("etris", "refcocog-u", {"val(u)": 50})])
     text = latex.render(table, "tab:4")
     check_structure(text)
     assert r"SNF & \(\surd\) & \(\times\) & \(\times\) & \(\times\) & 0.18 &" in text
@@ -176,10 +181,36 @@ def test_terminal_marks_and_literal_text(make) -> None:
 
 def test_footnotes_are_numbered_alike_everywhere(make) -> None:
     lost = {"status": "failed", "reason": "killed"}
-    [table] = build("5", [make("snf", "refcoco", {"val": 50}), make("etris", "refcoco", fields=lost)])
+    [table] = build_measured("5", [make("snf", "refcoco", {"val": 50}), make("etris", "refcoco", fields=lost)])
     assert "failed [1]" in terminal(table, 100)
     assert "[1] refcoco, seed 0: failed: killed" in terminal(table, 100)
     assert "failed <sup>1</sup>" in markdown.render(table)
     assert "- <sup>1</sup> refcoco, seed 0: failed: killed" in markdown.render(table)
     assert r"failed\rlap{\textsuperscript{1}}" in latex.render(table, "t")
     assert r"\textsuperscript{1}refcoco, seed 0: failed: killed" in latex.render(table, "t")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles_with_plain_tex_live(make, tmp_path: Path) -> None:
+    """Every table, with seeds, failures, mixed rows, other backbones and hostile text, in an article of the base."""
+    eva = {"backbone": "EVA02-B-16", "weights": "merged2b_s8b_b131k"}
+    records = [
+        *(make("snf", "refcoco", {"val": 50.0 + seed, "testA": 51.0}, seed=seed) for seed in (0, 1, 2)),
+        make("etris", "refcoco", fields={"status": "failed", "reason": NASTY}),
+        make("barleria", "refcocog-g", {"val(g)": 50.0}, leaks=True),
+        make("barleria", "refcoco", {"val": 50.0}, **eva),
+        make("barleria", "mixed-leaked", {"refcoco val": 50.0}, leaks=True, **eva),
+        make("no-global", "refcoco", {"val": 50.0}, backbone="tiny", fields={"title": NASTY, "tuning_budget": NASTY}),
+    ]
+    bodies = []
+    for number in ("1", "2", "3", "4", "5"):
+        tables = build(number, records)
+        bodies += [latex.render(table, f"tab:{number}-{index}") for index, table in enumerate(tables)]
+    document = [r"\documentclass{article}", r"\usepackage{graphicx}", r"\begin{document}", *bodies, r"\end{document}"]
+    (tmp_path / "tables.tex").write_text("\n".join(document), "utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+    assert result.returncode == 0, result.stdout[-2000:]
+    log = (tmp_path / "tables.log").read_text("utf-8", errors="replace")
+    assert "Overfull \\hbox" not in log
+    assert "Missing character" not in log

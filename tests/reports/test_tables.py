@@ -1,9 +1,13 @@
 """Averages, ranks and refusals to mix, against the paper's own numbers and formulas written out here."""
 
+from math import sqrt
+from statistics import fmean, stdev
+
 import pytest
 
 from barbench.errors import UnknownName
-from barbench.reports.tables import Entry, Section, Table, build
+from barbench.reports.model import Entry, Section, Table
+from barbench.reports.tables import build, build_measured
 from barbench.results.record import Record
 
 PAPER_TABLE_5 = {  # as printed: nine columns and the average
@@ -20,6 +24,7 @@ PAPER_TABLE_4 = {  # as printed: parameters (M), RefCOCO, RefCOCO+, G-Ref, avera
     "No Global": ("0.39", 71.4, 63.1, 61.6, 65.4),
     "BarLeRIa": ("2.21", 72.2, 64.2, 62.9, 66.5),
 }
+AVERAGES = [("Avg", "datasets"), ("Avg", "columns")]
 SPLITS = {
     "refcoco": ("val", "testA", "testB"),
     "refcoco+": ("val", "testA", "testB"),
@@ -42,8 +47,8 @@ def texts(section: Section) -> list[list[str]]:
     return [[entry.text for entry in row] for row in section.rows]
 
 
-def one(number: str, records: list[Record], **options: bool) -> Table:
-    [table] = build(number, records, **options)
+def one(number: str, records: list[Record]) -> Table:
+    [table] = build_measured(number, records)
     return table
 
 
@@ -54,13 +59,13 @@ def cells(table: Table, name: str, group: str = "") -> dict[str, Entry]:
 
 def test_table_5_prints_the_papers_table_5(paper: list[Record]) -> None:
     table = one("5", paper)
-    assert table.header_groups == [("", 1), ("", 1), ("RefCOCO", 3), ("RefCOCO+", 3), ("G-Ref", 3), ("", 1)]
+    assert table.header_groups == [("", 1), ("", 1), ("RefCOCO", 3), ("RefCOCO+", 3), ("G-Ref", 3), ("Avg", 2)]
     assert [header.name for header in table.headers] == [
         *("Method", "Params (M)", "val", "testA", "testB", "val", "testA", "testB"),
-        *("val(u)", "test(u)", "val(g)", "Avg"),
+        *("val(u)", "test(u)", "val(g)", "datasets", "columns"),
     ]
     expected = [
-        [title, PAPER_TABLE_4[title][0], *(f"{value:.1f}" for value in printed)]
+        [title, PAPER_TABLE_4[title][0], *(f"{value:.1f}" for value in printed), f"{sum(printed[:8]) / 8:.1f}"]
         for title, printed in zip(PAPER_TABLE_4, PAPER_TABLE_5.values(), strict=True)
     ]
     assert texts(table.sections[0]) == expected
@@ -82,9 +87,16 @@ def test_average_is_of_unrounded_dataset_means(make) -> None:
     plus, both = {"val": 50.04, "testA": 41.0, "testB": 33.3}, {"val(u)": 10.0, "test(u)": 21.0}
     table = one("5", [make("snf", "refcoco+", plus), make("snf", "refcocog-u", both)])
     expected = ((50.04 + 41.0 + 33.3) / 3 + (10.0 + 21.0) / 2) / 2
-    assert cells(table, "Avg")["SNF"].text == f"{expected:.1f}"
+    assert cells(table, "datasets", "Avg")["SNF"].text == f"{expected:.1f}"
     flat = (50.04 + 41.0 + 33.3 + 10.0 + 21.0) / 5
-    assert f"{flat:.1f}" != f"{expected:.1f}"
+    assert cells(table, "columns", "Avg")["SNF"].text == f"{flat:.1f}" != f"{expected:.1f}"
+
+
+def test_the_flat_average_leaves_the_leaking_column_out(make) -> None:
+    records = [make("snf", "refcoco", {"val": 50.0}), make("snf", "refcocog-g", {"val(g)": 60.0}, leaks=True)]
+    table = one("5", records)
+    assert cells(table, "datasets", "Avg")["SNF"].text == "55.0"
+    assert cells(table, "columns", "Avg")["SNF"].text == "50.0"
 
 
 def test_ranks_share_marks_as_printed(make) -> None:
@@ -109,12 +121,16 @@ def test_seeds_are_put_together(make) -> None:
     a, b, c = {"val": 40.0, "testA": 50.0}, {"val": 43.0, "testA": 50.0}, {"val": 44.2, "testA": 53.0}
     records = [make("snf", "refcoco", values, seed=seed) for seed, values in enumerate((a, b, c))]
     table = one("5", records)
-    mean, half = (40.0 + 43.0 + 44.2) / 3, (44.2 - 40.0) / 2
-    assert cells(table, "val", "RefCOCO")["SNF"].text == f"{mean:.1f}±{half:.1f}"
+
+    def summary(values: list[float]) -> str:
+        return f"{fmean(values):.1f}±{4.302653 * stdev(values) / sqrt(3):.1f}"  # Student's t, two degrees of freedom
+
+    entry = cells(table, "val", "RefCOCO")["SNF"]
+    assert entry.text == summary([40.0, 43.0, 44.2])
+    assert entry.value == 42.4
     per_seed = [(40.0 + 50.0) / 2, (43.0 + 50.0) / 2, (44.2 + 53.0) / 2]
-    average = f"{sum(per_seed) / 3:.1f}±{(max(per_seed) - min(per_seed)) / 2:.1f}"
-    assert cells(table, "Avg")["SNF"].text == average
-    assert any("Seeds 0, 1, 2: mean ± half the range (n = 3)" in note for note in table.notes)
+    assert cells(table, "Avg")["SNF"].text == summary(per_seed)
+    assert any("Seeds 0, 1, 2: mean ± half of Student's 95% interval (n = 3)" in note for note in table.notes)
 
 
 def test_a_row_with_fewer_seeds_says_so(make) -> None:
@@ -181,14 +197,23 @@ def test_the_swapped_control_stands_under_every_column(make) -> None:
 
 
 def test_columns_are_the_measured_ones_or_the_papers_nine(make) -> None:
-    single = [make("snf", "refcoco+", {"val": 50.0, "testA": 51.0, "testB": 52.0})]
-    double = [*single, make("snf", "refcocog-u", {"val(u)": 50.0, "test(u)": 51.0})]
-    assert one("5", single, paper_columns=True) == one("5", single)
+    tiny = {"backbone": "tiny"}
+    single = [make("snf", "refcoco+", {"val": 50.0, "testA": 51.0, "testB": 52.0}, **tiny)]
+    double = [*single, make("snf", "refcocog-u", {"val(u)": 50.0, "test(u)": 51.0}, **tiny)]
+    assert build("5", single)[1:] == build_measured("5", single)
     assert "Only the measured columns are printed." in one("5", single).notes
-    assert len(one("5", double).headers) == 2 + 5 + 1
-    nine = one("5", double, paper_columns=True)
-    assert len(nine.headers) == 2 + 9 + 1
-    assert texts(nine.sections[0])[0][2:] == ["-", "-", "-", "50.0", "51.0", "52.0", "50.0", "51.0", "-", "50.8"]
+    assert len(one("5", double).headers) == 2 + 5 + 2
+    nine = build("5", double)[1]
+    assert len(nine.headers) == 2 + 9 + 2
+    assert texts(nine.sections[0])[0][2:] == [
+        "-",
+        "-",
+        "-",
+        "50.0",
+        "51.0",
+        "52.0",
+        *("50.0", "51.0", "-", "50.8", "50.8"),
+    ]
     assert "-: not measured." in nine.notes
 
 
@@ -196,7 +221,7 @@ def test_a_leaking_split_is_flagged_wherever_it_counts(make) -> None:
     records = [make("snf", "refcocog-u", {"val(u)": 50.0}), make("snf", "refcocog-g", {"val(g)": 60.0}, leaks=True)]
     flagged = {header.name for header in one("5", records).headers if header.footnotes}
     assert flagged == {"val(g)", "Avg"}
-    assert "leaks" in one("5", records).footnotes[0]
+    assert one("5", records).footnotes == ("G-Ref val(g) leaks: images of it are also in the training set.",)
 
 
 EIGHT = ("refcoco val", "refcoco testA", "refcoco testB", "refcoco+ val", "refcoco+ testA", "refcoco+ testB")
@@ -208,15 +233,16 @@ def mixed(make, protocol: str, first: float, **fields: object) -> Record:
 
 
 def test_a_mixed_cell_is_a_row_of_its_own_in_the_columns_of_its_members(make) -> None:
-    records = [mixed(make, "mixed", 60.0), make("barleria", "refcoco", {"val": 50.0})]
-    table = one("5", records, paper_columns=True)
+    tiny = {"backbone": "tiny"}
+    records = [mixed(make, "mixed", 60.0, **tiny), make("barleria", "refcoco", {"val": 50.0}, **tiny)]
+    table = build("5", records)[1]
     names = [(header.group, header.name) for header in table.headers[2:]]
     assert names[:3] == [("RefCOCO", "val"), ("RefCOCO", "testA"), ("RefCOCO", "testB")]
-    assert names[6:] == [("G-Ref", "val(u)"), ("G-Ref", "test(u)"), ("G-Ref", "val(g)"), ("", "Avg")]
+    assert names[6:] == [("G-Ref", "val(u)"), ("G-Ref", "test(u)"), ("G-Ref", "val(g)"), *AVERAGES]
     own, joint = texts(table.sections[0])
     assert [own[0], joint[0]] == ["BarLeRIa", "BarLeRIa-Mixed"]
     assert own[2:4] == ["50.0", "-"]
-    assert joint[2:] == ["60.0", "61.0", "62.0", "63.0", "64.0", "65.0", "66.0", "67.0", "-", "63.8"]
+    assert joint[2:] == ["60.0", "61.0", "62.0", "63.0", "64.0", "65.0", "66.0", "67.0", "-", "63.8", "63.5"]
 
 
 def test_only_the_row_that_saw_the_images_is_flagged(make) -> None:
@@ -224,7 +250,8 @@ def test_only_the_row_that_saw_the_images_is_flagged(make) -> None:
     column = cells(table, "val", "RefCOCO")
     assert column["BarLeRIa"].footnotes == ()
     [number] = column["BarLeRIa-Mixed (leaked)"].footnotes
-    assert table.footnotes[number - 1] == "RefCOCO val leaks: its images are also among those that trained the model."
+    assert table.footnotes[number - 1] == "Leaks: images of this column also trained this row; not ranked."
+    assert not column["BarLeRIa-Mixed (leaked)"].ranked
     [header] = [h for h in table.headers if (h.group, h.name) == ("G-Ref", "val(u)")]
     assert header.footnotes  # nobody but the leaking row measured it
 
@@ -232,7 +259,7 @@ def test_only_the_row_that_saw_the_images_is_flagged(make) -> None:
 def test_a_mixed_cell_that_failed_says_so_in_each_of_its_columns(make) -> None:
     failed = make("barleria", "mixed", fields={"status": "out-of-memory", "reason": "17 GB"})
     table = one("5", [failed, make("snf", "refcoco", {"val": 50.0})])
-    assert [entry.text for entry in table.sections[0].rows[1]][2:] == ["OOM"] * (1 + 3 + 2 + 1)  # and the average
+    assert [entry.text for entry in table.sections[0].rows[1]][2:] == ["OOM"] * (1 + 3 + 2 + 2)  # and the averages
     assert table.footnotes == ("mixed, seed 0: out-of-memory: 17 GB",)
 
 
@@ -250,12 +277,14 @@ def test_what_cannot_be_compared_is_never_mixed(make) -> None:
         make("etris", "refcoco", {"val": 50.0}, data={"kind": "refer", "fingerprint": "another copy"}),
     ]
     for other in others:
-        assert [len(table.sections[0].rows) for table in build("5", [base, other])] == [1, 1]
-    captions = [table.caption for table in build("5", [base, others[6]])]
+        assert [len(table.sections[0].rows) for table in build_measured("5", [base, other])] == [1, 1]
+    captions = [table.caption for table in build_measured("5", [base, others[6]])]
     assert ["train.lr=0.0001" in text for text in captions] == [True, False]
     assert ["train.lr=0.0003" in text for text in captions] == [False, True]
-    assert ["another copy" in table.caption for table in build("5", [base, others[8]])].count(True) == 1
-    assert len(build("5", [base, make("etris", "refcoco+", {"val": 50.0})])) == 1  # each protocol has its own hash
+    assert ["another copy" in table.caption for table in build_measured("5", [base, others[8]])].count(True) == 1
+    assert (
+        len(build_measured("5", [base, make("etris", "refcoco+", {"val": 50.0})])) == 1
+    )  # each protocol has its own hash
 
 
 def test_shapes_are_said_to_be_no_comparison(make) -> None:
@@ -301,13 +330,13 @@ def test_a_protocol_from_outside_has_its_own_group(make) -> None:
     assert [(header.group, header.name) for header in table.headers[2:]] == [
         ("RefCOCO", "val"),
         ("refclef", "val"),
-        ("", "Avg"),
+        *AVERAGES,
     ]
 
 
 def test_unknown_table(make) -> None:
     with pytest.raises(UnknownName, match="unknown table '6'"):
-        build("6", [])
+        build_measured("6", [])
 
 
 def test_data_versions_are_named(make) -> None:

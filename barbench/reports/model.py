@@ -1,0 +1,94 @@
+"""A finished table as plain data: markdown, LaTeX, HTML and the terminal all render this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Literal
+
+Mark = Literal["best", "second"]
+MARKS: tuple[Mark, Mark] = ("best", "second")
+
+
+@dataclass(frozen=True)
+class Header:
+    """A column: its name under the name of its group (empty where it stands alone)."""
+
+    group: str
+    name: str
+    align: Literal["left", "center", "right"] = "right"
+    footnotes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one cell prints. `value` is the printed number, to sort by; None for text. Only `ranked` ones compete."""
+
+    text: str
+    value: float | None = None
+    mark: Mark | None = None
+    footnotes: tuple[int, ...] = ()
+    ranked: bool = False
+
+
+EntryRow = tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows under a heading that spans the table; an empty heading is not printed."""
+
+    heading: str
+    rows: tuple[EntryRow, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table. Entry and Header point to `footnotes` by number, from 1."""
+
+    title: str
+    caption: str
+    headers: tuple[Header, ...]
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+    footnotes: tuple[str, ...]
+
+    @property
+    def header_groups(self) -> list[tuple[str, int]]:
+        """Group names with the number of adjacent columns under each; columns that stand alone come one by one."""
+        runs = groupby(enumerate(self.headers), key=lambda item: item[1].group or item[0])
+        return [(key if isinstance(key, str) else "", len(list(members))) for key, members in runs]
+
+    def select(self, columns: Sequence[int]) -> "Table":
+        """The same table with only the columns at these positions."""
+        sections = [
+            replace(section, rows=tuple(tuple(row[i] for i in columns) for row in section.rows))
+            for section in self.sections
+        ]
+        return replace(self, headers=tuple(self.headers[i] for i in columns), sections=tuple(sections))
+
+
+class Footnotes:
+    """Texts numbered from 1 in the order of their first use."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def add(self, *texts: str) -> tuple[int, ...]:
+        """The numbers of `texts`; a text that is known keeps its number."""
+        self.texts += [text for text in dict.fromkeys(texts) if text not in self.texts]
+        return tuple(self.texts.index(text) + 1 for text in texts)
+
+
+def ranked(rows: Sequence[EntryRow]) -> tuple[EntryRow, ...]:
+    """Mark the best and second of each column's ranked entries; equal as printed shares a mark."""
+    places: list[dict[float | None, Mark]] = []
+    for column in zip(*rows, strict=True):
+        values = sorted({entry.value for entry in column if entry.ranked and entry.value is not None}, reverse=True)
+        places.append(dict(zip(values, MARKS, strict=False)) if len(values) > 1 else {})
+    return tuple(
+        tuple(
+            replace(entry, mark=place.get(entry.value)) if entry.ranked else entry
+            for entry, place in zip(row, places, strict=True)
+        )
+        for row in rows
+    )
