@@ -22,6 +22,11 @@ class Format(StrEnum):
     csv = "csv"
 
 
+def stdout_console(width: int = 100) -> Console:
+    """rich's console on standard output; a pipe, which has no width of its own, is taken to have `width` columns."""
+    return Console() if sys.stdout.isatty() else Console(width=width)
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = "") -> None:
     """Print rows that share their keys to standard output; nested mappings become columns `outer.inner`, but in
     JSON."""

@@ -220,6 +220,9 @@ def test_report_options(ask: Ask, tmp_path: Path) -> None:
         assert (answer.code, says in answer.err) == (2, True)
     answer = ask(*base, "--table", "5", "--format", "md")
     assert (answer.code, answer.out.strip()) == (0, str(tmp_path / "out" / "table5.md"))
+    answer = ask(*base, "--table", "2,3", "--format", "terminal")
+    assert (answer.code, (tmp_path / "out" / "table2.md").exists()) == (0, False)
+    assert all(row in answer.out for row in ("PolyFormer-B, corrected", "UNINEXT-L† (Yan et al., 2023)"))
 
 
 def test_report_names_a_record_that_it_sets_aside(ask: Ask, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from barbench.commands.options import FormatOption, Results, names
-from barbench.listing import Format, print_rows
+from barbench.listing import Format, print_rows, stdout_console
 
 EACH = "FIRST,SECOND where they differ"
 
@@ -16,20 +16,29 @@ def report(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="folder to write into")] = Path("reports"),
     table: Annotated[str, typer.Option(help="1 to 5, a comma list, or all")] = "all",
-    format_: Annotated[str, typer.Option("--format", help="md, latex, or both")] = "md,latex",
+    format_: Annotated[
+        str, typer.Option("--format", help="a comma list of md, latex, terminal (printed)")
+    ] = "md,latex",
 ) -> None:
-    """Write the paper's tables from the records."""
+    """The paper's Tables 1-5, published beside measured, from the records."""
+    from barbench.reports.console import TERMINAL, show
     from barbench.reports.layout import TABLES
+    from barbench.reports.tables import build
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
     numbers = TABLES.names() if table == "all" else names(table)
+    formats = names(format_)
     store = Store(results)
     try:
-        paths = write_reports(store, out, numbers, names(format_))
+        paths = write_reports(store, out, numbers, [name for name in formats if name != TERMINAL])
     finally:
         for lost in store.set_aside:
             print(f"{lost.path.name} cannot be used ({lost.reason}); it is now {lost.renamed.name}", file=sys.stderr)
+    if TERMINAL in formats:
+        records, console = store.all(), stdout_console()
+        for number in numbers:
+            show(build(number, records), console)
     for path in paths:
         print(path)
 

@@ -1,11 +1,9 @@
 """`barbench run` and `barbench profile`: a matrix of cells, and what each method costs."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from barbench.commands.options import (
     METHODS_HELP,
@@ -19,7 +17,7 @@ from barbench.commands.options import (
     Weights,
 )
 from barbench.errors import Interrupted
-from barbench.listing import Format, print_rows
+from barbench.listing import Format, print_rows, stdout_console
 
 
 def run(
@@ -50,6 +48,8 @@ def run(
     """Run a matrix of methods x backbones x splits x seeds; what is finished is skipped, what was interrupted goes
     on."""
     from barbench.benchmarks.command import RunRequest, run_matrix
+    from barbench.reports.console import show
+    from barbench.reports.tables import build_measured
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
@@ -57,14 +57,14 @@ def run(
         methods, suite, split, backbone, weights, data, recipe, set_ or [], option or [], seeds, image_size, precision,
         device, processes, workers, results,
     )  # fmt: skip
-    console = Console() if sys.stdout.isatty() else Console(width=100)
+    console = stdout_console()
     try:
         records = run_matrix(request, console)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on from here") from None
-    paths = write_reports(Store(results), reports)
-    _print_tables(records, console)
-    console.print(f"records in {results}, tables in {', '.join(map(str, paths))}", markup=False, soft_wrap=True)
+    write_reports(Store(results), reports)
+    show(build_measured("5", records), console)
+    console.print(f"records in {results}, tables in {reports}", markup=False, soft_wrap=True)
     if any(record.status != "done" for record in records):
         raise typer.Exit(1)
 
@@ -85,13 +85,3 @@ def profile(
 
     rows = profile_methods(methods, backbone, weights, image_size, batch, words, device, option or [])
     print_rows(rows, format_, title=f"{backbone}, batch {batch}")
-
-
-def _print_tables(records: Any, console: Console) -> None:
-    from barbench.reports.console import Terminal
-    from barbench.reports.tables import build_measured
-
-    for table in build_measured("5", records):
-        console.print()
-        console.print(Terminal(table))
-        console.print()

@@ -1,7 +1,7 @@
 """A Table for the terminal, set like the paper's: `rich.console.Console().print(Terminal(table))`."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -9,6 +9,8 @@ from rich.text import Text
 
 from barbench.reports.model import Entry, Table
 
+TERMINAL = "terminal"
+"""The format of tables that are printed, beside those of files."""
 STYLES = {"best": "bold", "second": "underline", None: ""}
 GAP = "  "
 
@@ -34,6 +36,14 @@ class Terminal:
             yield Text(note, style="dim")
 
 
+def show(tables: Iterable[Table], console: Console) -> None:
+    """Print `tables` with an empty line around each."""
+    for table in tables:
+        console.print()
+        console.print(Terminal(table))
+    console.print()
+
+
 def _blocks(table: Table, room: int) -> list[Table]:
     """`table` cut between column groups into pieces that fit `room` where possible, each with the first column."""
     sizes = [count for _, count in table.header_groups]
@@ -44,7 +54,16 @@ def _blocks(table: Table, room: int) -> list[Table]:
         if len(blocks[-1]) > 1 and _width(table.select(blocks[-1] + group)) > room:
             blocks.append([0])
         blocks[-1] += group
-    return [table.select(block) for block in blocks]
+    return [_without_empty(table.select(block)) for block in blocks]
+
+
+def _without_empty(table: Table) -> Table:
+    """The table without rows that have only their first entry, as happens in a piece of a wide one."""
+    sections = [
+        replace(section, rows=tuple(row for row in section.rows if any(entry.text for entry in row[1:])))
+        for section in table.sections
+    ]
+    return replace(table, sections=tuple(section for section in sections if section.rows))
 
 
 def _width(table: Table) -> int:

@@ -36,7 +36,6 @@ def swapped(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
         frame.row(
             Entry(row.label),
             [replace(entry, ranked=False) for entry in _scores(frame, row, row.control, members, footnotes)],
-            metric="mean",
         )
         for row in members.rows
         if row.control

@@ -21,11 +21,12 @@ def caption(layout: Layout, published: bool, conditions: Conditions | None, othe
     """
     if conditions is None:
         return f"As printed in the BarLeRIa paper (ICLR 2024), whose own rows use {layout.family.title}."
-    words = _conditions(conditions, others)
+    words = in_words(conditions, others)
     return f"Published: as printed. Measured: {words}" if published else words[0].upper() + words[1:]
 
 
-def _conditions(conditions: Conditions, others: Iterable[Conditions]) -> str:
+def in_words(conditions: Conditions, others: Iterable[Conditions]) -> str:
+    """Under which conditions rows were measured."""
     size = f" at {conditions.image_size} px" if conditions.image_size else ""
     recipe = _recipe(conditions.recipe_fields, [other.recipe_fields for other in others])
     version = f" Data version {conditions.data_version[:12]}." if conditions.data_version else ""
@@ -56,7 +57,7 @@ def published_notes(layout: Layout) -> list[str]:
         else "",
         "†: tuned on the RefCOCO datasets together." if any(row.dagger for row in rows) else "",
         *(
-            f"The paper, {at.place}: “{at.printed}”. Right is: {at.corrected}. {at.reason}"
+            f"The paper, {at.place}: “{at.printed}”; rather {at.corrected}. {at.reason}"
             for at in text_misprints(layout.number)
         ),
     )
@@ -71,8 +72,8 @@ def average_note(layout: Layout, scores: Sequence[Score]) -> list[str]:
     }
     named = {score.name: score for score in scores if len(score.over) > 1}
     if rules.keys() <= named.keys():
-        both = "; ".join(f"{name}: {rule}" for name, rule in rules.items())
-        return [f"Averages: {both}. The paper's rule in this table: {layout.rule}."]
+        both = "; ".join(f"Avg {name} is {rule}" for name, rule in rules.items())
+        return [f"{both}. The paper's own Avg in this table is over {layout.rule}."]
     if "Avg" not in named:
         return []
     alone = len({column.dataset for column in named["Avg"].over}) == 1

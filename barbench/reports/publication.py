@@ -31,11 +31,10 @@ def difference(number: str, frame: Frame, members: Group, footnotes: Footnotes) 
         frame.row(
             Entry(row.label, footnotes=footnotes.add(MIX_UNSAID) if paper.mixed != "no" else ()),
             [_difference(row, paper, score) for score in frame.scores],
-            metric="mean",
         )
         for row, paper in pairs
     ]
-    return Section("Measured − published", tuple(rows))
+    return Section("Measured − published (mean IoU)", tuple(rows))
 
 
 def _lines(row: PublishedRow, frame: Frame, footnotes: Footnotes) -> list[EntryRow]:

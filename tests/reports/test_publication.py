@@ -79,7 +79,7 @@ def test_a_measured_row_is_ranked_among_measured_rows_only(make) -> None:
 
 def test_the_difference_to_the_published_number(make) -> None:
     table = build("5", measured(make, shift=0.5))[0]
-    rows = section(table, "Measured − published").rows
+    rows = section(table, "Measured − published (mean IoU)").rows
     assert [texts(row)[0] for row in rows] == ["ETRIS", "BarLeRIa"]
     assert texts(rows[0])[3:12] == ["+0.5"] * 9
     printed_average = 62.8
@@ -87,7 +87,7 @@ def test_the_difference_to_the_published_number(make) -> None:
     assert texts(rows[0])[12] == f"{mine - printed_average:+.1f}"
     assert rows[0][3].value == 0.5
     lower = build("5", measured(make, shift=-0.75, methods=["barleria"], protocols=["refcoco"]))[0]
-    [row] = section(lower, "Measured − published").rows
+    [row] = section(lower, "Measured − published (mean IoU)").rows
     assert texts(row)[3:] == ["−0.8"] * 3 + ["-"] * 8  # no average: only some of its columns were measured
     assert [entry.value for entry in row[3:5]] == [-0.8, -0.8]
 
@@ -101,7 +101,7 @@ def test_the_difference_is_to_the_corrected_average(make) -> None:
         for protocol in ("refcoco", "refcoco+", "refcocog-u")
     ]
     table = build("2", records)[0]
-    [row] = section(table, "Measured − published").rows
+    [row] = section(table, "Measured − published (mean IoU)").rows
     assert texts(row)[3:11] == ["+0.0"] * 8
     assert [header.name for header in table.headers[11:]] == ["columns", "datasets"]
     assert texts(row)[11:] == ["+0.0", "+0.0"]  # 66.725 less 66.7; less 66.1 it would be +0.6
@@ -173,15 +173,17 @@ def test_real_and_synthetic_records_never_share_a_table(make) -> None:
 
 def test_weights_from_a_file_stand_for_the_papers(make) -> None:
     [table] = build("5", measured(make, weights="ViT-B-16.pt@0123abcd"))
-    assert section(table, "Measured − published").rows
+    assert section(table, "Measured − published (mean IoU)").rows
     assert "ViT-B-16.pt@0123abcd" in table.caption
 
 
 def test_options_and_foreign_methods_have_no_published_partner(make) -> None:
     records = [*measured(make, methods=["barleria"], options={"gst.prior": False}), *measured(make, methods=["snf"])]
-    rows = section(build("5", records)[0], "Measured − published").rows
+    rows = section(build("5", records)[0], "Measured − published (mean IoU)").rows
     assert [texts(row)[0] for row in rows] == ["SNF"]
-    assert not [found for found in build("1", records)[0].sections if found.heading == "Measured − published"]
+    assert not [
+        found for found in build("1", records)[0].sections if found.heading == "Measured − published (mean IoU)"
+    ]
 
 
 def test_tables_take_their_own_backbones(make) -> None:
@@ -210,7 +212,7 @@ def test_mixed_rows_compare_with_mixed_rows(make) -> None:
     records = [make("barleria", protocol, scores, **fields) for protocol in ("mixed", "mixed-leaked")]
     records.append(make("barleria", "refcoco", dict.fromkeys(SPLITS["refcoco"], 80.0), **fields))
     table = build("3", records)[0]
-    rows = {texts(row)[0]: row for row in section(table, "Measured − published").rows}
+    rows = {texts(row)[0]: row for row in section(table, "Measured − published (mean IoU)").rows}
     assert texts(rows["BarLeRIa"])[3] == "+3.2"  # 80.0 less BarLeRIa-L's 76.8
     assert texts(rows["BarLeRIa-Mixed"])[3] == "+1.0"  # less BarLeRIa-L-Mixed's 79.0
     [number] = rows["BarLeRIa-Mixed (leaked)"][0].footnotes

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from barbench.reports import latex, markdown
-from barbench.reports.console import Terminal
+from barbench.reports.console import Terminal, show
 from barbench.reports.model import Table
 from barbench.reports.tables import build, build_measured
 
@@ -214,3 +214,20 @@ def test_latex_compiles_with_plain_tex_live(make, tmp_path: Path) -> None:
     log = (tmp_path / "tables.log").read_text("utf-8", errors="replace")
     assert "Overfull \\hbox" not in log
     assert "Missing character" not in log
+
+
+def test_a_piece_of_a_wide_table_has_only_rows_that_say_something(make) -> None:
+    [table, *_] = build("4", [make("snf", "refcoco", {"val": 50, "testA": 50, "testB": 50})])
+    whole = terminal(table, 200).split("Published rows")[0]
+    assert whole.count("Measured − published") == 1
+    pieces = terminal(table, 70).split("Published rows")[0]
+    assert pieces.count("Method") == 2
+    assert pieces.count("Measured − published") == 1
+    assert pieces.count("ReSTR") == 2
+
+
+def test_show_prints_every_table(make) -> None:
+    out = StringIO()
+    tables = build("5", [make("snf", "refcoco", {"val": 50}, backbone="tiny")])
+    show(tables, Console(width=100, file=out))
+    assert [out.getvalue().count(table.title) for table in tables] == [1, 1]
