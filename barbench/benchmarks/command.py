@@ -1,9 +1,10 @@
-"""What the commands `run`, `profile`, `list methods` and `data verify` do, from their arguments as text to values."""
+"""What the commands `run`, `profile` and `list methods` do, from their arguments as text to values."""
 
 import json
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,30 +12,34 @@ import yaml
 from rich.console import Console
 
 from barbench.benchmarks.environment import worker_variables
+from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks, identify_weights
+from barbench.benchmarks.plan import Plan, make_plan
 from barbench.benchmarks.progress import display_for
 from barbench.benchmarks.runner import run_jobs
-from barbench.datasets.audit import Kind, verify
-from barbench.datasets.protocols import PROTOCOLS
-from barbench.datasets.sources import SHAPES_MARK, DataSource, find_source
+from barbench.benchmarks.tables import DEFAULT, Block, needed
+from barbench.datasets.mixtures import Task
+from barbench.datasets.sources import find_source
 from barbench.engine.recipe import load_recipe
-from barbench.errors import BarbenchError, MissingData, UsageError
-from barbench.listing import progress_bar
+from barbench.errors import BarbenchError, UsageError
+from barbench.listing import Format, print_rows, progress_bar
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
 from barbench.models.towers.configs import backbone_config
 from barbench.results.record import Record
+from barbench.results.store import Store
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 class RunRequest(NamedTuple):
-    """The arguments of `barbench run`, as given."""
+    """The arguments of `barbench run`, as given; None where they are not."""
 
+    table: str | None
     methods: str | None
     suite: str | None
-    split: str
+    split: str | None
     backbone: str | None
     weights: str | None
     data: str | None
@@ -51,33 +56,90 @@ class RunRequest(NamedTuple):
 
 
 def run_matrix(request: RunRequest, console: Console) -> list[Record]:
-    """Check all arguments, make the data if need be, run the cells; the records of the whole matrix."""
-    methods, tasks = choose_methods(request.methods, request.suite), choose_tasks(request.split)
-    options, seeds = parse_options(request.options, methods), parse_seeds(request.seeds)
-    if request.precision not in PRECISIONS:
-        raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not {request.precision!r}")
-    if request.precision == "fp16" and pick_device(request.device) == "cpu":
-        raise UsageError("--precision fp16 needs a GPU; on a CPU use fp32 or bf16")
-    with progress_bar("drawing shapes") as progress:
-        sources = {t.name: find_source(request.data, t, progress) for t in tasks}
-    shapes = all(s.kind == "shapes" for s in sources.values())
-    recipe = load_recipe(request.recipe or ("demo" if shapes else "paper"), request.changes)
-    backbones = (request.backbone or ("tiny" if shapes else "ViT-B-16-quickgelu")).split(",")
-    matrix = Matrix(
-        methods, backbones, tasks, seeds, recipe, request.precision, request.weights, request.image_size, options
-    )
-    jobs = matrix.jobs(sources, _host(request))
-    display = display_for(console)
+    """Check all arguments, make the data if need be, run the cells; the records of the whole matrix.
+
+    The cells of a table are planned and shown first.
+    """
+    jobs = expand(request)
+    plan = show_plan(jobs, request.results, console) if request.table is not None else None
+    display = display_for(console, plan.forecast if plan else {})
     try:
         return run_jobs(jobs, request.results, display)
     finally:
         display.stop()
 
 
-def choose_methods(methods: str | None, suite: str | None) -> list[MethodSpec]:
-    """The rows of a suite, or methods by name, `all` where neither is given; raises UsageError where both are."""
+def show_plan(jobs: list[Job], results: Path, console: Console) -> Plan:
+    """Print what is done, what is to run, and how long it will take; nothing is run."""
+    with console.status("estimating"):
+        plan = make_plan(jobs, Store(results))
+    print_rows(plan.rows(), Format.table, title="plan")
+    console.print(plan.summary(), markup=False, highlight=False, soft_wrap=True)
+    return plan
+
+
+def expand(request: RunRequest) -> list[Job]:
+    """The cells that are asked for, each once: of the tables named, or of a matrix.
+
+    What is given besides a table takes the place of what the table says, but --split, which chooses among its splits.
+    On shapes every backbone is the tiny one and every recipe the demo, so that cells of several tables fall together.
+    """
+    blocks = [DEFAULT] if request.table is None else needed(request.table)
+    methods = [choose_methods(request.methods, request.suite, block.methods) for block in blocks]
+    every = list({spec.name: spec for specs in methods for spec in specs}.values())
+    options, seeds = parse_options(request.options, every), parse_seeds(request.seeds)
+    if strange := options.keys() - {spec.name for spec in every}:
+        raise UsageError(f"--option names {', '.join(sorted(strange))}, which is not among the methods")
+    _check_precision(request)
+    tasks = _choose_splits(request, blocks)
+    with progress_bar("drawing shapes") as progress:
+        sources = {t.name: find_source(request.data, t, progress) for t in dict.fromkeys(chain(*tasks))}
+    shapes = all(s.kind == "shapes" for s in sources.values())
+    jobs: dict[str, Job] = {}
+    for block, specs, splits in zip(blocks, methods, tasks, strict=True):
+        names = {spec.name for spec in specs}
+        own = {name: values for name, values in options.items() if name in names}
+        standard = shapes or request.backbone is not None
+        matrix = Matrix(
+            specs,
+            (request.backbone or ("tiny" if shapes else block.backbone)).split(","),
+            splits,
+            seeds,
+            load_recipe(request.recipe or ("demo" if shapes else block.recipe), request.changes),
+            request.precision,
+            request.weights or (None if standard else block.weights),
+            request.image_size,
+            own,
+        )
+        jobs |= {job.cell.id(): job for job in matrix.jobs(sources, _host(request)) if job.cell.id() not in jobs}
+    return list(jobs.values())
+
+
+def _choose_splits(request: RunRequest, blocks: list[Block]) -> list[list[Task]]:
+    """The splits of each block. Raises UsageError for one that the tables do not have."""
+    tasks = [choose_tasks(block.split) for block in blocks]
+    if request.split is None:
+        return tasks
+    wanted = choose_tasks(request.split)
+    if request.table is None:
+        return [wanted]
+    if strange := [t.name for t in wanted if t not in chain(*tasks)]:
+        has = ", ".join(dict.fromkeys(t.name for t in chain(*tasks)))
+        raise UsageError(f"--split {', '.join(strange)}: table {request.table} has {has}")
+    return [[t for t in have if t in wanted] for have in tasks]
+
+
+def _check_precision(request: RunRequest) -> None:
+    if request.precision not in PRECISIONS:
+        raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not {request.precision!r}")
+    if request.precision == "fp16" and pick_device(request.device) == "cpu":
+        raise UsageError("--precision fp16 needs a GPU; on a CPU use fp32 or bf16")
+
+
+def choose_methods(methods: str | None, suite: str | None, default: str) -> list[MethodSpec]:
+    """The rows of a suite, or methods by name, `default` where neither is given; raises UsageError where both are."""
     if suite is None:
-        return resolve(methods or "all")
+        return resolve(methods or default)
     if methods is not None:
         raise UsageError("give --methods or --suite, not both")
     return SUITES.get(suite).methods()
@@ -197,38 +259,3 @@ def _profile_apart(task: dict[str, Any]) -> dict[str, Any]:
         return {"failed": (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]}
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return row
-
-
-def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], list[str], bool]:
-    """Rows for each split, findings in words, and whether all is sound."""
-    protocols = dict.fromkeys(protocol for task in choose_tasks(split) for protocol in task.reads)
-    sources: dict[str, DataSource] = {}
-    absent: MissingData | None = None
-    for protocol in protocols:
-        try:
-            sources[protocol.name] = find_source(data, protocol)
-        except MissingData as error:
-            if split != "all":
-                raise
-            absent = error
-    if not sources:
-        raise absent or MissingData("no data")
-    root = next(iter(sources.values())).root
-    kind: Kind = "shapes" if (root / SHAPES_MARK).exists() else "real"
-    with progress_bar("opening images") as progress:
-        report = verify(root, [PROTOCOLS.get(name) for name in sources], kind, progress)
-    rows = [
-        {
-            "split": f"{row.protocol} {row.split}",
-            "references": row.found.references,
-            "images": row.found.images,
-            "sentences": row.found.sentences,
-            "expected": list(row.expected) if row.expected else None,
-            "images shared with train": row.shared_images,
-            "problems": list(row.problems),
-        }
-        for row in report.rows
-    ]
-    findings = [f"{f.severity}: {f.protocol}: {f.text}" for f in report.findings]
-    verdict = "sound" if report.ok else "not sound"
-    return rows, [*findings, f"{report.images_opened} images opened; the data are {verdict}"], report.ok

@@ -18,10 +18,15 @@ def environment(device: torch.device, threads: int) -> dict[str, JsonValue]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": device_name(str(device)),
         "threads": threads,
         **_commit(),
     }
+
+
+def device_name(device: str) -> str:
+    """The GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else _processor()
 
 
 def worker_variables() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a person sees while a matrix runs: one live line on a terminal, a line an epoch in a pipe."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -41,10 +41,13 @@ def outcome(record: Record) -> str:
 
 
 class PlainDisplay:
-    """Lines of text, for pipes and logs."""
+    """Lines of text, for pipes and logs. `forecast`: seconds that each cell should take, by its id."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, forecast: Mapping[str, float] | None = None) -> None:
+        self.console, self.forecast = console, forecast or {}
+        self.later = 0.0
+        self.jobs: list[Job] = []
+        self.took: list[tuple[Job, float]] = []
         self.total = self.number = 0
         self.job: Job | None = None
         self.begun = self.first_step = 0.0
@@ -54,27 +57,31 @@ class PlainDisplay:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None:
-        self.total = len(jobs)
+        self.jobs, self.total = list(jobs), len(jobs)
         done = f"; {finished} finished before, skipped" if finished else ""
         self.say(f"{len(jobs)} cell{'s' * (len(jobs) != 1)} to run{done}")
 
     def start(self, job: Job) -> None:
         self.job, self.begun, self.first_step = job, time.monotonic(), 0.0
         self.number += 1
+        self.later = sum(self.expected(j) for j in self.jobs[self.number :])
         self.say(f"cell {self.number}/{self.total}  {name_of(job)}")
 
     def event(self, event: dict[str, Any]) -> None:
         if event["event"] == "step":
             left = self.left(event)
             if event["step"] == event["steps"]:
-                self.say(f"  {self.training(event)}  left {clock(left)}")
+                self.say(f"  {self.training(event)}  {self.remaining(left)}")
         elif event["event"] == "note":
             self.note(event["text"])
         elif event["event"] == "phase" and event["name"].startswith("evaluating"):
             self.say(f"  {event['name']}")
 
     def end(self, record: Record) -> None:
-        self.say(f"  {outcome(record)}  in {clock(time.monotonic() - self.begun)}")
+        seconds = time.monotonic() - self.begun
+        self.say(f"  {outcome(record)}  in {clock(seconds)}")
+        if self.job is not None and record.status == "done":
+            self.took.append((self.job, seconds))
 
     def note(self, text: str) -> None:
         self.say(f"  note: {text}")
@@ -85,6 +92,19 @@ class PlainDisplay:
     @staticmethod
     def training(event: dict[str, Any]) -> str:
         return f"epoch {event['epoch']}/{event['epochs']}  loss {event['loss']:.4f}  batch IoU {event['iou']:.2f}"
+
+    def expected(self, job: Job) -> float:
+        """Seconds of a cell that has not begun: its forecast, corrected by how far this run's cells were off theirs;
+        without forecasts, as long as those took on average."""
+        told = [(seconds, self.forecast[j.cell.id()]) for j, seconds in self.took if j.cell.id() in self.forecast]
+        if job.cell.id() in self.forecast:
+            taken, foretold = (sum(values) for values in zip(*told, strict=True)) if told else (1.0, 1.0)
+            return self.forecast[job.cell.id()] * taken / foretold
+        return sum(seconds for _, seconds in self.took) / len(self.took) if self.took else 0.0
+
+    def remaining(self, left: float) -> str:
+        """`left 1:20`, and of all cells together where that can be told."""
+        return f"left {clock(left)}" + (f", all {clock(left + self.later)}" if self.later else "")
 
     def left(self, event: dict[str, Any]) -> float:
         """Seconds of training left in this cell, by the pace of the steps seen so far."""
@@ -98,8 +118,8 @@ class PlainDisplay:
 class LiveDisplay(PlainDisplay):
     """The same, with one line that moves: which cell, epoch, loss, IoU, a bar, the time left in it."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
+    def __init__(self, console: Console, forecast: Mapping[str, float] | None = None) -> None:
+        super().__init__(console, forecast)
         self.live = Live(console=console, refresh_per_second=8, transient=True)
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None:
@@ -129,9 +149,9 @@ class LiveDisplay(PlainDisplay):
         row = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=1.0, completed=share or 0.0, width=24, pulse=share is None)
         head = Text(f"{self.number}/{self.total} {self.job.cell.method}", style="bold")
-        row.add_row(head, bar, Text(what), Text("" if left is None else f"left {clock(left)}", style="cyan"))
+        row.add_row(head, bar, Text(what), Text("" if left is None else self.remaining(left), style="cyan"))
         self.live.update(row)
 
 
-def display_for(console: Console) -> PlainDisplay:
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+def display_for(console: Console, forecast: Mapping[str, float] | None = None) -> PlainDisplay:
+    return (LiveDisplay if console.is_terminal else PlainDisplay)(console, forecast)

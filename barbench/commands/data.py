@@ -43,7 +43,7 @@ def verify(
     format_: FormatOption = Format.table,
 ) -> None:
     """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test."""
-    from barbench.benchmarks.command import verify_data
+    from barbench.benchmarks.data import verify_data
 
     rows, findings, sound = verify_data(data, split)
     print_rows(rows, format_, title="splits as found")
@@ -51,3 +51,19 @@ def verify(
         print(line, file=sys.stderr)
     if not sound:
         raise typer.Exit(1)
+
+
+@app.command("audit")
+def audit(
+    data: Annotated[str | None, typer.Option(help="REFER/COCO root, or shapes")] = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Count the images that each training set shares with each evaluation split, over all protocols of a root."""
+    from barbench.benchmarks.data import audit_data
+
+    found = audit_data(data)
+    print_rows(found.rows, format_, title="images that a training set shares with an evaluation split")
+    for name in found.absent:
+        print(f"not there: {name}", file=sys.stderr)
+    for line in found.leaks:
+        print(line, file=sys.stderr)

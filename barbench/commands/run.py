@@ -21,11 +21,18 @@ from barbench.listing import Format, print_rows, stdout_console
 
 
 def run(
+    table: Annotated[str | None, typer.Option(help="1 to 5, a comma list, or all: the cells that they need")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", "--dry-run", help="show cells, time and memory, and run nothing")
+    ] = False,
     methods: Annotated[str | None, typer.Option(help=f"{METHODS_HELP}  [default: all]")] = None,
     suite: Annotated[str | None, typer.Option(help="a list of methods with options, in place of --methods")] = None,
     split: Annotated[
-        str, typer.Option(help="refcoco, refcoco+, refcocog-u, refcocog-g (all), mixed, mixed-leaked; comma list")
-    ] = "refcoco+",
+        str | None,
+        typer.Option(
+            help="refcoco, refcoco+, refcocog-u, refcocog-g (all), mixed, mixed-leaked; comma list  [default: refcoco+]"
+        ),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="tiny, open_clip names, folders; comma list  [default: tiny on shapes]")
     ] = None,
@@ -47,17 +54,20 @@ def run(
 ) -> None:
     """Run a matrix of methods x backbones x splits x seeds; what is finished is skipped, what was interrupted goes
     on."""
-    from barbench.benchmarks.command import RunRequest, run_matrix
+    from barbench.benchmarks.command import RunRequest, expand, run_matrix, show_plan
     from barbench.reports.console import show
     from barbench.reports.tables import build_measured
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
     request = RunRequest(
-        methods, suite, split, backbone, weights, data, recipe, set_ or [], option or [], seeds, image_size, precision,
-        device, processes, workers, results,
+        table, methods, suite, split, backbone, weights, data, recipe, set_ or [], option or [], seeds, image_size,
+        precision, device, processes, workers, results,
     )  # fmt: skip
     console = stdout_console()
+    if plan:
+        show_plan(expand(request), results, console)
+        return
     try:
         records = run_matrix(request, console)
     except KeyboardInterrupt:

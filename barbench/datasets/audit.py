@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from barbench.datasets.protocols import Counts, Protocol
 from barbench.datasets.refer import ImageInfo, ReferData, decode_image, read_refer
 from barbench.errors import BarbenchError, DataError
 
+THREADS = 8
 Kind = Literal["real", "shapes"]
 Progress = Callable[[int, int], None]  # done, total
 
@@ -126,12 +128,23 @@ def _unique_ids(data: ReferData) -> list[Finding]:
 
 
 def _open_all(images: dict[ImageInfo, str], progress: Progress | None) -> list[Finding]:
+    """Decodes in threads: OpenCV lets go of the interpreter, and a network disk answers several at once."""
     findings: list[Finding] = []
-    for done, (info, protocol) in enumerate(images.items(), start=1):
-        try:
-            decode_image(info)
-        except DataError as error:
-            findings.append(Finding("failure", protocol, str(error)))
-        if progress is not None:
-            progress(done, len(images))
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        for done, finding in enumerate(pool.map(_open, images.items()), start=1):
+            if finding is not None:
+                findings.append(finding)
+            if progress is not None:
+                progress(done, len(images))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for thousands of images
     return findings
+
+
+def _open(image: tuple[ImageInfo, str]) -> Finding | None:
+    try:
+        decode_image(image[0])
+    except DataError as error:
+        return Finding("failure", image[1], str(error))
+    return None

@@ -1,12 +1,11 @@
 """The training set and the evaluation splits of a task, and which images they share. Used by `barbench run`."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from barbench.datasets.mixtures import Mixture, Task
-from barbench.datasets.protocols import Protocol
-from barbench.datasets.refer import ReferData, ReferSplit, read_outline, read_refer
+from barbench.datasets.overlap import excluded_images, read_outlines
+from barbench.datasets.refer import ReferData, ReferSplit, read_refer
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def read_task(root: Path, task: Task) -> TaskData:
     """Reads every member and takes the excluded images out. Raises MissingData and DataError as `read_refer`."""
     members = {p.name: read_refer(root, p) for p in task.members}
     whole = [data.split("train") for data in members.values()]
-    excluded = _evaluation_images(root, task.excluded) if isinstance(task, Mixture) else frozenset[int]()
+    excluded = excluded_images(task, read_outlines(root, task.excluded)) if isinstance(task, Mixture) else frozenset()
     train = tuple(
         replace(split, references=tuple(r for r in split.references if r.image_id not in excluded)) for split in whole
     )
@@ -52,9 +51,3 @@ def read_task(root: Path, task: Task) -> TaskData:
 def images(*splits: ReferSplit) -> frozenset[int]:
     """Ids of the images that some reference is of."""
     return frozenset(r.image_id for split in splits for r in split.references)
-
-
-def _evaluation_images(root: Path, protocols: Iterable[Protocol]) -> frozenset[int]:
-    return frozenset(
-        entry.image_id for protocol in protocols for entry in read_outline(root, protocol) if entry.split != "train"
-    )

@@ -65,13 +65,13 @@ def flops_forward(segmenter: Segmenter, image: Tensor, ids: Tensor) -> int:
 def saved_bytes(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> int:
     """Bytes that autograd keeps from the forward for the backward pass of this batch, each storage once, weights
     not."""
-    own = {t.untyped_storage().data_ptr() for t in (*segmenter.parameters(), *segmenter.buffers())}
+    own = {t.untyped_storage()._cdata for t in (*segmenter.parameters(), *segmenter.buffers())}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in own:  # not the data's address, which all storages of the meta device share
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     segmenter.train()

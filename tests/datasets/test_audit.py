@@ -119,3 +119,15 @@ def test_a_missing_protocol_is_a_finding(root: Path, refcoco: Protocol) -> None:
 def test_a_missing_split_fails(root: Path, refcoco: Protocol) -> None:
     sound(root, {**SOUND, 31: "test"})
     assert failures(verify(root, [refcoco], "shapes")) == ["testA has no references"]
+
+
+def test_images_open_in_threads_and_each_bad_one_is_named_once(root: Path, refcoco: Protocol) -> None:
+    sound(root, SOUND)
+    for image in (1, 3):
+        path = next(root.rglob(f"COCO_train2014_{image:012}.jpg"))
+        path.write_bytes(path.read_bytes()[:200])
+    seen: list[tuple[int, int]] = []
+    report = verify(root, [refcoco], "shapes", lambda done, total: seen.append((done, total)))
+    assert [f"{image:012}" in text for image, text in zip((1, 3), failures(report), strict=True)] == [True, True]
+    assert report.images_opened == 4
+    assert seen == [(n, 4) for n in range(1, 5)]

@@ -1,0 +1,71 @@
+"""Which images train and are evaluated on, from the references' files alone: `barbench data audit`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from barbench.datasets.mixtures import Mixture, Task
+from barbench.datasets.protocols import Protocol
+from barbench.datasets.refer import Outline, read_outline
+
+Outlines = Mapping[str, Sequence[Outline]]
+"""What a root's references' files hold, by protocol."""
+
+
+@dataclass(frozen=True)
+class TrainingOverlap:
+    """What a task trains on, and how many images each evaluation split, by (protocol, split), shares with it."""
+
+    task: Task
+    references: int
+    images: int
+    shared: Mapping[tuple[str, str], int]
+
+
+def read_outlines(root: Path, protocols: Iterable[Protocol]) -> dict[str, list[Outline]]:
+    """Raises MissingData and DataError as `read_refer`."""
+    return {protocol.name: read_outline(root, protocol) for protocol in protocols}
+
+
+def excluded_images(task: Task, outlines: Outlines) -> frozenset[int]:
+    """Images that may not train: those of the evaluation splits that a mixture excludes; none for a protocol."""
+    excluded = task.excluded if isinstance(task, Mixture) else ()
+    return frozenset(entry.image_id for p in excluded for entry in outlines[p.name] if entry.split != "train")
+
+
+def training(task: Task, outlines: Outlines) -> list[Outline]:
+    """The references that train, usable or not."""
+    excluded = excluded_images(task, outlines)
+    return [
+        entry
+        for protocol in task.members
+        for entry in outlines[protocol.name]
+        if entry.split == "train" and entry.image_id not in excluded
+    ]
+
+
+def expressions(task: Task, outlines: Outlines) -> int:
+    """How many the task is evaluated on."""
+    splits = {(e.protocol.name, e.split) for e in task.evaluated}
+    return sum(entry.sentences for p in task.members for entry in outlines[p.name] if (p.name, entry.split) in splits)
+
+
+def evaluation_images(protocols: Iterable[Protocol], outlines: Outlines) -> dict[tuple[str, str], frozenset[int]]:
+    """The images of every evaluation split, by (protocol, split)."""
+    return {
+        (p.name, split): frozenset(entry.image_id for entry in outlines[p.name] if entry.split == split)
+        for p in protocols
+        for split in p.evals
+    }
+
+
+def overlaps(tasks: Iterable[Task], protocols: Sequence[Protocol], outlines: Outlines) -> list[TrainingOverlap]:
+    """One for each of `tasks`, against every evaluation split of `protocols`."""
+    evaluated = evaluation_images(protocols, outlines)
+    found = []
+    for task in tasks:
+        entries = training(task, outlines)
+        seen = {entry.image_id for entry in entries}
+        shared = {split: len(images & seen) for split, images in evaluated.items()}
+        found.append(TrainingOverlap(task, len(entries), len(seen), shared))
+    return found

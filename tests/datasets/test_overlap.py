@@ -1,0 +1,43 @@
+"""Overlaps of training and evaluation images, against sets counted by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from barbench.datasets.mixtures import TASKS
+from barbench.datasets.overlap import expressions, overlaps, read_outlines, training
+from barbench.datasets.protocols import PROTOCOLS
+from barbench.datasets.tasks import read_task
+from tests.datasets.overlapping import EVALUATED, SPLITS, write_overlapping
+
+
+@pytest.fixture
+def mixed_root(tmp_path: Path) -> Path:
+    return write_overlapping(tmp_path / "mixed")
+
+
+def test_every_training_set_against_every_evaluation_split(mixed_root: Path) -> None:
+    found = {f.task.name: f for f in overlaps(TASKS, list(PROTOCOLS), read_outlines(mixed_root, PROTOCOLS))}
+    trained = {name: set(splits["train"]) for name, splits in SPLITS.items()}
+    union = trained["refcoco"] | trained["refcoco+"] | trained["refcocog-u"]
+    trained |= {"mixed": union - EVALUATED, "mixed-leaked": union}
+    assert {name: f.images for name, f in found.items()} == {name: len(ids) for name, ids in trained.items()}
+    assert trained["mixed"] == {2, 3, 10}
+    for name, f in found.items():
+        assert dict(f.shared) == {
+            (p.name, split): len(trained[name] & SPLITS[p.name][split].keys()) for p in PROTOCOLS for split in p.evals
+        }
+    assert found["mixed-leaked"].shared["refcocog-g", "val"] == len({7, 8})
+    assert found["refcocog-g"].shared["refcoco", "val"] == len({4})
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_the_outline_agrees_with_what_a_cell_reads(mixed_root: Path, name: str) -> None:
+    """The audit and the plan count from the references' files, a cell from the data themselves."""
+    task = TASKS.get(name)
+    outlines, data = read_outlines(mixed_root, task.reads), read_task(mixed_root, task)
+    [found] = overlaps([task], list(task.members), outlines)
+    assert {e.key: found.shared[e.protocol.name, e.split] for e in task.evaluated} == data.shared
+    assert found.references == len(training(task, outlines)) == sum(len(s.references) for s in data.train)
+    sentences = sum(len(r.sentences) for split in data.evals.values() for r in split.references)
+    assert expressions(task, outlines) == sentences
