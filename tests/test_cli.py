@@ -14,6 +14,7 @@ import pytest
 from barbench import cli
 from barbench.results.record import Cell, DataIdentity, Record
 from barbench.results.store import Store
+from tests.datasets.overlapping import write_overlapping
 from tests.results.cells import put_cell
 
 REPOSITORY = Path(__file__).parents[1]
@@ -239,8 +240,8 @@ def test_report_names_a_record_that_it_sets_aside(ask: Ask, tmp_path: Path) -> N
 LISTS: list[tuple[list[str], str, set[str]]] = [
     (["list", "methods"], "name", {"etris", "snf", "snf-etris", "no-global", "barleria", "head-only", "full"}),
     (["list", "backbones"], "name", {"tiny", "ViT-B-16-quickgelu"}),
-    (["list", "splits"], "name", {"refcoco", "refcoco+", "refcocog-u", "refcocog-g"}),
-    (["list", "recipes"], "name", {"paper", "demo"}),
+    (["list", "splits"], "name", {"refcoco", "refcoco+", "refcocog-u", "refcocog-g", "mixed", "mixed-leaked"}),
+    (["list", "recipes"], "name", {"paper", "paper-large", "demo"}),
 ]
 
 
@@ -314,6 +315,40 @@ def test_shapes_are_made_and_verified(ask: Ask, tmp_path: Path) -> None:
     picture.write_bytes(picture.read_bytes()[:500])
     broken = ask("data", "verify", "--data", root)
     assert (broken.code, picture.name in broken.err, "not sound" in broken.err) == (1, True, True)
+
+
+def test_the_audit_counts_shared_images_and_names_the_leaks(ask: Ask, tmp_path: Path) -> None:
+    root = write_overlapping(tmp_path / "data")
+    answer = ask("data", "audit", "--data", root, "--format", "json")
+    rows = {row.pop("trained on"): row for row in json.loads(answer.out)}
+    assert list(rows)[1:] == ["refcoco", "refcoco+", "refcocog-u", "refcocog-g", "mixed", "mixed-leaked"]
+    assert rows["mixed-leaked"]["refcoco"] == {"val": 1, "testA": 0, "testB": 0}
+    assert rows["refcoco"]["refcocog-u"] == {"val": 1, "test": 0}
+    assert (rows["mixed"]["references"], rows["mixed"]["images"]) == (8, 3)
+    assert answer.err.splitlines() == [
+        "leak: refcocog-g trains on 1 of the 2 images of G-Ref val(g)",
+        "leak: mixed-leaked trains on 1 of the 1 images of RefCOCO val",
+        "leak: mixed-leaked trains on 1 of the 1 images of RefCOCO+ val",
+        "leak: mixed-leaked trains on 1 of the 1 images of G-Ref val(u)",
+    ]
+    lines = list(csv.DictReader(io.StringIO(ask("data", "audit", "--data", root, "--format", "csv").out)))
+    assert [line["refcocog-g.val"] for line in lines] == ["2", "0", "0", "2", "1", "0", "2"]
+    (root / "refcocog/refs(google).p").unlink()
+    partly = ask("data", "audit", "--data", root)
+    assert partly.code == 0
+    assert "not there: refcocog-g" in partly.err
+    assert "mixed-leaked" in partly.out  # but not `mixed`, which needs it
+
+
+def test_a_plan_is_printed_and_nothing_runs(ask: Ask, tmp_path: Path, shapes_root: Path, backbone_folder: Path) -> None:
+    given = ["--data", shapes_root, "--backbone", backbone_folder, "--weights", "random", "--results", tmp_path / "r"]
+    answer = ask("run", "--table", "2,3", "--methods", "head-only", "--plan", *given)
+    assert answer.code == 0
+    assert "4 cells: 0 done, 4 to run, about " in answer.out
+    assert answer.out.count("to run") == 4 + 1
+    assert not (tmp_path / "r").exists()
+    wrong = ask("run", "--table", "3", "--split", "refcocog-g", "--plan", *given)
+    assert (wrong.code, "table 3 has refcoco, refcoco+, refcocog-u, mixed" in wrong.err) == (2, True)
 
 
 def test_verify_names_a_corrupt_index(ask: Ask, tmp_path: Path) -> None:

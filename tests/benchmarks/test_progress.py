@@ -105,3 +105,24 @@ def test_time_left_follows_the_pace(job: Job, monkeypatch: pytest.MonkeyPatch) -
     assert display.left(step(1, 4)) == pytest.approx(2.0 * 6)  # three steps in six seconds, six are left
     now[0] += 2.0
     assert display.left(step(2, 5)) == 0
+
+
+def test_time_left_of_all_cells(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the forecast, as far as it was right for the cells that are over; else as long as those took."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    cells = [job.model_copy(update={"cell": job.cell.model_copy(update={"seed": seed})}) for seed in range(3)]
+    forecast = {c.cell.id(): seconds for c, seconds in zip(cells, (10.0, 40.0, 60.0), strict=True)}
+    for foretold, last in ((forecast, 2 * 60.0), ({}, 20.0)):  # the first takes twice its forecast
+        display = PlainDisplay(Console(file=io.StringIO()), foretold)
+        display.begin(cells, 0)
+        display.start(cells[0])
+        assert display.remaining(7.0) == ("left 0:07, all 1:47" if foretold else "left 0:07")
+        now[0] += 20.0
+        display.end(done(cells[0]))
+        display.start(cells[1])
+        assert display.later == pytest.approx(last)
+        now[0] += 80.0
+        display.end(done(cells[1]))
+        display.start(cells[2])
+        assert display.remaining(5.0) == "left 0:05"
