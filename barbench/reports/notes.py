@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from barbench.reports.grouping import Column, Conditions, Group, by_column, name_columns
+from barbench.reports.grouping import Column, Conditions, Group, by_column, in_order, name_columns
 from barbench.reports.layout import Layout, Score
 from barbench.reports.published.load import published_rows, text_misprints
 from barbench.results.statistics import CONFIDENCE
@@ -88,6 +88,8 @@ def measured_notes(layout: Layout, group: Group, columns: Sequence[Column]) -> l
         _parameters(group),
         SWAPPED if any(row.control for row in group.rows) else "",
         _expressions(group),
+        _shared(group),
+        _mixing(group),
         _data(group),
         "-: not measured." if len(columns) > len(measured) else "",
         "Only the measured columns are printed." if set(columns) < set(layout.columns) else "",
@@ -137,6 +139,28 @@ def _expressions(group: Group) -> str:
             counts[column].add(f"{n:,}{swapped}")
     listed = name_columns(group.measured, {column: " or ".join(sorted(counts[column])) for column in counts})
     return f"Expressions scored: {listed}." if listed else ""
+
+
+def _shared(group: Group) -> str:
+    counts: dict[Column, set[str]] = defaultdict(set)
+    for record in group.records:
+        for column, split in by_column(record).items():
+            if split.shared_images:
+                counts[column].add(f"{split.shared_images:,} of {split.images:,}")
+    listed = name_columns(in_order(counts), {column: " or ".join(sorted(counts[column])) for column in counts})
+    return f"Images that also trained the model: {listed}." if listed else ""
+
+
+def _mixing(group: Group) -> str:
+    mixes: dict[str, list[str]] = defaultdict(list)
+    for row in group.rows:
+        for seen in {record.training for record in row.records if record.training}:
+            if seen.mixing != "none":
+                left_out = f", {seen.removed_references:,} left out" if seen.removed_references else ""
+                mixes[f"{seen.mixing}, {seen.references:,} references of {seen.images:,} images{left_out}"].append(
+                    row.label
+                )
+    return _per_label("Mixed training:", dict(sorted(mixes.items())))
 
 
 def _data(group: Group) -> str:

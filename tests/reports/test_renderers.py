@@ -3,11 +3,13 @@
 import re
 import shutil
 import subprocess
+from html import unescape
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from barbench.reports import latex, markdown
@@ -231,3 +233,22 @@ def test_show_prints_every_table(make) -> None:
     tables = build("5", [make("snf", "refcoco", {"val": 50}, backbone="tiny")])
     show(tables, Console(width=100, file=out))
     assert [out.getvalue().count(table.title) for table in tables] == [1, 1]
+
+
+def test_markdown_is_read_as_a_table_by_another_parser(make) -> None:
+    """markdown-it, which rich brings, reads GitHub's tables as GitHub does."""
+    records = [
+        *(make("snf", "refcoco", {"val": 50.0 + seed, "testA": 51.0}, seed=seed) for seed in (0, 1)),
+        make("etris", "refcoco", {"val": 40.0}, fields={"title": NASTY}),
+    ]
+    for number in ("1", "2", "3", "4", "5"):
+        for table in build(number, records):
+            page = MarkdownIt("commonmark").enable("table").render(markdown.render(table))
+            [grid] = re.findall(r"<table>.*?</table>", page, re.DOTALL)
+            rows = re.findall(r"<tr>.*?</tr>", grid, re.DOTALL)
+            assert len(rows) == 1 + sum(len(section.rows) + bool(section.heading) for section in table.sections)
+            assert {len(re.findall("<t[dh]", row)) for row in rows} == {len(table.headers)}
+            assert page.count("<li>") == len(table.footnotes) + len(table.notes)
+            read = re.sub(r"<sup>.*?</sup>|<[^>]+>", "", page)
+            shown = [entry.text for section in table.sections for row in section.rows for entry in row]
+            assert all(text in unescape(read) for text in shown)

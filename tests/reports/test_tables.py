@@ -6,9 +6,9 @@ from statistics import fmean, stdev
 import pytest
 
 from barbench.errors import UnknownName
-from barbench.reports.model import Entry, Section, Table
 from barbench.reports.tables import build, build_measured
 from barbench.results.record import Record
+from tests.reports.reading import AVERAGES, cells, one, texts
 
 PAPER_TABLE_5 = {  # as printed: nine columns and the average
     "etris": (70.5, 73.5, 66.6, 60.1, 66.9, 50.2, 59.8, 59.9, 57.9, 62.8),
@@ -24,7 +24,6 @@ PAPER_TABLE_4 = {  # as printed: parameters (M), RefCOCO, RefCOCO+, G-Ref, avera
     "No Global": ("0.39", 71.4, 63.1, 61.6, 65.4),
     "BarLeRIa": ("2.21", 72.2, 64.2, 62.9, 66.5),
 }
-AVERAGES = [("Avg", "datasets"), ("Avg", "columns")]
 SPLITS = {
     "refcoco": ("val", "testA", "testB"),
     "refcoco+": ("val", "testA", "testB"),
@@ -41,20 +40,6 @@ def paper(make) -> list[Record]:
         for protocol, columns in SPLITS.items():
             records.append(make(method, protocol, {column: next(values) for column in columns}))
     return records
-
-
-def texts(section: Section) -> list[list[str]]:
-    return [[entry.text for entry in row] for row in section.rows]
-
-
-def one(number: str, records: list[Record]) -> Table:
-    [table] = build_measured(number, records)
-    return table
-
-
-def cells(table: Table, name: str, group: str = "") -> dict[str, Entry]:
-    [index] = [i for i, header in enumerate(table.headers) if (header.group, header.name) == (group, name)]
-    return {row[0].text: row[index] for row in table.sections[0].rows}
 
 
 def test_table_5_prints_the_papers_table_5(paper: list[Record]) -> None:
@@ -90,13 +75,6 @@ def test_average_is_of_unrounded_dataset_means(make) -> None:
     assert cells(table, "datasets", "Avg")["SNF"].text == f"{expected:.1f}"
     flat = (50.04 + 41.0 + 33.3 + 10.0 + 21.0) / 5
     assert cells(table, "columns", "Avg")["SNF"].text == f"{flat:.1f}" != f"{expected:.1f}"
-
-
-def test_the_flat_average_leaves_the_leaking_column_out(make) -> None:
-    records = [make("snf", "refcoco", {"val": 50.0}), make("snf", "refcocog-g", {"val(g)": 60.0}, leaks=True)]
-    table = one("5", records)
-    assert cells(table, "datasets", "Avg")["SNF"].text == "55.0"
-    assert cells(table, "columns", "Avg")["SNF"].text == "50.0"
 
 
 def test_ranks_share_marks_as_printed(make) -> None:
@@ -215,52 +193,6 @@ def test_columns_are_the_measured_ones_or_the_papers_nine(make) -> None:
         *("50.0", "51.0", "-", "50.8", "50.8"),
     ]
     assert "-: not measured." in nine.notes
-
-
-def test_a_leaking_split_is_flagged_wherever_it_counts(make) -> None:
-    records = [make("snf", "refcocog-u", {"val(u)": 50.0}), make("snf", "refcocog-g", {"val(g)": 60.0}, leaks=True)]
-    flagged = {header.name for header in one("5", records).headers if header.footnotes}
-    assert flagged == {"val(g)", "Avg"}
-    assert one("5", records).footnotes == ("G-Ref val(g) leaks: images of it are also in the training set.",)
-
-
-EIGHT = ("refcoco val", "refcoco testA", "refcoco testB", "refcoco+ val", "refcoco+ testA", "refcoco+ testB")
-EIGHT += ("refcocog-u val(u)", "refcocog-u test(u)")
-
-
-def mixed(make, protocol: str, first: float, **fields: object) -> Record:
-    return make("barleria", protocol, {name: first + i for i, name in enumerate(EIGHT)}, **fields)
-
-
-def test_a_mixed_cell_is_a_row_of_its_own_in_the_columns_of_its_members(make) -> None:
-    tiny = {"backbone": "tiny"}
-    records = [mixed(make, "mixed", 60.0, **tiny), make("barleria", "refcoco", {"val": 50.0}, **tiny)]
-    table = build("5", records)[1]
-    names = [(header.group, header.name) for header in table.headers[2:]]
-    assert names[:3] == [("RefCOCO", "val"), ("RefCOCO", "testA"), ("RefCOCO", "testB")]
-    assert names[6:] == [("G-Ref", "val(u)"), ("G-Ref", "test(u)"), ("G-Ref", "val(g)"), *AVERAGES]
-    own, joint = texts(table.sections[0])
-    assert [own[0], joint[0]] == ["BarLeRIa", "BarLeRIa-Mixed"]
-    assert own[2:4] == ["50.0", "-"]
-    assert joint[2:] == ["60.0", "61.0", "62.0", "63.0", "64.0", "65.0", "66.0", "67.0", "-", "63.8", "63.5"]
-
-
-def test_only_the_row_that_saw_the_images_is_flagged(make) -> None:
-    table = one("5", [mixed(make, "mixed-leaked", 60.0, leaks=True), make("barleria", "refcoco", {"val": 50.0})])
-    column = cells(table, "val", "RefCOCO")
-    assert column["BarLeRIa"].footnotes == ()
-    [number] = column["BarLeRIa-Mixed (leaked)"].footnotes
-    assert table.footnotes[number - 1] == "Leaks: images of this column also trained this row; not ranked."
-    assert not column["BarLeRIa-Mixed (leaked)"].ranked
-    [header] = [h for h in table.headers if (h.group, h.name) == ("G-Ref", "val(u)")]
-    assert header.footnotes  # nobody but the leaking row measured it
-
-
-def test_a_mixed_cell_that_failed_says_so_in_each_of_its_columns(make) -> None:
-    failed = make("barleria", "mixed", fields={"status": "out-of-memory", "reason": "17 GB"})
-    table = one("5", [failed, make("snf", "refcoco", {"val": 50.0})])
-    assert [entry.text for entry in table.sections[0].rows[1]][2:] == ["OOM"] * (1 + 3 + 2 + 2)  # and the averages
-    assert table.footnotes == ("mixed, seed 0: out-of-memory: 17 GB",)
 
 
 def test_what_cannot_be_compared_is_never_mixed(make) -> None:
