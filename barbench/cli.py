@@ -21,7 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Compare parameter-efficient tuning methods for referring image segmentation.",
 )
-for command in (run.run, report.report, report.compare, run.profile, model.evaluate):
+for command in (
+    *(run.run, report.report, report.compare, report.panels, report.export, run.profile),
+    *(model.evaluate, model.predict),
+):
     app.command()(command)
 app.add_typer(lists.app, name="list")
 app.add_typer(data.app, name="data")

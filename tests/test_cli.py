@@ -429,3 +429,14 @@ def test_compare_prints_rows_and_notes(ask: Ask, tmp_path: Path) -> None:
     assert "note: 95 % interval: paired bootstrap over images (500 resamples)" in table.err
     wrong = ask(*arguments, "--recipe", "paper")
     assert (wrong.code, "no finished cell of 'barleria'" in wrong.err) == (2, True)
+
+
+def test_export_writes_tables(ask: Ask, tmp_path: Path) -> None:
+    put_cell(Store(tmp_path / "results"), "etris")
+    answer = ask("export", "--results", tmp_path / "results", "--out", tmp_path / "all.csv")
+    assert (answer.code, answer.out.strip()) == (0, f"2 rows in {tmp_path / 'all.csv'}")
+    assert ask("export", "--results", tmp_path / "results", "--expressions", "--format", "parquet").code == 0
+    assert Path("expressions.parquet").is_file()
+    for arguments, says in ((["--format", "xlsx"], "unknown format 'xlsx'"), (["--results", "none"], "no records in")):
+        wrong = ask("export", "--results", tmp_path / "results", *arguments)
+        assert (wrong.code, says in wrong.err) == (2, True)

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from barbench.results.record import Cell, Record
+from barbench.results.store import Store
 
 
 class Job(BaseModel):
@@ -29,8 +30,7 @@ class Job(BaseModel):
 
     @property
     def scratch(self) -> Path:
-        """The cell's own folder: its checkpoint while it runs, its tuned weights when it is done."""
-        return self.results / "cells" / self.cell.stem()
+        return Store(self.results).scratch(self.cell)
 
     @property
     def checkpoint(self) -> Path:
@@ -38,7 +38,7 @@ class Job(BaseModel):
 
     @property
     def tuned(self) -> Path:
-        return self.scratch / "tuned.safetensors"
+        return Store(self.results).tuned(self.cell)
 
     def failure(self, status: Literal["failed", "out-of-memory"], reason: str) -> Record:
         """The record of this cell where it did not finish."""

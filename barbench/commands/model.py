@@ -1,12 +1,13 @@
-"""`barbench evaluate`: one trained model, on data."""
+"""`barbench evaluate` and `predict`: one trained model, on data or on a photo."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from barbench.commands.options import Backbone, Data, ImageSize
+from barbench.commands.options import Backbone, Data, Device, FormatOption, ImageSize, Results
 from barbench.errors import UnknownName
 from barbench.listing import Format, print_rows
 
@@ -20,7 +21,7 @@ def evaluate(
     data: Data = None,
     backbone: Backbone = "ViT-B-16-quickgelu",
     image_size: ImageSize = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, or what torch knows")] = "auto",
+    device: Device = "auto",
     batch: Annotated[int, typer.Option(min=1)] = 32,
     threshold: Annotated[float, typer.Option(help="probability above which a pixel is in the mask")] = 0.35,
     out: Annotated[Format, typer.Option("--output", help="how to print it")] = Format.table,
@@ -36,3 +37,43 @@ def evaluate(
         weights, format_, split, data, backbone, image_size, pick_device(device), batch, threshold, console
     )
     print_rows(rows, out, title=f"{weights.name} ({format_})")
+
+
+def predict(
+    photo: Annotated[Path, typer.Argument(help="any image file")],
+    expressions: Annotated[list[str], typer.Argument(help='one or several, each in quotes: "the man in red"')],
+    cell: Annotated[str, typer.Option(help="a trained cell: method, id, or the start of its record's file name")],
+    backbone: Annotated[str | None, typer.Option(help="folder, where the cell's backbone is one")] = None,
+    weights: Annotated[str | None, typer.Option(help="file, where the backbone's weights are one")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="probability above which a pixel is in the mask  [default: the recipe's]")
+    ] = None,
+    device: Device = "auto",
+    results: Results = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="PNG to write  [default: PHOTO-found.png here]")] = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Mask what each expression means in a photo of your own.
+
+    Coverage is the mask's share of the photo's pixels, score the mean probability inside the mask.
+    """
+    from barbench.benchmarks.command import pick_device
+    from barbench.benchmarks.trained import find_in_photo, load_trained
+    from barbench.datasets.photo import read_photo
+    from barbench.reports.panels import write_found
+    from barbench.results.select import one
+    from barbench.results.store import Store
+
+    pixels, store = read_photo(photo), Store(results)
+    trained = load_trained(store, one(store.all(), cell), pick_device(device), backbone, weights)
+    found = find_in_photo(trained, pixels, expressions, threshold)
+    path = out or Path(f"{photo.stem}-found.png")
+    write_found(pixels, found, path)
+    rows = [
+        {"expression": each.expression, "coverage": each.coverage, "score": each.score, "peak": each.peak}
+        for each in found
+    ]
+    print_rows(rows, format_, title=f"{trained.record.title} ({trained.record.id}); overlay in {path}")
+    for each in found:
+        if each.cut:
+            print(f"note: {each.expression!r} is longer than the context and was cut", file=sys.stderr)

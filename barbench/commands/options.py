@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from barbench.errors import UsageError
 from barbench.listing import Format
 
 METHODS_HELP = "all (the paper's five), everything, or a comma list; package.module:name for your own"
@@ -19,9 +20,18 @@ Results = Annotated[Path, typer.Option(help="folder of the records")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", help="METHOD:component.parameter=value, e.g. barleria:gst.prior=false")
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu, or what torch knows: cuda, cuda:1, mps")]
 FormatOption = Annotated[Format, typer.Option("--format", help="how to print it")]
 
 
 def names(text: str) -> list[str]:
     """The parts of a comma list."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def whole_numbers(text: str, option: str) -> list[int]:
+    """The whole numbers of a comma list; raises UsageError naming `option`."""
+    try:
+        return [int(part) for part in names(text)]
+    except ValueError:
+        raise UsageError(f"{option} is a comma list of whole numbers, not {text!r}") from None

@@ -1,4 +1,4 @@
-"""`barbench report` and `compare`: what people read, made from the records."""
+"""`barbench report`, `compare`, `panels` and `export`: what people read, made from the records."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from barbench.commands.options import FormatOption, Results, names
-from barbench.listing import Format, print_rows, stdout_console
+from barbench.commands.options import Data, Device, FormatOption, Results, names, whole_numbers
+from barbench.errors import UsageError
+from barbench.listing import Format, print_rows, progress_bar, stdout_console
 
 EACH = "FIRST,SECOND where they differ"
 
@@ -66,3 +67,57 @@ def compare(
     print_rows(rows, format_, title=f"{found.titles[0]} minus {found.titles[1]}, in percent")
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+def panels(
+    methods: Annotated[str, typer.Option(help="all (those of the paper's five that are finished), or a list")] = "all",
+    pick: Annotated[str, typer.Option(help="disagree, fail, succeed, random, or several")] = "disagree,succeed,fail",
+    count: Annotated[int, typer.Option(min=1, help="expressions of each pick, one an image")] = 8,
+    sent: Annotated[str | None, typer.Option(help="ids of sentences, in place of --pick")] = None,
+    split: Annotated[str, typer.Option(help="what the cells were trained on")] = "refcoco+",
+    eval_split: Annotated[str | None, typer.Option(help="what to show: testA, …  [default: val]")] = None,
+    seed: Annotated[int | None, typer.Option(help="whose runs  [default: the smallest that all have]")] = None,
+    backbone: Annotated[str | None, typer.Option(help="name or folder; needed for folders, and to choose")] = None,
+    weights: Annotated[str | None, typer.Option(help="tag or file; needed for files, and to choose")] = None,
+    recipe: Annotated[str | None, typer.Option(help="name of the recipe, to choose")] = None,
+    image_size: Annotated[str | None, typer.Option(help="pixels, to choose")] = None,
+    data: Data = None,
+    device: Device = "auto",
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="folder to write into")] = Path("reports/panels"),
+) -> None:
+    """Draw what the methods found, image by image, as the paper's Fig. 3 to 7."""
+    from barbench.benchmarks.command import pick_device
+    from barbench.benchmarks.panels import PanelRequest, make_panels
+    from barbench.reports.panels import write_panels
+    from barbench.results.store import Store
+
+    sentences = whole_numbers(sent or "", "--sent")
+    request = PanelRequest(
+        methods, split, eval_split, names(pick), count, sentences, seed, backbone, weights, recipe, image_size, data,
+        pick_device(device),
+    )  # fmt: skip
+    with progress_bar("predicting") as progress:
+        made = make_panels(Store(results), request, progress)
+    for note in made.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for path in write_panels(made.panels, out):
+        print(path)
+
+
+def export(
+    format_: Annotated[str, typer.Option("--format", help="csv or parquet")] = "csv",
+    expressions: Annotated[bool, typer.Option("--expressions", help="a row an expression, not a row a split")] = False,
+    results: Results = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="file  [default: results.csv, expressions.csv, …]")] = None,
+) -> None:
+    """Write all records as one table, unrounded, for other programs."""
+    from barbench.results import load, load_expressions
+    from barbench.results.export import write_table
+
+    table = load_expressions(results) if expressions else load(results)
+    if table.empty:
+        raise UsageError(f"no records in {results}: `barbench run` writes them")
+    path = out or Path(f"{'expressions' if expressions else 'results'}.{format_}")
+    write_table(table, format_, path)
+    print(f"{len(table):,} rows in {path}")

@@ -6,8 +6,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from barbench.errors import DataError, UsageError
+from barbench.errors import UsageError
 from barbench.results import bootstrap
+from barbench.results.bootstrap import image_sums
+from barbench.results.expressions import aligned
 from barbench.results.record import Record
 from barbench.results.select import CHOOSABLE, differing, runs
 from barbench.results.store import Store
@@ -172,17 +174,9 @@ def _rows(
 
 
 def _sums(store: Store, pair: tuple[Record, Record], split: str) -> NDArray[np.float64]:
-    """(2, images, fields) of one pair of runs; raises UsageError where they did not score the same expressions."""
-    tables = [store.expressions(record.cell) for record in pair]
-    for record, table in zip(pair, tables, strict=True):
-        if f"{split}/intersection" not in table:
-            raise DataError(f"{store.path(record.cell).with_suffix('.npz')} lacks the expressions of {split}")
-    for column in (f"{split}/{name}" for name in ("sent_id", "image_id", "ann_id")):
-        if not np.array_equal(tables[0][column], tables[1][column]):
-            names = " and ".join(record.cell.stem() for record in pair)
-            raise UsageError(f"these cells cannot be compared: {names} scored different expressions on {split}")
+    """(2, images, fields) of one pair of runs."""
     columns = ("image_id", "intersection", "union")
-    return np.stack([bootstrap.image_sums(*(t[f"{split}/{c}"] for c in columns))[1] for t in tables])
+    return np.stack([image_sums(*(table[c] for c in columns))[1] for table in aligned(store, pair, split)])
 
 
 def _reading(pairs: int, resamples: int) -> list[str]:

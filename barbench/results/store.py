@@ -41,6 +41,14 @@ class Store:
         """Where the record of `cell` is, or would be."""
         return self.folder / f"{cell.stem()}.json"
 
+    def scratch(self, cell: Cell) -> Path:
+        """The cell's own folder: its checkpoint while it runs, its tuned weights when it is done."""
+        return self.folder / "cells" / cell.stem()
+
+    def tuned(self, cell: Cell) -> Path:
+        """Where the weights that training changed are, once the cell is done."""
+        return self.scratch(cell) / "tuned.safetensors"
+
     def save(self, record: Record, expressions: Arrays | None = None) -> Path:
         """Save `record` and its per-expression arrays, named `<split>/<field>`, (expressions,) each.
 

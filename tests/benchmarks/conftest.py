@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate.state import AcceleratorState
 
+from barbench.benchmarks.cell import run_cell
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
 from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
 from barbench.results.record import Record
+from barbench.results.store import Store
 
 # A method of a user's own, one that trains, one that fails when it is built into a model.
 OWN = """
@@ -99,3 +102,15 @@ def own_methods(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("user")
     (folder / "own_methods_of_a_user.py").write_text(OWN)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(make_jobs: MakeJobs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
+    """A results folder with one cell, trained in this process; not to be changed by a test."""
+    store = Store(tmp_path_factory.mktemp("finished"))
+    AcceleratorState._reset_state()  # another test may have wished for bf16
+    (job,) = make_jobs(store.folder, "etris", threshold=0.12)  # so low that a model so young finds something
+    outcome = run_cell(job, lambda event: None)
+    assert outcome is not None
+    store.save(*outcome)
+    return store, outcome[0]

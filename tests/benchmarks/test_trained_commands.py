@@ -1,0 +1,62 @@
+"""`barbench predict` and `panels` on a cell that was really trained."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from barbench.cli import app
+from barbench.errors import UnknownName
+from barbench.results.record import Record
+from barbench.results.store import Store
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "me.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 80, 3)).astype(np.uint8)).save(path)
+    return path
+
+
+def test_predict_writes_an_overlay_and_prints_a_row_an_expression(
+    finished: tuple[Store, Record], backbone_folder: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, record = finished
+    monkeypatch.chdir(tmp_path)
+    base = ["predict", str(photo), "the red man", "a star " * 30, "--results", str(store.folder)]
+    base += ["--backbone", str(backbone_folder), "--threshold", "0.01"]
+    for cell in ("etris", record.id, record.cell.stem()):
+        answer = CliRunner().invoke(app, [*base, "--cell", cell, "--format", "csv"])
+        assert answer.exception is None
+    rows = list(csv.DictReader(io.StringIO(answer.stdout)))
+    assert [row["expression"] for row in rows] == ["the red man", "a star " * 30]
+    assert all(0 < float(row["coverage"]) <= 1 and 0 < float(row["score"]) <= 1 for row in rows)
+    assert "is longer than the context and was cut" in answer.stderr
+    assert "the red man" not in answer.stderr
+    written = Image.open(tmp_path / "me-found.png")
+    assert written.width > written.height
+    table = CliRunner().invoke(app, [*base, "--cell", "etris", "--out", str(tmp_path / "x" / "y.png")])
+    assert "y.png" in table.stdout
+    assert (tmp_path / "x" / "y.png").is_file()
+    assert isinstance(CliRunner().invoke(app, [*base, "--cell", "snf"]).exception, UnknownName)
+
+
+def test_panels_writes_sheets_and_their_list(
+    finished: tuple[Store, Record], backbone_folder: Path, shapes_root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "panels"
+    arguments = ["panels", "--results", str(finished[0].folder), "--split", "refcocog-g", "--data", str(shapes_root)]
+    arguments += ["--backbone", str(backbone_folder), "--out", str(out), "--pick", "fail,random", "--count", "2"]
+    answer = CliRunner().invoke(app, arguments)
+    assert answer.exception is None
+    assert "note: without SNF, SNF+ETRIS, No Global, BarLeRIa: no finished cell" in answer.stderr
+    listed = json.loads((out / "panels.json").read_text())
+    assert [entry["pick"] for entry in listed] == ["fail"] * 2 + ["random"] * 2
+    expected = {entry["file"] for entry in listed} | {"overview-fail.png", "overview-random.png", "panels.json"}
+    assert {path.name for path in out.iterdir()} == expected
+    assert {Path(line).name for line in answer.stdout.split()} == expected
