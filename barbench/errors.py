@@ -37,9 +37,11 @@ class UsageError(BarbenchError):
 
 
 class Interrupted(BarbenchError):
-    """A person stopped it (Ctrl-C)."""
+    """A person stopped it (Ctrl-C), or the system did: `number` is the signal, and the exit code 128 more."""
 
-    exit_code = 130
+    def __init__(self, message: str, number: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
 
 
 class DataError(BarbenchError):

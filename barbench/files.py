@@ -30,6 +30,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left of `atomic_file` in `folder`; to be called where nobody else writes there."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def set_aside(*paths: Path) -> list[Path]:
     """Rename files that belong together to the first `<name>.corrupt-<n>` that is free for all of them.
 

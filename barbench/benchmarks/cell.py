@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from barbench.benchmarks.environment import environment
 from barbench.benchmarks.job import Job
+from barbench.benchmarks.stopping import Stop
 from barbench.datasets.kinds import KINDS
 from barbench.datasets.mixtures import TASKS, Mixture
 from barbench.datasets.protocols import Evaluated
@@ -25,6 +26,7 @@ from barbench.engine.metrics import Metrics
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import StepLog, Training, fit
+from barbench.files import write_atomically
 from barbench.methods.resolve import build_segmenter, resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
@@ -36,9 +38,9 @@ Emit = Callable[[dict[str, Any]], None]
 PROFILE_BATCH = 8
 
 
-def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
-    """The record and its per-expression arrays; None in processes other than the first. `emit` takes progress
-    events."""
+def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
+    """The record and its per-expression arrays; None in processes other than the first. `emit` takes progress events.
+    Raises Interrupted or KeyboardInterrupt where `stop` asks for it."""
     cell, clock, timings = job.cell, time.monotonic(), dict[str, float]()
 
     def lap(name: str) -> None:
@@ -71,17 +73,19 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
     seed_everything(cell.seed, accelerator.process_index)
     checkpoint = Checkpoint(job.checkpoint, cell.id())
     samples = JointSamples([TrainSamples(split, letterbox, tokens, cell.seed) for split in data.train])
-    training = fit(
-        segmenter,
-        samples,
-        recipe,
-        accelerator,
-        seed=cell.seed,
-        checkpoint=checkpoint,
-        checkpoint_seconds=job.checkpoint_seconds,
-        workers=job.workers,
-        on_step=lambda log: emit(_step_event(log)),
-    )
+    with stop.at_steps() as asked:
+        training = fit(
+            segmenter,
+            samples,
+            recipe,
+            accelerator,
+            seed=cell.seed,
+            checkpoint=checkpoint,
+            checkpoint_seconds=job.checkpoint_seconds,
+            workers=job.workers,
+            on_step=lambda log: emit(_step_event(log)),
+            stop=asked,
+        )
     if checkpoint.set_aside:
         emit({"event": "note", "text": f"unusable checkpoint set aside as {checkpoint.set_aside.name}; started over"})
     peak = profile.peak(accelerator.device)
@@ -101,8 +105,7 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
     lap("evaluating")
     if not accelerator.is_main_process:
         return None
-    job.scratch.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in tuned_state(segmenter).items()}, job.tuned)
+    write_atomically(job.tuned, save({name: value.contiguous() for name, value in tuned_state(segmenter).items()}))
     for member in data.members:
         for line in member.problems.lines():
             emit({"event": "note", "text": line if len(data.members) == 1 else f"{member.protocol.title}: {line}"})
@@ -112,6 +115,7 @@ def run_cell(job: Job, emit: Emit) -> tuple[Record, Arrays] | None:
         cell=cell,
         title=job.title,
         composition=job.composition,
+        notes=job.notes,
         ledger=segmenter.ledger(),
         status="done",
         splits={e.key: _split_result(data, e, evaluations[e.key]) for e in task.evaluated},

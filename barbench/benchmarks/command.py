@@ -53,6 +53,7 @@ class RunRequest(NamedTuple):
     processes: int
     workers: int | None
     results: Path
+    halve_on_oom: bool = False
 
 
 def run_matrix(request: RunRequest, console: Console) -> list[Record]:
@@ -64,7 +65,7 @@ def run_matrix(request: RunRequest, console: Console) -> list[Record]:
     plan = show_plan(jobs, request.results, console) if request.table is not None else None
     display = display_for(console, plan.forecast if plan else {})
     try:
-        return run_jobs(jobs, request.results, display)
+        return run_jobs(jobs, request.results, display, request.halve_on_oom)
     finally:
         display.stop()
 

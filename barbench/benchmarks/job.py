@@ -1,12 +1,18 @@
 """What a worker process is told: the cell to run, and where and on what, which cannot change its result."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from barbench.engine.recipe import Recipe
+from barbench.errors import printable
 from barbench.results.record import Cell, Record
 from barbench.results.store import Store
+
+# Exit codes of a worker that leaves no record: it was asked to stop and the cell goes on another time; the results
+# folder cannot be written to, so that no other cell could be kept either.
+STOPPED, UNWRITABLE = 75, 74
 
 
 class Job(BaseModel):
@@ -27,6 +33,7 @@ class Job(BaseModel):
     threads: int
     workers: int
     checkpoint_seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def scratch(self) -> Path:
@@ -40,7 +47,32 @@ class Job(BaseModel):
     def tuned(self) -> Path:
         return Store(self.results).tuned(self.cell)
 
-    def failure(self, status: Literal["failed", "out-of-memory"], reason: str) -> Record:
+    @property
+    def traceback(self) -> Path:
+        return self.scratch / "traceback.txt"
+
+    def halved(self) -> Self | None:
+        """The cell with micro-batches of half the size, which is another cell: batch norms see a micro-batch alone.
+
+        The batch that a step of the optimizer sees stays. None where half a micro-batch has fewer than two samples, or
+        the batch does not divide.
+        """
+        recipe = Recipe.model_validate(self.cell.recipe)
+        parts = 2 * recipe.accumulate * self.cell.processes
+        if recipe.batch % parts or recipe.batch // parts < 2:
+            return None
+        changes = {"accumulate": 2 * recipe.accumulate, "eval_batch": max(1, recipe.eval_batch // 2)}
+        smaller = recipe.model_copy(update=changes | {"name": recipe.name.rstrip("*") + "*"})
+        note = (
+            f"cell {self.cell.id()} ran out of memory; here each batch of {recipe.batch} is {smaller.accumulate} "
+            f"micro-batches, and batch norms see {recipe.batch // parts} samples at a time"
+        )
+        cell = self.cell.model_copy(update={"recipe": smaller.model_dump(mode="json")})
+        return self.model_copy(update={"cell": cell, "notes": (*self.notes, note)})
+
+    def failure(
+        self, status: Literal["failed", "out-of-memory"], reason: str, peak_memory_bytes: int | None = None
+    ) -> Record:
         """The record of this cell where it did not finish."""
         return Record(
             id=self.cell.id(),
@@ -49,5 +81,7 @@ class Job(BaseModel):
             composition=self.composition,
             ledger={},
             status=status,
-            reason=reason,
+            reason=printable(reason),
+            peak_memory_bytes=peak_memory_bytes if status == "out-of-memory" else None,
+            notes=self.notes,
         )

@@ -4,24 +4,18 @@ A cell that fails leaves a record with its reason and the next one starts; a fin
 one goes on from its checkpoint when the same command is given again.
 """
 
-import fcntl
-import json
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from barbench.benchmarks.environment import worker_variables
-from barbench.benchmarks.job import Job
-from barbench.errors import UsageError
+from barbench.benchmarks.job import UNWRITABLE, Job
+from barbench.benchmarks.lock import locked
+from barbench.benchmarks.process import JOB_FOLDERS, death, run_worker
+from barbench.errors import BarbenchError
+from barbench.files import sweep
 from barbench.results.record import Record
 from barbench.results.store import Store
-
-WORKER = "barbench.benchmarks.worker"
 
 
 class Display(Protocol):
@@ -34,18 +28,25 @@ class Display(Protocol):
     def note(self, text: str) -> None: ...
 
 
-def run_jobs(jobs: Sequence[Job], results: Path, display: Display) -> list[Record]:
-    """The records of all `jobs`, in their order. Raises UsageError where another run holds the results folder."""
-    with _locked(results):
+def run_jobs(jobs: Sequence[Job], results: Path, display: Display, halve: bool = False) -> list[Record]:
+    """The records of all `jobs`, in their order; with `halve`, a cell that runs out of memory gives way to the same
+    with half the micro-batch, as often as need be. Raises UsageError where another run holds the results folder, and
+    BarbenchError where nothing more can be written there.
+    """
+    with locked(results) as lock:
+        _tidy(results)
         store = Store(results)
         records = {job.cell.id(): store.load(job.cell) for job in jobs}
         for lost in store.set_aside:
             display.note(f"{lost.path.name} cannot be used ({lost.reason}); it is now {lost.renamed.name}")
         waiting = [job for job in jobs if not _finished(records[job.cell.id()])]
+        for job in jobs:
+            if job not in waiting:
+                job.checkpoint.unlink(missing_ok=True)  # of a run that was killed right after it wrote the record
         display.begin(waiting, len(jobs) - len(waiting))
         for job in waiting:
             display.start(job)
-            done = records[job.cell.id()] = _run_one(job, store, display)
+            done = records[job.cell.id()] = _settle(job, store, lock, display, halve)
             display.end(done)
         return [record for job in jobs if (record := records[job.cell.id()]) is not None]
 
@@ -55,74 +56,41 @@ def _finished(record: Record | None) -> bool:
     return record is not None and record.status == "done"
 
 
-@contextmanager
-def _locked(results: Path) -> Iterator[None]:
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        file = (results / ".lock").open("w")
-    except OSError as error:
-        raise UsageError(f"cannot write to the results folder {results}: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            held = f"another barbench run is using {results}; wait for it, or give --results FOLDER"
-            raise UsageError(held) from None
-        yield
+def _tidy(results: Path) -> None:
+    """Nobody else writes here: what is unfinished was left by a run that was killed."""
+    for folder in (results, *(results / "cells").glob("*")):
+        sweep(folder)
+    for folder in results.glob(JOB_FOLDERS):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_one(job: Job, store: Store, display: Display) -> Record:
+def _settle(job: Job, store: Store, lock: int, display: Display, halve: bool) -> Record:
+    """The record of the cell, or of the one that it gave way to. What did not fit before is not tried again where it
+    may be halved."""
+    smaller, record = job.halved() if halve else None, store.load(job.cell)
+    if record is None or (record.status != "done" and (smaller is None or record.status != "out-of-memory")):
+        record = _run_one(job, store, lock, display)
+    if smaller is None or record.status != "out-of-memory":
+        return record
+    display.note(f"{record.reason}; now with {smaller.cell.recipe['accumulate']} micro-batches a batch")
+    return _settle(smaller, store, lock, display, halve)
+
+
+def _run_one(job: Job, store: Store, lock: int, display: Display) -> Record:
     """The cell's record as its worker left it; where the worker died without one, a record that says so."""
-    store.path(job.cell).unlink(missing_ok=True)  # of an earlier failure
-    with tempfile.TemporaryDirectory() as folder:
-        path, log = Path(folder) / "job.json", Path(folder) / "stderr"
-        path.write_text(job.model_dump_json())
-        with log.open("w+") as errors:
-            code = _watch(_command(job, path), errors, display)
-            errors.seek(0)
-            said = errors.read()
+    for stale in (store.path(job.cell), job.traceback):  # of an earlier failure
+        stale.unlink(missing_ok=True)
+    ended = run_worker(job, lock, display.event)
+    if ended.code == UNWRITABLE:
+        last = ended.said.strip().splitlines()[-1]
+        raise BarbenchError(
+            f"cannot write to {job.results}: {last}. What was kept stays; the same command goes on from it"
+        )
     record = store.load(job.cell)
     if record is None:
-        status, reason = _death(code, said)
-        record = job.failure(status, reason)
+        record = job.failure(*death(ended), peak_memory_bytes=ended.peak_bytes)
         store.save(record)
-    if record.status == "failed" and "Traceback" in said:
+    if record.status == "failed" and "Traceback" in ended.said:
         job.scratch.mkdir(parents=True, exist_ok=True)
-        (job.scratch / "traceback.txt").write_text(said)
+        job.traceback.write_text(ended.said)
     return record
-
-
-def _command(job: Job, path: Path) -> list[str]:
-    if job.cell.processes == 1:
-        return [sys.executable, "-m", WORKER, str(path)]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.cell.processes}"]
-    return [*launch, "-m", WORKER, str(path)]
-
-
-def _watch(command: list[str], errors: Any, display: Display) -> int:
-    """Run the worker, pass its events on, and return its exit code; it is ended when this is interrupted."""
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=worker_variables()
-    )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            try:
-                event = json.loads(line)
-            except ValueError:  # a line cut by the worker's death, or what a library printed while imported
-                continue
-            display.event(event)
-        return process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-
-
-def _death(code: int, said: str) -> tuple[Any, str]:
-    """Status and reason for a worker that left no record."""
-    if code == -signal.SIGKILL:
-        return "out-of-memory", "the process was killed (signal 9), as systems do that run out of memory"
-    last = said.strip().splitlines()[-1:] or ["it said nothing"]
-    how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-    return "failed", f"the process {how}: {last[0]}"

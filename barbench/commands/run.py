@@ -1,5 +1,6 @@
 """`barbench run` and `barbench profile`: a matrix of cells, and what each method costs."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,13 @@ from barbench.commands.options import (
 )
 from barbench.errors import Interrupted
 from barbench.listing import Format, print_rows, stdout_console
+
+
+class OnOom(StrEnum):
+    """What `--on-oom` takes."""
+
+    record = "record"
+    halve = "halve"
 
 
 def run(
@@ -51,10 +59,14 @@ def run(
     ] = None,
     results: Results = Path("results"),
     reports: Annotated[Path, typer.Option(help="folder of the tables")] = Path("reports"),
+    on_oom: Annotated[
+        OnOom, typer.Option(help="a cell that runs out of memory: record it, or run it with half the micro-batch")
+    ] = OnOom.record,
 ) -> None:
     """Run a matrix of methods x backbones x splits x seeds; what is finished is skipped, what was interrupted goes
     on."""
     from barbench.benchmarks.command import RunRequest, expand, run_matrix, show_plan
+    from barbench.benchmarks.stopping import interruptible
     from barbench.reports.console import show
     from barbench.reports.tables import build_measured
     from barbench.reports.write import write_reports
@@ -62,16 +74,17 @@ def run(
 
     request = RunRequest(
         table, methods, suite, split, backbone, weights, data, recipe, set_ or [], option or [], seeds, image_size,
-        precision, device, processes, workers, results,
+        precision, device, processes, workers, results, on_oom is OnOom.halve,
     )  # fmt: skip
     console = stdout_console()
     if plan:
         show_plan(expand(request), results, console)
         return
     try:
-        records = run_matrix(request, console)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command goes on from here") from None
+        with interruptible():
+            records = run_matrix(request, console)
+    except KeyboardInterrupt as asked:
+        raise Interrupted("interrupted; the same command goes on from here", *asked.args) from None
     write_reports(Store(results), reports)
     show(build_measured("5", records), console)
     console.print(f"records in {results}, tables in {reports}", markup=False, soft_wrap=True)

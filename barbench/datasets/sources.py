@@ -1,5 +1,7 @@
 """Where the data of a run comes from: a REFER folder, or shapes made on demand. Used by `barbench run --data`."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -15,6 +17,7 @@ from barbench.datasets.shapes import ShapesSpec, make_shapes
 
 Progress = Callable[[int, int], None]  # done, total
 
+MAKING = ".making-"
 SHAPES_MARK = "shapes.json"  # lies in every folder that make_shapes wrote, so that it is never taken for real data
 
 
@@ -51,12 +54,15 @@ def shapes_source(spec: ShapesSpec, progress: Progress | None = None) -> DataSou
     """Shapes from the cache, made now where they are not there yet.
 
     They appear in the cache whole or not at all: made in a folder beside it, then renamed. Where another process was
-    faster, its copy (equal, since generation is deterministic) is used.
+    faster, its copy (equal, since generation is deterministic) is used. What a killed process left half-made goes.
     """
     root = cache_folder() / f"shapes-{spec.fingerprint()}"
     if not root.exists():
         root.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".making-", dir=root.parent))
+        _sweep(root.parent)
+        unfinished = Path(tempfile.mkdtemp(prefix=MAKING, dir=root.parent))
+        held = os.open(unfinished, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
         try:
             make_shapes(unfinished, spec, progress)
             unfinished.rename(root)
@@ -65,7 +71,20 @@ def shapes_source(spec: ShapesSpec, progress: Progress | None = None) -> DataSou
                 raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+            os.close(held)
     return DataSource("shapes", root, spec.fingerprint())
+
+
+def _sweep(cache: Path) -> None:
+    """Remove unfinished folders whose maker is dead: a maker holds a lock on its own."""
+    for folder in cache.glob(f"{MAKING}*"):
+        with contextlib.suppress(OSError):
+            held = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(held)
 
 
 def cache_folder() -> Path:

@@ -89,19 +89,24 @@ class Checkpoint:
     def load(self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer) -> Progress | None:
         """Restore everything; None, and nothing changed, where there is no checkpoint of this cell that can be read.
 
-        A file that is damaged or of another cell is set aside under another name, never overwritten.
+        A file that is damaged or of another cell is set aside under another name, never overwritten. To be called by
+        all processes: where one of them cannot read it, none goes on from it.
         """
-        if not self.path.exists():
+        if not any(gather_object([self.path.exists()])):
             return None
         weights, moments, generators = tuned_state(segmenter), deepcopy(optimizer.state_dict()), _generators()
         try:
-            return self._restore(accelerator, segmenter, optimizer)
+            progress = self._restore(accelerator, segmenter, optimizer)
         except _UNREADABLE:
-            load_tuned(segmenter, weights)
-            optimizer.load_state_dict(moments)
-            _set_generators(generators)
-            self._set_aside(accelerator)
-            return None
+            progress = None
+        if all(gather_object([progress is not None])):
+            return progress
+        load_tuned(segmenter, weights)
+        optimizer.load_state_dict(moments)
+        _set_generators(generators)
+        if accelerator.is_main_process:
+            [self.set_aside] = set_aside(self.path)
+        return None
 
     def _restore(self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer) -> Progress:
         """Raises one of _UNREADABLE, possibly half-way."""
@@ -117,11 +122,6 @@ class Checkpoint:
             accelerator.scaler.load_state_dict(state["scaler"])
         _set_generators(state["generators"][accelerator.process_index])
         return progress
-
-    def _set_aside(self, accelerator: Accelerator) -> None:
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            [self.set_aside] = set_aside(self.path)
 
 
 def _generators() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -17,7 +18,7 @@ from barbench.datasets.transforms import normalised
 from barbench.engine.checkpoint import Checkpoint, Epoch, Progress
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order
-from barbench.errors import BarbenchError, UsageError
+from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.models.segmenter import Segmenter, segmentation_loss
 
 HEAD = ("neck.", "decoder.", "projector.")
@@ -101,11 +102,13 @@ def fit(
     checkpoint_seconds: float = 30.0,
     workers: int = 0,
     on_step: Callable[[StepLog], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Training:
     """Train in place, from the checkpoint on if there is one. A resumed training ends as an uninterrupted one would:
     bit for bit on a CPU in fp32. A checkpoint is written after every epoch, and within one every `checkpoint_seconds`.
 
-    Raises BarbenchError where the loss is not finite.
+    Raises BarbenchError where the loss or a gradient is not finite, before any weight has seen it: the last checkpoint
+    stays. Raises Interrupted, a checkpoint written, after the step in which `stop` of any process became true.
     """
     steps, _, accumulate = plan(recipe, len(samples), accelerator.num_processes)
     optimizer = make_optimizer(recipe, segmenter)
@@ -113,15 +116,18 @@ def fit(
     done = checkpoint.load(accelerator, segmenter, optimizer) or Progress(0, 0.0, 0.0, [])
     step, loss_sum, history = done.step, done.loss_sum, list(done.history)
     clock, saved, times = time.monotonic() - done.seconds, time.monotonic(), list[float]()
+    saved_step = step
     while step < recipe.epochs * steps:
         epoch, first = divmod(step, steps)
         for micros in _loaded(recipe, samples, accelerator, seed, epoch, first, workers):
             begin = time.monotonic()
             lr = _set_rate(optimizer, recipe.rate(step, steps))
-            loss, iou = _step(model, optimizer, accelerator, micros, accumulate, recipe.clip)
-            if not math.isfinite(loss):
-                where = ", ".join(str(samples.references[i].ref_id) for m in micros for i in m["index"].tolist())
-                raise BarbenchError(f"the loss is {loss} at step {step + 1} (epoch {epoch + 1}); references {where}")
+            loss, norm, iou = _backward(model, optimizer, accelerator, micros, accumulate, recipe.clip)
+            if fault := _fault(loss, norm, accelerator):
+                kept = f"the checkpoint of step {saved_step} is kept" if saved_step else "before the first checkpoint"
+                where = ", ".join(map(str, gather_object(_references(samples, micros))))
+                raise BarbenchError(f"{fault} at step {step + 1} (epoch {epoch + 1}), {kept}; references {where}")
+            optimizer.step()
             step, loss_sum = step + 1, loss_sum + loss
             times.append(time.monotonic() - begin)
             in_epoch = step - epoch * steps
@@ -134,11 +140,14 @@ def fit(
                     {"epoch": epoch + 1, "loss": loss_sum / steps, "lr": lr, "seconds": seconds, "steps": steps}
                 )
                 loss_sum = 0.0
-            if in_epoch == steps or _agreed(accelerator, time.monotonic() - saved > checkpoint_seconds):
+            due, stopping = _agreed(accelerator, time.monotonic() - saved > checkpoint_seconds, stop())
+            if in_epoch == steps or due or stopping:
                 checkpoint.save(
                     accelerator, segmenter, optimizer, Progress(step, loss_sum, time.monotonic() - clock, history)
                 )
-                saved = time.monotonic()
+                saved, saved_step = time.monotonic(), step
+            if stopping:
+                raise Interrupted(f"stopped after step {step} (epoch {epoch + 1}), with a checkpoint")
     rate = recipe.batch / median(times) if times else None
     return Training(history, time.monotonic() - clock, rate)
 
@@ -170,11 +179,23 @@ def _loaded(
             step = []
 
 
-def _agreed(accelerator: Accelerator, wish: bool) -> bool:
-    """Whether any process wishes it: all of them must do the same, and their clocks differ."""
+def _agreed(accelerator: Accelerator, *wishes: bool) -> list[bool]:
+    """Which of the wishes any process has: all of them must do the same, and their clocks differ."""
     if accelerator.num_processes == 1:
-        return wish
-    return bool(accelerator.reduce(torch.tensor(float(wish), device=accelerator.device)) > 0)
+        return list(wishes)
+    counts = accelerator.reduce(torch.tensor(wishes, dtype=torch.float32, device=accelerator.device))
+    return [bool(count > 0) for count in counts]
+
+
+def _fault(loss: float, norm: float, accelerator: Accelerator) -> str:
+    """What is not finite, or nothing. In fp16 an infinite gradient is the scaler's to deal with: it skips the step."""
+    if not math.isfinite(loss):
+        return f"the loss is {loss}"
+    return f"the norm of the gradient is {norm}" if not math.isfinite(norm) and accelerator.scaler is None else ""
+
+
+def _references(samples: TrainSamples | JointSamples, micros: list[Batch]) -> list[int]:
+    return [samples.references[i].ref_id for micro in micros for i in micro["index"].tolist()]
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
@@ -183,15 +204,16 @@ def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
     return lr
 
 
-def _step(
+def _backward(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     accelerator: Accelerator,
     micros: list[Batch],
     accumulate: int,
     clip: float | None,
-) -> tuple[float, float]:
-    """One optimizer step over the micro-batches; the mean loss over all processes, and the last micro-batch's IoU."""
+) -> tuple[float, float, float]:
+    """The gradients of one step's micro-batches, clipped: the mean loss over all processes, the norm before clipping,
+    and the last micro-batch's IoU."""
     model.train()
     optimizer.zero_grad()
     total = torch.zeros((), device=accelerator.device)
@@ -205,10 +227,13 @@ def _step(
                 loss = loss + output.loss_extra
             accelerator.backward(loss / accumulate)
         total += loss.detach() / accumulate
+    tuned = [p for group in optimizer.param_groups for p in group["params"]]
     if clip is not None:
-        accelerator.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
-    optimizer.step()
-    return float(accelerator.reduce(total, "mean")), _iou(output.logits.detach(), mask)
+        norm = accelerator.clip_grad_norm_(tuned, clip)
+    else:
+        norm = torch.nn.utils.get_total_norm([p.grad for p in tuned if p.grad is not None])
+    both = accelerator.reduce(torch.stack([total, norm.to(total)]), "mean")
+    return (*both.tolist(), _iou(output.logits.detach(), mask))
 
 
 def _iou(logits: Tensor, mask: Tensor) -> float:

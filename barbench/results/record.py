@@ -134,6 +134,8 @@ class Record(Frozen):
     ledger: dict[str, int] = Field(description="parameters by group: adapter, positional, head, frozen")
     status: Literal["done", "failed", "out-of-memory"]
     reason: str | None = None
+    peak_memory_bytes: int | None = Field(default=None, description="of a cell that ran out of memory, until it did")
+    notes: tuple[str, ...] = Field(default=(), description="what a reader of the numbers must know")
     splits: dict[str, SplitResult] = {}
     training: TrainingSet | None = Field(default=None, description="None in records of before it was kept")
     profile: Profile | None = None

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from barbench.benchmarks import runner
+from barbench.benchmarks import process, runner
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.runner import run_jobs
 from barbench.errors import UsageError
@@ -124,7 +124,7 @@ def test_a_failed_cell_is_tried_again(
     results = tmp_path / "results"
     shutil.copytree(ran.results, results)
     job, told = ran.jobs[0].model_copy(update={"results": results}), Told()
-    monkeypatch.setattr(runner, "WORKER", "no.such.module")
+    monkeypatch.setattr(process, "WORKER", "no.such.module")
     record = run_jobs([job], results, told)[0]
     assert told.begun == [([f"{MODULE}:broken"], 0)]
     assert record.status == "failed"
@@ -220,7 +220,11 @@ def test_a_damaged_record_is_named_set_aside_and_run_again(
 def test_two_runs_do_not_share_a_results_folder(make_jobs: MakeJobs, tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match=r"another barbench run is using .*; wait for it, or give --results"):
+        held.write(f"{os.getpid()}\n")
+        held.flush()
+        with pytest.raises(
+            UsageError, match=rf"run \(process {os.getpid()}\) is using .*; wait for it, or give --results"
+        ):
             run_jobs(make_jobs(tmp_path), tmp_path, Told())
     assert run_jobs([], tmp_path, Told()) == []
 
@@ -245,7 +249,8 @@ def test_a_results_folder_that_cannot_be_written(make_jobs: MakeJobs, tmp_path: 
 def test_a_worker_that_dies_without_a_record(
     code: str, status: str, reason: str, make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_command", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr(process, "_command", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr(process, "_oom_kills", lambda: None)
     job, told = make_jobs(tmp_path)[0], Told()
     record = run_jobs([job], tmp_path, told)[0]
     assert record.status == status

@@ -1,0 +1,58 @@
+"""Being asked to stop (Ctrl-C, SIGTERM, SIGHUP): the runner passes it on, the worker keeps its checkpoint and ends."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_ASKING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop:
+    """A worker's ears. Within `at_steps` a signal is only noted, for `asked` to be looked at between steps; elsewhere
+    there is nothing to save, and it raises KeyboardInterrupt at once.
+    """
+
+    def __init__(self) -> None:
+        self._noted = self._patient = False
+
+    def listen(self) -> None:
+        """The runner alone hears Ctrl-C: it says so here by SIGTERM."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._hear)
+
+    def asked(self) -> bool:
+        return self._noted
+
+    @contextmanager
+    def at_steps(self) -> Iterator[Callable[[], bool]]:
+        self._patient = True
+        try:
+            yield self.asked
+        finally:
+            self._patient = False
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._noted = True
+        if not self._patient:
+            raise KeyboardInterrupt(number)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within it, SIGTERM and SIGHUP end a command as Ctrl-C does: KeyboardInterrupt with the signal's number. One that
+    is ignored (`nohup`) stays ignored."""
+
+    def raise_it(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    before: dict[signal.Signals, Any] = {s: signal.getsignal(s) for s in _ASKING}
+    heard = [s for s in _ASKING if before[s] is not signal.SIG_IGN]
+    for s in heard:
+        signal.signal(s, raise_it)
+    try:
+        yield
+    finally:
+        for s in heard:
+            signal.signal(s, before[s])
