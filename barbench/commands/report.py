@@ -18,10 +18,11 @@ def report(
     out: Annotated[Path, typer.Option(help="folder to write into")] = Path("reports"),
     table: Annotated[str, typer.Option(help="1 to 5, a comma list, or all")] = "all",
     format_: Annotated[
-        str, typer.Option("--format", help="a comma list of md, latex, terminal (printed)")
+        str,
+        typer.Option("--format", help="a comma list of md, latex, html (one page with everything), terminal (printed)"),
     ] = "md,latex",
 ) -> None:
-    """The paper's Tables 1-5, published beside measured, from the records."""
+    """The paper's Tables 1-5, published beside measured, from the records; as html, on a page with plots."""
     from barbench.reports.console import TERMINAL, show
     from barbench.reports.layout import TABLES
     from barbench.reports.tables import build

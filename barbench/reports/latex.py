@@ -1,7 +1,9 @@
 r"""A Table as LaTeX: two-level headers, best \textbf, second \underline. Needs `\usepackage{graphicx}` and no more."""
 
 import re
+from collections.abc import Iterator
 
+from barbench.reports.formats import Report
 from barbench.reports.model import Entry, Table
 
 ESCAPES = {
@@ -29,6 +31,13 @@ ESCAPES = {
 SHRINK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """Opens a box that shrinks a table wider than the text."""
 ALIGN = {"left": "l", "center": "c", "right": "r"}
+
+
+def files(report: Report) -> Iterator[tuple[str, str]]:
+    """A file for each number, with every table of it under a label of its own."""
+    for number, tables in report.tables.items():
+        labels = [f"tab:barbench-{number}{f'-{index}' * (index > 1)}" for index in range(1, len(tables) + 1)]
+        yield f"table{number}.tex", "% \\usepackage{graphicx}\n" + "\n".join(map(render, tables, labels))
 
 
 def render(table: Table, label: str) -> str:

@@ -1,11 +1,19 @@
 """A Table as GitHub markdown: headers flattened to one level, best bold, second underlined."""
 
 import re
+from collections.abc import Iterator
 
+from barbench.reports.formats import Report
 from barbench.reports.model import Entry, Table
 
 ALIGN = {"left": "<", "center": "^", "right": ">"}
 RULES = {"<": ":-{}", "^": ":{}:", ">": "-{}:"}
+
+
+def files(report: Report) -> Iterator[tuple[str, str]]:
+    """A file for each number, with every table of it."""
+    for number, tables in report.tables.items():
+        yield f"table{number}.md", "\n".join(map(render, tables))
 
 
 def render(table: Table) -> str:

@@ -26,7 +26,7 @@ def caption(layout: Layout, published: bool, conditions: Conditions | None, othe
 
 
 def in_words(conditions: Conditions, others: Iterable[Conditions]) -> str:
-    """Under which conditions rows were measured."""
+    """What all records of a group share; how its recipe differs from namesakes among `others`."""
     size = f" at {conditions.image_size} px" if conditions.image_size else ""
     recipe = _recipe(conditions.recipe_fields, [other.recipe_fields for other in others])
     version = f" Data version {conditions.data_version[:12]}." if conditions.data_version else ""

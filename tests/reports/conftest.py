@@ -21,7 +21,7 @@ def scores(iou: float, n: int = 100) -> Scores:
     return Scores(miou=iou / 100, oiou=0.5, p50=0.5, p60=0.4, p70=0.3, p80=0.2, p90=0.1, n=n)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Make:
     def record(
         method: str,

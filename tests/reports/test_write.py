@@ -31,7 +31,7 @@ def test_same_records_same_bytes(make, tmp_path: Path) -> None:
         for record in shuffled:
             store.save(record)
         paths = write_reports(store, tmp_path / f"{name}-reports")
-        assert [path.name for path in paths] == [f"table{n}.{suffix}" for n in range(1, 6) for suffix in ("md", "tex")]
+        assert [path.name for path in paths] == [f"table{n}.{suffix}" for suffix in ("md", "tex") for n in range(1, 6)]
         written.append([path.read_bytes() for path in paths])
     assert written[0] == written[1]
 

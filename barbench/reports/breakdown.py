@@ -1,0 +1,118 @@
+"""Scores split up by what an expression is like, from the arrays that lie beside a record: pure numbers, for the page
+that `barbench report --format html` writes.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from barbench.results.bootstrap import student
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+RESAMPLES = 1000
+WORDS = {"short": (1, 3, 4, 6), "long": (1, 6, 8, 11)}
+"""First number of words of each band; G-Ref's expressions are long, those of the others short."""
+
+
+class Bands(NamedTuple):
+    """`labels` of the bands in order, and of each expression the place of its band among them, (expressions,)."""
+
+    labels: tuple[str, ...]
+    places: Ints
+
+
+class Interval(NamedTuple):
+    """Mean IoU of the `n` expressions of a band; NaN ends where they come from fewer than two images."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def iou(arrays: Mapping[str, NDArray[Any]]) -> Floats:
+    """IoU of each expression, (expressions,), 0 where both masks are empty."""
+    ratios: Floats = arrays["intersection"] / np.maximum(arrays["union"], 1)
+    return ratios
+
+
+def precision(ious: Floats, thresholds: Floats) -> Floats:
+    """P@X: the share of `ious` strictly above each of `thresholds`, (thresholds,).
+
+    >>> precision(np.array([0.2, 0.5, 0.9]), np.array([0.0, 0.5])).round(2).tolist()
+    [1.0, 0.33]
+    """
+    ordered = np.sort(ious)
+    return 1 - np.searchsorted(ordered, thresholds, side="right") / len(ordered)
+
+
+def by_words(words: Ints) -> Bands:
+    """Bands of `WORDS` by the number of words: the long ones where the median is six or more."""
+    firsts = WORDS["long" if np.median(words) >= 6 else "short"]
+    labels = [f"{a}" if a == b - 1 else f"{a}–{b - 1}" for a, b in pairwise(firsts)] + [f"{firsts[-1]}+"]
+    return Bands(tuple(labels), np.maximum(np.searchsorted(firsts, words, side="right") - 1, 0))
+
+
+def by_size(shares: Floats, count: int = 4) -> Bands:
+    """`count` bands with equally many expressions, by the object's share of the image; fewer where shares coincide."""
+    borders = np.unique(np.quantile(shares, np.linspace(0, 1, count + 1)[1:-1]))
+    borders = borders[(borders > shares.min()) & (borders <= shares.max())]
+    percent = [f"{100 * border:.2g}" for border in borders]
+    if not percent:
+        return Bands(("all",), np.zeros(len(shares), np.int64))
+    inner = [f"{low}–{high} %" for low, high in pairwise(percent)]
+    labels = (f"under {percent[0]} %", *inner, f"over {percent[-1]} %")
+    return Bands(labels, np.searchsorted(borders, shares, side="right"))
+
+
+def by_kind(kinds: Ints, names: Sequence[str]) -> Bands:
+    """A band for each of the kinds that occur, in the order of `names`; raises ValueError for a kind without a name."""
+    if len(kinds) and not 0 <= kinds.min() <= kinds.max() < len(names):
+        raise ValueError(f"kinds {sorted(set(kinds.tolist()))}, but there are names for {len(names)}")
+    present, index = np.unique(kinds, return_inverse=True)
+    return Bands(tuple(names[kind] for kind in present), index)
+
+
+def means(ious: Floats, bands: Bands, images: Ints) -> list[Interval]:
+    """Mean IoU of each band with a 95 % interval: Student's t times the standard error of a bootstrap.
+
+    What is drawn anew, `RESAMPLES` times, is whole images: the expressions of one image are not independent. The draws
+    are the same at every call, so the same arrays give the same interval. Ends stay within 0 and 1.
+    """
+    _, image = np.unique(images, return_inverse=True)
+    shape = (int(image.max(initial=-1)) + 1, len(bands.labels))
+    cell = image * shape[1] + bands.places
+    counts = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+    sums = np.bincount(cell, ious, minlength=shape[0] * shape[1]).reshape(shape)
+    draws = _draws(shape[0])
+    with np.errstate(invalid="ignore"):
+        drawn = (draws @ sums) / (draws @ counts)
+    found = []
+    for band in range(shape[1]):
+        n, mean = int(counts[:, band].sum()), float(sums[:, band].sum() / counts[:, band].sum())
+        half = _half(drawn[:, band], int(np.count_nonzero(counts[:, band])))
+        low, high = np.clip([mean - half, mean + half], 0, 1)
+        found.append(Interval(mean, float(low), float(high), n))
+    return found
+
+
+def _half(drawn: Floats, images: int) -> float:
+    """Half an interval's width from means over resampled images; drawing k images shows (k - 1) / k of the variance."""
+    if images < 2:
+        return np.nan
+    return float(np.sqrt(np.nanvar(drawn) * images / (images - 1)) * student(images - 1))
+
+
+@lru_cache(maxsize=8)
+def _draws(images: int) -> Floats:
+    """How often each image is drawn, (RESAMPLES, images)."""
+    rng = np.random.default_rng(0)
+    picks = rng.integers(images, size=(RESAMPLES, images))
+    rows = np.repeat(np.arange(RESAMPLES), images)
+    flat = np.bincount(rows * images + picks.ravel(), minlength=RESAMPLES * images)
+    return flat.reshape(RESAMPLES, images).astype(float)

@@ -1,0 +1,52 @@
+"""The command that makes a cell again, for the HTML page."""
+
+import json
+from collections.abc import Sequence
+from itertools import product
+from shlex import join
+
+from barbench.results.record import Cell
+
+ROOT = "ROOT"
+TOLD = frozenset(Cell.model_fields)
+
+
+def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
+    """`barbench run ...` that makes exactly `cells`; None where no single command does.
+
+    Cells of one command agree in all but method, options, protocol and seed, and every method is run on every protocol
+    with every seed. What only the user has is named and not located: ROOT is the data root; weights and backbones from
+    files go by the file's name, a recipe that does not ship with barbench by its name.
+    """
+    methods = {cell.method: cell.options for cell in cells}
+    protocols = list(dict.fromkeys(cell.protocol for cell in cells))
+    seeds = sorted({cell.seed for cell in cells})
+    first = cells[0]
+    due = {
+        first.model_copy(update={"method": m, "options": o, "protocol": p, "seed": s, "data": None}).model_dump_json()
+        for (m, o), p, s in product(methods.items(), protocols, seeds)
+    }
+    if due != {cell.model_copy(update={"data": None}).model_dump_json() for cell in cells}:
+        return None
+    if len({cell.data.kind for cell in cells}) > 1:
+        return None
+    words = ["barbench", "run", "--methods", ",".join(methods), "--split", ",".join(protocols)]
+    words += ["--seeds", ",".join(map(str, seeds)), "--data", "shapes" if first.data.kind == "shapes" else ROOT]
+    words += ["--backbone", first.backbone.partition("@")[0], "--weights", first.weights.partition("@")[0]]
+    words += _recipe(first)
+    for method, options in methods.items():
+        short = method.rpartition(":")[2].replace("_", "-")
+        for name, value in sorted(options.items()):
+            words += ["--option", f"{short}:{name}={json.dumps(value)}"]
+    if first.image_size is not None:
+        words += ["--image-size", str(first.image_size)]
+    words += ["--precision", first.precision, "--processes", str(first.processes)]
+    return join(words + (["--device", device] if device else []))
+
+
+def _recipe(cell: Cell) -> list[str]:
+    """The recipe by name; one that was changed (`name*`) with every field, since any may have been."""
+    name = str(cell.recipe["name"])
+    changes = [f"{key}={json.dumps(value)}" for key, value in cell.recipe.items() if key not in ("name", "description")]
+    sets = [word for change in changes for word in ("--set", change)] if name.endswith("*") else []
+    return ["--recipe", name.removesuffix("*"), *sets]
