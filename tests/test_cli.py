@@ -110,7 +110,7 @@ def test_help_answers_at_once_without_torch() -> None:
         (["--device", "cuda:77"], "--device cuda:77"),
         (["--option", "head-only"], "write it as METHOD:component.parameter=value"),
         (["--option", "head-only:depth=3"], "unknown option head-only.depth"),
-        (["--option", "etris:bridge.dim=3"], "--option names etris, which --methods does not"),
+        (["--option", "etris:bridge.dim=3"], "--option names etris, which is not among the methods"),
         (["--processes", "0"], "--processes"),
         (["--colour", "red"], "No such option"),
     ],
@@ -411,7 +411,7 @@ def test_the_module_runs_as_a_program() -> None:
     command = [sys.executable, "-m", "barbench.cli", "list", "splits", "--format", "csv"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0
-    assert done.stdout.startswith("name,dataset,partition")
+    assert done.stdout.startswith("name,title,trains on,evaluated")
     wrong = subprocess.run([*command[:-1], "pdf"], cwd=REPOSITORY, capture_output=True, text=True)
     assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
 
