@@ -26,7 +26,7 @@ def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], lis
     sources = _sources(data, list(wanted), partly=split == "all")
     root = next(iter(sources.values())).root
     kind: Kind = "shapes" if (root / SHAPES_MARK).exists() else "real"
-    with progress_bar("opening images") as progress:
+    with progress_bar("checking the data") as progress:
         report = verify(root, [PROTOCOLS.get(name) for name in sources], kind, progress)
     rows = [
         {

@@ -7,6 +7,7 @@ with the weights that open_clip has for it; Table 3's ViT-L/14 takes the batch a
 
 from dataclasses import dataclass
 
+from barbench.errors import UsageError
 from barbench.registry import Registry
 
 
@@ -48,8 +49,14 @@ TABLES.register("4", (Block("all", VIT_B, None, "all", "paper"),))
 TABLES.register("5", TABLES.get("4"))
 
 
+def table_numbers(text: str) -> list[str]:
+    """Tables by a comma list of their numbers; `all` is every one."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise UsageError("no table was named; try --table 4")
+    return TABLES.names() if names == ["all"] else list(dict.fromkeys(names))
+
+
 def needed(tables: str) -> list[Block]:
-    """The blocks of a comma list of tables, each once; `all` is every table. Raises UnknownName."""
-    names = [part.strip() for part in tables.split(",") if part.strip()]
-    chosen = TABLES.names() if names == ["all"] else names
-    return list(dict.fromkeys(block for name in chosen for block in TABLES.get(name)))
+    """The blocks of a comma list of tables, each once. Raises UnknownName."""
+    return list(dict.fromkeys(block for number in table_numbers(tables) for block in TABLES.get(number)))

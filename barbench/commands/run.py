@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -68,7 +68,6 @@ def run(
     from barbench.benchmarks.command import RunRequest, expand, run_matrix, show_plan
     from barbench.benchmarks.stopping import interruptible
     from barbench.reports.console import show
-    from barbench.reports.tables import build_measured
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
@@ -86,10 +85,20 @@ def run(
     except KeyboardInterrupt as asked:
         raise Interrupted("interrupted; the same command goes on from here", *asked.args) from None
     write_reports(Store(results), reports)
-    show(build_measured("5", records), console)
+    show(_measured(table, records), console)
     console.print(f"records in {results}, tables in {reports}", markup=False, soft_wrap=True)
     if any(record.status != "done" for record in records):
         raise typer.Exit(1)
+
+
+def _measured(table: str | None, records: Any) -> Any:
+    """What the run measured, as the tables that were asked for; else as Table 5, or Table 2 or 3 by the backbone."""
+    from barbench.benchmarks.tables import table_numbers
+    from barbench.reports.tables import build_measured
+
+    if table is not None:
+        return [built for number in table_numbers(table) for built in build_measured(number, records)]
+    return next((built for number in ("5", "2", "3") if (built := build_measured(number, records))), [])
 
 
 def profile(
