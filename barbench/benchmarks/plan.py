@@ -62,8 +62,8 @@ class Plan:
 
     def summary(self) -> str:
         """The total in one line."""
-        waiting, job = self.waiting, self.cells[0].job
-        done = f"{len(self.cells)} cells: {len(self.cells) - len(waiting)} done, {len(waiting)} to run"
+        waiting, job, total = self.waiting, self.cells[0].job, len(self.cells)
+        done = f"{total} cell{'s' * (total != 1)}: {total - len(waiting)} done, {len(waiting)} to run"
         if not waiting:
             return f"{done}."
         where = f"{device_name(job.device)}, {job.threads} thread{'s' * (job.threads != 1)}"

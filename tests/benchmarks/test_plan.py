@@ -137,4 +137,4 @@ def test_the_plan_says_what_is_done_and_adds_up_the_rest(make_jobs, tmp_path: Pa
     minutes, rest = divmod(round(3 * seconds), 60)
     assert plan.summary().startswith(f"4 cells: 1 done, 3 to run, about {minutes}:{rest:02} here (")
     assert [row["time"] for row in plan.rows()][1] == ""
-    assert make_plan([finished], store).summary() == "1 cells: 1 done, 0 to run."
+    assert make_plan([finished], store).summary() == "1 cell: 1 done, 0 to run."
