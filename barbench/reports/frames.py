@@ -103,7 +103,8 @@ def _spent(row: Row, machine: str) -> pd.DataFrame:
 
 
 def _spread(spent: pd.DataFrame) -> dict[str, float]:
-    ends = {"": spent.mean(), "_low": spent.min(), "_high": spent.max()}
+    centre = spent.mean()  # of equal values it can lie an ulp beside them
+    ends = {"": centre, "_low": spent.min().clip(upper=centre), "_high": spent.max().clip(lower=centre)}
     return {f"{name}{end}": float(values[name]) for end, values in ends.items() for name in map(str, spent)}
 
 
