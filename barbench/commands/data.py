@@ -20,6 +20,9 @@ def make_shapes(
     evaluate: Annotated[int, typer.Option(min=1, help="pictures of each of val, testA, testB")] = 60,
     shortest: Annotated[int, typer.Option(min=32, help="shortest side, pixels")] = 144,
     longest: Annotated[int, typer.Option(min=32, help="longest side, pixels")] = 224,
+    references: Annotated[int, typer.Option(min=1, help="at most, of a picture")] = 3,
+    sentences: Annotated[int, typer.Option(min=1, help="at most, of a reference")] = 2,
+    processes: Annotated[int, typer.Option(min=1, help="that draw side by side; the pictures are the same")] = 1,
     seed: int = 0,
 ) -> None:
     """Generate a data set of coloured figures with referring expressions, for all four splits."""
@@ -30,9 +33,11 @@ def make_shapes(
         raise UsageError(f"--shortest {shortest} is more than --longest {longest}")
     if root.exists() and any(root.iterdir()):
         raise UsageError(f"{root} is not empty; name a new folder")
-    spec = ShapesSpec(train, evaluate, evaluate, evaluate, (shortest, longest), seed=seed)
+    spec = ShapesSpec(
+        train, evaluate, evaluate, evaluate, (shortest, longest), references=references, sentences=sentences, seed=seed
+    )
     with progress_bar("drawing") as progress:
-        make(root, spec, progress)
+        make(root, spec, progress, processes)
     print(f"{train + 3 * evaluate} pictures in {root}; use them with --data {root}")
 
 

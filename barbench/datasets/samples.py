@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate, groupby
+from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from barbench.datasets.kinds import kind
-from barbench.datasets.refer import Reference, ReferSplit, Sentence, decode_image
+from barbench.datasets.refer import Reference, ReferSplit, Sentence
+from barbench.datasets.squares import Squares
 from barbench.datasets.tokens import Tokens
 from barbench.datasets.transforms import Letterbox
 
@@ -69,8 +71,11 @@ def draw(seed: int, epoch: int, ref_id: int, count: int) -> int:
 class TrainSamples(Dataset[TrainItem]):
     """One item a reference with a non-empty mask; each epoch draws one of its sentences."""
 
-    def __init__(self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens, seed: int) -> None:
-        self.data, self.letterbox, self.seed = split.data, letterbox, seed
+    def __init__(
+        self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens, seed: int, cache: Path | None = None
+    ) -> None:
+        self.data, self.seed = split.data, seed
+        self._squares = Squares(letterbox, cache)
         areas = {r.ann_id: split.data.annotations[r.ann_id].area for r in split.references}
         self.references: list[Reference] = []
         spoken: list[Sentence] = []
@@ -98,9 +103,9 @@ class TrainSamples(Dataset[TrainItem]):
         start, stop = self._starts[index], self._starts[index + 1]
         row = start + draw(self.seed, int(self._epoch), reference.ref_id, stop - start)
         return {
-            "image": self.letterbox.image(decode_image(self.data.images[reference.image_id])),
+            "image": self._squares.image(self.data.images[reference.image_id]),
             "ids": self._ids[row],
-            "mask": self.letterbox.mask(self.data.mask(reference.ann_id)),
+            "mask": self._squares.mask(self.data.annotations[reference.ann_id].rle),
             "index": index,
         }
 
@@ -133,8 +138,9 @@ class JointSamples(Dataset[TrainItem]):
 class EvalSamples(Dataset[EvalBatch]):
     """Every expression of the split once, ordered by (image_id, ref_id, sent_id). A list of indices gives a batch."""
 
-    def __init__(self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens) -> None:
+    def __init__(self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens, cache: Path | None = None) -> None:
         self.data, self.letterbox = split.data, letterbox
+        self._squares = Squares(letterbox, cache)
         pairs = [Expression(r, s) for r in split.references for s in r.sentences]
         self.expressions = sorted(pairs, key=lambda e: (e.reference.image_id, e.reference.ref_id, e.sentence.sent_id))
         self._ids = _encode(split, [e.sentence for e in self.expressions], tokens)
@@ -160,7 +166,7 @@ class EvalSamples(Dataset[EvalBatch]):
     def __getitem__(self, indices: list[int]) -> EvalBatch:
         image_ids = [self.expressions[index].reference.image_id for index in indices]
         places = {image_id: place for place, image_id in enumerate(dict.fromkeys(image_ids))}
-        images = [self.letterbox.image(decode_image(self.data.images[image_id])) for image_id in places]
+        images = [self._squares.image(self.data.images[image_id]) for image_id in places]
         rows = torch.tensor([places[image_id] for image_id in image_ids])
         return EvalBatch(torch.stack(images), rows, self._ids[indices], indices)
 

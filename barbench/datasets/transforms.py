@@ -16,6 +16,7 @@ from torch import Tensor
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+cv2.setNumThreads(0)  # cores belong to the model and to the loader's processes; its pool would not survive a fork
 _BORDER = tuple(255 * c for c in CLIP_MEAN)
 
 

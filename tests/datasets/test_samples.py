@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from barbench.datasets import samples as module
+from barbench.datasets import squares as module
 from barbench.datasets.protocols import Protocol
 from barbench.datasets.refer import ReferData, ReferSplit, decode_image, read_refer
 from barbench.datasets.samples import EvalSamples, ExpressionMeta, TrainSamples, draw

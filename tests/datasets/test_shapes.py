@@ -129,8 +129,8 @@ def meant(text: str, picture: Picture) -> list[int]:
 
 def test_the_same_spec_gives_the_same_bytes(tmp_path: Path) -> None:
     spec = replace(SPEC, train=3, val=1, testA=1, testB=1)
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        make_shapes(tmp_path / name, replace(spec, seed=seed))
+    for name, seed, processes in (("a", 0, 1), ("b", 0, 2), ("c", 1, 1)):
+        make_shapes(tmp_path / name, replace(spec, seed=seed), processes=processes)
 
     def content(name: str) -> dict[str, bytes]:
         return {str(p.relative_to(tmp_path / name)): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}

@@ -5,7 +5,10 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +66,9 @@ class _Picture:
         return self.image_id * 10 + index
 
 
-def make_shapes(root: Path, spec: ShapesSpec, progress: Progress | None = None) -> None:
+def make_shapes(root: Path, spec: ShapesSpec, progress: Progress | None = None, processes: int = 1) -> None:
     """Draw the pictures and write images, `instances.json` and `refs(*).p` under `root`; the same spec gives the same
-    bytes.
+    bytes, whatever the number of processes.
 
     Every picture has its own random stream, seeded by (seed, image id), so that pools may grow without changing each
     other's pictures.
@@ -73,13 +76,12 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: Progress | None = None) 
     (root / IMAGES).mkdir(parents=True, exist_ok=True)
     # First of all, so that even an unfinished folder is never taken for real data.
     (root / "shapes.json").write_text(json.dumps({"fingerprint": spec.fingerprint(), **asdict(spec)}, indent=1) + "\n")
-    total = spec.train + spec.val + spec.testA + spec.testB
+    pools = [pool for pool in POOLS for _ in range(getattr(spec, pool))]
     pictures: list[_Picture] = []
-    for pool in POOLS:
-        for _ in range(getattr(spec, pool)):
-            pictures.append(_write_picture(root, spec, len(pictures) + 1, pool))
-            if progress is not None:
-                progress(len(pictures), total)
+    for picture in _write_pictures(root, spec, pools, processes):
+        pictures.append(picture)
+        if progress is not None:
+            progress(len(pictures), len(pools))
     instances = json.dumps(_instances(pictures))
     for protocol in PROTOCOLS:
         folder = root / protocol.folder
@@ -87,6 +89,18 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: Progress | None = None) 
         (folder / "instances.json").write_text(instances)
         with open(folder / protocol.refs_file, "wb") as file:
             pickle.dump(_references(pictures, protocol, spec), file, protocol=2)
+
+
+def _write_pictures(root: Path, spec: ShapesSpec, pools: list[str], processes: int) -> Iterator[_Picture]:
+    """One picture a pool, in order."""
+    write = partial(_write_picture, root, spec)
+    ids = range(1, len(pools) + 1)
+    if processes == 1:
+        yield from map(write, ids, pools)
+        return
+    # Not forked: this process may have threads of torch and OpenCV.
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        yield from pool.map(write, ids, pools, chunksize=16)
 
 
 def _write_picture(root: Path, spec: ShapesSpec, image_id: int, pool: str) -> _Picture:
