@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from barbench.benchmarks.stopping import Stop
 from barbench.datasets.kinds import KINDS
 from barbench.datasets.mixtures import TASKS, Mixture
 from barbench.datasets.protocols import Evaluated
+from barbench.datasets.refer import ReferSplit
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
+from barbench.datasets.squares import Squares, room
 from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.datasets.transforms import Letterbox
@@ -36,6 +39,7 @@ from barbench.results.store import Arrays
 
 Emit = Callable[[dict[str, Any]], None]
 PROFILE_BATCH = 8
+NOTABLE = 10**9  # bytes of disk that a user should hear of
 
 
 def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
@@ -63,6 +67,7 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]
     letterbox, tokens = Letterbox(backbone.image_size), Tokens(backbone.tokenizer, task.words)
+    cache = _cache(job.cache, letterbox, [*data.train, *data.evals.values()], emit)
     lap("loading")
 
     emit({"event": "phase", "name": "profiling"})
@@ -72,7 +77,7 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
     profile.reset_peak(accelerator.device)
     seed_everything(cell.seed, accelerator.process_index)
     checkpoint = Checkpoint(job.checkpoint, cell.id())
-    samples = JointSamples([TrainSamples(split, letterbox, tokens, cell.seed) for split in data.train])
+    samples = JointSamples([TrainSamples(split, letterbox, tokens, cell.seed, cache) for split in data.train])
     with stop.at_steps() as asked:
         training = fit(
             segmenter,
@@ -96,7 +101,7 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
         emit({"event": "phase", "name": f"evaluating {key}"})
         evaluations[key] = evaluate(
             segmenter,
-            EvalSamples(split, letterbox, tokens),
+            EvalSamples(split, letterbox, tokens, cache),
             accelerator,
             batch=recipe.eval_batch,
             threshold=recipe.threshold,
@@ -131,6 +136,20 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
     return record, {
         f"{split}/{name}": column for split, e in evaluations.items() for name, column in e.expressions.items()
     }
+
+
+def _cache(folder: Path | None, letterbox: Letterbox, splits: Sequence[ReferSplit], emit: Emit) -> Path | None:
+    """The folder for letterboxed images where they fit; says what they take where that is much, or too much."""
+    if folder is None:
+        return None
+    space = room(Squares(letterbox, folder), splits)
+    sizes = f"{space.needed / 1e9:.1f} GB, and {space.free / 1e9:.1f} GB are free in {folder}"
+    if not space.fits:
+        emit({"event": "note", "text": f"images are decoded again each time: to keep them takes {sizes}"})
+        return None
+    if space.needed > NOTABLE:
+        emit({"event": "note", "text": f"images are kept as they are decoded: they take at most {sizes}"})
+    return folder
 
 
 def _step_event(log: StepLog) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from barbench.benchmarks.progress import display_for
 from barbench.benchmarks.runner import run_jobs
 from barbench.benchmarks.tables import DEFAULT, Block, needed
 from barbench.datasets.mixtures import Task
-from barbench.datasets.sources import find_source
+from barbench.datasets.sources import cache_folder, find_source
 from barbench.engine.recipe import load_recipe
 from barbench.errors import BarbenchError, UsageError
 from barbench.listing import Format, print_rows, progress_bar
@@ -52,6 +52,7 @@ class RunRequest(NamedTuple):
     device: str
     processes: int
     workers: int | None
+    cache: str
     results: Path
     halve_on_oom: bool = False
 
@@ -151,7 +152,9 @@ def _host(request: RunRequest) -> Host:
     workers = request.workers
     if workers is None:  # on a CPU the model needs every core, and small images decode fast
         workers = 0 if device == "cpu" else min(8, max(1, cores // request.processes - 1))
-    return Host(request.results, device, request.processes, max(1, cores // request.processes), workers)
+    cache = cache_folder() if request.cache == "auto" else None if request.cache == "off" else Path(request.cache)
+    threads = max(1, cores // request.processes)
+    return Host(request.results, device, request.processes, threads, workers, cache=cache)
 
 
 def _cores() -> int:

@@ -17,7 +17,7 @@ STOPPED, UNWRITABLE = 75, 74
 
 class Job(BaseModel):
     """`reference` finds the method in any process, `backbone` the backbone; `weights_path` is a file where the cell's
-    weights are one."""
+    weights are one; in `cache` letterboxed images are kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +33,7 @@ class Job(BaseModel):
     threads: int
     workers: int
     checkpoint_seconds: float
+    cache: Path | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -20,8 +20,8 @@ from barbench.results.record import Cell, DataIdentity
 
 @dataclass(frozen=True)
 class Host:
-    """Where cells run: `device` as torch names it, `processes` of a cell, `threads` and loader `workers` of a
-    process."""
+    """Where cells run: `device` as torch names it, `processes` of a cell, `threads` and loader `workers` of a process;
+    `cache` for letterboxed images, or None."""
 
     results: Path
     device: str
@@ -29,6 +29,7 @@ class Host:
     threads: int
     workers: int
     checkpoint_seconds: float = 30.0
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Matrix:
                     threads=host.threads,
                     workers=host.workers,
                     checkpoint_seconds=host.checkpoint_seconds,
+                    cache=host.cache,
                 )
             )
         return jobs

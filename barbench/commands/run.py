@@ -57,6 +57,12 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, help="data loading processes  [default: by the machine]")
     ] = None,
+    cache: Annotated[
+        str,
+        typer.Option(
+            help="folder that keeps letterboxed images, auto ($BARBENCH_CACHE, if half the disk stays free), off"
+        ),
+    ] = "auto",
     results: Results = Path("results"),
     reports: Annotated[Path, typer.Option(help="folder of the tables")] = Path("reports"),
     on_oom: Annotated[
@@ -73,7 +79,7 @@ def run(
 
     request = RunRequest(
         table, methods, suite, split, backbone, weights, data, recipe, set_ or [], option or [], seeds, image_size,
-        precision, device, processes, workers, results, on_oom is OnOom.halve,
+        precision, device, processes, workers, cache, results, on_oom is OnOom.halve,
     )  # fmt: skip
     console = stdout_console()
     if plan:

@@ -4,6 +4,7 @@ Everything becomes one canonical compressed code, so that two masks are equal ex
 is pycocotools' own: other rasterisers differ by tenths of mIoU.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,20 +56,37 @@ def encode(segmentation: Any, height: int, width: int) -> Encoded:
         parts = [np.asarray(part, dtype=np.float64) for part in segmentation]
     except (TypeError, ValueError, OverflowError):
         parts = [np.array(np.nan)]
-    if any(part.ndim != 1 or part.size % 2 or not np.isfinite(part).all() for part in parts):
+    flat = all(part.ndim == 1 and part.size % 2 == 0 for part in parts)
+    if not flat or not math.isfinite(_corners(parts).sum()):  # which an infinity or NaN reaches
         raise ValueError("its polygon is not a flat list x1, y1, x2, y2, … of finite numbers")
     parts = [part for part in parts if part.size >= 6]
     if not parts:
         return Encoded(from_mask(np.zeros((height, width), dtype=np.uint8)), False)
-    xy = np.concatenate(parts).reshape(-1, 2)
-    with np.errstate(over="ignore"):
-        length = np.abs(np.diff(xy, axis=0)).max(axis=1).sum()  # steps that lead from part to part included
-    if length > MAX_OUTLINE or np.abs(xy).max() > MAX_OUTLINE:
+    xy, (low, high) = _joined(parts), _corners(parts)
+    reach = max(float(high.max()), -float(low.min()))
+    if reach > MAX_OUTLINE or (2 * reach * len(xy) > MAX_OUTLINE and _length(xy) > MAX_OUTLINE):
         raise ValueError(f"its polygons reach or measure more than {MAX_OUTLINE:,} pixels")
     # Annotators' polygons may touch the far border of the last pixel; one pixel beyond is still rounding.
-    clipped = bool(xy.min() < -1 or xy[:, 0].max() > width + 1 or xy[:, 1].max() > height + 1)
-    code = coco.merge(coco.frPyObjects([part.tolist() for part in parts], height, width))
+    clipped = bool(low.min() < -1 or high[0] > width + 1 or high[1] > height + 1)
+    codes = coco.frPyObjects(parts, height, width)
+    code = codes[0] if len(codes) == 1 else coco.merge(codes)
     return Encoded(Rle(height, width, code["counts"]), clipped)
+
+
+def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Points (N, 2) of all parts."""
+    return (parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0)])).reshape(-1, 2)
+
+
+def _corners(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """(2, 2): least and greatest x, y of the points and the origin."""
+    xy = _joined(parts)
+    return np.stack([xy.min(0, initial=0.0), xy.max(0, initial=0.0)])
+
+
+def _length(xy: NDArray[np.float64]) -> float:
+    """Of the outlines (N, 2), in pixels as they are rasterised, the steps that lead from part to part included."""
+    return float(np.abs(np.diff(xy, axis=0)).max(axis=1).sum())
 
 
 def from_mask(mask: Mask) -> Rle:
@@ -87,26 +105,30 @@ def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> Rle:
     if not isinstance(counts, str | bytes | list | tuple):
         raise ValueError(f"its RLE's counts are {shown(counts)}")
     runs = _decompress(counts) if isinstance(counts, str | bytes) else [whole(run) for run in counts]
-    if any(run < 0 for run in runs) or sum(runs) != height * width:
+    if (runs and min(runs) < 0) or sum(runs) != height * width:
         raise ValueError(f"its RLE's runs sum to {sum(runs)}, the image has {height * width} pixels")
+    if all(runs[1:]):  # as pycocotools would write it, and many times faster than by way of pixels
+        return Rle(
+            height, width, coco.frPyObjects([{"size": [height, width], "counts": runs}], height, width)[0]["counts"]
+        )
     inside = np.arange(len(runs)) % 2 == 1
     return from_mask(np.repeat(inside.astype(np.uint8), runs).reshape(width, height).T)
 
 
 def _decompress(counts: str | bytes) -> list[int]:
     """Run lengths from COCO's text code: 5 bits a character, signed; from the fourth on, less the run two before."""
-    runs: list[int] = []
-    value = shift = 0
-    for code in counts.encode("latin1") if isinstance(counts, str) else counts:
-        bits = code - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if not 0 <= bits < 64 or shift > 60:
-            raise ValueError("its RLE is not COCO's code of run lengths")
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    return runs
+    text = counts.encode("latin1", "replace") if isinstance(counts, str) else counts
+    bits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(bits & 0x20 == 0)
+    lengths = np.diff(ends, prepend=-1)
+    if bits.size == 0:
+        return []
+    if bits.min() < 0 or bits.max() > 63 or ends.size == 0 or ends[-1] + 1 < bits.size or lengths.max() > 8:
+        raise ValueError("its RLE is not COCO's code of run lengths")
+    starts = ends + 1 - lengths
+    shifts = 5 * (np.arange(bits.size) - np.repeat(starts, lengths))
+    values = np.add.reduceat((bits & 0x1F) << shifts, starts)
+    values -= np.where(bits[ends] & 0x10, 1 << (5 * lengths), 0)
+    for chain in (values[1::2], values[2::2]):
+        np.cumsum(chain, out=chain)
+    return [int(run) for run in values]

@@ -8,6 +8,7 @@ same. What is read is bit for bit what would be made.
 
 import hashlib
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from barbench.datasets.masks import Rle
-from barbench.datasets.refer import ImageInfo, ReferData, decode_image
+from barbench.datasets.refer import ImageInfo, ReferSplit, decode_image
 from barbench.datasets.transforms import Letterbox
 from barbench.files import atomic_file
 
@@ -94,12 +95,14 @@ class Room:
         return self.needed <= self.free // 2
 
 
-def room(squares: Squares, data: ReferData) -> Room:
-    """What keeping all images and masks of `data` takes; a square that is there costs nothing."""
+def room(squares: Squares, splits: Iterable[ReferSplit]) -> Room:
+    """What keeping all images and masks of `splits` takes; a square that is there costs nothing."""
     assert squares.folder is not None
-    missing = sum(not squares.holds(info) for info in data.images.values())
-    share = missing / max(1, len(data.images))
-    needed = missing * 3 * squares.letterbox.size**2 + int(share * len(data.annotations) * MASK_BYTES)
+    pairs = [(split.data.images[r.image_id], r) for split in splits for r in split.references]
+    infos = {info for info, _ in pairs}
+    missing = sum(not squares.holds(info) for info in infos)
+    share = missing / max(1, len(infos))
+    needed = missing * 3 * squares.letterbox.size**2 + int(share * len(pairs) * MASK_BYTES)
     there = squares.folder
     while not there.exists():
         there = there.parent

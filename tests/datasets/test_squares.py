@@ -158,15 +158,15 @@ def test_samples_are_the_same_from_the_cache(
 
 
 def test_room_counts_what_is_missing(data: ReferData, kept: Squares, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = list(data.images.values())
-    whole = room(kept, data)
-    assert whole.needed > len(images) * 3 * 48 * 48
-    for info in images:
+    splits = [data.split("train"), data.split("val"), data.split("val")]
+    infos = {data.images[r.image_id] for split in splits for r in split.references}
+    assert room(kept, splits).needed > len(infos) * 3 * 48 * 48
+    for info in infos:
         kept.image(info)
-    assert room(kept, data).needed == 0
+    assert room(kept, splits).needed == 0
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
-    assert room(kept, data).fits
-    assert not room(Squares(Letterbox(64), kept.folder), data).fits
+    assert room(kept, splits).fits
+    assert not room(Squares(Letterbox(64), kept.folder), splits).fits
 
 
 @pytest.fixture
