@@ -41,6 +41,7 @@ def cells(data: Path, table: str | None, **given: object) -> list[Cell]:
         "precision": "fp32",
         "device": "cpu",
         "processes": 1,
+        "cache": "off",
         "results": Path("out"),
     }
     return [job.cell for job in expand(RunRequest(**(fields | given)))]
