@@ -185,7 +185,7 @@ def _reading(pairs: int, resamples: int) -> list[str]:
         if pairs == 1
         else f"covers other images and other training runs, of which there are {pairs}"
     )
-    few = {2: "; two runs say little about others: expect 90 % where runs differ much more than images do"}
+    few = {2: "; of two it covers 90 to 94 % where runs differ as much as images do, or more"}
     return [
         f"95 % interval: paired bootstrap over images ({resamples:,} resamples); it {covers}{few.get(pairs, '')}",
         "each interval stands alone; of twenty, one is expected to miss",

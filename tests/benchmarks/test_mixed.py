@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.benchmarks.panels import PanelRequest, make_panels
 from barbench.benchmarks.runner import run_jobs
 from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
-from barbench.reports.tables import build
+from barbench.reports.tables import build_measured
 from barbench.results.record import TrainingSet
 from barbench.results.store import Store
 from tests.benchmarks.conftest import Told
@@ -32,5 +33,12 @@ def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
     assert clean.splits["refcoco testB"].scores.n == 4  # two references of two sentences
     arrays = Store(tmp_path / "out").expressions(clean.cell)
     assert {name.split("/")[0] for name in arrays} == set(clean.splits)
-    [table] = build("5", [clean, leaked])
+    [table] = build_measured("5", [clean, leaked])
     assert [row[0].text for row in table.sections[0].rows] == ["Head only-Mixed", "Head only-Mixed (leaked)"]
+    request = PanelRequest(
+        "head-only", "mixed", "refcocog-u test", ["random"], 2, [], None, str(backbone_folder), None, None, None,
+        str(root), "cpu",
+    )  # fmt: skip
+    panels, notes = make_panels(Store(tmp_path / "out"), request, lambda done, total: None)
+    assert {panel.title.partition(",")[0] for panel in panels} == {"G-Ref (umd) test"}
+    assert notes == []

@@ -57,7 +57,7 @@ def test_seeds_are_paired_where_both_have_them(store: Store, put: Put) -> None:
         table = store.expressions(next(r.cell for r in store.all() if r.cell.seed == seed and r.title == "ETRIS"))
         scores.append(100 * np.mean(table["val/intersection"] / table["val/union"]))
     assert found.rows[0].second == pytest.approx(np.mean(scores))
-    assert any("other training runs, of which there are 2; two runs say little" in note for note in found.notes)
+    assert any("other training runs, of which there are 2; of two it covers" in note for note in found.notes)
 
 
 def test_seeds_that_nobody_shares_are_taken_in_order(store: Store, put: Put) -> None:
