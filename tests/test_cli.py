@@ -155,8 +155,8 @@ def test_a_mistake_in_another_command(arguments: list[str], says: str, ask: Ask)
 
 @pytest.mark.parametrize("command", ["run", "verify"])
 def test_a_data_root_without_the_files(command: str, ask: Ask, tmp_path: Path) -> None:
-    start = ["run"] if command == "run" else ["data", "verify"]
-    answer = ask(*start, "--split", "refcoco+", "--data", tmp_path)
+    start = ["run", "--data"] if command == "run" else ["data", "verify"]
+    answer = ask(*start, tmp_path, "--split", "refcoco+")
     assert answer.code == 2
     assert f"looked for {tmp_path}/refcoco+/refs(unc).p" in answer.err
     assert "images/train2014/COCO_train2014_*.jpg" in answer.err
@@ -305,7 +305,7 @@ def test_shapes_are_made_and_verified(ask: Ask, tmp_path: Path) -> None:
     root = tmp_path / "mine"
     made = ask("data", "make-shapes", root, "--train", 12, "--evaluate", 4, "--shortest", 64, "--longest", 80)
     assert (made.code, "24 pictures" in made.out) == (0, True)
-    answer = ask("data", "verify", "--data", root, "--format", "json")
+    answer = ask("data", "verify", root, "--format", "json")
     rows = json.loads(answer.out)
     assert [r["split"] for r in rows][:4] == ["refcoco train", "refcoco val", "refcoco testA", "refcoco testB"]
     assert (answer.code, "24 images opened; the data are sound" in answer.err) == (0, True)
@@ -313,7 +313,7 @@ def test_shapes_are_made_and_verified(ask: Ask, tmp_path: Path) -> None:
     assert (again.code, "is not empty; name a new folder" in again.err) == (2, True)
     picture = next((root / "images/train2014").glob("*.jpg"))
     picture.write_bytes(picture.read_bytes()[:500])
-    broken = ask("data", "verify", "--data", root)
+    broken = ask("data", "verify", root)
     assert (broken.code, picture.name in broken.err, "not sound" in broken.err) == (1, True, True)
 
 
@@ -355,7 +355,7 @@ def test_verify_names_a_corrupt_index(ask: Ask, tmp_path: Path) -> None:
     ask("data", "make-shapes", tmp_path / "d", "--train", 6, "--evaluate", 2, "--shortest", 64, "--longest", 64)
     file = tmp_path / "d" / "refcoco" / "refs(unc).p"
     file.write_bytes(file.read_bytes()[:100])
-    answer = ask("data", "verify", "--data", tmp_path / "d", "--split", "refcoco")
+    answer = ask("data", "verify", tmp_path / "d", "--split", "refcoco")
     assert (answer.code, str(file) in answer.err) == (1, True)
 
 

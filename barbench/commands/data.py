@@ -43,14 +43,16 @@ def make_shapes(
 
 @app.command("verify")
 def verify(
-    data: Annotated[str | None, typer.Option(help="REFER/COCO root, or shapes")] = None,
+    root: Annotated[
+        str | None, typer.Argument(help="REFER/COCO root, or shapes  [default: $BARBENCH_DATA, else shapes]")
+    ] = None,
     split: Annotated[str, typer.Option(help="a comma list, or all that the root holds")] = "all",
     format_: FormatOption = Format.table,
 ) -> None:
     """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test."""
     from barbench.benchmarks.data import verify_data
 
-    rows, findings, sound = verify_data(data, split)
+    rows, findings, sound = verify_data(root, split)
     print_rows(rows, format_, title="splits as found")
     for line in findings:
         print(line, file=sys.stderr)

@@ -1,6 +1,7 @@
-"""Checks a data root against what the protocols promise: `barbench data verify --data ROOT`."""
+"""Checks a data root against what the protocols promise: `barbench data verify ROOT`."""
 
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ def verify(root: Path, protocols: Iterable[Protocol], kind: Kind, progress: Prog
     rows: list[AuditRow] = []
     findings: list[Finding] = []
     images: dict[ImageInfo, str] = {}
+    splits: dict[str, dict[ImageInfo, set[str]]] = {}
     for protocol in protocols:
         try:
             data = read_refer(root, protocol)
@@ -78,7 +80,14 @@ def verify(root: Path, protocols: Iterable[Protocol], kind: Kind, progress: Prog
             findings += found
         for info in data.images.values():
             images.setdefault(info, protocol.name)
-    findings += _open_all(images, progress)
+        used: dict[ImageInfo, set[str]] = defaultdict(set)
+        for reference in data.references:
+            used[data.images[reference.image_id]].add(reference.split)
+        splits[protocol.name] = used
+    unusable, pixels = _open_all(images, progress)
+    findings += unusable
+    for name in splits:
+        findings += _same_pixels(name, splits[name], pixels)
     return AuditReport(tuple(rows), tuple(findings), len(images))
 
 
@@ -127,24 +136,47 @@ def _unique_ids(data: ReferData) -> list[Finding]:
     ]
 
 
-def _open_all(images: dict[ImageInfo, str], progress: Progress | None) -> list[Finding]:
-    """Decodes in threads: OpenCV lets go of the interpreter, and a network disk answers several at once."""
+def _same_pixels(protocol: str, used: dict[ImageInfo, set[str]], pixels: dict[ImageInfo, bytes]) -> list[Finding]:
+    """Images under several ids; `used` says in which splits an image is. Equal ids are `_check_split`'s affair."""
+    copies: dict[bytes, list[ImageInfo]] = defaultdict(list)
+    for info in used:
+        if info in pixels:
+            copies[pixels[info]].append(info)
+    pairs = [
+        (a, b) for group in copies.values() for a in group for b in group
+        if a.image_id != b.image_id and "train" in used[a] and used[b] - {"train"}
+    ]  # fmt: skip
+    if not pairs:
+        return []
+    first, second = (info.path.name for info in pairs[0])
+    images = len({b.image_id for _, b in pairs})
+    text = (
+        f"{images:,} images that are evaluated have the pixels of one in train, under another id: {second} is {first}"
+    )
+    return [Finding("warning", protocol, text)]
+
+
+def _open_all(images: dict[ImageInfo, str], progress: Progress | None) -> tuple[list[Finding], dict[ImageInfo, bytes]]:
+    """What cannot be decoded, and a hash of the others' pixels. In threads: OpenCV and hashing let go of the
+    interpreter, and a network disk answers several at once."""
     findings: list[Finding] = []
+    pixels: dict[ImageInfo, bytes] = {}
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for done, finding in enumerate(pool.map(_open, images.items()), start=1):
-            if finding is not None:
-                findings.append(finding)
+        for done, (info, found) in enumerate(zip(images, pool.map(_open, images.items()), strict=True), start=1):
+            if isinstance(found, Finding):
+                findings.append(found)
+            else:
+                pixels[info] = found
             if progress is not None:
                 progress(done, len(images))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt does not wait for thousands of images
-    return findings
+    return findings, pixels
 
 
-def _open(image: tuple[ImageInfo, str]) -> Finding | None:
+def _open(image: tuple[ImageInfo, str]) -> Finding | bytes:
     try:
-        decode_image(image[0])
+        return hashlib.blake2b(decode_image(image[0]).tobytes(), digest_size=16).digest()
     except DataError as error:
         return Finding("failure", image[1], str(error))
-    return None

@@ -1,4 +1,4 @@
-"""Reads a REFER folder: references, sentences, images, masks. `barbench data verify --data ROOT` checks one."""
+"""Reads a REFER folder: references, sentences, images, masks. `barbench data verify ROOT` checks one."""
 
 import gc
 import io
@@ -244,7 +244,7 @@ def _reference(raw: dict[str, Any], categories: dict[int, str]) -> Reference:
         ann_id=whole(raw["ann_id"]),
         image_id=whole(raw["image_id"]),
         category=categories.get(category, str(category)),
-        split=text(raw["split"]),
+        split=repair_text(text(raw["split"])),
         sentences=tuple(Sentence(whole(s["sent_id"]), repair_text(text(s["sent"]))) for s in raw["sentences"]),
     )
 

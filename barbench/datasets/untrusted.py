@@ -30,10 +30,10 @@ def whole(value: Any) -> int:
 
 
 def text(value: Any) -> str:
-    """A string; raises ValueError."""
+    """A string that can be encoded: half a surrogate pair becomes a question mark. Raises ValueError."""
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is no text")
-    return value
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def image_size(width: Any, height: Any) -> tuple[int, int]:

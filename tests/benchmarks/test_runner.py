@@ -257,3 +257,52 @@ def test_a_worker_that_dies_without_a_record(
     assert reason in str(record.reason)
     assert Store(tmp_path).load(job.cell) == record
     assert json.loads(Store(tmp_path).path(job.cell).read_text())["status"] == status
+
+
+def without_memory(smallest: int) -> str:
+    """A worker that has no memory for micro-batches larger than `smallest`."""
+    return f"""
+import sys
+from pathlib import Path
+from barbench.benchmarks.job import Job
+from barbench.results.store import Store
+from tests.results.test_store import record
+job = Job.model_validate_json(Path(sys.argv[1]).read_text())
+recipe = job.cell.recipe
+if recipe["batch"] // recipe["accumulate"] > {smallest}:
+    Store(job.results).save(job.failure("out-of-memory", "no memory", 123))
+else:
+    Store(job.results).save(record(job.cell, notes=job.notes))
+"""
+
+
+def test_a_cell_that_does_not_fit_gives_way_to_one_with_smaller_micro_batches(
+    make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is another cell, since batch norms see less at a time; the cell that was asked for keeps its own record."""
+    code = without_memory(4)
+    monkeypatch.setattr(process, "_command", lambda job, path: [sys.executable, "-c", code, str(path)])
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    [job], told = make_jobs(tmp_path, batch=16), Told()
+    [alone] = run_jobs([job], tmp_path, told)
+    assert (alone.status, alone.peak_memory_bytes) == ("out-of-memory", 123)
+    [done] = run_jobs([job], tmp_path, told, halve=True)
+    assert done.status == "done"
+    assert done.id != job.cell.id()
+    assert (done.cell.recipe["batch"], done.cell.recipe["accumulate"], done.cell.recipe["name"]) == (16, 4, "test*")
+    assert done.notes[-1].endswith("here each batch of 16 is 4 micro-batches, and batch norms see 4 samples at a time")
+    kept = Store(tmp_path).load(job.cell)
+    assert kept is not None
+    assert kept.status == "out-of-memory"
+    monkeypatch.setattr(process, "_command", lambda *_: pytest.fail("what is finished was run again"))
+    assert run_jobs([job], tmp_path, told, halve=True) == [done]
+
+
+def test_micro_batches_of_one_are_not_halved(make_jobs: MakeJobs, tmp_path: Path) -> None:
+    [job] = make_jobs(tmp_path, batch=6)
+    smaller = job.halved()
+    assert smaller is not None
+    assert smaller.cell.recipe["accumulate"] == 2
+    assert smaller.halved() is None, "three do not divide"
+    [two] = make_jobs(tmp_path, batch=2)
+    assert two.halved() is None, "a batch norm needs two samples"

@@ -131,3 +131,14 @@ def test_images_open_in_threads_and_each_bad_one_is_named_once(root: Path, refco
     assert [f"{image:012}" in text for image, text in zip((1, 3), failures(report), strict=True)] == [True, True]
     assert report.images_opened == 4
     assert seen == [(n, 4) for n in range(1, 5)]
+
+
+def test_one_picture_under_two_ids_in_train_and_evaluation(root: Path, refcoco: Protocol) -> None:
+    sound(root, SOUND)
+    train, tested = (next(root.rglob(f"*00000{i}.jpg")) for i in (1, 3))
+    tested.write_bytes(train.read_bytes())
+    report = verify(root, [refcoco], "shapes")
+    assert [f.text for f in report.findings] == [
+        f"1 images that are evaluated have the pixels of one in train, under another id: {tested.name} is {train.name}"
+    ]
+    assert report.findings[0].severity == "warning"

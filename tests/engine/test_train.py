@@ -15,7 +15,7 @@ from barbench.engine.checkpoint import Checkpoint, tuned_state
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order, seed_everything
 from barbench.engine.train import Plan, StepLog, Training, batches, fit, make_optimizer, plan
-from barbench.errors import BarbenchError, UsageError
+from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.models.segmenter import Segmenter
 
 Build, Recipes = Callable[..., Segmenter], Callable[..., Recipe]
@@ -229,3 +229,38 @@ def test_mixed_precision_trains(build: Build, train_samples: TrainSamples, recip
     result = trained(segmenter, train_samples, recipe(epochs=1), half, tmp_path / "c.pt")
     assert result.history[0]["loss"] < 2
     assert {p.dtype for p in segmenter.tuned_parameters().values()} == {torch.float32}
+
+
+def test_a_gradient_that_is_no_number_stops_before_a_weight_has_seen_it(
+    build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    """The loss is finite; one tuned parameter's gradient is not, in step 3. The checkpoint of step 2 stays."""
+    segmenter, calls, steps = build("head-only"), [0], list[dict[str, torch.Tensor]]()
+    parameter = next(iter(segmenter.tuned_parameters().values()))
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        steps.append({name: p.detach().clone() for name, p in segmenter.tuned_parameters().items()})
+        return gradient * (float("inf") if calls[0] == 3 else 1.0)
+
+    parameter.register_hook(spoil)
+    says = (
+        r"the norm of the gradient is (inf|nan) at step 3 \(epoch 1\), the checkpoint of step 2 is kept; references \d+"
+    )
+    with pytest.raises(BarbenchError, match=says):
+        trained(segmenter, train_samples, recipe(), accelerator, tmp_path / "c.pt")
+    assert all(torch.equal(p, steps[2][name]) for name, p in segmenter.tuned_parameters().items())
+    assert torch.load(tmp_path / "c.pt", weights_only=True)["progress"]["step"] == 2
+
+
+def test_asked_to_stop_it_keeps_a_checkpoint_of_that_very_step(
+    build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    asked = iter([False, False, True])
+    checkpoint = Checkpoint(tmp_path / "c.pt", "cell")
+    with pytest.raises(Interrupted, match=r"stopped after step 3 \(epoch 1\), with a checkpoint"):
+        fit(
+            build("head-only"), train_samples, recipe(), accelerator, seed=5, checkpoint=checkpoint,
+            checkpoint_seconds=1e9, stop=lambda: next(asked),
+        )  # fmt: skip
+    assert torch.load(tmp_path / "c.pt", weights_only=True)["progress"]["step"] == 3
