@@ -9,7 +9,7 @@ from barbench.reports import plots
 from barbench.reports.expressions import MARKED, Scored, band_frame, pooled, precision_frame
 from barbench.reports.frames import PARTS, Costs, history, ledger
 from barbench.reports.grouping import DATASETS, Column, Group, name_columns
-from barbench.reports.plots import Axis, Styles
+from barbench.reports.plots import Axis, Style, Styles
 
 COST_AXES: Final = {
     "parameters": ("tuned parameters", Axis("Tuned parameters, adapter group (M)", "low")),
@@ -70,10 +70,18 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Show
     if len(rates):
         first = rates[(rates["protocol"] == rates["protocol"].iloc[0])]
         same = (rates.groupby("x")["lr"].nunique() == 1).all()
-        shown = first[first["label"] == first["label"].iloc[0]] if same else first
+        shown = first[first["label"] == first["label"].iloc[0]].assign(label="every method") if same else first
         title = f"Learning rate at the end of each epoch{', the same for every method' if same else ''}"
         yield Shown(
-            title, plots.curves(shown, styles, epochs, Axis("Learning rate of the head"), f"{prefix}-lr", title)
+            title,
+            plots.curves(
+                shown,
+                {**styles, "every method": Style(-1)},
+                epochs,
+                Axis("Learning rate of the head"),
+                f"{prefix}-lr",
+                title,
+            ),
         )
 
 

@@ -114,7 +114,7 @@ def _machine(record: Record) -> str:
         return ""
     where, threads = record.environment.get("device"), record.environment.get("threads")
     memory = f"memory: {record.profile.peak_memory_kind}"
-    parts = [str(where or record.profile.device), f"{threads} threads" if threads else "", memory]
+    parts = [str(where or record.profile.device), f"{threads} thread{'s' * (threads != 1)}" if threads else "", memory]
     return ", ".join(filter(None, (*parts, f"batch {record.profile.batch}")))
 
 

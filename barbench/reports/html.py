@@ -23,6 +23,7 @@ from barbench.reports.grouping import Conditions, Group, group
 from barbench.reports.listings import failed_cells, found_problems, run_of
 from barbench.reports.model import Table
 from barbench.reports.notes import in_words
+from barbench.reports.panels import WHY
 from barbench.reports.parts import Part, choose_looks, parts_of
 from barbench.results.record import Record
 
@@ -96,7 +97,7 @@ def _filled(page: dict[str, Any]) -> str:
     )
     style, script = (_asset(name) for name in ("report.css", "report.js"))
     digest = b64encode(sha256(script.encode()).digest()).decode()
-    files = {"style": Markup(style), "script": Markup(script), "script_hash": f"sha256-{digest}"}
+    files = {"why": WHY, "style": Markup(style), "script": Markup(script), "script_hash": f"sha256-{digest}"}
     return environment.get_template("report.html").render(page | files)
 
 

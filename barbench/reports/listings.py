@@ -80,9 +80,15 @@ def run_of(key: str, name: str, members: Group) -> Run:
         _record_table(records),
         tuple((f"{label}", text) for label, text in single if text),
         str(fields.get("name", "")),
-        tuple((field, json.dumps(value)) for field, value in fields.items() if field != "name"),
+        (*((field, json.dumps(value)) for field, value in fields.items() if field != "name"), *_data(records)),
         tuple(_environments(records)),
     )
+
+
+def _data(records: Iterable[Record]) -> Iterable[tuple[str, str]]:
+    versions = {f"data of {record.cell.protocol}": record.cell.data for record in records}
+    for name, data in sorted(versions.items()):
+        yield name, f"{data.kind}, version {data.fingerprint[:12]}"
 
 
 def _record_table(records: Sequence[Record]) -> Table:

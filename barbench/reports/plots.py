@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from barbench.reports.svg import GRID, MUTED, PAPER, colour, inline, look
+from barbench.reports.svg import GRID, INK, MUTED, PAPER, colour, inline, look
 
 COLOURS: Final = 8
 MARKERS: Final = {"o": 1.0, "s": 0.95, "^": 1.1, "D": 0.9, "v": 1.1, "P": 1.25, "X": 1.2}
@@ -26,13 +26,15 @@ WIDE, NARROW = 350, 290
 
 
 class Style(NamedTuple):
-    """How one method looks: its place decides on colour, marker and dashes, so that no two of the first 56 agree."""
+    """How one method looks: its place decides on colour, marker and dashes, so that no two of the first 56 agree.
+    Below 0 is what stands for all methods.
+    """
 
     place: int
 
     @property
     def colour(self) -> str:
-        return colour("m", self.place % COLOURS)
+        return INK if self.place < 0 else colour("m", self.place % COLOURS)
 
     @property
     def marker(self) -> str:
@@ -45,7 +47,7 @@ class Style(NamedTuple):
 
     @property
     def dashes(self) -> str | tuple[int, tuple[float, ...]]:
-        return DASHES[self.place // COLOURS % len(DASHES)]
+        return DASHES[max(self.place, 0) // COLOURS % len(DASHES)]
 
 
 Styles = Mapping[str, Style]
@@ -126,6 +128,7 @@ def curves(
         axes.set_ylim(0, 100)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
     return inline(figure, name, alt)
 
 

@@ -8,7 +8,6 @@ from shlex import join
 from barbench.results.record import Cell
 
 ROOT = "ROOT"
-TOLD = frozenset(Cell.model_fields)
 
 
 def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
