@@ -72,17 +72,8 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Show
         same = (rates.groupby("x")["lr"].nunique() == 1).all()
         shown = first[first["label"] == first["label"].iloc[0]].assign(label="every method") if same else first
         title = f"Learning rate at the end of each epoch{', the same for every method' if same else ''}"
-        yield Shown(
-            title,
-            plots.curves(
-                shown,
-                {**styles, "every method": Style(-1)},
-                epochs,
-                Axis("Learning rate of the head"),
-                f"{prefix}-lr",
-                title,
-            ),
-        )
+        looks, rate = {**styles, "every method": Style(-1)}, Axis("Learning rate of the head")
+        yield Shown(title, plots.curves(shown, looks, epochs, rate, f"{prefix}-lr", title))
 
 
 def precision_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, prefix: str) -> Iterator[Shown]:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from barbench.reports.svg import GRID, INK, MUTED, PAPER, colour, inline, look
+from barbench.reports.svg import GRID, INK, MUTED, PAPER, colour, in_the_pages_look, inline
 
 COLOURS: Final = 8
 MARKERS: Final = {"o": 1.0, "s": 0.95, "^": 1.1, "D": 0.9, "v": 1.1, "P": 1.25, "X": 1.2}
@@ -78,6 +78,7 @@ def pareto(points: pd.DataFrame, better: str) -> pd.DataFrame:
     return points[~np.array(beaten, bool)].sort_values(["x", "y"])
 
 
+@in_the_pages_look
 def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str) -> str:
     """Points with intervals and names, and the Pareto front as a dashed staircase.
 
@@ -104,6 +105,7 @@ def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, a
     return inline(figure, name, alt, tips)
 
 
+@in_the_pages_look
 def curves(
     lines: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str, marks: Sequence[float] = ()
 ) -> str:
@@ -132,6 +134,7 @@ def curves(
     return inline(figure, name, alt)
 
 
+@in_the_pages_look
 def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str) -> str:
     """For each band side by side the labels' means with their intervals, and how many expressions the band holds.
 
@@ -157,6 +160,7 @@ def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, 
     return inline(figure, name, alt)
 
 
+@in_the_pages_look
 def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[str, int]) -> str:
     """Horizontal bars, one a row of `parts` (index: labels, columns: parts), with each bar's sum behind it.
 
@@ -170,7 +174,9 @@ def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[st
         axes.barh(rows, width, 0.62, left, color=colour("p", places[str(part)]))
         left += width
     for row, total in zip(rows, left, strict=True):
-        axes.annotate(f"{total:,.3g}", (total, row), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
+        axes.annotate(
+            f"{total:,.3g}", (total, row), (4, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK
+        )
     axes.set_yticks(rows, [shorten(name, 26, placeholder="…") for name in names])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
@@ -180,23 +186,22 @@ def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[st
     return inline(figure, name, alt)
 
 
+@in_the_pages_look
 def glyph(style: Style, name: str) -> str:
     """The label's line and marker, for a legend in the page's text."""
-    with look():
-        figure = Figure((26 / 72, 13 / 72), dpi=72)
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 26), ylim=(0, 13))
-        axes.set_axis_off()
-        axes.plot([1, 25], [6.5, 6.5], color=style.colour, linestyle=style.dashes)
-        axes.plot(13, 6.5, **style.point(8))
+    figure = Figure((26 / 72, 13 / 72), dpi=72)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 26), ylim=(0, 13))
+    axes.set_axis_off()
+    axes.plot([1, 25], [6.5, 6.5], color=style.colour, linestyle=style.dashes)
+    axes.plot(13, 6.5, **style.point(8))
     return inline(figure, name, "")
 
 
 def _figure(width: float, height: float, left: float = 40, bottom: float = 36) -> tuple[Figure, Axes]:
     """Of so many px, with one pair of axes in the page's look that leaves room for text on the left and below."""
-    with look():
-        figure = Figure((width / 72, height / 72), dpi=72)
-        inner = (left / width, bottom / height, (width - left - 12) / width, (height - bottom - 8) / height)
-        return figure, figure.add_axes(inner)
+    figure = Figure((width / 72, height / 72), dpi=72)
+    inner = (left / width, bottom / height, (width - left - 12) / width, (height - bottom - 8) / height)
+    return figure, figure.add_axes(inner)
 
 
 def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:

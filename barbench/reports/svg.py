@@ -5,15 +5,16 @@ serves light and dark. Text stays text, in the page's own font.
 """
 
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
+from functools import wraps
 from html import escape
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+P = ParamSpec("P")
 INK: Final = "#010203"
 MUTED: Final = "#010204"
 GRID: Final = "#010205"
@@ -49,9 +50,15 @@ RC: Final[dict[Any, Any]] = {
 }
 
 
-def look(name: str = "") -> AbstractContextManager[None]:
-    """In which a figure is made, and written under its `name`."""
-    return mpl.rc_context({"svg.hashsalt": name, **RC})
+def in_the_pages_look(draw: Callable[P, str]) -> Callable[P, str]:
+    """For functions that draw: matplotlib takes defaults when a thing is made, and others when it is written."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
+        with mpl.rc_context(RC):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def colour(kind: str, index: int) -> str:
@@ -64,7 +71,7 @@ def inline(figure: Figure, name: str, alt: str, tips: Mapping[str, str] | None =
     screen reader says, `tips` maps gids of artists to the texts that show when a pointer rests on them.
     """
     buffer = BytesIO()
-    with look(name):
+    with mpl.rc_context({"svg.hashsalt": name, **RC}):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue().decode()
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", text, flags=re.DOTALL)

@@ -104,6 +104,9 @@ def test_a_figure_is_small_well_formed_and_coloured_by_the_page() -> None:
     assert f"{TITLE}: 3.0 at 1" in [node.text for node in tree.iter("title")]
     assert {"var(--m2)", "var(--m1)", "var(--ink)", "var(--grid)"} <= set(re.findall(r"var\(--\w+\)", text))
     assert not re.findall(r"#[0-9a-f]{6}\b(?!\")", text.replace('href="#', '"')), "no colour of its own"
+    texts = [node.get("style", "") for node in tree.iter() if node.tag.endswith("text")]
+    assert len(texts) > 8
+    assert all("fill: var(--ink)" in style for style in texts)
     assert not re.findall(r"<style|<script|font-family|<metadata", text)
     assert len(text) < 15_000
 
