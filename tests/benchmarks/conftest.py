@@ -10,6 +10,7 @@ from accelerate.state import AcceleratorState
 from barbench.benchmarks.cell import run_cell
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.benchmarks.stopping import Stop
 from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
@@ -110,7 +111,7 @@ def finished(make_jobs: MakeJobs, tmp_path_factory: pytest.TempPathFactory) -> t
     store = Store(tmp_path_factory.mktemp("finished"))
     AcceleratorState._reset_state()  # another test may have wished for bf16
     (job,) = make_jobs(store.folder, "etris", threshold=0.12)  # so low that a model so young finds something
-    outcome = run_cell(job, lambda event: None)
+    outcome = run_cell(job, lambda event: None, Stop())
     assert outcome is not None
     store.save(*outcome)
     return store, outcome[0]
