@@ -83,4 +83,7 @@ def _end_with_runner() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    code = main(Path(sys.argv[1]))
+    if code == STOPPED:
+        os._exit(code)  # at once: taking torch apart can take longer than the checkpoint did
+    sys.exit(code)

@@ -90,7 +90,7 @@ class Store:
         try:
             fields = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
             version = fields.get("schema_version") if isinstance(fields, dict) else None
-            if version != SCHEMA_VERSION:
+            if version != SCHEMA_VERSION or isinstance(version, bool):
                 raise ValueError(f"schema version {version!r}; this barbench reads {SCHEMA_VERSION}")
             record = Record.model_validate(fields)
             if path.stem != record.cell.stem():

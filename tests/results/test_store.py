@@ -257,3 +257,13 @@ def test_a_mixed_cell_names_the_protocol_of_each_split(tmp_path: Path) -> None:
         "refcoco val": "refcoco",
         "refcoco+ val": "refcoco+",
     }
+
+
+@pytest.mark.parametrize("version", [0, "1", None, 1.5, True])
+def test_an_older_or_strange_schema_is_never_misread(version: object, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.save(record(cell()))
+    fields = json.loads(path.read_text()) | {"schema_version": version}
+    path.write_text(json.dumps(fields))
+    assert store.load(cell()) is None
+    assert json.loads(store.set_aside[0].renamed.read_text()) == fields
