@@ -21,7 +21,7 @@ class Costs(NamedTuple):
     from the lowest to the highest seed, NaN where not measured.
 
     `columns` are what the IoU is averaged over, in percent; `machine` is where memory and throughput come from;
-    `absent` says of each method that lacks a score or a measurement why.
+    `absent` says which methods lack a score or a measurement, and why.
     """
 
     frame: pd.DataFrame
@@ -34,18 +34,20 @@ def costs(group: Group) -> Costs:
     """Score and cost of the group's methods, over columns that they share; memory and times from one machine."""
     measured = [row for row in group.rows if row.iou]
     columns, machine = shared_columns(measured), _usual_machine(group.records)
-    absent = [f"{row.label}: no finished cell" for row in group.rows if not row.iou]
+    absent = {"no finished cell": [row.label for row in group.rows if not row.iou]}
     rows = []
     for row in measured:
         if not set(columns) <= row.iou.keys():
-            absent.append(f"{row.label}: not measured on all of these columns")
+            absent.setdefault("not measured on all of these columns", []).append(row.label)
             continue
         spent = _spent(row, machine)
         if spent[["memory", "training", "inference"]].isna().all(axis=None):
-            absent.append(f"{row.label}: memory and throughput were measured on another machine or not at all")
+            why = "memory and throughput were measured on another machine or not at all"
+            absent.setdefault(why, []).append(row.label)
         rows.append({"label": row.label, **_spread(pd.DataFrame({"iou": _averages(row, columns)})), **_spread(spent)})
+    reasons = tuple(f"{', '.join(labels)}: {why}" for why, labels in absent.items() if labels)
     names = [f"{name}{end}" for name in ("iou", *COSTS) for end in ("", "_low", "_high")]
-    return Costs(pd.DataFrame(rows, columns=["label", *names]), columns, machine, tuple(absent))
+    return Costs(pd.DataFrame(rows, columns=["label", *names]), columns, machine, reasons)
 
 
 def shared_columns(rows: Sequence[Row]) -> tuple[Column, ...]:

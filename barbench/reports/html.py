@@ -80,14 +80,12 @@ def render(
 
 
 def condition_names(conditions: Sequence[Conditions]) -> list[str]:
-    """Short names: the backbone and the recipe, then whatever else tells one from another."""
-    names = []
-    for own in conditions:
-        fields = {"backbone": own.backbone, "recipe": str(own.recipe_fields.get("name", "unnamed recipe"))}
-        for field in ("weights", "image_size", "precision", "data", "data_version", "other"):
-            if len({getattr(each, field) for each in conditions}) > 1:
-                fields[field] = str(getattr(own, field)) or "default"
-        names.append(" · ".join(fields.values()))
+    """Short names: the backbone and the recipe, then as much else as it takes to tell one from another."""
+    names = [f"{own.backbone} · {own.recipe_fields.get('name', 'unnamed recipe')}" for own in conditions]
+    for field in ("weights", "image_size", "precision", "data", "data_version", "other"):
+        values = [str(getattr(own, field)) or "default" for own in conditions]
+        alike = [{v for n, v in zip(names, values, strict=True) if n == name} for name in names]
+        names = [f"{n} · {v}" if len(a) > 1 else n for n, v, a in zip(names, values, alike, strict=True)]
     return [f"{name} ({n})" if names.count(name) > 1 else name for n, name in enumerate(names, 1)]
 
 

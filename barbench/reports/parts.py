@@ -117,12 +117,13 @@ def _expression_parts(
     old = (
         () if kinds else ("Scores by kind are left out: these records are older than the column that holds the kind.",)
     )
+    seeds = " Bands: all seeds." if len(members.seeds) > 1 else ""
     return (
         Part(
             "precision",
             "P@X",
             precision,
-            "Share of expressions with an IoU above X; the papers print the marked points. Bands: all seeds.",
+            f"Share of expressions with an IoU above X; the papers print the marked points.{seeds}",
             legend=_legend(styles, f"{key}-precision", labels),
             layout="small",
         ),

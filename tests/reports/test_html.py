@@ -9,7 +9,7 @@ import pytest
 
 from barbench.reports.embed import embed_panels
 from barbench.reports.grouping import group
-from barbench.reports.html import LIMIT
+from barbench.reports.html import LIMIT, condition_names
 from barbench.reports.parts import choose_looks
 from barbench.reports.plots import Style
 from barbench.reports.write import write_reports
@@ -130,6 +130,15 @@ def test_methods_keep_their_look_when_others_are_missing(make) -> None:
     alone = choose_looks(group([make("barleria", "refcoco", {"val": 40})]))
     assert every["barleria", "", ""] == alone["barleria", "", ""] == Style(4)
     assert every["head-only", "", ""] == Style(5)
+
+
+def test_conditions_are_named_by_what_tells_them_apart(make) -> None:
+    different = [{}, {"backbone": "tiny"}, {"precision": "bf16"}, {"precision": "bf16", "weights": "random"}]
+    groups = group(make("snf", "refcoco", {"val": 40}, **fields) for fields in different)
+    b16 = "ViT-B-16-quickgelu · paper"
+    assert sorted(condition_names([members.conditions for members in groups])) == sorted(
+        ["tiny · paper", f"{b16} · openai · fp32", f"{b16} · openai · bf16", f"{b16} · random"]
+    )
 
 
 def test_no_two_methods_look_the_same() -> None:
