@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Compare parameter-efficient tuning methods for referring image segmentation.",
 )
 for command in (
-    *(run.run, report.report, report.compare, report.panels, report.export, run.profile),
+    *(run.run, report.report, report.compare, report.panels, report.export, run.profile, run.check),
     *(model.evaluate, model.predict),
 ):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""`barbench run` and `barbench profile`: a matrix of cells, and what each method costs."""
+"""`barbench run`, `profile` and `check`: a matrix of cells, what each method costs, and whether anything moved."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -16,8 +16,9 @@ from barbench.commands.options import (
     Options,
     Results,
     Weights,
+    names,
 )
-from barbench.errors import Interrupted
+from barbench.errors import Interrupted, UnknownName
 from barbench.listing import Format, print_rows, stdout_console
 
 
@@ -123,3 +124,30 @@ def profile(
 
     rows = profile_methods(methods, backbone, weights, image_size, batch, words, device, option or [])
     print_rows(rows, format_, title=f"{backbone}, batch {batch}")
+
+
+def check(
+    baseline: Annotated[Path | None, typer.Option(help="file to compare with  [default: barbench's own]")] = None,
+    update: Annotated[bool, typer.Option("--update", help="accept what is measured as the new baseline")] = False,
+    only: Annotated[
+        str, typer.Option(help="comma list of ledger, flops, memory, data, models, evaluation, scores, speed")
+    ] = "",
+    allow_new: Annotated[
+        bool, typer.Option("--allow-new", help="entries that the baseline lacks are shown but do not fail")
+    ] = False,
+    format_: Annotated[str, typer.Option("--format", help="table, json, or md for a pull request")] = "table",
+) -> None:
+    """Measure a small fixed matrix and compare it with a stored baseline; exit code 1, and a table, if anything
+    moved."""
+    from barbench.benchmarks.regression import check as gate
+    from barbench.benchmarks.regression.show import FORMATS, show
+
+    if format_ not in FORMATS:
+        raise UnknownName("format", format_, FORMATS)
+    if update:
+        print(f"accepted into {gate.update(baseline, names(only))}")
+        return
+    outcome = gate.check(baseline, names(only), allow_new)
+    show(outcome, format_, stdout_console(160))
+    if not outcome.ok:
+        raise typer.Exit(1)

@@ -1,26 +1,39 @@
 """How long the small parts take: `python -m pytest tests/benchmarks/test_speed.py --benchmark-only`.
 
-Skipped by default (`--benchmark-skip`), since a time says something only on an idle machine.
+`comparing.py` says how two runs are compared. Skipped by default (`--benchmark-skip`), since a time says something only
+on an idle machine.
 """
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from barbench.datasets.protocols import PROTOCOLS
 from barbench.datasets.refer import decode_image, read_refer
+from barbench.datasets.samples import EvalSamples
+from barbench.datasets.tokens import Tokens
 from barbench.datasets.transforms import Letterbox
+from barbench.engine.evaluate import evaluate
 from barbench.engine.metrics import overlap, summarise
 from barbench.engine.predict import probabilities, to_mask
 from barbench.engine.profile import example_batch
 from barbench.methods.resolve import build_segmenter, resolve
+from barbench.methods.snf import HadamardFlow, PlanarFlow
+from barbench.models.hooks import Carry, Hooks
 from barbench.models.segmenter import segmentation_loss
+from barbench.models.stream import Stream
+from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
+from barbench.models.walk import run_block, walk
 from barbench.reports.tables import build_measured
 from barbench.results.record import Cell, DataIdentity, Record, Scores, SplitResult
+from barbench.results.store import Store
 
 PAPER = ("etris", "snf", "snf-etris", "no-global", "barleria")
 
@@ -47,6 +60,94 @@ def test_inference(method: str, benchmark: BenchmarkFixture) -> None:
     image, ids, _ = example_batch(segmenter, backbone.image_size, 17, 8)
     with torch.inference_mode():
         benchmark(segmenter, image, ids)
+
+
+@pytest.fixture
+def block_input() -> tuple[Backbone, Stream]:
+    """A stack of blocks and its tokens, batch 8."""
+    backbone = load_backbone("tiny", "random")
+    return backbone, backbone.vision.embed(torch.randn(8, 3, backbone.image_size, backbone.image_size))
+
+
+def test_block_step(block_input: tuple[Backbone, Stream], benchmark: BenchmarkFixture) -> None:
+    """One frozen block, forward and backward to its input."""
+    backbone, stream = block_input
+    tokens = stream.tokens.detach().requires_grad_()
+
+    def step() -> None:
+        run_block(backbone.vision, 0, replace(stream, tokens=tokens), Hooks()).tokens.sum().backward()
+
+    benchmark(step)
+
+
+@pytest.mark.parametrize("flow", [PlanarFlow, HadamardFlow])
+def test_flow(flow: type[PlanarFlow | HadamardFlow], benchmark: BenchmarkFixture) -> None:
+    """Forward and backward of one shortcut at ViT-B/16's width."""
+    module, x = flow(768, 4), torch.randn(2, 677, 768, requires_grad=True)
+    benchmark(lambda: module(x).sum().backward())
+
+
+@pytest.mark.parametrize("method", ["etris", "barleria"])
+def test_component(method: str, benchmark: BenchmarkFixture) -> None:
+    """The bridge's three stages; GST, which runs beside the encoders. Forward only, on the tiny backbone."""
+    backbone = load_backbone("tiny", "random")
+    segmenter = build_segmenter(resolve(method)[0], backbone).eval()
+    image, ids, _ = example_batch(segmenter, backbone.image_size, 17, 8)
+    with torch.no_grad():
+        vision, text = backbone.vision.embed(image), backbone.text.embed(ids)
+        trace = walk(backbone.vision, backbone.text, segmenter.method, image, ids)
+        query = segmenter.neck(trace.levels, trace.sentence)
+
+        def stages() -> None:
+            carry: Carry = {}
+            for stage in range(3):
+                segmenter.method.after_stage(stage, vision, text, carry)
+
+        benchmark(stages if method == "etris" else partial(segmenter.method.fuse, query, trace))
+
+
+def test_head(benchmark: BenchmarkFixture) -> None:
+    """Neck, decoder and projector, without the encoders."""
+    backbone = load_backbone("tiny", "random")
+    segmenter = build_segmenter(resolve("head-only")[0], backbone).eval()
+    image, ids, _ = example_batch(segmenter, backbone.image_size, 17, 8)
+    with torch.no_grad():
+        trace = walk(backbone.vision, backbone.text, segmenter.method, image, ids)
+
+        def head() -> None:
+            query = segmenter.neck(trace.levels, trace.sentence)
+            segmenter.projector(segmenter.decoder(query, trace.words, trace.pad), trace.sentence)
+
+        benchmark(head)
+
+
+def test_loss(benchmark: BenchmarkFixture) -> None:
+    logits, mask = torch.randn(8, 1, 104, 104, requires_grad=True), torch.rand(8, 416, 416)
+    benchmark(lambda: segmentation_loss(logits, mask).backward())
+
+
+def test_inverse_warp(benchmark: BenchmarkFixture) -> None:
+    probability = np.random.default_rng(0).random((416, 416)).astype(np.float32)
+    benchmark(Letterbox(416).restore, probability, 480, 640)
+
+
+def test_record_loading(tmp_path: Path, benchmark: BenchmarkFixture) -> None:
+    """Sixty records from their files."""
+    store = Store(tmp_path)
+    for method in PAPER:
+        for protocol in ("refcoco", "refcoco+", "refcocog-u", "refcocog-g"):
+            for seed in range(3):
+                store.save(_record(method, protocol, seed))
+    assert len(benchmark(lambda: Store(tmp_path).all())) == 60
+
+
+def test_evaluation(shapes_root: Path, benchmark: BenchmarkFixture) -> None:
+    """A whole split, images, model and counts."""
+    backbone = load_backbone("tiny", "random")
+    segmenter = build_segmenter(resolve("snf")[0], backbone).eval()
+    split = read_refer(shapes_root, PROTOCOLS.get("refcoco+")).split("val")
+    samples = EvalSamples(split, Letterbox(backbone.image_size), Tokens(backbone.tokenizer, 17))
+    benchmark(evaluate, segmenter, samples, Accelerator(cpu=True), batch=8, threshold=0.35)
 
 
 def test_predict_and_restore(benchmark: BenchmarkFixture) -> None:

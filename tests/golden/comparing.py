@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from barbench.methods.resolve import build_segmenter, resolve
 from barbench.models.decoder import Decoder
+from barbench.models.filling import weight
 from barbench.models.projector import Projector
 from barbench.models.pyramid import PyramidNeck
 from barbench.models.released import Format, join, key_map
@@ -43,7 +44,7 @@ def filled(folder: Path, method: str, format_: Format, options: Mapping[str, Any
     towers = {f"visual.{n}": t for n, t in first.vision.visual.state_dict().items()} | {
         n: t for n, t in first.text.state_dict().items() if "visual" not in n
     }
-    clip = {n: filling.weight(f"backbone.{n}", tuple(t.shape)).contiguous() for n, t in towers.items()}
+    clip = {n: weight(f"backbone.{n}", tuple(t.shape)).contiguous() for n, t in towers.items()}
     save_file({**clip, "logit_scale": torch.tensor(1.0)}, folder / "clip.safetensors")
     size = filling.GRID * filling.PATCH
     backbone = load_backbone(str(folder), str(folder / "clip.safetensors"), size, antialias=False)
@@ -52,7 +53,7 @@ def filled(folder: Path, method: str, format_: Format, options: Mapping[str, Any
     for own, sources in key_map(model, format_).items():
         if not own.startswith(("vision.", "text.")):
             shape = (len(state[own]) // len(sources), *state[own].shape[1:]) if state[own].ndim else ()
-            state[own] = join([filling.weight(source, shape) for source in sources])
+            state[own] = join([weight(source, shape) for source in sources])
     model.load_state_dict(state)
     return model
 
@@ -88,7 +89,7 @@ class Head(nn.Module):
         self.decoder = Decoder(spec, filling.TEXT, grid, filling.CONTEXT)
         self.projector = Projector(spec.width, filling.JOINT)
         state = self.state_dict()
-        self.load_state_dict({n: filling.weight(n.replace("projector", "proj"), t.shape) for n, t in state.items()})
+        self.load_state_dict({n: weight(n.replace("projector", "proj"), t.shape) for n, t in state.items()})
 
     def forward(self, levels: tuple[Tensor, Tensor, Tensor], words: Tensor, sentence: Tensor, ids: Tensor) -> Tensor:
         logits: Tensor = self.projector(self.decoder(self.neck(levels, sentence), words, ids == 0), sentence)

@@ -1,16 +1,17 @@
-"""Weights and inputs that are functions of a name alone, so that a golden file needs to store none of them.
+"""Sizes and inputs that are functions of a name alone, so that a golden file needs to store none of them.
 
-A golden file holds what the public code computed with `weight(name, shape)` for each of its parameters and buffers, by
-its public name, and `inputs()`. Gradients of more than WHOLE values are stored as their products with SKETCH rows of
-signs: every element enters, and the difference of two sketches estimates the difference of the tensors.
+A golden file holds what the public code computed with `weight(name, shape)` of `barbench.models.filling` for each of
+its parameters and buffers, by its public name, and `inputs()`. Gradients of more than WHOLE values are stored as their
+products with SKETCH rows of signs: every element enters, and the difference of two sketches estimates the difference of
+the tensors.
 """
 
-import hashlib
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from barbench.models.filling import uniform
 
 WHOLE, SKETCH = 1024, 32
 PATCH, CONTEXT, LENGTH, VOCABULARY = 16, 12, 9, 40
@@ -35,24 +36,6 @@ CLIP = {
     },
 }
 HEAD = {"width": TEXT, "ffn": 24, "heads": 4, "layers": 3, "dropout": 0.0}
-
-
-def uniform(name: str, shape: tuple[int, ...]) -> Tensor:
-    """float32 in [-1, 1), from SHAKE-256 of the name, two bytes a value."""
-    digest = hashlib.shake_256(name.encode()).digest(2 * math.prod(shape))
-    return torch.from_numpy(np.frombuffer(digest, "<u2").astype(np.float32) / 2**15 - 1).reshape(shape)
-
-
-def weight(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Matrices and kernels with variance 1 / fan-in; scales and variances around 1; biases and means around 0."""
-    u = uniform(name, shape)
-    if name.endswith("num_batches_tracked"):
-        return torch.zeros(shape)
-    if name.endswith("running_var"):
-        return 1 + 0.5 * u
-    if len(shape) > 1:
-        return u * math.sqrt(3 / math.prod(shape[1:]))
-    return 1 + 0.3 * u if name.endswith("weight") else 0.3 * u
 
 
 def inputs() -> tuple[Tensor, Tensor, Tensor]:

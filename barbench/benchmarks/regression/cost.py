@@ -1,0 +1,49 @@
+"""Exact sections: parameter ledger, FLOPs of a forward pass, bytes kept for the backward pass, of every method."""
+
+from torch import Tensor
+
+from barbench.benchmarks.regression.entries import Progress, Values
+from barbench.benchmarks.regression.material import ALL, IMAGE_SIZE, PROTOCOL, segmenter
+from barbench.engine import profile
+from barbench.methods.resolve import build_segmenter
+from barbench.models.segmenter import Segmenter
+from barbench.models.towers.load import load_backbone
+
+BATCH = 2
+LARGE = "ViT-B-16-quickgelu"  # the paper's, without values: only its shapes are needed
+
+
+def ledger(progress: Progress) -> Values:
+    """`<method>/<group>` on the embedded backbone, `<method> ViT-B/16/<group>` on the paper's."""
+    found: dict[str, int] = {}
+    for number, spec in enumerate(ALL):
+        large = build_segmenter(spec, load_backbone(LARGE, "random", device="meta"))
+        for name, model in ((spec.name, segmenter(spec)), (f"{spec.name} ViT-B/16", large)):
+            found |= {f"{name}/{group}": count for group, count in model.ledger().items()}
+        progress(number + 1, len(ALL))
+    return found
+
+
+def flops(progress: Progress) -> Values:
+    """Of one image and expression, a multiply-add as two."""
+    found = {}
+    for number, spec in enumerate(ALL):
+        model = segmenter(spec)
+        image, ids, _ = _batch(model)
+        found[spec.name] = profile.flops_forward(model, image, ids)
+        progress(number + 1, len(ALL))
+    return found
+
+
+def memory(progress: Progress) -> Values:
+    """Bytes that autograd keeps of a batch of BATCH."""
+    found = {}
+    for number, spec in enumerate(ALL):
+        model = segmenter(spec)
+        found[spec.name] = profile.saved_bytes(model, *_batch(model))
+        progress(number + 1, len(ALL))
+    return found
+
+
+def _batch(model: Segmenter) -> tuple[Tensor, Tensor, Tensor]:
+    return profile.example_batch(model, IMAGE_SIZE, PROTOCOL.words, BATCH)

@@ -1,0 +1,98 @@
+"""What the gate measures and how it is judged: values by name, and a rule for each section that says what moved."""
+
+import math
+from collections.abc import Callable, Mapping
+from statistics import mean, variance
+from typing import NamedTuple
+
+Value = int | float | list[float]
+Values = Mapping[str, Value]
+Progress = Callable[[int, int], None]
+
+
+class Judgement(NamedTuple):
+    """Whether a value is as it should be, both values in words, and by how much they differ and may differ."""
+
+    ok: bool
+    baseline: str
+    measured: str
+    difference: str
+
+
+Rule = Callable[[Values, Values], dict[str, Judgement]]
+"""From the baseline's and the measured values, which have the same names, to a judgement of each."""
+
+SIGNIFICANCE = 3.169
+"""Student's t at 99.5 % with 10 degrees of freedom: one new seed in a hundred leaves the interval."""
+SLOWER = 1.5
+"""How much longer, against the reference operation, something may take."""
+
+
+def exact(baseline: Values, measured: Values) -> dict[str, Judgement]:
+    """Whole numbers that must be equal."""
+    found = {}
+    for name, value in measured.items():
+        old, new = _number(baseline[name]), _number(value)
+        change = f"{new - old:+,.0f} ({(new - old) / old:+.2%})" if old else f"{new - old:+,.0f}"
+        found[name] = Judgement(old == new, f"{old:,.0f}", f"{new:,.0f}", change)
+    return found
+
+
+def close(tolerance: float) -> Rule:
+    """Numbers or vectors that may differ by `tolerance` of the baseline's first number, each element."""
+
+    def judge(baseline: Values, measured: Values) -> dict[str, Judgement]:
+        found = {}
+        for name, value in measured.items():
+            old, new = _vector(baseline[name]), _vector(value)
+            worst = _largest_gap(old, new) / (abs(old[0]) or 1.0)
+            said = f"off by {worst:.2g} of its size, allowed {tolerance:g}"
+            found[name] = Judgement(worst <= tolerance, f"{old[0]:.6g}", f"{new[0]:.6g}", said)
+        return found
+
+    return judge
+
+
+def within_seeds(baseline: Values, measured: Values) -> dict[str, Judgement]:
+    """One run of each entry against the baseline's runs, one a seed: the prediction interval for one more run,
+    mean +- t s sqrt(1 + 1/n).
+
+    s is pooled over all entries, since a few runs of one of them say little about its spread; five entries of three
+    seeds give the 10 degrees of freedom of SIGNIFICANCE.
+    """
+    runs = {name: _vector(value) for name, value in baseline.items()}
+    free = sum(len(each) - 1 for each in runs.values())
+    spread = math.sqrt(sum((len(each) - 1) * variance(each) for each in runs.values()) / free)
+    found = {}
+    for name, value in measured.items():
+        new, middle = _vector(value)[0], mean(runs[name])
+        allowed = SIGNIFICANCE * spread * math.sqrt(1 + 1 / len(runs[name]))
+        said = f"{100 * (new - middle):+.2f}, allowed ±{100 * allowed:.2f}"
+        found[name] = Judgement(abs(new - middle) <= allowed, f"{100 * middle:.2f}", f"{100 * new:.2f}", said)
+    return found
+
+
+def not_slower(baseline: Values, measured: Values) -> dict[str, Judgement]:
+    """Times as multiples of the reference operation's: at most SLOWER times the baseline's."""
+    found = {}
+    for name, value in measured.items():
+        old, new = _number(baseline[name]), _number(value)
+        said = f"{new / old:.2f} times as long, allowed {SLOWER:g}"
+        found[name] = Judgement(new <= SLOWER * old, f"{old:.3g}", f"{new:.3g}", said)
+    return found
+
+
+def _largest_gap(old: list[float], new: list[float]) -> float:
+    """Infinite where the lengths differ or a new number is not finite."""
+    if len(old) != len(new) or not all(map(math.isfinite, new)):
+        return math.inf
+    return max(abs(a - b) for a, b in zip(old, new, strict=True))
+
+
+def _number(value: Value) -> float:
+    assert not isinstance(value, list)
+    return value
+
+
+def _vector(value: Value) -> list[float]:
+    return value if isinstance(value, list) else [float(value)]

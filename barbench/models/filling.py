@@ -1,0 +1,38 @@
+"""Weights that are functions of their names: two models can be compared, years apart, without storing either.
+
+`barbench check` fills heads and methods so, because at their own initialisation many parts are close to the identity
+and would hide a mistake; the golden tests fill public code and ours alike.
+"""
+
+import hashlib
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def uniform(name: str, shape: tuple[int, ...]) -> Tensor:
+    """float32 in [-1, 1), from SHAKE-256 of the name, two bytes a value."""
+    digest = hashlib.shake_256(name.encode()).digest(2 * math.prod(shape))
+    return torch.from_numpy(np.frombuffer(digest, "<u2").astype(np.float32) / 2**15 - 1).reshape(shape)
+
+
+def weight(name: str, shape: tuple[int, ...]) -> Tensor:
+    """Matrices and kernels with variance 1 / fan-in; scales and variances around 1; biases and means around 0."""
+    u = uniform(name, shape)
+    if name.endswith("num_batches_tracked"):
+        return torch.zeros(shape)
+    if name.endswith("running_var"):
+        return 1 + 0.5 * u
+    if len(shape) > 1:
+        return u * math.sqrt(3 / math.prod(shape[1:]))
+    return 1 + 0.3 * u if name.endswith("weight") else 0.3 * u
+
+
+@torch.no_grad()
+def fill(model: nn.Module, but: tuple[str, ...] = ()) -> None:
+    """Give every parameter and saved buffer of `model` the `weight` of its name, those that begin with `but` apart."""
+    for name, value in model.state_dict().items():
+        if not name.startswith(but):
+            value.copy_(weight(name, tuple(value.shape)))
