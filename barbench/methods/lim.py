@@ -53,7 +53,7 @@ class LIM(Component):
     def before_block(self, step: Step, vision: Stream, text: Stream) -> tuple[Stream, Stream]:
         if step.number and self.every == "input":
             return vision, text
-        words, cls = text.body, vision.first
+        words, cls = text.body, vision.first.clone()  # a view would keep all tokens alive until the backward pass
         if "vision" in self.into and step.vision is not None:
             vision = vision.invite(self.label, self.to_vision(words), text.pad if self.padding == "mask" else None)
         if "text" in self.into and step.text is not None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import BOTH, Component, per_site
+from barbench.models.lean import planar
 from barbench.models.stream import Site, TowerName
 from barbench.models.towers.base import Backbone
 
@@ -35,14 +36,8 @@ class PlanarFlow(nn.Module):
         small matrix gamma_j . lambda_k: the tokens are read once and written once, instead of J times.
         """
         sigma = self.log_sigma.exp()
-        seen = x @ (self.gamma * sigma).T + (self.gamma @ self.mu + self.beta)  # (B, T, J)
-        mixed = self.gamma @ self.lam.T
-        moves: list[Tensor] = []
-        for j, h in enumerate(torch.split(seen, 1, -1)):
-            for k, move in enumerate(moves):
-                h = h + mixed[j, k] * move
-            moves.append(h.tanh())
-        return torch.addcmul(self.mu, sigma, x) + torch.cat(moves, -1) @ self.lam
+        inner, start = self.gamma * sigma, self.gamma @ self.mu + self.beta
+        return planar(x, self.mu, sigma, inner, start, self.gamma @ self.lam.T, self.lam)
 
 
 class HadamardFlow(nn.Module):

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from barbench.models.lean import attend_dropped
+
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
     """Scaled dot-product attention in `heads` heads: q (B, T, D), k and v (B, S, D) -> (B, T, D).
@@ -10,6 +12,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
     mask: additive or boolean (True = look), broadcastable to (B, heads, T, S).
     """
     q, k, v = (t.view(*t.shape[:2], heads, -1).transpose(1, 2) for t in (q, k, v))
+    if dropout and q.device.type == "cpu":
+        return attend_dropped(q, k, v, mask, dropout).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
 
 

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from barbench.models.attention import multihead
+from barbench.models.lean import Dropout
 from barbench.models.positions import sincos_1d, sincos_2d
 from barbench.models.towers.base import HeadSpec
 
@@ -17,10 +18,10 @@ class DecoderLayer(nn.Module):
         self.self_attn = nn.MultiheadAttention(width, heads, dropout)
         self.multihead_attn = nn.MultiheadAttention(width, heads, dropout, kdim=words, vdim=words)
         self.ffn = nn.Sequential(
-            nn.Linear(width, ffn), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.LayerNorm(ffn), nn.Linear(ffn, width)
+            nn.Linear(width, ffn), nn.ReLU(inplace=True), Dropout(dropout), nn.LayerNorm(ffn), nn.Linear(ffn, width)
         )
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, words: Tensor, places: Tensor, keys: Tensor, look: Tensor) -> Tensor:
         """x (B, N, width), words and keys (words with positions) (B, L, D), places (N, width), look (B, 1, 1, L) ->

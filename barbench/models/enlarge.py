@@ -1,8 +1,13 @@
 """A 3x3 convolution of a map enlarged twice, with its channel products done before the enlargement."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
+
+from barbench.models.lean import as_given
 
 TAPS = 3
 
@@ -13,23 +18,61 @@ def convolve_enlarged(x: Tensor, weight: Tensor) -> Tensor:
     x (B, H, W, C), weight (O, C, 3, 3) -> (B, 2H, 2W, O). Enlarging acts on places and each tap of the kernel on
     channels, so the two commute: the products of C with O channels are done at H x W, a quarter of the places. What is
     left is a weighted sum over places, separable and without channel products: first the rows, then the columns, as two
-    small dense matrices. Exact, borders included; nothing larger than x is kept for the backward pass.
+    small dense matrices. Exact, borders included. Only x is kept for the backward pass, and intermediate maps exist for
+    one sample at a time.
     """
-    batch, height, width, channels = x.shape
-    outputs = len(weight)
-    rows, columns = (enlarging(n, x) for n in (height, width))
-    taps = weight.permute(2, 1, 3, 0).reshape(TAPS, channels, TAPS * outputs)
-    tall = x.new_zeros(())
-    for row, tap in zip(rows, taps, strict=True):
-        mixed = (x.reshape(-1, channels) @ tap).view(batch, height, -1)
-        tall = torch.baddbmm(tall, row.expand(batch, -1, -1), mixed)
-    places = columns.permute(1, 2, 0).reshape(2 * width, -1)  # the row of a place and, within it, the tap
-    wide = torch.bmm(places.expand(2 * batch * height, -1, -1), tall.view(2 * batch * height, -1, outputs))
-    return wide.view(batch, 2 * height, 2 * width, outputs)
+    if torch.is_autocast_enabled(x.device.type):
+        kind = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(kind), weight.to(kind)
+    y: Tensor = _ConvolveEnlarged.apply(x, weight)
+    return y
 
 
 def enlarging(n: int, like: Tensor) -> Tensor:
     """(3, 2n, n): bilinear enlargement of n places to 2n, read one place before, at, and after each; zero outside."""
-    to_double = F.interpolate(torch.eye(n, device=like.device)[None], scale_factor=2, mode="linear")[0].T
-    padded = F.pad(to_double, (0, 0, 1, 1))
+    double = F.interpolate(torch.eye(n, device=like.device)[None], scale_factor=2, mode="linear")[0].T
+    padded = F.pad(double, (0, 0, 1, 1))
     return torch.stack([padded[tap : tap + 2 * n] for tap in range(TAPS)]).to(like.dtype)
+
+
+def _columns(width: int, like: Tensor) -> Tensor:
+    """(2W, W * 3): `enlarging` with the taps of one place side by side."""
+    return enlarging(width, like).permute(1, 2, 0).reshape(2 * width, -1)
+
+
+def _taps(weight: Tensor) -> Tensor:
+    """(O, C, 3, 3) -> (3, C, 3 * O), by row and, within it, by column of the kernel."""
+    return weight.permute(2, 1, 3, 0).reshape(TAPS, weight.shape[1], -1)
+
+
+class _ConvolveEnlarged(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        with as_given(x):
+            (batch, height, width, channels), outputs = x.shape, len(weight)
+            rows, columns, taps = enlarging(height, x), _columns(width, x), _taps(weight)
+            y = x.new_empty(batch, 2 * height, 2 * width, outputs)
+            for sample, wide in zip(x, y, strict=True):
+                tall = x.new_zeros(2 * height, width * TAPS * outputs)
+                for row, tap in zip(rows, taps, strict=True):
+                    tall.addmm_(row, (sample.reshape(-1, channels) @ tap).view(height, -1))
+                torch.bmm(columns.expand(2 * height, -1, -1), tall.view(2 * height, -1, outputs), out=wide)
+            ctx.save_for_backward(x, weight)
+            return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        with as_given(x):
+            _, height, width, channels = x.shape
+            rows, columns, taps = enlarging(height, x), _columns(width, x), _taps(weight)
+            x_grad, taps_grad = torch.zeros_like(x, memory_format=torch.contiguous_format), torch.zeros_like(taps)
+            for sample, sample_grad, wide in zip(x, x_grad, grad, strict=True):
+                tall = torch.bmm(columns.T.expand(2 * height, -1, -1), wide).view(2 * height, -1)
+                for row, tap, tap_grad in zip(rows, taps, taps_grad, strict=True):
+                    mixed = (row.T @ tall).view(height * width, -1)
+                    sample_grad.view(-1, channels).addmm_(mixed, tap.T)
+                    tap_grad.addmm_(sample.reshape(-1, channels).T, mixed)
+            taps_grad = taps_grad.view(TAPS, channels, TAPS, -1).permute(3, 1, 0, 2)
+            return x_grad, taps_grad.contiguous()

@@ -53,7 +53,11 @@ class Coordinates(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) -> (B, width, H, W)."""
-        y: Tensor = self.conv1(torch.cat([x, self.where.to(x.dtype).expand(len(x), -1, -1, -1)], 1))
+        conv, rest = self.conv1[0], self.conv1[1:]
+        assert isinstance(conv, nn.Conv2d)
+        width, pad = x.shape[1], conv.padding
+        there = F.conv2d(self.where.to(x.dtype), conv.weight[:, width:], padding=pad)  # the same for every image
+        y: Tensor = rest(F.conv2d(x, conv.weight[:, :width], padding=pad) + there)
         return y
 
 

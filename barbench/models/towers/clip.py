@@ -3,10 +3,12 @@
 from typing import Any
 
 import torch.nn.functional as F
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.models.attention import attend
+from barbench.models.lean import quick_gelu
 from barbench.models.stream import Project, Site, Stream, unchanged
 from barbench.models.towers.base import TextTower, VisionTower
 
@@ -25,7 +27,8 @@ def clip_attention(block: Any, site: Site, stream: Stream, project: Project) -> 
 def clip_mlp(block: Any, site: Site, x: Tensor, project: Project) -> Tensor:
     """MLP branch of open_clip's ResidualAttentionBlock on (B, T, D), both linear maps open to `project`."""
     x = block.ln_2(x)
-    h = block.mlp.gelu(project(site, "up", x, block.mlp.c_fc(x)))
+    act = quick_gelu if isinstance(block.mlp.gelu, QuickGELU) else block.mlp.gelu
+    h = act(project(site, "up", x, block.mlp.c_fc(x)))
     y: Tensor = block.ls_2(project(site, "down", h, block.mlp.c_proj(h)))
     return y
 

@@ -1,0 +1,122 @@
+"""Operations that keep little for the backward pass and go over the tokens few times. Plain torch, any device and
+precision."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import Function, once_differentiable
+
+STEEPNESS = 1.702
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """CLIP's x * sigmoid(1.702 x), as silu(1.702 x) / 1.702: a fused kernel each way that keeps its input alone."""
+    return F.silu(STEEPNESS * x).mul_(1 / STEEPNESS)
+
+
+def planar(x: Tensor, mu: Tensor, sigma: Tensor, inner: Tensor, start: Tensor, mixed: Tensor, lam: Tensor) -> Tensor:
+    """mu + sigma * x + sum_j lam_j m_j with m_j = tanh(inner_j . x + start_j + sum_{k<j} mixed_jk m_k).
+
+    x (..., d), mu and sigma (d), inner and lam (J, d), start (J), mixed (J, J), of which the part below the diagonal is
+    read -> (..., d). Of the size of x only x itself is kept.
+    """
+    y: Tensor = _Planar.apply(x, mu, sigma, inner, start, mixed, lam)
+    return y
+
+
+def as_given(x: Tensor) -> torch.autocast:
+    """Inside these functions types are those of the tensors: autocast would mix them."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+class _Planar(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, mu: Tensor, sigma: Tensor, inner: Tensor, start: Tensor, mixed: Tensor, lam: Tensor
+    ) -> Tensor:
+        with as_given(x):
+            tokens = x.reshape(-1, x.shape[-1])
+            kind = x.dtype  # the parameters stay in fp32 where autocast has made the tokens smaller
+            moves = torch.addmm(start.to(kind), tokens, inner.to(kind).T)
+            for j, row in enumerate(mixed.to(kind)):
+                moves[:, j] = torch.addmv(moves[:, j], moves[:, :j], row[:j]).tanh_()
+            y = torch.addcmul(mu.to(kind), sigma.to(kind), tokens).addmm_(moves, lam.to(kind))
+            ctx.save_for_backward(x, sigma, inner, mixed, lam, moves)
+            return y.view(x.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, sigma, inner, mixed, lam, moves = ctx.saved_tensors
+        with as_given(x):
+            kind, weights = x.dtype, lam.dtype
+            tokens, g = x.reshape(-1, x.shape[-1]), grad.reshape(-1, x.shape[-1])
+            seen = g @ lam.to(kind).T  # the gradient of each move, then of what its tanh saw
+            mixing = torch.zeros_like(mixed)
+            for j in reversed(range(len(mixed))):
+                seen[:, j] *= 1 - moves[:, j].square()
+                mixing[j, :j] = seen[:, j] @ moves[:, :j]
+                seen[:, :j].addr_(seen[:, j], mixed[j, :j].to(kind))
+            totals = (g.sum(0), (g * tokens).sum(0), seen.T @ tokens, seen.sum(0), mixing, moves.T @ g)
+            given = None
+            if ctx.needs_input_grad[0]:
+                given = (g * sigma.to(kind)).addmm_(seen, inner.to(kind)).view(x.shape)
+            return given, *(total.to(weights) for total in totals)
+
+
+def attend_dropped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """Attention with dropout on its weights: q (B, heads, T, d), k and v (B, heads, S, d) -> (B, heads, T, d).
+
+    mask: boolean (True = look), broadcastable to (B, heads, T, S). Where torch has no fused kernel for it (CPU), its
+    own attention keeps three fp32 maps of T x S; here one of booleans is kept, and one sample's weights exist at a
+    time.
+    """
+    y: Tensor = _Dropped.apply(q, k, v, mask, dropout)
+    return y
+
+
+def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax of one sample's scores, (heads, T, S)."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    return (scores if mask is None else scores.masked_fill_(~mask, float("-inf"))).softmax(-1)
+
+
+class Dropout(nn.Dropout):
+    """Dropout that keeps a mask of booleans on every device; torch keeps one of floats on the CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (self.training and self.p):
+            return input
+        y: Tensor = torch.native_dropout(input, self.p, True)[0]
+        return y
+
+
+class _Dropped(Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+        with as_given(q):
+            kept = torch.empty(*q.shape[:3], k.shape[2], dtype=torch.bool, device=q.device).bernoulli_(1 - dropout)
+            y = q.new_empty(len(q), q.shape[2], q.shape[1], v.shape[3]).transpose(1, 2)  # heads last: flattens for free
+            looks = [None] * len(q) if mask is None else list(mask.expand(len(q), -1, -1, -1))
+            for i, look in enumerate(looks):
+                y[i] = (_weights(q[i], k[i], look).mul_(kept[i]) @ v[i]).div_(1 - dropout)
+            ctx.save_for_backward(q, k, v, kept, y)
+            ctx.looks, ctx.dropout = looks, dropout
+            return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, kept, y = ctx.saved_tensors
+        with as_given(q):
+            grads = tuple(torch.empty_like(t) for t in (q, k, v))
+            scale, rest = q.shape[-1] ** -0.5, 1 - ctx.dropout
+            mean = (grad * y).sum(-1, keepdim=True)  # of the weights' gradients, under the weights themselves
+            for i, look in enumerate(ctx.looks):
+                weights, g = _weights(q[i], k[i], look), grad[i] / rest
+                grads[2][i] = (weights * kept[i]).mT @ g
+                scores = (g @ v[i].mT).mul_(kept[i]).sub_(mean[i]).mul_(weights).mul_(scale)
+                grads[0][i], grads[1][i] = scores @ k[i], scores.mT @ q[i]
+            return *grads, None, None
