@@ -80,7 +80,8 @@ def attend_dropped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout
 def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax of one sample's scores, (heads, T, S)."""
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    return (scores if mask is None else scores.masked_fill_(~mask, float("-inf"))).softmax(-1)
+    weights: Tensor = (scores if mask is None else scores.masked_fill_(~mask, float("-inf"))).softmax(-1)
+    return weights
 
 
 class Dropout(nn.Dropout):
