@@ -299,6 +299,21 @@ def test_profile_measures_each_method(ask: Ask, backbone_folder: Path) -> None:
     assert [r["method"] for r in rows] == ["head-only", "full"]
     assert rows[0]["saved_mb"] < rows[1]["saved_mb"]
     assert all(r["peak_kind"] == "process RSS" and r["infer_images_per_s"] > 0 for r in rows)
+    assert all(0 < r["share_of_machine"] < 1.5 and r["machine_gflop_per_s"] > 0 for r in rows)
+    assert all(
+        sum(part["gflop_forward"] for part in r["parts"].values()) == pytest.approx(r["gflop_forward"]) for r in rows
+    )
+
+
+def test_profile_by_part_in_half_precision(ask: Ask, backbone_folder: Path) -> None:
+    answer = ask(
+        "profile", "--methods", "etris", "--backbone", backbone_folder, "--weights", "random", "--batch", 2,
+        "--precision", "bf16", "--by", "part", "--format", "csv",
+    )  # fmt: skip
+    rows = list(csv.DictReader(answer.out.splitlines()))
+    assert [r["part"] for r in rows] == ["vision", "text", "component", "neck", "decoder", "projector", "other"]
+    assert all(float(r["forward_s"]) > 0 for r in rows)
+    assert ask("profile", "--precision", "fp8").code == 2
 
 
 def test_shapes_are_made_and_verified(ask: Ask, tmp_path: Path) -> None:

@@ -229,8 +229,11 @@ def profile_methods(
     words: int,
     device: str,
     options: list[str],
+    precision: str = "fp32",
 ) -> list[dict[str, Any]]:
     """One row a method, each measured in a fresh process; a method that fails has its reason in place of figures."""
+    if precision not in ("fp32", "bf16"):
+        raise UsageError(f"--precision of a profile is fp32 or bf16, not {precision!r}")
     specs = resolve(methods)
     chosen = parse_options(options, specs)
     size = backbone_config(backbone).image_size(image_size)
@@ -249,6 +252,7 @@ def profile_methods(
                 "words": words,
                 "device": pick_device(device),
                 "threads": _cores(),
+                "precision": precision,
             }
             rows.append({"method": spec.name} | _profile_apart(task))
     if all("failed" in row for row in rows):

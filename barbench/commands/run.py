@@ -108,6 +108,13 @@ def _measured(table: str | None, records: Any) -> Any:
     return next((built for number in ("5", "2", "3") if (built := build_measured(number, records))), [])
 
 
+class By(StrEnum):
+    """What a row of `barbench profile` is."""
+
+    method = "method"
+    part = "part"
+
+
 def profile(
     methods: Methods = "all",
     backbone: Backbone = "tiny",
@@ -116,14 +123,23 @@ def profile(
     batch: Annotated[int, typer.Option(min=1)] = 8,
     words: Annotated[int, typer.Option(min=3, help="tokens of an expression")] = 17,
     device: Annotated[str, typer.Option(help="auto, cpu, or what torch knows")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
+    by: Annotated[By, typer.Option(help="one row a method, or one for each of its parts")] = By.method,
     option: Options = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Measure what each method costs: each in a process of its own, on random input."""
     from barbench.benchmarks.command import profile_methods
 
-    rows = profile_methods(methods, backbone, weights, image_size, batch, words, device, option or [])
-    print_rows(rows, format_, title=f"{backbone}, batch {batch}")
+    rows = profile_methods(methods, backbone, weights, image_size, batch, words, device, option or [], precision)
+    if format_ is not Format.json:  # which holds all
+        parts = [
+            {"method": row["method"], "part": name, **part}
+            for row in rows
+            for name, part in row.pop("parts", {}).items()
+        ]
+        rows = parts if by is By.part else rows
+    print_rows(rows, format_, title=f"{backbone}, batch {batch}, {precision}")
 
 
 def check(

@@ -63,8 +63,11 @@ def flops_forward(segmenter: Segmenter, image: Tensor, ids: Tensor) -> int:
 
 
 def saved_bytes(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> int:
-    """Bytes that autograd keeps from the forward for the backward pass of this batch, each storage once, weights
-    not."""
+    """Bytes that autograd keeps from the forward for the backward pass of this batch, each storage once, weights not.
+
+    Where a part is computed again in the backward pass (`checkpoint`), its input is kept as an argument, which no hook
+    sees: one map of tokens a decoder layer is not counted.
+    """
     own = {t.untyped_storage()._cdata for t in (*segmenter.parameters(), *segmenter.buffers())}
     kept: dict[int, int] = {}
 
@@ -81,10 +84,23 @@ def saved_bytes(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) 
     return sum(kept.values())
 
 
+def matmul_rate(device: torch.device, kind: torch.dtype, size: int = 2048, repeats: int = 5) -> float:
+    """FLOPs a second of this machine's own product of two square matrices of `kind`: the best of `repeats`, after one
+    more."""
+    a, b = (torch.randn(size, size, device=device, dtype=torch.float32).to(kind) for _ in range(2))
+    times = []
+    for _ in range(repeats + 1):
+        begin = _now(device)
+        torch.mm(a, b)
+        times.append(_now(device) - begin)
+    return float(2 * size**3 / min(times[1:]))
+
+
 def timing(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, repeats: int = 5) -> Timing:
     """Medians over `repeats` after one warm-up; the weights are changed by the optimizer steps (with a rate of
     zero)."""
-    optimizer = torch.optim.Adam(segmenter.tuned_parameters().values(), lr=0.0)
+    fused = image.device.type in ("cpu", "cuda")  # as in training
+    optimizer = torch.optim.Adam(segmenter.tuned_parameters().values(), lr=0.0, fused=fused)
     rows = [
         (*_train_once(segmenter, optimizer, image, ids, mask), _infer_once(segmenter, image, ids))
         for _ in range(repeats + 1)

@@ -1,6 +1,7 @@
 """Vision-language decoder (appendix C): patches attend to each other, then to the words."""
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from barbench.models.attention import multihead
 from barbench.models.lean import Dropout
@@ -29,6 +30,11 @@ class DecoderLayer(nn.Module):
         h = self.norm1(x)
         q = h + places
         x = x + self.dropout(self.self_attn_norm(multihead(self.self_attn, q, q, h)))
+        rest: Tensor = checkpoint(self._across, x, words, places, keys, look, use_reentrant=False)
+        return rest
+
+    def _across(self, x: Tensor, words: Tensor, places: Tensor, keys: Tensor, look: Tensor) -> Tensor:
+        """Cross-attention and FFN, computed again in the backward pass: they are cheap and keep much."""
         h = self.norm2(x) + places
         x = x + self.dropout(self.cross_attn_norm(multihead(self.multihead_attn, h, keys, words, look)))
         x = x + self.dropout(self.ffn(self.norm3(x)))

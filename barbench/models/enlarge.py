@@ -55,7 +55,7 @@ class _ConvolveEnlarged(Function):
             for sample, wide in zip(x, y, strict=True):
                 tall = x.new_zeros(2 * height, width * TAPS * outputs)
                 for row, tap in zip(rows, taps, strict=True):
-                    tall.addmm_(row, (sample.reshape(-1, channels) @ tap).view(height, -1))
+                    torch.addmm(tall, row, (sample.reshape(-1, channels) @ tap).view(height, -1), out=tall)
                 torch.bmm(columns.expand(2 * height, -1, -1), tall.view(2 * height, -1, outputs), out=wide)
             ctx.save_for_backward(x, weight)
             return y
@@ -69,10 +69,11 @@ class _ConvolveEnlarged(Function):
             rows, columns, taps = enlarging(height, x), _columns(width, x), _taps(weight)
             x_grad, taps_grad = torch.zeros_like(x, memory_format=torch.contiguous_format), torch.zeros_like(taps)
             for sample, sample_grad, wide in zip(x, x_grad, grad, strict=True):
+                places = sample_grad.view(-1, channels)
                 tall = torch.bmm(columns.T.expand(2 * height, -1, -1), wide).view(2 * height, -1)
                 for row, tap, tap_grad in zip(rows, taps, taps_grad, strict=True):
                     mixed = (row.T @ tall).view(height * width, -1)
-                    sample_grad.view(-1, channels).addmm_(mixed, tap.T)
-                    tap_grad.addmm_(sample.reshape(-1, channels).T, mixed)
+                    torch.addmm(places, mixed, tap.T, out=places)
+                    torch.addmm(tap_grad, sample.reshape(-1, channels).T, mixed, out=tap_grad)
             taps_grad = taps_grad.view(TAPS, channels, TAPS, -1).permute(3, 1, 0, 2)
             return x_grad, taps_grad.contiguous()

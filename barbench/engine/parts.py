@@ -1,0 +1,156 @@
+"""Which part of a segmenter a training step spends its time and FLOPs on: `barbench profile --by part`."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+from torch.utils.flop_counter import FlopCounterMode
+
+from barbench.models.segmenter import Segmenter, segmentation_loss
+from barbench.models.stream import Stream
+
+OTHER = "other"
+TOWER = ("embed", "attention", "mlp", "finish", "project")
+HOOKS = ("before_block", "project", "branch", "shortcut", "after_stage", "fuse")
+
+
+class Part(NamedTuple):
+    """One part's share of a training step: seconds and FLOPs (a multiply-add as two) of its two directions, a batch."""
+
+    forward_s: float
+    backward_s: float
+    forward_flops: int
+    backward_flops: int
+
+
+class _Meter:
+    """Charges time and FLOPs to whatever part is current; a switch ends one charge and begins the next."""
+
+    def __init__(self, device: torch.device, counter: FlopCounterMode | None) -> None:
+        self.device, self.counter, self.part, self.backward = device, counter, OTHER, False
+        self.seconds: dict[tuple[str, bool], float] = {}
+        self.flops: dict[tuple[str, bool], int] = {}
+        self.nodes: set[Node] = set()
+        self.since = self._now()
+
+    def _now(self) -> tuple[float, int]:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter(), 0 if self.counter is None else int(self.counter.get_total_flops())
+
+    def switch(self, part: str) -> None:
+        now, key = self._now(), (self.part, self.backward)
+        self.seconds[key] = self.seconds.get(key, 0.0) + now[0] - self.since[0]
+        self.flops[key] = self.flops.get(key, 0) + now[1] - self.since[1]
+        self.part, self.since = part, now
+
+    def claim(self, made: Any, part: str) -> None:
+        """Make `part` current whenever the backward pass reaches a node that `made` depends on and nobody has
+        claimed."""
+        waiting = [t.grad_fn for t in _tensors(made)]
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in self.nodes:
+                continue
+            self.nodes.add(node)
+            node.register_prehook(lambda _, part=part: self.switch(part))
+            waiting.extend(following for following, _ in node.next_functions)
+
+    def around(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
+        """`function`, charged to `part`; what it calls may be charged to others."""
+
+        def charged(*args: Any, **kwargs: Any) -> Any:
+            before = self.part
+            self.claim(args, before)
+            self.switch(part)
+            made = function(*args, **kwargs)
+            self.claim(made, part)
+            self.switch(before)
+            return made
+
+        return charged
+
+
+def by_part(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Part]:
+    """One training step's forward and backward pass, charged to vision, text, component, neck, decoder, projector and
+    other (residual sums, loss).
+
+    Two passes over the same batch: one counts FLOPs, one takes times. On CUDA each switch waits for the device, so that
+    the parts' times say how they compare and add up to more than a step. The model is left as it was, but for the
+    running statistics of its norms and its gradients, which are dropped.
+    """
+    flops, seconds = (_pass(segmenter, image, ids, mask, counted) for counted in (True, False))
+    parts = dict.fromkeys([*_owners(segmenter), OTHER])
+    return {
+        part: Part(
+            seconds.seconds.get((part, False), 0.0),
+            seconds.seconds.get((part, True), 0.0),
+            flops.flops.get((part, False), 0),
+            flops.flops.get((part, True), 0),
+        )
+        for part in parts
+    }
+
+
+def _pass(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, counted: bool) -> _Meter:
+    counter = FlopCounterMode(display=False) if counted else None
+    segmenter.train()
+    with counter or nullcontext():
+        meter = _Meter(image.device, counter)
+        with _charged(segmenter, meter):
+            output = segmenter(image, ids)
+            loss = segmentation_loss(output.logits, mask)
+            if output.loss_extra is not None:
+                loss = loss + output.loss_extra
+        meter.claim(loss, OTHER)
+        meter.switch(OTHER)
+        meter.backward = True
+        loss.backward()  # type: ignore[no-untyped-call]
+        meter.switch(OTHER)
+    segmenter.zero_grad()
+    return meter
+
+
+def _owners(segmenter: Segmenter) -> dict[str, tuple[nn.Module, tuple[str, ...]]]:
+    """Each part's module, and the functions of it that are the part's work."""
+    head = ("forward",)
+    return {
+        "vision": (segmenter.vision, TOWER),
+        "text": (segmenter.text, TOWER),
+        "component": (segmenter.method, HOOKS),
+        "neck": (segmenter.neck, head),
+        "decoder": (segmenter.decoder, head),
+        "projector": (segmenter.projector, head),
+    }
+
+
+@contextmanager
+def _charged(segmenter: Segmenter, meter: _Meter) -> Iterator[None]:
+    """The parts' functions wrapped, in the instances."""
+    wrapped = [
+        (module, name, part)
+        for part, (module, names) in _owners(segmenter).items()
+        for name in names
+        if hasattr(module, name)
+    ]
+    for module, name, part in wrapped:
+        module.__dict__[name] = meter.around(getattr(module, name), part)
+    try:
+        yield
+    finally:
+        for module, name, _ in wrapped:
+            del module.__dict__[name]
+
+
+def _tensors(made: Any) -> Iterator[Tensor]:
+    if isinstance(made, Tensor):
+        yield made
+    elif isinstance(made, Stream):
+        yield made.tokens
+    elif isinstance(made, tuple | list):
+        for item in made:
+            yield from _tensors(item)
