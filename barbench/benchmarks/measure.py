@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from barbench.benchmarks.cost import matrix_rate
 from barbench.engine import profile
 from barbench.engine.parts import by_part
 from barbench.errors import BarbenchError
@@ -32,7 +33,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         times = profile.timing(segmenter, *batch, repeats=REPEATS)
         peak = profile.peak(device)
         saved, parts = profile.saved_bytes(segmenter, *batch), by_part(segmenter, *batch)
-    rate = profile.matmul_rate(device, kind)
+    rate = matrix_rate(task["device"], task["precision"], task["threads"])
     forward, backward = (sum(p[i] for p in parts.values()) / task["batch"] / 1e9 for i in (2, 3))
     passes = times.forward + times.backward
     return {

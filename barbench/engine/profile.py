@@ -84,18 +84,6 @@ def saved_bytes(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) 
     return sum(kept.values())
 
 
-def matmul_rate(device: torch.device, kind: torch.dtype, size: int = 2048, repeats: int = 5) -> float:
-    """FLOPs a second of this machine's own product of two square matrices of `kind`: the best of `repeats`, after one
-    more."""
-    a, b = (torch.randn(size, size, device=device, dtype=torch.float32).to(kind) for _ in range(2))
-    times = []
-    for _ in range(repeats + 1):
-        begin = _now(device)
-        torch.mm(a, b)
-        times.append(_now(device) - begin)
-    return float(2 * size**3 / min(times[1:]))
-
-
 def timing(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, repeats: int = 5) -> Timing:
     """Medians over `repeats` after one warm-up; the weights are changed by the optimizer steps (with a rate of
     zero)."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-from barbench.models.lean import as_given
+from barbench.models.lean import as_given, autocasts
 
 TAPS = 3
 
@@ -21,7 +21,7 @@ def convolve_enlarged(x: Tensor, weight: Tensor) -> Tensor:
     small dense matrices. Exact, borders included. Only x is kept for the backward pass, and intermediate maps exist for
     one sample at a time.
     """
-    if torch.is_autocast_enabled(x.device.type):
+    if autocasts(x):
         kind = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(kind), weight.to(kind)
     y: Tensor = _ConvolveEnlarged.apply(x, weight)

@@ -1,6 +1,7 @@
 """Operations that keep little for the backward pass and go over the tokens few times. Plain torch, any device and
 precision."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -41,9 +42,14 @@ def planar(x: Tensor, mu: Tensor, sigma: Tensor, inner: Tensor, start: Tensor, m
     return y
 
 
-def as_given(x: Tensor) -> torch.autocast:
+def as_given(x: Tensor) -> AbstractContextManager[Any]:
     """Inside these functions types are those of the tensors: autocast would mix them."""
-    return torch.autocast(x.device.type, enabled=False)
+    return torch.autocast(x.device.type, enabled=False) if autocasts(x) else nullcontext()
+
+
+def autocasts(x: Tensor) -> bool:
+    """Whether autocast is on where x is; the meta device has none."""
+    return torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
 
 
 class _Planar(Function):
