@@ -1,5 +1,6 @@
 """A comparison of benchmarks fails on one that is missing or renamed, and on one that became slower."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ def run(folder: Path, name: str, seconds: float, *options: str) -> tuple[int, st
         "-p",
         "no:cacheprovider",
     ]
-    done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True)
+    alone = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}  # xdist's would switch benchmarks off
+    done = subprocess.run([*command, *options], cwd=folder, env=alone, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
 
