@@ -8,7 +8,7 @@ import random
 import zipfile
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, BinaryIO, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ class Checkpoint:
             "generators": generators,
         }
         with atomic_file(self.path) as file:
-            torch.save(state, file)
+            _write(state, file)
 
     def load(self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer) -> Progress | None:
         """Restore everything; None, and nothing changed, where there is no checkpoint of this cell that can be read.
@@ -122,6 +122,16 @@ class Checkpoint:
             accelerator.scaler.load_state_dict(state["scaler"])
         _set_generators(state["generators"][accelerator.process_index])
         return progress
+
+
+def _write(state: dict[str, Any], file: BinaryIO) -> None:
+    """`torch.save`, whose own error hides what the file said: a full disk stays an OSError."""
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _generators() -> dict[str, Any]:

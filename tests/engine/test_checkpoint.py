@@ -1,5 +1,7 @@
 """Checkpoints: everything comes back, nothing half-written, what cannot be read is set aside and never overwritten."""
 
+import errno
+import io
 import json
 import os
 import pickle
@@ -8,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 
+from barbench.engine import checkpoint as checkpoint_module
 from barbench.engine.checkpoint import Checkpoint, Progress, load_tuned, tuned_state
 from barbench.models.segmenter import Segmenter, segmentation_loss
 from tests.models.small import SIZE
@@ -240,3 +244,15 @@ def test_where_one_process_cannot_read_it_none_goes_on_from_it(backbone_folder: 
     subprocess.run([*command, *arguments], cwd=Path(__file__).parents[2], check=True, timeout=300, capture_output=True)
     assert json.loads(out.read_text()) == [[True, True, "c.pt.corrupt-1"], [True, True, None]]
     assert not path.exists()
+
+
+def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
+    class Full(io.BytesIO):
+        def write(self, content: Any) -> int:
+            if self.tell() > 100:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        checkpoint_module._write({"a": torch.zeros(10_000), "b": torch.zeros(10)}, Full())
+    assert caught.value.errno == errno.ENOSPC
