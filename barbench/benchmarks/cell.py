@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save
 
+from barbench.benchmarks.devices import make_accelerator
 from barbench.benchmarks.environment import environment
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.stopping import Stop
@@ -53,9 +54,7 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
     emit({"event": "phase", "name": "loading"})
     torch.set_num_threads(job.threads)
     recipe = Recipe.model_validate(cell.recipe)
-    accelerator = Accelerator(
-        cpu=job.device == "cpu", mixed_precision="no" if cell.precision == "fp32" else cell.precision
-    )
+    accelerator = make_accelerator(job.device, cell.precision)
     task = TASKS.get(cell.protocol)
     data = read_task(job.data_root, task)
     if data.removed_images:

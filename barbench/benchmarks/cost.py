@@ -14,6 +14,7 @@ from barbench.methods.resolve import build_segmenter, resolve
 from barbench.models.towers.configs import RANDOM
 from barbench.models.towers.load import load_backbone
 
+KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 REPEATS = 5
 WORDS = 17  # tokens beside hundreds of patches: what five more cost is lost in an estimate
 SHAPE = (2048, 768, 3072)  # tokens, width, width of the MLP: a block of a ViT-B on a few images
@@ -52,7 +53,7 @@ def _cost(reference: str, options: str, backbone: str, image_size: int | None) -
 def matrix_rate(device: str, precision: str, threads: int) -> float:
     """FLOPs a second of one large matrix product on `device`, as measured now; takes well under a second on a CPU."""
     torch.set_num_threads(threads)
-    kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    kind = KINDS[precision]
     rows, inner, columns = SHAPE
     a, b = (torch.randn(shape, device=device).to(kind) for shape in ((rows, inner), (inner, columns)))
     times = []

@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 
-from barbench.benchmarks.cost import matrix_rate
+from barbench.benchmarks.cost import KINDS, matrix_rate
 from barbench.engine import profile
 from barbench.engine.parts import by_part
 from barbench.errors import BarbenchError
 from barbench.methods.resolve import build_segmenter, resolve
 from barbench.models.towers.load import load_backbone
 
-KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 REPEATS = 3
 
 

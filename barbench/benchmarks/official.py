@@ -1,12 +1,11 @@
 """Evaluate a checkpoint that the authors' public code wrote: `barbench evaluate --weights FILE.pth --format etris`."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from rich.console import Console
 
+from barbench.benchmarks.devices import make_accelerator
 from barbench.benchmarks.matrix import choose_tasks
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.sources import find_source
@@ -44,9 +43,7 @@ def evaluate_official(
     frozen = with_head(load_backbone(backbone, RANDOM, image_size), release)
     segmenter = build_segmenter(resolve(release.method)[0], frozen, options=release.options)
     fill(segmenter, release)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        accelerator = Accelerator(cpu=device == "cpu")
+    accelerator = make_accelerator(device)
     segmenter.to(accelerator.device)
     letterbox = Letterbox(frozen.image_size)
     rows = []

@@ -1,12 +1,12 @@
 """A trained cell, put together again from its record and its tuned weights: for `barbench predict` and `panels`."""
 
-import warnings
 from typing import NamedTuple
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from barbench.benchmarks.devices import make_accelerator
 from barbench.benchmarks.matrix import identify_backbone, identify_weights
 from barbench.datasets.mixtures import TASKS
 from barbench.datasets.photo import RGB, smoothed
@@ -57,10 +57,7 @@ def load_trained(
         load_tuned(segmenter, load_file(tuned))
     except (SafetensorError, ValueError, RuntimeError, OSError) as error:
         raise DataError(f"{tuned} does not hold the weights of {cell.stem()}: {error}") from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        precision = "no" if cell.precision == "fp32" else cell.precision
-        accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    accelerator = make_accelerator(device, cell.precision)
     segmenter.to(accelerator.device).eval()
     tokens = Tokens(frozen.tokenizer, TASKS.get(cell.protocol).words)
     return Trained(record, segmenter, Letterbox(frozen.image_size), tokens, recipe, accelerator)

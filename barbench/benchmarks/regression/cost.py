@@ -1,5 +1,7 @@
 """Exact sections: parameter ledger, FLOPs of a forward pass, bytes kept for the backward pass, of every method."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from barbench.benchmarks.regression.entries import Progress, Values
@@ -26,24 +28,19 @@ def ledger(progress: Progress) -> Values:
 
 def flops(progress: Progress) -> Values:
     """Of one image and expression, a multiply-add as two."""
-    found = {}
-    for number, spec in enumerate(ALL):
-        model = segmenter(spec)
-        image, ids, _ = _batch(model)
-        found[spec.name] = profile.flops_forward(model, image, ids)
-        progress(number + 1, len(ALL))
-    return found
+    return _each(progress, lambda model, image, ids, mask: profile.flops_forward(model, image, ids))
 
 
 def memory(progress: Progress) -> Values:
     """Bytes that autograd keeps of a batch of BATCH."""
+    return _each(progress, profile.saved_bytes)
+
+
+def _each(progress: Progress, measure: Callable[[Segmenter, Tensor, Tensor, Tensor], int]) -> Values:
+    """`measure` of every method's model and an example batch."""
     found = {}
     for number, spec in enumerate(ALL):
         model = segmenter(spec)
-        found[spec.name] = profile.saved_bytes(model, *_batch(model))
+        found[spec.name] = measure(model, *profile.example_batch(model, IMAGE_SIZE, PROTOCOL.words, BATCH))
         progress(number + 1, len(ALL))
     return found
-
-
-def _batch(model: Segmenter) -> tuple[Tensor, Tensor, Tensor]:
-    return profile.example_batch(model, IMAGE_SIZE, PROTOCOL.words, BATCH)

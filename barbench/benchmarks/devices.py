@@ -1,0 +1,12 @@
+"""The accelerator of a run, quietly: what `barbench run`, `evaluate`, `predict` and `panels` compute on."""
+
+import warnings
+
+from accelerate import Accelerator
+
+
+def make_accelerator(device: str, precision: str = "fp32") -> Accelerator:
+    """`device` as torch names it; `precision` as a cell has it: fp32, bf16 or fp16."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
