@@ -78,7 +78,7 @@ def _own_words(error: BarbenchError) -> str:
 
 
 def _end_with_runner() -> None:
-    sys.stdin.read()
+    os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read(): a loader forked meanwhile could never take its lock
     os._exit(3)
 
 

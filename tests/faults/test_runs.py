@@ -148,10 +148,11 @@ def test_two_runs_on_one_folder(make_jobs: MakeJobs, tmp_path: Path) -> None:
 
 
 def test_two_runs_with_one_seed_leave_the_same_record(make_jobs: MakeJobs, tmp_path: Path) -> None:
-    """Two workers, one after the other: scores, losses, each expression's counts and weights, bit for bit."""
+    """Two workers, one with a loading process: scores, losses, each expression's counts and weights, bit for bit."""
     outcomes = []
-    for name in ("a", "b"):
-        [job] = make_jobs(tmp_path / name, "barleria", epochs=2, batch=8)
+    for name, loading in (("a", 0), ("b", 1)):
+        [made] = make_jobs(tmp_path / name, "barleria", epochs=2, batch=8)
+        job = made.model_copy(update={"workers": loading})
         [record] = run_jobs([job], job.results, Told())
         assert record.status == "done", record.reason
         arrays = Store(job.results).path(job.cell).with_suffix(".npz").read_bytes()
