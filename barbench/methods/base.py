@@ -64,6 +64,9 @@ class Method(Hooks):
             y = c.project(site, role, x, y)
         return y
 
+    def projects(self) -> bool:
+        return bool(self._users["project"])
+
     def branch(self, site: Site, x: Tensor, delta: Tensor) -> Tensor:
         for c in self._users["branch"]:
             delta = c.branch(site, x, delta)

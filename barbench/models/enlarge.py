@@ -52,8 +52,9 @@ class _ConvolveEnlarged(Function):
             (batch, height, width, channels), outputs = x.shape, len(weight)
             rows, columns, taps = enlarging(height, x), _columns(width, x), _taps(weight)
             y = x.new_empty(batch, 2 * height, 2 * width, outputs)
+            tall = x.new_empty(2 * height, width * TAPS * outputs)  # one for all samples: new memory is slow to touch
             for sample, wide in zip(x, y, strict=True):
-                tall = x.new_zeros(2 * height, width * TAPS * outputs)
+                tall.zero_()
                 for row, tap in zip(rows, taps, strict=True):
                     torch.addmm(tall, row, (sample.reshape(-1, channels) @ tap).view(height, -1), out=tall)
                 torch.bmm(columns.expand(2 * height, -1, -1), tall.view(2 * height, -1, outputs), out=wide)

@@ -51,6 +51,10 @@ class Hooks(nn.Module):
         """The output y (B, T, D_out) of a linear map inside a branch, given its input x (B, T, D_in)."""
         return y
 
+    def projects(self) -> bool:
+        """Whether `project` is overridden: where it is not, a tower may fuse its linear maps with what is between."""
+        return type(self).project is not Hooks.project
+
     def branch(self, site: Site, x: Tensor, delta: Tensor) -> Tensor:
         """What a branch adds, (B, T, D), given the block's input x (B, T, D)."""
         return delta

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from barbench.models.hooks import Carry, Hooks
-from barbench.models.stream import Site, Step, Stream, Trace
+from barbench.models.stream import Site, Step, Stream, Trace, unchanged
 from barbench.models.towers.base import TextTower, Tower, VisionTower
 
 STAGES = 3
@@ -29,11 +29,12 @@ def lockstep(vision: int, text: int) -> Iterator[Step]:
 
 def run_block(tower: Tower, block: int, stream: Stream, hooks: Hooks) -> Stream:
     """One frozen pre-norm block: x <- shortcut(x) + branch(x, f(norm(x))), for attention and for the MLP."""
+    project = hooks.project if hooks.projects() else unchanged
     site, x = Site(tower.name, block, "attn"), stream.tokens
-    delta = tower.attention(site, stream, hooks.project)
+    delta = tower.attention(site, stream, project)
     x = hooks.shortcut(site, x) + hooks.branch(site, x, delta)
     site = Site(tower.name, block, "mlp")
-    delta = tower.mlp(site, x, hooks.project)
+    delta = tower.mlp(site, x, project)
     return replace(stream, tokens=hooks.shortcut(site, x) + hooks.branch(site, x, delta))
 
 

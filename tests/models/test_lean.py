@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from barbench.models.lean import Dropout, attend_dropped, planar, quick_gelu
+from barbench.models.lean import Dropout, attend_dropped, drawn, planar, quick_gelu, quick_mlp
 
 B, T, D, J = 2, 5, 6, 3
 
@@ -44,6 +44,57 @@ def test_quick_gelu_is_its_formula_with_its_gradient() -> None:
 def test_quick_gelu_keeps_one_tensor() -> None:
     x = torch.randn(1000, requires_grad=True)
     assert kept_bytes(lambda: quick_gelu(x)) == 4 * 1000
+
+
+def frozen_maps(inner: int) -> tuple[nn.Linear, nn.Linear]:
+    up, down = nn.Linear(D, inner), nn.Linear(inner, D)
+    return up.requires_grad_(False), down.requires_grad_(False)
+
+
+def test_quick_mlp_is_its_formula_with_its_gradient() -> None:
+    torch.manual_seed(0)
+    up, down = (m.double() for m in frozen_maps(3 * D))
+    x = doubles(B, T, D) * 3
+    wide = up(x)
+    torch.testing.assert_close(quick_mlp(x, up, down), down(wide * torch.sigmoid(1.702 * wide)))
+    torch.testing.assert_close(quick_mlp(x.detach(), up, down), down(wide * torch.sigmoid(1.702 * wide)))
+    assert torch.autograd.gradcheck(lambda x: quick_mlp(x, up, down), (doubles(B, T, D),))
+
+
+def test_quick_mlp_keeps_the_widened_tokens_alone() -> None:
+    up, down = frozen_maps(50)
+    x = torch.randn(4, 25, D, requires_grad=True)
+    weights = 4 * (up.weight.numel() + down.weight.numel())
+    assert kept_bytes(lambda: quick_mlp(x, up, down)) == 4 * 100 * 50 + weights
+
+
+def test_quick_mlp_under_autocast() -> None:
+    torch.manual_seed(0)
+    up, down = frozen_maps(24)
+    x = torch.randn(B, T, D, requires_grad=True)
+    exact = quick_mlp(x, up, down)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = quick_mlp(x, up, down)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), exact, atol=0.02, rtol=0.02)
+    y.float().sum().backward()
+    assert x.grad is not None
+    assert x.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.5, 0.9])
+def test_what_is_drawn_has_its_chance_at_each_place_alike(chance: float) -> None:
+    torch.manual_seed(0)
+    kept = drawn((250_000, 4), chance, torch.device("cpu")).double()  # four from one number: each column is a place
+    sigma = (chance * (1 - chance) / len(kept)) ** 0.5
+    assert ((kept.mean(0) - chance).abs() < 4 * sigma).all()
+    rest = (kept.T @ kept / len(kept) - chance**2).triu(1)  # no two places go together
+    assert (rest.abs() < 4 * sigma).all()
+
+
+def test_what_is_drawn_at_the_ends() -> None:
+    assert drawn((3, 7), 1.0, torch.device("cpu")).all()
+    assert drawn((0, 7), 0.5, torch.device("cpu")).shape == (0, 7)
 
 
 def test_planar_is_its_formula() -> None:
@@ -88,7 +139,7 @@ def test_dropped_attention_has_the_gradients_of_its_formula(masked: bool) -> Non
 
     assert torch.autograd.gradcheck(attention, (q, k, v))
     torch.manual_seed(1)
-    kept = torch.empty(2, 2, 3, 5, dtype=torch.bool).bernoulli_(0.6)
+    kept = drawn((2, 2, 3, 5), 0.6, q.device)
     scores = q @ k.mT / 2
     weights = (scores.masked_fill(~look, float("-inf")) if masked else scores).softmax(-1)
     torch.testing.assert_close(attention(q, k, v), (weights * kept / 0.6) @ v)

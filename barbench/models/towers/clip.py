@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.models.attention import attend
-from barbench.models.lean import quick_gelu
+from barbench.models.lean import quick_gelu, quick_mlp
 from barbench.models.stream import Project, Site, Stream, unchanged
 from barbench.models.towers.base import TextTower, VisionTower
 
@@ -26,11 +26,15 @@ def clip_attention(block: Any, site: Site, stream: Stream, project: Project) -> 
 
 def clip_mlp(block: Any, site: Site, x: Tensor, project: Project) -> Tensor:
     """MLP branch of open_clip's ResidualAttentionBlock on (B, T, D), both linear maps open to `project`."""
-    x = block.ln_2(x)
-    act = quick_gelu if isinstance(block.mlp.gelu, QuickGELU) else block.mlp.gelu
-    h = act(project(site, "up", x, block.mlp.c_fc(x)))
-    y: Tensor = block.ls_2(project(site, "down", h, block.mlp.c_proj(h)))
-    return y
+    x, up, down = block.ln_2(x), block.mlp.c_fc, block.mlp.c_proj
+    quick = isinstance(block.mlp.gelu, QuickGELU)
+    if quick and project is unchanged and not any(p.requires_grad for p in block.mlp.parameters()):
+        y = quick_mlp(x, up, down)
+    else:
+        h = (quick_gelu if quick else block.mlp.gelu)(project(site, "up", x, up(x)))
+        y = project(site, "down", h, down(h))
+    z: Tensor = block.ls_2(y)
+    return z
 
 
 class ClipVision(VisionTower):
