@@ -7,7 +7,8 @@ of image and expression that are predicted anyway.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ def evaluate(
     on_batch: OnBatch | None = None,
 ) -> Evaluation:
     """Each expression exactly once, whatever the number of processes: each takes its own share and the rows are
-    gathered."""
+    gathered. `workers` is how many processes load images, and how many threads count pixels beside the device."""
     segmenter.eval()
     with accelerator.split_between_processes(list(range(len(samples)))) as share:
         rows, seconds = _score_share(segmenter, samples, accelerator, list(share), batch, threshold, workers, on_batch)
@@ -65,6 +66,8 @@ def evaluate(
 
 
 Row = tuple[int, int, int, int, int]  # index, then the four counts
+Predicted = tuple[list[int], NDArray[np.float32]]  # a batch's indices and probabilities (B, S, S)
+Count = Callable[[int, NDArray[np.float32]], Row]
 
 
 def _score_share(
@@ -81,22 +84,42 @@ def _score_share(
     loader: DataLoader[EvalBatch] = DataLoader(
         samples, batch_size=None, sampler=samples.batches(share, batch), num_workers=workers
     )
-    count = _counter(samples, threshold)
     rows: list[Row] = []
     seconds, total = 0.0, 0.0
-    for items in loader:
-        begin = time.perf_counter()
-        found = predict(segmenter, items.images, items.ids, accelerator, items.rows)
-        seconds += time.perf_counter() - begin
-        for index, probability in zip(items.indices, found, strict=True):
-            rows.append(count(index, probability))
-            total += rows[-1][1] / max(rows[-1][2], 1)
+
+    def predicted() -> Iterator[Predicted]:
+        nonlocal seconds
+        for items in loader:
+            begin = time.perf_counter()
+            found = predict(segmenter, items.images, items.ids, accelerator, items.rows)
+            seconds += time.perf_counter() - begin
+            yield items.indices, found
+
+    for counted in _counted(predicted(), _counter(samples, threshold), workers):
+        rows += counted
+        total += sum(row[1] / max(row[2], 1) for row in counted)
         if on_batch is not None:
             on_batch(len(rows), len(share), total / len(rows))
     return rows, seconds
 
 
-def _counter(samples: EvalSamples, threshold: float) -> Callable[[int, NDArray[np.float32]], Row]:
+def _counted(batches: Iterable[Predicted], count: Count, threads: int) -> Iterator[list[Row]]:
+    """The rows of each batch; with `threads`, they are counted while the device computes the next batch."""
+    if threads == 0:
+        yield from (list(map(count, *batch)) for batch in batches)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        before: Iterator[Row] | None = None
+        for batch in batches:
+            rows = pool.map(count, *batch)
+            if before is not None:
+                yield list(before)
+            before = rows
+        if before is not None:
+            yield list(before)
+
+
+def _counter(samples: EvalSamples, threshold: float) -> Count:
     """Counts pixels of an expression's prediction, back in the image's own pixels, against both objects."""
     decoded = lru_cache(maxsize=32)(samples.data.mask)  # an object's expressions follow one another
 

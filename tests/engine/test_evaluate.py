@@ -133,11 +133,21 @@ def test_every_expression_counts_exactly_once(
     assert table["sent_id"].tolist() == [val_samples.meta(i).sent_id for i in range(len(val_samples))]
 
 
-@pytest.mark.parametrize("batch", [1, 64])
-def test_the_batch_does_not_matter(
-    batch: int, evaluated: tuple[Evaluation, Blob], val_samples: EvalSamples, accelerator: Accelerator
+@pytest.mark.parametrize(("batch", "workers"), [(1, 0), (64, 0), (5, 2), (64, 1)])
+def test_batch_and_workers_do_not_matter(
+    batch: int, workers: int, evaluated: tuple[Evaluation, Blob], val_samples: EvalSamples, accelerator: Accelerator
 ) -> None:
-    other = evaluate(Blob(), val_samples, accelerator, batch=batch, threshold=THRESHOLD)  # type: ignore[arg-type]
+    seen: list[tuple[int, int, float]] = []
+    other = evaluate(
+        Blob(),  # type: ignore[arg-type]
+        val_samples,
+        accelerator,
+        batch=batch,
+        threshold=THRESHOLD,
+        workers=workers,
+        on_batch=lambda *told: seen.append(told),
+    )
+    assert seen[-1] == (len(val_samples), len(val_samples), pytest.approx(other.metrics.miou))
     assert all(np.array_equal(other.expressions[n], column) for n, column in evaluated[0].expressions.items())
 
 
