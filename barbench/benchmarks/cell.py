@@ -4,12 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
 from safetensors.torch import save
 
+from barbench.benchmarks.built import build
 from barbench.benchmarks.devices import make_accelerator
 from barbench.benchmarks.environment import environment
 from barbench.benchmarks.job import Job
@@ -29,12 +30,9 @@ from barbench.engine.evaluate import Evaluation, evaluate
 from barbench.engine.metrics import Metrics
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import seed_everything
-from barbench.engine.train import StepLog, Training, fit
+from barbench.engine.train import Training, fit
 from barbench.files import write_atomically
-from barbench.methods.resolve import build_segmenter, resolve
 from barbench.models.segmenter import Segmenter
-from barbench.models.towers.base import Backbone
-from barbench.models.towers.load import load_backbone
 from barbench.results.record import EpochLog, Profile, Record, Scores, SplitResult, TrainingSet
 from barbench.results.store import Arrays
 
@@ -43,98 +41,155 @@ PROFILE_BATCH = 8
 NOTABLE = 10**9  # bytes of disk that a user should hear of
 
 
+class Loaded(NamedTuple):
+    """What the phases of a cell share. `segmenter` is on the accelerator's device, `samples` are what it trains on;
+    `cache` is None where no letterboxed images are kept."""
+
+    recipe: Recipe
+    accelerator: Accelerator
+    data: TaskData
+    segmenter: Segmenter
+    samples: JointSamples
+    letterbox: Letterbox
+    tokens: Tokens
+    cache: Path | None
+
+
 def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
     """The record and its per-expression arrays; None in processes other than the first. `emit` takes progress events.
     Raises Interrupted or KeyboardInterrupt where `stop` asks for it."""
-    cell, clock, timings = job.cell, time.monotonic(), dict[str, float]()
+    begin, timings = time.monotonic(), dict[str, float]()
 
     def lap(name: str) -> None:
-        timings[name] = time.monotonic() - clock - sum(timings.values())
+        timings[name] = time.monotonic() - begin - sum(timings.values())
 
     emit({"event": "phase", "name": "loading"})
+    loaded = _load(job, emit)
+    lap("loading")
+    emit({"event": "phase", "name": "profiling"})
+    cost = _cost(loaded)
+    lap("profiling")
+    device = loaded.accelerator.device
+    profile.reset_peak(device)
+    training = _train(job, loaded, emit, stop)
+    peak = profile.peak(device)
+    lap("training")
+    evaluations = _evaluate(job, loaded, emit)
+    lap("evaluating")
+    if not loaded.accelerator.is_main_process:
+        return None
+    _keep_tuned(job, loaded.segmenter)
+    _tell_problems(loaded.data, emit)
+    timings["total"] = time.monotonic() - begin
+    measured = _profile(loaded, cost, peak, training, evaluations)
+    return _record(job, loaded, training, evaluations, measured, timings), {
+        f"{split}/{name}": column for split, e in evaluations.items() for name, column in e.expressions.items()
+    }
+
+
+def _load(job: Job, emit: Emit) -> Loaded:
+    """Data set and model, as training starts from them."""
     torch.set_num_threads(job.threads)
-    recipe = Recipe.model_validate(cell.recipe)
-    accelerator = make_accelerator(job.device, cell.precision)
-    task = TASKS.get(cell.protocol)
-    data = read_task(job.data_root, task)
+    accelerator = make_accelerator(job.device, job.cell.precision)
+    data = read_task(job.data_root, TASKS.get(job.cell.protocol))
     if data.removed_images:
         left_out = f"{data.removed_images:,} images with {data.removed_references:,} references"
         emit({"event": "note", "text": f"{left_out} train nothing: they are in evaluation splits"})
-    backbone = load_backbone(job.backbone, str(job.weights_path or cell.weights), cell.image_size, seed=cell.seed)
-    spec = resolve(job.reference)[0]
-    segmenter = build_segmenter(spec, backbone, cell.seed, cell.options).to(accelerator.device)
+    weights = str(job.weights_path or job.cell.weights)
+    segmenter, letterbox, tokens = build(job.cell, job.reference, job.backbone, weights)
+    segmenter = segmenter.to(accelerator.device)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]
-    letterbox, tokens = Letterbox(backbone.image_size), Tokens(backbone.tokenizer, task.words)
     cache = _cache(job.cache, letterbox, [*data.train, *data.evals.values()], emit)
-    lap("loading")
+    samples = JointSamples([TrainSamples(split, letterbox, tokens, job.cell.seed, cache) for split in data.train])
+    recipe = Recipe.model_validate(job.cell.recipe)
+    return Loaded(recipe, accelerator, data, segmenter, samples, letterbox, tokens, cache)
 
-    emit({"event": "phase", "name": "profiling"})
-    cost = _cost(segmenter, backbone, task.words, accelerator.device)
-    lap("profiling")
 
-    profile.reset_peak(accelerator.device)
+def _cost(loaded: Loaded) -> tuple[int, int]:
+    """FLOPs of an image's forward pass, and bytes that a batch of PROFILE_BATCH keeps for its backward pass."""
+    segmenter, size, words = loaded.segmenter, loaded.letterbox.size, loaded.data.task.words
+    with torch.random.fork_rng():
+        image, ids, mask = profile.example_batch(segmenter, size, words, PROFILE_BATCH)
+        return profile.flops_forward(segmenter, image, ids), profile.saved_bytes(segmenter, image, ids, mask)
+
+
+def _train(job: Job, loaded: Loaded, emit: Emit, stop: Stop) -> Training:
+    """Train from the start or from the checkpoint, and say where that was of no use."""
+    cell, accelerator = job.cell, loaded.accelerator
     seed_everything(cell.seed, accelerator.process_index)
     checkpoint = Checkpoint(job.checkpoint, cell.id())
-    samples = JointSamples([TrainSamples(split, letterbox, tokens, cell.seed, cache) for split in data.train])
     with stop.at_steps() as asked:
         training = fit(
-            segmenter,
-            samples,
-            recipe,
+            loaded.segmenter,
+            loaded.samples,
+            loaded.recipe,
             accelerator,
             seed=cell.seed,
             checkpoint=checkpoint,
             checkpoint_seconds=job.checkpoint_seconds,
             workers=job.workers,
-            on_step=lambda log: emit(_step_event(log)),
+            on_step=lambda log: emit({"event": "step", **log._asdict()}),
             stop=asked,
         )
     if checkpoint.set_aside:
         emit({"event": "note", "text": f"unusable checkpoint set aside as {checkpoint.set_aside.name}; started over"})
-    peak = profile.peak(accelerator.device)
-    lap("training")
+    return training
 
-    evaluations: dict[str, Evaluation] = {}
-    for key, split in data.evals.items():
+
+def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
+    """Every split of the task, by key."""
+    evaluations = {}
+    for key, split in loaded.data.evals.items():
         emit({"event": "phase", "name": f"evaluating {key}"})
         evaluations[key] = evaluate(
-            segmenter,
-            EvalSamples(split, letterbox, tokens, cache),
-            accelerator,
-            batch=recipe.eval_batch,
-            threshold=recipe.threshold,
+            loaded.segmenter,
+            EvalSamples(split, loaded.letterbox, loaded.tokens, loaded.cache),
+            loaded.accelerator,
+            batch=loaded.recipe.eval_batch,
+            threshold=loaded.recipe.threshold,
             workers=job.workers,
         )
-    lap("evaluating")
-    if not accelerator.is_main_process:
-        return None
+    return evaluations
+
+
+def _keep_tuned(job: Job, segmenter: Segmenter) -> None:
     write_atomically(job.tuned, save({name: value.contiguous() for name, value in tuned_state(segmenter).items()}))
+
+
+def _tell_problems(data: TaskData, emit: Emit) -> None:
     for member in data.members:
         for line in member.problems.lines():
             emit({"event": "note", "text": line if len(data.members) == 1 else f"{member.protocol.title}: {line}"})
-    timings["total"] = time.monotonic() - clock
-    record = Record(
-        id=cell.id(),
-        cell=cell,
+
+
+def _record(
+    job: Job,
+    loaded: Loaded,
+    training: Training,
+    evaluations: dict[str, Evaluation],
+    measured: Profile,
+    timings: dict[str, float],
+) -> Record:
+    data = loaded.data
+    return Record(
+        id=job.cell.id(),
+        cell=job.cell,
         title=job.title,
         composition=job.composition,
         notes=job.notes,
-        ledger=segmenter.ledger(),
+        ledger=loaded.segmenter.ledger(),
         status="done",
-        splits={e.key: _split_result(data, e, evaluations[e.key]) for e in task.evaluated},
-        training=_training_set(data, samples),
-        profile=_profile(cost, peak, training, evaluations, recipe, accelerator),
-        environment=environment(accelerator.device, job.threads),
+        splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.task.evaluated},
+        training=_training_set(data, loaded.samples),
+        profile=measured,
+        environment=environment(loaded.accelerator.device, job.threads),
         timings=timings,
         history=tuple(EpochLog(**h) for h in training.history),
         data_problems=_problems(data),
         kinds=KINDS,
         tuning_budget="the recipe's hyper-parameters for every method; no search for this cell",
     )
-    return record, {
-        f"{split}/{name}": column for split, e in evaluations.items() for name, column in e.expressions.items()
-    }
 
 
 def _cache(folder: Path | None, letterbox: Letterbox, splits: Sequence[ReferSplit], emit: Emit) -> Path | None:
@@ -151,24 +206,12 @@ def _cache(folder: Path | None, letterbox: Letterbox, splits: Sequence[ReferSpli
     return folder
 
 
-def _step_event(log: StepLog) -> dict[str, Any]:
-    return {"event": "step", **log._asdict()}
-
-
-def _cost(segmenter: Segmenter, backbone: Backbone, words: int, device: torch.device) -> tuple[int, int]:
-    """FLOPs of an image's forward pass, and bytes that a batch of PROFILE_BATCH keeps for its backward pass."""
-    with torch.random.fork_rng():
-        image, ids, mask = profile.example_batch(segmenter, backbone.image_size, words, PROFILE_BATCH)
-        return profile.flops_forward(segmenter, image, ids), profile.saved_bytes(segmenter, image, ids, mask)
-
-
 def _profile(
+    loaded: Loaded,
     cost: tuple[int, int],
     peak: profile.Peak,
     training: Training,
     evaluations: dict[str, Evaluation],
-    recipe: Recipe,
-    accelerator: Accelerator,
 ) -> Profile:
     expressions = sum(e.metrics.n for e in evaluations.values())
     seconds = sum(e.metrics.n / e.images_per_second for e in evaluations.values())
@@ -180,8 +223,8 @@ def _profile(
         peak_memory_kind=peak.kind,
         train_images_per_s=training.images_per_second,
         infer_images_per_s=expressions / seconds,
-        batch=recipe.batch,
-        device=str(accelerator.device),
+        batch=loaded.recipe.batch,
+        device=str(loaded.accelerator.device),
     )
 
 

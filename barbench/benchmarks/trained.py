@@ -6,9 +6,9 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from barbench.benchmarks.built import build
 from barbench.benchmarks.devices import make_accelerator
 from barbench.benchmarks.matrix import identify_backbone, identify_weights
-from barbench.datasets.mixtures import TASKS
 from barbench.datasets.photo import RGB, smoothed
 from barbench.datasets.tokens import Tokens
 from barbench.datasets.transforms import Letterbox
@@ -16,10 +16,8 @@ from barbench.engine.checkpoint import load_tuned
 from barbench.engine.predict import predict
 from barbench.engine.recipe import Recipe
 from barbench.errors import DataError, UsageError
-from barbench.methods.resolve import build_segmenter, resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.configs import PRETRAINED
-from barbench.models.towers.load import load_backbone
 from barbench.results.panel import Found
 from barbench.results.record import Cell, Record
 from barbench.results.store import Store
@@ -51,16 +49,14 @@ def load_trained(
         raise DataError(f"{tuned} does not exist: without its tuned weights {cell.stem()} must be trained again")
     name, source = _find(cell, backbone, weights)
     recipe = Recipe.model_validate(cell.recipe)
-    frozen = load_backbone(name, source, cell.image_size, seed=cell.seed)
-    segmenter = build_segmenter(resolve(cell.method)[0], frozen, cell.seed, cell.options)
+    segmenter, letterbox, tokens = build(cell, cell.method, name, source)
     try:
         load_tuned(segmenter, load_file(tuned))
     except (SafetensorError, ValueError, RuntimeError, OSError) as error:
         raise DataError(f"{tuned} does not hold the weights of {cell.stem()}: {error}") from None
     accelerator = make_accelerator(device, cell.precision)
     segmenter.to(accelerator.device).eval()
-    tokens = Tokens(frozen.tokenizer, TASKS.get(cell.protocol).words)
-    return Trained(record, segmenter, Letterbox(frozen.image_size), tokens, recipe, accelerator)
+    return Trained(record, segmenter, letterbox, tokens, recipe, accelerator)
 
 
 def _find(cell: Cell, backbone: str | None, weights: str | None) -> tuple[str, str]:
