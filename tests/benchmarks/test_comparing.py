@@ -1,4 +1,4 @@
-"""A comparison of benchmarks fails on one that is missing or renamed, and on one that became slower."""
+"""A comparison of benchmarks fails on one that is missing or renamed, and on one that became slower; not on a new one."""
 
 import os
 import subprocess
@@ -15,11 +15,15 @@ def test_first(benchmark):
 def test_{name}(benchmark):
     benchmark.pedantic(time.sleep, ({seconds},), rounds=3)
 """
+MORE = """
+def test_third(benchmark):
+    benchmark(int)
+"""
 
 
-def run(folder: Path, name: str, seconds: float, *options: str) -> tuple[int, str]:
+def run(folder: Path, name: str, seconds: float, *options: str, more: str = "") -> tuple[int, str]:
     (folder / "conftest.py").write_text("from tests.benchmarks.comparing import pytest_sessionfinish\n")
-    (folder / "test_small.py").write_text(BENCHMARKS.format(name=name, seconds=seconds))
+    (folder / "test_small.py").write_text(BENCHMARKS.format(name=name, seconds=seconds) + more)
     code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
     command = [
         sys.executable,
@@ -48,6 +52,9 @@ def test_a_renamed_and_a_slower_benchmark_fail(tmp_path: Path) -> None:
     assert code == 1
     assert "missing or renamed: test_small.py::test_second" in said
     assert "new or renamed: test_small.py::test_renamed" in said
+    code, said = run(tmp_path, "second", 0.002, *compare, more=MORE)
+    assert code == 0, said
+    assert "new or renamed: test_small.py::test_third" in said
     code, said = run(tmp_path, "second", 0.2, *compare)
     assert code != 0
     assert "Performance has regressed" in said
