@@ -1,4 +1,4 @@
-"""A comparison of benchmarks fails on one that is missing or renamed, and on one that became slower; not on a new one."""
+"""A comparison of benchmarks fails on one that is missing or renamed and on one that became slower, not on a new one."""
 
 import os
 import subprocess
