@@ -1,4 +1,4 @@
-"""A comparison of benchmarks fails on one that is missing or renamed and on one that became slower, not on a new one."""
+"""A comparison of benchmarks fails where one is missing, renamed or slower, not where one is new."""
 
 import os
 import subprocess
