@@ -7,6 +7,7 @@ is pycocotools' own: other rasterisers differ by tenths of mIoU.
 import math
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
@@ -14,6 +15,7 @@ from pycocotools import mask as coco
 from barbench.datasets.untrusted import MAX_OUTLINE, shown, whole
 
 Mask = NDArray[np.uint8]
+NOT_FLAT = "its polygon is not a flat list x1, y1, x2, y2, … of finite numbers"
 
 
 class Rle(NamedTuple):
@@ -25,8 +27,8 @@ class Rle(NamedTuple):
 
     def decode(self) -> Mask:
         """uint8 (H, W), 1 inside."""
-        mask: Mask = coco.decode({"size": [self.height, self.width], "counts": self.counts})
-        return np.ascontiguousarray(mask)
+        columns = coco.decode({"size": [self.height, self.width], "counts": self.counts}).T
+        return np.asarray(cv2.transpose(columns), dtype=np.uint8)  # many times faster than numpy's copy
 
     @property
     def area(self) -> int:
@@ -57,31 +59,23 @@ def encode(segmentation: Any, height: int, width: int) -> Encoded:
     except (TypeError, ValueError, OverflowError):
         parts = [np.array(np.nan)]
     flat = all(part.ndim == 1 and part.size % 2 == 0 for part in parts)
-    if not flat or not math.isfinite(_corners(parts).sum()):  # which an infinity or NaN reaches
-        raise ValueError("its polygon is not a flat list x1, y1, x2, y2, … of finite numbers")
+    if not flat or not all(math.isfinite(part.sum()) for part in parts if part.size < 6):
+        raise ValueError(NOT_FLAT)
     parts = [part for part in parts if part.size >= 6]
     if not parts:
         return Encoded(from_mask(np.zeros((height, width), dtype=np.uint8)), False)
-    xy, (low, high) = _joined(parts), _corners(parts)
-    reach = max(float(high.max()), -float(low.min()))
+    xy = (parts[0] if len(parts) == 1 else np.concatenate(parts)).reshape(-1, 2)
+    (left, top), (right, bottom) = np.minimum.reduce(xy).tolist(), np.maximum.reduce(xy).tolist()
+    if not all(map(math.isfinite, (left, top, right, bottom))):  # which an infinity or NaN reaches
+        raise ValueError(NOT_FLAT)
+    reach = max(right, bottom, -left, -top)
     if reach > MAX_OUTLINE or (2 * reach * len(xy) > MAX_OUTLINE and _length(xy) > MAX_OUTLINE):
         raise ValueError(f"its polygons reach or measure more than {MAX_OUTLINE:,} pixels")
     # Annotators' polygons may touch the far border of the last pixel; one pixel beyond is still rounding.
-    clipped = bool(low.min() < -1 or high[0] > width + 1 or high[1] > height + 1)
+    clipped = min(left, top) < -1 or right > width + 1 or bottom > height + 1
     codes = coco.frPyObjects(parts, height, width)
     code = codes[0] if len(codes) == 1 else coco.merge(codes)
     return Encoded(Rle(height, width, code["counts"]), clipped)
-
-
-def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Points (N, 2) of all parts."""
-    return (parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0)])).reshape(-1, 2)
-
-
-def _corners(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """(2, 2): least and greatest x, y of the points and the origin."""
-    xy = _joined(parts)
-    return np.stack([xy.min(0, initial=0.0), xy.max(0, initial=0.0)])
 
 
 def _length(xy: NDArray[np.float64]) -> float:
@@ -131,4 +125,5 @@ def _decompress(counts: str | bytes) -> list[int]:
     values -= np.where(bits[ends] & 0x10, 1 << (5 * lengths), 0)
     for chain in (values[1::2], values[2::2]):
         np.cumsum(chain, out=chain)
-    return [int(run) for run in values]
+    runs: list[int] = values.tolist()
+    return runs

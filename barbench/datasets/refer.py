@@ -34,14 +34,12 @@ LAYOUT = """The layout is the public one (the .p files and instances.json of the
     images/train2014/COCO_train2014_*.jpg     (or images/mscoco/images/train2014/)"""
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     sent_id: int
     text: str
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """One object of an image and the sentences that refer to it."""
 
     ref_id: int
@@ -62,15 +60,12 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class Annotation:
-    """The mask of one object, as a canonical code: equal masks of an image have equal codes."""
+    """The mask of one object, as a canonical code: equal masks of an image have equal codes. `area`: pixels inside."""
 
     ann_id: int
     image_id: int
     rle: masks.Rle
-
-    @property
-    def area(self) -> int:
-        return self.rle.area
+    area: int
 
 
 @dataclass(frozen=True)
@@ -186,13 +181,13 @@ def decode_image(info: ImageInfo) -> NDArray[np.uint8]:
         width, height = _stored_size(data)
         if (width, height) != (info.width, info.height):
             raise DataError(f"{info.path} has {width}x{height} pixels, instances.json says {info.width}x{info.height}")
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        rgb = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except (cv2.error, ValueError) as error:
         raise DataError(f"{info.path} is not a readable image ({len(data)} bytes): {error}") from error
-    if bgr is None or bgr.shape != (height, width, 3):
+    if rgb is None or rgb.shape != (height, width, 3):
         raise DataError(f"{info.path} is not a readable image ({len(data)} bytes)")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return np.asarray(rgb, dtype=np.uint8)
 
 
 def _stored_size(data: bytes) -> tuple[int, int]:
@@ -305,7 +300,7 @@ def _annotation(entry: dict[str, Any], image: ImageInfo, path: Path, problems: P
         raise DataError(f"{path}: annotation {entry['id']}: {_describe(error)}") from error
     if code.clipped:
         problems.note("mask reaches outside its image", f"annotation {entry['id']}")
-    return Annotation(int(entry["id"]), image.image_id, code.rle)
+    return Annotation(int(entry["id"]), image.image_id, code.rle, code.rle.area)
 
 
 def _describe(error: Exception) -> str:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate, groupby
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,13 +19,13 @@ from barbench.datasets.tokens import Tokens
 from barbench.datasets.transforms import Letterbox
 
 
-class TrainItem(TypedDict):
-    """`image` uint8 (S, S, 3), `ids` int64 (L,), `mask` float32 (S, S) in 0..1, `index` in the dataset."""
+class TrainBatch(NamedTuple):
+    """`images` uint8 (B, S, S, 3), `ids` int64 (B, L), `masks` float32 (B, S, S) in 0..1, `indices` in the dataset."""
 
-    image: Tensor
+    images: Tensor
     ids: Tensor
-    mask: Tensor
-    index: int
+    masks: Tensor
+    indices: list[int]
 
 
 class EvalBatch(NamedTuple):
@@ -68,8 +68,8 @@ def draw(seed: int, epoch: int, ref_id: int, count: int) -> int:
     return int.from_bytes(digest) % count
 
 
-class TrainSamples(Dataset[TrainItem]):
-    """One item a reference with a non-empty mask; each epoch draws one of its sentences."""
+class TrainSamples(Dataset[TrainBatch]):
+    """References with a non-empty mask; each epoch draws a sentence of each. A list of indices gives a batch."""
 
     def __init__(
         self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens, seed: int, cache: Path | None = None
@@ -98,20 +98,21 @@ class TrainSamples(Dataset[TrainItem]):
     def __len__(self) -> int:
         return len(self.references)
 
-    def __getitem__(self, index: int) -> TrainItem:
-        reference = self.references[index]
+    def __getitem__(self, indices: list[int]) -> TrainBatch:
+        chosen = [self.references[index] for index in indices]
+        images = self._squares.images([self.data.images[r.image_id] for r in chosen])
+        masks = self._squares.masks([self.data.annotations[r.ann_id].rle for r in chosen])
+        epoch = int(self._epoch)
+        return TrainBatch(images, self._ids[[self._row(index, epoch) for index in indices]], masks, indices)
+
+    def _row(self, index: int, epoch: int) -> int:
+        """Of `ids`: the sentence of a reference that `epoch` trains on."""
         start, stop = self._starts[index], self._starts[index + 1]
-        row = start + draw(self.seed, int(self._epoch), reference.ref_id, stop - start)
-        return {
-            "image": self._squares.image(self.data.images[reference.image_id]),
-            "ids": self._ids[row],
-            "mask": self._squares.mask(self.data.annotations[reference.ann_id].rle),
-            "index": index,
-        }
+        return start + draw(self.seed, epoch, self.references[index].ref_id, stop - start)
 
 
-class JointSamples(Dataset[TrainItem]):
-    """The samples of several data sets, one behind the other: a reference of each is an item of its own."""
+class JointSamples(Dataset[TrainBatch]):
+    """The samples of several data sets, one behind the other: a reference of each is a sample of its own."""
 
     def __init__(self, parts: Sequence[TrainSamples]) -> None:
         self.parts = tuple(parts)
@@ -129,10 +130,17 @@ class JointSamples(Dataset[TrainItem]):
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def __getitem__(self, index: int) -> TrainItem:
+    def __getitem__(self, indices: list[int]) -> TrainBatch:
+        if len(self.parts) == 1:
+            return self.parts[0][indices]
+        singles = [self._single(index) for index in indices]
+        images, ids, masks = (torch.cat(column) for column in list(zip(*singles, strict=True))[:3])
+        return TrainBatch(images, ids, masks, indices)
+
+    def _single(self, index: int) -> TrainBatch:
         number = bisect_right(self._ends, index)
         part = self.parts[number]
-        return {**part[index - self._ends[number] + len(part)], "index": index}
+        return part[[index - self._ends[number] + len(part)]]
 
 
 class EvalSamples(Dataset[EvalBatch]):
@@ -166,9 +174,9 @@ class EvalSamples(Dataset[EvalBatch]):
     def __getitem__(self, indices: list[int]) -> EvalBatch:
         image_ids = [self.expressions[index].reference.image_id for index in indices]
         places = {image_id: place for place, image_id in enumerate(dict.fromkeys(image_ids))}
-        images = [self._squares.image(self.data.images[image_id]) for image_id in places]
+        images = self._squares.images([self.data.images[image_id] for image_id in places])
         rows = torch.tensor([places[image_id] for image_id in image_ids])
-        return EvalBatch(torch.stack(images), rows, self._ids[indices], indices)
+        return EvalBatch(images, rows, self._ids[indices], indices)
 
     def partner(self, index: int) -> Reference | None:
         """A reference to an object of the same image that the expression does not mean, or None where there is none.

@@ -7,8 +7,10 @@ same. What is read is bit for bit what would be made.
 """
 
 import hashlib
+import math
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from barbench.datasets.masks import Rle
 from barbench.datasets.refer import ImageInfo, ReferSplit, decode_image
@@ -36,32 +39,39 @@ class Squares:
     letterbox: Letterbox
     folder: Path | None = None
 
-    def image(self, info: ImageInfo) -> Tensor:
-        """uint8 (S, S, 3). A file that has changed, by its size or time, is decoded anew. Raises DataError as
+    def images(self, infos: Sequence[ImageInfo]) -> Tensor:
+        """uint8 (B, S, S, 3). A file that has changed, by its size or time, is decoded anew. Raises DataError as
         `decode_image`."""
-        if self.folder is None:
-            return self.letterbox.image(decode_image(info))
-        path = self._image_path(info)
         side = self.letterbox.size
-        pixels = _read(path, np.dtype(np.uint8))
-        if pixels is not None and pixels.size == 3 * side * side:
-            return torch.from_numpy(pixels.reshape(side, side, 3))
-        made = self.letterbox.image(decode_image(info))
-        _write(path, made.numpy())
-        return made
+        batch = _fresh((len(infos), side, side, 3), torch.uint8)
+        for square, info in zip(batch.numpy(), infos, strict=True):
+            self._image(info, square)
+        return batch
 
-    def mask(self, rle: Rle) -> Tensor:
-        """float32 (S, S) in 0..1, kept as runs of equal values."""
-        if self.folder is None:
-            return self.letterbox.mask(rle.decode())
-        path = self._path("mask", f"{rle.height} {rle.width} ".encode() + rle.counts)
+    def masks(self, rles: Sequence[Rle]) -> Tensor:
+        """float32 (B, S, S) in 0..1, kept as runs of equal values."""
         side = self.letterbox.size
-        runs = _read(path, RUN)
-        if runs is not None and int(runs["length"].sum()) == side * side:
-            return torch.from_numpy(np.repeat(runs["value"], runs["length"]).reshape(side, side))
-        made = self.letterbox.mask(rle.decode())
-        _write(path, _runs(made.numpy().ravel()))
-        return made
+        batch = _fresh((len(rles), side, side), torch.float32)
+        for square, rle in zip(batch.numpy(), rles, strict=True):
+            self._mask(rle, square)
+        return batch
+
+    def _image(self, info: ImageInfo, square: NDArray[np.uint8]) -> None:
+        path = None if self.folder is None else self._image_path(info)
+        if path is None or not _read_into(path, square):
+            square[:] = self.letterbox.image(decode_image(info)).numpy()
+            if path is not None:
+                _write(path, square)
+
+    def _mask(self, rle: Rle, square: NDArray[np.float32]) -> None:
+        path = None if self.folder is None else self._path("mask", f"{rle.height} {rle.width} ".encode() + rle.counts)
+        runs = None if path is None else _read(path, RUN)
+        if runs is not None and int(runs["length"].sum()) == square.size:
+            square.ravel()[:] = np.repeat(runs["value"], runs["length"])
+            return
+        square[:] = self.letterbox.mask(rle.decode()).numpy()
+        if path is not None:
+            _write(path, _runs(square.ravel()))
 
     def holds(self, info: ImageInfo) -> bool:
         """Whether the image is there already."""
@@ -115,6 +125,24 @@ def _runs(values: NDArray[np.float32]) -> NDArray[Any]:
     runs = np.empty(len(starts), RUN)
     runs["value"], runs["length"] = values[starts], np.diff(starts, append=len(values))
     return runs
+
+
+def _fresh(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Without values. In a loader's process it lies where the trainer's can see it, so that it is not copied."""
+    batch = torch.empty(0, dtype=dtype)
+    if get_worker_info() is not None:  # as torch's own collate does it
+        size = math.prod(shape) * batch.element_size()
+        batch.set_(torch.UntypedStorage._new_shared(size))  # type: ignore[no-untyped-call]
+    return batch.resize_(shape)
+
+
+def _read_into(path: Path, values: NDArray[np.uint8]) -> bool:
+    """Whether the file held as many bytes as `values`, which are overwritten."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return os.fstat(file.fileno()).st_size == values.nbytes == file.readinto(values.data)
+    except OSError:
+        return False
 
 
 def _read(path: Path, dtype: np.dtype[Any]) -> NDArray[Any] | None:

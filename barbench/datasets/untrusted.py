@@ -20,6 +20,8 @@ MEMORY_FREE = 2**30
 
 def whole(value: Any) -> int:
     """An id or a length: an int, a float without fraction, or digits, within 64 bits; raises ValueError."""
+    if type(value) is int and -(2**63) < value < 2**63:  # nearly all of half a million
+        return value
     if isinstance(value, str) and value.isdecimal() and len(value) < 20:
         value = int(value)
     if isinstance(value, float) and value.is_integer():

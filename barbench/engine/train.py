@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from barbench.datasets.samples import JointSamples, TrainSamples
+from barbench.datasets.samples import JointSamples, TrainBatch, TrainSamples
 from barbench.datasets.transforms import normalised
 from barbench.engine.checkpoint import Checkpoint, Epoch, Progress
 from barbench.engine.recipe import Recipe
@@ -22,7 +22,6 @@ from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.models.segmenter import Segmenter, segmentation_loss
 
 HEAD = ("neck.", "decoder.", "projector.")
-Batch = Mapping[str, Tensor]  # collated items of TrainSamples
 
 
 class StepLog(NamedTuple):
@@ -119,9 +118,13 @@ def fit(
     step, loss_sum, history = done.step, done.loss_sum, list(done.history)
     clock, saved, times = time.monotonic() - done.seconds, time.monotonic(), list[float]()
     saved_step = step
+    order: list[list[int]] = []
+    loader = _loader(samples, order, accelerator, workers)
     while step < recipe.epochs * steps:
         epoch, first = divmod(step, steps)
-        for micros in _loaded(recipe, samples, accelerator, seed, epoch, first, workers):
+        samples.set_epoch(epoch)
+        order[:] = batches(recipe, samples, seed, epoch, first, accelerator.process_index, accelerator.num_processes)
+        for micros in _steps(loader, recipe.accumulate):
             begin = time.monotonic()
             lr = _set_rate(optimizer, recipe.rate(step, steps))
             loss, norm, iou = _backward(model, optimizer, accelerator, micros, accumulate, recipe.clip)
@@ -154,29 +157,27 @@ def fit(
     return Training(history, time.monotonic() - clock, rate)
 
 
-def _loaded(
-    recipe: Recipe,
-    samples: TrainSamples | JointSamples,
-    accelerator: Accelerator,
-    seed: int,
-    epoch: int,
-    first: int,
-    workers: int,
-) -> Iterator[list[Batch]]:
-    """Steps of an epoch from `first` on, each a list of collated micro-batches."""
-    samples.set_epoch(epoch)
-    order = batches(recipe, samples, seed, epoch, first, accelerator.process_index, accelerator.num_processes)
-    loader: DataLoader[Any] = DataLoader(
+def _loader(
+    samples: TrainSamples | JointSamples, order: list[list[int]], accelerator: Accelerator, workers: int
+) -> DataLoader[TrainBatch]:
+    """Batches of `order`, which is filled anew before each epoch: the loader's processes live as long as the loader."""
+    return DataLoader(
         samples,
-        batch_sampler=order,
+        batch_size=None,
+        sampler=order,
         num_workers=workers,
+        persistent_workers=workers > 0,
         pin_memory=accelerator.device.type == "cuda",
         generator=torch.Generator(),
     )
-    step: list[Batch] = []
+
+
+def _steps(loader: DataLoader[TrainBatch], accumulate: int) -> Iterator[list[TrainBatch]]:
+    """An epoch's batches, as many at a time as a step takes."""
+    step: list[TrainBatch] = []
     for micro in loader:
         step.append(micro)
-        if len(step) == recipe.accumulate:
+        if len(step) == accumulate:
             yield step
             step = []
 
@@ -196,8 +197,8 @@ def _fault(loss: float, norm: float, accelerator: Accelerator) -> str:
     return f"the norm of the gradient is {norm}" if not math.isfinite(norm) and accelerator.scaler is None else ""
 
 
-def _references(samples: TrainSamples | JointSamples, micros: list[Batch]) -> list[int]:
-    return [samples.references[i].ref_id for micro in micros for i in micro["index"].tolist()]
+def _references(samples: TrainSamples | JointSamples, micros: list[TrainBatch]) -> list[int]:
+    return [samples.references[i].ref_id for micro in micros for i in micro.indices]
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
@@ -210,7 +211,7 @@ def _backward(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     accelerator: Accelerator,
-    micros: list[Batch],
+    micros: list[TrainBatch],
     accumulate: int,
     clip: float | None,
 ) -> tuple[float, float, float]:
@@ -219,8 +220,8 @@ def _backward(
     model.train()
     optimizer.zero_grad()
     total = torch.zeros((), device=accelerator.device)
-    for number, items in enumerate(micros, 1):
-        image, ids, mask = (items[name].to(accelerator.device, non_blocking=True) for name in ("image", "ids", "mask"))
+    for number, micro in enumerate(micros, 1):
+        image, ids, mask = (t.to(accelerator.device, non_blocking=True) for t in (micro.images, micro.ids, micro.masks))
         last = number == len(micros)
         with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
             output = model(normalised(image), ids)

@@ -55,20 +55,22 @@ def test_draw_is_frozen() -> None:
     assert [draw(seed, epoch, 41, 5) for seed in range(2) for epoch in range(6)] == [1, 3, 0, 3, 1, 1, 0, 2, 3, 1, 3, 0]
 
 
-def test_training_items(train: TrainSamples, tokens: Tokens) -> None:
+def test_training_batches(train: TrainSamples, data: ReferData, tokens: Tokens) -> None:
     assert [r.ref_id for r in train.references] == [11, 12, 13]
-    item = train[0]
-    assert {k: tuple(v.shape) for k, v in item.items() if isinstance(v, torch.Tensor)} == {
-        "image": (32, 32, 3),
-        "ids": (17,),
-        "mask": (32, 32),
-    }
-    assert torch.equal(item["mask"], BOX.mask(MASKS[101]))
+    batch = train[[0, 2]]
+    assert (batch.images.shape, batch.images.dtype) == ((2, 32, 32, 3), torch.uint8)
+    assert (batch.masks.shape, batch.masks.dtype) == ((2, 32, 32), torch.float32)
+    assert (batch.ids.shape, batch.indices) == ((2, 17), [0, 2])
+    for image, mask, index in zip(batch.images, batch.masks, batch.indices, strict=True):
+        reference = train.references[index]
+        assert torch.equal(image, BOX.image(decode_image(data.images[reference.image_id])))
+        assert torch.equal(mask, BOX.mask(MASKS[reference.ann_id]))
     seen = set()
     for epoch in range(40):
         train.set_epoch(epoch)
-        seen.add(tuple(train[0]["ids"].tolist()))
-        assert tuple(train[2]["ids"].tolist()) == tuple(tokens(["third"])[0].tolist()), "blank sentences are not drawn"
+        first, third = train[[0, 2]].ids
+        seen.add(tuple(first.tolist()))
+        assert torch.equal(third, tokens(["third"])[0]), "blank sentences are not drawn"
     assert seen == {tuple(row) for row in tokens(["both parts", "two boxes", "left and middle"]).tolist()}
 
 
@@ -78,12 +80,15 @@ def test_an_empty_mask_is_evaluated_but_not_trained(data: ReferData, tokens: Tok
     assert 91 in {e.reference.ref_id for e in EvalSamples(split, BOX, tokens).expressions}
 
 
-def test_workers_that_persist_see_the_epoch(train: TrainSamples) -> None:
-    loader = DataLoader(train, batch_size=3, num_workers=1, persistent_workers=True)
+def test_workers_that_persist_give_the_epochs_batches(train: TrainSamples) -> None:
+    """What a loader's process fills is what this process would: with the words of the epoch."""
+    loader = DataLoader(train, batch_size=None, sampler=[[2, 0], [1]], num_workers=1, persistent_workers=True)
     for epoch in range(4):
         train.set_epoch(epoch)
-        (batch,) = loader
-        assert torch.equal(batch["ids"], torch.stack([train[i]["ids"] for i in range(3)]))
+        for batch, indices in zip(loader, ([2, 0], [1]), strict=True):
+            due = train[indices]
+            assert batch.indices == indices
+            assert all(torch.equal(*pair) for pair in zip(batch[:3], due[:3], strict=True))
 
 
 def test_truncated_expressions_are_counted(data: ReferData, tokens: Tokens) -> None:
@@ -166,7 +171,7 @@ def test_partner_skips_the_same_object_under_other_ids(data: ReferData, tokens: 
     first = data.references[0]
     twin = data.annotations[101]
     data.annotations[555] = replace(twin, ann_id=555)
-    same = [replace(first, ref_id=11_000), replace(first, ref_id=11_001, ann_id=555)]
+    same = [first._replace(ref_id=11_000), first._replace(ref_id=11_001, ann_id=555)]
     twins = replace(data, references=(first, *same))
     evals = EvalSamples(twins.split("train"), BOX, tokens)
     assert [evals.partner(i) for i in range(len(evals))] == [None] * len(evals)
@@ -174,14 +179,14 @@ def test_partner_skips_the_same_object_under_other_ids(data: ReferData, tokens: 
 
 def test_partner_may_be_of_another_split(data: ReferData, tokens: Tokens) -> None:
     """As in refcocog-g, which divides the objects of an image."""
-    divided = replace(data, references=tuple(replace(r, split="x") if r.ref_id == 12 else r for r in data.references))
+    divided = replace(data, references=tuple(r._replace(split="x") if r.ref_id == 12 else r for r in data.references))
     evals = EvalSamples(divided.split("x"), BOX, tokens)
     assert [p.ref_id for i in range(len(evals)) if (p := evals.partner(i))] == [13, 13]
 
 
 def test_samples_travel_to_workers(train: TrainSamples, val: EvalSamples) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(val))[[4]].ids, val[[4]].ids)
-    assert len(DataLoader(train, batch_size=2)) == 2
+    assert torch.equal(pickle.loads(pickle.dumps(train))[[1]].ids, train[[1]].ids)
 
 
 def test_a_truncated_image_names_its_file(val: EvalSamples) -> None:

@@ -59,51 +59,51 @@ def files(folder: Path) -> list[Path]:
 
 def test_what_is_kept_is_what_would_be_made(info: ImageInfo, kept: Squares, opened: list[Path]) -> None:
     for _ in range(3):
-        assert torch.equal(kept.image(info), BOX.image(decode_image(info)))
-        assert torch.equal(kept.mask(blob()), BOX.mask(blob().decode()))
+        assert torch.equal(kept.images([info])[0], BOX.image(decode_image(info)))
+        assert torch.equal(kept.masks([blob()])[0], BOX.mask(blob().decode()))
     assert opened == [info.path]
-    assert kept.mask(blob()).dtype == torch.float32
-    assert len(np.unique(kept.mask(blob()))) > 10, "the rim is soft"
+    assert kept.masks([blob()])[0].dtype == torch.float32
+    assert len(np.unique(kept.masks([blob()])[0])) > 10, "the rim is soft"
     empty = from_mask(np.zeros((40, 60), np.uint8))
-    assert not [kept.mask(empty) for _ in range(2)][1].any()
+    assert not [kept.masks([empty])[0] for _ in range(2)][1].any()
 
 
 def test_without_a_folder_nothing_is_kept(info: ImageInfo, opened: list[Path]) -> None:
     for _ in range(2):
-        assert torch.equal(Squares(BOX).image(info), BOX.image(decode_image(info)))
+        assert torch.equal(Squares(BOX).images([info])[0], BOX.image(decode_image(info)))
     assert len(opened) == 2
 
 
 def test_a_changed_picture_is_decoded_anew(info: ImageInfo, kept: Squares, opened: list[Path]) -> None:
-    before = kept.image(info)
+    before = kept.images([info])[0]
     time = info.path.stat().st_mtime_ns
     picture(info.path, 1)
     os.utime(info.path, ns=(time + 10, time + 10))
-    assert not torch.equal(kept.image(info), before)
-    assert torch.equal(kept.image(info), BOX.image(decode_image(info)))
+    assert not torch.equal(kept.images([info])[0], before)
+    assert torch.equal(kept.images([info])[0], BOX.image(decode_image(info)))
     assert len(opened) == 2
 
 
 def test_each_size_and_each_opencv_has_its_own(
     info: ImageInfo, kept: Squares, opened: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept.image(info)
-    assert Squares(Letterbox(32), kept.folder).image(info).shape == (32, 32, 3)
+    kept.images([info])[0]
+    assert Squares(Letterbox(32), kept.folder).images([info]).shape == (1, 32, 32, 3)
     monkeypatch.setattr(cv2, "__version__", "3.14")
-    kept.image(info)
+    kept.images([info])[0]
     assert len(opened) == 3
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 40, None])
 def test_a_damaged_file_is_made_anew(damage: bytes | None, info: ImageInfo, kept: Squares, opened: list[Path]) -> None:
     """Cut, of no known length, or a folder in its place."""
-    due = kept.image(info), kept.mask(blob())
+    due = kept.images([info])[0], kept.masks([blob()])[0]
     assert kept.folder is not None
     for path in files(kept.folder):
         path.write_bytes(damage if damage is not None else path.read_bytes()[:-8])
     for _ in range(2):
-        assert torch.equal(kept.image(info), due[0])
-        assert torch.equal(kept.mask(blob()), due[1])
+        assert torch.equal(kept.images([info])[0], due[0])
+        assert torch.equal(kept.masks([blob()])[0], due[1])
     assert len(opened) == 2
 
 
@@ -115,25 +115,25 @@ def test_a_disk_that_takes_nothing_is_no_error(
 
     monkeypatch.setattr(os, "replace", full)
     for _ in range(2):
-        assert torch.equal(kept.image(info), BOX.image(decode_image(info)))
+        assert torch.equal(kept.images([info])[0], BOX.image(decode_image(info)))
     assert kept.folder is not None
     assert files(kept.folder) == []
     assert len(opened) == 2
 
 
 def test_what_is_wrong_with_a_picture_is_said(info: ImageInfo, kept: Squares) -> None:
-    kept.image(info)
+    kept.images([info])[0]
     with pytest.raises(DataError, match=r"has 60x40 pixels, instances\.json says 61x40"):
-        kept.image(replace(info, width=61))
+        kept.images([replace(info, width=61)])
     info.path.unlink()
     with pytest.raises(DataError, match="cannot be read"):
-        kept.image(info)
+        kept.images([info])[0]
 
 
 def test_many_at_once(tmp_path: Path, kept: Squares) -> None:
     infos = [picture(tmp_path / f"{seed}.png", seed) for seed in range(6)]
     with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as two:
-        found = [list(pool.map(kept.image, infos * 4)) for pool in (one, two)]
+        found = [list(pool.map(lambda info: kept.images([info])[0], infos * 4)) for pool in (one, two)]
     for images in found:
         for info, image in zip(infos * 4, images, strict=True):
             assert torch.equal(image, BOX.image(decode_image(info)))
@@ -145,13 +145,15 @@ def test_samples_are_the_same_from_the_cache(
     data = read_refer(root, refcoco)
     train, val = data.split("train"), data.split("val")
     plain = TrainSamples(train, BOX, tokens, 0)
-    due = [plain[i] for i in range(len(plain))]
+    everything = list(range(len(plain)))
+    due = [plain[[i]] for i in everything]
     for _ in range(2):
         opened.clear()
         cached = TrainSamples(train, BOX, tokens, 0, tmp_path / "cache")
+        batch = cached[everything]
         for index, item in enumerate(due):
-            assert torch.equal(cached[index]["image"], item["image"])
-            assert torch.equal(cached[index]["mask"], item["mask"])
+            assert torch.equal(batch.images[index], item.images[0])
+            assert torch.equal(batch.masks[index], item.masks[0])
     assert opened == []
     batches = [EvalSamples(val, BOX, tokens, folder)[[0, 3]] for folder in (None, tmp_path / "cache")]
     assert torch.equal(batches[0].images, batches[1].images)
@@ -162,7 +164,7 @@ def test_room_counts_what_is_missing(data: ReferData, kept: Squares, monkeypatch
     infos = {data.images[r.image_id] for split in splits for r in split.references}
     assert room(kept, splits).needed > len(infos) * 3 * 48 * 48
     for info in infos:
-        kept.image(info)
+        kept.images([info])[0]
     assert room(kept, splits).needed == 0
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     assert room(kept, splits).fits

@@ -80,14 +80,18 @@ def test_joint_samples_are_each_members_own(mixed_root: Path) -> None:
     joint = JointSamples(parts)
     assert len(joint) == sum(map(len, parts)) == len(joint.references) == 5 + 4 + 6
     joint.set_epoch(3)
-    items = [part[i] for part in parts for i in range(len(part))]
-    for index, (item, own) in enumerate(zip((joint[i] for i in range(len(joint))), items, strict=True)):
-        assert item["index"] == index
-        assert all((item[name] == own[name]).all() for name in ("image", "ids", "mask"))
-    firsts = {tuple(joint[i]["ids"].tolist()) for i in range(len(joint))}
+    everything = list(range(len(joint)))
+    items = [part[[i]] for part in parts for i in range(len(part))]
+    batch = joint[everything]
+    assert batch.indices == everything
+    for index, own in enumerate(items):
+        assert all((column[index] == single[0]).all() for column, single in zip(batch[:3], own[:3], strict=True))
+    firsts = {tuple(row.tolist()) for row in batch.ids}
     assert len(firsts) == len(joint)  # the texts name their data set: no item stands for another's
     joint.set_epoch(4)
-    assert {tuple(joint[i]["ids"].tolist()) for i in range(len(joint))} != firsts
+    assert {tuple(row.tolist()) for row in joint[everything].ids} != firsts
+    alone = JointSamples(parts[:1])
+    assert all((a == b).all() for a, b in zip(alone[[2, 0]][:3], parts[0][[2, 0]][:3], strict=True))
 
 
 def _letters(texts: list[str], length: int):

@@ -26,7 +26,13 @@ class Cut(Exception):
 
 
 def trained(
-    segmenter: Segmenter, samples: TrainSamples, recipe: Recipe, accelerator: Accelerator, path: Path, cut_at: int = -1
+    segmenter: Segmenter,
+    samples: TrainSamples,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    path: Path,
+    cut_at: int = -1,
+    workers: int = 0,
 ) -> Training:
     """Train as a fresh process would; end without a word after `cut_at` steps of this life."""
     seen: list[StepLog] = []
@@ -39,7 +45,15 @@ def trained(
     seed_everything(5)
     checkpoint = Checkpoint(path, "cell")
     return fit(
-        segmenter, samples, recipe, accelerator, seed=5, checkpoint=checkpoint, checkpoint_seconds=0, on_step=on_step
+        segmenter,
+        samples,
+        recipe,
+        accelerator,
+        seed=5,
+        checkpoint=checkpoint,
+        checkpoint_seconds=0,
+        workers=workers,
+        on_step=on_step,
     )
 
 
@@ -93,11 +107,12 @@ def test_optimizers_hold_exactly_what_is_tuned(build: Build, recipe: Recipes) ->
         assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 def test_resumed_within_an_epoch_ends_bit_for_bit_the_same(
-    build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator, tmp_path: Path
+    workers: int, build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator, tmp_path: Path
 ) -> None:
     """Cut twice, at a step of the first and of the second epoch, each time to a fresh model. Dropout is on, so the
-    random generators have to be restored too."""
+    random generators have to be restored too. A loader's process lives on from epoch to epoch and changes nothing."""
     chosen = recipe(epochs=2, schedule="cosine", warmup=0.1, clip=1.0)
     steps = len(train_samples) // 8
     assert steps >= 3
@@ -106,9 +121,9 @@ def test_resumed_within_an_epoch_ends_bit_for_bit_the_same(
     path = tmp_path / "cut.pt"
     for cut_at in (3, steps):
         with pytest.raises(Cut):
-            trained(build("barleria"), train_samples, chosen, accelerator, path, cut_at)
+            trained(build("barleria"), train_samples, chosen, accelerator, path, cut_at, workers)
     resumed = build("barleria")
-    found = trained(resumed, train_samples, chosen, accelerator, path)
+    found = trained(resumed, train_samples, chosen, accelerator, path, workers=workers)
     first, second = tuned_state(whole), tuned_state(resumed)
     assert first.keys() == second.keys()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []

@@ -56,7 +56,7 @@ def consume(root: Path) -> str:
     try:
         data = read_refer(root, REFCOCO)
         train = TrainSamples(data.split("train"), Letterbox(16), TOKENS, seed=0)
-        assert all(train[i]["mask"].isfinite().all() for i in range(len(train)))
+        assert train[list(range(len(train)))].masks.isfinite().all()
         for name in REFCOCO.evals:
             scored = EvalSamples(data.split(name), Letterbox(16), TOKENS)
             for indices in scored.batches(range(len(scored)), 8):

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from barbench.benchmarks.regression.entries import Progress, Value, Values
 from barbench.benchmarks.regression.material import IMAGE_SIZE, shapes, training
@@ -20,11 +19,11 @@ def data(progress: Progress) -> Values:
     found = letterboxed()
     samples = training(shapes())
     samples.set_epoch(1)
-    items = [samples[index] for index in range(ITEMS)]
+    batch = samples[list(range(ITEMS))]
     found["training/references"] = len(samples)
-    found["training/images"] = _joined([item["image"] for item in items])
-    found["training/masks"] = _joined([item["mask"] for item in items])
-    found["training/words"] = _joined([item["ids"] for item in items])
+    found["training/images"] = sketch(batch.images)
+    found["training/masks"] = sketch(batch.masks)
+    found["training/words"] = sketch(batch.ids)
     progress(1, 1)
     return found
 
@@ -46,7 +45,3 @@ def _blocks(rows: int, columns: int, seed: int = 0) -> NDArray[np.float64]:
     """(rows, columns) in 0..1, of blocks with a value each."""
     values = np.random.default_rng(seed).random((-(-rows // BLOCK), -(-columns // BLOCK)))
     return values.repeat(BLOCK, 0).repeat(BLOCK, 1)[:rows, :columns]
-
-
-def _joined(tensors: list[Tensor]) -> list[float]:
-    return sketch(torch.stack(tensors))

@@ -93,7 +93,7 @@ def _data() -> dict[str, Operation]:
     samples, letterbox = training(shapes(), ITEMS), Letterbox(IMAGE_SIZE)
     probability = np.random.default_rng(0).random((IMAGE_SIZE, IMAGE_SIZE)).astype(np.float32)
     return {
-        "data/training items": lambda: [samples[index] for index in range(ITEMS)],
+        "data/training items": lambda: samples[list(range(ITEMS))],
         "data/restored predictions": lambda: [letterbox.restore(probability, 480, 640) for _ in range(ITEMS)],
     }
 
