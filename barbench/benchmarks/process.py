@@ -1,4 +1,5 @@
-"""A worker as a child process: started, listened to, ended with the runner, and explained where it leaves no record."""
+"""A worker as a process of its own: started, listened to, ended with the runner, and explained where it leaves no
+record."""
 
 import contextlib
 import json
@@ -8,16 +9,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, Self
 
 from barbench.benchmarks.environment import worker_variables
+from barbench.benchmarks.forked import AVAILABLE, Forked, ForkServer
 from barbench.benchmarks.job import STOPPED, Job
 
-WORKER = "barbench.benchmarks.worker"
+WORKER, SERVER = "barbench.benchmarks.worker", "barbench.benchmarks.forkserver"
 GRACE = 9.0  # seconds that a worker has to end the step under way and write its checkpoint
 JOB_FOLDERS = ".job-*"  # beside the records, so that the next run finds what a killed one left
 _SAID = 100_000  # bytes of the standard error that are looked at
+
+OnEvent = Callable[[dict[str, Any]], None]
 
 
 class Ended(NamedTuple):
@@ -30,18 +35,64 @@ class Ended(NamedTuple):
     oom_kills: int | None
 
 
-def run_worker(job: Job, lock: int, on_event: Callable[[dict[str, Any]], None]) -> Ended:
-    """Run the cell's worker to its end. It inherits `lock`, so that the results folder is free only once it has ended;
-    it is asked to stop, and after GRACE made to, where this process is interrupted."""
-    before = _oom_kills()
-    with tempfile.TemporaryDirectory(dir=job.results, prefix=JOB_FOLDERS[:-1]) as folder:
-        path, log = Path(folder) / "job.json", Path(folder) / "stderr"
-        path.write_text(job.model_dump_json())
-        with log.open("wb") as errors:
-            code, peak = _watch(_command(job, path), errors, lock, on_event)
-        said = log.read_bytes()[-_SAID:].decode(errors="replace")
-    after = _oom_kills()
-    return Ended(code, said, peak, None if before is None or after is None else after - before)
+class Workers:
+    """The workers of a run. Each inherits `lock`, so that the results folder is free only once it has ended."""
+
+    def __init__(self, lock: int) -> None:
+        self._lock, self._server = lock, ForkServer(_command(SERVER))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+
+    def run(self, job: Job, on_event: OnEvent) -> Ended:
+        """Run the cell's worker to its end; it is asked to stop, and after GRACE made to, where this process is
+        interrupted."""
+        before = _oom_kills()
+        with tempfile.TemporaryDirectory(dir=job.results, prefix=JOB_FOLDERS[:-1]) as folder:
+            path, log = Path(folder) / "job.json", Path(folder) / "stderr"
+            path.write_text(job.model_dump_json())
+            with log.open("wb") as errors, closing(self._start(job, path.resolve(), errors)) as worker:
+                code, peak = _watch(worker, on_event)
+            said = log.read_bytes()[-_SAID:].decode(errors="replace")
+        after = _oom_kills()
+        peak *= 1 if sys.platform == "darwin" else 1024
+        return Ended(code, said, peak, None if before is None or after is None else after - before)
+
+    def _start(self, job: Job, path: Path, errors: IO[bytes]) -> "Forked | Launched":
+        """A cell of several processes has a launcher that starts them."""
+        if AVAILABLE and job.cell.processes == 1:
+            return Forked(self._server, path, errors, self._lock)
+        several = f"--nproc-per-node={job.cell.processes}"
+        launcher = [] if job.cell.processes == 1 else ["torch.distributed.run", "--standalone", several, "-m"]
+        return Launched(_command(*launcher, WORKER, str(path)), errors, self._lock)
+
+
+class Launched(subprocess.Popen[bytes]):
+    """A worker that was started anew, in a session of its own: Ctrl-C reaches this process only."""
+
+    def __init__(self, command: list[str], errors: IO[bytes], lock: int) -> None:
+        super().__init__(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=worker_variables(),
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+
+    def result(self) -> tuple[int, int]:
+        """Exit code, and peak resident memory as the system counts it."""
+        _, status, usage = os.wait4(self.pid, 0)
+        self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode, usage.ru_maxrss
+
+    def close(self) -> None:
+        for stream in filter(None, (self.stdin, self.stdout)):
+            stream.close()
 
 
 def death(ended: Ended) -> tuple[Literal["failed", "out-of-memory"], str]:
@@ -56,51 +107,37 @@ def death(ended: Ended) -> tuple[Literal["failed", "out-of-memory"], str]:
     return "failed", f"the process {how}: {last[0]}"
 
 
-def _command(job: Job, path: Path) -> list[str]:
-    if job.cell.processes == 1:
-        return [sys.executable, "-m", WORKER, str(path)]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.cell.processes}"]
-    return [*launch, "-m", WORKER, str(path)]
+def _command(*module: str) -> list[str]:
+    return [sys.executable, "-m", *module]
 
 
-def _watch(command: list[str], errors: Any, lock: int, on_event: Callable[[dict[str, Any]], None]) -> tuple[int, int]:
-    """Exit code and peak resident memory in bytes. In a session of its own: Ctrl-C reaches this process only."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        env=worker_variables(),
-        pass_fds=(lock,),
-        start_new_session=True,
-    )
-    assert process.stdout is not None
+def _watch(worker: Forked | Launched, on_event: OnEvent) -> tuple[int, int]:
+    """Pass on what it tells; its `result`."""
+    assert worker.stdout is not None
     try:
-        for line in process.stdout:
+        for line in worker.stdout:
             with contextlib.suppress(ValueError):  # a line cut by the worker's death, or what a library printed
                 event = json.loads(line)
                 if isinstance(event, dict) and "event" in event:
                     on_event(event)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        return process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return worker.result()
     except KeyboardInterrupt:
         on_event({"event": "note", "text": "stopping once the step under way is in a checkpoint"})
         raise
     finally:
-        if process.returncode is None:
-            _end(process)
+        if worker.poll() is None:
+            _end(worker)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _end(worker: Forked | Launched) -> None:
+    worker.terminate()
     try:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
+            worker.wait(GRACE)
     finally:  # a second Ctrl-C does not wait
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        if worker.poll() is None:
+            worker.kill()
+            worker.wait()
 
 
 def _oom_kills() -> int | None:

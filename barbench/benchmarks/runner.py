@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from barbench.benchmarks.job import UNWRITABLE, Job
 from barbench.benchmarks.lock import locked
-from barbench.benchmarks.process import JOB_FOLDERS, death, run_worker
+from barbench.benchmarks.process import JOB_FOLDERS, Workers, death
 from barbench.errors import BarbenchError
 from barbench.files import sweep
 from barbench.results.record import Record
@@ -33,7 +33,7 @@ def run_jobs(jobs: Sequence[Job], results: Path, display: Display, halve: bool =
     with half the micro-batch, as often as need be. Raises UsageError where another run holds the results folder, and
     BarbenchError where nothing more can be written there.
     """
-    with locked(results) as lock:
+    with locked(results) as lock, Workers(lock) as workers:
         _tidy(results)
         store = Store(results)
         records = {job.cell.id(): store.load(job.cell) for job in jobs}
@@ -46,7 +46,7 @@ def run_jobs(jobs: Sequence[Job], results: Path, display: Display, halve: bool =
         display.begin(waiting, len(jobs) - len(waiting))
         for job in waiting:
             display.start(job)
-            done = records[job.cell.id()] = _settle(job, store, lock, display, halve)
+            done = records[job.cell.id()] = _settle(job, store, workers, display, halve)
             display.end(done)
         return [record for job in jobs if (record := records[job.cell.id()]) is not None]
 
@@ -64,23 +64,23 @@ def _tidy(results: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _settle(job: Job, store: Store, lock: int, display: Display, halve: bool) -> Record:
+def _settle(job: Job, store: Store, workers: Workers, display: Display, halve: bool) -> Record:
     """The record of the cell, or of the one that it gave way to. What did not fit before is not tried again where it
     may be halved."""
     smaller, record = job.halved() if halve else None, store.load(job.cell)
     if record is None or (record.status != "done" and (smaller is None or record.status != "out-of-memory")):
-        record = _run_one(job, store, lock, display)
+        record = _run_one(job, store, workers, display)
     if smaller is None or record.status != "out-of-memory":
         return record
     display.note(f"{record.reason}; now with {smaller.cell.recipe['accumulate']} micro-batches a batch")
-    return _settle(smaller, store, lock, display, halve)
+    return _settle(smaller, store, workers, display, halve)
 
 
-def _run_one(job: Job, store: Store, lock: int, display: Display) -> Record:
+def _run_one(job: Job, store: Store, workers: Workers, display: Display) -> Record:
     """The cell's record as its worker left it; where the worker died without one, a record that says so."""
     for stale in (store.path(job.cell), job.traceback):  # of an earlier failure
         stale.unlink(missing_ok=True)
-    ended = run_worker(job, lock, display.event)
+    ended = workers.run(job, display.event)
     if ended.code == UNWRITABLE:
         last = ended.said.strip().splitlines()[-1]
         raise BarbenchError(

@@ -1,4 +1,4 @@
-"""The process of one cell: `python -m barbench.benchmarks.worker JOB.json`, started by the runner.
+"""The process of one cell: forked by `forkserver`, or `python -m barbench.benchmarks.worker JOB.json`.
 
 Progress leaves as JSON lines on the standard output. The record is written here, a failure's too, so that it exists
 once the process has ended. When the runner dies, standard input closes, and the worker ends with it. SIGTERM makes it
@@ -82,8 +82,12 @@ def _end_with_runner() -> None:
     os._exit(3)
 
 
-if __name__ == "__main__":
-    code = main(Path(sys.argv[1]))
+def finish(code: int) -> None:
+    """End this process."""
     if code == STOPPED:
         os._exit(code)  # at once: taking torch apart can take longer than the checkpoint did
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    finish(main(Path(sys.argv[1])))

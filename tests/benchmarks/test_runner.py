@@ -46,6 +46,21 @@ def ran(make_jobs: MakeJobs, own_methods: Path, tmp_path_factory: pytest.TempPat
         return Ran(results, jobs, told, run_jobs(jobs, results, told))
 
 
+def serving(code: str) -> list[str]:
+    """The command of a fork server whose workers run `code`, in which `path` is the job's."""
+    script = f"""
+import socket, sys
+from barbench.benchmarks.forkserver import serve
+
+def work(path):
+    exec({code!r}, {{"path": path}})
+    return 0
+
+sys.exit(serve(socket.socket(fileno=int(sys.argv[1])), work))
+"""
+    return [sys.executable, "-c", script]
+
+
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
     return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in found}
@@ -124,7 +139,7 @@ def test_a_failed_cell_is_tried_again(
     results = tmp_path / "results"
     shutil.copytree(ran.results, results)
     job, told = ran.jobs[0].model_copy(update={"results": results}), Told()
-    monkeypatch.setattr(process, "WORKER", "no.such.module")
+    monkeypatch.setattr(process, "SERVER", "no.such.module")
     record = run_jobs([job], results, told)[0]
     assert told.begun == [([f"{MODULE}:broken"], 0)]
     assert record.status == "failed"
@@ -249,7 +264,7 @@ def test_a_results_folder_that_cannot_be_written(make_jobs: MakeJobs, tmp_path: 
 def test_a_worker_that_dies_without_a_record(
     code: str, status: str, reason: str, make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_command", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr(process, "_command", lambda *_: serving(code))
     monkeypatch.setattr(process, "_oom_kills", lambda: None)
     job, told = make_jobs(tmp_path)[0], Told()
     record = run_jobs([job], tmp_path, told)[0]
@@ -262,12 +277,10 @@ def test_a_worker_that_dies_without_a_record(
 def without_memory(smallest: int) -> str:
     """A worker that has no memory for micro-batches larger than `smallest`."""
     return f"""
-import sys
-from pathlib import Path
 from barbench.benchmarks.job import Job
 from barbench.results.store import Store
 from tests.results.test_store import record
-job = Job.model_validate_json(Path(sys.argv[1]).read_text())
+job = Job.model_validate_json(path.read_text())
 recipe = job.cell.recipe
 if recipe["batch"] // recipe["accumulate"] > {smallest}:
     Store(job.results).save(job.failure("out-of-memory", "no memory", 123))
@@ -281,7 +294,7 @@ def test_a_cell_that_does_not_fit_gives_way_to_one_with_smaller_micro_batches(
 ) -> None:
     """It is another cell, since batch norms see less at a time; the cell that was asked for keeps its own record."""
     code = without_memory(4)
-    monkeypatch.setattr(process, "_command", lambda job, path: [sys.executable, "-c", code, str(path)])
+    monkeypatch.setattr(process, "_command", lambda *_: serving(code))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     [job], told = make_jobs(tmp_path, batch=16), Told()
     [alone] = run_jobs([job], tmp_path, told)
@@ -294,7 +307,7 @@ def test_a_cell_that_does_not_fit_gives_way_to_one_with_smaller_micro_batches(
     kept = Store(tmp_path).load(job.cell)
     assert kept is not None
     assert kept.status == "out-of-memory"
-    monkeypatch.setattr(process, "_command", lambda *_: pytest.fail("what is finished was run again"))
+    monkeypatch.setattr(process, "_command", lambda *_: ["false"])
     assert run_jobs([job], tmp_path, told, halve=True) == [done]
 
 

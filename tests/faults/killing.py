@@ -26,7 +26,7 @@ from barbench.results.record import Record
 from tests.faults import matrix
 from tests.faults.watching import Change, Watcher
 
-Target = Literal["group", "runner", "worker"]
+Target = Literal["group", "runner", "server", "worker"]
 PHASES = ("data", "loading", "training", "checkpoint", "evaluation", "record")
 ENDS_WITHIN = 20.0  # seconds that a worker may outlive its runner, on a busy machine
 
@@ -52,7 +52,7 @@ def choose(phase: str, rng: random.Random) -> Point:
     most = {"data": 24, "loading": 2, "training": 5, "checkpoint": 6, "evaluation": 3, "record": 6}[phase]
     longest = {"data": 0.01, "loading": 0.5, "training": 0.05, "checkpoint": 0.004, "evaluation": 0.1, "record": 0.004}
     delay = rng.choice([0.0, rng.uniform(0, longest[phase])])
-    return Point(phase, rng.randint(1, most), delay, rng.choice(["group", "runner", "worker"]))
+    return Point(phase, rng.randint(1, most), delay, rng.choice(["group", "runner", "server", "worker"]))
 
 
 def is_moment(phase: str, what: dict[str, Any] | Change) -> bool:
@@ -133,11 +133,10 @@ def _happenings(read: int, watcher: Watcher) -> Iterator[dict[str, Any] | Change
 
 
 def kill(runner: int, target: Target) -> None:
-    """SIGKILL; the worker must end with its runner."""
-    workers = psutil.Process(runner).children(recursive=True)
-    victims = [w.pid for w in workers] if target != "runner" else []
-    if target != "worker" or not workers:
-        victims.insert(0, runner)
+    """SIGKILL; the worker and the fork server must end with their runner."""
+    servers, workers = (psutil.Process(runner).children(recursive=deep) for deep in (False, True))
+    alone = {"server": servers, "worker": [w for w in workers if w not in servers]}.get(target, [])
+    victims = [v.pid for v in alone] or [runner, *(w.pid for w in workers if target == "group")]
     for victim in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)

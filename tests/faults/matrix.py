@@ -1,12 +1,13 @@
 """A small matrix as `barbench run` would run it, in a process that can be killed: data drawn, two cells, three splits.
 
-The worker is a real process, started by the runner's own Popen; but it is forked from this one, which has imported
-everything already, so that a life takes seconds.
+The fork server and its workers are real processes, started by the runner's own code; but the server is forked from this
+one, which has imported everything already, so that a life takes seconds.
 """
 
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import traceback
@@ -15,7 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from barbench.benchmarks import process, worker
+from barbench.benchmarks import forked, worker
+from barbench.benchmarks.forkserver import serve
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
 from barbench.benchmarks.runner import run_jobs
@@ -40,23 +42,23 @@ def jobs(work: Path, backbone: Path) -> list[Job]:
 
 
 class Forked(subprocess.Popen[bytes]):
-    """The worker, forked instead of started anew."""
+    """The fork server, forked instead of started anew."""
 
     def __init__(self, command: list[str], *, pass_fds: Sequence[int], **options: Any) -> None:
-        def become_worker() -> None:
+        def become_server() -> None:
             code = 1
             try:
                 for name in os.listdir("/proc/self/fd"):
                     if int(name) > 2 and int(name) not in pass_fds:
                         with contextlib.suppress(OSError):
                             os.close(int(name))  # among them the pipe by which Popen waits for an exec
-                code = worker.main(Path(command[-1]))
+                code = serve(socket.socket(fileno=int(command[-1])), worker.main)
             except BaseException:
                 traceback.print_exc()
             os._exit(code)
 
         sys.stdout.flush()
-        super().__init__(["/bin/false"], pass_fds=pass_fds, preexec_fn=become_worker, **options)
+        super().__init__(["/bin/false"], pass_fds=pass_fds, preexec_fn=become_server, **options)
 
 
 class Events:
@@ -83,7 +85,7 @@ class Events:
 
 def run(work: Path, backbone: Path) -> int:
     """0 where every cell is done."""
-    process.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": Forked})  # type: ignore[assignment]
+    forked.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": Forked})  # type: ignore[assignment]
     events = Events()
     with interruptible():
         shapes_source(SPEC, lambda done, total: events.say(event="drawing", done=done, total=total))

@@ -51,7 +51,7 @@ def test_a_cell_that_runs_out_of_memory_says_so_and_is_halved_until_it_fits(
     whole, quarter = (space(large(make_jobs, tmp_path / str(parts), parts)) for parts in (1, 4))
     assert whole - quarter > 60e6
     command, limit = process._command, (whole + 3 * quarter) // 4
-    monkeypatch.setattr(process, "_command", lambda job, path: ["prlimit", f"--as={limit}", *command(job, path)])
+    monkeypatch.setattr(process, "_command", lambda *module: ["prlimit", f"--as={limit}", *command(*module)])
     job, told = large(make_jobs, tmp_path / "limited", 1), Told()
     [alone] = run_jobs([job], job.results, told)
     assert alone.status == "out-of-memory"
