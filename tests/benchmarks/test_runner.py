@@ -22,6 +22,7 @@ from barbench.errors import UsageError
 from barbench.results.record import Record
 from barbench.results.store import Store
 from tests.benchmarks.conftest import MakeJobs, Told
+from tests.benchmarks.serving import serving
 
 REPOSITORY = Path(__file__).parents[2]
 MODULE = "own_methods_of_a_user"
@@ -44,21 +45,6 @@ def ran(make_jobs: MakeJobs, own_methods: Path, tmp_path_factory: pytest.TempPat
         patch.setattr(sys, "path", list(sys.path))
         jobs = make_jobs(results, f"{MODULE}:broken,{MODULE}:scale,head-only")
         return Ran(results, jobs, told, run_jobs(jobs, results, told))
-
-
-def serving(code: str) -> list[str]:
-    """The command of a fork server whose workers run `code`, in which `path` is the job's."""
-    script = f"""
-import socket, sys
-from barbench.benchmarks.forkserver import serve
-
-def work(path):
-    exec({code!r}, {{"path": path}})
-    return 0
-
-sys.exit(serve(socket.socket(fileno=int(sys.argv[1])), work))
-"""
-    return [sys.executable, "-c", script]
 
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
