@@ -7,6 +7,7 @@ from statistics import median
 from typing import NamedTuple
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from barbench.benchmarks.job import Job
 from barbench.engine import profile
@@ -41,9 +42,11 @@ def _cost(reference: str, options: str, backbone: str, image_size: int | None) -
     segmenter = build_segmenter(resolve(reference)[0], frozen, options=json.loads(options))
     image, ids, mask = profile.example_batch(segmenter, frozen.image_size, WORDS, 2)
     tuned = sum(p.numel() for p in segmenter.tuned_parameters().values())
+    with FlopCounterMode(display=False) as counter:  # both from one walk: walking is what a plan's time goes to
+        saved = profile.saved_bytes(segmenter, image, ids, mask)
     return Cost(
-        profile.flops_forward(segmenter, image, ids),
-        profile.saved_bytes(segmenter, image, ids, mask) // 2,
+        int(counter.get_total_flops()) // len(image),
+        saved // len(image),
         sum(p.numel() for p in segmenter.parameters()) - tuned,
         tuned,
     )

@@ -14,6 +14,7 @@ from barbench.benchmarks.job import Job
 from barbench.benchmarks.plan import make_plan
 from barbench.engine import profile
 from barbench.methods.resolve import build_segmenter, resolve
+from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
 from barbench.results.record import EpochLog, Profile, Record, Scores, SplitResult
 from barbench.results.store import Store
@@ -138,3 +139,13 @@ def test_the_plan_says_what_is_done_and_adds_up_the_rest(make_jobs, tmp_path: Pa
     assert plan.summary().startswith(f"4 cells: 1 done, 3 to run, about {minutes}:{rest:02} here (")
     assert [row["time"] for row in plan.rows()][1] == ""
     assert make_plan([finished], store).summary() == "1 cell: 1 done, 0 to run."
+
+
+def test_a_plan_walks_each_model_once(make_jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Walking is most of what a plan without records costs."""
+    [job], walks = make_jobs(tmp_path, "etris"), []
+    walk = Segmenter.forward
+    monkeypatch.setattr(Segmenter, "forward", lambda *given: walks.append(1) or walk(*given))
+    cost_module._cost.cache_clear()
+    assert [cost(seeded(job, seed)).flops for seed in (1, 2)] == [cost(job).flops] * 2
+    assert len(walks) == 1
