@@ -5,7 +5,6 @@ Nothing is computed in it, so that a worker starts as a new process would: no CU
 OpenBLAS and jemalloc, which both see to themselves at a fork. It ends with the runner, whose end of the socket closes.
 """
 
-import gc
 import os
 import socket
 import struct
@@ -22,7 +21,6 @@ ENDED = struct.Struct("qq")  # wait status, peak resident memory as the system c
 def serve(control: socket.socket, work: Callable[[Path], int]) -> int:
     """Fork for each path that comes with its standard streams and the lock to hold; answer with the process, and once
     it has ended with how. Gives 0 where the runner is gone, and in a forked process the exit code of `work`."""
-    gc.freeze()  # what is imported is never looked at again, so that its pages stay shared
     while True:
         path, files, _, _ = socket.recv_fds(control, 4096, STREAMS + 1)
         if not path:
