@@ -26,7 +26,7 @@ class Watching(Told):
 
     def event(self, event: dict[str, object]) -> None:
         super().event(event)
-        for child in psutil.Process().children():
+        for child in psutil.Process().children(recursive=True):  # the fork server and its worker
             status = Path(f"/proc/{child.pid}/status").read_text().splitlines()
             found = next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmPeak")), 0)
             self.largest = max(self.largest, found)
