@@ -12,7 +12,14 @@ from typing import IO
 from barbench.benchmarks.environment import worker_variables
 from barbench.benchmarks.forkserver import ENDED
 
-AVAILABLE = hasattr(os, "pidfd_open")  # Linux: elsewhere a fork does not get along with the system's libraries
+
+def available() -> bool:
+    """Whether this system has what is used here: Linux. Elsewhere a fork does not get along with its libraries."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # not of this Python, or not of this kernel
+        return False
+    return True
 
 
 class ForkServer:

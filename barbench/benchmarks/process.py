@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Self
 
 from barbench.benchmarks.environment import worker_variables
-from barbench.benchmarks.forked import AVAILABLE, Forked, ForkServer
+from barbench.benchmarks.forked import Forked, ForkServer, available
 from barbench.benchmarks.job import STOPPED, Job
 
 WORKER, SERVER = "barbench.benchmarks.worker", "barbench.benchmarks.forkserver"
@@ -62,8 +62,9 @@ class Workers:
         return Ended(code, said, peak, None if before is None or after is None else after - before)
 
     def _start(self, job: Job, path: Path, errors: IO[bytes]) -> "Forked | Launched":
-        """A cell of several processes has a launcher that starts them."""
-        if AVAILABLE and job.cell.processes == 1:
+        """A cell of several processes has a launcher that starts them. One on a GPU is started anew: a driver that any
+        import had looked at would not work in a fork, and its cells are long."""
+        if job.device == "cpu" and job.cell.processes == 1 and available():
             return Forked(self._server, path, errors, self._lock)
         several = f"--nproc-per-node={job.cell.processes}"
         launcher = [] if job.cell.processes == 1 else ["torch.distributed.run", "--standalone", several, "-m"]

@@ -13,10 +13,12 @@ from typing import IO
 import psutil
 import pytest
 
-from barbench.benchmarks.forked import AVAILABLE, Forked, ForkServer
+from barbench.benchmarks import forked, process
+from barbench.benchmarks.forked import Forked, ForkServer, available
+from tests.benchmarks.conftest import MakeJobs
 from tests.benchmarks.serving import serving
 
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason="it needs Linux's pidfd")
+pytestmark = pytest.mark.skipif(not available(), reason="it needs Linux's pidfd")
 
 
 @pytest.fixture
@@ -133,3 +135,38 @@ sys.stdin.read()
     runner.kill()
     runner.wait()
     assert psutil.wait_procs(left, timeout=20)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "kernel_has_it", "kind"),
+    [
+        ("cpu", 1, True, "Forked"),
+        ("cuda", 1, True, "Launched"),
+        ("cpu", 2, True, "Launched"),
+        ("cpu", 1, False, "Launched"),
+    ],
+)
+def test_which_cells_are_forked(
+    device: str,
+    processes: int,
+    kernel_has_it: bool,
+    kind: str,
+    make_jobs: MakeJobs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: IO[bytes],
+    lock: int,
+) -> None:
+    def no_pidfd(_: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    if not kernel_has_it:
+        monkeypatch.setattr(forked.os, "pidfd_open", no_pidfd)
+    for name in ("Forked", "Launched"):
+        monkeypatch.setattr(process, name, lambda *_, name=name: name)
+    [job] = make_jobs(tmp_path)
+    job = job.model_copy(
+        update={"device": device, "cell": job.cell.model_copy(update={"processes": processes})},
+    )
+    with process.Workers(lock) as workers:
+        assert workers._start(job, tmp_path / "job.json", errors) == kind
