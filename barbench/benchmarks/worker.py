@@ -24,6 +24,8 @@ from barbench.engine import profile
 from barbench.errors import BarbenchError, Interrupted
 from barbench.results.store import Store
 
+# In a plain RuntimeError, of torch's CPU allocator, and of oneDNN where its code finds no place.
+_NO_MEMORY = ("can't allocate memory", "could not create a primitive")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -61,7 +63,7 @@ def main(path: Path) -> int:
         if isinstance(error, OSError) and error.errno in _FULL:
             print(error.strerror, file=sys.stderr)
             return UNWRITABLE
-        if "can't allocate memory" in str(error):  # torch's CPU allocator raises a plain RuntimeError
+        if any(words in str(error) for words in _NO_MEMORY):
             return _fail(store, job, "out-of-memory", str(error), emit)
         return _fail(store, job, "failed", f"{type(error).__name__}: {error}", emit)
 

@@ -21,6 +21,7 @@ from tests.benchmarks.conftest import make_jobs as make_jobs
 from tests.faults.killing import measured
 
 REPOSITORY = Path(__file__).parents[2]
+LONG = 30  # epochs of a run that is still under way when it hears of a signal
 BUSY = 30.0  # seconds more where other tests have the cores; the runner ends its worker by force after GRACE anyway
 # A run of jobs as a command: `run` of the command line without its arguments.
 SCRIPT = """
@@ -93,9 +94,9 @@ def test_asked_to_stop_it_keeps_a_checkpoint_and_goes_on_exactly(
     sign: signal.Signals, code: int, make_jobs: MakeJobs, tmp_path: Path
 ) -> None:
     calm = tmp_path / "calm"
-    expected = run_jobs(make_jobs(calm, epochs=6, batch=8), calm, Told())[0]
+    expected = run_jobs(make_jobs(calm, epochs=LONG, batch=8), calm, Told())[0]
     [job] = jobs = [
-        j.model_copy(update={"checkpoint_seconds": 1e9}) for j in make_jobs(tmp_path / "r", epochs=6, batch=8)
+        j.model_copy(update={"checkpoint_seconds": 1e9}) for j in make_jobs(tmp_path / "r", epochs=LONG, batch=8)
     ]
     run = Run(tmp_path, jobs)
     run.until("step", 3)
@@ -117,7 +118,7 @@ def test_asked_to_stop_it_keeps_a_checkpoint_and_goes_on_exactly(
 
 @pytest.mark.slow
 def test_asked_to_stop_while_two_processes_share_the_cell(make_jobs: MakeJobs, tmp_path: Path) -> None:
-    [alone] = make_jobs(tmp_path / "r", epochs=60, batch=8)
+    [alone] = make_jobs(tmp_path / "r", epochs=5_000, batch=8)
     job = alone.model_copy(update={"cell": alone.cell.model_copy(update={"processes": 2}), "checkpoint_seconds": 1e9})
     run = Run(tmp_path, [job])
     run.until("step", 7)
@@ -132,7 +133,7 @@ def test_asked_to_stop_while_two_processes_share_the_cell(make_jobs: MakeJobs, t
 
 @pytest.mark.slow
 def test_two_runs_on_one_folder(make_jobs: MakeJobs, tmp_path: Path) -> None:
-    jobs = make_jobs(tmp_path / "r", epochs=50)
+    jobs = make_jobs(tmp_path / "r", epochs=5_000)  # it is still running when the second has started
     first = Run(tmp_path / "1", jobs)
     first.until("step")
     second = Run(tmp_path / "2", jobs)
