@@ -96,6 +96,7 @@ def measured_notes(layout: Layout, group: Group, columns: Sequence[Column]) -> l
         _options(group),
         _budget(group),
         _problems(group),
+        *_told(group),
     )
     return [note for note in every if note]
 
@@ -191,6 +192,15 @@ def _problems(group: Group) -> str:
             worst[name] = max(worst[name], count)
     listed = ", ".join(f"{name} {count:,}" for name, count in sorted(worst.items()) if count)
     return f"Data problems: {listed}." if listed else ""
+
+
+def _told(group: Group) -> list[str]:
+    """What the records themselves have to say, each once with its rows."""
+    labels: dict[str, list[str]] = defaultdict(list)
+    for row in group.rows:
+        for note in dict.fromkeys(note for record in row.records for note in record.notes):
+            labels[note].append(row.label)
+    return [f"{', '.join(names)}: {note}." for note, names in labels.items()]
 
 
 def _recipe(recipe: dict[str, object], others: Iterable[dict[str, object]]) -> str:

@@ -257,6 +257,20 @@ def test_budgets_and_data_problems_are_noted(make) -> None:
     assert "Data problems: refcoco reference without annotation, left out 3." in notes
 
 
+def test_what_records_have_to_say_is_noted_once_with_its_rows(make) -> None:
+    said, both = {"notes": ("cell a ran out of memory", "seen twice")}, {"notes": ("seen twice",)}
+    notes = one(
+        "5",
+        [
+            make("etris", "refcoco", {"val": 50.0}),
+            make("snf", "refcoco", {"val": 50.0}, fields=said),
+            make("snf", "refcoco+", {"val": 40.0}, fields=said),
+            make("barleria", "refcoco", {"val": 50.0}, fields=both),
+        ],
+    ).notes
+    assert notes[-2:] == ("SNF: cell a ran out of memory.", "SNF, BarLeRIa: seen twice.")
+
+
 def test_a_protocol_from_outside_has_its_own_group(make) -> None:
     table = one("5", [make("snf", "refclef", {"val": 50.0}), make("snf", "refcoco", {"val": 40.0})])
     assert [(header.group, header.name) for header in table.headers[2:]] == [
