@@ -3,7 +3,6 @@
 import json
 import time
 from functools import cache
-from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from barbench.models.towers.configs import RANDOM
 from barbench.models.towers.load import load_backbone
 
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-REPEATS = 5
+REPEATS, SECONDS = 5, 1.0
 WORDS = 17  # tokens beside hundreds of patches: what five more cost is lost in an estimate
 SHAPE = (2048, 768, 3072)  # tokens, width, width of the MLP: a block of a ViT-B on a few images
 
@@ -54,15 +53,16 @@ def _cost(reference: str, options: str, backbone: str, image_size: int | None) -
 
 @cache
 def matrix_rate(device: str, precision: str, threads: int) -> float:
-    """FLOPs a second of one large matrix product on `device`, as measured now; takes well under a second on a CPU."""
+    """FLOPs a second of one large matrix product on `device`: the fastest of at least a second's, since whatever else
+    the machine does can only slow one down."""
     torch.set_num_threads(threads)
     kind = KINDS[precision]
     rows, inner, columns = SHAPE
     a, b = (torch.randn(shape, device=device).to(kind) for shape in ((rows, inner), (inner, columns)))
-    times = []
-    for _ in range(REPEATS + 1):
+    times: list[float] = []
+    while len(times) < REPEATS or sum(times) < SECONDS:
         begin = time.perf_counter()
         product = a @ b
         product[0, 0].item()  # waits for a GPU
         times.append(time.perf_counter() - begin)
-    return 2 * rows * inner * columns / median(times[1:])
+    return 2 * rows * inner * columns / min(times)
