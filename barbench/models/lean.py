@@ -122,24 +122,6 @@ class _Planar(Function):
             return given, *(total.to(weights) for total in totals)
 
 
-def attend_dropped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """Attention with dropout on its weights: q (B, heads, T, d), k and v (B, heads, S, d) -> (B, heads, T, d).
-
-    mask: boolean (True = look), broadcastable to (B, heads, T, S). Where torch has no fused kernel for it (CPU), its
-    own attention keeps three fp32 maps of T x S; here one of booleans is kept, and one sample's weights exist at a
-    time.
-    """
-    y: Tensor = _Dropped.apply(q, k, v, mask, dropout)
-    return y
-
-
-def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax of one sample's scores, (heads, T, S)."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    weights: Tensor = (scores if mask is None else scores.masked_fill_(~mask, float("-inf"))).softmax(-1)
-    return weights
-
-
 class Dropout(nn.Dropout):
     """Dropout that keeps a mask of booleans; on the CPU torch keeps one of floats, and draws it slowly."""
 
@@ -179,6 +161,24 @@ def only(x: Tensor, kept: Tensor) -> Tensor:
     return x * kept.view(torch.uint8)
 
 
+def attend_dropped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """Attention with dropout on its weights: q (B, heads, T, d), k and v (B, heads, S, d) -> (B, heads, T, d).
+
+    mask: boolean (True = look), broadcastable to (B, heads, T, S). Where torch has no fused kernel for it (CPU), its
+    own attention keeps three fp32 maps of T x S; here one of booleans is kept, and one sample's weights exist at a
+    time.
+    """
+    y: Tensor = _Dropped.apply(q, k, v, mask, dropout)
+    return y
+
+
+def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax of one sample's scores, (heads, T, S)."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    weights: Tensor = (scores if mask is None else scores.masked_fill_(~mask, float("-inf"))).softmax(-1)
+    return weights
+
+
 class _Dropped(Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
@@ -197,13 +197,12 @@ class _Dropped(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, kept, y = ctx.saved_tensors
         with as_given(q):
-            bytes_ = kept.view(torch.uint8)
             grads = tuple(torch.empty_like(t) for t in (q, k, v))
             scale, rest = q.shape[-1] ** -0.5, 1 - ctx.dropout
             mean = (grad * y).sum(-1, keepdim=True)  # of the weights' gradients, under the weights themselves
             for i, look in enumerate(ctx.looks):
                 weights, g = _weights(q[i], k[i], look), grad[i] / rest
-                grads[2][i] = (weights * bytes_[i]).mT @ g
-                scores = (g @ v[i].mT).mul_(bytes_[i]).sub_(mean[i]).mul_(weights).mul_(scale)
+                grads[2][i] = only(weights, kept[i]).mT @ g
+                scores = (g @ v[i].mT).mul_(kept[i].view(torch.uint8)).sub_(mean[i]).mul_(weights).mul_(scale)
                 grads[0][i], grads[1][i] = scores @ k[i], scores.mT @ q[i]
             return *grads, None, None

@@ -15,10 +15,10 @@ from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
 from barbench.results.record import Record
+from barbench.results.store import Store
 from tests.benchmarks.comparing import pytest_sessionfinish
 
 __all__ = ["pytest_sessionfinish"]  # a hook
-from barbench.results.store import Store
 
 # A method of a user's own, one that trains, one that fails when it is built into a model.
 OWN = """

@@ -293,7 +293,7 @@ def test_a_cell_that_does_not_fit_gives_way_to_one_with_smaller_micro_batches(
     kept = Store(tmp_path).load(job.cell)
     assert kept is not None
     assert kept.status == "out-of-memory"
-    monkeypatch.setattr(process, "_command", lambda *_: ["false"])
+    monkeypatch.setattr(process.Workers, "run", lambda *_: pytest.fail("what is finished was run again"))
     assert run_jobs([job], tmp_path, told, halve=True) == [done]
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
 
 from barbench.datasets.protocols import PROTOCOLS
 from barbench.datasets.refer import decode_image, read_refer
@@ -26,7 +27,7 @@ from barbench.engine.profile import example_batch
 from barbench.methods.resolve import build_segmenter, resolve
 from barbench.methods.snf import HadamardFlow, PlanarFlow
 from barbench.models.hooks import Carry, Hooks
-from barbench.models.segmenter import segmentation_loss
+from barbench.models.segmenter import Segmenter, segmentation_loss
 from barbench.models.stream import Stream
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
@@ -38,12 +39,18 @@ from barbench.results.store import Store
 PAPER = ("etris", "snf", "snf-etris", "no-global", "barleria")
 
 
+def tiny(method: str) -> tuple[Backbone, Segmenter, tuple[Tensor, Tensor, Tensor]]:
+    """The tiny backbone, a method on it, and a batch of 8: image, ids, mask."""
+    backbone = load_backbone("tiny", "random")
+    segmenter = build_segmenter(resolve(method)[0], backbone)
+    return backbone, segmenter, example_batch(segmenter, backbone.image_size, 17, 8)
+
+
 @pytest.mark.parametrize("method", ["head-only", *PAPER, "full"])
 def test_training_step(method: str, benchmark: BenchmarkFixture) -> None:
     """Forward and backward of `tiny`, batch 8."""
-    backbone = load_backbone("tiny", "random")
-    segmenter = build_segmenter(resolve(method)[0], backbone).train()
-    image, ids, mask = example_batch(segmenter, backbone.image_size, 17, 8)
+    _, segmenter, (image, ids, mask) = tiny(method)
+    segmenter.train()
 
     def step() -> None:
         output = segmenter(image, ids)
@@ -55,9 +62,8 @@ def test_training_step(method: str, benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.parametrize("method", ["head-only", "barleria"])
 def test_inference(method: str, benchmark: BenchmarkFixture) -> None:
-    backbone = load_backbone("tiny", "random")
-    segmenter = build_segmenter(resolve(method)[0], backbone).eval()
-    image, ids, _ = example_batch(segmenter, backbone.image_size, 17, 8)
+    _, segmenter, (image, ids, _) = tiny(method)
+    segmenter.eval()
     with torch.inference_mode():
         benchmark(segmenter, image, ids)
 
@@ -90,9 +96,8 @@ def test_flow(flow: type[PlanarFlow | HadamardFlow], benchmark: BenchmarkFixture
 @pytest.mark.parametrize("method", ["etris", "barleria"])
 def test_component(method: str, benchmark: BenchmarkFixture) -> None:
     """The bridge's three stages; GST, which runs beside the encoders. Forward only, on the tiny backbone."""
-    backbone = load_backbone("tiny", "random")
-    segmenter = build_segmenter(resolve(method)[0], backbone).eval()
-    image, ids, _ = example_batch(segmenter, backbone.image_size, 17, 8)
+    backbone, segmenter, (image, ids, _) = tiny(method)
+    segmenter.eval()
     with torch.no_grad():
         vision, text = backbone.vision.embed(image), backbone.text.embed(ids)
         trace = walk(backbone.vision, backbone.text, segmenter.method, image, ids)
@@ -108,9 +113,8 @@ def test_component(method: str, benchmark: BenchmarkFixture) -> None:
 
 def test_head(benchmark: BenchmarkFixture) -> None:
     """Neck, decoder and projector, without the encoders."""
-    backbone = load_backbone("tiny", "random")
-    segmenter = build_segmenter(resolve("head-only")[0], backbone).eval()
-    image, ids, _ = example_batch(segmenter, backbone.image_size, 17, 8)
+    backbone, segmenter, (image, ids, _) = tiny("head-only")
+    segmenter.eval()
     with torch.no_grad():
         trace = walk(backbone.vision, backbone.text, segmenter.method, image, ids)
 
