@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.utils.flop_counter import FlopCounterMode
 
-from barbench.models.segmenter import Segmenter, segmentation_loss
+from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.stream import Stream
 
 OTHER = "other"
@@ -103,9 +103,7 @@ def _pass(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, counte
         meter = _Meter(image.device, counter)
         with _charged(segmenter, meter):
             output = segmenter(image, ids)
-            loss = segmentation_loss(output.logits, mask)
-            if output.loss_extra is not None:
-                loss = loss + output.loss_extra
+            loss = training_loss(output, mask)
         meter.claim(loss, OTHER)
         meter.switch(OTHER)
         meter.backward = True

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from barbench.models.segmenter import Segmenter, segmentation_loss
+from barbench.models.segmenter import Segmenter, segmentation_loss, training_loss
 
 PeakKind = Literal["cuda allocator", "process RSS"]
 
@@ -135,9 +135,7 @@ def _train_once(
     optimizer.zero_grad()
     marks = [_now(image.device)]
     output = segmenter(image, ids)
-    loss = segmentation_loss(output.logits, mask)
-    if output.loss_extra is not None:
-        loss = loss + output.loss_extra
+    loss = training_loss(output, mask)
     marks.append(_now(image.device))
     loss.backward()  # type: ignore[no-untyped-call]
     marks.append(_now(image.device))

@@ -19,7 +19,7 @@ from barbench.engine.checkpoint import Checkpoint, Epoch, Progress
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order
 from barbench.errors import BarbenchError, Interrupted, UsageError
-from barbench.models.segmenter import Segmenter, segmentation_loss
+from barbench.models.segmenter import Segmenter, training_loss
 
 HEAD = ("neck.", "decoder.", "projector.")
 
@@ -225,9 +225,7 @@ def _backward(
         last = number == len(micros)
         with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
             output = model(normalised(image), ids)
-            loss = segmentation_loss(output.logits, mask)
-            if output.loss_extra is not None:
-                loss = loss + output.loss_extra
+            loss = training_loss(output, mask)
             accelerator.backward(loss / accumulate)
         total += loss.detach() / accumulate
     tuned = [p for group in optimizer.param_groups for p in group["params"]]

@@ -79,6 +79,12 @@ class Segmenter(nn.Module):
         return ledger
 
 
+def training_loss(output: Output, mask: Tensor) -> Tensor:
+    """What training minimises: `segmentation_loss`, and what a component adds to it."""
+    loss = segmentation_loss(output.logits, mask)
+    return loss if output.loss_extra is None else loss + output.loss_extra
+
+
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Eq. 10: binary cross-entropy over all pixels of logits (B, 1, h, w); mask (B, S, S) in 0..1 is resized by
     nearest to h x w."""

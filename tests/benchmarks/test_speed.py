@@ -27,7 +27,7 @@ from barbench.engine.profile import example_batch
 from barbench.methods.resolve import build_segmenter, resolve
 from barbench.methods.snf import HadamardFlow, PlanarFlow
 from barbench.models.hooks import Carry, Hooks
-from barbench.models.segmenter import Segmenter, segmentation_loss
+from barbench.models.segmenter import Segmenter, segmentation_loss, training_loss
 from barbench.models.stream import Stream
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
@@ -53,9 +53,7 @@ def test_training_step(method: str, benchmark: BenchmarkFixture) -> None:
     segmenter.train()
 
     def step() -> None:
-        output = segmenter(image, ids)
-        loss = segmentation_loss(output.logits, mask)
-        (loss if output.loss_extra is None else loss + output.loss_extra).backward()
+        training_loss(segmenter(image, ids), mask).backward()
 
     benchmark(step)
 

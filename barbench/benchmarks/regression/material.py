@@ -21,7 +21,7 @@ from barbench.engine.train import StepLog, fit
 from barbench.methods.catalog import METHODS, MethodSpec
 from barbench.methods.resolve import build_segmenter
 from barbench.models.filling import fill
-from barbench.models.segmenter import Segmenter, segmentation_loss
+from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
 
@@ -54,9 +54,7 @@ def filled(spec: MethodSpec) -> Segmenter:
 def backward(model: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> float:
     """One training step without the optimizer: the loss; gradients are added to what is there."""
     output = model.train()(image, ids)
-    loss = segmentation_loss(output.logits, mask)
-    if output.loss_extra is not None:
-        loss = loss + output.loss_extra
+    loss = training_loss(output, mask)
     loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
 

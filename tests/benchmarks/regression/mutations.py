@@ -104,8 +104,8 @@ def adapters_at_the_rate_of_the_head() -> None:
 
 def training_masks_mirrored() -> None:
     """Targets are the mirror image of what the picture shows; training runs and its loss falls."""
-    loss = train.segmentation_loss
-    train.segmentation_loss = lambda logits, mask: loss(logits, mask.flip(-1))
+    loss = train.training_loss
+    train.training_loss = lambda output, mask: loss(output, mask.flip(-1))
 
 
 def twice_as_slow() -> None:
