@@ -36,3 +36,12 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
+
+
+def split_list(text: str) -> list[str]:
+    """The parts of a comma list, without blanks around them and without empty parts.
+
+    >>> split_list("etris, barleria,")
+    ['etris', 'barleria']
+    """
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -195,7 +195,7 @@ def test_an_interruption_says_how_to_go_on(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("barbench.benchmarks.command.run_jobs", interrupt)
+    monkeypatch.setattr("barbench.benchmarks.execution.runner.run_jobs", interrupt)
     answer = ask(*small_run, "--results", tmp_path / "results")
     assert (answer.code, "the same command goes on from here" in answer.err) == (130, True)
 

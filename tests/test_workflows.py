@@ -10,9 +10,9 @@ import pytest
 import typer.main
 import yaml
 
-from barbench.benchmarks.regression.baseline import COMMITTED, load
-from barbench.benchmarks.regression.check import SECTIONS
 from barbench.cli import app
+from barbench.regression.baseline import COMMITTED, load
+from barbench.regression.check import SECTIONS
 
 FOLDER = Path(__file__).parents[1] / ".github/workflows"
 FILES = sorted(FOLDER.glob("*.yml"))

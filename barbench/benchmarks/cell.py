@@ -10,29 +10,29 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save
 
-from barbench.benchmarks.built import build
-from barbench.benchmarks.devices import make_accelerator
-from barbench.benchmarks.environment import environment
+from barbench.benchmarks.cell_model import build
+from barbench.benchmarks.execution.accelerator import make_accelerator
+from barbench.benchmarks.execution.environment import environment
+from barbench.benchmarks.execution.signals import Stop
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.stopping import Stop
-from barbench.datasets.kinds import KINDS
-from barbench.datasets.mixtures import TASKS, Mixture
-from barbench.datasets.protocols import Evaluated
+from barbench.datasets.expression_kinds import KINDS
+from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.letterbox_cache import Squares, room
 from barbench.datasets.refer import ReferSplit
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
-from barbench.datasets.squares import Squares, room
 from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
-from barbench.datasets.transforms import Letterbox
 from barbench.engine import profile
 from barbench.engine.checkpoint import Checkpoint, tuned_state
 from barbench.engine.evaluate import Evaluation, evaluate
-from barbench.engine.metrics import Metrics
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import Training, fit
 from barbench.files import write_atomically
+from barbench.metrics import Metrics
 from barbench.models.segmenter import Segmenter
+from barbench.paper.mixtures import TASKS, Mixture
+from barbench.paper.protocols import Evaluated
 from barbench.results.record import EpochLog, Profile, Record, Scores, SplitResult, TrainingSet
 from barbench.results.store import Arrays
 
@@ -96,7 +96,7 @@ def _load(job: Job, emit: Emit) -> Loaded:
         left_out = f"{data.removed_images:,} images with {data.removed_references:,} references"
         emit({"event": "note", "text": f"{left_out} train nothing: they are in evaluation splits"})
     weights = str(job.weights_path or job.cell.weights)
-    segmenter, letterbox, tokens = build(job.cell, job.reference, job.backbone, weights)
+    segmenter, letterbox, tokens = build(job.cell, job.backbone, weights)
     segmenter = segmenter.to(accelerator.device)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]

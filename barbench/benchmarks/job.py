@@ -16,13 +16,12 @@ STOPPED, UNWRITABLE = 75, 74
 
 
 class Job(BaseModel):
-    """`reference` finds the method in any process, `backbone` the backbone; `weights_path` is a file where the cell's
+    """`backbone` finds the backbone in any process; `weights_path` is a file where the cell's
     weights are one; in `cache` letterboxed images are kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cell: Cell
-    reference: str
     backbone: str
     title: str
     composition: tuple[str, ...]

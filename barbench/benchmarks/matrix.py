@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from barbench.benchmarks.job import Job
-from barbench.datasets.mixtures import TASKS, Task
-from barbench.datasets.protocols import PROTOCOLS
 from barbench.datasets.sources import DataSource
 from barbench.engine.recipe import Recipe
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.models.towers.configs import CONFIG, EMBEDDED, HEAD, MERGES, PRETRAINED, WEIGHTS, backbone_config
+from barbench.paper.mixtures import TASKS, Task
+from barbench.paper.protocols import PROTOCOLS
+from barbench.registry import split_list
 from barbench.results.record import Cell, DataIdentity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Host:
     """Where cells run: `device` as torch names it, `processes` of a cell, `threads` and loader `workers` of a process;
     `cache` for letterboxed images, or None."""
@@ -32,7 +33,7 @@ class Host:
     cache: Path | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Matrix:
     """The axes, and what all cells share. `options`: of each method by name, `component.parameter` to value."""
 
@@ -52,8 +53,6 @@ class Matrix:
         Raises UsageError for options that a method does not have and for weights that cannot be.
         """
         chosen = self.options or {}
-        if strange := chosen.keys() - {m.name for m in self.methods}:
-            raise UsageError(f"--option names {', '.join(sorted(strange))}, which --methods does not")
         jobs = []
         for backbone, task, seed, method in product(self.backbones, self.tasks, self.seeds, self.methods):
             weights, path = identify_weights(backbone, self.weights)
@@ -76,7 +75,6 @@ class Matrix:
             jobs.append(
                 Job(
                     cell=cell,
-                    reference=method.reference or method.name,
                     backbone=backbone,
                     title=method.title,
                     composition=composition,
@@ -122,7 +120,7 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | No
 
 def choose_tasks(text: str) -> list[Task]:
     """Protocols and mixtures by a comma list of names; `all` is the four protocols. Raises UnknownName."""
-    names = [part.strip() for part in text.split(",") if part.strip()]
+    names = split_list(text)
     if not names:
         raise UsageError("no split was named; try --split refcoco+")
     chosen = PROTOCOLS.names() if names == ["all"] else names

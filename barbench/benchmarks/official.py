@@ -5,18 +5,19 @@ from typing import Any
 
 from rich.console import Console
 
-from barbench.benchmarks.devices import make_accelerator
+from barbench.benchmarks.execution.accelerator import make_accelerator
 from barbench.benchmarks.matrix import choose_tasks
+from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.sources import find_source
 from barbench.datasets.tasks import read_task
 from barbench.datasets.tokens import Tokens
-from barbench.datasets.transforms import Letterbox
 from barbench.engine.evaluate import evaluate
-from barbench.engine.metrics import THRESHOLDS
 from barbench.errors import DataError
-from barbench.methods.resolve import build_segmenter, resolve
-from barbench.models.released import Format, fill, read_release, with_head
+from barbench.methods.build import build_segmenter
+from barbench.methods.released import Format, fill, read_release, with_head
+from barbench.methods.resolve import resolve
+from barbench.metrics import THRESHOLDS
 from barbench.models.towers.configs import RANDOM
 from barbench.models.towers.load import load_backbone
 

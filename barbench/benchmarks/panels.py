@@ -5,20 +5,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from barbench.benchmarks.cell_model import Trained, load_trained
 from barbench.benchmarks.matrix import identify_backbone, identify_weights
-from barbench.benchmarks.trained import Trained, load_trained
-from barbench.datasets.mixtures import TASKS
-from barbench.datasets.protocols import Evaluated
 from barbench.datasets.refer import decode_image, read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.sources import find_source
-from barbench.engine.metrics import overlap
 from barbench.engine.predict import predict, to_mask
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.resolve import resolve
+from barbench.metrics import overlap
+from barbench.paper.mixtures import TASKS
+from barbench.paper.protocols import Evaluated
+from barbench.registry import split_list
 from barbench.results.expressions import Columns, aligned, iou
-from barbench.results.panel import Mask, Overlay, Panel
-from barbench.results.pick import PICKS, pick
+from barbench.results.qualitative import PICKS, Mask, Overlay, Panel, pick
 from barbench.results.record import Record
 from barbench.results.select import runs
 from barbench.results.store import Store
@@ -92,7 +92,7 @@ def _choose(store: Store, request: PanelRequest) -> tuple[list[Record], list[str
         if not names:
             raise UsageError(f"no finished cell of the paper's methods in {store.folder}: `barbench run` makes them")
     else:
-        names = [name.strip() for name in request.methods.split(",") if name.strip()]
+        names = split_list(request.methods)
     backbone, weights = request.backbone, request.weights
     wanted = {
         "protocol": request.split,

@@ -50,7 +50,7 @@ def verify(
     format_: FormatOption = Format.table,
 ) -> None:
     """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test."""
-    from barbench.benchmarks.data import verify_data
+    from barbench.commands.data_checks import verify_data
 
     rows, findings, sound = verify_data(root, split)
     print_rows(rows, format_, title="splits as found")
@@ -66,7 +66,7 @@ def audit(
     format_: FormatOption = Format.table,
 ) -> None:
     """Count the images that each training set shares with each evaluation split, over all protocols of a root."""
-    from barbench.benchmarks.data import audit_data
+    from barbench.commands.data_checks import audit_data
 
     found = audit_data(data)
     print_rows(found.rows, format_, title="images that a training set shares with an evaluation split")

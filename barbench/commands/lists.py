@@ -16,9 +16,14 @@ def list_methods(
     format_: FormatOption = Format.table,
 ) -> None:
     """Methods with their components and parameter ledger on a backbone; no weights are needed."""
-    from barbench.benchmarks.command import describe_methods
+    from barbench.commands.expand import parse_options
+    from barbench.methods.resolve import resolve
 
-    print_rows(describe_methods(backbone, image_size, option or []), format_, title=f"methods on {backbone}")
+    specs = resolve("everything")
+    options = parse_options(option or [], specs)
+    from barbench.methods.describe import describe_methods
+
+    print_rows(describe_methods(specs, backbone, image_size, options), format_, title=f"methods on {backbone}")
 
 
 @app.command("backbones")
@@ -46,7 +51,7 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
 @app.command("splits")
 def list_splits(format_: FormatOption = Format.table) -> None:
     """Protocols and mixtures: what trains, what is evaluated."""
-    from barbench.datasets.mixtures import TASKS
+    from barbench.paper.mixtures import TASKS
 
     rows = [
         {

@@ -27,7 +27,7 @@ def evaluate(
     out: Annotated[Format, typer.Option("--output", help="how to print it")] = Format.table,
 ) -> None:
     """Evaluate an official checkpoint on every evaluation split; it must fit name by name."""
-    from barbench.benchmarks.command import pick_device
+    from barbench.benchmarks.execution.devices import pick_device
     from barbench.benchmarks.official import evaluate_official
 
     if format_ not in RELEASES:
@@ -57,8 +57,8 @@ def predict(
 
     Coverage is the mask's share of the photo's pixels, score the mean probability inside the mask.
     """
-    from barbench.benchmarks.command import pick_device
-    from barbench.benchmarks.trained import find_in_photo, load_trained
+    from barbench.benchmarks.cell_model import find_in_photo, load_trained
+    from barbench.benchmarks.execution.devices import pick_device
     from barbench.datasets.photo import read_photo
     from barbench.reports.panels import write_found
     from barbench.results.select import one

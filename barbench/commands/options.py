@@ -7,6 +7,7 @@ import typer
 
 from barbench.errors import UsageError
 from barbench.listing import Format
+from barbench.registry import split_list
 
 METHODS_HELP = "all (the paper's five), everything, or a comma list; package.module:name for your own"
 Methods = Annotated[str, typer.Option(help=METHODS_HELP)]
@@ -24,14 +25,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, or what torch knows: cuda,
 FormatOption = Annotated[Format, typer.Option("--format", help="how to print it")]
 
 
-def names(text: str) -> list[str]:
-    """The parts of a comma list."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def whole_numbers(text: str, option: str) -> list[int]:
     """The whole numbers of a comma list; raises UsageError naming `option`."""
     try:
-        return [int(part) for part in names(text)]
+        return [int(part) for part in split_list(text)]
     except ValueError:
         raise UsageError(f"{option} is a comma list of whole numbers, not {text!r}") from None

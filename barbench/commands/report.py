@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from barbench.commands.options import Data, Device, FormatOption, Results, names, whole_numbers
+from barbench.commands.options import Data, Device, FormatOption, Results, whole_numbers
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
+from barbench.registry import split_list
 
 EACH = "FIRST,SECOND where they differ"
 
@@ -23,14 +24,14 @@ def report(
     ] = "md,latex",
 ) -> None:
     """The paper's Tables 1-5, published beside measured, from the records; as html, on a page with plots."""
-    from barbench.reports.console import TERMINAL, show
-    from barbench.reports.layout import TABLES
-    from barbench.reports.tables import build
+    from barbench.paper.tables import TABLES
+    from barbench.reports.formats.console import TERMINAL, show
+    from barbench.reports.tables.build import build
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
-    numbers = TABLES.names() if table == "all" else names(table)
-    formats = names(format_)
+    numbers = TABLES.names() if table == "all" else split_list(table)
+    formats = split_list(format_)
     store = Store(results)
     try:
         paths = write_reports(store, out, numbers, [name for name in formats if name != TERMINAL])
@@ -88,16 +89,27 @@ def panels(
     out: Annotated[Path, typer.Option(help="folder to write into")] = Path("reports/panels"),
 ) -> None:
     """Draw what the methods found, image by image, as the paper's Fig. 3 to 7."""
-    from barbench.benchmarks.command import pick_device
+    from barbench.benchmarks.execution.devices import pick_device
     from barbench.benchmarks.panels import PanelRequest, make_panels
     from barbench.reports.panels import write_panels
     from barbench.results.store import Store
 
     sentences = whole_numbers(sent or "", "--sent")
     request = PanelRequest(
-        methods, split, eval_split, names(pick), count, sentences, seed, backbone, weights, recipe, image_size, data,
-        pick_device(device),
-    )  # fmt: skip
+        methods=methods,
+        split=split,
+        eval_split=eval_split,
+        picks=split_list(pick),
+        each=count,
+        sentences=sentences,
+        seed=seed,
+        backbone=backbone,
+        weights=weights,
+        recipe=recipe,
+        image_size=image_size,
+        data=data,
+        device=pick_device(device),
+    )
     with progress_bar("predicting") as progress:
         made = make_panels(Store(results), request, progress)
     for note in made.notes:
@@ -113,8 +125,8 @@ def export(
     out: Annotated[Path | None, typer.Option(help="file  [default: results.csv, expressions.csv, …]")] = None,
 ) -> None:
     """Write all records as one table, unrounded, for other programs."""
-    from barbench.results import load, load_expressions
     from barbench.results.export import write_table
+    from barbench.results.frames import load, load_expressions
 
     table = load_expressions(results) if expressions else load(results)
     if table.empty:

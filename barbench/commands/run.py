@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from barbench.commands.options import (
     METHODS_HELP,
@@ -16,10 +17,10 @@ from barbench.commands.options import (
     Options,
     Results,
     Weights,
-    names,
 )
-from barbench.errors import Interrupted, UnknownName
-from barbench.listing import Format, print_rows, stdout_console
+from barbench.errors import Interrupted, UnknownName, UsageError
+from barbench.listing import Format, print_rows, progress_bar, stdout_console
+from barbench.registry import split_list
 
 
 class OnOom(StrEnum):
@@ -72,36 +73,86 @@ def run(
 ) -> None:
     """Run a matrix of methods x backbones x splits x seeds; what is finished is skipped, what was interrupted goes
     on."""
-    from barbench.benchmarks.command import RunRequest, expand, run_matrix, show_plan
-    from barbench.benchmarks.stopping import interruptible
-    from barbench.reports.console import show
-    from barbench.reports.write import write_reports
-    from barbench.results.store import Store
+    from barbench.commands.expand import RunRequest, expand
 
     request = RunRequest(
-        table, methods, suite, split, backbone, weights, data, recipe, set_ or [], option or [], seeds, image_size,
-        precision, device, processes, workers, cache, results, on_oom is OnOom.halve,
-    )  # fmt: skip
+        table=table,
+        methods=methods,
+        suite=suite,
+        split=split,
+        backbone=backbone,
+        weights=weights,
+        data=data,
+        recipe=recipe,
+        changes=set_ or [],
+        options=option or [],
+        seeds=seeds,
+        image_size=image_size,
+        precision=precision,
+        device=device,
+        processes=processes,
+        workers=workers,
+        cache=cache,
+        results=results,
+    )
     console = stdout_console()
     if plan:
-        show_plan(expand(request), results, console)
+        _show_plan(expand(request), results, console)
         return
     try:
-        with interruptible():
-            records = run_matrix(request, console)
+        records = _run(request, on_oom is OnOom.halve, console)
     except KeyboardInterrupt as asked:
         raise Interrupted("interrupted; the same command goes on from here", *asked.args) from None
-    write_reports(Store(results), reports)
-    show(_measured(table, records), console)
-    console.print(f"records in {results}, tables in {reports}", markup=False, soft_wrap=True)
+    _report(table, records, results, reports, console)
     if any(record.status != "done" for record in records):
         raise typer.Exit(1)
 
 
+def _run(request: Any, halve: bool, console: Console) -> Any:
+    """The records of the cells of `request`; those of a table are planned and shown first."""
+    from barbench.benchmarks.execution.signals import interruptible
+
+    with interruptible():
+        from barbench.benchmarks.execution.display import display_for
+        from barbench.benchmarks.execution.runner import run_jobs
+        from barbench.commands.expand import expand
+
+        jobs = expand(request)
+        plan = None if request.table is None else _show_plan(jobs, request.results, console)
+        display = display_for(console, plan.forecast if plan else {})
+        try:
+            return run_jobs(jobs, request.results, display, halve)
+        finally:
+            display.stop()
+
+
+def _show_plan(jobs: Any, results: Path, console: Console) -> Any:
+    """Print what is done, what is to run, and how long it will take; nothing is run."""
+    from barbench.benchmarks.planning.plan import make_plan
+    from barbench.results.store import Store
+
+    with console.status("estimating"):
+        plan = make_plan(jobs, Store(results))
+    print_rows(plan.rows(), Format.table, title="plan")
+    console.print(plan.summary(), markup=False, highlight=False, soft_wrap=True)
+    return plan
+
+
+def _report(table: str | None, records: Any, results: Path, reports: Path, console: Console) -> None:
+    """Write the tables of all records, and print those of this run."""
+    from barbench.reports.formats.console import show
+    from barbench.reports.write import write_reports
+    from barbench.results.store import Store
+
+    write_reports(Store(results), reports)
+    show(_measured(table, records), console)
+    console.print(f"records in {results}, tables in {reports}", markup=False, soft_wrap=True)
+
+
 def _measured(table: str | None, records: Any) -> Any:
     """What the run measured, as the tables that were asked for; else as Table 5, or Table 2 or 3 by the backbone."""
-    from barbench.benchmarks.tables import table_numbers
-    from barbench.reports.tables import build_measured
+    from barbench.paper.tables import table_numbers
+    from barbench.reports.tables.build import build_measured
 
     if table is not None:
         return [built for number in table_numbers(table) for built in build_measured(number, records)]
@@ -129,9 +180,19 @@ def profile(
     format_: FormatOption = Format.table,
 ) -> None:
     """Measure what each method costs: each in a process of its own, on random input."""
-    from barbench.benchmarks.command import profile_methods
+    from barbench.commands.expand import parse_options
+    from barbench.methods.resolve import resolve
 
-    rows = profile_methods(methods, backbone, weights, image_size, batch, words, device, option or [], precision)
+    if precision not in ("fp32", "bf16"):
+        raise UsageError(f"--precision of a profile is fp32 or bf16, not {precision!r}")
+    specs = resolve(methods)
+    options = parse_options(option or [], specs)
+    from barbench.benchmarks.profiling import profile_methods
+
+    with progress_bar("profiling") as progress:
+        rows = profile_methods(
+            specs, options, backbone, weights, image_size, batch, words, device, precision, progress=progress
+        )
     if format_ is not Format.json:  # which holds all
         parts = [
             {"method": row["method"], "part": name, **part}
@@ -155,15 +216,15 @@ def check(
 ) -> None:
     """Measure a small fixed matrix and compare it with a stored baseline; exit code 1, and a table, if anything
     moved."""
-    from barbench.benchmarks.regression import check as gate
-    from barbench.benchmarks.regression.show import FORMATS, show
+    from barbench.regression import check as gate
+    from barbench.regression.show import FORMATS, show
 
     if format_ not in FORMATS:
         raise UnknownName("format", format_, FORMATS)
     if update:
-        print(f"accepted into {gate.update(baseline, names(only))}")
+        print(f"accepted into {gate.update(baseline, split_list(only))}")
         return
-    outcome = gate.check(baseline, names(only), allow_new)
+    outcome = gate.check(baseline, split_list(only), allow_new)
     show(outcome, format_, stdout_console(160))
     if not outcome.ok:
         raise typer.Exit(1)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from barbench.datasets.problems import RULES
-from barbench.datasets.protocols import Counts, Protocol
 from barbench.datasets.refer import ImageInfo, ReferData, decode_image, read_refer
 from barbench.errors import BarbenchError, DataError
+from barbench.paper.protocols import Counts, Protocol
 
 THREADS = 8
 Kind = Literal["real", "shapes"]

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from barbench.datasets.mixtures import Mixture, Task
-from barbench.datasets.protocols import Protocol
 from barbench.datasets.refer import Outline, read_outline
+from barbench.paper.mixtures import Mixture, Task
+from barbench.paper.protocols import Protocol
 
 Outlines = Mapping[str, Sequence[Outline]]
 """What a root's references' files hold, by protocol."""

@@ -19,9 +19,9 @@ from PIL import Image
 from barbench.datasets import masks
 from barbench.datasets.pickles import load_plain, repair_text
 from barbench.datasets.problems import Problems
-from barbench.datasets.protocols import Protocol
 from barbench.datasets.untrusted import image_size, text, whole
 from barbench.errors import DataError, MissingData
+from barbench.paper.protocols import Protocol
 
 T = TypeVar("T")
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from barbench.datasets.kinds import kind
+from barbench.datasets.expression_kinds import kind
+from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.letterbox_cache import Squares
 from barbench.datasets.refer import Reference, ReferSplit, Sentence
-from barbench.datasets.squares import Squares
 from barbench.datasets.tokens import Tokens
-from barbench.datasets.transforms import Letterbox
 
 
 class TrainBatch(NamedTuple):

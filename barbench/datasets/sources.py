@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from barbench.datasets.mixtures import Task
 from barbench.datasets.refer import data_files
 from barbench.datasets.shapes import ShapesSpec, make_shapes
+from barbench.paper.mixtures import Task
 
 Progress = Callable[[int, int], None]  # done, total
 

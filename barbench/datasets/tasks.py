@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from barbench.datasets.mixtures import Mixture, Task
 from barbench.datasets.overlap import excluded_images, read_outlines
 from barbench.datasets.refer import ReferData, ReferSplit, read_refer
+from barbench.paper.mixtures import Mixture, Task
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from barbench.datasets.samples import EvalBatch, EvalSamples
-from barbench.engine.metrics import Metrics, overlap, summarise
 from barbench.engine.predict import predict, to_mask
+from barbench.metrics import Metrics, overlap, summarise
 from barbench.models.segmenter import Segmenter
 
 OnBatch = Callable[[int, int, float], None]  # expressions done, expressions in all, mean IoU so far

@@ -13,15 +13,13 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from barbench.datasets.letterbox import normalised
 from barbench.datasets.samples import JointSamples, TrainBatch, TrainSamples
-from barbench.datasets.transforms import normalised
 from barbench.engine.checkpoint import Checkpoint, Epoch, Progress
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order
 from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.models.segmenter import Segmenter, training_loss
-
-HEAD = ("neck.", "decoder.", "projector.")
 
 
 class StepLog(NamedTuple):
@@ -39,8 +37,10 @@ class StepLog(NamedTuple):
 
 
 class Training(NamedTuple):
-    """`seconds` of training in all, over
-    interruptions. `images_per_second`: from the median step of this process's life, all processes together.
+    """What a training leaves.
+
+    seconds: training time, summed over interrupted runs. images_per_second: from the median step of this process's
+    life, over all processes together; None where no step ran.
     """
 
     history: list[Epoch]
@@ -82,8 +82,9 @@ def make_optimizer(recipe: Recipe, segmenter: Segmenter) -> torch.optim.Optimize
     `adapter_lr` for the rest. AdamW decays matrices only, not norms, biases and flows.
     """
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    head = segmenter.head_parameters()
     for name, parameter in segmenter.tuned_parameters().items():
-        factor = 1.0 if name.startswith(HEAD) else recipe.adapter_lr
+        factor = 1.0 if name in head else recipe.adapter_lr
         decays = recipe.optimizer == "adam" or parameter.ndim > 1
         groups.setdefault((factor, recipe.weight_decay if decays else 0.0), []).append(parameter)
     settings = [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]

@@ -9,29 +9,30 @@ function, found as `package.module:name` or through an entry point of group `bar
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_type_hints
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from barbench.errors import UsageError
-from barbench.methods.base import Component, Method
-from barbench.methods.bridge import Bridge
-from barbench.methods.gst import GST
-from barbench.methods.lim import LIM
-from barbench.methods.snf import SNF
-from barbench.methods.topdown import TopDown
-from barbench.methods.tune import Full, Positional
 from barbench.registry import Registry
 
+if TYPE_CHECKING:  # names are looked up without torch, which is imported when a method is created
+    from barbench.methods.base import Component, Method
+
+    Components = tuple[Component, ...]
+else:
+    Components = tuple
+
 Options = Mapping[str, Any]
-Build = Callable[..., tuple[Component, ...]]
+Build = Callable[..., Components]
 R = TypeVar("R")
 NONE: Options = {}
 
 
 @dataclass(frozen=True, slots=True)
 class MethodSpec:
-    """A method by name. `title` is its row in the paper's tables; `paper`: one of the five compared there; `variant`:
+    """A method by name. `title` is its row in the paper's tables; `variant`:
     how it departs from the paper, in words; `reference`: what `resolve` takes to find it again, in any process;
     `options`: those that are set beforehand (a row of a suite).
     """
@@ -39,32 +40,44 @@ class MethodSpec:
     name: str
     title: str
     build: Build
-    paper: bool = False
     variant: str | None = None
     reference: str = ""
     options: Options = field(default_factory=dict)
 
-    def create(self, options: Options = NONE) -> Method:
+    def create(self, options: Options = NONE) -> "Method":
         """The method with `options`, unattached; raises UsageError for options that it does not have."""
         rest = {**self.options, **options}
         positional = rest.pop("positional", "frozen")
         if positional not in ("frozen", "train"):
             raise UsageError(f"{self.name}: positional is 'frozen' or 'train', not {positional!r}")
         components = tuple(make(self.build, _nested(rest), self.name))
-        return Method(self.name, (*components, Positional()) if positional == "train" else components)
+        extra = (part("positional"),) if positional == "train" else ()
+        made: Method = _load("base:Method")(self.name, (*components, *extra))
+        return made
 
 
 METHODS: Registry[MethodSpec] = Registry("method")
 
+COMPONENTS = {
+    "bridge": "bridge:Bridge",
+    "snf": "snf:SNF",
+    "lim": "lim:LIM",
+    "gst": "gst:GST",
+    "topdown": "topdown:TopDown",
+    "full": "tune:Full",
+    "positional": "tune:Positional",
+}
+"""The components that barbench ships: name in options -> file and class in this folder."""
 
-def method(*, title: str, paper: bool = False, variant: str | None = None) -> Callable[[Build], MethodSpec]:
+
+def method(*, title: str, variant: str | None = None) -> Callable[[Build], MethodSpec]:
     """Register a function that returns components; its name, with dashes, is the method's."""
 
     def register(build: Build) -> MethodSpec:
         name = build.__name__.replace("_", "-")
         home = build.__module__
         reference = name if home == __name__ else f"{home}:{build.__name__}"
-        return METHODS.register(name, MethodSpec(name, title, build, paper, variant, reference))
+        return METHODS.register(name, MethodSpec(name, title, build, variant, reference))
 
     return register
 
@@ -85,6 +98,17 @@ def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any)
     return build(**{**defaults, **checked})
 
 
+def part(name: str, options: Options = NONE, **defaults: Any) -> "Component":
+    """The component `name` of COMPONENTS, made from `defaults` and checked `options`."""
+    component: Component = make(_load(COMPONENTS[name]), options, name, **defaults)
+    return component
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"{__package__}.{module}"), name)
+
+
 def _nested(options: Options) -> dict[str, Any]:
     """{"gst.prior": x, "dim": y} -> {"gst": {"prior": x}, "dim": y}"""
     nested: dict[str, Any] = {}
@@ -97,55 +121,55 @@ def _nested(options: Options) -> dict[str, Any]:
     return nested
 
 
-@method(title="ETRIS", paper=True)
-def etris(bridge: Options = NONE) -> tuple[Component, ...]:
+@method(title="ETRIS")
+def etris(bridge: Options = NONE) -> Components:
     """The bridge alone (ETRIS, Xu et al., ICCV 2023)."""
-    return (make(Bridge, bridge, "bridge"),)
+    return (part("bridge", bridge),)
 
 
-@method(title="SNF", paper=True)
-def snf(snf: Options = NONE) -> tuple[Component, ...]:
+@method(title="SNF")
+def snf(snf: Options = NONE) -> Components:
     """Flows on the vision shortcuts alone (SNF, Wang et al., CVPR 2023)."""
-    return (make(SNF, snf, "snf", towers=("vision",)),)
+    return (part("snf", snf, towers=("vision",)),)
 
 
-@method(title="SNF+ETRIS", paper=True)
-def snf_etris(snf: Options = NONE, bridge: Options = NONE) -> tuple[Component, ...]:
+@method(title="SNF+ETRIS")
+def snf_etris(snf: Options = NONE, bridge: Options = NONE) -> Components:
     """Vision flows and the bridge."""
-    return (make(SNF, snf, "snf", towers=("vision",)), make(Bridge, bridge, "bridge"))
+    return (part("snf", snf, towers=("vision",)), part("bridge", bridge))
 
 
-@method(title="No Global", paper=True)
-def no_global(snf: Options = NONE, lim: Options = NONE) -> tuple[Component, ...]:
+@method(title="No Global")
+def no_global(snf: Options = NONE, lim: Options = NONE) -> Components:
     """Flows in both towers and the local intertwined module: BarLeRIa without its global part."""
-    return (make(SNF, snf, "snf"), make(LIM, lim, "lim"))
+    return (part("snf", snf), part("lim", lim))
 
 
-@method(title="BarLeRIa", paper=True)
-def barleria(snf: Options = NONE, lim: Options = NONE, gst: Options = NONE) -> tuple[Component, ...]:
+@method(title="BarLeRIa")
+def barleria(snf: Options = NONE, lim: Options = NONE, gst: Options = NONE) -> Components:
     """The whole of BarLeRIa."""
-    return (make(SNF, snf, "snf"), make(LIM, lim, "lim"), make(GST, gst, "gst"))
+    return (part("snf", snf), part("lim", lim), part("gst", gst))
 
 
 @method(title="SNF (Hadamard)", variant="Eq. 1's other reading: every product elementwise, no affine map")
-def snf_hadamard(snf: Options = NONE) -> tuple[Component, ...]:
+def snf_hadamard(snf: Options = NONE) -> Components:
     """Elementwise flows on the vision shortcuts."""
-    return (make(SNF, snf, "snf", towers=("vision",), flow="hadamard"),)
+    return (part("snf", snf, towers=("vision",), flow="hadamard"),)
 
 
 @method(title="No Global (Hadamard)", variant="Eq. 1's other reading: every product elementwise, no affine map")
-def no_global_hadamard(snf: Options = NONE, lim: Options = NONE) -> tuple[Component, ...]:
+def no_global_hadamard(snf: Options = NONE, lim: Options = NONE) -> Components:
     """Elementwise flows in both towers and the local intertwined module."""
-    return (make(SNF, snf, "snf", flow="hadamard"), make(LIM, lim, "lim"))
+    return (part("snf", snf, flow="hadamard"), part("lim", lim))
 
 
 @method(
     title="No Global (released)",
     variant="as in the authors' code: words enter the vision tower once, at its input; nothing enters the text tower",
 )
-def no_global_released(snf: Options = NONE, lim: Options = NONE) -> tuple[Component, ...]:
+def no_global_released(snf: Options = NONE, lim: Options = NONE) -> Components:
     """Flows in both towers; words walk along with the patches from the input on."""
-    return (make(SNF, snf, "snf"), make(LIM, lim, "lim", into=("vision",), every="input"))
+    return (part("snf", snf), part("lim", lim, into=("vision",), every="input"))
 
 
 @method(
@@ -153,18 +177,18 @@ def no_global_released(snf: Options = NONE, lim: Options = NONE) -> tuple[Compon
     variant="as in the authors' code: words enter once, a top-down side network runs twice with a reconstruction loss "
     "and no detach, and predictions depend on the batch (topdown.cosine=sample: they do not)",
 )
-def barleria_released(snf: Options = NONE, lim: Options = NONE, topdown: Options = NONE) -> tuple[Component, ...]:
+def barleria_released(snf: Options = NONE, lim: Options = NONE, topdown: Options = NONE) -> Components:
     """The method that the public BarLeRIa code trains."""
-    return (*no_global_released.build(snf, lim), make(TopDown, topdown, "topdown"))
+    return (*no_global_released.build(snf, lim), part("topdown", topdown))
 
 
 @method(title="Head only")
-def head_only() -> tuple[Component, ...]:
+def head_only() -> Components:
     """Reference point: frozen encoders, the segmentation head alone."""
     return ()
 
 
 @method(title="Full fine-tuning")
-def full() -> tuple[Component, ...]:
+def full() -> Components:
     """Reference point: both encoders are trained in full."""
-    return (Full(),)
+    return (part("full"),)

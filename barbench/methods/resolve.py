@@ -1,5 +1,4 @@
-"""From what a user writes, `all`, `etris,barleria` or `package.module:name`, to methods and to a segmenter that is
-ready to train."""
+"""From what a user writes, `all`, `etris,barleria` or `package.module:name`, to methods."""
 
 import importlib
 import os
@@ -8,12 +7,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 
-import torch
-
 from barbench.errors import UnknownName, UsageError
-from barbench.methods.catalog import METHODS, NONE, MethodSpec, Options
-from barbench.models.segmenter import Segmenter
-from barbench.models.towers.base import Backbone
+from barbench.methods.catalog import METHODS, MethodSpec
+from barbench.paper.tables import PAPER_METHODS
+from barbench.registry import split_list
 
 GROUP = "barbench.methods"
 
@@ -29,7 +26,7 @@ def resolve(text: str) -> list[MethodSpec]:
     Raises UnknownName with the nearest names, UsageError for a module that cannot be imported.
     """
     found: dict[str, MethodSpec] = {}
-    for name in filter(None, (part.strip() for part in text.split(","))):
+    for name in split_list(text):
         for spec in _group(name):
             found.setdefault(spec.name, spec)
     if not found:
@@ -37,18 +34,9 @@ def resolve(text: str) -> list[MethodSpec]:
     return list(found.values())
 
 
-def build_segmenter(spec: MethodSpec, backbone: Backbone, seed: int = 0, options: Options = NONE) -> Segmenter:
-    """The segmenter of one cell. Head and method parameters are drawn from `seed` on the backbone's device, whatever
-    was drawn before."""
-    device = next(backbone.vision.parameters()).device
-    with torch.random.fork_rng(devices=[]), torch.device(device):
-        torch.manual_seed(seed)
-        return Segmenter(backbone, spec.create(options))
-
-
 def _group(name: str) -> Iterable[MethodSpec]:
     if name == "all":
-        return [spec for spec in METHODS if spec.paper]
+        return [METHODS.get(each) for each in PAPER_METHODS]
     if name == "everything":
         return [_one(each) for each in method_names()]
     return [_one(name)]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import BOTH, Component, per_site
-from barbench.models.lean import planar
+from barbench.models.efficient.flows import planar
 from barbench.models.stream import Site, TowerName
 from barbench.models.towers.base import Backbone
 

@@ -26,9 +26,7 @@ def _with(spec: MethodSpec, note: str, options: Options) -> MethodSpec:
     if not options:
         return spec
     text = ",".join(f"{option}={_short(value)}" for option, value in options.items())
-    return replace(
-        spec, name=f"{spec.name}[{text}]", title=f"{spec.title}, {note}", variant=note, paper=False, options=options
-    )
+    return replace(spec, name=f"{spec.name}[{text}]", title=f"{spec.title}, {note}", variant=note, options=options)
 
 
 def _short(value: object) -> str:

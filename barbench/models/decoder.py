@@ -4,9 +4,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from barbench.models.attention import multihead
-from barbench.models.lean import Dropout
+from barbench.models.efficient.dropout import Dropout
 from barbench.models.positions import sincos_1d, sincos_2d
-from barbench.models.towers.base import HeadSpec
+from barbench.models.towers.configs import HeadSpec
 
 
 class DecoderLayer(nn.Module):

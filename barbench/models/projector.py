@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from barbench.models.enlarge import convolve_enlarged
+from barbench.models.efficient.upsample import convolve_upsampled
 from barbench.models.neck import conv_block
 
 KERNEL = 3
@@ -28,7 +28,7 @@ class Projector(nn.Module):
     def forward(self, x: Tensor, sentence: Tensor) -> Tensor:
         """x (B, width, H, W), sentence (B, E) -> logits (B, 1, 4H, 4W).
 
-        The released head enlarges, then convolves; here the channels are mixed first (`convolve_enlarged`). It
+        The released head enlarges, then convolves; here the channels are mixed first (`convolve_upsampled`). It
         convolves 1x1 and then with the sentence's kernel; both are linear, so the kernel passes through the 1x1
         convolution first: nine dot products a pixel take the place of a full-size map. Both exact, borders included.
         """
@@ -38,7 +38,7 @@ class Projector(nn.Module):
         for block in (self.vis[1], self.vis[3]):
             assert isinstance(block, nn.Sequential)
             assert isinstance(block[0], nn.Conv2d)
-            x = block[1:](convolve_enlarged(x.permute(0, 2, 3, 1), block[0].weight).permute(0, 3, 1, 2))
+            x = block[1:](convolve_upsampled(x.permute(0, 2, 3, 1), block[0].weight).permute(0, 3, 1, 2))
         read: Tensor = self.txt(sentence)
         kernel, bias = read[:, :-1].view(len(x), -1, KERNEL * KERNEL), read[:, -1:]
         kernel = kernel.flip(-1).transpose(

@@ -13,6 +13,8 @@ from barbench.models.pyramid import PyramidNeck
 from barbench.models.towers.base import POSITIONAL, Backbone
 from barbench.models.walk import walk
 
+HEAD = ("neck.", "decoder.", "projector.")
+
 
 class Output(NamedTuple):
     """logits (B, 1, 4H, 4W) before the sigmoid, H x W the vision tower's grid; what a component adds to the loss, or
@@ -60,21 +62,26 @@ class Segmenter(nn.Module):
         """What training changes, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    def head_parameters(self) -> dict[str, nn.Parameter]:
+        """The segmentation head's parameters by name: neck, decoder, projector, and what a component books there."""
+        booked = {id(p) for p in self.method.head_parameters()}
+        return {n: p for n, p in self.named_parameters() if n.startswith(HEAD) or id(p) in booked}
+
     def ledger(self) -> dict[str, int]:
         """Numbers of parameters by group.
 
         adapter: the method's own and those of the encoders that it tunes, the paper's "Params" column. positional:
-        tuned positional embeddings of the encoders. head: neck, decoder, projector, and what a component books there.
-        frozen: the rest of the encoders.
+        tuned positional embeddings of the encoders. head: `head_parameters`. frozen: the rest of the encoders.
         """
-        booked = {id(p) for p in self.method.head_parameters()}
+        head = self.head_parameters()
         ledger = {"adapter": 0, "positional": 0, "head": 0, "frozen": 0}
         for name, p in self.named_parameters():
-            room = name.split(".", 1)[0]
-            if room in ("vision", "text"):
+            if name in head:
+                group = "head"
+            elif name.startswith(("vision.", "text.")):
                 group = "frozen" if not p.requires_grad else "positional" if name.endswith(POSITIONAL) else "adapter"
             else:
-                group = "adapter" if room == "method" and id(p) not in booked else "head"
+                group = "adapter"
             ledger[group] += p.numel()
         return ledger
 

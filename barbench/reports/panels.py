@@ -19,7 +19,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from barbench.files import write_atomically
-from barbench.results.panel import Found, Image, Mask, Panel
+from barbench.results.qualitative import Found, Image, Mask, Panel
 
 TRUTH, FOUND = "#00c2a8", "#ff2d78"
 _DPI: Final = 150

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from barbench.errors import UsageError
 from barbench.files import write_atomically
-from barbench.reports.formats import Report, files_of
-from barbench.reports.layout import TABLES
-from barbench.reports.tables import build
+from barbench.paper.tables import TABLES
+from barbench.reports.report import Report, files_of
+from barbench.reports.tables.build import build
 from barbench.results.store import Store
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.errors import UsageError
+from barbench.registry import split_list
 from barbench.results import bootstrap
 from barbench.results.bootstrap import image_sums
 from barbench.results.expressions import aligned
@@ -88,7 +89,7 @@ def _sides(wanted: Wanted) -> list[dict[str, str | None]]:
     """What is wanted of the first method and of the second."""
     sides: list[dict[str, str | None]] = [{}, {}]
     for key, value in wanted._asdict().items():
-        parts = value.split(",") if value else [None]
+        parts = split_list(value) if value else [None]
         if len(parts) > 2:
             raise UsageError(f"--{key.replace('_', '-')} takes one value, or one of each method: a,b, not {value!r}")
         for side, part in zip(sides, parts * (3 - len(parts)), strict=False):

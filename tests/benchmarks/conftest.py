@@ -8,15 +8,15 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from barbench.benchmarks.cell import run_cell
+from barbench.benchmarks.execution.signals import Stop
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
-from barbench.benchmarks.stopping import Stop
 from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
 from barbench.results.record import Record
 from barbench.results.store import Store
-from tests.benchmarks.comparing import pytest_sessionfinish
+from tests.benchmarks.benchmark_comparison import pytest_sessionfinish
 
 __all__ = ["pytest_sessionfinish"]  # a hook
 
@@ -93,9 +93,18 @@ def make_jobs(shapes_root: Path, backbone_folder: Path) -> MakeJobs:
         protocols = choose_tasks("refcocog-g")
         fields: dict[str, Any] = {"epochs": 1, "batch": 16, "lr": 1e-3}
         chosen = parse_recipe("test", fields | recipe)
-        matrix = Matrix(resolve(methods), [str(backbone_folder)], protocols, [0], chosen, weights="random")
+        matrix = Matrix(
+            methods=resolve(methods),
+            backbones=[str(backbone_folder)],
+            tasks=protocols,
+            seeds=[0],
+            recipe=chosen,
+            weights="random",
+        )
         sources = {p.name: folder_source(root, p) for p in protocols}
-        return matrix.jobs(sources, Host(results, "cpu", 1, 1, 0, checkpoint_seconds=0.0))
+        return matrix.jobs(
+            sources, Host(results=results, device="cpu", processes=1, threads=1, workers=0, checkpoint_seconds=0.0)
+        )
 
     return make
 

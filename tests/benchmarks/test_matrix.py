@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from barbench.benchmarks.command import parse_options, parse_seeds, pick_device
+from barbench.benchmarks.execution.devices import pick_device
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks, identify_weights
+from barbench.commands.expand import parse_options, parse_seeds
 from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.errors import UnknownName, UsageError
@@ -23,9 +24,10 @@ def jobs(
 ) -> list[Job]:
     protocols = choose_tasks(split)
     sources = {p.name: folder_source(root, p) for p in protocols}
-    host = changes.pop("host", Host(Path("out"), "cpu", 1, 1, 0))
+    host = changes.pop("host", Host(results=Path("out"), device="cpu", processes=1, threads=1, workers=0))
     fields: dict[str, Any] = {"seeds": [0, 1], "recipe": RECIPE, "weights": "random"}
-    return Matrix(resolve(methods), [str(backbone)], protocols, **(fields | changes)).jobs(sources, host)
+    axes = {"methods": resolve(methods), "backbones": [str(backbone)], "tasks": protocols}
+    return Matrix(**(axes | fields | changes)).jobs(sources, host)
 
 
 def test_every_combination_once_and_in_order(shapes_root: Path, backbone_folder: Path) -> None:
@@ -47,7 +49,11 @@ def test_where_and_on_what_a_cell_runs_is_not_its_identity(
     shapes_root: Path, backbone_folder: Path, tmp_path: Path
 ) -> None:
     here = jobs(shapes_root, backbone_folder)
-    there = jobs(shapes_root, backbone_folder, host=Host(tmp_path, "cuda", 1, 8, 4, 5.0))
+    there = jobs(
+        shapes_root,
+        backbone_folder,
+        host=Host(results=tmp_path, device="cuda", processes=1, threads=8, workers=4, checkpoint_seconds=5.0),
+    )
     assert [j.cell.id() for j in here] == [j.cell.id() for j in there]
     copy = tmp_path / "elsewhere"
     shutil.copytree(shapes_root, copy)
@@ -61,7 +67,7 @@ def test_where_and_on_what_a_cell_runs_is_not_its_identity(
         {"image_size": 64},
         {"recipe": RECIPE.model_copy(update={"threshold": 0.4})},
         {"options": {"etris": {"bridge.dim": 16}, "head-only": {"positional": "train"}}},
-        {"host": Host(Path("out"), "cpu", 2, 1, 0)},
+        {"host": Host(results=Path("out"), device="cpu", processes=2, threads=1, workers=0)},
     ],
     ids=["precision", "image size", "recipe", "options", "processes"],
 )

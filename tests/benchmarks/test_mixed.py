@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
 from barbench.benchmarks.panels import PanelRequest, make_panels
-from barbench.benchmarks.runner import run_jobs
 from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
-from barbench.reports.tables import build_measured
+from barbench.reports.tables.build import build_measured
 from barbench.results.record import TrainingSet
 from barbench.results.store import Store
 from tests.benchmarks.conftest import Told
@@ -18,8 +18,18 @@ from tests.datasets.overlapping import write_overlapping
 def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
     root = write_overlapping(tmp_path / "data")
     tasks, recipe = choose_tasks("mixed,mixed-leaked"), parse_recipe("test", {"epochs": 1, "batch": 4, "lr": 1e-3})
-    matrix = Matrix(resolve("head-only"), [str(backbone_folder)], tasks, [0], recipe, weights="random")
-    jobs = matrix.jobs({t.name: folder_source(root, t) for t in tasks}, Host(tmp_path / "out", "cpu", 1, 1, 0))
+    matrix = Matrix(
+        methods=resolve("head-only"),
+        backbones=[str(backbone_folder)],
+        tasks=tasks,
+        seeds=[0],
+        recipe=recipe,
+        weights="random",
+    )
+    jobs = matrix.jobs(
+        {t.name: folder_source(root, t) for t in tasks},
+        Host(results=tmp_path / "out", device="cpu", processes=1, threads=1, workers=0),
+    )
     told = Told()
     clean, leaked = run_jobs(jobs, tmp_path / "out", told)
     assert (clean.status, leaked.status) == ("done", "done"), told.notes

@@ -15,24 +15,25 @@ from accelerate import Accelerator
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from barbench.datasets.protocols import PROTOCOLS
+from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.refer import decode_image, read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.tokens import Tokens
-from barbench.datasets.transforms import Letterbox
 from barbench.engine.evaluate import evaluate
-from barbench.engine.metrics import overlap, summarise
 from barbench.engine.predict import probabilities, to_mask
 from barbench.engine.profile import example_batch
-from barbench.methods.resolve import build_segmenter, resolve
+from barbench.methods.build import build_segmenter
+from barbench.methods.resolve import resolve
 from barbench.methods.snf import HadamardFlow, PlanarFlow
+from barbench.metrics import overlap, summarise
 from barbench.models.hooks import Carry, Hooks
 from barbench.models.segmenter import Segmenter, segmentation_loss, training_loss
 from barbench.models.stream import Stream
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
 from barbench.models.walk import run_block, walk
-from barbench.reports.tables import build_measured
+from barbench.paper.protocols import PROTOCOLS
+from barbench.reports.tables.build import build_measured
 from barbench.results.record import Cell, DataIdentity, Record, Scores, SplitResult
 from barbench.results.store import Store
 

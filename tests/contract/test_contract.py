@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from barbench.methods.resolve import build_segmenter, resolve
+from barbench.methods.build import build_segmenter
+from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter, segmentation_loss
 from barbench.models.towers.load import load_backbone
 from tests.models.small import KINDS, inputs, small

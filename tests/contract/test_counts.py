@@ -2,7 +2,8 @@
 
 import pytest
 
-from barbench.methods.resolve import build_segmenter, resolve
+from barbench.methods.build import build_segmenter
+from barbench.methods.resolve import resolve
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from open_clip.tokenizer import SimpleTokenizer
 
-from barbench.datasets.protocols import PROTOCOLS, Protocol
 from barbench.datasets.tokens import Tokens
+from barbench.paper.protocols import PROTOCOLS, Protocol
 from tests.datasets.refer_folder import instances, write_folder
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 
-from barbench.datasets.protocols import PROTOCOLS
+from barbench.paper.protocols import PROTOCOLS
 from tests.datasets.refer_folder import HEIGHT, WIDTH, box, pixels, python2
 
 # Image -> number of references, by protocol and split. Each object of image 3 is object 0, 1, ... of it.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from barbench.datasets.audit import AuditReport, verify
-from barbench.datasets.protocols import PROTOCOLS, Counts, Protocol
+from barbench.paper.protocols import PROTOCOLS, Counts, Protocol
 from tests.datasets.refer_folder import REFS, instances, python2
 
 

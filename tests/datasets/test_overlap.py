@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from barbench.datasets.mixtures import TASKS
 from barbench.datasets.overlap import expressions, overlaps, read_outlines, training
-from barbench.datasets.protocols import PROTOCOLS
 from barbench.datasets.tasks import read_task
+from barbench.paper.mixtures import TASKS
+from barbench.paper.protocols import PROTOCOLS
 from tests.datasets.overlapping import EVALUATED, SPLITS, write_overlapping
 
 

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from barbench.datasets.protocols import PROTOCOLS, Protocol
 from barbench.datasets.refer import ImageInfo, decode_image, read_refer
 from barbench.errors import DataError, MissingData
+from barbench.paper.protocols import PROTOCOLS, Protocol
 from tests.datasets.refer_folder import HEIGHT, MASKS, REFS, WIDTH, pixels, python2
 
 Edit = Callable[[Callable[[dict[str, Any]], object]], None]

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from barbench.datasets import squares as module
-from barbench.datasets.protocols import Protocol
+from barbench.datasets import letterbox_cache as module
+from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.refer import ReferData, ReferSplit, decode_image, read_refer
 from barbench.datasets.samples import EvalSamples, ExpressionMeta, TrainSamples, draw
 from barbench.datasets.tokens import Tokens
-from barbench.datasets.transforms import Letterbox
 from barbench.errors import DataError
+from barbench.paper.protocols import Protocol
 from tests.datasets.refer_folder import MASKS
 
 BOX = Letterbox(32)

@@ -18,12 +18,12 @@ from pycocotools import mask as coco
 
 from barbench.datasets.audit import verify
 from barbench.datasets.pickles import load_plain
-from barbench.datasets.protocols import PROTOCOLS
 from barbench.datasets.shapes import ShapesSpec, make_shapes
 from barbench.datasets.shapes.captions import captioned_batch, truth
 from barbench.datasets.shapes.language import propose, vocabulary
 from barbench.datasets.shapes.make import POOLS
 from barbench.datasets.shapes.scene import COLOURS, Scene, sample_scene
+from barbench.paper.protocols import PROTOCOLS
 from tests.conftest import SPEC
 
 STYLES = {"refcoco": "refs(unc).p", "refcoco+": "refs(unc).p", "refcocog": "refs(umd).p"}

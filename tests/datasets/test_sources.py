@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from barbench.datasets import sources
-from barbench.datasets.protocols import PROTOCOLS, Protocol
 from barbench.datasets.refer import read_refer
 from barbench.datasets.shapes import ShapesSpec
 from barbench.datasets.sources import DataSource, find_source, folder_source, shapes_source
 from barbench.errors import MissingData
+from barbench.paper.protocols import PROTOCOLS, Protocol
 
 SPEC = ShapesSpec(train=4, val=3, testA=2, testB=2)
 

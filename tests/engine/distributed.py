@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from barbench.datasets.protocols import PROTOCOLS
+from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.tokens import Tokens
-from barbench.datasets.transforms import Letterbox
 from barbench.engine.evaluate import evaluate
-from barbench.methods.resolve import build_segmenter, resolve
+from barbench.methods.build import build_segmenter
+from barbench.methods.resolve import resolve
 from barbench.models.towers.load import load_backbone
+from barbench.paper.protocols import PROTOCOLS
 
 
 def main(root: str, folder: str, out: str) -> None:

@@ -240,7 +240,7 @@ def test_load_tuned_names_what_is_missing_and_left_over(build: Build) -> None:
 def test_where_one_process_cannot_read_it_none_goes_on_from_it(backbone_folder: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "c.pt", tmp_path / "out.json"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    arguments = ["-m", "tests.engine.agreeing", str(backbone_folder), str(path), str(out)]
+    arguments = ["-m", "tests.engine.two_process_resume", str(backbone_folder), str(path), str(out)]
     subprocess.run([*command, *arguments], cwd=Path(__file__).parents[2], check=True, timeout=300, capture_output=True)
     assert json.loads(out.read_text()) == [[True, True, "c.pt.corrupt-1"], [True, True, None]]
     assert not path.exists()

@@ -14,16 +14,16 @@ from accelerate import Accelerator
 from pycocotools import mask as coco
 from torch import Tensor, nn
 
+from barbench.datasets.letterbox import Letterbox, normalised
 from barbench.datasets.pickles import load_plain
-from barbench.datasets.protocols import PROTOCOLS
 from barbench.datasets.refer import ReferData, read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.tokens import Tokens
-from barbench.datasets.transforms import Letterbox, normalised
 from barbench.engine.evaluate import Evaluation, evaluate
 from barbench.models.segmenter import Output, Segmenter
 from barbench.models.towers.base import Backbone
-from tests.engine.resampling import weights
+from barbench.paper.protocols import PROTOCOLS
+from tests.engine.resize_reference import weights
 from tests.models.small import SIZE
 
 GRID = 24

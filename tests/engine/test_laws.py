@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from barbench.datasets.samples import EvalSamples
 from barbench.engine.checkpoint import load_tuned, tuned_state
 from barbench.engine.evaluate import evaluate
-from barbench.engine.metrics import iou, overlap, summarise
+from barbench.metrics import iou, overlap, summarise
 from barbench.models.segmenter import Segmenter
 from tests.models.small import inputs
 

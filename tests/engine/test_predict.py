@@ -7,11 +7,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from barbench.datasets.letterbox import Letterbox, normalised
 from barbench.datasets.samples import EvalSamples
-from barbench.datasets.transforms import Letterbox, normalised
 from barbench.engine.predict import predict, probabilities, to_mask
 from barbench.models.segmenter import Segmenter
-from tests.engine.resampling import weights
+from tests.engine.resize_reference import weights
 from tests.models.small import SIZE
 
 GRID = 24

@@ -1,27 +1,24 @@
 """A small matrix as `barbench run` would run it, in a process that can be killed: data drawn, two cells, three splits.
 
-The fork server and its workers are real processes, started by the runner's own code; but the server is forked from this
-one, which has imported everything already, so that a life takes seconds.
+The workers are real processes, started by the runner's own code; but they are forked from this one, which has imported
+everything already, so that a life takes seconds.
 """
 
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
-from barbench.benchmarks import forked, worker
-from barbench.benchmarks.forkserver import serve
+from barbench.benchmarks.execution import process, worker
+from barbench.benchmarks.execution.runner import run_jobs
+from barbench.benchmarks.execution.signals import interruptible
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
-from barbench.benchmarks.runner import run_jobs
-from barbench.benchmarks.stopping import interruptible
 from barbench.datasets.shapes import ShapesSpec
 from barbench.datasets.sources import DataSource, cache_folder, shapes_source
 from barbench.engine.recipe import parse_recipe
@@ -36,29 +33,45 @@ def jobs(work: Path, backbone: Path) -> list[Job]:
     """The cells; the data need not be there yet."""
     source = DataSource("shapes", cache_folder() / f"shapes-{SPEC.fingerprint()}", SPEC.fingerprint())
     recipe, protocols = parse_recipe("test", RECIPE), choose_tasks("refcoco+")
-    matrix = Matrix(resolve("head-only,snf"), [str(backbone)], protocols, [0], recipe, weights="random")
-    host = Host(work / "results", "cpu", 1, 1, 0, checkpoint_seconds=0.0)
+    matrix = Matrix(
+        methods=resolve("head-only,snf"),
+        backbones=[str(backbone)],
+        tasks=protocols,
+        seeds=[0],
+        recipe=recipe,
+        weights="random",
+    )
+    host = Host(results=work / "results", device="cpu", processes=1, threads=1, workers=0, checkpoint_seconds=0.0)
     return matrix.jobs({"refcoco+": source}, host)
 
 
-class Forked(subprocess.Popen[bytes]):
-    """The fork server, forked instead of started anew."""
+class Forked(process.Worker):
+    """A worker, forked from the runner instead of started anew."""
 
-    def __init__(self, command: list[str], *, pass_fds: Sequence[int], **options: Any) -> None:
-        def become_server() -> None:
+    def __init__(self, command: list[str], errors: IO[bytes], lock: int) -> None:
+        def become_worker() -> None:
             code = 1
             try:
                 for name in os.listdir("/proc/self/fd"):
-                    if int(name) > 2 and int(name) not in pass_fds:
+                    if int(name) > 2 and int(name) != lock:
                         with contextlib.suppress(OSError):
                             os.close(int(name))  # among them the pipe by which Popen waits for an exec
-                code = serve(socket.socket(fileno=int(command[-1])), worker.main)
+                code = worker.main(Path(command[-1]))
             except BaseException:
                 traceback.print_exc()
             os._exit(code)
 
         sys.stdout.flush()
-        super().__init__(["/bin/false"], pass_fds=pass_fds, preexec_fn=become_server, **options)
+        subprocess.Popen.__init__(
+            self,
+            ["/bin/false"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            pass_fds=(lock,),
+            start_new_session=True,
+            preexec_fn=become_worker,
+        )
 
 
 class Events:
@@ -85,7 +98,7 @@ class Events:
 
 def run(work: Path, backbone: Path) -> int:
     """0 where every cell is done."""
-    forked.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": Forked})  # type: ignore[assignment]
+    process.Worker = Forked  # type: ignore[misc]
     events = Events()
     with interruptible():
         shapes_source(SPEC, lambda done, total: events.say(event="drawing", done=done, total=total))

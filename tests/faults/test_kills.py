@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.killing import PHASES
+from tests.faults.kill_harness import PHASES
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it watches folders by inotify")
@@ -22,7 +22,7 @@ def killed(folder: Path, backbone: Path, kills: int, seed: int) -> dict[str, Any
     """In a process of its own, since it forks."""
     arguments = [str(folder), str(backbone), str(kills), str(seed)]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.killing", *arguments], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-m", "tests.faults.kill_harness", *arguments], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-4000:]
     last: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

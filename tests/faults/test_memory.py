@@ -6,9 +6,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from barbench.benchmarks import process
+from barbench.benchmarks.execution import process
+from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.runner import run_jobs
 from barbench.results.store import Store
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.conftest import make_jobs as make_jobs

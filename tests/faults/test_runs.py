@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.runner import run_jobs
 from barbench.results.store import Store
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.conftest import make_jobs as make_jobs
-from tests.faults.killing import measured
+from tests.faults.kill_harness import measured
 
 REPOSITORY = Path(__file__).parents[2]
 LONG = 30  # epochs of a run that is still under way when it hears of a signal
@@ -28,13 +28,13 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from barbench import cli
-from barbench.benchmarks import command
+from barbench.commands import run
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.runner import run_jobs
+from barbench.benchmarks.execution.runner import run_jobs
 from tests.faults.matrix import Events
 
 jobs = [Job.model_validate_json(line) for line in Path(sys.argv.pop(1)).read_text().splitlines()]
-command.run_matrix = lambda request, console: run_jobs(jobs, jobs[0].results, Events())
+run._run = lambda request, halve, console: run_jobs(jobs, jobs[0].results, Events())
 sys.argv[1:] = ["run", "--results", str(jobs[0].results), "--reports", str(jobs[0].results.parent / "reports")]
 cli.main()
 """

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from open_clip.tokenizer import SimpleTokenizer
 
 from barbench.datasets.audit import verify
-from barbench.datasets.protocols import PROTOCOLS
+from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens
-from barbench.datasets.transforms import Letterbox
 from barbench.errors import BarbenchError
+from barbench.paper.protocols import PROTOCOLS
 from tests.datasets.refer_folder import HEIGHT, WIDTH, instances, write_folder
 from tests.fuzz.hostile import (
     BOMBS,

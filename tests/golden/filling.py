@@ -1,9 +1,9 @@
 """Sizes and inputs that are functions of a name alone, so that a golden file needs to store none of them.
 
-A golden file holds what the public code computed with `weight(name, shape)` of `barbench.models.filling` for each of
-its parameters and buffers, by its public name, and `inputs()`. Gradients of more than WHOLE values are stored as their
-products with SKETCH rows of signs: every element enters, and the difference of two sketches estimates the difference of
-the tensors.
+A golden file holds what the public code computed with `weight(name, shape)` of `barbench.regression.filling` for each
+of its parameters and buffers, by its public name, and `inputs()`. Gradients of more than WHOLE values are stored as
+their products with SKETCH rows of signs: every element enters, and the difference of two sketches estimates the
+difference of the tensors.
 """
 
 import math
@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from barbench.models.filling import uniform
+from barbench.regression.filling import uniform
 
 WHOLE, SKETCH = 1024, 32
 PATCH, CONTEXT, LENGTH, VOCABULARY = 16, 12, 9, 40

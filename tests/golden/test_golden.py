@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from barbench.models.released import Format
-from tests.golden.comparing import HERE, assert_equal, filled, golden, groups, head_measured, measured
+from barbench.methods.released import Format
+from tests.golden.measurements import HERE, assert_equal, filled, golden, groups, head_measured, measured
 
 CASES: dict[str, tuple[str, Format, dict[str, Any]]] = {
     "etris-64": ("etris", "etris", {"bridge.dim": 64}),

@@ -9,9 +9,10 @@ import torch
 
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.bridge import Bridge
+from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import METHODS, method
 from barbench.methods.gst import GST
-from barbench.methods.resolve import build_segmenter, method_names, resolve
+from barbench.methods.resolve import method_names, resolve
 from barbench.methods.snf import SNF
 from tests.models.small import inputs, small
 
@@ -186,4 +187,3 @@ def test_variants_say_so_in_their_title() -> None:
         "no-global-released": "No Global (released)",
         "barleria-released": "BarLeRIa (released)",
     }
-    assert not any(spec.paper for spec in METHODS if spec.variant)

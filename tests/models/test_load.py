@@ -11,8 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
-from barbench.models.towers.base import HeadSpec
-from barbench.models.towers.configs import backbone_config, backbone_names
+from barbench.models.towers.configs import HeadSpec, backbone_config, backbone_names
 from barbench.models.towers.load import load_backbone
 from tests.models.small import HEAD, config, inputs, small, write_folder
 

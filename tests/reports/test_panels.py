@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as Pillow
 
 from barbench.reports.panels import FOUND, TRUTH, overlaid, write_found, write_panels
-from barbench.results.panel import Found, Mask, Overlay, Panel
+from barbench.results.qualitative import Found, Mask, Overlay, Panel
 
 HEIGHT, WIDTH = 60, 90
 

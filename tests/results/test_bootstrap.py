@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from barbench.engine.metrics import summarise
+from barbench.metrics import summarise
 from barbench.results.bootstrap import FIELDS, METRICS, Floats, compare, image_sums, metrics, student
 from tests.results.simulated import HARD, ORDINARY, Population, World, population
 

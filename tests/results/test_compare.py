@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from barbench.engine.metrics import summarise
 from barbench.errors import DataError, UsageError
+from barbench.metrics import summarise
 from barbench.results.compare import Wanted, compare
 from barbench.results.store import Store
 from tests.results.conftest import Put

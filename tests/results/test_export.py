@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from barbench.errors import UnknownName, UsageError
-from barbench.results import COLUMNS, EXPRESSION_COLUMNS, load, load_expressions
 from barbench.results.export import write_table
+from barbench.results.frames import COLUMNS, EXPRESSION_COLUMNS, load, load_expressions
 from barbench.results.store import Store
 from tests.results.cells import expressions
 from tests.results.conftest import Put

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from barbench.datasets.protocols import PROTOCOLS, Protocol
 from barbench.datasets.shapes.language import express
 from barbench.datasets.shapes.scene import FAMILIES, OUTLINES, RING_HOLE, Rng, Scene, Thing, draw, sample_scene
+from barbench.paper.protocols import PROTOCOLS, Protocol
 
 GENERATOR_VERSION = 1  # raise it whenever the same spec would give other pictures or words
 IMAGES = Path("images/train2014")

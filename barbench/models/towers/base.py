@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor, nn
 
 from barbench.models.stream import Project, Site, Stream, TowerName, unchanged
+from barbench.models.towers.configs import HeadSpec
 
 POSITIONAL = ("positional_embedding", "pos_embed")
 """How the names of learned positions end."""
@@ -59,19 +59,6 @@ class TextTower(Tower):
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
         """Finished words into the joint space, (B, L, D) -> (B, L, E)."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeadSpec:
-    """The segmentation head: `width` of neck and decoder; `ffn`, `heads`, `layers`, `dropout` of the decoder; whose
-    `neck`."""
-
-    width: int = 512
-    ffn: int = 512
-    heads: int = 8
-    layers: int = 3
-    dropout: float = 0.1
-    neck: Literal["etris", "cris"] = "etris"
 
 
 @dataclass(frozen=True, slots=True)

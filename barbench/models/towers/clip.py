@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.models.attention import attend
-from barbench.models.lean import quick_gelu, quick_mlp
+from barbench.models.efficient.activations import quick_gelu, quick_mlp
 from barbench.models.stream import Project, Site, Stream, unchanged
 from barbench.models.towers.base import TextTower, VisionTower
 

@@ -12,16 +12,28 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from barbench.errors import DataError, UnknownName, UsageError
-from barbench.models.towers.base import HeadSpec
 
 EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny"}
 CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
 PAPER_SIZE = 416
 RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
 EVA02 = re.compile(r"eva02_(?!enormous)")
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """The segmentation head: `width` of neck and decoder; `ffn`, `heads`, `layers`, `dropout` of the decoder; whose
+    `neck`."""
+
+    width: int = 512
+    ffn: int = 512
+    heads: int = 8
+    layers: int = 3
+    dropout: float = 0.1
+    neck: Literal["etris", "cris"] = "etris"
 
 
 @dataclass(frozen=True, slots=True)

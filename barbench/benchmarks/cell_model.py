@@ -1,0 +1,120 @@
+"""The model of a cell, untrained or trained, and what feeds it: for the worker, `barbench predict` and `panels`."""
+
+from typing import NamedTuple
+
+from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from barbench.benchmarks.execution.accelerator import make_accelerator
+from barbench.benchmarks.matrix import identify_backbone, identify_weights
+from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.photo import RGB, smoothed
+from barbench.datasets.tokens import Tokens
+from barbench.engine.checkpoint import load_tuned
+from barbench.engine.predict import predict
+from barbench.engine.recipe import Recipe
+from barbench.errors import DataError, UsageError
+from barbench.methods.build import build_segmenter
+from barbench.methods.resolve import resolve
+from barbench.models.segmenter import Segmenter
+from barbench.models.towers.configs import PRETRAINED
+from barbench.models.towers.load import load_backbone
+from barbench.paper.mixtures import TASKS
+from barbench.results.qualitative import Found
+from barbench.results.record import Cell, Record
+from barbench.results.store import Store
+
+
+class Built(NamedTuple):
+    """`segmenter` on the CPU; images of the size and expressions of the length that it takes."""
+
+    segmenter: Segmenter
+    letterbox: Letterbox
+    tokens: Tokens
+
+
+def build(cell: Cell, backbone: str, weights: str) -> Built:
+    """The untrained segmenter of `cell` on the CPU, with its head and its method drawn from the cell's seed.
+
+    Args:
+        cell: names method, options, image size, dataset and seed.
+        backbone, weights: what `load_backbone` accepts; the cell itself stores only a name and a hash of them.
+
+    Raises:
+        UsageError, DataError, UnknownName: what `load_backbone` and `resolve` raise.
+    """
+    frozen = load_backbone(backbone, weights, cell.image_size, seed=cell.seed)
+    segmenter = build_segmenter(resolve(cell.method)[0], frozen, cell.seed, cell.options)
+    tokens = Tokens(frozen.tokenizer, TASKS.get(cell.protocol).words)
+    return Built(segmenter, Letterbox(frozen.image_size), tokens)
+
+
+class Trained(NamedTuple):
+    """`segmenter` is on the accelerator's device, in evaluation mode; `recipe` has the threshold that it was scored
+    with."""
+
+    record: Record
+    segmenter: Segmenter
+    letterbox: Letterbox
+    tokens: Tokens
+    recipe: Recipe
+    accelerator: Accelerator
+
+
+def load_trained(
+    store: Store, record: Record, device: str, backbone: str | None = None, weights: str | None = None
+) -> Trained:
+    """The model of a finished cell. `backbone` and `weights` say where a user's folder or file lies, which the record
+    names but does not place.
+
+    Raises DataError where the tuned weights are gone or do not fit, UsageError where the backbone or its weights are
+    not those of the record.
+    """
+    cell, tuned = record.cell, store.tuned(record.cell)
+    if not tuned.is_file():
+        raise DataError(f"{tuned} does not exist: without its tuned weights {cell.stem()} must be trained again")
+    name, source = _find(cell, backbone, weights)
+    recipe = Recipe.model_validate(cell.recipe)
+    segmenter, letterbox, tokens = build(cell, name, source)
+    try:
+        load_tuned(segmenter, load_file(tuned))
+    except (SafetensorError, ValueError, RuntimeError, OSError) as error:
+        raise DataError(f"{tuned} does not hold the weights of {cell.stem()}: {error}") from None
+    accelerator = make_accelerator(device, cell.precision)
+    segmenter.to(accelerator.device).eval()
+    return Trained(record, segmenter, letterbox, tokens, recipe, accelerator)
+
+
+def _find(cell: Cell, backbone: str | None, weights: str | None) -> tuple[str, str]:
+    """Backbone and weights as `load_backbone` takes them, checked against the cell's."""
+    kind, _, digest = cell.backbone.rpartition("@")
+    if backbone is None and digest and kind:
+        raise UsageError(f"{cell.stem()} was trained on the folder {kind}: say where it is with --backbone FOLDER")
+    name = backbone or cell.backbone
+    if (found := identify_backbone(name)) != cell.backbone:
+        raise UsageError(f"{cell.stem()} was trained on the backbone {cell.backbone}; --backbone is {found}")
+    file, _, digest = cell.weights.rpartition("@")
+    if weights is None and digest and file and file != PRETRAINED:
+        raise UsageError(f"{cell.stem()} was trained on the weights file {file}: say where it is with --weights FILE")
+    tag, path = identify_weights(name, weights or file or cell.weights)
+    if tag != cell.weights:
+        raise UsageError(f"{cell.stem()} was trained on the weights {cell.weights} of {name}; these are {tag}")
+    return name, str(path or tag)
+
+
+def find_in_photo(trained: Trained, photo: RGB, expressions: list[str], threshold: float | None) -> list[Found]:
+    """What each expression means in `photo` (H, W, 3); `threshold`: by default the recipe's."""
+    height, width = photo.shape[:2]
+    letterbox, limit = trained.letterbox, trained.recipe.threshold if threshold is None else threshold
+    encoded = trained.tokens.encode(expressions)
+    image = letterbox.image(smoothed(photo, letterbox.size))[None]
+    rows = encoded.ids.new_zeros(len(expressions))
+    found = []
+    squares = predict(trained.segmenter, image, encoded.ids, trained.accelerator, rows)
+    for expression, square, cut in zip(expressions, squares, encoded.truncated.tolist(), strict=True):
+        probability = letterbox.restore(square, height, width).clip(0, 1)  # bicubic overshoots
+        mask = probability > limit
+        score = float(probability[mask].mean()) if mask.any() else None
+        found.append(Found(expression, mask, float(mask.mean()), score, float(probability.max()), bool(cut)))
+    return found

@@ -1,0 +1,27 @@
+"""What this host computes with: its device and its cores."""
+
+import os
+
+import torch
+
+from barbench.errors import UsageError
+
+
+def pick_device(name: str) -> str:
+    """The device `name`; `auto` is cuda or mps where there is one, else cpu.
+
+    Raises:
+        UsageError: for a device that this host does not have.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def core_count() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

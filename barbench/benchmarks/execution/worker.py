@@ -1,0 +1,91 @@
+"""The process of one cell: `python -m barbench.benchmarks.execution.worker JOB.json`, started by the runner.
+
+Progress leaves as JSON lines on the standard output. The record is written here, a failure's too, so that it exists
+once the process has ended. When the runner dies, standard input closes, and the worker ends with it. SIGTERM makes it
+write a checkpoint and end.
+"""
+
+import errno
+import json
+import os
+import sys
+import threading
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from barbench.benchmarks.cell import run_cell
+from barbench.benchmarks.execution.signals import Stop
+from barbench.benchmarks.job import STOPPED, UNWRITABLE, Job
+from barbench.engine import profile
+from barbench.errors import BarbenchError, Interrupted
+from barbench.results.store import Store
+
+# In a plain RuntimeError, of torch's CPU allocator, and of oneDNN where its code finds no place.
+_NO_MEMORY = ("can't allocate memory", "could not create a primitive")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def main(path: Path) -> int:
+    stop = Stop()
+    stop.listen()
+    job = Job.model_validate_json(path.read_text("utf-8"))
+    first = int(os.environ.get("RANK", "0")) == 0
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else prints does not mix with the events
+    threading.Thread(target=_end_with_runner, daemon=True).start()
+
+    def emit(event: dict[str, Any]) -> None:
+        if first:
+            events.write(json.dumps(event) + "\n")
+
+    store = Store(job.results)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = run_cell(job, emit, stop)
+        if result is not None:
+            store.save(*result)
+            job.checkpoint.unlink(missing_ok=True)
+            emit({"event": "done"})
+        return 0
+    except (KeyboardInterrupt, Interrupted):
+        return STOPPED
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return _fail(store, job, "out-of-memory", str(error) or "out of memory", emit)
+    except BarbenchError as error:
+        return _fail(store, job, "failed", _own_words(error), emit)
+    except Exception as error:
+        traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in _FULL:
+            print(error.strerror, file=sys.stderr)
+            return UNWRITABLE
+        if any(words in str(error) for words in _NO_MEMORY):
+            return _fail(store, job, "out-of-memory", str(error), emit)
+        return _fail(store, job, "failed", f"{type(error).__name__}: {error}", emit)
+
+
+def _fail(store: Store, job: Job, status: Literal["failed", "out-of-memory"], reason: str, emit: Any) -> int:
+    store.save(job.failure(status, reason, profile.peak(torch.device(job.device)).bytes))
+    emit({"event": "failed", "status": status, "reason": reason})
+    return 1
+
+
+def _own_words(error: BarbenchError) -> str:
+    """The message alone: torch puts a loading process's traceback in front of it."""
+    return str(error).rpartition(f"{type(error).__name__}: ")[2].strip() if "Traceback" in str(error) else str(error)
+
+
+def _end_with_runner() -> None:
+    os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read(): a loader forked meanwhile could never take its lock
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]))
+    if code == STOPPED:
+        os._exit(code)  # at once: taking torch apart can take longer than the checkpoint did
+    sys.exit(code)

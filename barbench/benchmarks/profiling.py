@@ -1,0 +1,133 @@
+"""What each method costs: `barbench profile`. Each is measured in a fresh process, `python -m
+barbench.benchmarks.profiling`, which reads what to measure from its standard input."""
+
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from barbench.benchmarks.execution.devices import core_count, pick_device
+from barbench.benchmarks.execution.variables import worker_variables
+from barbench.benchmarks.matrix import identify_weights
+from barbench.benchmarks.planning.cost import KINDS, matrix_rate
+from barbench.engine import profile
+from barbench.engine.profile_parts import by_part
+from barbench.errors import BarbenchError
+from barbench.methods.build import build_segmenter
+from barbench.methods.catalog import MethodSpec, Options
+from barbench.methods.resolve import resolve
+from barbench.models.towers.configs import RANDOM, backbone_config
+from barbench.models.towers.load import load_backbone
+
+REPEATS = 3
+
+
+def profile_methods(
+    specs: Sequence[MethodSpec],
+    options: Mapping[str, Options],
+    backbone: str,
+    weights: str | None,
+    image_size: int | None,
+    batch: int,
+    words: int,
+    device: str,
+    precision: str,
+    progress: Callable[[int, int], None],
+) -> list[dict[str, Any]]:
+    """One row per method, as `measure` makes it; a method that fails has its reason in place of figures.
+
+    Args:
+        options: of each method by name.
+        weights: by default the folder's own, and random ones for an open_clip model.
+        batch: images of a training step. words: tokens of an expression.
+
+    Raises:
+        BarbenchError: where no method could be measured.
+    """
+    config = backbone_config(backbone)
+    tag, path = identify_weights(backbone, weights or (None if config.folder else RANDOM))
+    shared = {
+        "backbone": backbone,
+        "weights": str(path) if path else tag,
+        "image_size": config.image_size(image_size),
+        "batch": batch,
+        "words": words,
+        "device": pick_device(device),
+        "threads": core_count(),
+        "precision": precision,
+    }
+    rows = []
+    for number, spec in enumerate(specs):
+        progress(number, len(specs))
+        own = {"reference": spec.reference or spec.name, "options": {**spec.options, **options.get(spec.name, {})}}
+        rows.append({"method": spec.name} | _measure_apart(shared | own))
+    if all("failed" in row for row in rows):
+        raise BarbenchError(f"no method could be profiled: {rows[0]['failed']}")
+    return rows
+
+
+def _measure_apart(task: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "barbench.benchmarks.profiling"]
+    done = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True, env=worker_variables())
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]}
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    """Times in seconds a batch, memory in bytes above and with the built model, FLOPs of one image, and the share of
+    this machine's own matrix-product rate that a training step reaches."""
+    torch.set_num_threads(task["threads"])
+    device, kind = torch.device(task["device"]), KINDS[task["precision"]]
+    backbone = load_backbone(task["backbone"], task["weights"], task["image_size"])
+    segmenter = build_segmenter(resolve(task["reference"])[0], backbone, options=task["options"]).to(device)
+    batch = profile.example_batch(segmenter, task["image_size"], task["words"], task["batch"])
+    with torch.autocast(device.type, kind, enabled=kind is not torch.float32):
+        profile.reset_peak(device)
+        base = profile.peak(device).bytes
+        times = profile.timing(segmenter, *batch, repeats=REPEATS)
+        peak = profile.peak(device)
+        saved, parts = profile.saved_bytes(segmenter, *batch), by_part(segmenter, *batch)
+    rate = matrix_rate(task["device"], task["precision"], task["threads"])
+    forward, backward = (sum(p[i] for p in parts.values()) / task["batch"] / 1e9 for i in (2, 3))
+    passes = times.forward + times.backward
+    return {
+        "ledger": segmenter.ledger(),
+        "forward_s": times.forward,
+        "backward_s": times.backward,
+        "optimizer_s": times.optimizer,
+        "inference_s": times.inference,
+        "train_images_per_s": task["batch"] / (passes + times.optimizer),
+        "infer_images_per_s": task["batch"] / times.inference,
+        "gflop_forward": forward,
+        "gflop_backward": backward,
+        "machine_gflop_per_s": rate / 1e9,
+        "share_of_machine": (forward + backward) * 1e9 * task["batch"] / passes / rate,
+        "saved_mb": saved / 1e6,
+        "peak_mb": peak.bytes / 1e6,
+        "peak_above_model_mb": (peak.bytes - base) / 1e6,
+        "peak_kind": peak.kind,
+        "parts": {
+            name: {
+                "forward_s": part.forward_s,
+                "backward_s": part.backward_s,
+                "gflop_forward": part.forward_flops / task["batch"] / 1e9,
+                "gflop_backward": part.backward_flops / task["batch"] / 1e9,
+            }
+            for name, part in parts.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    try:
+        print(json.dumps(measure(json.load(sys.stdin))))
+    except (BarbenchError, MemoryError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,93 @@
+"""What the commands `data verify` and `data audit` do, from their arguments as text to rows."""
+
+from typing import Any, NamedTuple
+
+from barbench.benchmarks.matrix import choose_tasks
+from barbench.datasets.audit import Kind, verify
+from barbench.datasets.overlap import TrainingOverlap, evaluation_images, overlaps, read_outlines
+from barbench.datasets.sources import SHAPES_MARK, DataSource, find_source
+from barbench.errors import MissingData
+from barbench.listing import progress_bar
+from barbench.paper.mixtures import TASKS
+from barbench.paper.protocols import PROTOCOLS, Protocol
+
+
+class Audit(NamedTuple):
+    """`rows`: a training set each; `leaks`: in words, the columns that leak; `absent`: protocols not to be had."""
+
+    rows: list[dict[str, Any]]
+    leaks: list[str]
+    absent: list[str]
+
+
+def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], list[str], bool]:
+    """Rows for each split, findings in words, and whether all is sound."""
+    wanted = dict.fromkeys(protocol for task in choose_tasks(split) for protocol in task.reads)
+    sources = _sources(data, list(wanted), partly=split == "all")
+    root = next(iter(sources.values())).root
+    kind: Kind = "shapes" if (root / SHAPES_MARK).exists() else "real"
+    with progress_bar("checking the data") as progress:
+        report = verify(root, [PROTOCOLS.get(name) for name in sources], kind, progress)
+    rows = [
+        {
+            "split": f"{row.protocol} {row.split}",
+            "references": row.found.references,
+            "images": row.found.images,
+            "sentences": row.found.sentences,
+            "expected": list(row.expected) if row.expected else None,
+            "images shared with train": row.shared_images,
+            "problems": list(row.problems),
+        }
+        for row in report.rows
+    ]
+    findings = [f"{f.severity}: {f.protocol}: {f.text}" for f in report.findings]
+    verdict = "sound" if report.ok else "not sound"
+    return rows, [*findings, f"{report.images_opened} images opened; the data are {verdict}"], report.ok
+
+
+def audit_data(data: str | None) -> Audit:
+    """How many images each training set shares with each evaluation split, over all protocols that the data have."""
+    sources = _sources(data, list(PROTOCOLS), partly=True)
+    protocols = [p for p in PROTOCOLS if p.name in sources]
+    outlines = read_outlines(next(iter(sources.values())).root, protocols)
+    tasks = [task for task in TASKS if set(task.reads) <= set(protocols)]
+    found = overlaps(tasks, protocols, outlines)
+    sizes = {split: len(images) for split, images in evaluation_images(protocols, outlines).items()}
+    rows = [_row("(images of the split)", None, None, protocols, sizes)]
+    rows += [_row(f.task.name, f.references, f.images, protocols, f.shared) for f in found]
+    leaks = [line for f in found for line in _leaks(f, sizes)]
+    return Audit(rows, leaks, [p.name for p in PROTOCOLS if p not in protocols])
+
+
+def _row(
+    name: str, references: int | None, images: int | None, protocols: list[Protocol], counts: Any
+) -> dict[str, Any]:
+    columns = {p.name: {split: counts[p.name, split] for split in p.evals} for p in protocols}
+    return {"trained on": name, "references": references, "images": images, **columns}
+
+
+def _leaks(found: TrainingOverlap, sizes: dict[tuple[str, str], int]) -> list[str]:
+    """The evaluation splits of the task's own tables that share images with what trains."""
+    lines = []
+    for _, protocol, split in found.task.evaluated:
+        shared, images = found.shared[protocol.name, split], sizes[protocol.name, split]
+        if shared:
+            column = f"{protocol.dataset} {protocol.columns[split]}"
+            lines.append(f"leak: {found.task.name} trains on {shared:,} of the {images:,} images of {column}")
+    return lines
+
+
+def _sources(data: str | None, protocols: list[Protocol], partly: bool) -> dict[str, DataSource]:
+    """By protocol; with `partly` those that are there, and MissingData where none is."""
+    sources: dict[str, DataSource] = {}
+    absent: MissingData | None = None
+    for protocol in protocols:
+        try:
+            sources[protocol.name] = find_source(data, protocol)
+        except MissingData as error:
+            if not partly:
+                raise
+            absent = error
+    if not sources:
+        raise absent or MissingData("no data")
+    return sources

@@ -1,0 +1,190 @@
+"""From the arguments of `barbench run`, as text, to the cells that they ask for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from barbench.benchmarks.job import Job
+from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.datasets.sources import DataSource, cache_folder, find_source
+from barbench.engine.recipe import Recipe, load_recipe
+from barbench.errors import UsageError
+from barbench.listing import progress_bar
+from barbench.methods.catalog import MethodSpec
+from barbench.methods.resolve import resolve
+from barbench.methods.suites import SUITES
+from barbench.models.towers.configs import backbone_config
+from barbench.paper.mixtures import Task
+from barbench.paper.tables import DEFAULT, Block, needed
+from barbench.registry import split_list
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """The arguments of `barbench run`, as given; None where they are not. `changes`: of `--set`."""
+
+    table: str | None = None
+    methods: str | None = None
+    suite: str | None = None
+    split: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    data: str | None = None
+    recipe: str | None = None
+    changes: Sequence[str] = field(default=())
+    options: Sequence[str] = field(default=())
+    seeds: str = "0"
+    image_size: int | None = None
+    precision: str = "fp32"
+    device: str = "auto"
+    processes: int = 1
+    workers: int | None = None
+    cache: str = "auto"
+    results: Path = Path("results")
+
+
+def expand(request: RunRequest) -> list[Job]:
+    """The cells that are asked for, each once: of the tables named, or of a matrix.
+
+    What is given besides a table replaces what the table says, except --split, which chooses among its splits. On
+    shapes every backbone is the tiny one and every recipe the demo, so that cells of several tables fall together. All
+    arguments are checked before torch is imported and before any data are made.
+    """
+    blocks = [DEFAULT] if request.table is None else needed(request.table)
+    methods = [choose_methods(request.methods, request.suite, block.methods) for block in blocks]
+    every = list({spec.name: spec for specs in methods for spec in specs}.values())
+    options, seeds = parse_options(request.options, every), parse_seeds(request.seeds)
+    _check_precision(request)
+    tasks = _choose_splits(request, blocks)
+    for name in split_list(request.backbone or ""):
+        backbone_config(name)
+    _recipe(request, DEFAULT.recipe)
+    with progress_bar("drawing shapes") as progress:
+        sources = {t.name: find_source(request.data, t, progress) for t in dict.fromkeys(chain(*tasks))}
+    host, jobs = _host(request), dict[str, Job]()
+    for block, specs, splits in zip(blocks, methods, tasks, strict=True):
+        chosen = {spec.name: options[spec.name] for spec in specs if spec.name in options}
+        matrix = _matrix(request, block, specs, splits, sources, seeds, chosen)
+        jobs |= {job.cell.id(): job for job in matrix.jobs(sources, host) if job.cell.id() not in jobs}
+    return list(jobs.values())
+
+
+def _matrix(
+    request: RunRequest,
+    block: Block,
+    methods: Sequence[MethodSpec],
+    tasks: Sequence[Task],
+    sources: dict[str, DataSource],
+    seeds: Sequence[int],
+    options: dict[str, dict[str, Any]],
+) -> Matrix:
+    """The matrix of one block, with what `request` puts in the place of the block's own settings."""
+    shapes = all(source.kind == "shapes" for source in sources.values())
+    standard = shapes or request.backbone is not None
+    return Matrix(
+        methods=methods,
+        backbones=split_list(request.backbone or ("tiny" if shapes else block.backbone)),
+        tasks=tasks,
+        seeds=seeds,
+        recipe=_recipe(request, "demo" if shapes else block.recipe),
+        precision=request.precision,
+        weights=request.weights or (None if standard else block.weights),
+        image_size=request.image_size,
+        options=options,
+    )
+
+
+def _recipe(request: RunRequest, default: str) -> Recipe:
+    return load_recipe(request.recipe or default, request.changes)
+
+
+def _choose_splits(request: RunRequest, blocks: Sequence[Block]) -> list[list[Task]]:
+    """The splits of each block. Raises UsageError for one that the tables do not have."""
+    tasks = [choose_tasks(block.split) for block in blocks]
+    if request.split is None:
+        return tasks
+    wanted = choose_tasks(request.split)
+    if request.table is None:
+        return [wanted]
+    if strange := [t.name for t in wanted if t not in chain(*tasks)]:
+        has = ", ".join(dict.fromkeys(t.name for t in chain(*tasks)))
+        raise UsageError(f"--split {', '.join(strange)}: table {request.table} has {has}")
+    return [[t for t in have if t in wanted] for have in tasks]
+
+
+def _check_precision(request: RunRequest) -> None:
+    if request.precision not in PRECISIONS:
+        raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not {request.precision!r}")
+    if request.precision == "fp16" and request.device in ("auto", "cpu"):
+        from barbench.benchmarks.execution.devices import pick_device
+
+        if pick_device(request.device) == "cpu":
+            raise UsageError("--precision fp16 needs a GPU; on a CPU use fp32 or bf16")
+
+
+def choose_methods(methods: str | None, suite: str | None, default: str) -> list[MethodSpec]:
+    """The rows of a suite, or methods by name, `default` where neither is given; raises UsageError where both are."""
+    if suite is None:
+        return resolve(methods or default)
+    if methods is not None:
+        raise UsageError("give --methods or --suite, not both")
+    return SUITES.get(suite).methods()
+
+
+def _host(request: RunRequest) -> Host:
+    from barbench.benchmarks.execution.devices import core_count, pick_device
+
+    device, cores = pick_device(request.device), core_count()
+    workers = request.workers
+    if workers is None:  # on a CPU the model needs every core, and small images decode fast
+        workers = 0 if device == "cpu" else min(8, max(1, cores // request.processes - 1))
+    cache = cache_folder() if request.cache == "auto" else None if request.cache == "off" else Path(request.cache)
+    threads = max(1, cores // request.processes)
+    return Host(
+        results=request.results,
+        device=device,
+        processes=request.processes,
+        threads=threads,
+        workers=workers,
+        cache=cache,
+    )
+
+
+def parse_seeds(text: str) -> list[int]:
+    """The seeds of a comma list, each once. Raises UsageError for what is no whole number or negative."""
+    try:
+        seeds = [int(part) for part in split_list(text)]
+    except ValueError:
+        raise UsageError(f"--seeds is a comma list of whole numbers, not {text!r}") from None
+    if any(seed < 0 for seed in seeds):
+        raise UsageError(f"--seeds are not negative: {text}")
+    return list(dict.fromkeys(seeds))
+
+
+def parse_options(options: Sequence[str], methods: Sequence[MethodSpec]) -> dict[str, dict[str, Any]]:
+    """`METHOD:component.parameter=value` to {method: {option: value}}; `all` in place of a method means each of
+    `methods`.
+
+    Raises UsageError for what is not written so, and for a method that is not among `methods`.
+    """
+    names, parsed = [spec.name for spec in methods], dict[str, dict[str, Any]]()
+    for text in options:
+        target, equals, value = text.partition("=")
+        method, colon, name = target.rpartition(":")
+        if not (equals and colon and method and name):
+            raise UsageError(f"--option {text}: write it as METHOD:component.parameter=value")
+        if method not in ("all", *names):
+            raise UsageError(f"--option {text}: {method} is not among the methods; they are {', '.join(names)}")
+        try:
+            parsed_value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"--option {text}: the value is not YAML") from None
+        for each in names if method == "all" else [method]:
+            parsed.setdefault(each, {})[name] = parsed_value
+    return parsed

@@ -1,0 +1,161 @@
+"""Images and masks on the model's square, kept on disk so that none is decoded twice: `barbench run --cache`.
+
+A square is one file, made when it is first asked for and found by everyone who asks later: other epochs, other cells,
+other splits of the same images. So nothing is built beforehand and nothing is locked. Files appear whole (written
+beside, then renamed), whoever writes and whenever it is killed; two processes may make one square, and both make the
+same. What is read is bit for bit what would be made.
+"""
+
+import hashlib
+import math
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.masks import Rle
+from barbench.datasets.refer import ImageInfo, ReferSplit, decode_image
+from barbench.files import atomic_file
+
+VERSION = 1  # raise it whenever the letterbox would give other pixels
+MASK_BYTES = 8192  # of a mask, about; an image takes 3 bytes a pixel
+RUN = np.dtype([("value", "<f4"), ("length", "<i4")])
+
+
+@dataclass(frozen=True)
+class Squares:
+    """What `letterbox` makes of images and masks; from and to `folder`, if there is one."""
+
+    letterbox: Letterbox
+    folder: Path | None = None
+
+    def images(self, infos: Sequence[ImageInfo]) -> Tensor:
+        """uint8 (B, S, S, 3). A file that has changed, by its size or time, is decoded anew. Raises DataError as
+        `decode_image`."""
+        side = self.letterbox.size
+        batch = _fresh((len(infos), side, side, 3), torch.uint8)
+        for square, info in zip(batch.numpy(), infos, strict=True):
+            self._image(info, square)
+        return batch
+
+    def masks(self, rles: Sequence[Rle]) -> Tensor:
+        """float32 (B, S, S) in 0..1, kept as runs of equal values."""
+        side = self.letterbox.size
+        batch = _fresh((len(rles), side, side), torch.float32)
+        for square, rle in zip(batch.numpy(), rles, strict=True):
+            self._mask(rle, square)
+        return batch
+
+    def _image(self, info: ImageInfo, square: NDArray[np.uint8]) -> None:
+        path = None if self.folder is None else self._image_path(info)
+        if path is None or not _read_into(path, square):
+            square[:] = self.letterbox.image(decode_image(info)).numpy()
+            if path is not None:
+                _write(path, square)
+
+    def _mask(self, rle: Rle, square: NDArray[np.float32]) -> None:
+        path = None if self.folder is None else self._path("mask", f"{rle.height} {rle.width} ".encode() + rle.counts)
+        runs = None if path is None else _read(path, RUN)
+        if runs is not None and int(runs["length"].sum()) == square.size:
+            square.ravel()[:] = np.repeat(runs["value"], runs["length"])
+            return
+        square[:] = self.letterbox.mask(rle.decode()).numpy()
+        if path is not None:
+            _write(path, _runs(square.ravel()))
+
+    def holds(self, info: ImageInfo) -> bool:
+        """Whether the image is there already."""
+        return self.folder is not None and self._image_path(info).exists()
+
+    def _image_path(self, info: ImageInfo) -> Path:
+        try:
+            stat = info.path.stat()
+        except OSError:  # which file and why is said where it is decoded
+            return self._path("image", str(info.path).encode())
+        key = f"{info.path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{info.height}|{info.width}"
+        return self._path("image", key.encode())
+
+    def _path(self, kind: str, key: bytes) -> Path:
+        """Other code and another OpenCV may round otherwise: each has a folder of its own."""
+        assert self.folder is not None
+        name = hashlib.blake2b(key, digest_size=16).hexdigest()
+        return self.folder / f"{kind}s-{self.letterbox.size}-v{VERSION}-cv{cv2.__version__}" / name[:2] / name
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that the squares of a data set will still take at most, and bytes that are free there."""
+
+    needed: int
+    free: int
+
+    @property
+    def fits(self) -> bool:
+        """Half of what is free stays free."""
+        return self.needed <= self.free // 2
+
+
+def room(squares: Squares, splits: Iterable[ReferSplit]) -> Room:
+    """What keeping all images and masks of `splits` takes; a square that is there costs nothing."""
+    assert squares.folder is not None
+    pairs = [(split.data.images[r.image_id], r) for split in splits for r in split.references]
+    infos = {info for info, _ in pairs}
+    missing = sum(not squares.holds(info) for info in infos)
+    share = missing / max(1, len(infos))
+    needed = missing * 3 * squares.letterbox.size**2 + int(share * len(pairs) * MASK_BYTES)
+    there = squares.folder
+    while not there.exists():
+        there = there.parent
+    return Room(needed, shutil.disk_usage(there).free)
+
+
+def _runs(values: NDArray[np.float32]) -> NDArray[Any]:
+    """Runs of equal values of a flat array, in order."""
+    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    runs = np.empty(len(starts), RUN)
+    runs["value"], runs["length"] = values[starts], np.diff(starts, append=len(values))
+    return runs
+
+
+def _fresh(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Without values. In a loader's process it lies where the trainer's can see it, so that it is not copied."""
+    batch = torch.empty(0, dtype=dtype)
+    if get_worker_info() is not None:  # as torch's own collate does it
+        size = math.prod(shape) * batch.element_size()
+        batch.set_(torch.UntypedStorage._new_shared(size))  # type: ignore[no-untyped-call]
+    return batch.resize_(shape)
+
+
+def _read_into(path: Path, values: NDArray[np.uint8]) -> bool:
+    """Whether the file held as many bytes as `values`, which are overwritten."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return os.fstat(file.fileno()).st_size == values.nbytes == file.readinto(values.data)
+    except OSError:
+        return False
+
+
+def _read(path: Path, dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    try:
+        return np.fromfile(path, dtype)
+    except OSError:
+        return None
+
+
+def _write(path: Path, values: NDArray[Any]) -> None:
+    """Keep it if that is possible: a full or read-only disk costs time, not the run."""
+    try:
+        with atomic_file(path, sync=False) as file:
+            file.write(values.tobytes())
+    except OSError:
+        return

@@ -1,0 +1,21 @@
+"""From a method and a backbone to a segmenter that is ready to train."""
+
+import torch
+
+from barbench.methods.catalog import NONE, MethodSpec, Options
+from barbench.models.segmenter import Segmenter
+from barbench.models.towers.base import Backbone
+
+
+def build_segmenter(spec: MethodSpec, backbone: Backbone, seed: int = 0, options: Options = NONE) -> Segmenter:
+    """The segmenter of one cell, on the backbone's device.
+
+    Head and method parameters are drawn from `seed`, whatever was drawn before, and no other random state moves.
+
+    Raises:
+        UsageError: for options that the method does not have.
+    """
+    device = next(backbone.vision.parameters()).device
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(seed)
+        return Segmenter(backbone, spec.create(options))

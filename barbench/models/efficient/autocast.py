@@ -1,0 +1,17 @@
+"""Autocast inside custom autograd functions."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def autocast_disabled(x: Tensor) -> AbstractContextManager[Any]:
+    """Disable autocast on x's device, so that operations keep the tensors' own dtypes."""
+    return torch.autocast(x.device.type, enabled=False) if autocast_enabled(x) else nullcontext()
+
+
+def autocast_enabled(x: Tensor) -> bool:
+    """Whether autocast is enabled on x's device; the meta device has none."""
+    return torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)

@@ -1,0 +1,81 @@
+"""A 3x3 convolution of a map upsampled by two, with its channel products done before the upsampling."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
+
+from barbench.models.efficient.autocast import autocast_disabled, autocast_enabled
+
+TAPS = 3
+
+
+def convolve_upsampled(x: Tensor, weight: Tensor) -> Tensor:
+    """`conv2d(interpolate(x, 2, bilinear), weight, padding=1)` on channels-last maps.
+
+    x (B, H, W, C), weight (O, C, 3, 3) -> (B, 2H, 2W, O). Upsampling acts on positions and each tap of the kernel on
+    channels, so the two commute: the products of C with O channels are done at H x W, a quarter of the places. What is
+    left is a weighted sum over places, separable and without channel products: first the rows, then the columns, as two
+    small dense matrices. Exact, borders included. Only x is kept for the backward pass, and intermediate maps exist for
+    one sample at a time.
+    """
+    if autocast_enabled(x):
+        kind = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(kind), weight.to(kind)
+    y: Tensor = _ConvolveUpsampled.apply(x, weight)
+    return y
+
+
+def upsampling(n: int, like: Tensor) -> Tensor:
+    """(3, 2n, n): the 2x bilinear upsampling matrix for n positions, shifted by each of the kernel's three taps and
+    zero-padded."""
+    double = F.interpolate(torch.eye(n, device=like.device)[None], scale_factor=2, mode="linear")[0].T
+    padded = F.pad(double, (0, 0, 1, 1))
+    return torch.stack([padded[tap : tap + 2 * n] for tap in range(TAPS)]).to(like.dtype)
+
+
+def _columns(width: int, like: Tensor) -> Tensor:
+    """(2W, W * 3): `upsampling` with the taps of one place side by side."""
+    return upsampling(width, like).permute(1, 2, 0).reshape(2 * width, -1)
+
+
+def _taps(weight: Tensor) -> Tensor:
+    """(O, C, 3, 3) -> (3, C, 3 * O), by row and, within it, by column of the kernel."""
+    return weight.permute(2, 1, 3, 0).reshape(TAPS, weight.shape[1], -1)
+
+
+class _ConvolveUpsampled(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        with autocast_disabled(x):
+            (batch, height, width, channels), outputs = x.shape, len(weight)
+            rows, columns, taps = upsampling(height, x), _columns(width, x), _taps(weight)
+            y = x.new_empty(batch, 2 * height, 2 * width, outputs)
+            tall = x.new_empty(2 * height, width * TAPS * outputs)  # one for all samples: new memory is slow to touch
+            for sample, wide in zip(x, y, strict=True):
+                tall.zero_()
+                for row, tap in zip(rows, taps, strict=True):
+                    torch.addmm(tall, row, (sample.reshape(-1, channels) @ tap).view(height, -1), out=tall)
+                torch.bmm(columns.expand(2 * height, -1, -1), tall.view(2 * height, -1, outputs), out=wide)
+            ctx.save_for_backward(x, weight)
+            return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        with autocast_disabled(x):
+            _, height, width, channels = x.shape
+            rows, columns, taps = upsampling(height, x), _columns(width, x), _taps(weight)
+            x_grad, taps_grad = torch.zeros_like(x, memory_format=torch.contiguous_format), torch.zeros_like(taps)
+            for sample, sample_grad, wide in zip(x, x_grad, grad, strict=True):
+                places = sample_grad.view(-1, channels)
+                tall = torch.bmm(columns.T.expand(2 * height, -1, -1), wide).view(2 * height, -1)
+                for row, tap, tap_grad in zip(rows, taps, taps_grad, strict=True):
+                    mixed = (row.T @ tall).view(height * width, -1)
+                    torch.addmm(places, mixed, tap.T, out=places)
+                    torch.addmm(tap_grad, sample.reshape(-1, channels).T, mixed, out=tap_grad)
+            taps_grad = taps_grad.view(TAPS, channels, TAPS, -1).permute(3, 1, 0, 2)
+            return x_grad, taps_grad.contiguous()

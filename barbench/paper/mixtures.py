@@ -1,0 +1,59 @@
+"""Training on several data sets at once: `barbench run --split mixed`, and `mixed-leaked`. `barbench list splits`.
+
+The members are those of the eight columns of the paper's Tables 2 and 3: RefCOCO, RefCOCO+ and G-Ref as umd divides it.
+Google's partition of G-Ref is no member: the tables have no column for it, its images are umd's again, and most of its
+val images are in its own train split.
+
+An epoch passes over every reference of every member, each as its own data set has it, in one shuffled order: an object
+that several data sets refer to is seen once for each. That is the plain concatenation of the public mixed recipes
+(UNINEXT `conversion/convert_mix_ref.py` at a6d4cac, its 126,908 objects; DETRIS `tools/mix.py` at dac85f0), which leave
+images of the other data sets' val and test splits in. PolyFormer (`data/create_finetuning_data.py` at 5d21aeb) takes
+them out, and so does `mixed`.
+
+All expressions have G-Ref's context of 22 tokens: with RefCOCO's 17 a model would read less of G-Ref than it does when
+trained on G-Ref alone, and some methods walk the padding, so that a model has one context in training and evaluation.
+"""
+
+from dataclasses import dataclass
+
+from barbench.paper.protocols import PROTOCOLS, Evaluated, Protocol
+from barbench.registry import Registry
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The union of the members' train splits, evaluated on all of their evaluation splits.
+
+    Images of the evaluation splits of `excluded` train nothing; `words` as in Protocol; `suffix`: what it adds to the
+    label of a row, as in the paper's BarLeRIa-Mixed.
+    """
+
+    name: str
+    title: str
+    members: tuple[Protocol, ...]
+    excluded: tuple[Protocol, ...]
+    words: int
+    suffix: str
+
+    @property
+    def reads(self) -> tuple[Protocol, ...]:
+        return tuple(dict.fromkeys((*self.members, *self.excluded)))
+
+    @property
+    def evaluated(self) -> tuple[Evaluated, ...]:
+        return tuple(Evaluated(f"{p.name} {split}", p, split) for p in self.members for split in p.evals)
+
+
+Task = Protocol | Mixture
+"""What a cell is trained and evaluated on; both name their `members`, what they `read` and what is `evaluated`."""
+
+MEMBERS = tuple(map(PROTOCOLS.get, ("refcoco", "refcoco+", "refcocog-u")))
+WORDS = max(p.words for p in MEMBERS)
+
+TASKS: Registry[Task] = Registry("split")
+for _protocol in PROTOCOLS:
+    TASKS.register(_protocol.name, _protocol)
+TASKS.register("mixed", Mixture("mixed", "Mixed", MEMBERS, tuple(PROTOCOLS), WORDS, "-Mixed"))
+TASKS.register(
+    "mixed-leaked", Mixture("mixed-leaked", "Mixed, evaluation images left in", MEMBERS, (), WORDS, "-Mixed (leaked)")
+)

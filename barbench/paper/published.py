@@ -1,0 +1,113 @@
+"""The paper's Tables 1-5 as frozen data: `published_rows("2")`. Every cell is one line of
+`published_tables.csv`, as printed.
+
+A line tells the table, the row (section, order, method, citation, dagger, the harness's method where there is one,
+backbone where the paper names it, metric, extra training data, mixed training) and the cell: dataset and column, its
+kind, the text as printed, the corrected text where it is known, the reason, and the mark (`bold`, `underline`) as far
+as the text of the paper keeps it. A dagger is the paper's sign for mixed training; whether evaluation images were left
+out of the mix, no published row says.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from io import StringIO
+from itertools import groupby
+from typing import Final, Literal
+
+from pydantic import TypeAdapter
+
+Kind = Literal["label", "component", "parameters", "iou", "average"]
+Metric = Literal["mean", "likely mean", "overall", "unknown"]
+ROW = ("section", "order", "method", "citation", "dagger", "harness", "backbone", "metric", "extra_data", "mixed")
+CELL = ("dataset", "column", "kind", "printed", "corrected", "reason", "mark")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One cell of a published table; `reason` says why it is corrected, or what is doubtful where nothing is known."""
+
+    dataset: str
+    column: str
+    kind: Kind
+    printed: str
+    corrected: str
+    reason: str
+    mark: Literal["", "bold", "underline"]
+
+    @property
+    def value(self) -> float | None:
+        """The number as printed; None for a dash or text."""
+        return _number(self.printed)
+
+    @property
+    def corrected_value(self) -> float | None:
+        """The corrected number, or the printed one where nothing is corrected."""
+        return _number(self.corrected or self.printed)
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One row of a published table. `harness` names barbench's method, empty for methods that it does not have."""
+
+    table: str
+    section: str
+    order: int
+    method: str
+    citation: str
+    dagger: Literal["", "†"]
+    harness: str
+    backbone: str
+    metric: Metric
+    extra_data: str
+    mixed: Literal["yes", "no", "unknown"]
+    cells: tuple[Printed, ...]
+
+    def cell(self, dataset: str, column: str) -> Printed | None:
+        """The cell under `dataset` and `column` (no dataset: Method, SNF, LIM, GST, Params (M), Avg), or None."""
+        return next((cell for cell in self.cells if (cell.dataset, cell.column) == (dataset, column)), None)
+
+
+ROWS: Final = TypeAdapter(PublishedRow)
+
+
+@dataclass(frozen=True)
+class TextMisprint:
+    """Something that a caption or the running text says wrongly about a table."""
+
+    place: str
+    printed: str
+    corrected: str
+    reason: str
+
+
+@cache
+def published_rows(table: str) -> tuple[PublishedRow, ...]:
+    """The rows of Table `table` ("1" ... "5") in the paper's order; none where the paper has no such table."""
+    lines = (line for line in _lines("published_tables.csv") if line["table"] == table)
+    return tuple(_row(table, list(members)) for _, members in groupby(lines, key=lambda line: line["order"]))
+
+
+@cache
+def text_misprints(table: str) -> tuple[TextMisprint, ...]:
+    """What captions and text say wrongly about Table `table`."""
+    lines = (line for line in _lines("published_text.csv") if table in line.pop("tables").split())
+    return tuple(TextMisprint(**line) for line in lines)
+
+
+def _lines(name: str) -> Iterator[dict[str, str]]:
+    yield from csv.DictReader(StringIO((files("barbench.paper") / name).read_text("utf-8")))
+
+
+def _row(table: str, lines: list[dict[str, str]]) -> PublishedRow:
+    cells = [{name: line[name] for name in CELL} for line in lines]
+    return ROWS.validate_python({"table": table, **{name: lines[0][name] for name in ROW}, "cells": cells})
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,158 @@
+"""The paper's Tables 1-5 as facts: how each is set, and which cells it needs. `barbench run --table 4` expands it to
+cells, `barbench report` fills it with what was measured and with what the paper printed.
+
+Rows that the paper quotes from others are in `published`. Tables 4 and 5 show the same cells, averaged and in full;
+Table 1's are two of their rows. For Table 2 the paper's EVA-CLIP is read as EVA02-B/16 with the weights that open_clip
+has for it; Table 3's ViT-L/14 takes the batch and rate that A.2 gives it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from barbench.errors import UsageError
+from barbench.paper.mixtures import MEMBERS, TASKS, Mixture
+from barbench.paper.protocols import PROTOCOLS
+from barbench.registry import Registry, split_list
+
+PAPER_METHODS = ("etris", "snf", "snf-etris", "no-global", "barleria")
+"""The rows of Tables 4 and 5, in the paper's order."""
+
+COMPONENTS = {"SNF": "SNF", "Bridge": "ETRIS", "LIM": "LIM", "GST": "GST"}
+"""Component label -> its column in Table 4; other components get a column of their own."""
+
+MIXED = {task.name: task.suffix for task in TASKS if isinstance(task, Mixture)}
+"""Name of a mixture -> what the labels of its rows add, as the paper's BarLeRIa-Mixed."""
+
+Rule = Literal["datasets", "columns"]
+"""The paper's two averages: over each dataset, then over datasets (Tables 1, 4, 5); over all columns alike (2, 3)."""
+
+
+class Column(NamedTuple):
+    """One evaluation split as the paper's tables name it. `protocol`: the name of one, in `PROTOCOLS`."""
+
+    protocol: str
+    name: str
+
+    @property
+    def dataset(self) -> str:
+        return dataset_title(self.protocol)
+
+
+def dataset_title(protocol: str) -> str:
+    """What the paper calls the dataset of `protocol`; a name that it does not know stays as it is."""
+    return PROTOCOLS.get(protocol).dataset if protocol in PROTOCOLS else protocol
+
+
+PAPER_COLUMNS = tuple(Column(p.name, p.columns[split]) for p in PROTOCOLS for split in p.evals)
+MEMBER_COLUMNS = tuple(column for column in PAPER_COLUMNS if column.protocol in {p.name for p in MEMBERS})
+ALWAYS_LEAKS = next(Column(p.name, p.columns[split]) for p in PROTOCOLS for split in p.leaks)
+
+
+@dataclass(frozen=True)
+class Family:
+    """The backbone of a table: its name in words, open_clip's names for it, and the weights that the paper took."""
+
+    title: str
+    backbones: tuple[str, ...]
+    tag: str
+
+
+CLIP_B = Family("CLIP ViT-B/16", ("ViT-B-16-quickgelu", "ViT-B-16"), "openai")
+EVA_B = Family("EVA02-CLIP ViT-B/16", ("EVA02-B-16",), "merged2b_s8b_b131k")
+CLIP_L = Family("CLIP ViT-L/14", ("ViT-L-14-quickgelu", "ViT-L-14"), "openai")
+FAMILIES = (CLIP_B, EVA_B, CLIP_L)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cells that share a backbone and a recipe. `methods`, `split`: as on the command line, comma lists or `all`."""
+
+    methods: str
+    backbone: str
+    weights: str | None
+    split: str
+    recipe: str
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table of the paper: how it is set, and the cells that it needs.
+
+    shows: a column for each split, or one for each dataset beside the components. overall: whether the measured overall
+    IoU stands there too, as in tables where the paper quotes overall IoU.
+    """
+
+    number: str
+    title: str
+    family: Family
+    rule: Rule
+    needs: tuple[Block, ...]
+    columns: tuple[Column, ...] = PAPER_COLUMNS
+    shows: Literal["splits", "datasets"] = "splits"
+    overall: bool = False
+
+    def has(self, backbone: str) -> bool:
+        """Whether the table is of `backbone`; one that the paper does not use stands in every table."""
+        named = {name for family in FAMILIES for name in family.backbones}
+        return backbone in self.family.backbones or backbone not in named
+
+    def omits(self, protocol: str) -> bool:
+        """Whether the table leaves out a protocol of the paper, as Tables 2 and 3 do with refcocog-g."""
+        return protocol in {column.protocol for column in PAPER_COLUMNS} - {column.protocol for column in self.columns}
+
+
+_B, _L, _EVA = CLIP_B.backbones[0], CLIP_L.backbones[0], EVA_B.backbones[0]
+_EIGHT = ",".join(p.name for p in MEMBERS)
+_EVERY = Block("all", _B, None, "all", "paper")
+
+DEFAULT = Block("all", _B, None, "refcoco+", "paper")
+"""What `barbench run` does when it is told nothing else."""
+
+TABLES: Registry[PaperTable] = Registry("table")
+for _table in (
+    PaperTable(
+        "1",
+        "Methods without additional training data",
+        CLIP_B,
+        "datasets",
+        (Block("etris,barleria", _B, None, "all", "paper"),),
+        overall=True,
+    ),
+    PaperTable(
+        "2",
+        "Beside full fine-tuning with additional data",
+        EVA_B,
+        "columns",
+        (
+            Block("etris,barleria", _EVA, EVA_B.tag, _EIGHT, "paper"),
+            Block("barleria", _EVA, EVA_B.tag, "mixed", "paper"),
+        ),
+        MEMBER_COLUMNS,
+        overall=True,
+    ),
+    PaperTable(
+        "3",
+        "Beside full fine-tuning of large backbones",
+        CLIP_L,
+        "columns",
+        (Block("barleria", _L, None, _EIGHT, "paper-large"), Block("barleria", _L, None, "mixed", "paper-large")),
+        MEMBER_COLUMNS,
+        overall=True,
+    ),
+    PaperTable("4", "Component ablation", CLIP_B, "datasets", (_EVERY,), shows="datasets"),
+    PaperTable("5", "Scores on every split", CLIP_B, "datasets", (_EVERY,)),
+):
+    TABLES.register(_table.number, _table)
+
+
+def table_numbers(text: str) -> list[str]:
+    """Tables by a comma list of their numbers; `all` is every one."""
+    names = split_list(text)
+    if not names:
+        raise UsageError("no table was named; try --table 4")
+    return TABLES.names() if names == ["all"] else list(dict.fromkeys(names))
+
+
+def needed(tables: str) -> list[Block]:
+    """The blocks of a comma list of tables, each once. Raises UnknownName."""
+    return list(dict.fromkeys(block for number in table_numbers(tables) for block in TABLES.get(number).needs))

@@ -1,0 +1,91 @@
+"""The baseline file: what the gate measured when somebody accepted it, section by section."""
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from barbench.errors import DataError, UsageError
+from barbench.files import write_atomically
+from barbench.regression.rules import Values
+
+COMMITTED = Path(__file__).with_name("baseline.json")
+PACKAGES = ("torch", "numpy", "opencv-python-headless")
+Sections = dict[str, dict[str, int | FiniteFloat | list[FiniteFloat]]]
+
+
+class Baseline(BaseModel):
+    """`everywhere`: sections whose values hold on any machine. `platforms`: those that do not, by `platform_key`.
+    `made_with`: packages when a section was last accepted, for a reader who wonders why a number moved.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    schema_version: Literal[1] = 1
+    made_with: dict[str, str] = Field(default_factory=dict)
+    everywhere: Sections = Field(default_factory=dict)
+    platforms: dict[str, Sections] = Field(default_factory=dict)
+
+    def section(self, name: str, portable: bool) -> Values | None:
+        """None where this platform has none."""
+        return (self.everywhere if portable else self.platforms.get(platform_key(), {})).get(name)
+
+    def accept(self, everywhere: Mapping[str, Values], here: Mapping[str, Values]) -> "Baseline":
+        """With these sections in place of its own; other sections, and other platforms, stay."""
+        platforms = {**self.platforms}
+        if here:
+            platforms[platform_key()] = {**platforms.get(platform_key(), {}), **_plain(here)}
+        return Baseline(made_with=packages(), everywhere={**self.everywhere, **_plain(everywhere)}, platforms=platforms)
+
+
+def packages() -> dict[str, str]:
+    """Versions of those that numbers may depend on."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def platform_key() -> str:
+    """What bytes kept for the backward pass and speeds depend on: torch's version without the patch, the system."""
+    release = ".".join(version("torch").split("+")[0].split(".")[:2])
+    return f"torch {release}, {platform.system()} {platform.machine()}"
+
+
+def load(path: Path) -> Baseline:
+    """Raises UsageError where there is no such file, DataError where it is none that this barbench reads."""
+    try:
+        return Baseline.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"no baseline {path}: barbench check --update makes one") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{path} is no baseline: {where}: {first['msg']}") from None
+
+
+def save(baseline: Baseline, path: Path) -> None:
+    """An entry a line, so that a change of one is a change of one line."""
+    write_atomically(path, (_text(baseline.model_dump(mode="json")) + "\n").encode())
+
+
+def _plain(sections: Mapping[str, Values]) -> Sections:
+    """Eight digits: far below every tolerance, and legible."""
+    return {
+        section: {
+            name: [float(f"{x:.8g}") for x in value] if isinstance(value, list)
+            else value if isinstance(value, int) else float(f"{value:.8g}")
+            for name, value in values.items()
+        }
+        for section, values in sections.items()
+    }  # fmt: skip
+
+
+def _text(value: object, indent: str = "") -> str:
+    """JSON with mappings over several lines and lists on one; sorted."""
+    if not isinstance(value, dict):
+        return json.dumps(value, allow_nan=False)
+    inner = indent + " "
+    lines = [f"{inner}{json.dumps(key)}: {_text(each, inner)}" for key, each in sorted(value.items())]
+    return "{\n" + ",\n".join(lines) + f"\n{indent}}}" if lines else "{}"

@@ -1,0 +1,69 @@
+"""From two sets of values to findings: what moved, what is missing, what is new, and which component is behind it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from barbench.regression.rules import Rule, Value, Values
+
+Status = Literal["same", "moved", "missing", "new"]
+
+
+class Finding(NamedTuple):
+    """One entry of a section; `failed`: it is a reason not to merge."""
+
+    section: str
+    entry: str
+    status: Status
+    failed: bool
+    baseline: str
+    measured: str
+    difference: str
+
+
+def compare(
+    section: str, rule: Rule, baseline: Values | None, measured: Values, platform: str, allow_new: bool = False
+) -> list[Finding]:
+    """A finding for each entry of either side. baseline None: there is none for `platform`, which fails, once."""
+    if baseline is None:
+        said = f"no baseline for {platform}; on this machine, --update --only {section} makes one"
+        return [Finding(section, "all", "missing", True, "", f"{len(measured)} values", said)]
+    both = {name for name in baseline.keys() & measured.keys() if _kind(baseline[name]) == _kind(measured[name])}
+    judged = rule({name: baseline[name] for name in both}, {name: measured[name] for name in both}) if both else {}
+    found = []
+    for name in dict.fromkeys((*baseline, *measured)):
+        if name in judged:
+            ok, old, new, said = judged[name]
+            found.append(Finding(section, name, "same" if ok else "moved", not ok, old, new, said))
+        elif name not in measured:
+            found.append(Finding(section, name, "missing", True, _text(baseline[name]), "", "not measured any more"))
+        elif name not in baseline:
+            said = "not in the baseline"
+            found.append(Finding(section, name, "new", not allow_new, "", _text(measured[name]), said))
+        else:
+            texts = _text(baseline[name]), _text(measured[name])
+            found.append(Finding(section, name, "moved", True, *texts, "another kind of value"))
+    return found
+
+
+def suspects(findings: Sequence[Finding], compositions: Mapping[str, Sequence[str]]) -> list[str]:
+    """The components that exactly the methods have in which a number with fixed weights moved.
+
+    A method is a set of components, so a mistake in one moves the methods that have it and no other. `compositions` are
+    those of the paper's methods: among the variants are other readings of a component under the same label.
+    """
+    rows = [f for f in findings if f.section == "models" and f.entry.partition("/")[0] in compositions]
+    moved = {f.entry.partition("/")[0] for f in rows if f.status == "moved"}
+    present = {f.entry.partition("/")[0] for f in rows}
+    labels = sorted({label for name in present for label in compositions[name]})
+    if not moved or moved == present:
+        return []
+    return [label for label in labels if {name for name in present if label in compositions[name]} == moved]
+
+
+def _kind(value: Value) -> bool:
+    return isinstance(value, list)
+
+
+def _text(value: Value) -> str:
+    first = value[0] if isinstance(value, list) and value else value
+    return f"{first:,}" if isinstance(first, int) else f"{first:.6g}" if isinstance(first, float) else str(first)

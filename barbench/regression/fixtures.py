@@ -1,0 +1,99 @@
+"""What the sections of `barbench check` measure: every method on the tiny backbone, and a small folder of shapes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.refer import ReferData, ReferSplit, read_refer
+from barbench.datasets.samples import EvalSamples, TrainSamples
+from barbench.datasets.shapes import ShapesSpec
+from barbench.datasets.sources import shapes_source
+from barbench.datasets.tokens import Tokens
+from barbench.engine.checkpoint import Checkpoint
+from barbench.engine.recipe import Recipe
+from barbench.engine.seeding import seed_everything
+from barbench.engine.train import StepLog, fit
+from barbench.methods.build import build_segmenter
+from barbench.methods.catalog import METHODS, MethodSpec
+from barbench.methods.resolve import resolve
+from barbench.models.segmenter import Segmenter, training_loss
+from barbench.models.towers.base import Backbone
+from barbench.models.towers.load import load_backbone
+from barbench.paper.protocols import PROTOCOLS
+from barbench.regression.filling import fill
+
+BACKBONE, IMAGE_SIZE = "tiny", 48
+PROTOCOL = PROTOCOLS.get("refcoco+")
+SHAPES = ShapesSpec(train=160, val=24, testA=1, testB=1, sides=(64, 96), seed=5)
+ALONE = ShapesSpec(train=150, val=24, testA=1, testB=1, sides=(48, 64), things=(1, 1), seed=5)
+ALL: list[MethodSpec] = list(METHODS)
+PAPER = resolve("all")
+ENCODERS = ("vision.", "text.")
+
+
+def backbone() -> Backbone:
+    """The frozen encoders with their pretrained weights, new at each call: a method may tune them."""
+    return load_backbone(BACKBONE, image_size=IMAGE_SIZE)
+
+
+def segmenter(spec: MethodSpec, seed: int = 0) -> Segmenter:
+    """As a cell begins with it."""
+    return build_segmenter(spec, backbone(), seed)
+
+
+def filled(spec: MethodSpec) -> Segmenter:
+    """Pretrained encoders; head and method with the weights of their names, so that no part is near the identity."""
+    model = segmenter(spec)
+    fill(model, but=ENCODERS)
+    return model
+
+
+def backward(model: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> float:
+    """One training step without the optimizer: the loss; gradients are added to what is there."""
+    output = model.train()(image, ids)
+    loss = training_loss(output, mask)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
+
+
+def shapes(spec: ShapesSpec = SHAPES) -> ReferData:
+    """A small folder, from the cache."""
+    return read_refer(shapes_source(spec).root, PROTOCOL)
+
+
+def training(data: ReferData, count: int | None = None, seed: int = 0) -> TrainSamples:
+    """The first `count` references of the training split."""
+    return TrainSamples(_first(data, "train", count), *_transforms(), seed)
+
+
+def evaluation(data: ReferData, count: int | None = None) -> EvalSamples:
+    """All expressions of the first `count` references of the validation split."""
+    return EvalSamples(_first(data, "val", count), *_transforms())
+
+
+def train(
+    model: Segmenter, samples: TrainSamples, recipe: Recipe, seed: int, on_step: Callable[[StepLog], None] | None = None
+) -> None:
+    """In place, as a cell does it; no checkpoint stays."""
+    seed_everything(seed)
+    with TemporaryDirectory() as folder:
+        checkpoint = Checkpoint(Path(folder) / "state", "check")
+        fit(model, samples, recipe, accelerator(), seed=seed, checkpoint=checkpoint, on_step=on_step)
+
+
+def accelerator() -> Accelerator:
+    """The CPU in single precision: what a baseline is made on."""
+    return Accelerator(cpu=True, mixed_precision="no")
+
+
+def _first(data: ReferData, split: str, count: int | None) -> ReferSplit:
+    whole = data.split(split)
+    return ReferSplit(whole.name, whole.references[:count], data)
+
+
+def _transforms() -> tuple[Letterbox, Tokens]:
+    return Letterbox(IMAGE_SIZE), Tokens(backbone().tokenizer, PROTOCOL.words)

@@ -1,0 +1,46 @@
+"""Exact sections: parameter ledger, FLOPs of a forward pass, bytes kept for the backward pass, of every method."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from barbench.engine import profile
+from barbench.methods.build import build_segmenter
+from barbench.models.segmenter import Segmenter
+from barbench.models.towers.load import load_backbone
+from barbench.regression.fixtures import ALL, IMAGE_SIZE, PROTOCOL, segmenter
+from barbench.regression.rules import Progress, Values
+
+BATCH = 2
+LARGE = "ViT-B-16-quickgelu"  # the paper's, without values: only its shapes are needed
+
+
+def ledger(progress: Progress) -> Values:
+    """`<method>/<group>` on the embedded backbone, `<method> ViT-B/16/<group>` on the paper's."""
+    found: dict[str, int] = {}
+    for number, spec in enumerate(ALL):
+        large = build_segmenter(spec, load_backbone(LARGE, "random", device="meta"))
+        for name, model in ((spec.name, segmenter(spec)), (f"{spec.name} ViT-B/16", large)):
+            found |= {f"{name}/{group}": count for group, count in model.ledger().items()}
+        progress(number + 1, len(ALL))
+    return found
+
+
+def flops(progress: Progress) -> Values:
+    """Of one image and expression, a multiply-add as two."""
+    return _each(progress, lambda model, image, ids, mask: profile.flops_forward(model, image, ids))
+
+
+def memory(progress: Progress) -> Values:
+    """Bytes that autograd keeps of a batch of BATCH."""
+    return _each(progress, profile.saved_bytes)
+
+
+def _each(progress: Progress, measure: Callable[[Segmenter, Tensor, Tensor, Tensor], int]) -> Values:
+    """`measure` of every method's model and an example batch."""
+    found = {}
+    for number, spec in enumerate(ALL):
+        model = segmenter(spec)
+        found[spec.name] = measure(model, *profile.example_batch(model, IMAGE_SIZE, PROTOCOL.words, BATCH))
+        progress(number + 1, len(ALL))
+    return found

@@ -1,0 +1,42 @@
+"""The section `evaluation`: the metrics on fixed counts, and the whole way from an image to scores with fixed
+weights."""
+
+import numpy as np
+
+from barbench.engine.evaluate import evaluate
+from barbench.metrics import Metrics, overlap, summarise
+from barbench.regression.fixtures import PAPER, accelerator, evaluation, filled, shapes
+from barbench.regression.rules import Progress, Value, Values
+
+REFERENCES, BATCH, THRESHOLD = 12, 8, 0.35
+
+
+def scores_with_fixed_weights(progress: Progress) -> Values:
+    """`metrics/<name>`, and `<method>/<target or swapped>` with mean IoU first."""
+    found, samples = _metrics(), evaluation(shapes(), REFERENCES)
+    for number, spec in enumerate(PAPER):
+        result = evaluate(filled(spec).eval(), samples, accelerator(), batch=BATCH, threshold=THRESHOLD)
+        assert result.control is not None
+        found[f"{spec.name}/target"] = _vector(result.metrics)
+        found[f"{spec.name}/swapped"] = _vector(result.control)
+        progress(number + 1, len(PAPER))
+    return found
+
+
+def _metrics() -> dict[str, Value]:
+    """Counts among which are ratios that lie on each threshold, an empty prediction and an empty union."""
+    intersections = np.array([0, 0, 5, 6, 7, 8, 9, 10, 3, 71], np.int64)
+    unions = np.array([0, 10, 10, 10, 10, 10, 10, 10, 7, 90], np.int64)
+    metrics = summarise(intersections, unions)
+    rows, columns = np.indices((40, 50))
+    prediction, target = (rows - 20) ** 2 + (columns - 22) ** 2 < 150, ((rows > 15) & (columns > 20)).astype(np.uint8)
+    return {
+        "metrics/mean IoU": metrics.miou,
+        "metrics/overall IoU": metrics.oiou,
+        "metrics/precision": list(metrics.precision),
+        "metrics/overlap": [float(count) for count in overlap(prediction, target)],
+    }
+
+
+def _vector(metrics: Metrics) -> list[float]:
+    return [metrics.miou, metrics.oiou, float(metrics.n), *metrics.precision]

@@ -1,0 +1,77 @@
+"""The section `models`: logits, loss and gradients of every method with fixed weights, and the first losses of a
+training.
+
+A sharper test than a trained score: what a correct change leaves alone stays within rounding.
+"""
+
+import torch
+from torch import Tensor
+
+from barbench.datasets.samples import TrainSamples
+from barbench.engine import profile
+from barbench.engine.recipe import Recipe
+from barbench.methods.base import Method
+from barbench.methods.catalog import MethodSpec
+from barbench.models.segmenter import Segmenter
+from barbench.regression.fixtures import (
+    ALL,
+    IMAGE_SIZE,
+    PAPER,
+    PROTOCOL,
+    backward,
+    filled,
+    segmenter,
+    shapes,
+    train,
+    training,
+)
+from barbench.regression.rules import Progress, Value, Values
+from barbench.regression.sketch import sketch
+
+BATCH, STEPS = 4, 5
+FIRST = Recipe(
+    name="first steps", epochs=1, batch=BATCH, optimizer="adamw", lr=2e-3, adapter_lr=0.25, weight_decay=0.01,
+    schedule="cosine", warmup=0.2, clip=1.0,
+)  # fmt: skip
+
+
+def models(progress: Progress) -> Values:
+    """`<method>/logits`, `<method>/loss`, `<method>/gradient of <part>`, and `<method>/first losses` of the paper's
+    methods."""
+    found, samples = dict[str, Value](), training(shapes(), BATCH * STEPS)
+    for number, spec in enumerate(ALL):
+        values = _fixed(filled(spec))
+        if spec in PAPER:
+            values["first losses"] = _first_losses(spec, samples)
+        found |= {f"{spec.name}/{name}": value for name, value in values.items()}
+        progress(number + 1, len(ALL))
+    return found
+
+
+def _fixed(model: Segmenter) -> dict[str, Value]:
+    image, ids, mask = profile.example_batch(model, IMAGE_SIZE, PROTOCOL.words, BATCH)
+    with torch.no_grad():
+        logits = model.eval()(image, ids).logits
+    loss = backward(model, image, ids, mask)
+    parts = {f"gradient of {part}": sketch(*gradients) for part, gradients in _gradients(model).items()}
+    return {"logits": sketch(logits), "loss": loss, **parts}
+
+
+def _gradients(model: Segmenter) -> dict[str, list[Tensor]]:
+    """Of the head, each component and each encoder, as far as they are tuned."""
+    assert isinstance(model.method, Method)
+    labels = model.method.composition()
+    parts: dict[str, list[Tensor]] = {}
+    for name, parameter in sorted(model.tuned_parameters().items()):
+        room, _, rest = name.partition(".")
+        part = labels[int(rest.split(".")[1])] if room == "method" else room
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad  # None: not reached
+        parts.setdefault("head" if part in ("neck", "decoder", "projector") else part, []).append(gradient)
+    return parts
+
+
+def _first_losses(spec: MethodSpec, samples: TrainSamples) -> list[float]:
+    """Mean loss after each of STEPS steps of a training as a cell has it."""
+    losses: list[float] = []
+    train(segmenter(spec), samples, FIRST, seed=0, on_step=lambda log: losses.append(log.loss))
+    return losses

@@ -1,0 +1,53 @@
+"""The section `scores`: mean IoU after a short training of each of the paper's methods.
+
+On pictures of one thing each, since 75 steps teach a head to find a thing but not to read. A baseline holds a run a
+seed; a check runs the first seed alone.
+"""
+
+from barbench.engine.evaluate import evaluate
+from barbench.engine.recipe import Recipe
+from barbench.methods.catalog import MethodSpec
+from barbench.regression.fixtures import (
+    ALONE,
+    PAPER,
+    accelerator,
+    evaluation,
+    segmenter,
+    shapes,
+    train,
+    training,
+)
+from barbench.regression.rules import Progress, Value, Values
+
+SEEDS = (0, 1, 2)
+SHORT = Recipe(
+    name="short", epochs=2, batch=4, optimizer="adamw", lr=3e-3, adapter_lr=0.25, schedule="cosine", warmup=0.1,
+    clip=1.0, threshold=0.25,
+)  # fmt: skip
+
+
+def scores(progress: Progress) -> Values:
+    """Mean IoU of the first seed, by method."""
+    return _runs(SEEDS[:1], progress)
+
+
+def scores_of_seeds(progress: Progress) -> Values:
+    """Mean IoU of every seed, by method: what a baseline holds."""
+    return _runs(SEEDS, progress)
+
+
+def _runs(seeds: tuple[int, ...], progress: Progress) -> Values:
+    found: dict[str, Value] = {}
+    for number, spec in enumerate(PAPER):
+        runs = []
+        for seed in seeds:
+            runs.append(_score(spec, seed))
+            progress(number * len(seeds) + len(runs), len(PAPER) * len(seeds))
+        found[spec.name] = runs
+    return found
+
+
+def _score(spec: MethodSpec, seed: int) -> float:
+    data, model = shapes(ALONE), segmenter(spec, seed)
+    train(model, training(data, seed=seed), SHORT, seed)
+    return evaluate(model, evaluation(data), accelerator(), batch=32, threshold=SHORT.threshold).metrics.miou

@@ -1,0 +1,114 @@
+"""The section `speed`: how long things take, as multiples of a reference operation timed in turn with them.
+
+The reference is made of torch alone, of the same kinds of work as a training step, so that their ratio says something
+about barbench's own code on any machine. One thread; the median over rounds; and on Linux without the time in which
+other processes had the core, so that a busy machine does not look like a slow program.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from barbench.datasets.letterbox import Letterbox
+from barbench.engine import profile
+from barbench.engine.evaluate import evaluate
+from barbench.methods.catalog import MethodSpec
+from barbench.regression.fixtures import (
+    IMAGE_SIZE,
+    PAPER,
+    PROTOCOL,
+    accelerator,
+    backward,
+    evaluation,
+    segmenter,
+    shapes,
+    training,
+)
+from barbench.regression.rules import Progress, Values
+
+ROUNDS, BATCH, REFERENCES, ITEMS = 7, 4, 6, 16
+WAITED = Path("/proc/thread-self/schedstat")  # nanoseconds on a core, nanoseconds waiting for one, times on one
+Operation = Callable[[], object]
+
+
+def speed(progress: Progress) -> Values:
+    """`<method>/training step`, `<method>/evaluation`, `data/<what>`, in units of the reference."""
+    samples, own = evaluation(shapes(), REFERENCES), dict[str, Operation]()
+    for spec in PAPER:
+        own[f"{spec.name}/training step"] = _training_step(spec)
+        model = segmenter(spec).eval()
+        own[f"{spec.name}/evaluation"] = partial(evaluate, model, samples, accelerator(), batch=8, threshold=0.35)
+    own |= _data()
+    reference, times = _reference(), dict[str, list[float]]()
+    for operation in (reference, *own.values()):  # the first time is slower
+        operation()
+    for number in range(ROUNDS):
+        before = seconds(reference)
+        for name, operation in own.items():
+            taken = seconds(operation)
+            after = seconds(reference)
+            times.setdefault(name, []).append(2 * taken / (before + after))
+            before = after
+        progress(number + 1, ROUNDS)
+    return {name: median(each) for name, each in times.items()}
+
+
+def seconds(operation: Operation) -> float:
+    """How long it takes, the time apart in which this thread could run but others had the core."""
+    waited, begin = _waited(), time.perf_counter()
+    operation()
+    taken, waited = time.perf_counter() - begin, _waited() - waited
+    return max(taken - waited, 1e-9)
+
+
+def _waited() -> float:
+    """Seconds that this thread waited for a core so far; 0 where the system does not say."""
+    try:
+        return int(WAITED.read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def _training_step(spec: MethodSpec) -> Operation:
+    model = segmenter(spec).train()
+    image, ids, mask = profile.example_batch(model, IMAGE_SIZE, PROTOCOL.words, BATCH)
+    optimizer = torch.optim.AdamW(model.tuned_parameters().values(), lr=0.0)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        backward(model, image, ids, mask)
+        optimizer.step()
+
+    return step
+
+
+def _data() -> dict[str, Operation]:
+    """Decoding and letterboxing training items; taking a prediction back to a picture of COCO's size."""
+    samples, letterbox = training(shapes(), ITEMS), Letterbox(IMAGE_SIZE)
+    probability = np.random.default_rng(0).random((IMAGE_SIZE, IMAGE_SIZE)).astype(np.float32)
+    return {
+        "data/training items": lambda: samples[list(range(ITEMS))],
+        "data/restored predictions": lambda: [letterbox.restore(probability, 480, 640) for _ in range(ITEMS)],
+    }
+
+
+def _reference() -> Operation:
+    """Forward and backward of transformer layers and a convolution of the tiny backbone's sizes."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        *(nn.TransformerEncoderLayer(96, 3, 384, 0.0, "gelu", batch_first=True, norm_first=True) for _ in range(4))
+    )
+    convolution = nn.Conv2d(64, 64, 3, padding=1)
+    tokens, images = torch.randn(4, 37, 96, requires_grad=True), torch.randn(4, 64, 24, 24, requires_grad=True)
+
+    def run() -> None:
+        total: Tensor = layers(tokens).square().mean() + convolution(images).square().mean()
+        total.backward()  # type: ignore[no-untyped-call]
+
+    return run

@@ -1,0 +1,91 @@
+"""The outcome for a terminal, a pull request or a program."""
+
+import json
+from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from barbench.regression.check import Outcome
+from barbench.regression.compare import Finding
+
+HEADERS = ("Section", "Entry", "", "Baseline", "Now", "Difference")
+LONGEST = 40  # rows of a table: a mistake in the backbone moves hundreds, which nobody reads
+FORMATS = ("table", "json", "md")
+
+
+def show(outcome: Outcome, format_: str, console: Console) -> None:
+    """Print what moved to standard output."""
+    if format_ == "json":
+        rows = [finding._asdict() for finding in outcome.findings if finding.status != "same"]
+        verdict = {"ok": outcome.ok, "checked": len(outcome.findings), "suspects": outcome.suspects}
+        print(json.dumps(verdict | {"made_with": outcome.made_with, "here": outcome.here, "findings": rows}, indent=1))
+    elif format_ == "md":
+        print(_markdown(outcome))
+    else:
+        _terminal(outcome, console)
+
+
+def _rows(outcome: Outcome) -> list[Finding]:
+    """What is not the same, failures first."""
+    return sorted((f for f in outcome.findings if f.status != "same"), key=lambda f: not f.failed)
+
+
+def _cells(finding: Finding) -> tuple[str, ...]:
+    return (
+        finding.section, finding.entry, finding.status, finding.baseline, finding.measured, finding.difference,
+    )  # fmt: skip
+
+
+def _verdict(outcome: Outcome) -> str:
+    failed, total = sum(f.failed for f in outcome.findings), len(outcome.findings)
+    return f"{total} values checked, none moved" if not failed else f"{failed} of {total} values moved"
+
+
+def _remarks(outcome: Outcome) -> list[str]:
+    said = []
+    if outcome.suspects:
+        said.append(f"The models that moved are those that have {' and '.join(outcome.suspects)}, and no others.")
+    rows = _rows(outcome)
+    if len(rows) > LONGEST:
+        counts = Counter(f.section for f in rows[LONGEST:])
+        said.append("Not shown: " + ", ".join(f"{count} of {section}" for section, count in counts.items()) + ".")
+    changed = [
+        f"{name} {then} (now {outcome.here.get(name)})"
+        for name, then in outcome.made_with.items()
+        if outcome.here.get(name) != then
+    ]
+    if changed and not outcome.ok:
+        said.append(f"The baseline was made with {', '.join(changed)}; some of this may come from there.")
+    if not outcome.ok:
+        said.append("Where this is meant, `barbench check --update` accepts it; say why in the commit.")
+    return said
+
+
+def _terminal(outcome: Outcome, console: Console) -> None:
+    rows = _rows(outcome)
+    if rows:
+        table = Table(header_style="bold")
+        for header, justify in zip(HEADERS, ("left", "left", "left", "right", "right", "left"), strict=True):
+            table.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        for finding in rows[:LONGEST]:
+            table.add_row(*map(Text, _cells(finding)), style="red" if finding.failed else None)
+        console.print(table)
+    console.print(Text(_verdict(outcome), style="bold green" if outcome.ok else "bold red"))
+    for remark in _remarks(outcome):
+        console.print(Text(remark))
+
+
+def _markdown(outcome: Outcome) -> str:
+    lines = [f"### barbench check: {_verdict(outcome)}", ""]
+    rows = _rows(outcome)
+    if rows:
+        lines += [f"| {' | '.join(HEADERS)} |", "| :-- | :-- | :-- | --: | --: | :-- |"]
+        lines += [f"| {' | '.join(map(_escape, _cells(finding)))} |" for finding in rows[:LONGEST]]
+        lines.append("")
+    return "\n".join([*lines, *(f"{remark}\n" for remark in _remarks(outcome))]).rstrip()
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())

@@ -1,0 +1,126 @@
+"""From the records of one group to the data frames that the HTML page draws: score and cost, training, parameters."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import pandas as pd
+
+from barbench.paper.tables import Column
+from barbench.reports.tables.averages import average
+from barbench.reports.tables.grouping import Group, Row, in_order
+from barbench.results.record import Record
+from barbench.results.statistics import mean
+
+PARTS: Final = ("adapter", "positional", "head", "frozen")
+COSTS: Final = ("parameters", "memory", "training", "inference")
+"""Tuned parameters in M (adapter group), peak memory in GiB, images a second in training and in evaluation."""
+
+
+class Costs(NamedTuple):
+    """`frame`: label, then `iou` and each of COSTS, each with `<name>_low` and `<name>_high`; one row a method, ends
+    from the lowest to the highest seed, NaN where not measured.
+
+    `columns` are what the IoU is averaged over, in percent; `machine` is where memory and throughput come from;
+    `absent` says which methods lack a score or a measurement, and why.
+    """
+
+    frame: pd.DataFrame
+    columns: tuple[Column, ...]
+    machine: str
+    absent: tuple[str, ...]
+
+
+def costs(group: Group) -> Costs:
+    """Score and cost of the group's methods, over columns that they share; memory and times from one machine."""
+    measured = [row for row in group.rows if row.iou]
+    columns, machine = shared_columns(measured), _usual_machine(group.records)
+    absent = {"no finished cell": [row.label for row in group.rows if not row.iou]}
+    rows = []
+    for row in measured:
+        if not set(columns) <= row.iou.keys():
+            absent.setdefault("not measured on all of these columns", []).append(row.label)
+            continue
+        spent = _spent(row, machine)
+        if spent[["memory", "training", "inference"]].isna().all(axis=None):
+            why = "memory and throughput were measured on another machine or not at all"
+            absent.setdefault(why, []).append(row.label)
+        rows.append({"label": row.label, **_spread(pd.DataFrame({"iou": _averages(row, columns)})), **_spread(spent)})
+    reasons = tuple(f"{', '.join(labels)}: {why}" for why, labels in absent.items() if labels)
+    names = [f"{name}{end}" for name in ("iou", *COSTS) for end in ("", "_low", "_high")]
+    return Costs(pd.DataFrame(rows, columns=["label", *names]), columns, machine, reasons)
+
+
+def shared_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """The columns that all of `rows` measured; where there is none, those that most did."""
+    counts = Counter(column for row in rows for column in row.iou)
+    most = max(counts.values(), default=0)
+    return in_order(column for column, count in counts.items() if count == most)
+
+
+def history(group: Group) -> pd.DataFrame:
+    """protocol, label, x (epoch, from 1), y (mean loss of its steps), low, high (over seeds), lr; in row order."""
+    logs = [
+        {"protocol": record.cell.protocol, "label": row.label, "x": log.epoch, "loss": log.loss, "lr": log.lr}
+        for row in group.rows
+        for record in row.records
+        for log in record.history
+    ]
+    frame = pd.DataFrame(logs, columns=["protocol", "label", "x", "loss", "lr"])
+    seeds = frame.groupby(["protocol", "label", "x"], sort=False)
+    return seeds.agg(y=("loss", "mean"), low=("loss", "min"), high=("loss", "max"), lr=("lr", "mean")).reset_index()
+
+
+def ledger(group: Group) -> pd.DataFrame:
+    """Parameters in millions: a row a label, a column each of PARTS; the largest where protocols differ."""
+    return pd.DataFrame(
+        {part: [max(row.parameters(part), default=0) / 1e6 for row in group.rows] for part in PARTS},
+        index=[row.label for row in group.rows],
+    )
+
+
+def _averages(row: Row, columns: Sequence[Column]) -> list[float]:
+    """The average over `columns`, one a seed; a single one, of the columns' means, where their seeds differ."""
+    seeds = {frozenset(row.iou[column]) for column in columns}
+    if len(seeds) > 1:
+        return [average("datasets", [(c.dataset, mean(list(row.iou[c].values()))) for c in columns])]
+    return [average("datasets", [(c.dataset, row.iou[c][seed]) for c in columns]) for seed in sorted(seeds.pop())]
+
+
+def _spent(row: Row, machine: str) -> pd.DataFrame:
+    """A row a seed, a column each of COSTS: means over the protocols."""
+    spent = []
+    for record in row.records:
+        profile = record.profile if _machine(record) == machine else None
+        if record.status == "done":
+            spent.append(
+                {
+                    "seed": record.cell.seed,
+                    "parameters": record.ledger.get("adapter", 0) / 1e6,
+                    "memory": profile.peak_memory_bytes / 2**30 if profile else None,
+                    "training": profile.train_images_per_s if profile else None,
+                    "inference": profile.infer_images_per_s if profile else None,
+                }
+            )
+    return pd.DataFrame(spent).astype(float).groupby("seed").mean()
+
+
+def _spread(spent: pd.DataFrame) -> dict[str, float]:
+    centre = spent.mean()  # of equal values it can lie an ulp beside them
+    ends = {"": centre, "_low": spent.min().clip(upper=centre), "_high": spent.max().clip(lower=centre)}
+    return {f"{name}{end}": float(values[name]) for end, values in ends.items() for name in map(str, spent)}
+
+
+def _machine(record: Record) -> str:
+    """What two measurements must share to be compared."""
+    if record.profile is None:
+        return ""
+    where, threads = record.environment.get("device"), record.environment.get("threads")
+    memory = f"memory: {record.profile.peak_memory_kind}"
+    parts = [str(where or record.profile.device), f"{threads} thread{'s' * (threads != 1)}" if threads else "", memory]
+    return ", ".join(filter(None, (*parts, f"batch {record.profile.batch}")))
+
+
+def _usual_machine(records: Sequence[Record]) -> str:
+    counts = Counter(machine for record in records if (machine := _machine(record)))
+    return max(sorted(counts), key=counts.__getitem__, default="")

@@ -1,0 +1,138 @@
+"""One page with everything that the records say, which opens offline: `barbench report --format html`.
+
+Tables, score against cost, training, P@X, scores by kind of expression, parameters, examples, and how to make it again.
+The page holds its style, its script and its pictures, and fetches nothing. Same records, same bytes.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from barbench.errors import DataError
+from barbench.reports.page.listings import failed_cells, found_problems, run_of
+from barbench.reports.page.pictures import Panels, embed_panels
+from barbench.reports.page.sections import Part, choose_looks, parts_of
+from barbench.reports.panels import WHY
+from barbench.reports.report import Report
+from barbench.reports.tables.grouping import Conditions, Group, group
+from barbench.reports.tables.notes import in_words
+from barbench.reports.tables.table import Table
+from barbench.results.record import Record
+
+LIMIT: Final = 5_000_000
+"""Bytes of the whole page."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Everything about the records of one group."""
+
+    key: str
+    name: str
+    caption: str
+    parts: tuple[Part, ...]
+
+
+def files(report: Report) -> Iterator[tuple[str, str]]:
+    """The page; records whose arrays are missing or damaged are in it without them."""
+    arrays = {}
+    for record in report.records:
+        if record.status == "done":
+            with suppress(DataError):
+                arrays[record.id] = report.store.expressions(record.cell)
+    tables = [table for of_one_number in report.tables.values() for table in of_one_number]
+    yield "report.html", render(report.records, arrays, tables, report.out / "panels")
+
+
+def render(
+    records: Sequence[Record], arrays: Mapping[str, Mapping[str, Any]], tables: Sequence[Table], panels: Path
+) -> str:
+    """The page. `arrays`: the per-expression arrays of a record by its id; `panels`: where `panels.json` may lie."""
+    groups = group(records)
+    names = condition_names([members.conditions for members in groups])
+    looks = choose_looks(groups)
+    conditions, runs = [], []
+    for place, (members, name) in enumerate(zip(groups, names, strict=True)):
+        key, others = f"c{place + 1}", [other.conditions for other in groups]
+        parts = parts_of(members, arrays, looks, key)
+        conditions.append(Condition(key, name, _sentence(in_words(members.conditions, others)), parts))
+        runs.append(run_of(key, name, members))
+    page = {
+        "title": _title(records),
+        "summary": _summary(records, groups),
+        "synthetic": _synthetic(conditions, groups),
+        "tables": tables,
+        "conditions": conditions,
+        "failures": failed_cells(groups, names),
+        "problems": found_problems(records),
+        "runs": runs,
+    }
+    bare = _filled(page | {"panels": Panels((), ())})
+    return _filled(page | {"panels": embed_panels(panels, LIMIT - len(bare.encode()) - 50_000)})
+
+
+def condition_names(conditions: Sequence[Conditions]) -> list[str]:
+    """Short names: the backbone and the recipe, then as much else as it takes to tell one from another."""
+    names = [f"{own.backbone} · {own.recipe_fields.get('name', 'unnamed recipe')}" for own in conditions]
+    for field in ("weights", "image_size", "precision", "data", "data_version", "other"):
+        values = [str(getattr(own, field)) or "default" for own in conditions]
+        alike = [{v for n, v in zip(names, values, strict=True) if n == name} for name in names]
+        names = [f"{n} · {v}" if len(a) > 1 else n for n, v, a in zip(names, values, alike, strict=True)]
+    return [f"{name} ({n})" if names.count(name) > 1 else name for n, name in enumerate(names, 1)]
+
+
+def _filled(page: dict[str, Any]) -> str:
+    environment = Environment(
+        loader=PackageLoader("barbench.reports.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    files = {"why": WHY, "style": Markup(style), "script": Markup(script), "script_hash": f"sha256-{digest}"}
+    return environment.get_template("report.html").render(page | files)
+
+
+def _asset(name: str) -> str:
+    return (resources.files("barbench.reports.page") / "templates" / name).read_text("utf-8")
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _title(records: Sequence[Record]) -> str:
+    titles = list(dict.fromkeys(record.title for record in records if record.status == "done"))
+    if not titles:
+        return "No finished cell yet"
+    return f"{titles[0]} alone" if len(titles) == 1 else f"{len(titles)} tuning methods compared"
+
+
+def _summary(records: Sequence[Record], groups: Sequence[Group]) -> str:
+    done = sum(record.status == "done" for record in records)
+    count = len(records)
+    parts = [
+        f"{count} record{'s' * (count != 1)}",
+        f"{count - done} failed" if done < count else "",
+        f"{len(groups)} sets of conditions, not to be mixed" if len(groups) > 1 else "",
+        ", ".join(dict.fromkeys(record.cell.protocol for record in records)),
+    ]
+    return " · ".join(filter(None, parts))
+
+
+def _synthetic(conditions: Sequence[Condition], groups: Sequence[Group]) -> str:
+    """What the banner adds; empty where no group is of synthetic data."""
+    shapes = [c.name for c, members in zip(conditions, groups, strict=True) if members.conditions.data == "shapes"]
+    if not shapes:
+        return ""
+    which = "All records of this page" if len(shapes) == len(groups) else f"The records of {'; '.join(shapes)}"
+    return f"{which} come from the embedded benchmark."

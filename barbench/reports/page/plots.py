@@ -1,0 +1,238 @@
+"""The drawings of the HTML page, each from one data frame: what costs what, curves, intervals, stacked bars.
+
+Every function returns an `<svg>` (see `svg.py`). `styles` says how a label looks, the same in every drawing; `name` is
+the drawing's own on the page; `alt` is read out in place of the picture. Missing numbers are NaN and are not drawn.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from barbench.reports.page.svg import GRID, INK, MUTED, PAPER, colour, in_the_pages_look, inline
+
+COLOURS: Final = 8
+MARKERS: Final = {"o": 1.0, "s": 0.95, "^": 1.1, "D": 0.9, "v": 1.1, "P": 1.25, "X": 1.2}
+"""Marker -> its size, so that all look equally large."""
+DASHES: Final = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+WIDE, NARROW = 350, 290
+"""Width in px at which the text has 9 px; the page shows the narrow ones three, the wide ones two in a row."""
+
+
+class Style(NamedTuple):
+    """How one method looks: its place decides on colour, marker and dashes, so that no two of the first 56 agree.
+    Below 0 is what stands for all methods.
+    """
+
+    place: int
+
+    @property
+    def colour(self) -> str:
+        return INK if self.place < 0 else colour("m", self.place % COLOURS)
+
+    @property
+    def marker(self) -> str:
+        return list(MARKERS)[self.place % len(MARKERS)]
+
+    def point(self, size: float) -> dict[str, Any]:
+        """Keywords of `plot` for a marker of about `size` px."""
+        edge = {"markeredgecolor": PAPER, "markeredgewidth": 0.08 * size}
+        return {"color": self.colour, "marker": self.marker, "markersize": size * MARKERS[self.marker], **edge}
+
+    @property
+    def dashes(self) -> str | tuple[int, tuple[float, ...]]:
+        return DASHES[max(self.place, 0) // COLOURS % len(DASHES)]
+
+
+Styles = Mapping[str, Style]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis shows, with its unit. `better`: the end where good results are, "low" or "high"."""
+
+    label: str
+    better: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.label + (f" ({'lower' if self.better == 'low' else 'higher'} is better)" if self.better else "")
+
+
+def pareto(points: pd.DataFrame, better: str) -> pd.DataFrame:
+    """The rows of `points` that no other one beats in `y` (higher is better) without losing in `x`, ordered by `x`.
+
+    `better` is the good end of `x`, "low" or "high". Rows that agree in both stay together.
+    """
+    sign = 1 if better == "low" else -1
+    cost, gain = sign * points["x"].to_numpy(), points["y"].to_numpy()
+    beaten = [
+        bool(((cost <= c) & (gain >= g) & ((cost < c) | (gain > g))).any()) for c, g in zip(cost, gain, strict=True)
+    ]
+    return points[~np.array(beaten, bool)].sort_values(["x", "y"])
+
+
+@in_the_pages_look
+def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str) -> str:
+    """Points with intervals and names, and the Pareto front as a dashed staircase.
+
+    `points`: label, x, x_low, x_high, y, y_low, y_high, one row a method.
+    """
+    figure, axes = _figure(WIDE, 240)
+    positive = points["x"][points["x"] > 0]
+    if len(positive) and positive.max() > 50 * positive.min():
+        _logarithmic(axes, points["x"])
+    front = pareto(points, x.better)
+    steps: Literal["post", "pre"] = "post" if x.better == "low" else "pre"
+    axes.step(front["x"], front["y"], where=steps, color=MUTED, linewidth=1.1, linestyle=(0, (3, 2)), zorder=1)
+    tips: dict[str, str] = {}
+    for row in points.to_dict("records"):
+        style, gid = styles[row["label"]], f"tip{len(tips)}"
+        yerr = [[row["y"] - row["y_low"]], [row["y_high"] - row["y"]]]
+        xerr = [[row["x"] - row["x_low"]], [row["x_high"] - row["x"]]]
+        axes.errorbar(row["x"], row["y"], yerr, xerr, fmt="none", ecolor=style.colour, elinewidth=1.4, zorder=2)
+        axes.plot(row["x"], row["y"], linestyle="", zorder=3, gid=gid, **style.point(8))
+        tips[gid] = f"{row['label']}: {row['y']:.1f} at {row['x']:.3g}"
+    axes.margins(x=0.12, y=0.14)
+    axes.set(xlabel=x.text, ylabel=y.text)
+    _name_points(axes, points)
+    return inline(figure, name, alt, tips)
+
+
+@in_the_pages_look
+def curves(
+    lines: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str, marks: Sequence[float] = ()
+) -> str:
+    """A line a label, with a band from `low` to `high` where they differ. `marks` are positions on x where each line
+    has its marker; without them a short line has one everywhere.
+
+    `lines`: label, x, y, low, high, ordered by x.
+    """
+    figure, axes = _figure(NARROW, 195)
+    for label, line in lines.groupby("label", sort=False):
+        style = styles[str(label)]
+        if (line["high"] > line["low"]).any():
+            axes.fill_between(line["x"], line["low"], line["high"], color=style.colour, alpha=0.15, linewidth=0)
+        axes.plot(line["x"], line["y"], color=style.colour, linestyle=style.dashes)
+        marked = line[line["x"].round(6).isin(np.round(marks, 6))] if marks else line[: 12 * (len(line) <= 12)]
+        axes.plot(marked["x"], marked["y"], linestyle="", **style.point(5))
+    axes.margins(x=0.03)
+    axes.set(xlabel=x.text, ylabel=y.text)
+    axes.set_ylim(bottom=0)
+    if marks:
+        axes.xaxis.set_major_locator(FixedLocator([0, *marks, 1]))
+        axes.set_ylim(0, 100)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
+    return inline(figure, name, alt)
+
+
+@in_the_pages_look
+def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str) -> str:
+    """For each band side by side the labels' means with their intervals, and how many expressions the band holds.
+
+    `bands`: label, band, mean, low, high, n; bands in the order of the first label.
+    """
+    figure, axes = _figure(NARROW, 205, bottom=48)
+    order, labels = list(dict.fromkeys(bands["band"])), list(dict.fromkeys(bands["label"]))
+    step = min(0.14, 0.72 / len(labels))
+    for place, label in enumerate(labels):
+        rows, style = bands[bands["label"] == label], styles[label]
+        at = np.array([order.index(band) for band in rows["band"]]) + (place - (len(labels) - 1) / 2) * step
+        spread = np.nan_to_num(np.stack([rows["mean"] - rows["low"], rows["high"] - rows["mean"]]))
+        axes.errorbar(at, rows["mean"], spread, fmt="none", ecolor=style.colour, elinewidth=1.3)
+        axes.plot(at, rows["mean"], linestyle="", **style.point(6))
+    counts = bands.groupby("band")["n"].max()
+    axes.set_xticks(range(len(order)), [f"{band}\nn = {counts[band]:,}" for band in order])
+    axes.set_xlim(-0.5, len(order) - 0.5)
+    for border in range(1, len(order)):
+        axes.axvline(border - 0.5, color=GRID, linewidth=0.8)
+    axes.grid(False, axis="x")
+    axes.set_ylim(bottom=max(0, axes.get_ylim()[0]))
+    axes.set(xlabel=x.text, ylabel=y.text)
+    return inline(figure, name, alt)
+
+
+@in_the_pages_look
+def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[str, int]) -> str:
+    """Horizontal bars, one a row of `parts` (index: labels, columns: parts), with each bar's sum behind it.
+
+    `places`: part -> index of the page's variables `--p<index>`.
+    """
+    names = [str(label) for label in parts.index]
+    figure, axes = _figure(NARROW, 46 + 21 * len(parts), left=min(130, 14 + 4.9 * max(map(len, names))))
+    rows, left = np.arange(len(parts)), np.zeros(len(parts))
+    for part in parts.columns:
+        width = parts[part].to_numpy(float)
+        axes.barh(rows, width, 0.62, left, color=colour("p", places[str(part)]))
+        left += width
+    for row, total in zip(rows, left, strict=True):
+        axes.annotate(
+            f"{total:,.3g}", (total, row), (4, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK
+        )
+    axes.set_yticks(rows, [shorten(name, 26, placeholder="…") for name in names])
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.set_xlim(0, max(left.max() * 1.16, 1e-9))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_xlabel(x.text)
+    return inline(figure, name, alt)
+
+
+@in_the_pages_look
+def glyph(style: Style, name: str) -> str:
+    """The label's line and marker, for a legend in the page's text."""
+    figure = Figure((26 / 72, 13 / 72), dpi=72)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 26), ylim=(0, 13))
+    axes.set_axis_off()
+    axes.plot([1, 25], [6.5, 6.5], color=style.colour, linestyle=style.dashes)
+    axes.plot(13, 6.5, **style.point(8))
+    return inline(figure, name, "")
+
+
+def _figure(width: float, height: float, left: float = 40, bottom: float = 36) -> tuple[Figure, Axes]:
+    """Of so many px, with one pair of axes in the page's look that leaves room for text on the left and below."""
+    figure = Figure((width / 72, height / 72), dpi=72)
+    inner = (left / width, bottom / height, (width - left - 12) / width, (height - bottom - 8) / height)
+    return figure, figure.add_axes(inner)
+
+
+def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
+    """A logarithmic x axis that also has a place for 0."""
+    decade = 10.0 ** np.floor(np.log10(values[values > 0].min()))
+    axes.set_xscale("symlog", linthresh=decade, linscale=0.4)
+    ticks = [decade * 10**power for power in range(12) if decade * 10**power <= 3 * values.max()]
+    axes.xaxis.set_major_locator(FixedLocator([*([0.0] if (values <= 0).any() else []), *ticks]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _name_points(axes: Axes, points: pd.DataFrame) -> None:
+    """Each point's label beside it, above or below, to the right or the left, where nothing else stands yet."""
+    axes.autoscale_view()
+    frame = axes.get_window_extent()
+    spots = axes.transData.transform(points[["x", "y"]].to_numpy(float))
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
+    for label, (x, y) in zip(points["label"], spots, strict=True):
+        width, height = 4.7 * len(label), 9.0
+        for right, above in ((True, True), (False, True), (True, False), (False, False)):
+            left, low = x + 5 if right else x - 5 - width, y + 4 if above else y - 4 - height
+            box = (left, low, left + width, low + height)
+            inside = frame.x0 <= box[0] and box[2] <= frame.x1 + 10 and frame.y0 <= box[1] and box[3] <= frame.y1
+            if inside and not any(_meet(box, other) for other in taken):
+                taken.append(box)
+                spot = (x + (5 if right else -5), y + (4 if above else -4))
+                ha, va = "left" if right else "right", "bottom" if above else "top"
+                axes.annotate(label, spot, xycoords="figure pixels", ha=ha, va=va, fontsize=8.5)
+                break
+
+
+def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

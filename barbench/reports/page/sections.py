@@ -1,0 +1,151 @@
+"""The sections of the HTML page about one group of comparable records: figures, what they show, what is missing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from barbench.paper.tables import MIXED, PAPER_METHODS
+from barbench.reports.page import plots
+from barbench.reports.page.expressions import scored
+from barbench.reports.page.figures import (
+    PART_NAMES,
+    Shown,
+    band_figures,
+    cost_figures,
+    ledger_figures,
+    precision_figures,
+    training_figures,
+)
+from barbench.reports.page.frames import costs
+from barbench.reports.page.listings import ledger_table
+from barbench.reports.page.plots import Style
+from barbench.reports.tables.grouping import Group, Row, name_columns
+from barbench.reports.tables.table import Table
+
+Who = tuple[str, str, str]
+"""A method, its options, and what its training mixes."""
+
+Looks = Mapping[Who, Style]
+Legend = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of one set of conditions; what is empty is not printed. `layout` is a class of the style sheet."""
+
+    key: str
+    title: str
+    figures: tuple[Shown, ...] = ()
+    intro: str = ""
+    remarks: tuple[str, ...] = ()
+    legend: Legend = ()
+    table: Table | None = None
+    layout: str = ""
+
+
+def choose_looks(groups: Sequence[Group]) -> Looks:
+    """The style of each method with its options: the paper's methods have fixed places, others come after them."""
+    looks: dict[Who, Style] = {(method, "", ""): Style(place) for place, method in enumerate(PAPER_METHODS)}
+    for row in (row for members in groups for row in members.rows):
+        looks.setdefault(_who(row), Style(len(looks)))
+    return looks
+
+
+def _who(row: Row) -> Who:
+    cell = row.records[0].cell
+    return cell.method, row.options, MIXED.get(cell.protocol, "")
+
+
+def parts_of(members: Group, arrays: Mapping[str, Mapping[str, Any]], looks: Looks, key: str) -> tuple[Part, ...]:
+    """The sections of one group. `arrays`: of the expressions, by record id; `key`: the group's own on the page."""
+    styles = {row.label: looks[_who(row)] for row in members.rows}
+    return (
+        _cost_part(members, styles, key),
+        _training_part(members, styles, key),
+        *_expression_parts(members, arrays, styles, key),
+        _ledger_part(members, key),
+    )
+
+
+def _legend(styles: plots.Styles, name: str, labels: Sequence[str] | None = None) -> Legend:
+    """The glyph of each label; `name` is the legend's own on the page."""
+    chosen = {label: style for label, style in styles.items() if labels is None or label in labels}
+    return [(label, plots.glyph(style, f"{name}-{n}")) for n, (label, style) in enumerate(chosen.items())]
+
+
+def _cost_part(members: Group, styles: plots.Styles, key: str) -> Part:
+    found = costs(members)
+    figures = tuple(cost_figures(found, styles, key))
+    if not figures:
+        return Part("cost", "Score and cost", remarks=("No finished cell, so nothing to compare.",))
+    seeds = len(members.seeds)
+    bars = f"Bars reach from the lowest to the highest of {seeds} seeds." if seeds > 1 else "One seed: no intervals."
+    intro = (
+        f"IoU is the average over {name_columns(found.columns)}. {bars} The dashed line is the Pareto front: no method "
+        "beside it has both more IoU and less cost."
+    )
+    machine = (f"Memory and throughput measured on {found.machine}.",) if found.machine else ()
+    return Part(
+        "cost",
+        "Score and cost",
+        figures,
+        intro,
+        (*machine, *found.absent),
+        _legend(styles, f"{key}-cost", found.frame["label"].tolist()),
+    )
+
+
+def _training_part(members: Group, styles: plots.Styles, key: str) -> Part:
+    figures = tuple(training_figures(members, styles, key))
+    if not figures:
+        return Part("training", "Training", remarks=("No record has a training history.",))
+    return Part("training", "Training", figures, legend=_legend(styles, f"{key}-training"), layout="small")
+
+
+def _expression_parts(
+    members: Group, arrays: Mapping[str, Mapping[str, Any]], styles: plots.Styles, key: str
+) -> tuple[Part, Part]:
+    own = scored(members, arrays)
+    labels = list(dict.fromkeys(label for by_label in own.values() for label in by_label))
+    precision = tuple(precision_figures(own, styles, key))
+    bands = tuple(band_figures(own, styles, key))
+    if not own:
+        missing = ("No arrays of single expressions lie beside the records, so nothing to draw.",)
+        return Part("precision", "P@X", remarks=missing), Part("breakdown", "By expression", remarks=missing)
+    kinds = any(one.kinds is not None for by_label in own.values() for one in by_label.values())
+    old = (
+        () if kinds else ("Scores by kind are left out: these records are older than the column that holds the kind.",)
+    )
+    seeds = " Bands: all seeds." if len(members.seeds) > 1 else ""
+    return (
+        Part(
+            "precision",
+            "P@X",
+            precision,
+            f"Share of expressions with an IoU above X; the papers print the marked points.{seeds}",
+            legend=_legend(styles, f"{key}-precision", labels),
+            layout="small",
+        ),
+        Part(
+            "breakdown",
+            "By expression",
+            bands,
+            "Mean IoU of the expressions of each band, averaged over seeds. Bars are 95 % intervals of a bootstrap "
+            "over images. Size bands hold a quarter of the expressions each.",
+            old,
+            _legend(styles, f"{key}-breakdown", labels),
+            layout="small",
+        ),
+    )
+
+
+def _ledger_part(members: Group, key: str) -> Part:
+    legend = [
+        (name, Markup('<span class="swatch" style="background: var(--p{})"></span>').format(place))
+        for place, name in enumerate(PART_NAMES.values())
+    ]
+    figures = tuple(ledger_figures(members, key))
+    intro = "The paper's column counts the adapter group only. Each drawing has its own scale."
+    return Part("parameters", "Parameters", figures, intro, (), legend, ledger_table(members), "small")

@@ -1,0 +1,38 @@
+"""What a report is made of, and the formats that it is written in: `barbench report --format md,latex,html`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from barbench.registry import Registry
+from barbench.reports.tables.table import Table
+from barbench.results.record import Record
+from barbench.results.store import Store
+
+
+class Report(NamedTuple):
+    """`tables`: those asked for, by number. `store`: where `records` and the arrays beside them are. `out`: the folder
+    that the files go to."""
+
+    tables: Mapping[str, Sequence[Table]]
+    records: Sequence[Record]
+    store: Store
+    out: Path
+
+
+Files = Callable[[Report], Iterator[tuple[str, str]]]
+"""Of a format: the name of each of its files, and the text."""
+
+FORMATS: Registry[str] = Registry("format")
+"""Name -> the module whose `files` writes it; imported only when it is asked for, because drawing takes matplotlib."""
+
+for _name, _module in {"md": "formats.markdown", "latex": "formats.latex", "html": "page.html"}.items():
+    FORMATS.register(_name, f"barbench.reports.{_module}")
+
+
+def files_of(name: str) -> Files:
+    """Raises UnknownName."""
+    module: Any = import_module(FORMATS.get(name))
+    files: Files = module.files
+    return files

@@ -1,0 +1,197 @@
+"""From records to the rows of a table: what may be compared, seeds put together, the paper's columns."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from barbench.paper.mixtures import MEMBERS
+from barbench.paper.tables import MIXED, PAPER_COLUMNS, PAPER_METHODS, Column
+from barbench.results.record import Cell, Record, SplitResult
+
+Values = dict[Column, dict[int, float]]
+"""Column -> seed -> IoU in percent."""
+
+
+class Conditions(NamedTuple):
+    """What must agree for records to stand in one table; `data_version` is set only where a protocol has several."""
+
+    backbone: str
+    weights: str
+    image_size: int
+    precision: str
+    data: str
+    data_version: str
+    recipe: str
+    other: str
+    """Every remaining field of the cell that is not at its default, so that a field added later is never mixed."""
+
+    @property
+    def recipe_fields(self) -> dict[str, object]:
+        fields: dict[str, object] = json.loads(self.recipe)
+        return fields
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one table's conditions: its records over protocols and seeds, those that are done first."""
+
+    records: tuple[Record, ...]
+    label: str
+    iou: Values = field(default_factory=dict)
+    control: Values = field(default_factory=dict)
+    overall: Values = field(default_factory=dict)
+    """The same expressions' overall IoU; `iou` is the mean."""
+    leaks: set[Column] = field(default_factory=set)
+    """Columns of whose images some trained the row."""
+
+    @property
+    def composition(self) -> tuple[str, ...]:
+        return self.records[0].composition
+
+    @property
+    def options(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in sorted(self.records[0].cell.options.items()))
+
+    def failures(self, protocols: Collection[str]) -> list[Record]:
+        """Of cells that would have been evaluated on one of `protocols`."""
+        return [r for r in self.records if r.status != "done" and not set(protocols).isdisjoint(evaluated(r))]
+
+    def parameters(self, group: str) -> list[int]:
+        """Distinct counts of a ledger group over the row's records; more than one where it depends on the protocol."""
+        return sorted({record.ledger[group] for record in self.records if group in record.ledger})
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one table, in the paper's order, and the columns that they measured or tried to."""
+
+    conditions: Conditions
+    rows: tuple[Row, ...]
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for row in self.rows for record in row.records]
+
+    @property
+    def measured(self) -> tuple[Column, ...]:
+        return in_order({column for row in self.rows for column in row.iou})
+
+    @property
+    def seeds(self) -> frozenset[int]:
+        return frozenset(seed for row in self.rows for by_seed in row.iou.values() for seed in by_seed)
+
+    @property
+    def leaking(self) -> frozenset[Column]:
+        """The columns that leak for every row that measured them: theirs is the flag, not the single score's."""
+        return frozenset(c for c in self.measured if all(c in row.leaks for row in self.rows if c in row.iou))
+
+    @property
+    def attempted(self) -> tuple[Column, ...]:
+        """The measured columns, and those of protocols of which every cell failed."""
+        measured = self.measured
+        lost = {name for record in self.records for name in evaluated(record)} - {
+            column.protocol for column in measured
+        }
+        known = {column for column in PAPER_COLUMNS if column.protocol in lost}
+        unknown = {Column(protocol, "all") for protocol in lost - {column.protocol for column in known}}
+        return in_order({*measured, *known, *unknown})
+
+
+def evaluated(record: Record) -> tuple[str, ...]:
+    """The protocols that the record's cell is evaluated on: its own, or the members of its mixture."""
+    return tuple(p.name for p in MEMBERS) if record.cell.protocol in MIXED else (record.cell.protocol,)
+
+
+def by_column(record: Record) -> dict[Column, SplitResult]:
+    """The splits of a record, each under its column of the paper's tables."""
+    return {Column(record.protocol_of(name), split.column): split for name, split in record.splits.items()}
+
+
+def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """The paper's order, others after it by name."""
+    paper = {column: index for index, column in enumerate(PAPER_COLUMNS)}
+    return tuple(sorted(columns, key=lambda column: (paper.get(column, len(paper)), column)))
+
+
+def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None = None) -> str:
+    """For example `RefCOCO val, testA; G-Ref val(u)`, or with a value behind each name."""
+    datasets: dict[str, list[str]] = defaultdict(list)
+    for column in columns:
+        datasets[column.dataset].append(f"{column.name} {values[column]}" if values else column.name)
+    return "; ".join(f"{dataset} {', '.join(names)}" for dataset, names in datasets.items())
+
+
+def group(records: Iterable[Record]) -> list[Group]:
+    """Split `records` into what may be compared; the order of `records` does not matter."""
+    versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
+    ordered = sorted(records, key=lambda record: record.cell.stem())
+    for record in ordered:
+        versions[_conditions(record.cell), record.cell.protocol].add(record.cell.data.fingerprint)
+    tables: dict[Conditions, list[Record]] = defaultdict(list)
+    for record in ordered:
+        conditions = _conditions(record.cell)
+        if len(versions[conditions, record.cell.protocol]) > 1:
+            conditions = conditions._replace(data_version=record.cell.data.fingerprint)
+        tables[conditions].append(record)
+    return [Group(conditions, _rows(tables[conditions])) for conditions in sorted(tables)]
+
+
+def _conditions(cell: Cell) -> Conditions:
+    told = {"method", "options", "protocol", "seed", *Conditions._fields}
+    other = cell.model_dump(mode="json", exclude=told, exclude_defaults=True)
+    return Conditions(
+        backbone=cell.backbone,
+        weights=cell.weights,
+        image_size=cell.image_size or 0,
+        precision=cell.precision,
+        data=cell.data.kind,
+        data_version="",
+        recipe=json.dumps(cell.recipe, sort_keys=True),
+        other=", ".join(f"{name}={value}" for name, value in sorted(other.items())),
+    )
+
+
+def _rows(records: Sequence[Record]) -> tuple[Row, ...]:
+    methods: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        mixture = MIXED.get(record.cell.protocol, "")  # trained on more data: a row of its own
+        methods[record.cell.method, json.dumps(record.cell.options, sort_keys=True), mixture].append(record)
+    rows = sorted((_row(members) for members in methods.values()), key=_rank)
+    return tuple(_labelled(rows))
+
+
+def _row(records: Sequence[Record]) -> Row:
+    done_first = tuple(sorted(records, key=lambda record: record.status != "done"))
+    row = Row(done_first, done_first[0].title + MIXED.get(done_first[0].cell.protocol, ""))
+    for record in records:
+        for column, split in by_column(record).items() if record.status == "done" else ():
+            row.iou.setdefault(column, {})[record.cell.seed] = 100 * split.scores.miou
+            row.overall.setdefault(column, {})[record.cell.seed] = 100 * split.scores.oiou
+            if split.control is not None:
+                row.control.setdefault(column, {})[record.cell.seed] = 100 * split.control.miou
+            if split.leaks:
+                row.leaks.add(column)
+    return row
+
+
+def _rank(row: Row) -> tuple[int, int, int, str, str, str]:
+    """No component first, then the paper's rows in its order, then the others from fewest components and parameters;
+    mixed training after training on one data set."""
+    record = row.records[0]
+    paper = PAPER_METHODS.index(record.cell.method) if record.cell.method in PAPER_METHODS else len(PAPER_METHODS)
+    place = paper if row.composition else -1
+    size = max(row.parameters("adapter"), default=0)
+    return place, len(row.composition), size, record.cell.method, row.options, MIXED.get(record.cell.protocol, "")
+
+
+def _labelled(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose titles coincide are told apart by method name and options."""
+    titles = Counter(row.label for row in rows)
+
+    def label(row: Row) -> str:
+        detail = ", ".join(filter(None, (row.records[0].cell.method, row.options)))
+        return f"{row.label} ({detail})" if titles[row.label] > 1 else row.label
+
+    return [replace(row, label=label(row)) for row in rows]

@@ -1,0 +1,100 @@
+"""The measured rows of a table: mean IoU over seeds with its interval, the swapped control, the overall IoU."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from textwrap import shorten
+
+from barbench.reports.tables.averages import over_seeds, printed
+from barbench.reports.tables.grouping import Group, Row, Values, name_columns
+from barbench.reports.tables.layout import Frame, Score
+from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section, ranked
+from barbench.results.record import Record
+from barbench.results.statistics import Summary
+
+LEAK = "Leaks: images of this column also trained this row; not ranked."
+FAILURES = {"failed": "failed", "out-of-memory": "OOM"}
+
+
+def scores(frame: Frame, members: Group, footnotes: Footnotes, heading: str) -> Section:
+    """Mean IoU of every row, ranked."""
+    return Section(heading, ranked([_row(frame, row, members, footnotes) for row in members.rows]))
+
+
+def overall(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
+    """Overall IoU of every row, ranked."""
+    rows = [
+        frame.row(Entry(row.label), _scores(frame, row, row.overall, members, footnotes), metric="overall")
+        for row in members.rows
+        if row.overall
+    ]
+    return Section("Measured, overall IoU", ranked(rows))
+
+
+def swapped(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
+    """Mean IoU on another object of the same image, where there is one; not ranked."""
+    rows = [
+        frame.row(
+            Entry(row.label),
+            [replace(entry, ranked=False) for entry in _scores(frame, row, row.control, members, footnotes)],
+        )
+        for row in members.rows
+        if row.control
+    ]
+    return Section("Expressions swapped (lower is better)", tuple(rows))
+
+
+def number(summary: Summary, sign: str = "") -> str:
+    """For example `51.3±0.4`; `sign="+"` shows the sign."""
+    value = printed(summary.mean)
+    text = f"+{value}" if sign and not value.startswith("-") else value.replace("-", "−")
+    return text if summary.margin is None else f"{text}±{printed(summary.margin)}"
+
+
+def _row(frame: Frame, row: Row, members: Group, footnotes: Footnotes) -> EntryRow:
+    counts = dict.fromkeys(f"{count / 1e6:.2f}" for count in row.parameters("adapter"))
+    return frame.row(
+        Entry(row.label),
+        _scores(frame, row, row.iou, members, footnotes),
+        checks={name: "✓" if name in row.composition else "×" for name in frame.components},
+        parameters=Entry("–".join(counts) or "-", float(next(iter(counts))) if counts else None),
+        metric="mean",
+    )
+
+
+def _scores(frame: Frame, row: Row, values: Values, members: Group, footnotes: Footnotes) -> list[Entry]:
+    return [_score(row, values, score, members, footnotes) for score in frame.scores]
+
+
+def _score(row: Row, values: Values, score: Score, members: Group, footnotes: Footnotes) -> Entry:
+    """The average of `score` over the columns that the row has. It is not ranked where others of the table have more,
+    nor where this row alone saw the images."""
+    failed = row.failures({column.protocol for column in score.over})
+    marks = list(_failures(failed))
+    summary = over_seeds(score.rule, values, score.over)
+    if summary is None:
+        return Entry(FAILURES[failed[0].status] if failed else "-", footnotes=footnotes.add(*marks))
+    leaks = [column for column in score.over if column in values and column in row.leaks - members.leaking]
+    marks += [LEAK] * bool(leaks)
+    seeds = {frozenset(values[column]) for column in score.over if column in values}
+    if len(seeds) > 1:
+        marks.append("Its columns have different seeds: no interval.")
+    elif (own := seeds.pop()) < members.seeds:
+        marks.append(f"n = {len(own)}: seed {', '.join(map(str, sorted(own)))}.")
+    missing = [column for column in score.over if column in members.measured and column not in values]
+    if missing:
+        marks.append(f"Without {name_columns(missing)}; not ranked.")
+    return Entry(
+        number(summary),
+        float(printed(summary.mean)),
+        footnotes=footnotes.add(*marks),
+        ranked=not missing and not leaks,
+    )
+
+
+def _failures(records: Sequence[Record]) -> list[str]:
+    """One text for each protocol and reason, with the seeds that it befell."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        reason = shorten(record.reason or "", 200, placeholder=" …")
+        seeds.setdefault((record.cell.protocol, f"{record.status}: {reason}"), []).append(str(record.cell.seed))
+    return [f"{protocol}, seed {', '.join(which)}: {what}" for (protocol, what), which in seeds.items()]

@@ -1,0 +1,114 @@
+"""Records of finished cells, and tables of them for one's own analysis: `barbench.results.load("results")` for scores,
+`load_expressions("results")` for each expression. `barbench export` writes them as files."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from barbench.results.expressions import iou, of_split
+from barbench.results.record import Profile, Record, Scores
+from barbench.results.store import Store
+
+COLUMNS = (
+    *("id", "method", "title", "components", "backbone", "weights", "image_size", "protocol", "recipe", "seed"),
+    *("data", "fingerprint", "precision", "status", "reason", "split", "column", "leaks", "images", "references"),
+    *("split_protocol", "shared_images"),
+    *Scores.model_fields,
+    *(f"control_{name}" for name in Scores.model_fields),
+    *("adapter", "positional", "head", "frozen"),
+    *Profile.model_fields,
+)
+EXPRESSION_COLUMNS = (
+    *("id", "method", "title", "backbone", "protocol", "recipe", "seed", "data", "split"),
+    *("sent_id", "ref_id", "ann_id", "image_id", "words", "kind", "height", "width", "area"),
+    *("intersection", "union", "iou", "control_intersection", "control_union", "control_iou"),
+)
+
+
+def load(folder: str | Path) -> pd.DataFrame:
+    """Every record of `folder` as a data frame, one row a (record, split); a cell without scores has one row.
+
+    The columns are `COLUMNS`; nothing is rounded, what is missing is None or NaN:
+      id, method, title, components (labels joined by +), backbone, weights, image_size, protocol, recipe (its name),
+      seed, data (shapes or refer), fingerprint, precision: the cell;
+      status, reason: how it ended;
+      split, column (name in the paper's tables), leaks, images, references, shared_images (with the training set);
+      split_protocol: whose split it is, the cell's protocol but for mixed training;
+      miou, oiou, p50 ... p90, n (expressions): fractions over the split's expressions;
+      control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
+      adapter, positional, head, frozen: the parameter ledger;
+      flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
+      infer_images_per_s, batch, device: the profile.
+    """
+    rows = [row for record in Store(Path(folder)).all() for row in _rows(record)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def load_expressions(folder: str | Path) -> pd.DataFrame:
+    """Every expression that every finished cell of `folder` was scored on, one row each. A cell whose arrays are gone
+    has none; raises DataError for arrays that are damaged.
+
+    The columns are `EXPRESSION_COLUMNS`:
+      id, method, title, backbone, protocol, recipe (its name), seed, data (shapes or refer): the cell;
+      split, sent_id, ref_id, ann_id, image_id: the expression, its object and its image, as in the data set's files;
+      words (separated by blanks), kind (what the words speak of; missing in records of before it was kept);
+      height, width, area (of the object): pixels of the image;
+      intersection, union (pixels), iou: of the mask with the object that is meant;
+      control_intersection, control_union, control_iou: with another object of the image, missing where there is none.
+    """
+    store = Store(Path(folder))
+    tables = [
+        _expressions(store, record, split)
+        for record in store.all()
+        if store.path(record.cell).with_suffix(".npz").exists()
+        for split in record.splits
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(EXPRESSION_COLUMNS))
+
+
+def _expressions(store: Store, record: Record, split: str) -> pd.DataFrame:
+    cell, columns = record.cell, of_split(store, record, split)
+    told = {
+        "id": record.id,
+        **cell.model_dump(include={"method", "backbone", "protocol", "seed"}),
+        "title": record.title,
+        "recipe": cell.recipe.get("name"),
+        "data": cell.data.kind,
+        "split": split,
+    }
+    table = pd.DataFrame(columns).assign(**told, iou=iou(columns))
+    kinds = dict(enumerate(record.kinds))
+    table["kind"] = [kinds.get(number) for number in columns["kind"]] if "kind" in columns else None
+    control = table[["control_intersection", "control_union"]].astype("Int64")
+    table[control.columns] = control.mask(control["control_union"] < 0)
+    table["control_iou"] = (table["control_intersection"] / table["control_union"].clip(lower=1)).astype("float64")
+    return table.reindex(columns=list(EXPRESSION_COLUMNS))
+
+
+def _rows(record: Record) -> list[dict[str, object]]:
+    cell = record.cell
+    common = {
+        "id": record.id,
+        **cell.model_dump(include={"method", "backbone", "weights", "image_size", "protocol", "seed", "precision"}),
+        "title": record.title,
+        "components": "+".join(record.composition),
+        "recipe": cell.recipe.get("name"),
+        "data": cell.data.kind,
+        "fingerprint": cell.data.fingerprint,
+        "status": record.status,
+        "reason": record.reason,
+        **record.ledger,
+        **(record.profile.model_dump() if record.profile else {}),
+    }
+    return [
+        common
+        | {"split": name, **split.model_dump(exclude={"scores", "control", "protocol"})}
+        | {"split_protocol": record.protocol_of(name)}
+        | split.scores.model_dump()
+        | _control(split.control)
+        for name, split in record.splits.items()
+    ] or [common | {"split": None}]
+
+
+def _control(scores: Scores | None) -> dict[str, object]:
+    return {f"control_{name}": value for name, value in scores.model_dump().items()} if scores else {}

@@ -1,0 +1,128 @@
+"""What a person sees: plain lines in a pipe, one moving line on a terminal."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from barbench.benchmarks.execution import display as progress
+from barbench.benchmarks.execution.display import LiveDisplay, PlainDisplay, clock, display_for, outcome
+from barbench.benchmarks.job import Job
+from barbench.results.record import Record, Scores, SplitResult
+from tests.benchmarks.conftest import MakeJobs
+
+
+@pytest.fixture
+def job(make_jobs: MakeJobs, tmp_path: Path) -> Job:
+    return make_jobs(tmp_path)[0]
+
+
+def done(job: Job, control: bool = True) -> Record:
+    good = Scores(miou=0.61234, oiou=0.6, p50=0.7, p60=0.6, p70=0.5, p80=0.3, p90=0.1, n=9)
+    bad = good.model_copy(update={"miou": 0.05})
+    split = SplitResult(scores=good, control=bad if control else None, column="val(g)", images=3, references=4)
+    return Record(
+        id=job.cell.id(), cell=job.cell, title="x", composition=(), ledger={}, status="done", splits={"val": split}
+    )
+
+
+def step(epoch: int, number: int) -> dict[str, Any]:
+    return {
+        "event": "step", "epoch": epoch, "epochs": 2, "step": number, "steps": 5, "loss": 0.25, "iou": 0.5, "lr": 1e-3
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (3600, "1:00:00"), (9e4, "25:00:00")],
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_an_outcome_in_a_line(job: Job) -> None:
+    assert outcome(done(job)) == "mIoU val 61.2 (swapped 5.0)"
+    assert outcome(done(job, control=False)) == "mIoU val 61.2"
+    assert outcome(job.failure("out-of-memory", "it was too much")) == "out-of-memory: it was too much"
+
+
+def told(display: PlainDisplay, job: Job) -> None:
+    display.begin([job, job], 3)
+    display.start(job)
+    display.event({"event": "phase", "name": "loading"})
+    for epoch in (1, 2):
+        for number in range(1, 6):
+            display.event(step(epoch, number))
+    display.event({"event": "phase", "name": "evaluating val"})
+    display.event({"event": "note", "text": "a [bold]note[/odd]"})
+    display.end(done(job))
+    display.start(job)
+    display.end(job.failure("failed", "for [a] reason"))
+
+
+def test_a_pipe_gets_a_line_an_epoch(job: Job) -> None:
+    out = io.StringIO()
+    display = display_for(Console(file=out, width=60))
+    assert type(display) is PlainDisplay
+    told(display, job)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "2 cells to run; 3 finished before, skipped"
+    assert lines[1].startswith("cell 1/2  head-only · ")
+    assert [line.split("  left")[0] for line in lines if "epoch" in line] == [
+        f"  epoch {epoch}/2  loss 0.2500  batch IoU 0.50" for epoch in (1, 2)
+    ]
+    assert "  note: a [bold]note[/odd]" in lines
+    assert lines[-1].startswith("  failed: for [a] reason  in 0:0")
+    assert "\x1b" not in out.getvalue()
+
+
+def test_a_terminal_gets_a_moving_line(job: Job) -> None:
+    out = io.StringIO()
+    display = display_for(Console(file=out, force_terminal=True, width=100))
+    assert isinstance(display, LiveDisplay)
+    display.begin([job], 0)
+    display.start(job)
+    display.event(step(2, 3))
+    display.live.refresh()  # by itself it draws eight times a second
+    assert "1/1 head-only" in out.getvalue()
+    assert "epoch 2/2  loss 0.2500  batch IoU 0.50" in out.getvalue()
+    assert "left" in out.getvalue()
+    display.end(done(job))
+    assert not display.live.is_started
+    assert "mIoU val 61.2 (swapped 5.0)" in out.getvalue()
+
+
+def test_time_left_follows_the_pace(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    display = PlainDisplay(Console(file=io.StringIO()))
+    display.begin([job], 0)
+    display.start(job)
+    assert display.left(step(1, 1)) == 0
+    now[0] += 6.0
+    assert display.left(step(1, 4)) == pytest.approx(2.0 * 6)  # three steps in six seconds, six are left
+    now[0] += 2.0
+    assert display.left(step(2, 5)) == 0
+
+
+def test_time_left_of_all_cells(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the forecast, as far as it was right for the cells that are over; else as long as those took."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    cells = [job.model_copy(update={"cell": job.cell.model_copy(update={"seed": seed})}) for seed in range(3)]
+    forecast = {c.cell.id(): seconds for c, seconds in zip(cells, (10.0, 40.0, 60.0), strict=True)}
+    for foretold, last in ((forecast, 2 * 60.0), ({}, 20.0)):  # the first takes twice its forecast
+        display = PlainDisplay(Console(file=io.StringIO()), foretold)
+        display.begin(cells, 0)
+        display.start(cells[0])
+        assert display.remaining(7.0) == ("left 0:07, all 1:47" if foretold else "left 0:07")
+        now[0] += 20.0
+        display.end(done(cells[0]))
+        display.start(cells[1])
+        assert display.later == pytest.approx(last)
+        now[0] += 80.0
+        display.end(done(cells[1]))
+        display.start(cells[2])
+        assert display.remaining(5.0) == "left 0:05"

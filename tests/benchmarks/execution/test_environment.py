@@ -1,0 +1,58 @@
+"""Where a cell ran is told without naming a machine or a person."""
+
+import getpass
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from barbench.benchmarks.execution.environment import PACKAGES, environment, worker_variables
+
+AGAIN = """
+import resource, torch
+touch = lambda: torch.zeros(16, 1 << 20).sum()
+touch()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(40): touch()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_what_explains_a_difference_is_there() -> None:
+    found = environment(torch.device("cpu"), 3)
+    packages = found["packages"]
+    assert isinstance(packages, dict)
+    assert packages.keys() == set(PACKAGES)
+    assert str(packages["torch"]) == version("torch")
+    assert found["python"] == platform.python_version()
+    assert found["threads"] == 3
+    assert found["device"]
+
+
+def test_no_paths_and_no_names() -> None:
+    text = json.dumps(environment(torch.device("cpu"), 1))
+    assert str(Path.home()) not in text
+    assert str(Path(__file__).parents[3]) not in text
+    assert f'"{platform.node()}"' not in text
+    assert f'"{getpass.getuser()}"' not in text
+
+
+def test_what_the_user_sets_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert worker_variables()["GOMP_SPINCOUNT"] == "7"
+    assert worker_variables()["PATH"] == os.environ["PATH"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of GNU's C library")
+def test_memory_is_had_from_the_system_once() -> None:
+    """Forty tensors of 64 MB, one after the other, touch fewer new pages than ten of them have."""
+    done = subprocess.run(
+        [sys.executable, "-c", AGAIN], env=worker_variables(), capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 10 * 64 * 2**20 // os.sysconf("SC_PAGESIZE")

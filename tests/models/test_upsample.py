@@ -1,0 +1,47 @@
+"""The convolution of an enlarged map against upsampling and convolving, one after the other."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from barbench.models.efficient.upsample import convolve_upsampled
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (2, 1), (3, 5), (6, 4)])
+def test_equals_enlarging_then_convolving_with_its_gradients(grid: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, *grid).double().requires_grad_()
+    weight = torch.randn(5, 4, 3, 3).double().requires_grad_()
+    plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="bilinear"), weight, padding=1)
+    cheap = convolve_upsampled(x.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
+    torch.testing.assert_close(cheap, plain)
+    seed = torch.randn_like(plain)
+    for ours, theirs in zip(
+        torch.autograd.grad(cheap, (x, weight), seed), torch.autograd.grad(plain, (x, weight), seed), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_keeps_only_the_small_map_and_the_weights_for_the_backward_pass() -> None:
+    x, weight = torch.randn(1, 8, 8, 16, requires_grad=True), torch.randn(32, 16, 3, 3, requires_grad=True)
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        y = convolve_upsampled(x, weight)
+    places = 2 * 4 * (3 * 16 * 8)
+    assert sum(kept.values()) <= 4 * (x.numel() + weight.numel()) + 2 * places
+    assert y.numel() > 8 * x.numel() / 2
+
+
+def test_works_in_the_precision_of_autocast() -> None:
+    x, weight = torch.randn(1, 3, 3, 4), torch.randn(2, 4, 3, 3)
+    exact = convolve_upsampled(x, weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = convolve_upsampled(x, weight)
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), exact, rtol=0.05, atol=0.1)

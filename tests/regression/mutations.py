@@ -1,0 +1,154 @@
+"""Runs a part of `barbench check` in a process in which something is broken on purpose: `python FILE MUTATION CHECK…`.
+
+The mutations are mistakes that are easily made and that leave a program running: a sign, a norm that is left out, half
+a pixel. `none` breaks nothing.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from barbench import cli, metrics
+from barbench.datasets import letterbox as transforms
+from barbench.engine import predict, train
+from barbench.methods import bridge, gst, lim, snf
+from barbench.models import segmenter
+
+Mutation = Callable[[], None]
+
+
+def snf_sign_of_beta() -> None:
+    forward = snf.PlanarFlow.forward
+
+    def mutant(self: snf.PlanarFlow, x: Tensor) -> Tensor:
+        self.beta.data.neg_()
+        y = forward(self, x)
+        self.beta.data.neg_()
+        return y
+
+    snf.PlanarFlow.forward = mutant  # type: ignore[method-assign]
+
+
+def bridge_without_layer_norm() -> None:
+    attach = bridge.Bridge.attach
+
+    def mutant(self: bridge.Bridge, backbone: Any) -> None:
+        attach(self, backbone)
+        for norm in self.ln_t:
+            norm.forward = lambda x: x  # type: ignore[method-assign]
+
+    bridge.Bridge.attach = mutant  # type: ignore[method-assign]
+
+
+def lim_skips_a_block() -> None:
+    """One block of twelve keeps the guests of the block before, in place of new ones (Eq. 2, 3)."""
+    before = lim.LIM.before_block
+
+    def mutant(self: lim.LIM, step: Any, vision: Any, text: Any) -> Any:
+        return (vision, text) if step.number == 5 else before(self, step, vision, text)
+
+    lim.LIM.before_block = mutant  # type: ignore[method-assign]
+
+
+def gst_prior_not_applied() -> None:
+    """The words and patches enter as they are, without the cosine of Eq. 4."""
+    gst.global_prior = lambda words, patches, sentence: gst.torch.cat([words, patches], 1)  # type: ignore[attr-defined]
+
+
+def metric_not_strictly_greater() -> None:
+    summarise = metrics.summarise
+
+    def mutant(intersections: Any, unions: Any) -> metrics.Metrics:
+        ratios = metrics.iou(intersections, unions)
+        precision = tuple(float((ratios >= t).mean()) for t in metrics.THRESHOLDS)
+        return summarise(intersections, unions)._replace(precision=precision)
+
+    replace_everywhere("summarise", summarise, mutant)
+
+
+def metric_union_counts_the_overlap_twice() -> None:
+    overlap = metrics.overlap
+
+    def mutant(prediction: Any, target: Any) -> tuple[int, int]:
+        meet, _ = overlap(prediction, target)
+        return meet, int(np.count_nonzero(prediction)) + int(np.count_nonzero(target))
+
+    replace_everywhere("overlap", overlap, mutant)
+
+
+def letterbox_half_a_pixel() -> None:
+    """Half-pixel centres in one direction: what comes of mixing `resize` with `warpAffine`."""
+    place = transforms.Letterbox._place
+
+    def mutant(self: transforms.Letterbox, height: int, width: int) -> tuple[float, float, float]:
+        scale, x, y = place(self, height, width)
+        return scale, x + 0.5 * (scale - 1), y + 0.5 * (scale - 1)
+
+    transforms.Letterbox._place = mutant  # type: ignore[method-assign]
+
+
+def adapters_at_the_rate_of_the_head() -> None:
+    """The recipe's factor on the adapters' learning rate is forgotten."""
+
+    def mutant(optimizer: Any, lr: float) -> float:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    train._set_rate = mutant
+
+
+def training_masks_mirrored() -> None:
+    """Targets are the mirror image of what the picture shows; training runs and its loss falls."""
+    loss = train.training_loss
+    train.training_loss = lambda output, mask: loss(output, mask.flip(-1))
+
+
+def twice_as_slow() -> None:
+    """As long again is waited after each forward pass: no number changes, but the time."""
+    forward = segmenter.Segmenter.forward
+
+    def mutant(self: Any, *inputs: Any, **named: Any) -> Any:
+        begin = time.perf_counter()
+        output = forward(self, *inputs, **named)
+        wait = 2 * (time.perf_counter() - begin) if self.training else time.perf_counter() - begin
+        time.sleep(wait)  # the backward pass, too, takes about as long as the forward pass again
+        return output
+
+    segmenter.Segmenter.forward = mutant  # type: ignore[method-assign]
+
+
+def more_is_kept() -> None:
+    """Something more is kept for the backward pass: a copy of the decoder's input."""
+    forward = segmenter.Decoder.forward
+
+    def mutant(self: Any, query: Tensor, words: Tensor, pad: Tensor) -> Tensor:
+        return forward(self, query.clone() * query.new_ones(()), words, pad)
+
+    segmenter.Decoder.forward = mutant  # type: ignore[method-assign]
+
+
+def none() -> None:
+    """Nothing is broken."""
+
+
+def replace_everywhere(name: str, original: Any, mutant: Any) -> None:
+    """In every module of barbench that imported it by name."""
+    for key, module in list(sys.modules.items()):
+        if key.startswith("barbench") and getattr(module, name, None) is original:
+            setattr(module, name, mutant)
+
+
+assert predict  # so that what imports from the mutated modules is there to be changed
+
+if __name__ == "__main__":
+    from barbench.regression import check
+
+    assert check
+    globals()[sys.argv[1]]()
+    sys.argv = ["barbench", "check", *sys.argv[2:]]
+    cli.main()

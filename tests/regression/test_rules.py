@@ -1,0 +1,59 @@
+"""The rules of the gate: what counts as equal, close, one more seed, not slower."""
+
+import math
+from statistics import NormalDist, stdev
+
+import numpy as np
+import pytest
+
+from barbench.regression.rules import SIGNIFICANCE, close, exact, not_slower, within_seeds
+from barbench.regression.sections.scores import SEEDS
+
+
+def test_exact_knows_one_more_from_the_same() -> None:
+    found = exact({"a": 100, "b": 100, "c": 0}, {"a": 100, "b": 101, "c": 2})
+    assert [found[name].ok for name in "abc"] == [True, False, False]
+    assert found["b"].difference == "+1 (+1.00%)"
+    assert found["c"].difference == "+2"
+
+
+def test_close_measures_every_element_by_the_first_number() -> None:
+    rule, old = close(0.01), [2.0, 0.001, -1.0]
+    assert rule({"x": old}, {"x": [2.0, 0.02, -1.0]})["x"].ok  # 0.019 of 2
+    assert not rule({"x": old}, {"x": [2.0, 0.022, -1.0]})["x"].ok
+    assert not rule({"x": old}, {"x": [2.0, 0.001, 1.0]})["x"].ok
+    assert rule({"x": 5.0}, {"x": 5.04})["x"].ok
+    assert not rule({"x": 5.0}, {"x": 5.06})["x"].ok
+
+
+@pytest.mark.parametrize("broken", [[math.nan, 0.0], [1.0, math.inf], [1.0], [1.0, 0.0, 0.0]])
+def test_what_is_not_finite_or_of_another_length_is_never_close(broken: list[float]) -> None:
+    assert not close(10.0)({"x": [1.0, 0.0]}, {"x": broken})["x"].ok
+
+
+def test_the_interval_over_seeds_is_that_of_one_more_run() -> None:
+    runs = {"a": [0.30, 0.32, 0.31, 0.33, 0.29], "b": [0.5, 0.5, 0.52, 0.48, 0.5]}
+    pooled = math.sqrt((stdev(runs["a"]) ** 2 + stdev(runs["b"]) ** 2) / 2)
+    half = SIGNIFICANCE * pooled * math.sqrt(1 + 1 / 5)
+    inside, outside = 0.31 + 0.99 * half, 0.31 - 1.01 * half
+    assert within_seeds(runs, {"a": [inside], "b": [0.5]})["a"].ok
+    found = within_seeds(runs, {"a": [outside], "b": [0.5]})
+    assert not found["a"].ok
+    assert found["b"].ok
+
+
+def test_one_run_in_a_hundred_leaves_the_interval() -> None:
+    """By simulation of normal scores, for as many methods as the gate trains."""
+    make, misses, trials, methods = np.random.default_rng(0), 0, 2000, 5
+    for _ in range(trials):
+        draws = make.normal(0.4, 0.03, (methods, len(SEEDS) + 1))
+        runs = {str(i): row[:-1].tolist() for i, row in enumerate(draws)}
+        news = {str(i): [float(row[-1])] for i, row in enumerate(draws)}
+        misses += sum(not judged.ok for judged in within_seeds(runs, news).values())
+    assert 0.007 < misses / (trials * methods) < 0.013
+    assert NormalDist().inv_cdf(0.995) < SIGNIFICANCE
+
+
+def test_twice_as_long_is_too_long_and_faster_is_not_wrong() -> None:
+    found = not_slower({"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 2.0, "b": 2.8, "c": 0.5})
+    assert [found[name].ok for name in "abc"] == [False, True, True]

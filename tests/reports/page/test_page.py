@@ -1,0 +1,147 @@
+"""The HTML page in headless Chromium: it runs without errors, fetches nothing, sorts, and fits a phone."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from barbench.reports.write import write_reports
+from barbench.results.store import Store
+from tests.reports import chromium, runs
+from tests.reports.conftest import Make
+from tests.reports.hostile_text import EXPRESSION, TITLE, write_panels
+
+pytestmark = pytest.mark.skipif(chromium.BROWSER is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, make: Make) -> Path:
+    """Two sets of conditions, several seeds, a hostile title, a failed cell, panels."""
+    folder = tmp_path_factory.mktemp("page")
+    store, out = Store(folder / "results"), folder / "reports"
+    for seed in (0, 1):
+        for method, skill in (("head-only", 0.4), ("etris", 0.6), ("barleria", 0.5)):
+            runs.save(store, make, method, "refcoco+", skill=skill, seed=seed)
+    shapes = {"data": {"kind": "shapes", "fingerprint": "f"}, "backbone": "tiny"}
+    runs.save(store, make, "snf", "refcoco", fields={"title": TITLE}, **shapes)
+    runs.save(store, make, "no-global", "refcoco", drop=("kind",), **shapes)
+    lost = make("snf-etris", "refcoco", fields={"status": "failed", "reason": f"it broke: {TITLE}"}, **shapes)
+    store.save(lost)
+    write_panels(out / "panels")
+    write_reports(store, out, formats=["html"])
+    return out / "report.html"
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Tab]:
+    with chromium.tab(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+COLUMN = """
+(table, place) => [...document.querySelectorAll(`#${table} tbody`)].map((body) =>
+  [...body.rows].filter((row) => row.cells.length > 1).map((row) => {
+    const cell = row.cells[place];
+    return "sort" in cell.dataset ? Number(cell.dataset.sort) : cell.textContent;
+  }))
+"""
+
+
+def column(tab: chromium.Tab, table: str, place: int) -> list[list[float | str]]:
+    """What a column holds, a list a section: numbers, or text where a cell has none."""
+    found: list[list[float | str]] = tab.run(f"({COLUMN})({table!r}, {place})")
+    return found
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
+def test_no_error_no_request_no_overflow(tab: chromium.Tab, page: Path, width: int, scheme: str) -> None:
+    tab.errors.clear()
+    tab.requests.clear()
+    tab.open(page, width, scheme, touch=width < 500)
+    tab.run("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+    assert tab.run("new Promise((done) => setTimeout(() => done(document.readyState), 200))") == "complete"
+    assert tab.errors == []
+    assert tab.requests == [page.as_uri()]
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    background = tab.run("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(20, 23, 28)" if scheme == "dark" else "rgb(255, 255, 255)")
+    if folder := os.environ.get("BARBENCH_SCREENSHOTS"):
+        Path(folder, f"page-{width}-{scheme}.png").write_bytes(tab.screenshot())
+
+
+def test_hostile_text_stays_text(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page)
+    assert tab.run("document.scripts.length") == 1
+    assert tab.run("window.hacked === undefined")
+    places = {"figure.table th": TITLE, ".legend li": TITLE, "svg text, svg title": TITLE, "#failed td": TITLE}
+    for where, text in (places | {"#panels q": EXPRESSION}).items():
+        assert any(
+            text in found for found in tab.run(f"[...document.querySelectorAll({where!r})].map(e => e.textContent)")
+        )
+    assert tab.run("document.querySelector('#panels img').naturalWidth") == 600
+
+
+def test_a_click_on_a_header_sorts_each_section(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page)
+    tables = tab.run("[...document.querySelectorAll('#tables figure.table')].map((f) => f.id)")
+    assert len(tables) >= 5
+    for table in tables:
+        last = len(tab.run(f"[...document.querySelectorAll('#{table} thead tr:last-child th')].map(String)")) - 1
+        header = f"document.querySelectorAll('#{table} thead tr:last-child th')[{last}]"
+        before = column(tab, table, last)
+        for direction in ("descending", "ascending"):
+            tab.run(f"{header}.querySelector('button').click()")
+            assert tab.run(f"{header}.getAttribute('aria-sort')") == direction
+            for old, new in zip(before, column(tab, table, last), strict=True):
+                numbers = [value for value in old if isinstance(value, int | float)]
+                assert new[: len(numbers)] == sorted(numbers, reverse=direction == "descending")
+                assert not any(isinstance(value, int | float) for value in new[len(numbers) :]), "text stays last"
+        tab.run(f"{header}.querySelector('button').click()")
+        assert tab.run(f"{header}.getAttribute('aria-sort')") is None
+        assert column(tab, table, last) == before
+
+
+def test_headers_sort_from_the_keyboard(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page)
+    tab.run("document.querySelector('#table1 thead tr:last-child button').focus()")
+    tab.press("Enter")
+    names = column(tab, "table1", 0)
+    assert names == [sorted(section, key=lambda name: str(name).casefold()) for section in names]
+    assert tab.run("document.querySelector('#table1 th[aria-sort]').getAttribute('aria-sort')") == "ascending"
+
+
+def test_the_theme_button_goes_round(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page, scheme="dark")
+    shown = [tab.run("getComputedStyle(document.body).backgroundColor")]
+    for _ in range(3):
+        tab.run("document.getElementById('theme').click()")
+        shown.append(tab.run("getComputedStyle(document.body).backgroundColor"))
+    dark, light = "rgb(20, 23, 28)", "rgb(255, 255, 255)"
+    assert shown == [dark, light, dark, dark]
+
+
+def test_the_switch_shows_one_set_of_conditions(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page)
+    count = "[...document.querySelectorAll('main > section.condition')].filter((s) => !s.hidden).length"
+    assert tab.run(count) == 2
+    tab.run("{const s = document.getElementById('conditions'); s.value = 'c2'; s.dispatchEvent(new Event('change'))}")
+    assert tab.run(count) == 1
+    assert tab.run("document.querySelector('#c2').hidden") is False
+
+
+def test_every_link_of_the_contents_leads_somewhere(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page)
+    missing = (
+        "[...document.querySelectorAll('a[href^=\"#\"]')].filter((a) => !document.getElementById(a.hash.slice(1)))"
+    )
+    assert tab.run(f"{missing}.map((a) => a.hash)") == []
+    ids = tab.run("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_the_panel_is_smaller_than_its_file(page: Path) -> None:
+    assert page.stat().st_size < 5_000_000
+    with Image.open(page.parent / "panels" / "one.png") as picture:
+        assert picture.size == (600, 200)

@@ -1,0 +1,78 @@
+"""The printed command, given back to the command line, makes the very cells that it was printed for."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from barbench import cli
+from barbench.benchmarks.job import Job
+from barbench.commands import run as commands
+from barbench.reports.page.reproduce import ROOT, command
+from barbench.results.record import Cell
+
+RUNS = {
+    "plain": ["--methods", "etris,snf", "--split", "refcoco,refcoco+", "--seeds", "0,3"],
+    "changed recipe": ["--methods", "snf", "--set", "epochs=1", "--set", "clip=null", "--set", "lr=1e-5"],
+    "options": ["--methods", "snf,etris", "--option", "etris:bridge.dim=64", "--option", "etris:positional=train"],
+    "everything else": [
+        *("--methods", "head-only", "--recipe", "paper", "--precision", "bf16", "--processes", "2"),
+        *("--image-size", "64", "--weights", "random", "--seeds", "7"),
+    ],
+    "mixed": ["--methods", "no-global", "--split", "mixed"],
+}
+
+
+@pytest.fixture
+def cells(monkeypatch: pytest.MonkeyPatch):
+    """The cells that a command line would run."""
+
+    def ask(words: list[str]) -> list[Cell]:
+        found: list[Job] = []
+        monkeypatch.setattr(commands, "_show_plan", lambda jobs, *_: found.extend(jobs))
+        monkeypatch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit) as end:
+            cli.app(words[1:])
+        assert end.value.code in (None, 0)
+        return [job.cell for job in found]
+
+    return ask
+
+
+@pytest.mark.parametrize("arguments", RUNS.values(), ids=RUNS.keys())
+def test_a_command_comes_back_as_its_cells(arguments, cells, shapes_root: Path) -> None:
+    here = ["--data", str(shapes_root), "--plan"]  # the last --data counts; a folder of shapes is shapes
+    made = cells(["barbench", "run", "--backbone", "tiny", "--device", "cpu", *arguments, *here])
+    text = command(made, "cpu")
+    assert text
+    assert "--data shapes " in text
+    again = cells([*shlex.split(text), *here])
+    assert {cell.id() for cell in again} == {cell.id() for cell in made}
+    assert len(again) == len(made)
+
+
+def cell(**fields: object) -> Cell:
+    plain = {"method": "etris", "backbone": "tiny", "weights": "random", "protocol": "refcoco", "seed": 0}
+    more = {"recipe": {"name": "demo"}, "data": {"kind": "shapes", "fingerprint": "f"}}
+    return Cell.model_validate(plain | more | fields)
+
+
+def test_cells_that_no_single_command_makes() -> None:
+    assert command([cell(), cell(seed=1), cell(method="snf")]) is None
+    assert command([cell(), cell(options={"bridge.dim": 64})]) is None
+    assert command([cell(), cell(precision="bf16")]) is None
+    assert command([cell(), cell(protocol="refcoco+", data={"kind": "refer", "fingerprint": "f"})]) is None
+
+
+def test_what_only_the_user_has_is_named() -> None:
+    own = cell(weights="mine.pt@0a1b2c3d", backbone="little@99887766", data={"kind": "refer", "fingerprint": "f"})
+    text = command([own])
+    assert text
+    assert "--weights mine.pt --" in text
+    assert "--backbone little --" in text
+    assert f"--data {ROOT} --" in text
+
+
+def test_a_new_field_of_a_cell_needs_a_place_in_the_command() -> None:
+    told = {"method", "options", "backbone", "weights", "image_size", "protocol", "recipe", "seed", "data", "precision"}
+    assert set(Cell.model_fields) == told | {"processes"}

@@ -1,0 +1,300 @@
+"""Averages, ranks and refusals to mix, against the paper's own numbers and formulas written out here."""
+
+from math import sqrt
+from statistics import fmean, stdev
+
+import pytest
+
+from barbench.errors import UnknownName
+from barbench.reports.tables.build import build, build_measured
+from barbench.results.record import Record
+from tests.reports.parsed_tables import AVERAGES, cells, one, texts
+
+PAPER_TABLE_5 = {  # as printed: nine columns and the average
+    "etris": (70.5, 73.5, 66.6, 60.1, 66.9, 50.2, 59.8, 59.9, 57.9, 62.8),
+    "snf": (70.8, 73.8, 67.2, 60.5, 67.1, 51.1, 60.0, 60.0, 58.0, 63.2),
+    "snf-etris": (70.4, 73.3, 66.9, 60.5, 66.1, 53.0, 60.6, 60.8, 59.0, 63.4),
+    "no-global": (71.7, 74.6, 68.0, 64.0, 70.2, 55.1, 62.2, 62.3, 60.2, 65.4),
+    "barleria": (72.4, 75.9, 68.3, 65.0, 70.8, 56.9, 63.4, 63.8, 61.6, 66.5),
+}
+PAPER_TABLE_4 = {  # as printed: parameters (M), RefCOCO, RefCOCO+, G-Ref, average
+    "ETRIS": ("1.39", 70.2, 59.1, 59.2, 62.8),
+    "SNF": ("0.18", 70.6, 59.6, 59.3, 63.2),
+    "SNF+ETRIS": ("1.57", 70.2, 59.9, 60.1, 63.4),
+    "No Global": ("0.39", 71.4, 63.1, 61.6, 65.4),
+    "BarLeRIa": ("2.21", 72.2, 64.2, 62.9, 66.5),
+}
+SPLITS = {
+    "refcoco": ("val", "testA", "testB"),
+    "refcoco+": ("val", "testA", "testB"),
+    "refcocog-u": ("val(u)", "test(u)"),
+    "refcocog-g": ("val(g)",),
+}
+
+
+@pytest.fixture
+def paper(make) -> list[Record]:
+    records = []
+    for method, printed in PAPER_TABLE_5.items():
+        values = iter(printed)
+        for protocol, columns in SPLITS.items():
+            records.append(make(method, protocol, {column: next(values) for column in columns}))
+    return records
+
+
+def test_table_5_prints_the_papers_table_5(paper: list[Record]) -> None:
+    table = one("5", paper)
+    assert table.header_groups == [("", 1), ("", 1), ("RefCOCO", 3), ("RefCOCO+", 3), ("G-Ref", 3), ("Avg", 2)]
+    assert [header.name for header in table.headers] == [
+        *("Method", "Params (M)", "val", "testA", "testB", "val", "testA", "testB"),
+        *("val(u)", "test(u)", "val(g)", "datasets", "columns"),
+    ]
+    expected = [
+        [title, PAPER_TABLE_4[title][0], *(f"{value:.1f}" for value in printed), f"{sum(printed[:8]) / 8:.1f}"]
+        for title, printed in zip(PAPER_TABLE_4, PAPER_TABLE_5.values(), strict=True)
+    ]
+    assert texts(table.sections[0]) == expected
+
+
+def test_table_4_prints_the_papers_table_4(paper: list[Record]) -> None:
+    table = one("4", paper)
+    assert [header.name for header in table.headers] == [
+        *("Method", "SNF", "ETRIS", "LIM", "GST", "Params (M)", "RefCOCO", "RefCOCO+", "G-Ref", "Avg")
+    ]
+    checks = {"ETRIS": "×✓××", "SNF": "✓×××", "SNF+ETRIS": "✓✓××", "No Global": "✓×✓×", "BarLeRIa": "✓×✓✓"}
+    assert texts(table.sections[0]) == [
+        [title, *checks[title], printed[0], *(f"{value:.1f}" for value in printed[1:])]
+        for title, printed in PAPER_TABLE_4.items()
+    ]
+
+
+def test_average_is_of_unrounded_dataset_means(make) -> None:
+    plus, both = {"val": 50.04, "testA": 41.0, "testB": 33.3}, {"val(u)": 10.0, "test(u)": 21.0}
+    table = one("5", [make("snf", "refcoco+", plus), make("snf", "refcocog-u", both)])
+    expected = ((50.04 + 41.0 + 33.3) / 3 + (10.0 + 21.0) / 2) / 2
+    assert cells(table, "datasets", "Avg")["SNF"].text == f"{expected:.1f}"
+    flat = (50.04 + 41.0 + 33.3 + 10.0 + 21.0) / 5
+    assert cells(table, "columns", "Avg")["SNF"].text == f"{flat:.1f}" != f"{expected:.1f}"
+
+
+def test_ranks_share_marks_as_printed(make) -> None:
+    values = {"etris": 50.04, "snf": 49.96, "snf-etris": 48.0, "no-global": 47.0, "barleria": 48.04}
+    table = one("5", [make(method, "refcoco", {"val": value}) for method, value in values.items()])
+    marks = {label: (entry.text, entry.mark) for label, entry in cells(table, "val", "RefCOCO").items()}
+    assert marks == {
+        "ETRIS": ("50.0", "best"),
+        "SNF": ("50.0", "best"),
+        "SNF+ETRIS": ("48.0", "second"),
+        "No Global": ("47.0", None),
+        "BarLeRIa": ("48.0", "second"),
+    }
+    assert [header.name for header in table.headers] == ["Method", "Params (M)", "val"]  # one column is its own average
+
+
+def test_a_single_row_is_not_ranked(make) -> None:
+    assert cells(one("5", [make("snf", "refcoco", {"val": 50})]), "val", "RefCOCO")["SNF"].mark is None
+
+
+def test_seeds_are_put_together(make) -> None:
+    a, b, c = {"val": 40.0, "testA": 50.0}, {"val": 43.0, "testA": 50.0}, {"val": 44.2, "testA": 53.0}
+    records = [make("snf", "refcoco", values, seed=seed) for seed, values in enumerate((a, b, c))]
+    table = one("5", records)
+
+    def summary(values: list[float]) -> str:
+        return f"{fmean(values):.1f}±{4.302653 * stdev(values) / sqrt(3):.1f}"  # Student's t, two degrees of freedom
+
+    entry = cells(table, "val", "RefCOCO")["SNF"]
+    assert entry.text == summary([40.0, 43.0, 44.2])
+    assert entry.value == 42.4
+    per_seed = [(40.0 + 50.0) / 2, (43.0 + 50.0) / 2, (44.2 + 53.0) / 2]
+    assert cells(table, "Avg")["SNF"].text == summary(per_seed)
+    assert any("Seeds 0, 1, 2: mean ± half of Student's 95% interval (n = 3)" in note for note in table.notes)
+
+
+def test_a_row_with_fewer_seeds_says_so(make) -> None:
+    records = [make("snf", "refcoco", {"val": 40.0 + seed}, seed=seed) for seed in (0, 1, 2)]
+    records += [make("etris", "refcoco", {"val": 41.0 + seed}, seed=seed) for seed in (0, 2)]
+    table = one("5", records)
+    entry = cells(table, "val", "RefCOCO")["ETRIS"]
+    assert [table.footnotes[n - 1] for n in entry.footnotes] == ["n = 2: seed 0, 2."]
+
+
+def test_failures_are_printed_with_their_reason(make) -> None:
+    oom = {"status": "out-of-memory", "reason": "CUDA out of\nmemory"}
+    records = [
+        make("etris", "refcoco+", {"val": 50.0, "testA": 51.0}),
+        make("snf", "refcoco+", fields=oom),
+        make("barleria", "refcoco+", fields={"status": "failed", "reason": "killed by signal 9"}),
+    ]
+    table = one("5", records)
+    rows = {row[0].text: row for row in table.sections[0].rows}
+    assert [entry.text for entry in rows["SNF"]] == ["SNF", "0.18", "OOM", "OOM", "OOM"]
+    assert [entry.text for entry in rows["BarLeRIa"]] == ["BarLeRIa", "2.21", "failed", "failed", "failed"]
+    assert table.footnotes[rows["SNF"][2].footnotes[0] - 1] == "refcoco+, seed 0: out-of-memory: CUDA out of memory"
+    assert table.footnotes[rows["BarLeRIa"][2].footnotes[0] - 1] == "refcoco+, seed 0: failed: killed by signal 9"
+
+
+def test_a_failed_seed_is_named_beside_the_others(make) -> None:
+    lost = {"status": "failed", "reason": "loss became nan"}
+    records = [make("snf", "refcoco", {"val": 40.0}, seed=0), make("snf", "refcoco", fields=lost, seed=1)]
+    table = one("5", records)
+    assert cells(table, "val", "RefCOCO")["SNF"].text == "40.0"
+    assert table.footnotes == ("refcoco, seed 1: failed: loss became nan",)
+
+
+def test_everything_failed_still_gives_a_table(make) -> None:
+    table = one("5", [make("snf", "refcoco+", fields={"status": "failed", "reason": "no space"})])
+    assert texts(table.sections[0]) == [["SNF", "0.18", "failed", "failed", "failed", "failed"]]
+    assert len(table.footnotes) == 1
+
+
+def test_an_average_over_less_is_not_ranked(make) -> None:
+    records = [
+        make("etris", "refcoco", {"val": 40.0, "testA": 41.0}),
+        make("snf", "refcoco", {"val": 39.0, "testA": 40.0}),
+        make("barleria", "refcoco", {"val": 90.0}),
+    ]
+    table = one("5", records)
+    average = cells(table, "Avg")
+    assert (average["BarLeRIa"].text, average["BarLeRIa"].mark) == ("90.0", None)
+    assert [table.footnotes[n - 1] for n in average["BarLeRIa"].footnotes] == ["Without RefCOCO testA; not ranked."]
+    assert (average["ETRIS"].mark, average["SNF"].mark) == ("best", "second")
+    assert cells(table, "testA", "RefCOCO")["BarLeRIa"].text == "-"
+
+
+def test_the_swapped_control_stands_under_every_column(make) -> None:
+    given, swapped = {"val": 50.0, "testA": 52.0}, {"val": 5.0, "testA": 8.0}
+    records = [make("snf", "refcoco+", given, control=swapped), make("etris", "refcoco+", given)]
+    main, control = one("5", records).sections
+    assert control.heading == "Expressions swapped (lower is better)"
+    assert texts(control) == [["SNF", "", "5.0", "8.0", f"{(5.0 + 8.0) / 2:.1f}"]]
+    assert len(main.rows) == 2
+    assert all(entry.mark is None for row in control.rows for entry in row)
+    [dataset] = one("4", records).sections[1].rows
+    assert dataset[-1].text == f"{(5.0 + 8.0) / 2:.1f}"
+
+
+def test_columns_are_the_measured_ones_or_the_papers_nine(make) -> None:
+    tiny = {"backbone": "tiny"}
+    single = [make("snf", "refcoco+", {"val": 50.0, "testA": 51.0, "testB": 52.0}, **tiny)]
+    double = [*single, make("snf", "refcocog-u", {"val(u)": 50.0, "test(u)": 51.0}, **tiny)]
+    assert build("5", single)[1:] == build_measured("5", single)
+    assert "Only the measured columns are printed." in one("5", single).notes
+    assert len(one("5", double).headers) == 2 + 5 + 2
+    nine = build("5", double)[1]
+    assert len(nine.headers) == 2 + 9 + 2
+    assert texts(nine.sections[0])[0][2:] == [
+        "-",
+        "-",
+        "-",
+        "50.0",
+        "51.0",
+        "52.0",
+        *("50.0", "51.0", "-", "50.8", "50.8"),
+    ]
+    assert "-: not measured." in nine.notes
+
+
+def test_what_cannot_be_compared_is_never_mixed(make) -> None:
+    base = make("snf", "refcoco", {"val": 50.0})
+    others = [
+        make("etris", "refcoco", {"val": 50.0}, backbone="tiny"),
+        make("etris", "refcoco", {"val": 50.0}, weights="random"),
+        make("etris", "refcoco", {"val": 50.0}, image_size=224),
+        make("etris", "refcoco", {"val": 50.0}, precision="bf16"),
+        make("etris", "refcoco", {"val": 50.0}, processes=2),
+        make("etris", "refcoco", {"val": 50.0}, recipe={"name": "demo"}),
+        make("etris", "refcoco", {"val": 50.0}, recipe={"name": "paper", "train": {"lr": 3e-4}}),
+        make("etris", "refcoco", {"val": 50.0}, data={"kind": "shapes", "fingerprint": "hash of refcoco"}),
+        make("etris", "refcoco", {"val": 50.0}, data={"kind": "refer", "fingerprint": "another copy"}),
+    ]
+    for other in others:
+        assert [len(table.sections[0].rows) for table in build_measured("5", [base, other])] == [1, 1]
+    captions = [table.caption for table in build_measured("5", [base, others[6]])]
+    assert ["train.lr=0.0001" in text for text in captions] == [True, False]
+    assert ["train.lr=0.0003" in text for text in captions] == [False, True]
+    assert ["another copy" in table.caption for table in build_measured("5", [base, others[8]])].count(True) == 1
+    assert (
+        len(build_measured("5", [base, make("etris", "refcoco+", {"val": 50.0})])) == 1
+    )  # each protocol has its own hash
+
+
+def test_shapes_are_said_to_be_no_comparison(make) -> None:
+    shapes = one("4", [make("snf", "refcoco", {"val": 50.0}, data={"kind": "shapes", "fingerprint": "f"})])
+    assert "Synthetic shapes, not comparable with the paper." in shapes.caption
+    assert "Synthetic" not in one("4", [make("snf", "refcoco", {"val": 50.0})]).caption
+
+
+def test_rows_of_one_title_are_told_apart_and_options_named(make) -> None:
+    records = [make("etris", "refcoco", {"val": 50.0}), make("etris", "refcoco", {"val": 51.0}, options={"dim": 64})]
+    table = one("5", records)
+    assert [row[0].text for row in table.sections[0].rows] == ["ETRIS (etris)", "ETRIS (etris, dim=64)"]
+    assert "Options: ETRIS (etris, dim=64) dim=64." in table.notes
+
+
+def test_a_component_outside_the_paper_gets_its_column(make) -> None:
+    lora = make("snf", "refcoco", {"val": 50.0}, fields={"title": "LoRA", "composition": ("LoRA",)})
+    table = one("4", [lora, make("head-only", "refcoco", {"val": 40.0})])
+    assert [header.name for header in table.headers[1:6]] == ["SNF", "ETRIS", "LIM", "GST", "LoRA"]
+    assert [row[0].text for row in table.sections[0].rows] == ["Head only", "LoRA"]
+
+
+def test_parameters_are_the_adapters_and_the_note_has_the_rest(make) -> None:
+    head = {"ledger": {"adapter": 2_205_920, "positional": 559_360, "head": 22_745_601, "frozen": 1}}
+    records = [make("snf", "refcoco", {"val": 50.0}), make("barleria", "refcoco", {"val": 51.0}, fields=head)]
+    [note] = [note for note in one("4", records).notes if note.startswith("Params")]
+    assert "adapter group only" in note
+    assert "head 22.67 M (SNF); 22.75 M (BarLeRIa)" in note
+    assert "positional embeddings none (SNF); 0.56 M (BarLeRIa)" in note
+
+
+def test_budgets_and_data_problems_are_noted(make) -> None:
+    fields = {"tuning_budget": "8 trials", "data_problems": {"reference without annotation, left out": 3}}
+    notes = one(
+        "5", [make("snf", "refcoco", {"val": 50.0}, fields=fields), make("etris", "refcoco", {"val": 50})]
+    ).notes
+    assert "Tuning budget: none (ETRIS); 8 trials (SNF)." in notes
+    assert "Data problems: refcoco reference without annotation, left out 3." in notes
+
+
+def test_what_records_have_to_say_is_noted_once_with_its_rows(make) -> None:
+    said, both = {"notes": ("cell a ran out of memory", "seen twice")}, {"notes": ("seen twice",)}
+    notes = one(
+        "5",
+        [
+            make("etris", "refcoco", {"val": 50.0}),
+            make("snf", "refcoco", {"val": 50.0}, fields=said),
+            make("snf", "refcoco+", {"val": 40.0}, fields=said),
+            make("barleria", "refcoco", {"val": 50.0}, fields=both),
+        ],
+    ).notes
+    assert notes[-2:] == ("SNF: cell a ran out of memory.", "SNF, BarLeRIa: seen twice.")
+
+
+def test_a_protocol_from_outside_has_its_own_group(make) -> None:
+    table = one("5", [make("snf", "refclef", {"val": 50.0}), make("snf", "refcoco", {"val": 40.0})])
+    assert [(header.group, header.name) for header in table.headers[2:]] == [
+        ("RefCOCO", "val"),
+        ("refclef", "val"),
+        *AVERAGES,
+    ]
+
+
+def test_unknown_table(make) -> None:
+    with pytest.raises(UnknownName, match="unknown table '6'"):
+        build_measured("6", [])
+
+
+def test_data_versions_are_named(make) -> None:
+    records = [
+        make("snf", protocol, {"val": 50.0}, data={"kind": "shapes", "fingerprint": version})
+        for protocol, version in (("refcoco", "a" * 64), ("refcoco+", "b" * 64))
+    ]
+    assert "Data version aaaaaaaaaaaa (refcoco); bbbbbbbbbbbb (refcoco+)." in one("5", records).notes
+    assert "Data version aaaaaaaaaaaa." in one("5", records[:1]).notes
+
+
+def test_a_failed_record_does_not_speak_for_its_row(make) -> None:
+    lost = {"status": "failed", "reason": "killed", "composition": (), "ledger": {}}
+    table = one("4", [make("snf", "refcoco", fields=lost, seed=0), make("snf", "refcoco", {"val": 50.0}, seed=1)])
+    assert [entry.text for entry in table.sections[0].rows[0]] == ["SNF", "✓", "×", "×", "×", "0.18", "50.0"]
