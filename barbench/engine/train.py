@@ -100,14 +100,17 @@ def fit(
     accelerator: Accelerator,
     *,
     seed: int,
-    checkpoint: Checkpoint,
+    max_steps: int | None = None,
+    checkpoint: Checkpoint | None = None,
     checkpoint_seconds: float = 30.0,
     workers: int = 0,
     on_step: Callable[[StepLog], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Training:
     """Train in place, from the checkpoint on if there is one. A resumed training ends as an uninterrupted one would:
-    bit for bit on a CPU in fp32. A checkpoint is written after every epoch, and within one every `checkpoint_seconds`.
+    bit for bit on a CPU in fp32. A checkpoint is written after every epoch, and within one every `checkpoint_seconds`;
+    none where `checkpoint` is None. With `max_steps` training ends after so many steps, or with the recipe if that is
+    shorter; the learning rates stay those of the whole recipe.
 
     Raises BarbenchError where the loss or a gradient is not finite, before any weight has seen it: the last checkpoint
     stays. Raises Interrupted, a checkpoint written, after the step in which `stop` of any process became true.
@@ -115,13 +118,15 @@ def fit(
     steps, _, accumulate = plan(recipe, len(samples), accelerator.num_processes)
     optimizer = make_optimizer(recipe, segmenter)
     model, optimizer = accelerator.prepare(segmenter, optimizer)
-    done = checkpoint.load(accelerator, segmenter, optimizer) or Progress(0, 0.0, 0.0, [])
+    done = checkpoint.load(accelerator, segmenter, optimizer) if checkpoint else None
+    done = done or Progress(0, 0.0, 0.0, [])
     step, loss_sum, history = done.step, done.loss_sum, list(done.history)
     clock, saved, times = time.monotonic() - done.seconds, time.monotonic(), list[float]()
     saved_step = step
     order: list[list[int]] = []
     loader = _loader(samples, order, accelerator, workers)
-    while step < recipe.epochs * steps:
+    total = min(recipe.epochs * steps, max_steps or recipe.epochs * steps)
+    while step < total:
         epoch, first = divmod(step, steps)
         samples.set_epoch(epoch)
         order[:] = batches(recipe, samples, seed, epoch, first, accelerator.process_index, accelerator.num_processes)
@@ -147,13 +152,16 @@ def fit(
                 )
                 loss_sum = 0.0
             due, stopping = _agreed(accelerator, time.monotonic() - saved > checkpoint_seconds, stop())
-            if in_epoch == steps or due or stopping:
+            if checkpoint and (in_epoch == steps or due or stopping):
                 checkpoint.save(
                     accelerator, segmenter, optimizer, Progress(step, loss_sum, time.monotonic() - clock, history)
                 )
                 saved, saved_step = time.monotonic(), step
             if stopping:
-                raise Interrupted(f"stopped after step {step} (epoch {epoch + 1}), with a checkpoint")
+                kept = "with" if checkpoint else "without"
+                raise Interrupted(f"stopped after step {step} (epoch {epoch + 1}), {kept} a checkpoint")
+            if step == total:
+                break
     rate = recipe.batch / median(times) if times else None
     return Training(history, time.monotonic() - clock, rate)
 

@@ -26,12 +26,18 @@ class Output(NamedTuple):
 
 class Segmenter(nn.Module):
     """Image and expression to a mask. The head is made before the method's parameters, so one seed gives every method
-    one head."""
+    one head.
+
+    Attributes:
+        image_size: side of the square image in pixels.
+        tokenizer: `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
+    """
 
     def __init__(self, backbone: Backbone, method: Hooks) -> None:
         super().__init__()
         spec, vision, text = backbone.head, backbone.vision, backbone.text
         self.vision, self.text = vision, text
+        self.image_size, self.tokenizer = backbone.image_size, backbone.tokenizer
         neck = {"etris": Neck, "cris": PyramidNeck}[spec.neck]
         self.neck = neck((vision.width, vision.width, vision.joint), spec.width, vision.grid)
         self.decoder = Decoder(spec, text.width, vision.grid, text.context)
