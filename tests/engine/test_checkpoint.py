@@ -232,7 +232,7 @@ def test_load_tuned_names_what_is_missing_and_left_over(build: Build) -> None:
     etris, head = build("etris"), build("head-only")
     with pytest.raises(ValueError, match=r"the weights lack method\."):
         load_tuned(etris, tuned_state(head))
-    with pytest.raises(ValueError, match=r"hold method\..*, …, which the model has not"):
+    with pytest.raises(ValueError, match=r"hold method\..*, …, which the model lacks"):
         load_tuned(head, tuned_state(etris))
 
 

@@ -59,7 +59,7 @@ def trained(
 
 def test_plan_cuts_an_epoch(recipe: Recipes) -> None:
     assert plan(recipe(batch=8, accumulate=2), count=45, processes=2) == Plan(steps=5, micro=2, accumulate=2)
-    with pytest.raises(UsageError, match=r"batch 8 is no multiple of accumulate x processes = 3"):
+    with pytest.raises(UsageError, match=r"batch 8 is not a multiple of accumulate x processes = 3"):
         plan(recipe(batch=8), count=45, processes=3)
     with pytest.raises(UsageError, match=r"7 usable references, fewer than a batch of 8"):
         plan(recipe(batch=8), count=7, processes=1)

@@ -80,7 +80,7 @@ def test_guests_that_nobody_sees_change_nothing(kind: str) -> None:
     class Ghosts(Hooks):
         def before_block(self, step, vision, text):  # type: ignore[no-untyped-def]
             guests = torch.ones(3, 4, vision.tokens.shape[-1])
-            return vision.invite("ghosts", guests, torch.ones(3, 4, dtype=torch.bool)), text
+            return vision.insert("ghosts", guests, torch.ones(3, 4, dtype=torch.bool)), text
 
     backbone = small(kind)
     with torch.no_grad():
@@ -115,8 +115,8 @@ class Counting(Hooks):
         super().__init__()
         self.keeps, self.rows = keeps, list[int]()
 
-    def text_free(self, steps: int) -> int:
-        return super().text_free(steps) if self.keeps is None else self.keeps
+    def text_independent_steps(self, steps: int) -> int:
+        return super().text_independent_steps(steps) if self.keeps is None else self.keeps
 
     def shortcut(self, site: Site, x: torch.Tensor) -> torch.Tensor:
         if site.tower == "vision" and site.branch == "attn":
