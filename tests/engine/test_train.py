@@ -34,7 +34,7 @@ def trained(
     cut_at: int = -1,
     workers: int = 0,
 ) -> Training:
-    """Train as a fresh process would; end without a word after `cut_at` steps of this life."""
+    """Train as a new process would; raise `Cut` after `cut_at` steps of this process."""
     seen: list[StepLog] = []
 
     def on_step(log: StepLog) -> None:
@@ -188,6 +188,7 @@ def test_logs_tell_where_it_stands_and_the_rate_that_was_used(
 
 
 def gradients(segmenter: Segmenter) -> dict[str, torch.Tensor]:
+    """Gradients of the tuned parameters by name."""
     return {name: p.grad.clone() for name, p in segmenter.tuned_parameters().items() if p.grad is not None}
 
 

@@ -1,4 +1,4 @@
-"""Guests: where they sit, who sees them, and that they never disturb the native tokens' order."""
+"""Inserted tokens: where they stand, who attends to them, and that the native tokens keep their order."""
 
 import torch
 
@@ -8,10 +8,11 @@ NEVER = float("-inf")
 
 
 def tokens(batch: int, *values: float) -> torch.Tensor:
+    """Tokens (batch, len(values), 2), each filled with its value."""
     return torch.tensor(values, dtype=torch.float32).view(1, -1, 1).expand(batch, -1, 2)
 
 
-def test_guests_sit_between_prefix_and_body_and_are_replaced_in_place() -> None:
+def test_inserted_tokens_stand_between_prefix_and_body_and_are_replaced_in_place() -> None:
     stream = Stream(tokens(2, 0, 10, 11), prefix=1).insert("a", tokens(2, 1)).insert("b", tokens(2, 2, 3))
     assert stream.tokens[0, :, 0].tolist() == [0, 1, 2, 3, 10, 11]
     again = stream.insert("a", tokens(2, 7)).insert("b", tokens(2, 8, 9))
@@ -35,7 +36,7 @@ def test_causal_mask_is_extended() -> None:
     ]
 
 
-def test_hidden_guests_are_seen_by_nobody() -> None:
+def test_no_token_attends_to_hidden_tokens() -> None:
     hidden = torch.tensor([[False, True], [False, False]])
     stream = Stream(tokens(2, 0, 10), prefix=1).insert("a", tokens(2, 1, 2), hidden).insert("b", tokens(2, 3))
     assert stream.mask is not None
