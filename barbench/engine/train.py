@@ -184,6 +184,7 @@ def fit(
     steps, _, accumulate = plan(recipe, len(samples), accelerator.num_processes)
     optimizer = make_optimizer(recipe, segmenter)
     model, optimizer = accelerator.prepare(segmenter, optimizer)
+    # Weights, optimizer, random generators and progress come from the checkpoint, if there is one.
     done = checkpoint.load(accelerator, segmenter, optimizer) or Progress(0, 0.0, 0.0, [])
     step, loss_sum, history = done.step, done.loss_sum, list(done.history)
     clock, saved, times = time.monotonic() - done.seconds, time.monotonic(), list[float]()
@@ -198,6 +199,7 @@ def fit(
             begin = time.monotonic()
             lr = _set_rate(optimizer, recipe.rate(step, steps))
             loss, norm, iou = _backward(model, optimizer, accelerator, micros, accumulate, recipe.clip)
+            # Before the optimizer's step: no weight has changed yet.
             if fault := _fault(loss, norm, accelerator):
                 kept = f"the checkpoint of step {saved_step} is kept" if saved_step else "before the first checkpoint"
                 where = ", ".join(map(str, gather_object(_references(samples, micros))))
@@ -215,6 +217,7 @@ def fit(
                     {"epoch": epoch + 1, "loss": loss_sum / steps, "lr": lr, "seconds": seconds, "steps": steps}
                 )
                 loss_sum = 0.0
+            # A checkpoint is written by all processes together, so they must agree.
             due, stopping = _agreed(accelerator, time.monotonic() - saved > checkpoint_seconds, stop())
             if in_epoch == steps or due or stopping:
                 checkpoint.save(
@@ -295,6 +298,7 @@ def _backward(
     total = torch.zeros((), device=accelerator.device)
     for number, micro in enumerate(micros, 1):
         image, ids, mask = (t.to(accelerator.device, non_blocking=True) for t in (micro.images, micro.ids, micro.masks))
+        # Gradients are averaged over processes once, after the last micro-batch.
         last = number == len(micros)
         with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
             output = model(normalised(image), ids)

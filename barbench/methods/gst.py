@@ -135,7 +135,6 @@ class GST(Component):
         return frozenset(self.taps)
 
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
-        # The input [q, F_l, I]: (B, queries + L + N, side).
         """Run the side network and add its output to the neck's, F_c + F_out^M (appendix C).
 
         Args:
@@ -146,6 +145,7 @@ class GST(Component):
         Returns:
             F_c + F_out^M, (B, Q, H, W), and no loss.
         """
+        # The input [q, F_l, I]: (B, queries + L + N, side).
         image = self.embed(trace.image).flatten(2).transpose(1, 2) + self.positions
         parts = [self.words(trace.joint), image]
         if self.query is not None:

@@ -51,6 +51,7 @@ class TopDownBlock(nn.Module):
             (B, T, d).
         """
         q, k, v = self.qkv(self.norm1(x)).chunk(3, -1)
+        # The signal goes through the same value map W_v, its bias included.
         if signal is not None:
             v = v + F.linear(signal, self.qkv.weight.chunk(3)[2], self.qkv.bias.chunk(3)[2])
         x = x + self.proj(attend(q, k, v, self.heads))
@@ -159,7 +160,6 @@ class TopDown(Component):
         return frozenset(self.taps)
 
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
-        # The input [q, words, I]: (B, queries + L + N, side).
         """Run the side network and add its patches to the neck's output.
 
         Args:
@@ -169,6 +169,7 @@ class TopDown(Component):
         Returns:
             The new query (B, Q, H, W), and the reconstruction loss in training mode.
         """
+        # The input [q, words, I]: (B, queries + L + N, side).
         image = self.patch_embed(trace.image).flatten(2).transpose(1, 2) + self.pos_embed
         words = self.proj(trace.words)
         queries = (self.query_embed + self.query_pos_embed).expand(len(image), -1, -1)
@@ -181,8 +182,10 @@ class TopDown(Component):
         # Second pass from the same input, each block with its signal from the first pass.
         for i, signal in enumerate(self._signals(first, words.mean(1))):
             before, x = x, self.blocks[i](x, signal)
+            # Trains `Feedback.linear` alone: both its input and its target are detached.
             if reconstruct:
                 loss = loss + F.mse_loss(self.decoders[i](x.detach()), before.detach())
+            # Vision features of the next depth, added to the patches.
             if i + 1 < FUSIONS:
                 x = self._add(i + 1, x, front, trace)
         fused = self.out(x[:, front:]).transpose(1, 2).reshape(query.shape)

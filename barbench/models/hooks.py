@@ -64,8 +64,8 @@ class Hooks(nn.Module):
 
         Args:
             step: which block runs next in each tower.
-            vision: the image's tokens.
-            text: the expression's tokens.
+            vision: the image's tokens (B, prefix + inserted + N, C).
+            text: the expression's tokens (B, inserted + L, D).
 
         Returns:
             Both streams, as the blocks are to see them.
@@ -120,8 +120,8 @@ class Hooks(nn.Module):
 
         Args:
             stage: 0, 1 or 2.
-            vision: the image's tokens.
-            text: the expression's tokens.
+            vision: the image's tokens (B, prefix + inserted + N, C).
+            text: the expression's tokens (B, inserted + L, D).
             carry: what components keep from one stage to the next; empty at the start of every forward pass.
 
         Returns:

@@ -142,6 +142,6 @@ class Neck(nn.Module):
             )
         ]
         fused = self.aggr(torch.cat(maps, 1))
-        # Eq. 11: F_c = Conv([F_f, F_coord]).
+        # Eq. 11: F_c = Conv([F_f, F_coord]), and one more convolution, as in the released heads.
         query: Tensor = self.coordconv(fused)
         return query

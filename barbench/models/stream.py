@@ -142,7 +142,7 @@ class Stream:
         Args:
             owner: name of the component that inserts.
             tokens: (B, G, D).
-            hidden: (B, G), True for tokens that no token attends to; None for none.
+            hidden: (B, G), True for tokens that no token attends to; None: every token attends to all of them.
 
         Returns:
             The stream with the tokens inserted after those of other owners.

@@ -47,9 +47,11 @@ def run_block(tower: Tower, block: int, stream: Stream, hooks: Hooks) -> Stream:
         The stream after the block.
     """
     project = hooks.project if hooks.projects() else unchanged
+    # y = s(x) + f(x) (Eq. 1) with f the attention.
     site, x = Site(tower.name, block, "attn"), stream.tokens
     delta = tower.attention(site, stream, project)
     x = hooks.shortcut(site, x) + hooks.branch(site, x, delta)
+    # The same with f the MLP.
     site = Site(tower.name, block, "mlp")
     delta = tower.mlp(site, x, project)
     return replace(stream, tokens=hooks.shortcut(site, x) + hooks.branch(site, x, delta))

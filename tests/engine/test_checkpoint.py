@@ -252,7 +252,7 @@ def test_load_tuned_names_what_is_missing_and_left_over(build: Build) -> None:
 
 
 @pytest.mark.slow
-def test_where_one_process_cannot_read_it_none_goes_on_from_it(backbone_folder: Path, tmp_path: Path) -> None:
+def test_where_one_process_cannot_read_it_none_continues_from_it(backbone_folder: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "c.pt", tmp_path / "out.json"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     arguments = ["-m", "tests.engine.two_process_resume", str(backbone_folder), str(path), str(out)]
@@ -261,7 +261,7 @@ def test_where_one_process_cannot_read_it_none_goes_on_from_it(backbone_folder: 
     assert not path.exists()
 
 
-def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
+def test_a_full_disk_is_raised_as_an_os_error(tmp_path: Path) -> None:
     class Full(io.BytesIO):
         def write(self, content: Any) -> int:
             if self.tell() > 100:

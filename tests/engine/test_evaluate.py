@@ -153,7 +153,7 @@ def test_batch_and_workers_do_not_matter(
     assert all(np.array_equal(other.expressions[n], column) for n, column in evaluated[0].expressions.items())
 
 
-def test_images_are_read_once_a_batch(
+def test_images_are_read_once_per_batch(
     val_samples: EvalSamples, accelerator: Accelerator, evaluated: tuple[Evaluation, Blob]
 ) -> None:
     blob, all_images = Blob(), {e.reference.image_id for e in val_samples.expressions}
@@ -192,8 +192,7 @@ class Constant(nn.Module):
 def test_a_model_that_ignores_the_words_scores_the_same_swapped(
     val_samples: EvalSamples, accelerator: Accelerator
 ) -> None:
-    """Everything is foreground: the mean over an image's objects is that over their cyclic successors, but for how
-    many sentences each has."""
+    """Everything is foreground: the control averages over the same objects, weighted by other numbers of sentences."""
     found = evaluate(Constant(9.0), val_samples, accelerator, batch=8, threshold=THRESHOLD)  # type: ignore[arg-type]
     assert found.control is not None
     assert found.control.miou == pytest.approx(found.metrics.miou, rel=0.35)
