@@ -24,6 +24,15 @@ class Metrics(NamedTuple):
     precision: tuple[float, ...]
     n: int
 
+    def __str__(self) -> str:
+        """
+        >>> print(Metrics(0.431, 0.5, (0.4, 0.3, 0.2, 0.1, 0.0), 360))
+        mIoU 43.1, oIoU 50.0, P@0.5 40.0, P@0.6 30.0, P@0.7 20.0, P@0.8 10.0, P@0.9 0.0 over 360 expressions
+        """
+        shares = [f"P@{limit} {100 * share:.1f}" for limit, share in zip(THRESHOLDS, self.precision, strict=True)]
+        scores = (f"mIoU {100 * self.miou:.1f}", f"oIoU {100 * self.oiou:.1f}", *shares)
+        return f"{', '.join(scores)} over {self.n:,} expressions"
+
 
 def iou(intersections: Counts, unions: Counts) -> NDArray[np.float64]:
     """IoU of each expression; 0 where both masks are empty, since predicting nothing is no success.

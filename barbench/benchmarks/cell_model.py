@@ -61,6 +61,11 @@ class Trained(NamedTuple):
     recipe: Recipe
     accelerator: Accelerator
 
+    def find(self, photo: RGB, expressions: list[str], threshold: float | None = None) -> list[Found]:
+        """What each expression means in `photo`, uint8 (H, W, 3); the threshold is by default the recipe's."""
+        limit = self.recipe.threshold if threshold is None else threshold
+        return find_in_photo(self.segmenter, self.letterbox, self.tokens, self.accelerator, photo, expressions, limit)
+
 
 def load_trained(
     store: Store, record: Record, device: str, backbone: str | None = None, weights: str | None = None
@@ -103,18 +108,25 @@ def _find(cell: Cell, backbone: str | None, weights: str | None) -> tuple[str, s
     return name, str(path or tag)
 
 
-def find_in_photo(trained: Trained, photo: RGB, expressions: list[str], threshold: float | None) -> list[Found]:
-    """What each expression means in `photo` (H, W, 3); `threshold`: by default the recipe's."""
+def find_in_photo(
+    segmenter: Segmenter,
+    letterbox: Letterbox,
+    tokens: Tokens,
+    accelerator: Accelerator,
+    photo: RGB,
+    expressions: list[str],
+    threshold: float,
+) -> list[Found]:
+    """What each expression means in `photo`, uint8 (H, W, 3). The segmenter is in evaluation mode."""
     height, width = photo.shape[:2]
-    letterbox, limit = trained.letterbox, trained.recipe.threshold if threshold is None else threshold
-    encoded = trained.tokens.encode(expressions)
+    encoded = tokens.encode(expressions)
     image = letterbox.image(smoothed(photo, letterbox.size))[None]
     rows = encoded.ids.new_zeros(len(expressions))
     found = []
-    squares = predict(trained.segmenter, image, encoded.ids, trained.accelerator, rows)
+    squares = predict(segmenter, image, encoded.ids, accelerator, rows)
     for expression, square, cut in zip(expressions, squares, encoded.truncated.tolist(), strict=True):
         probability = letterbox.restore(square, height, width).clip(0, 1)  # bicubic overshoots
-        mask = probability > limit
+        mask = probability > threshold
         score = float(probability[mask].mean()) if mask.any() else None
         found.append(Found(expression, mask, float(mask.mean()), score, float(probability.max()), bool(cut)))
     return found

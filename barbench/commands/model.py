@@ -57,7 +57,7 @@ def predict(
 
     Coverage is the mask's share of the photo's pixels, score the mean probability inside the mask.
     """
-    from barbench.benchmarks.cell_model import find_in_photo, load_trained
+    from barbench.benchmarks.cell_model import load_trained
     from barbench.benchmarks.execution.devices import pick_device
     from barbench.datasets.photo import read_photo
     from barbench.reports.panels import write_found
@@ -66,7 +66,7 @@ def predict(
 
     pixels, store = read_photo(photo), Store(results)
     trained = load_trained(store, one(store.all(), cell), pick_device(device), backbone, weights)
-    found = find_in_photo(trained, pixels, expressions, threshold)
+    found = trained.find(pixels, expressions, threshold)
     path = out or Path(f"{photo.stem}-found.png")
     write_found(pixels, found, path)
     rows = [

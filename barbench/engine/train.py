@@ -149,7 +149,8 @@ def fit(
     accelerator: Accelerator,
     *,
     seed: int,
-    checkpoint: Checkpoint,
+    max_steps: int | None = None,
+    checkpoint: Checkpoint | None = None,
     checkpoint_seconds: float = 30.0,
     workers: int = 0,
     on_step: Callable[[StepLog], None] | None = None,
@@ -166,7 +167,9 @@ def fit(
         recipe: how to train.
         accelerator: device, precision and processes.
         seed: of the order of samples.
-        checkpoint: where the state is kept.
+        max_steps: stop after so many steps of the whole training, with the learning rates of the full recipe; None:
+            train the full recipe.
+        checkpoint: where the state is kept; None: nowhere.
         checkpoint_seconds: seconds between two checkpoints within an epoch.
         workers: processes that load images.
         on_step: called after every step.
@@ -178,20 +181,22 @@ def fit(
     Raises:
         BarbenchError: if the loss or a gradient is not finite, before it has changed any weight. The last checkpoint
             stays.
-        Interrupted: after the step in which `stop` became True, with a checkpoint written.
+        Interrupted: after the step in which `stop` became True; the checkpoint, if any, has been written.
         UsageError: if the recipe's batch does not fit samples and processes.
     """
     steps, _, accumulate = plan(recipe, len(samples), accelerator.num_processes)
     optimizer = make_optimizer(recipe, segmenter)
     model, optimizer = accelerator.prepare(segmenter, optimizer)
     # Weights, optimizer, random generators and progress come from the checkpoint, if there is one.
-    done = checkpoint.load(accelerator, segmenter, optimizer) or Progress(0, 0.0, 0.0, [])
+    done = checkpoint.load(accelerator, segmenter, optimizer) if checkpoint else None
+    done = done or Progress(0, 0.0, 0.0, [])
     step, loss_sum, history = done.step, done.loss_sum, list(done.history)
     clock, saved, times = time.monotonic() - done.seconds, time.monotonic(), list[float]()
     saved_step = step
     order: list[list[int]] = []
     loader = _loader(samples, order, accelerator, workers)
-    while step < recipe.epochs * steps:
+    total = min(recipe.epochs * steps, max_steps or recipe.epochs * steps)
+    while step < total:
         epoch, first = divmod(step, steps)
         samples.set_epoch(epoch)
         order[:] = batches(recipe, samples, seed, epoch, first, accelerator.process_index, accelerator.num_processes)
@@ -219,13 +224,16 @@ def fit(
                 loss_sum = 0.0
             # A checkpoint is written by all processes together, so they must agree.
             due, stopping = _agreed(accelerator, time.monotonic() - saved > checkpoint_seconds, stop())
-            if in_epoch == steps or due or stopping:
+            if checkpoint and (in_epoch == steps or due or stopping):
                 checkpoint.save(
                     accelerator, segmenter, optimizer, Progress(step, loss_sum, time.monotonic() - clock, history)
                 )
                 saved, saved_step = time.monotonic(), step
             if stopping:
-                raise Interrupted(f"stopped after step {step} (epoch {epoch + 1}), with a checkpoint")
+                kept = "with" if checkpoint else "without"
+                raise Interrupted(f"stopped after step {step} (epoch {epoch + 1}), {kept} a checkpoint")
+            if step == total:
+                break
     rate = recipe.batch / median(times) if times else None
     return Training(history, time.monotonic() - clock, rate)
 

@@ -36,12 +36,17 @@ class Segmenter(nn.Module):
     Args:
         backbone: the encoders. They become submodules; the method says which of their parameters are tuned.
         method: what changes the forward pass of the encoders.
+
+    Attributes:
+        image_size: side of the square images, in pixels.
+        tokenizer: `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
     """
 
     def __init__(self, backbone: Backbone, method: Hooks) -> None:
         super().__init__()
         spec, vision, text = backbone.head, backbone.vision, backbone.text
         self.vision, self.text = vision, text
+        self.image_size, self.tokenizer = backbone.image_size, backbone.tokenizer
         neck = {"etris": Neck, "cris": PyramidNeck}[spec.neck]
         self.neck = neck((vision.width, vision.width, vision.joint), spec.width, vision.grid)
         self.decoder = Decoder(spec, text.width, vision.grid, text.context)

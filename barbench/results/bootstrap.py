@@ -80,7 +80,8 @@ def compare(sums: Floats, *, resamples: int = 10_000, seed: int = 0) -> list[Int
         raise ValueError("an interval over images needs at least two of them")
     differences = _differences(sums.sum(axis=2))
     drawn = _resampled(sums, resamples, np.random.default_rng(seed))
-    expressions, union = (_effective(sums[..., FIELDS.index(name)].mean(0).sum(0)) for name in ("expressions", "union"))
+    weights = sums.mean(0).sum(0)  # (I, FIELDS)
+    expressions, union = (effective_images(weights[:, FIELDS.index(name)]) for name in ("expressions", "union"))
     effective = (expressions, union, expressions)
     return [_interval(differences[:, m], drawn[:, :, m], images, effective[m]) for m in range(len(METRICS))]
 
@@ -104,14 +105,34 @@ def _resampled(sums: Floats, resamples: int, rng: np.random.Generator) -> Floats
     return np.concatenate(parts)
 
 
-def _effective(weights: Floats) -> float:
+def effective_images(weights: Floats) -> float:
     """Kish's number of equally weighted images that are worth as much as those with `weights` (I,)."""
     return float(weights.sum() ** 2 / max((weights**2).sum(), 1))
 
 
-def _interval(differences: Floats, drawn: Floats, images: int, effective: float) -> Interval:
-    """`differences` (K,), one a run; `drawn` (R, K), the same on resampled images."""
-    runs, middle = len(differences), float(differences.mean())
+class Spread(NamedTuple):
+    """The mean over runs of some quantity, its standard error over images and runs, and the degrees of freedom."""
+
+    mean: float
+    error: float
+    freedom: float
+
+    @property
+    def margin(self) -> float:
+        """Half the width of the 95 % interval."""
+        return student(self.freedom) * self.error
+
+
+def spread(values: Floats, drawn: Floats, images: int, effective: float) -> Spread:
+    """The spread of a quantity that each run gives.
+
+    Args:
+        values: (K,), one per run.
+        drawn: (R, K), the same on resampled images.
+        images: how many images were resampled.
+        effective: Kish's number of equally weighted ones among them.
+    """
+    runs, middle = len(values), float(values.mean())
     covariance = np.atleast_2d(np.cov(drawn, rowvar=False)) * images / (images - 1)  # resampling n gives (n - 1)/n
     by_images = float(covariance.mean())
     few_images = 1 / max(effective - 1, 1)
@@ -119,11 +140,16 @@ def _interval(differences: Floats, drawn: Floats, images: int, effective: float)
     if runs > 1:
         together = (covariance.sum() - np.trace(covariance)) / (runs * (runs - 1))
         explained = float(np.trace(covariance) / runs - together)
-        by_runs = max(0.0, (float(differences.var(ddof=1)) - explained) / runs)
+        by_runs = max(0.0, (float(values.var(ddof=1)) - explained) / runs)
         share = by_runs / (by_images + by_runs) if by_runs else 0.0
         inverse_df = (1 - share) * few_images + share / (runs - 1)
-    half = student(1 / inverse_df) * math.sqrt(by_images + by_runs)
-    return Interval(middle, middle - half, middle + half)
+    return Spread(middle, math.sqrt(max(by_images + by_runs, 0.0)), 1 / inverse_df)
+
+
+def _interval(differences: Floats, drawn: Floats, images: int, effective: float) -> Interval:
+    """`differences` (K,), one a run; `drawn` (R, K), the same on resampled images."""
+    found = spread(differences, drawn, images, effective)
+    return Interval(found.mean, found.mean - found.margin, found.mean + found.margin)
 
 
 def student(freedom: float, confidence: float = CONFIDENCE) -> float:

@@ -1,15 +1,20 @@
 """What every registered method owes on every kind of tower. Registering one is testing it."""
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import Tensor
 
+from barbench.engine.recipe import parse_recipe
+from barbench.engine.train import make_optimizer
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
-from barbench.models.segmenter import Segmenter, segmentation_loss
+from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.towers.load import load_backbone
 from tests.models.small import KINDS, inputs, small
 
+RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3, "adapter_lr": 0.5})
 METHODS = {spec.name: spec for spec in resolve("everything")}
 # By design of the released code, its predictions depend on the batch; with these options they do not.
 BATCH_DEPENDENT = {"barleria-released": {"topdown.cosine": "sample"}}
@@ -21,10 +26,7 @@ def built(name: str, kind: str, **options: object) -> Segmenter:
 
 
 def loss_of(model: Segmenter, image: Tensor, ids: Tensor) -> Tensor:
-    logits, extra = model(image, ids)
-    mask = (image.mean(1) > 0).float()
-    loss = segmentation_loss(logits, mask)
-    return loss if extra is None else loss + extra
+    return training_loss(model(image, ids), (image.mean(1) > 0).float())
 
 
 @everything
@@ -145,3 +147,13 @@ def test_vit_b_16_trains_at_the_papers_size(name: str) -> None:
     loss.backward()
     assert model(image, ids).logits.shape == (2, 1, 104, 104)
     assert all(p.grad is not None and p.grad.any() for p in model.tuned_parameters().values())
+
+
+@everything
+def test_the_optimizer_and_the_ledger_agree_on_what_the_head_is(name: str, kind: str) -> None:
+    model, counted = built(name, kind), Counter[float]()
+    for group in make_optimizer(RECIPE, model).param_groups:
+        counted[group["factor"]] += sum(p.numel() for p in group["params"])
+    ledger = model.ledger()
+    assert counted[1.0] == ledger["head"]
+    assert counted[RECIPE.adapter_lr] == ledger["adapter"] + ledger["positional"]
