@@ -1,4 +1,4 @@
-"""Scores from counts of pixels: pure functions over each expression's intersection and union."""
+"""Scores from pixel counts: pure functions of each expression's intersection and union."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,13 @@ Counts = NDArray[np.int64]
 
 
 class Metrics(NamedTuple):
-    """Fractions. `miou`, mean IoU: what CRIS, ETRIS and BarLeRIa print as IoU. `oiou`, overall IoU: sum of
-    intersections over sum of unions. `precision`: share of expressions with IoU strictly above each of THRESHOLDS. `n`
-    expressions.
+    """Scores of one split, as fractions.
+
+    Attributes:
+        miou: mean IoU, which CRIS, ETRIS and BarLeRIa print as "IoU".
+        oiou: overall IoU, the sum of intersections over the sum of unions.
+        precision: share of expressions with an IoU strictly above each of THRESHOLDS.
+        n: number of expressions.
     """
 
     miou: float
@@ -31,19 +35,36 @@ class Metrics(NamedTuple):
 
 
 def iou(intersections: Counts, unions: Counts) -> NDArray[np.float64]:
-    """IoU of each expression, (n,); 0 where both masks are empty: finding nothing is no success.
+    """IoU of each expression; 0 where both masks are empty, since predicting nothing is no success.
 
     >>> iou(np.array([1, 0]), np.array([4, 0])).tolist()
     [0.25, 0.0]
+
+    Args:
+        intersections: pixels, (n,).
+        unions: pixels, (n,).
+
+    Returns:
+        Fractions, (n,).
     """
     return intersections / np.maximum(unions, 1)
 
 
 def summarise(intersections: Counts, unions: Counts) -> Metrics:
-    """Metrics of at least one expression, (n,) pixels each; raises ValueError for none.
+    """Metrics of at least one expression.
 
     >>> summarise(np.array([1, 3]), np.array([2, 4])).miou
     0.625
+
+    Args:
+        intersections: pixels, (n,).
+        unions: pixels, (n,).
+
+    Returns:
+        The scores over all n expressions.
+
+    Raises:
+        ValueError: if there is no expression.
     """
     if len(intersections) == 0:
         raise ValueError("no expression to score")
@@ -54,6 +75,14 @@ def summarise(intersections: Counts, unions: Counts) -> Metrics:
 
 
 def overlap(prediction: NDArray[np.bool_], target: NDArray[np.uint8]) -> tuple[int, int]:
-    """Intersection and union of two masks (H, W), in pixels."""
+    """Intersection and union of two masks.
+
+    Args:
+        prediction: boolean (H, W).
+        target: (H, W), foreground where not 0.
+
+    Returns:
+        Both in pixels.
+    """
     meet = int(np.count_nonzero(prediction & (target > 0)))
     return meet, int(np.count_nonzero(prediction)) + int(np.count_nonzero(target)) - meet

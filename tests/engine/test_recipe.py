@@ -14,6 +14,7 @@ from barbench.errors import UnknownName, UsageError
 
 
 def recipe(**fields: Any) -> Recipe:
+    """A recipe of six epochs, with any field changed."""
     return parse_recipe("test", {"epochs": 6, "batch": 4, "lr": 0.01, **fields})
 
 
@@ -37,6 +38,7 @@ def test_shipped_recipes_load_and_describe_themselves() -> None:
 
 
 def torch_rates(scheduler: LRScheduler, count: int) -> list[float]:
+    """The learning rate of each of `count` steps of torch's scheduler."""
     rates = []
     for _ in range(count):
         rates.append(scheduler.get_last_lr()[0])
@@ -46,6 +48,7 @@ def torch_rates(scheduler: LRScheduler, count: int) -> list[float]:
 
 
 def optimizer() -> SGD:
+    """SGD with a learning rate of 0.01, for torch's schedulers."""
     return SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
 
 
