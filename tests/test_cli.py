@@ -110,7 +110,7 @@ def test_help_answers_at_once_without_torch() -> None:
         (["--device", "cuda:77"], "--device cuda:77"),
         (["--option", "head-only"], "write it as METHOD:component.parameter=value"),
         (["--option", "head-only:depth=3"], "unknown option head-only.depth"),
-        (["--option", "etris:bridge.dim=3"], "--option names etris, which is not among the methods"),
+        (["--option", "etris:bridge.dim=3"], "etris is not among the methods; they are head-only"),
         (["--processes", "0"], "--processes"),
         (["--colour", "red"], "No such option"),
     ],

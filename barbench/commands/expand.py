@@ -10,6 +10,7 @@ import yaml
 
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.commands.options import whole_numbers
 from barbench.datasets.sources import DataSource, cache_folder, find_source
 from barbench.engine.recipe import Recipe, load_recipe
 from barbench.errors import UsageError
@@ -17,7 +18,7 @@ from barbench.listing import progress_bar
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
-from barbench.models.towers.configs import backbone_config
+from barbench.models.towers.configs import EMBEDDED, backbone_config
 from barbench.paper.mixtures import Task
 from barbench.paper.tables import DEFAULT, Block, needed
 from barbench.registry import split_list
@@ -45,6 +46,7 @@ class RunRequest:
     device: str = "auto"
     processes: int = 1
     workers: int | None = None
+    jobs: int | None = None
     cache: str = "auto"
     results: Path = Path("results")
 
@@ -67,10 +69,13 @@ def expand(request: RunRequest) -> list[Job]:
     _recipe(request, DEFAULT.recipe)
     with progress_bar("drawing shapes") as progress:
         sources = {t.name: find_source(request.data, t, progress) for t in dict.fromkeys(chain(*tasks))}
-    host, jobs = _host(request), dict[str, Job]()
+    matrices = []
     for block, specs, splits in zip(blocks, methods, tasks, strict=True):
         chosen = {spec.name: options[spec.name] for spec in specs if spec.name in options}
-        matrix = _matrix(request, block, specs, splits, sources, seeds, chosen)
+        matrices.append(_matrix(request, block, specs, splits, sources, seeds, chosen))
+    host = _host(request, slots_for(request, [name for matrix in matrices for name in matrix.backbones]))
+    jobs: dict[str, Job] = {}
+    for matrix in matrices:
         jobs |= {job.cell.id(): job for job in matrix.jobs(sources, host) if job.cell.id() not in jobs}
     return list(jobs.values())
 
@@ -137,7 +142,20 @@ def choose_methods(methods: str | None, suite: str | None, default: str) -> list
     return SUITES.get(suite).methods()
 
 
-def _host(request: RunRequest) -> Host:
+def slots_for(request: RunRequest, backbones: Sequence[str]) -> int:
+    """How many cells run at the same time: as asked, else one per core where all are small enough for that, else 1.
+
+    Small means embedded backbones on a CPU: two cells on one thread each are faster there than one on two.
+    """
+    from barbench.benchmarks.execution.devices import core_count, pick_device
+
+    if request.jobs is not None:
+        return request.jobs
+    small = all(name in EMBEDDED for name in backbones) and pick_device(request.device) == "cpu"
+    return max(1, core_count() // request.processes) if small else 1
+
+
+def _host(request: RunRequest, slots: int) -> Host:
     from barbench.benchmarks.execution.devices import core_count, pick_device
 
     device, cores = pick_device(request.device), core_count()
@@ -145,7 +163,7 @@ def _host(request: RunRequest) -> Host:
     if workers is None:  # on a CPU the model needs every core, and small images decode fast
         workers = 0 if device == "cpu" else min(8, max(1, cores // request.processes - 1))
     cache = cache_folder() if request.cache == "auto" else None if request.cache == "off" else Path(request.cache)
-    threads = max(1, cores // request.processes)
+    threads = max(1, cores // (slots * request.processes))
     return Host(
         results=request.results,
         device=device,
@@ -158,10 +176,9 @@ def _host(request: RunRequest) -> Host:
 
 def parse_seeds(text: str) -> list[int]:
     """The seeds of a comma list, each once. Raises UsageError for what is no whole number or negative."""
-    try:
-        seeds = [int(part) for part in split_list(text)]
-    except ValueError:
-        raise UsageError(f"--seeds is a comma list of whole numbers, not {text!r}") from None
+    seeds = whole_numbers(text, "--seeds")
+    if not seeds:
+        raise UsageError("--seeds is empty; try --seeds 0")
     if any(seed < 0 for seed in seeds):
         raise UsageError(f"--seeds are not negative: {text}")
     return list(dict.fromkeys(seeds))
@@ -174,17 +191,18 @@ def parse_options(options: Sequence[str], methods: Sequence[MethodSpec]) -> dict
     Raises UsageError for what is not written so, and for a method that is not among `methods`.
     """
     names, parsed = [spec.name for spec in methods], dict[str, dict[str, Any]]()
+    known = {spec.reference or spec.name: spec.name for spec in methods} | {name: name for name in names}
     for text in options:
         target, equals, value = text.partition("=")
         method, colon, name = target.rpartition(":")
         if not (equals and colon and method and name):
             raise UsageError(f"--option {text}: write it as METHOD:component.parameter=value")
-        if method not in ("all", *names):
+        if method != "all" and method not in known:
             raise UsageError(f"--option {text}: {method} is not among the methods; they are {', '.join(names)}")
         try:
             parsed_value = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UsageError(f"--option {text}: the value is not YAML") from None
-        for each in names if method == "all" else [method]:
+        for each in names if method == "all" else [known[method]]:
             parsed.setdefault(each, {})[name] = parsed_value
     return parsed

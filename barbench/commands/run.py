@@ -59,6 +59,14 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, help="data loading processes  [default: by the machine]")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="cells that run at the same time; the cores are divided among them",
+            show_default="one per core for embedded backbones on a CPU, else 1",
+        ),
+    ] = None,
     cache: Annotated[
         str,
         typer.Option(
@@ -92,6 +100,7 @@ def run(
         device=device,
         processes=processes,
         workers=workers,
+        jobs=jobs,
         cache=cache,
         results=results,
     )
@@ -115,13 +124,14 @@ def _run(request: Any, halve: bool, console: Console) -> Any:
     with interruptible():
         from barbench.benchmarks.execution.display import display_for
         from barbench.benchmarks.execution.runner import run_jobs
-        from barbench.commands.expand import expand
+        from barbench.commands.expand import expand, slots_for
 
         jobs = expand(request)
+        slots = slots_for(request, [job.backbone for job in jobs])
         plan = None if request.table is None else _show_plan(jobs, request.results, console)
-        display = display_for(console, plan.forecast if plan else {})
+        display = display_for(console, plan.forecast if plan else {}, slots)
         try:
-            return run_jobs(jobs, request.results, display, halve)
+            return run_jobs(jobs, request.results, display, halve, slots)
         finally:
             display.stop()
 

@@ -12,8 +12,8 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from barbench.reports.formats import latex, markdown
 from barbench.reports.formats.console import Terminal, show
-from barbench.reports.report import latex, markdown
 from barbench.reports.tables.build import build, build_measured
 from barbench.reports.tables.table import Table
 
