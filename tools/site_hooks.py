@@ -1,5 +1,7 @@
-"""Pages of the documentation that have their home elsewhere: the gallery of methods is made from the catalogue, the table
-of results comes from the README, contributing and changelog are the files at the root. `mkdocs build` calls `on_files`.
+"""Pages of the documentation whose text has its home elsewhere.
+
+The gallery of methods is made from the catalogue, the table of results comes from the README, contributing and
+changelog are the files at the root. `mkdocs build` calls `on_config` and `on_files`.
 """
 
 import inspect
@@ -29,10 +31,22 @@ released code are in [Fidelity](fidelity.md); how to add one of your own is in [
 """
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List each page of docs/ that has no place in the navigation under "Documents"; called by MkDocs."""
+    named = {page for entry in config.nav or [] for page in entry.values() if isinstance(page, str)}
+    others = sorted(file.name for file in (ROOT / "docs").glob("*.md") if file.name not in named)
+    for entry in config.nav or []:
+        if "Documents" in entry:
+            entry["Documents"] = others
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are generated; called by MkDocs."""
     for name, text in {
-        "index.md": (ROOT / "docs/index.md").read_text("utf-8").replace("<!-- scores -->", readme_section("What it prints")),
+        "index.md": (ROOT / "docs/index.md")
+        .read_text("utf-8")
+        .replace("<!-- scores -->", readme_section("What it prints")),
         "methods.md": gallery(),
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text("utf-8"),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),

@@ -1,5 +1,5 @@
-"""The gate's workflow knows the gate: its sections, its options, the torch of its baseline. actionlint and zizmor, which
-pre-commit runs, look at everything else in the workflows.
+"""The gate's workflow names the gate's sections, its options, and the torch of its baseline. actionlint and zizmor,
+which pre-commit runs, check everything else in the workflows.
 """
 
 from pathlib import Path
