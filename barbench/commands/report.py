@@ -26,7 +26,6 @@ def report(
     """Write the paper's Tables 1-5 from the records, published beside measured; as html, one page with plots."""
     from barbench.paper.tables import TABLES
     from barbench.reports.formats.console import TERMINAL, show
-    from barbench.reports.tables.build import build
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
@@ -34,15 +33,15 @@ def report(
     formats = split_list(format_)
     store = Store(results)
     try:
-        paths = write_reports(store, out, numbers, [name for name in formats if name != TERMINAL])
+        written = write_reports(store, out, numbers, [name for name in formats if name != TERMINAL])
     finally:
         for lost in store.set_aside:
             print(f"{lost.path.name} cannot be used ({lost.reason}); it is now {lost.renamed.name}", file=sys.stderr)
     if TERMINAL in formats:
-        records, console = store.all(), stdout_console()
-        for number in numbers:
-            show(build(number, records), console)
-    for path in paths:
+        console = stdout_console()
+        for tables in written.tables.values():
+            show(tables, console)
+    for path in written.paths:
         print(path)
 
 

@@ -175,10 +175,12 @@ def _measured(table: str | None, records: Any) -> Any:
     """What the run measured, as the tables that were asked for; else as Table 5, or Table 2 or 3 by the backbone."""
     from barbench.paper.tables import table_numbers
     from barbench.reports.tables.build import build_measured
+    from barbench.reports.tables.grouping import group
 
+    groups = group(records)
     if table is not None:
-        return [built for number in table_numbers(table) for built in build_measured(number, records)]
-    return next((built for number in ("5", "2", "3") if (built := build_measured(number, records))), [])
+        return [built for number in table_numbers(table) for built in build_measured(number, groups)]
+    return next((built for number in ("5", "2", "3") if (built := build_measured(number, groups))), [])
 
 
 class By(StrEnum):
