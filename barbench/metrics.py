@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 Counts = NDArray[np.int64]
@@ -34,20 +34,20 @@ class Metrics(NamedTuple):
         return f"{', '.join(scores)} over {self.n:,} expressions"
 
 
-def iou(intersections: Counts, unions: Counts) -> NDArray[np.float64]:
-    """IoU of each expression; 0 where both masks are empty, since predicting nothing is no success.
+def iou(intersections: ArrayLike, unions: ArrayLike) -> NDArray[np.float64]:
+    """IoU of each expression; 0 where both masks are empty: finding nothing is no success.
+
+    Args:
+        intersections: pixels, of any shape.
+        unions: pixels, of the same shape.
+
+    Returns:
+        Fractions, of that shape.
 
     >>> iou(np.array([1, 0]), np.array([4, 0])).tolist()
     [0.25, 0.0]
-
-    Args:
-        intersections: pixels, (n,).
-        unions: pixels, (n,).
-
-    Returns:
-        Fractions, (n,).
     """
-    return intersections / np.maximum(unions, 1)
+    return np.asarray(intersections) / np.maximum(unions, 1)
 
 
 def summarise(intersections: Counts, unions: Counts) -> Metrics:
@@ -70,7 +70,7 @@ def summarise(intersections: Counts, unions: Counts) -> Metrics:
         raise ValueError("no expression to score")
     ratios = iou(intersections, unions)
     precision = tuple(float((ratios > t).mean()) for t in THRESHOLDS)
-    overall = float(intersections.sum() / max(int(unions.sum()), 1))
+    overall = float(iou(intersections.sum(), unions.sum()))
     return Metrics(float(ratios.mean()), overall, precision, len(ratios))
 
 

@@ -33,6 +33,7 @@ from barbench.metrics import Metrics
 from barbench.models.segmenter import Segmenter
 from barbench.paper.mixtures import TASKS, Mixture
 from barbench.paper.protocols import Evaluated
+from barbench.results.expressions import join_splits
 from barbench.results.record import EpochLog, Profile, Record, Scores, SplitResult, TrainingSet
 from barbench.results.store import Arrays
 
@@ -82,9 +83,8 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
     _tell_problems(loaded.data, emit)
     timings["total"] = time.monotonic() - begin
     measured = _profile(loaded, cost, peak, training, evaluations)
-    return _record(job, loaded, training, evaluations, measured, timings), {
-        f"{split}/{name}": column for split, e in evaluations.items() for name, column in e.expressions.items()
-    }
+    arrays = join_splits({split: evaluation.expressions for split, evaluation in evaluations.items()})
+    return _record(job, loaded, training, evaluations, measured, timings), arrays
 
 
 def _load(job: Job, emit: Emit) -> Loaded:

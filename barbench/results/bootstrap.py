@@ -28,11 +28,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from barbench.metrics import iou
+from barbench.student import student
+
 Floats = NDArray[np.float64]
 
 METRICS: Final = ("mIoU", "oIoU", "P@0.5")
 FIELDS: Final = ("expressions", "iou", "above_half", "intersection", "union")
-CONFIDENCE: Final = 0.95
 _CHUNK: Final = 500
 
 
@@ -58,15 +60,15 @@ def image_sums(
     one half strictly, as in `engine.metrics`.
     """
     ids, place = np.unique(images, return_inverse=True)
-    iou = intersections / np.maximum(unions, 1)
-    columns = (np.ones(len(iou)), iou, iou > 0.5, intersections, unions)
+    ratios = iou(intersections, unions)
+    columns = (np.ones(len(ratios)), ratios, ratios > 0.5, intersections, unions)
     return ids, np.stack([np.bincount(place, column, minlength=len(ids)) for column in columns], axis=-1)
 
 
 def metrics(totals: Floats) -> Floats:
     """Totals (..., 5) in the order of FIELDS to metrics (..., 3) in the order of METRICS, as fractions."""
-    expressions, iou, above, intersection, union = np.moveaxis(totals, -1, 0)
-    return np.stack([iou / expressions, intersection / np.maximum(union, 1), above / expressions], axis=-1)
+    expressions, ratios, above, intersection, union = np.moveaxis(totals, -1, 0)
+    return np.stack([ratios / expressions, iou(intersection, union), above / expressions], axis=-1)
 
 
 def compare(sums: Floats, *, resamples: int = 10_000, seed: int = 0) -> list[Interval]:
@@ -150,18 +152,3 @@ def _interval(differences: Floats, drawn: Floats, images: int, effective: float)
     """`differences` (K,), one a run; `drawn` (R, K), the same on resampled images."""
     found = spread(differences, drawn, images, effective)
     return Interval(found.mean, found.mean - found.margin, found.mean + found.margin)
-
-
-def student(freedom: float, confidence: float = CONFIDENCE) -> float:
-    """The t that a variable with Student's distribution of `freedom` (at least 1, not always whole) stays within with
-    probability `confidence`.
-
-    With t = sqrt(freedom) tan(angle) the density of the angle is cos(angle)^(freedom - 1) up to a factor: bounded, on
-    a bounded range, so that a plain sum over a fine grid integrates it.
-    """
-    freedom = min(freedom, 1e5)  # equal to the normal distribution's to five digits
-    reach = min(math.pi / 2, 12 / math.sqrt(freedom))
-    angle = np.linspace(0, reach, 2_001)
-    density = np.cos(angle) ** (freedom - 1)
-    area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return math.sqrt(freedom) * math.tan(float(np.interp(confidence * area[-1], area, angle)))

@@ -6,7 +6,6 @@ score's interval, every difference's, and the share of the gap between tuning no
 method closes. Variances, degrees of freedom and what they cover are those of `results.bootstrap`.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Final, NamedTuple
@@ -19,6 +18,7 @@ from barbench.results.bootstrap import Floats, Spread, effective_images, image_s
 from barbench.results.expressions import aligned
 from barbench.results.record import Record
 from barbench.results.store import Store
+from barbench.student import tail_probability
 
 RESAMPLES: Final = 2_000
 ALPHA: Final = 0.05
@@ -130,7 +130,7 @@ def _chance(differences: Floats, drawn: Floats, samples: Sequence[Sample]) -> fl
     found = _spread(differences, drawn, samples)
     if not found.error:
         return 0.0 if found.mean else 1.0
-    return _tail(found.mean / found.error, found.freedom)
+    return tail_probability(found.mean / found.error, found.freedom)
 
 
 def gap_closed(samples: Sequence[Sample], method: int, nothing: int, everything: int) -> GapClosed | None:
@@ -162,18 +162,6 @@ def smallest_difference(samples: Sequence[Sample], first: int, second: int) -> f
     scores = _mean(samples, lambda s: s.scores[first] - s.scores[second])
     drawn = _mean(samples, lambda s: s.drawn[:, first] - s.drawn[:, second])
     return 100 * _spread(scores, drawn, samples).margin * (1 + 0.8416 / 1.96)
-
-
-def _tail(t: float, freedom: float) -> float:
-    """The chance that a variable with Student's distribution lies at least `t` from 0, on either side.
-
-    As in `bootstrap.student`, the density of the angle atan(t / sqrt(freedom)) is integrated.
-    """
-    freedom = min(freedom, 1e5)
-    angle = np.linspace(0, math.pi / 2, 20_001)
-    density = np.cos(angle) ** (freedom - 1)
-    area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return float(1 - np.interp(math.atan(abs(t) / math.sqrt(freedom)), angle, area) / area[-1])
 
 
 def _draws(images: int) -> Floats:

@@ -10,13 +10,13 @@ from barbench.results.evidence import (
     RESAMPLES,
     Evidence,
     Sample,
-    _tail,
     gap_closed,
     indistinguishable,
     measured,
     smallest_difference,
 )
 from barbench.results.store import Store
+from barbench.student import tail_probability
 from tests.results.conftest import Put
 
 IMAGES = 200
@@ -102,8 +102,8 @@ def test_the_smallest_difference_that_could_be_shown(rng: np.random.Generator) -
     ("t", "freedom", "tail"), [(2.776445, 4, 0.05), (12.7062, 1, 0.05), (1.959964, 1e9, 0.05), (0, 3, 1)]
 )
 def test_tails_have_the_values_of_the_tables(t: float, freedom: float, tail: float) -> None:
-    assert _tail(t, freedom) == pytest.approx(tail, abs=2e-4)
-    assert _tail(-t, freedom) == _tail(t, freedom)
+    assert tail_probability(t, freedom) == pytest.approx(tail, abs=2e-4)
+    assert tail_probability(-t, freedom) == tail_probability(t, freedom)
 
 
 def test_samples_come_from_the_arrays_beside_the_records(store: Store, put: Put) -> None:
