@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.catalog import METHODS, MethodSpec
-from barbench.paper.tables import PAPER_METHODS
+from barbench.paper.tables import EVERYTHING, NOTHING, PAPER_METHODS
 from barbench.registry import split_list
 
 GROUP = "barbench.methods"
@@ -45,7 +45,7 @@ def resolve(text: str) -> list[MethodSpec]:
 
 def _group(name: str) -> Iterable[MethodSpec]:
     if name == "all":
-        return [METHODS.get(each) for each in PAPER_METHODS]
+        return [METHODS.get(each) for each in (NOTHING, *PAPER_METHODS, EVERYTHING)]
     if name == "everything":
         return [_one(each) for each in method_names()]
     return [_one(name)]

@@ -17,6 +17,9 @@ from barbench.registry import Registry, split_list
 PAPER_METHODS = ("etris", "snf", "snf-etris", "no-global", "barleria")
 """The rows of Tables 4 and 5, in the paper's order."""
 
+NOTHING, EVERYTHING = "head-only", "full"
+"""The ends between which a tuning method lies: the segmentation head alone, and both encoders trained in full."""
+
 COMPONENTS = {"SNF": "SNF", "Bridge": "ETRIS", "LIM": "LIM", "GST": "GST"}
 """Component label -> its column in Table 4; other components get a column of their own."""
 

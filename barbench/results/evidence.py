@@ -8,34 +8,49 @@ method closes. Variances, degrees of freedom and what they cover are those of `r
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from barbench.errors import DataError, UsageError
-from barbench.results.bootstrap import Floats, Spread, effective_images, image_sums, spread
-from barbench.results.expressions import aligned
+from barbench.errors import DataError
+from barbench.results.bootstrap import FIELDS, Floats, Spread, effective_images, image_sums, spread
+from barbench.results.expressions import Columns, pick_split
 from barbench.results.record import Record
 from barbench.results.store import Store
 from barbench.student import tail_probability
 
 RESAMPLES: Final = 2_000
 ALPHA: Final = 0.05
-Runs = Mapping[int, Record]
-"""Seed -> record of one method."""
+
+
+class Run(NamedTuple):
+    """A record, and one of its evaluation splits by the name that it has there."""
+
+    record: Record
+    split: str
+
+
+Runs = Mapping[int, Run]
+"""Seed -> run of one method."""
 
 
 class Sample(NamedTuple):
-    """Scores on one split, as fractions: of the runs, (methods, K), and on resampled images, (R, methods, K).
+    """Scores on one evaluation split.
 
-    effective: Kish's number of equally weighted images.
+    Attributes:
+        scores: mean IoU of each method and run as a fraction, (methods, K).
+        drawn: the same on resampled images, (R, methods, K).
+        images: how many images the split has.
+        effective: Kish's number of equally weighted ones among them.
+        weight: of this split in an average over several.
     """
 
     scores: Floats
     drawn: Floats
     images: int
     effective: float
+    weight: float = 1.0
 
 
 class Measured(NamedTuple):
@@ -62,38 +77,57 @@ class Evidence:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._samples: dict[tuple[str, ...], Sample | None] = {}
+        self._arrays: dict[str, Mapping[str, NDArray[Any]]] = {}
+        self._samples: dict[tuple[tuple[str, str], ...], Sample | None] = {}
 
-    def sample(self, methods: Sequence[Runs], split: str) -> Sample | None:
-        """The scores of several methods, each with the same seeds, on an evaluation split; None where some record has
-        no arrays, or where they scored different expressions."""
-        seeds = sorted(methods[0])
-        records = [runs[seed] for runs in methods for seed in seeds]
-        key = (split, *(record.id for record in records))
+    def sample(self, methods: Sequence[Runs]) -> Sample | None:
+        """The scores of several methods on one split, and on resamples of its images.
+
+        Args:
+            methods: each with the same seeds.
+
+        Returns:
+            None where the counts of some record are gone or damaged, where the methods scored different expressions, or
+            where there is only one image.
+        """
+        runs = [by_seed[seed] for by_seed in methods for seed in sorted(methods[0])]
+        key = tuple((run.record.id, run.split) for run in runs)
         if key not in self._samples:
-            self._samples[key] = self._resample(records, len(seeds), split)
+            self._samples[key] = self._resample(runs, len(methods[0]))
         return self._samples[key]
 
-    def _resample(self, records: Sequence[Record], seeds: int, split: str) -> Sample | None:
+    def _resample(self, runs: Sequence[Run], seeds: int) -> Sample | None:
         try:
-            tables = aligned(self._store, records, split)
-        except (DataError, UsageError):
+            tables = [self._columns(run) for run in runs]
+        except DataError:
+            return None
+        same = ("sent_id", "image_id", "ann_id")
+        if not all(np.array_equal(table[c], tables[0][c]) for table in tables for c in same):
             return None
         columns = ("image_id", "intersection", "union")
-        sums = np.stack([image_sums(*(table[c] for c in columns))[1] for table in tables])  # (records, images, FIELDS)
+        sums = np.stack([image_sums(*(table[c] for c in columns))[1] for table in tables])  # (runs, images, FIELDS)
         images = sums.shape[1]
         if images < 2:
             return None
-        expressions, iou = sums[0, :, 0], sums[:, :, 1]
+        expressions, iou = sums[0, :, FIELDS.index("expressions")], sums[:, :, FIELDS.index("iou")]
         counts = _draws(images)
         drawn = (counts @ iou.T) / (counts @ expressions)[:, None]
-        shape = (len(records) // seeds, seeds)
+        shape = (len(runs) // seeds, seeds)
         return Sample(
             (iou.sum(1) / expressions.sum()).reshape(shape),
             drawn.reshape(-1, *shape),
             images,
             effective_images(expressions),
         )
+
+    def _columns(self, run: Run) -> Columns:
+        record = run.record
+        if record.id not in self._arrays:
+            self._arrays[record.id] = self._store.expressions(record.cell)
+        columns = pick_split(self._arrays[record.id], run.split)
+        if not columns:
+            raise DataError(f"{record.cell.stem()} lacks the expressions of {run.split}")
+        return columns
 
 
 def measured(samples: Sequence[Sample], method: int) -> Measured:
@@ -171,10 +205,12 @@ def _draws(images: int) -> Floats:
 
 
 def _mean(samples: Sequence[Sample], pick: Callable[[Sample], Floats]) -> Floats:
-    """What `pick` gives, averaged over splits: their images are drawn independently."""
-    return np.asarray(np.mean([pick(sample) for sample in samples], axis=0))
+    """What `pick` gives, averaged over splits by their weights: their images are drawn independently."""
+    return np.asarray(
+        np.average([pick(sample) for sample in samples], axis=0, weights=[sample.weight for sample in samples])
+    )
 
 
-def _spread(scores: Floats, drawn: NDArray[np.float64], samples: Sequence[Sample]) -> Spread:
+def _spread(scores: Floats, drawn: Floats, samples: Sequence[Sample]) -> Spread:
     images = sum(sample.images for sample in samples)
     return spread(scores, drawn, images, sum(sample.effective for sample in samples))

@@ -9,6 +9,7 @@ import pytest
 from barbench.results.evidence import (
     RESAMPLES,
     Evidence,
+    Run,
     Sample,
     gap_closed,
     indistinguishable,
@@ -107,14 +108,17 @@ def test_tails_have_the_values_of_the_tables(t: float, freedom: float, tail: flo
 
 
 def test_samples_come_from_the_arrays_beside_the_records(store: Store, put: Put) -> None:
-    methods = [{seed: put(name, better=b, seed=seed) for seed in (0, 1)} for name, b in (("etris", 0.2), ("snf", 0.0))]
+    methods = [
+        {seed: Run(put(name, better=b, seed=seed), "val") for seed in (0, 1)}
+        for name, b in (("etris", 0.2), ("snf", 0.0))
+    ]
     evidence = Evidence(store)
-    found = evidence.sample(methods, "val")
+    found = evidence.sample(methods)
     assert found is not None
-    columns = store.expressions(methods[0][1].cell)
+    columns = store.expressions(methods[0][1].record.cell)
     ratio = columns["val/intersection"] / columns["val/union"]
     assert found.scores[0, 1] == pytest.approx(ratio.mean())
     assert found.drawn.shape == (RESAMPLES, 2, 2)
-    assert evidence.sample(methods, "val") is found
-    store.path(methods[0][0].cell).with_suffix(".npz").unlink()
-    assert Evidence(store).sample(methods, "val") is None
+    assert evidence.sample(methods) is found
+    store.path(methods[0][0].record.cell).with_suffix(".npz").unlink()
+    assert Evidence(store).sample(methods) is None

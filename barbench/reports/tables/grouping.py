@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from barbench.paper.mixtures import MEMBERS
-from barbench.paper.tables import MIXED, PAPER_COLUMNS, PAPER_METHODS, Column
+from barbench.paper.tables import EVERYTHING, MIXED, NOTHING, PAPER_COLUMNS, PAPER_METHODS, Column
 from barbench.results.record import Cell, Record, SplitResult
 
 Values = dict[Column, dict[int, float]]
@@ -49,6 +49,11 @@ class Row:
     @property
     def composition(self) -> tuple[str, ...]:
         return self.records[0].composition
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the row is one of the two ends, tuning nothing or everything, as they are."""
+        return self.records[0].cell.method in (NOTHING, EVERYTHING) and not self.records[0].cell.options
 
     @property
     def options(self) -> str:
@@ -191,6 +196,8 @@ def _rank(row: Row) -> tuple[int, int, int, str, str, str]:
     record = row.records[0]
     paper = PAPER_METHODS.index(record.cell.method) if record.cell.method in PAPER_METHODS else len(PAPER_METHODS)
     place = paper if row.composition else -1
+    if record.cell.method == EVERYTHING:
+        place = len(PAPER_METHODS) + 1
     size = max(row.parameters("adapter"), default=0)
     return place, len(row.composition), size, record.cell.method, row.options, MIXED.get(record.cell.protocol, "")
 
