@@ -91,7 +91,7 @@ def _load(job: Job, emit: Emit) -> Loaded:
     """Data set and model, as training starts from them."""
     torch.set_num_threads(job.threads)
     accelerator = make_accelerator(job.device, job.cell.precision)
-    data = read_task(job.data_root, TASKS.get(job.cell.protocol))
+    data = read_task(job.data_root, TASKS.get(job.cell.protocol), job.cell.held_out)
     if data.removed_images:
         left_out = f"{data.removed_images:,} images with {data.removed_references:,} references"
         emit({"event": "note", "text": f"{left_out} train nothing: they are in evaluation splits"})
@@ -180,7 +180,7 @@ def _record(
         notes=job.notes,
         ledger=loaded.segmenter.ledger(),
         status="done",
-        splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.task.evaluated},
+        splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.evaluated},
         training=_training_set(data, loaded.samples),
         profile=measured,
         environment=environment(loaded.accelerator.device, job.threads),
@@ -188,7 +188,7 @@ def _record(
         history=tuple(EpochLog(**h) for h in training.history),
         data_problems=_problems(data),
         kinds=KINDS,
-        tuning_budget="the recipe's hyper-parameters for every method; no search for this cell",
+        tuning_budget=str(loaded.recipe.tuning or "the recipe's rates for every method; no search"),
     )
 
 
@@ -234,7 +234,7 @@ def _split_result(data: TaskData, split: Evaluated, evaluation: Evaluation) -> S
     return SplitResult(
         scores=scores(evaluation.metrics),
         control=scores(evaluation.control) if evaluation.control else None,
-        column=split.protocol.columns[split.split],
+        column=split.protocol.columns.get(split.split, "held out"),
         protocol=None if own else split.protocol.name,
         leaks=shared > 0 or (own and split.split in split.protocol.leaks),
         shared_images=shared,

@@ -16,6 +16,35 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from barbench.errors import UnknownName, UsageError
 
 
+class Rates(BaseModel):
+    """Learning rates of one method, in place of the recipe's `lr` and `adapter_lr`; None leaves the recipe's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    lr: PositiveFloat | None = None
+    adapter_lr: PositiveFloat | None = None
+
+
+class Tuning(BaseModel):
+    """How the learning rates of a recipe were found, with the same budget for every method (`barbench tune`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    trials: PositiveInt = Field(description="trainings per method")
+    sampler: str = Field(description="random or optuna")
+    space: dict[str, tuple[float, float]] = Field(description="lowest and highest value of each field")
+    held_out: PositiveInt = Field(description="percent of the training images that trials are judged on")
+    split: str
+    epochs: PositiveInt = Field(description="of a trial")
+    seed: int = 0
+
+    def __str__(self) -> str:
+        ranges = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in self.space.items())
+        trials = f"{self.trials} trial{'s' * (self.trials != 1)} per method, {self.epochs} epochs each"
+        judged = f"judged on {self.held_out} % of {self.split}'s training images, held out"
+        return f"{trials} ({self.sampler} search over {ranges}), {judged}"
+
+
 class Recipe(BaseModel):
     """Everything about training and evaluation that can change a result, apart from method, data and seed."""
 
@@ -36,7 +65,31 @@ class Recipe(BaseModel):
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of all steps in which lr rises linearly")
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; None: not clipped")
     threshold: float = Field(default=0.35, gt=0, lt=1, description="probability above which a pixel is in the mask")
+    rates: dict[str, Rates] = Field(default={}, description="method name -> its own lr and adapter_lr")
+    tuning: Tuning | None = Field(default=None, description="how the learning rates were found; None: without a search")
     eval_batch: PositiveInt = Field(default=32, description="expressions per evaluation step and process")
+
+    def of(self, method: str) -> "Recipe":
+        """The recipe with which one method is trained.
+
+        Args:
+            method: its name.
+
+        Returns:
+            A recipe with the method's own learning rates in place of the recipe's, and no other method's.
+        """
+        own = self.rates.get(method, Rates()).model_dump(exclude_none=True)
+        return self.model_copy(update={**own, "rates": {}})
+
+    def fields(self) -> dict[str, Any]:
+        """The recipe as a cell stores it.
+
+        Returns:
+            Field -> value. Fields that are younger than the first records are left out at their default, so that the
+            ids of those records stay the same.
+        """
+        fields = self.model_dump(mode="json")
+        return {k: v for k, v in fields.items() if k not in _LATER or v != Recipe.model_fields[k].default}
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of one step: a pure function, so that resuming needs no state.
@@ -58,6 +111,9 @@ class Recipe(BaseModel):
         if self.schedule == "step":
             return self.lr * self.decay ** sum(step // steps_per_epoch >= m for m in self.milestones)
         return self.lr * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
+
+
+_LATER = ("rates", "tuning")
 
 
 def recipe_names() -> list[str]:
