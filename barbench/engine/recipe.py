@@ -26,7 +26,7 @@ class Rates(BaseModel):
 
 
 class Tuning(BaseModel):
-    """How the rates of a recipe were found: the same budget for every method. `barbench tune` writes it."""
+    """How the learning rates of a recipe were found, with the same budget for every method (`barbench tune`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -65,18 +65,29 @@ class Recipe(BaseModel):
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of all steps in which lr rises linearly")
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; None: not clipped")
     threshold: float = Field(default=0.35, gt=0, lt=1, description="probability above which a pixel is in the mask")
-    rates: dict[str, Rates] = Field(default={}, description="by method: its own lr and adapter_lr")
-    tuning: Tuning | None = Field(default=None, description="how the rates were found; None: not searched for")
+    rates: dict[str, Rates] = Field(default={}, description="method name -> its own lr and adapter_lr")
+    tuning: Tuning | None = Field(default=None, description="how the learning rates were found; None: without a search")
     eval_batch: PositiveInt = Field(default=32, description="expressions per evaluation step and process")
 
     def of(self, method: str) -> "Recipe":
-        """The recipe as `method` is trained: its own rates in place of the recipe's, and nobody else's."""
+        """The recipe with which one method is trained.
+
+        Args:
+            method: its name.
+
+        Returns:
+            A recipe with the method's own learning rates in place of the recipe's, and no other method's.
+        """
         own = self.rates.get(method, Rates()).model_dump(exclude_none=True)
         return self.model_copy(update={**own, "rates": {}})
 
     def fields(self) -> dict[str, Any]:
-        """The recipe for a cell. Fields that came after the first records are left out at their default, so that the
-        ids of those records hold."""
+        """The recipe as a cell stores it.
+
+        Returns:
+            Field -> value. Fields that are younger than the first records are left out at their default, so that the
+            ids of those records stay the same.
+        """
         fields = self.model_dump(mode="json")
         return {k: v for k, v in fields.items() if k not in _LATER or v != Recipe.model_fields[k].default}
 
