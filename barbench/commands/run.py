@@ -176,21 +176,23 @@ def _report(table: str | None, records: Any, results: Path, reports: Path, conso
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
-    write_reports(Store(results), reports)
-    show(_measured(table, records), console)
+    store = Store(results)
+    write_reports(store, reports)
+    show(_measured(table, records, store), console)
     console.print(f"records in {results}, tables in {reports}", markup=False, soft_wrap=True)
 
 
-def _measured(table: str | None, records: Any) -> Any:
+def _measured(table: str | None, records: Any, store: Any) -> Any:
     """What the run measured, as the tables that were asked for; else as Table 5, or Table 2 or 3 by the backbone."""
     from barbench.paper.tables import table_numbers
     from barbench.reports.tables.build import build_measured
     from barbench.reports.tables.grouping import group
+    from barbench.results.evidence import Evidence
 
-    groups = group(records)
+    groups, evidence = group(records), Evidence(store)
     if table is not None:
-        return [built for number in table_numbers(table) for built in build_measured(number, groups)]
-    return next((built for number in ("5", "2", "3") if (built := build_measured(number, groups))), [])
+        return [built for number in table_numbers(table) for built in build_measured(number, groups, evidence)]
+    return next((built for number in ("5", "2", "3") if (built := build_measured(number, groups, evidence))), [])
 
 
 class By(StrEnum):

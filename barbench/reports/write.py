@@ -12,6 +12,7 @@ from barbench.reports.report import Report, files_of
 from barbench.reports.tables.build import build
 from barbench.reports.tables.grouping import group
 from barbench.reports.tables.table import Table
+from barbench.results.evidence import Evidence
 from barbench.results.store import Store
 
 
@@ -42,7 +43,8 @@ def write_reports(
     if not records:
         raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
     groups = group(records)
-    built = {number: build(number, groups) for number in tables or TABLES.names()}
+    evidence = Evidence(store)
+    built = {number: build(number, groups, evidence) for number in tables or TABLES.names()}
     report = Report(built, records, groups, store, out)
     paths = []
     for files in writers:

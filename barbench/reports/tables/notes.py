@@ -16,14 +16,20 @@ SWAPPED = (
 )
 
 
-def caption(table: PaperTable, published: bool, conditions: Conditions | None, others: Iterable[Conditions]) -> str:
+def caption(
+    table: PaperTable,
+    published: bool,
+    conditions: Conditions | None,
+    others: Iterable[Conditions],
+    one_seed: bool = False,
+) -> str:
     """What the rows are: the paper's, or measured under `conditions`.
 
     A recipe that shares its name with one of `others` says in which fields it differs.
     """
     if conditions is None:
         return f"As printed in the BarLeRIa paper (ICLR 2024), whose own rows use {table.family.title}."
-    words = in_words(conditions, others)
+    words = in_words(conditions, others) + (" One seed." if one_seed else "")
     return f"Published: as printed. Measured: {words}" if published else words[0].upper() + words[1:]
 
 
@@ -104,13 +110,29 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column]) -
 
 
 def _iou(group: Group) -> str:
-    seeds = ", ".join(map(str, sorted(group.seeds)))
-    several = f" Seeds {seeds}: mean ± half of Student's {CONFIDENCE:.0%} interval (n = {len(group.seeds)})."
-    one = f" Seed {seeds}." if seeds else ""
     return (
         "Measured IoU in percent: mean over expressions of intersection / union (mIoU). "
-        f"Best bold, second underlined, among measured rows as printed.{several if len(group.seeds) > 1 else one}"
+        f"±: half of the {CONFIDENCE:.0%} interval, {_covers(group)} Bold: the best, and all that are not "
+        "distinguishable from it (paired bootstrap over images, all pairs, corrected by Holm's rule at 5 %)."
     )
+
+
+def _covers(group: Group) -> str:
+    """What the intervals speak of."""
+    seeds = ", ".join(map(str, sorted(group.seeds)))
+    if len(group.seeds) == 1:
+        return f"over images alone: one seed ({seeds}) says nothing of other trainings."
+    return f"over images and seeds ({seeds})."
+
+
+def gap_note(gap: Score | None) -> list[str]:
+    """What the column of the gap means."""
+    if gap is None:
+        return []
+    return [
+        "Gap closed: (method - head only) / (full fine-tuning - head only), of the last average, with its interval; "
+        "the two ends are not ranked."
+    ]
 
 
 def _parameters(group: Group) -> str:

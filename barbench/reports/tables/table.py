@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
-Mark = Literal["best", "second"]
-MARKS: tuple[Mark, Mark] = ("best", "second")
+Mark = Literal["best"]
+"""The best of a column, and all that are not distinguishable from it."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,12 @@ class Header:
 
 @dataclass(frozen=True)
 class Entry:
-    """What one cell prints. `value` is the printed number, to sort by; None for text. Only `ranked` ones compete."""
+    """What one cell prints. `value` is the printed number, to sort by; None for text."""
 
     text: str
     value: float | None = None
     mark: Mark | None = None
     footnotes: tuple[int, ...] = ()
-    ranked: bool = False
 
 
 EntryRow = tuple[Entry, ...]
@@ -77,18 +76,3 @@ class Footnotes:
         """The numbers of `texts`; a text that is known keeps its number."""
         self.texts += [text for text in dict.fromkeys(texts) if text not in self.texts]
         return tuple(self.texts.index(text) + 1 for text in texts)
-
-
-def ranked(rows: Sequence[EntryRow]) -> tuple[EntryRow, ...]:
-    """Mark the best and second of each column's ranked entries; equal as printed shares a mark."""
-    places: list[dict[float | None, Mark]] = []
-    for column in zip(*rows, strict=True):
-        values = sorted({entry.value for entry in column if entry.ranked and entry.value is not None}, reverse=True)
-        places.append(dict(zip(values, MARKS, strict=False)) if len(values) > 1 else {})
-    return tuple(
-        tuple(
-            replace(entry, mark=place.get(entry.value)) if entry.ranked else entry
-            for entry, place in zip(row, places, strict=True)
-        )
-        for row in rows
-    )
