@@ -9,7 +9,7 @@ from barbench.errors import UnknownName
 from barbench.reports.tables.build import build, build_measured
 from barbench.reports.tables.grouping import group
 from barbench.results.record import Record
-from tests.reports.parsed_tables import AVERAGES, cells, one, texts
+from tests.reports.parsed_tables import AVERAGES, Certain, cells, one, texts
 
 PAPER_TABLE_5 = {  # as printed: nine columns and the average
     "etris": (70.5, 73.5, 66.6, 60.1, 66.9, 50.2, 59.8, 59.9, 57.9, 62.8),
@@ -78,18 +78,40 @@ def test_average_is_of_unrounded_dataset_means(make) -> None:
     assert cells(table, "columns", "Avg")["SNF"].text == f"{flat:.1f}" != f"{expected:.1f}"
 
 
-def test_ranks_share_marks_as_printed(make) -> None:
-    values = {"etris": 50.04, "snf": 49.96, "snf-etris": 48.0, "no-global": 47.0, "barleria": 48.04}
-    table = one("5", [make(method, "refcoco", {"val": value}) for method, value in values.items()])
-    marks = {label: (entry.text, entry.mark) for label, entry in cells(table, "val", "RefCOCO").items()}
-    assert marks == {
-        "ETRIS": ("50.0", "best"),
-        "SNF": ("50.0", "best"),
-        "SNF+ETRIS": ("48.0", "second"),
-        "No Global": ("47.0", None),
-        "BarLeRIa": ("48.0", "second"),
-    }
+def test_the_best_is_marked_and_whatever_equals_it(make) -> None:
+    values = {"etris": 50.0, "snf": 50.0, "snf-etris": 48.0, "no-global": 47.0}
+    table = one("5", [make(method, "refcoco", {"val": value}) for method, value in values.items()], Certain())
+    marks = {label: entry.mark for label, entry in cells(table, "val", "RefCOCO").items()}
+    assert marks == {"ETRIS": "best", "SNF": "best", "SNF+ETRIS": None, "No Global": None}
     assert [header.name for header in table.headers] == ["Method", "Params (M)", "val"]  # one column is its own average
+
+
+def test_without_counts_of_expressions_nothing_is_marked(make) -> None:
+    table = one("5", [make("etris", "refcoco", {"val": 50.0}), make("snf", "refcoco", {"val": 10.0})])
+    assert {entry.mark for entry in cells(table, "val", "RefCOCO").values()} == {None}
+
+
+def test_the_ends_are_reference_rows_and_the_gap_is_what_lies_between(make) -> None:
+    values = {"head-only": 30.0, "etris": 35.0, "snf": 40.0, "full": 50.0}
+    table = one("5", [make(m, "refcoco+", {"val": v, "testA": v}) for m, v in values.items()], Certain())
+    assert [row[0].text for row in table.sections[0].rows] == ["Head only", "ETRIS", "SNF", "Full fine-tuning"]
+    assert {label: e.mark for label, e in cells(table, "val", "RefCOCO+").items() if e.mark} == {"SNF": "best"}
+    gaps = {label: entry.text for label, entry in cells(table, "Gap closed").items()}
+    assert gaps == {"Head only": "", "ETRIS": "25±0 %", "SNF": "50±0 %", "Full fine-tuning": ""}
+    assert any(note.startswith("Gap closed: (method - head only)") for note in table.notes)
+
+
+def test_no_gap_where_the_ends_do_not_differ_and_no_column_without_both(make) -> None:
+    values = {"head-only": 50.0, "etris": 55.0, "full": 30.0}
+    records = [make(m, "refcoco", {"val": v}) for m, v in values.items()]
+    assert cells(one("5", records, Certain()), "Gap closed")["ETRIS"].text == "no gap"
+    assert "Gap closed" not in [header.name for header in one("5", records[:2], Certain()).headers]
+
+
+def test_one_seed_is_said_in_the_caption(make) -> None:
+    records = [make("snf", "refcoco", {"val": 40.0}, seed=seed) for seed in (0, 1)]
+    assert one("5", records[:1]).caption.endswith("One seed.")
+    assert "One seed" not in one("5", records).caption
 
 
 def test_a_single_row_is_not_ranked(make) -> None:
@@ -109,7 +131,7 @@ def test_seeds_are_put_together(make) -> None:
     assert entry.value == 42.4
     per_seed = [(40.0 + 50.0) / 2, (43.0 + 50.0) / 2, (44.2 + 53.0) / 2]
     assert cells(table, "Avg")["SNF"].text == summary(per_seed)
-    assert any("Seeds 0, 1, 2: mean ± half of Student's 95% interval (n = 3)" in note for note in table.notes)
+    assert any("±: half of the 95% interval, over images and seeds (0, 1, 2)." in note for note in table.notes)
 
 
 def test_a_row_with_fewer_seeds_says_so(make) -> None:
@@ -155,11 +177,11 @@ def test_an_average_over_less_is_not_ranked(make) -> None:
         make("snf", "refcoco", {"val": 39.0, "testA": 40.0}),
         make("barleria", "refcoco", {"val": 90.0}),
     ]
-    table = one("5", records)
+    table = one("5", records, Certain())
     average = cells(table, "Avg")
     assert (average["BarLeRIa"].text, average["BarLeRIa"].mark) == ("90.0", None)
     assert [table.footnotes[n - 1] for n in average["BarLeRIa"].footnotes] == ["Without RefCOCO testA; not ranked."]
-    assert (average["ETRIS"].mark, average["SNF"].mark) == ("best", "second")
+    assert (average["ETRIS"].mark, average["SNF"].mark) == ("best", None)
     assert cells(table, "testA", "RefCOCO")["BarLeRIa"].text == "-"
 
 
