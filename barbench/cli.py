@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from barbench.commands import data, lists, model, report, run
+from barbench.commands import data, lists, model, report, run, tune
 from barbench.errors import BarbenchError
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 for command in (
     *(run.run, report.report, report.compare, report.panels, report.export, run.profile, run.check),
-    *(model.evaluate, model.predict),
+    *(model.evaluate, model.predict, tune.tune),
 ):
     app.command()(command)
 app.add_typer(lists.app, name="list")

@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from barbench.plain import OnProgress, flatten
 
 
 class Format(StrEnum):
@@ -33,7 +35,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = 
     if format_ is Format.json:
         print(json.dumps(list(rows), indent=1, ensure_ascii=False))
         return
-    flat = [_flat(row) for row in rows]
+    flat = [flatten(row) for row in rows]
     columns = list(dict.fromkeys(key for row in flat for key in row))
     if format_ is Format.csv:
         writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
@@ -50,13 +52,6 @@ def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = 
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
-
-
 def _text(value: Any, thousands: bool) -> str:
     if value is None or value == []:
         return ""
@@ -68,7 +63,7 @@ def _text(value: Any, thousands: bool) -> str:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str) -> Iterator[OnProgress]:
     """A bar on standard error, fed with (done, total); silent in a pipe."""
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

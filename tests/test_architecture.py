@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "barbench"
 ROOMS = ("paper", "datasets", "models", "methods", "engine", "results", "reports", "benchmarks", "regression")
-BOTTOM = {"errors", "registry", "files", "metrics", "paper"}
+BOTTOM = {"errors", "registry", "files", "metrics", "plain", "student", "paper"}
 # What each room may import of barbench, itself and the bottom apart.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -15,6 +15,8 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "listing": set(),
     "metrics": set(),
+    "plain": set(),
+    "student": set(),
     "paper": set(),
     "datasets": set(),
     "models": set(),
@@ -26,7 +28,19 @@ ALLOWED: dict[str, set[str]] = {
     "regression": {"engine", "datasets", "models", "methods", "listing"},
 }
 COMMANDS = {"cli", "commands"}
-TORCH_FREE = ("results", "reports", "paper", "errors", "registry", "files", "metrics", "listing", *COMMANDS)
+TORCH_FREE = (
+    "results",
+    "reports",
+    "paper",
+    "errors",
+    "registry",
+    "files",
+    "metrics",
+    "plain",
+    "student",
+    "listing",
+    *COMMANDS,
+)
 HEAVY = {"torch", "torchvision", "open_clip", "accelerate", "cv2", "safetensors"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

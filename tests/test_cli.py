@@ -97,7 +97,7 @@ def test_help_answers_at_once_without_torch() -> None:
         (["--methods", "no.such.module:thing"], "cannot import no.such.module"),
         (["--split", "refcocco+"], "unknown split 'refcocco+'. Did you mean refcoco+"),
         (["--backbone", "ViT-B-61"], "unknown backbone 'ViT-B-61'. Did you mean ViT-B-16"),
-        (["--backbone", "RN50", "--weights", "random"], "which barbench cannot walk"),
+        (["--backbone", "RN50", "--weights", "random"], "which barbench does not support"),
         (["--backbone", "ViT-B-16"], "say which weights ViT-B-16 takes"),
         (["--image-size", "50"], "is not a multiple of its 8-pixel patches; use 48"),
         (["--recipe", "dmeo"], "unknown recipe 'dmeo'. Did you mean demo"),

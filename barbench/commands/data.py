@@ -44,7 +44,7 @@ def make_shapes(
 @app.command("verify")
 def verify(
     root: Annotated[
-        str | None, typer.Argument(help="REFER/COCO root, or shapes  [default: $BARBENCH_DATA, else shapes]")
+        str | None, typer.Argument(help="REFER/COCO root, or shapes", show_default="$BARBENCH_DATA, else shapes")
     ] = None,
     split: Annotated[str, typer.Option(help="a comma list, or all that the root holds")] = "all",
     format_: FormatOption = Format.table,

@@ -48,6 +48,7 @@ class RunRequest:
     workers: int | None = None
     jobs: int | None = None
     cache: str = "auto"
+    held_out: int = 0
     results: Path = Path("results")
 
 
@@ -102,6 +103,7 @@ def _matrix(
         weights=request.weights or (None if standard else block.weights),
         image_size=request.image_size,
         options=options,
+        held_out=request.held_out,
     )
 
 

@@ -1,5 +1,4 @@
-"""The catalogue of methods: each is a function that returns components, under a decorator. `barbench list methods`
-prints it.
+"""The catalogue of methods: each is a function that returns components, under a decorator. See `barbench list methods`.
 
 Options of a method are `component.parameter` pairs, `{"gst.prior": False}`, checked against the component's
 constructor; the option `positional="train"` exists for every method. A method from outside is one more decorated
@@ -32,9 +31,15 @@ NONE: Options = {}
 
 @dataclass(frozen=True, slots=True)
 class MethodSpec:
-    """A method by name. `title` is its row in the paper's tables; `variant`:
-    how it departs from the paper, in words; `reference`: what `resolve` takes to find it again, in any process;
-    `options`: those that are set beforehand (a row of a suite).
+    """A method by name.
+
+    Attributes:
+        name: what `--methods` takes.
+        title: its row in tables.
+        build: returns the components, given their options.
+        variant: how it departs from the paper, in words; None for the paper's own.
+        reference: what `resolve` takes to find it again, in any process.
+        options: options that are set beforehand (a row of a suite).
     """
 
     name: str
@@ -45,7 +50,17 @@ class MethodSpec:
     options: Options = field(default_factory=dict)
 
     def create(self, options: Options = NONE) -> "Method":
-        """The method with `options`, unattached; raises UsageError for options that it does not have."""
+        """Create the method, not yet attached to a backbone.
+
+        Args:
+            options: `component.parameter` to value.
+
+        Returns:
+            The method.
+
+        Raises:
+            UsageError: for options that it does not have, or values of the wrong type.
+        """
         rest = {**self.options, **options}
         positional = rest.pop("positional", "frozen")
         if positional not in ("frozen", "train"):
@@ -71,7 +86,15 @@ COMPONENTS = {
 
 
 def method(*, title: str, variant: str | None = None) -> Callable[[Build], MethodSpec]:
-    """Register a function that returns components; its name, with dashes, is the method's."""
+    """Decorator that registers a function that returns components; its name, with dashes, is the method's.
+
+    Args:
+        title: the method's row in tables.
+        variant: how it departs from the paper, in words; None for the paper's own.
+
+    Returns:
+        The decorator. It replaces the function by a `MethodSpec`.
+    """
 
     def register(build: Build) -> MethodSpec:
         name = build.__name__.replace("_", "-")
@@ -83,8 +106,20 @@ def method(*, title: str, variant: str | None = None) -> Callable[[Build], Metho
 
 
 def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any) -> R:
-    """`build(**defaults | options)` after checking `options` against its signature; raises UsageError naming
-    `owner.option`."""
+    """Call `build(**defaults | options)` after checking `options` against its signature.
+
+    Args:
+        build: a function or a class.
+        options: parameter to value; values are converted to the annotated types.
+        owner: named in messages, as in `owner.option`.
+        **defaults: values for what `options` leaves out, not checked.
+
+    Returns:
+        What `build` returns.
+
+    Raises:
+        UsageError: for an option that `build` does not take, or a value of the wrong type.
+    """
     known = list(inspect.signature(build).parameters)
     hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
     checked: dict[str, Any] = {}
@@ -99,13 +134,26 @@ def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any)
 
 
 def part(name: str, options: Options = NONE, **defaults: Any) -> "Component":
-    """The component `name` of COMPONENTS, made from `defaults` and checked `options`."""
+    """Create a component of COMPONENTS.
+
+    Args:
+        name: its name in COMPONENTS.
+        options: parameter to value, checked.
+        **defaults: values for what `options` leaves out.
+
+    Returns:
+        The component.
+
+    Raises:
+        UsageError: for an option that it does not have, or a value of the wrong type.
+    """
     component: Component = make(_load(COMPONENTS[name]), options, name, **defaults)
     return component
 
 
-def _load(place: str) -> Any:
-    module, _, name = place.partition(":")
+def _load(target: str) -> Any:
+    """Import `file:class` of this folder."""
+    module, _, name = target.partition(":")
     return getattr(import_module(f"{__package__}.{module}"), name)
 
 
@@ -168,7 +216,7 @@ def no_global_hadamard(snf: Options = NONE, lim: Options = NONE) -> Components:
     variant="as in the authors' code: words enter the vision tower once, at its input; nothing enters the text tower",
 )
 def no_global_released(snf: Options = NONE, lim: Options = NONE) -> Components:
-    """Flows in both towers; words walk along with the patches from the input on."""
+    """Flows in both towers; words enter the vision tower at its input and stay there as tokens like the patches."""
     return (part("snf", snf), part("lim", lim, into=("vision",), every="input"))
 
 

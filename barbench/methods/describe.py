@@ -1,4 +1,4 @@
-"""What a method is made of and how many parameters it tunes, without weights: `barbench list methods`."""
+"""What a method is made of and how many parameters it tunes, without reading weights: `barbench list methods`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +12,16 @@ from barbench.models.towers.load import load_backbone
 def describe_methods(
     specs: Sequence[MethodSpec], backbone: str, image_size: int | None, options: Mapping[str, Options]
 ) -> list[dict[str, Any]]:
-    """Name, title, components and parameter ledger of each method on a backbone, built on the meta device.
+    """Describe methods on a backbone, built on the meta device.
 
     Args:
         specs: the methods.
-        backbone, image_size: what `load_backbone` accepts.
-        options: of each method by name, `component.parameter` to value.
+        backbone: what `load_backbone` accepts as a name.
+        image_size: side in pixels; None: the backbone's default.
+        options: method name -> `component.parameter` -> value.
+
+    Returns:
+        One dictionary per method: name, title, components, parameter ledger, and `variant` where the method has one.
     """
     rows = []
     for spec in specs:

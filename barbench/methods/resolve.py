@@ -21,9 +21,18 @@ def method_names() -> list[str]:
 
 
 def resolve(text: str) -> list[MethodSpec]:
-    """Methods by a comma list of names; `all` is the five of the paper, `everything` the whole registry.
+    """Find methods by a comma list of names.
 
-    Raises UnknownName with the nearest names, UsageError for a module that cannot be imported.
+    Args:
+        text: names, `package.module:name`, `all` (the five of the paper) or `everything` (the whole registry and
+            plugins).
+
+    Returns:
+        The methods in the order of the list, each once.
+
+    Raises:
+        UnknownName: for a name that no method has; the message gives the nearest names.
+        UsageError: if the list is empty, or a module cannot be imported or does not hold a method.
     """
     found: dict[str, MethodSpec] = {}
     for name in split_list(text):
@@ -55,14 +64,14 @@ def _plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _external(reference: str, place: str) -> MethodSpec:
-    """The decorated function, or a plain one, at `place` (`package.module:name`); the working folder counts."""
-    home, _, name = place.partition(":")
+def _external(reference: str, target: str) -> MethodSpec:
+    """The decorated or plain function at `target` (`package.module:name`); the working folder is searched, too."""
+    home, _, name = target.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(home)
-    except Exception as error:  # whatever a user's module raises is the user's to read
+    except Exception as error:  # a user's module may raise anything, and its author needs to see it
         raise UsageError(f"method {reference!r}: cannot import {home}: {type(error).__name__}: {error}") from error
     attribute = name.replace("-", "_")
     if not hasattr(module, attribute):

@@ -12,7 +12,12 @@ from barbench.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Rows (method, what its title adds, options) and the question in words."""
+    """A list of methods with options, and the question that they answer.
+
+    Attributes:
+        question: in words.
+        rows: (method, what its title adds, options) per row.
+    """
 
     question: str
     rows: Sequence[tuple[str, str, Options]]

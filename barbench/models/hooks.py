@@ -1,5 +1,4 @@
-"""The hook base: what a tuning method may change while the frozen encoders are walked. Every hook defaults to no
-change."""
+"""The hook base: what a tuning method may change in the forward pass of the frozen encoders. By default, nothing."""
 
 from torch import Tensor, nn
 
@@ -7,66 +6,137 @@ from barbench.models.stream import Fused, Role, Site, Step, Stream, Trace
 from barbench.models.towers.base import Backbone
 
 Carry = dict["Hooks", tuple[Tensor, ...]]
-"""What a component keeps from one stage to the next within one forward pass, under itself."""
+"""What each component keeps from one stage to the next within one forward pass."""
 
-
-WALKED = ("before_block", "project", "branch", "shortcut", "after_stage")
-"""The hooks that are called while the towers are walked; the others come before or after."""
+IN_ENCODERS = ("before_block", "project", "branch", "shortcut", "after_stage")
+"""The hooks that are called inside the encoders' forward pass; the others come before or after it."""
 
 
 class Hooks(nn.Module):
-    """One component of a method, or a whole method. As it stands it changes nothing: the head is all that is
-    trained."""
+    """One component of a method, or a whole method. The base class changes nothing: only the head is trained."""
 
     def attach(self, backbone: Backbone) -> None:
-        """Allocate parameters from the backbone's widths, depths and grid. Called once; must not register the
-        towers."""
+        """Allocate parameters from the backbone's widths, depths and grid.
+
+        Called once, when the segmenter is built. Must not register the encoders as submodules.
+
+        Args:
+            backbone: the frozen encoders, with their sizes and the head's.
+        """
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
-        """Whether this parameter of the encoders, `vision.<path>` or `text.<path>`, is tuned."""
+        """Whether a parameter of the encoders is tuned.
+
+        Args:
+            name: `vision.<path>` or `text.<path>`.
+            parameter: the parameter itself.
+
+        Returns:
+            True for a parameter that training changes.
+        """
         return False
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """Those of its own parameters that the ledger books as segmentation head."""
+        """Those of its own parameters that count as segmentation head, in the ledger and for the learning rate."""
         return []
 
     def tapped(self) -> frozenset[int]:
-        """Vision blocks (from 0) whose patch features `fuse` wants in `trace.taps`."""
+        """Vision blocks (counted from 0) whose patch features `fuse` wants in `trace.taps`."""
         return frozenset()
 
-    def text_free(self, steps: int) -> int:
-        """For how many of the walk's `steps` steps the component lets no text reach the vision tower.
+    def text_independent_steps(self, steps: int) -> int:
+        """Number of leading steps in which the vision features do not depend on the text.
 
-        Until then evaluation runs vision once an image instead of once an expression: in these steps, and in
-        `after_stage` before they are over, vision may have fewer rows than text. By default `steps` where none of the
-        hooks inside the walk is overridden, otherwise 0: a component that keeps the towers apart says so.
+        Evaluation computes these steps once per image instead of once per expression: in them, and in an `after_stage`
+        before they are over, vision may have fewer rows than text. By default `steps` where no hook inside the forward
+        pass is overridden, otherwise 0: a component that lets no text into the vision tower overrides this method.
+
+        Args:
+            steps: steps of the whole forward pass.
+
+        Returns:
+            0 to `steps`.
         """
-        return 0 if any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in WALKED) else steps
+        return 0 if any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in IN_ENCODERS) else steps
 
     def before_block(self, step: Step, vision: Stream, text: Stream) -> tuple[Stream, Stream]:
-        """Tokens in, tokens out, before the blocks of `step` run."""
+        """Change the tokens of both towers before the blocks of `step` run.
+
+        Args:
+            step: which block runs next in each tower.
+            vision: the image's tokens (B, prefix + inserted + N, C).
+            text: the expression's tokens (B, inserted + L, D).
+
+        Returns:
+            Both streams, as the blocks are to see them.
+        """
         return vision, text
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
-        """The output y (B, T, D_out) of a linear map inside a branch, given its input x (B, T, D_in)."""
+        """Change the output of a linear map inside a branch (q, k, v, out; up, gate, down).
+
+        Args:
+            site: the branch.
+            role: which of its linear maps.
+            x: the map's input (B, T, D_in).
+            y: the frozen map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
+        """
         return y
 
     def projects(self) -> bool:
-        """Whether `project` is overridden: where it is not, a tower may fuse its linear maps with what is between."""
+        """Whether `project` is overridden. Where it is not, a tower may fuse its linear maps with what lies between."""
         return type(self).project is not Hooks.project
 
     def branch(self, site: Site, x: Tensor, delta: Tensor) -> Tensor:
-        """What a branch adds, (B, T, D), given the block's input x (B, T, D)."""
+        """Change what a residual branch adds to the tokens.
+
+        Args:
+            site: the branch.
+            x: the tokens before the branch (B, T, D), not normalised.
+            delta: the frozen branch's output (B, T, D).
+
+        Returns:
+            What is added instead (B, T, D).
+        """
         return delta
 
     def shortcut(self, site: Site, x: Tensor) -> Tensor:
-        """The identity path around a branch, (B, T, D) -> (B, T, D)."""
+        """Change the identity path around a residual branch.
+
+        Args:
+            site: the branch.
+            x: the tokens before the branch (B, T, D).
+
+        Returns:
+            What the branch's output is added to (B, T, D).
+        """
         return x
 
     def after_stage(self, stage: int, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
-        """Tokens after each third of the depth, `stage` 0, 1, 2; `carry` is new in every forward pass."""
+        """Change the tokens after each third of the depth; the head's feature levels are taken after this.
+
+        Args:
+            stage: 0, 1 or 2.
+            vision: the image's tokens (B, prefix + inserted + N, C).
+            text: the expression's tokens (B, inserted + L, D).
+            carry: what components keep from one stage to the next; empty at the start of every forward pass.
+
+        Returns:
+            Both streams.
+        """
         return vision, text
 
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
-        """The neck's output (B, Q, H, W), which the decoder takes as its query."""
+        """Change the decoder's query, after both encoders and the neck.
+
+        Args:
+            query: the neck's output F_c (B, Q, H, W) of Eq. 11.
+            trace: everything that the encoders gave.
+
+        Returns:
+            The new query (B, Q, H, W), and what is added to the loss.
+        """
         return Fused(query)

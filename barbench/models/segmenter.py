@@ -1,4 +1,4 @@
-"""The segmenter: frozen towers, a method's hooks, and the trainable head (Eq. 9, 10)."""
+"""The segmenter: frozen encoders, a method's hooks, and the trainable head (Eq. 9, 10)."""
 
 from typing import NamedTuple, Self
 
@@ -17,19 +17,28 @@ HEAD = ("neck.", "decoder.", "projector.")
 
 
 class Output(NamedTuple):
-    """logits (B, 1, 4H, 4W) before the sigmoid, H x W the vision tower's grid; what a component adds to the loss, or
-    None."""
+    """What a forward pass gives.
+
+    Attributes:
+        logits: (B, 1, 4H, 4W) before the sigmoid of Eq. 10, H x W being the vision tower's grid.
+        loss_extra: what components add to the loss, a scalar; None for nothing.
+    """
 
     logits: Tensor
     loss_extra: Tensor | None
 
 
 class Segmenter(nn.Module):
-    """Image and expression to a mask. The head is made before the method's parameters, so one seed gives every method
-    one head.
+    """Image and expression to a mask.
+
+    The head is made before the method's parameters, so that one seed gives every method the same head.
+
+    Args:
+        backbone: the encoders. They become submodules; the method says which of their parameters are tuned.
+        method: what changes the forward pass of the encoders.
 
     Attributes:
-        image_size: side of the square image in pixels.
+        image_size: side of the square images, in pixels.
         tokenizer: `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
     """
 
@@ -50,18 +59,39 @@ class Segmenter(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for the head and the method; the encoders stay in evaluation mode."""
+        """Training mode for the head and the method; the encoders stay in evaluation mode.
+
+        Args:
+            mode: True for training, False for evaluation.
+
+        Returns:
+            The segmenter.
+        """
         super().train(mode)
         self.vision.eval()
         self.text.eval()
         return self
 
     def forward(self, image: Tensor, ids: Tensor, rows: Tensor | None = None) -> Output:
-        """image (U, 3, S, S) normalised, ids int64 (B, L) with 0 as padding; text i speaks of image rows[i], of image
-        i without `rows` (U = B)."""
+        """Predict a mask for each expression.
+
+        Args:
+            image: normalised images (U, 3, S, S).
+            ids: token ids, int64 (B, L), 0 = padding.
+            rows: int64 (B,): expression i refers to image rows[i]. None: to image i, and U = B.
+
+        Returns:
+            The logits and what components add to the loss.
+        """
+        # Both encoders, with the method's hooks in between: F_v, F_l (SNF and LIM: Eq. 1-3).
         trace = walk(self.vision, self.text, self.method, image, ids, rows)
-        fused = self.method.fuse(self.neck(trace.levels, trace.sentence), trace)
+        # Eq. 9: Head(F_out^M, F_v, F_l), in three parts. Neck (Eq. 11): F_c.
+        query = self.neck(trace.levels, trace.sentence)
+        # Appendix C: F_c + F_out^M, where a method has GST (Eq. 4-8).
+        fused = self.method.fuse(query, trace)
+        # Decoder: F_mm.
         x = self.decoder(fused.query, trace.words, trace.pad)
+        # Projector (Eq. 12): F_ci . F_t.
         return Output(self.projector(x, trace.sentence), fused.loss)
 
     def tuned_parameters(self) -> dict[str, nn.Parameter]:
@@ -69,15 +99,16 @@ class Segmenter(nn.Module):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        """The segmentation head's parameters by name: neck, decoder, projector, and what a component books there."""
-        booked = {id(p) for p in self.method.head_parameters()}
-        return {n: p for n, p in self.named_parameters() if n.startswith(HEAD) or id(p) in booked}
+        """The segmentation head's parameters by name: neck, decoder, projector, and what a component counts there."""
+        counted = {id(p) for p in self.method.head_parameters()}
+        return {n: p for n, p in self.named_parameters() if n.startswith(HEAD) or id(p) in counted}
 
     def ledger(self) -> dict[str, int]:
         """Numbers of parameters by group.
 
-        adapter: the method's own and those of the encoders that it tunes, the paper's "Params" column. positional:
-        tuned positional embeddings of the encoders. head: `head_parameters`. frozen: the rest of the encoders.
+        Returns:
+            adapter: the method's own and those of the encoders that it tunes, the paper's "Params" column. positional:
+                tuned positional embeddings of the encoders. head: `head_parameters`. frozen: the rest of the encoders.
         """
         head = self.head_parameters()
         ledger = {"adapter": 0, "positional": 0, "head": 0, "frozen": 0}
@@ -93,13 +124,28 @@ class Segmenter(nn.Module):
 
 
 def training_loss(output: Output, mask: Tensor) -> Tensor:
-    """What training minimises: `segmentation_loss`, and what a component adds to it."""
+    """What training minimises: `segmentation_loss`, plus what components add.
+
+    Args:
+        output: of a forward pass.
+        mask: (B, S, S) in 0..1.
+
+    Returns:
+        A scalar.
+    """
     loss = segmentation_loss(output.logits, mask)
     return loss if output.loss_extra is None else loss + output.loss_extra
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Eq. 10: binary cross-entropy over all pixels of logits (B, 1, h, w); mask (B, S, S) in 0..1 is resized by
-    nearest to h x w."""
+    """Eq. 10: binary cross-entropy, averaged over all pixels of the logits.
+
+    Args:
+        logits: (B, 1, h, w).
+        mask: (B, S, S) in 0..1, resized to h x w by nearest neighbour.
+
+    Returns:
+        A scalar, in float32.
+    """
     target = F.interpolate(mask[:, None].float(), logits.shape[2:], mode="nearest")
     return F.binary_cross_entropy_with_logits(logits.float(), target)

@@ -12,13 +12,14 @@ import torch
 
 from barbench.errors import UnknownName
 from barbench.listing import progress_bar
+from barbench.plain import OnProgress
 from barbench.regression import baseline as files
 from barbench.regression.compare import Finding, compare, suspects
 from barbench.regression.fixtures import PAPER
-from barbench.regression.rules import Progress, Rule, Values, close, exact, not_slower, within_seeds
+from barbench.regression.rules import Rule, Values, close, exact, not_slower, within_seeds
 from barbench.regression.sections import cost, data, evaluation, models, scores, speed
 
-Measure = Callable[[Progress], Values]
+Measure = Callable[[OnProgress], Values]
 
 
 class Section(NamedTuple):

@@ -6,17 +6,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from barbench.registry import Registry
+from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.table import Table
 from barbench.results.record import Record
 from barbench.results.store import Store
 
 
 class Report(NamedTuple):
-    """`tables`: those asked for, by number. `store`: where `records` and the arrays beside them are. `out`: the folder
-    that the files go to."""
+    """What every format is written from.
+
+    Attributes:
+        tables: those asked for, by number.
+        records: all of the results folder.
+        groups: the same, put together by what may be compared.
+        store: where the records and the arrays beside them are.
+        out: the folder that the files go to.
+    """
 
     tables: Mapping[str, Sequence[Table]]
     records: Sequence[Record]
+    groups: Sequence[Group]
     store: Store
     out: Path
 
@@ -32,7 +41,14 @@ for _name, _module in {"md": "formats.markdown", "latex": "formats.latex", "html
 
 
 def files_of(name: str) -> Files:
-    """Raises UnknownName."""
+    """The function that writes a format.
+
+    Args:
+        name: one of FORMATS.
+
+    Raises:
+        UnknownName: for another name.
+    """
     module: Any = import_module(FORMATS.get(name))
     files: Files = module.files
     return files

@@ -81,7 +81,7 @@ def compare(store: Store, first: str, second: str, wanted: Wanted, resamples: in
     notes = _differences(left, right, wanted, by_id)
     pairs, seeds = _paired(chosen[0], chosen[1])
     titles = _titles(left, right)
-    rows = [row for split in _in_order(left) for row in _rows(store, pairs, split, titles, resamples)]
+    rows = [row for split in left.split_names() for row in _rows(store, pairs, split, titles, resamples)]
     return Comparison(titles, rows, [*notes, seeds, *_reading(len(pairs), resamples)])
 
 
@@ -139,13 +139,6 @@ def _titles(left: Record, right: Record) -> tuple[str, str]:
     """The methods' titles, told apart by the cells' ids where they are equal."""
     same = left.title == right.title
     return (f"{left.title} ({left.id})", f"{right.title} ({right.id})") if same else (left.title, right.title)
-
-
-def _in_order(record: Record) -> list[str]:
-    """Splits as the tables have them, val first."""
-    return sorted(
-        record.splits, key=lambda s: (record.protocol_of(s), not record.splits[s].column.startswith("val"), s)
-    )
 
 
 def _rows(

@@ -71,7 +71,7 @@ def test_outputs_do_not_depend_on_batch_mates(name: str, kind: str) -> None:
 
 @everything
 def test_an_images_texts_may_share_it(name: str, kind: str) -> None:
-    """What a method declares free of text is the same computed once an image and once a text."""
+    """Steps declared independent of the text give the same, computed once per image or once per text."""
     model = built(name, kind).eval()
     image, ids = inputs(batch=5)
     rows = torch.tensor([1, 1, 0, 1, 0])

@@ -45,7 +45,7 @@ def bridge_without_layer_norm() -> None:
 
 
 def lim_skips_a_block() -> None:
-    """One block of twelve keeps the guests of the block before, in place of new ones (Eq. 2, 3)."""
+    """One block of twelve keeps the tokens inserted for the block before, in place of new ones (Eq. 2, 3)."""
     before = lim.LIM.before_block
 
     def mutant(self: lim.LIM, step: Any, vision: Any, text: Any) -> Any:

@@ -1,6 +1,7 @@
 """Reading a Table in tests: texts of a section, the one measured table, a column by its headers."""
 
 from barbench.reports.tables.build import build_measured
+from barbench.reports.tables.grouping import group
 from barbench.reports.tables.table import Entry, Section, Table
 from barbench.results.record import Record
 
@@ -12,7 +13,7 @@ def texts(section: Section) -> list[list[str]]:
 
 
 def one(number: str, records: list[Record]) -> Table:
-    [table] = build_measured(number, records)
+    [table] = build_measured(number, group(records))
     return table
 
 

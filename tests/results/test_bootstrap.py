@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from barbench.metrics import summarise
-from barbench.results.bootstrap import FIELDS, METRICS, Floats, compare, image_sums, metrics, student
+from barbench.results.bootstrap import FIELDS, METRICS, Floats, compare, image_sums, metrics
 from tests.results.simulated import HARD, ORDINARY, Population, World, population
 
 COMPARISONS = 1000
@@ -136,16 +136,3 @@ def test_a_difference_everywhere_is_shown() -> None:
 def test_one_image_is_too_few() -> None:
     with pytest.raises(ValueError, match="at least two"):
         compare(np.ones((1, 2, 1, 5)))
-
-
-@pytest.mark.parametrize(
-    ("freedom", "t"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (10, 2.22814), (59, 2.00100), (1499, 1.96155)]
-)
-def test_student_has_the_values_of_the_tables(freedom: float, t: float) -> None:
-    assert student(freedom) == pytest.approx(t, abs=1e-4)
-
-
-def test_student_between_whole_degrees_and_for_many() -> None:
-    assert student(1) > student(1.5) > student(2)
-    assert student(1e9) == pytest.approx(1.959964, abs=1e-4)
-    assert student(2, 0.8) == pytest.approx(1.88562, abs=1e-4)

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from barbench.benchmarks.job import Job
-from barbench.paper.mixtures import TASKS
 from barbench.results.record import Record
 
 
@@ -34,7 +33,7 @@ def outcome(record: Record) -> str:
     if record.status != "done":
         return f"{record.status}: {record.reason}"
     parts = []
-    for name, *_ in TASKS.get(record.cell.protocol).evaluated:
+    for name in record.split_names():
         split = record.splits[name]
         control = f" (swapped {100 * split.control.miou:.1f})" if split.control else ""
         parts.append(f"{name} {100 * split.scores.miou:.1f}{control}")

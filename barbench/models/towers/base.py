@@ -1,4 +1,4 @@
-"""What the walk needs to know of a frozen encoder, whatever library it comes from."""
+"""What the forward pass needs to know of a frozen encoder, whichever library it comes from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -10,11 +10,17 @@ from barbench.models.stream import Project, Site, Stream, TowerName, unchanged
 from barbench.models.towers.configs import HeadSpec
 
 POSITIONAL = ("positional_embedding", "pos_embed")
-"""How the names of learned positions end."""
+"""How the parameter names of learned positional embeddings end."""
 
 
 class Tower(nn.Module, ABC):
-    """A stack of pre-norm transformer blocks, each two residual branches. `width` D, `depth` in blocks."""
+    """A stack of pre-norm transformer blocks, each of two residual branches.
+
+    Attributes:
+        name: `vision` or `text`.
+        width: channels D of the tokens.
+        depth: number of blocks.
+    """
 
     name: TowerName
     width: int
@@ -22,19 +28,51 @@ class Tower(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, inputs: Tensor) -> Stream:
-        """Image (B, 3, S, S) or token ids (B, L) to tokens with positions."""
+        """Turn the input into tokens with positional encodings.
+
+        Args:
+            inputs: image (B, 3, S, S) or token ids (B, L).
+
+        Returns:
+            The tokens that enter the first block, (B, T, D).
+        """
 
     @abstractmethod
     def attention(self, site: Site, stream: Stream, project: Project = unchanged) -> Tensor:
-        """The attention branch with its norm: what block `site.block` adds to the tokens, (B, T, D)."""
+        """The attention branch, its norm included.
+
+        Args:
+            site: the branch; `site.block` says which block.
+            stream: the tokens (B, T, D), not normalised, and their attend mask.
+            project: called on each linear map's output.
+
+        Returns:
+            What the branch adds to the tokens, (B, T, D).
+        """
 
     @abstractmethod
     def mlp(self, site: Site, x: Tensor, project: Project = unchanged) -> Tensor:
-        """The MLP branch with its norm, (B, T, D) -> (B, T, D)."""
+        """The MLP branch, its norm included.
+
+        Args:
+            site: the branch; `site.block` says which block.
+            x: the tokens (B, T, D), not normalised.
+            project: called on each linear map's output.
+
+        Returns:
+            What the branch adds to the tokens, (B, T, D).
+        """
 
 
 class VisionTower(Tower):
-    """`grid` (rows, columns) of patches of `patch` pixels; `joint` is the width E of the joint space."""
+    """An image encoder.
+
+    Attributes:
+        name: `vision`.
+        grid: rows and columns of patches.
+        patch: side of a patch, in pixels.
+        joint: channels E of the joint space.
+    """
 
     name: TowerName = "vision"
     grid: tuple[int, int]
@@ -43,29 +81,62 @@ class VisionTower(Tower):
 
     @abstractmethod
     def finish(self, x: Tensor) -> Tensor:
-        """Final norm and projection into the joint space, (B, T, D) -> (B, T, E)."""
+        """Final norm and projection into the joint space.
+
+        Args:
+            x: the last block's tokens (B, T, D).
+
+        Returns:
+            (B, T, E).
+        """
 
 
 class TextTower(Tower):
-    """`context` is the longest text it can take, in tokens."""
+    """A text encoder.
+
+    Attributes:
+        name: `text`.
+        context: context length, the longest text in tokens.
+    """
 
     name: TowerName = "text"
     context: int
 
     @abstractmethod
     def finish(self, x: Tensor) -> Tensor:
-        """Final norm, (B, L, D) -> (B, L, D)."""
+        """Final norm.
+
+        Args:
+            x: the last block's words (B, L, D).
+
+        Returns:
+            (B, L, D).
+        """
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
-        """Finished words into the joint space, (B, L, D) -> (B, L, E)."""
+        """Project words into the joint space.
+
+        Args:
+            x: the output of `finish` (B, L, D).
+
+        Returns:
+            (B, L, E).
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """Two towers that share a joint space, and what belongs to them.
+    """Two encoders that share a joint space, and what belongs to them.
 
-    `image_size` in pixels; `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
+    Attributes:
+        name: what `load_backbone` was called with.
+        weights: which weights, or the file.
+        vision: the image encoder.
+        text: the text encoder.
+        image_size: side S of the square images, in pixels.
+        tokenizer: `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
+        head: sizes of the segmentation head.
     """
 
     name: str

@@ -1,5 +1,7 @@
-"""From a backbone's name to two frozen towers: built by open_clip, weights random, from its cache, or from a file.
-Never downloads."""
+"""From a backbone's name to two frozen encoders, built by open_clip.
+
+Weights are random, from open_clip's cache, or from a file; nothing is downloaded.
+"""
 
 import pickle
 import warnings
@@ -37,12 +39,25 @@ def load_backbone(
     seed: int = 0,
     antialias: bool = True,
 ) -> Backbone:
-    """Two towers in fp32, evaluation mode, with positions resized to `image_size` (bicubic; `antialias` as open_clip,
-    off as ETRIS).
+    """Build two frozen encoders, in fp32 and evaluation mode, with positions resized to the image size.
 
-    weights: `random` (drawn from `seed`), `pretrained` (the folder's own), an open_clip tag (cache only), or a file.
-    None: the backbone's default. device: `cpu`, or `meta` for shapes without values, where weights are never read.
-    Raises UnknownName, UsageError, MissingData (weights that are not there) or DataError (weights that do not fit).
+    Args:
+        name: what `backbone_config` accepts.
+        weights: `random`, `pretrained` (the folder's own), a tag of open_clip (from its cache only), or a file. None:
+            the backbone's default.
+        image_size: side of the square images in pixels; None: the backbone's default.
+        device: `cpu`, or `meta` for shapes without values, where weights are never read.
+        seed: of random weights.
+        antialias: of the bicubic resizing of positions: on as in open_clip, off as in ETRIS.
+
+    Returns:
+        The encoders, their tokenizer and sizes.
+
+    Raises:
+        UnknownName: if there is no such backbone, or it has no such weights.
+        UsageError: if backbone, weights and image size do not go together.
+        MissingData: if the weights are not on this machine.
+        DataError: if the weights cannot be read or do not fit.
     """
     config = backbone_config(name)
     weights = weights or config.default_weights()
@@ -75,7 +90,7 @@ def _tokenizer(folder: Path | None) -> Callable[..., Tensor]:
 
 
 def _locate(config: BackboneConfig, weights: str, check: bool) -> Path | None:
-    """The file that holds `weights`; with `check` off, only names are verified."""
+    """The file that holds `weights`; without `check` it may be missing."""
     if Path(weights).is_file():
         return Path(weights)
     if config.folder is not None:
@@ -102,7 +117,7 @@ def _locate(config: BackboneConfig, weights: str, check: bool) -> Path | None:
 
 
 def _cached(tag: dict[str, Any]) -> Path | None:
-    """A file of open_clip's pretrained `tag` that an earlier download left behind."""
+    """A file of open_clip's pretrained `tag` from an earlier download."""
     if hub := tag.get("hf_hub"):
         repo, _, file = hub.rpartition("/")
         names = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
@@ -116,7 +131,7 @@ def _cached(tag: dict[str, Any]) -> Path | None:
 
 
 def _read(file: Path, config: BackboneConfig) -> dict[str, Tensor]:
-    """Tensors by name from safetensors, a torch state dict (no code is run), or OpenAI's TorchScript archive."""
+    """Tensors by name from safetensors, a torch state dict (without running code), or OpenAI's TorchScript archive."""
     try:
         state: dict[str, Tensor] = _scripted(file) if _is_script(file) else load_state_dict(str(file))
     except _UNREADABLE as error:

@@ -7,6 +7,7 @@ seed; a check runs the first seed alone.
 from barbench.engine.evaluate import evaluate
 from barbench.engine.recipe import Recipe
 from barbench.methods.catalog import MethodSpec
+from barbench.plain import OnProgress
 from barbench.regression.fixtures import (
     ALONE,
     PAPER,
@@ -17,7 +18,7 @@ from barbench.regression.fixtures import (
     train,
     training,
 )
-from barbench.regression.rules import Progress, Value, Values
+from barbench.regression.rules import Value, Values
 
 SEEDS = (0, 1, 2)
 SHORT = Recipe(
@@ -26,17 +27,17 @@ SHORT = Recipe(
 )  # fmt: skip
 
 
-def scores(progress: Progress) -> Values:
+def scores(progress: OnProgress) -> Values:
     """Mean IoU of the first seed, by method."""
     return _runs(SEEDS[:1], progress)
 
 
-def scores_of_seeds(progress: Progress) -> Values:
+def scores_of_seeds(progress: OnProgress) -> Values:
     """Mean IoU of every seed, by method: what a baseline holds."""
     return _runs(SEEDS, progress)
 
 
-def _runs(seeds: tuple[int, ...], progress: Progress) -> Values:
+def _runs(seeds: tuple[int, ...], progress: OnProgress) -> Values:
     found: dict[str, Value] = {}
     for number, spec in enumerate(PAPER):
         runs = []

@@ -2,15 +2,15 @@
 that `barbench report --format html` writes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from barbench.results.bootstrap import student
+from barbench.student import student
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,12 +33,6 @@ class Interval(NamedTuple):
     low: float
     high: float
     n: int
-
-
-def iou(arrays: Mapping[str, NDArray[Any]]) -> Floats:
-    """IoU of each expression, (expressions,), 0 where both masks are empty."""
-    ratios: Floats = arrays["intersection"] / np.maximum(arrays["union"], 1)
-    return ratios
 
 
 def precision(ious: Floats, thresholds: Floats) -> Floats:

@@ -22,9 +22,8 @@ from barbench.reports.page.pictures import Panels, embed_panels
 from barbench.reports.page.sections import Part, choose_looks, parts_of
 from barbench.reports.panels import WHY
 from barbench.reports.report import Report
-from barbench.reports.tables.grouping import Conditions, Group, group
+from barbench.reports.tables.grouping import Conditions, Group
 from barbench.reports.tables.notes import in_words
-from barbench.reports.tables.table import Table
 from barbench.results.record import Record
 
 LIMIT: Final = 5_000_000
@@ -48,15 +47,18 @@ def files(report: Report) -> Iterator[tuple[str, str]]:
         if record.status == "done":
             with suppress(DataError):
                 arrays[record.id] = report.store.expressions(record.cell)
-    tables = [table for of_one_number in report.tables.values() for table in of_one_number]
-    yield "report.html", render(report.records, arrays, tables, report.out / "panels")
+    yield "report.html", render(report, arrays, report.out / "panels")
 
 
-def render(
-    records: Sequence[Record], arrays: Mapping[str, Mapping[str, Any]], tables: Sequence[Table], panels: Path
-) -> str:
-    """The page. `arrays`: the per-expression arrays of a record by its id; `panels`: where `panels.json` may lie."""
-    groups = group(records)
+def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path) -> str:
+    """The text of the page.
+
+    Args:
+        report: its tables, records and groups.
+        arrays: per-expression arrays by the record's id, as saved.
+        panels: the folder that may hold panels, as `barbench panels` writes them.
+    """
+    records, groups = report.records, report.groups
     names = condition_names([members.conditions for members in groups])
     looks = choose_looks(groups)
     conditions, runs = [], []
@@ -69,7 +71,7 @@ def render(
         "title": _title(records),
         "summary": _summary(records, groups),
         "synthetic": _synthetic(conditions, groups),
-        "tables": tables,
+        "tables": [table for of_one_number in report.tables.values() for table in of_one_number],
         "conditions": conditions,
         "failures": failed_cells(groups, names),
         "problems": found_problems(records),

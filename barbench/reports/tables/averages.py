@@ -22,19 +22,31 @@ def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
     return mean_of_means(datasets.values())
 
 
+def per_seed(rule: Rule, values: Values, columns: Iterable[Column]) -> list[float]:
+    """The average over `columns` of each seed, in the order of the seeds.
+
+    Args:
+        rule: how columns are averaged; a single column is its own average.
+        values: scores by column and seed; all of `columns` are in it.
+        columns: at least one.
+
+    Returns:
+        One number per seed; where the columns have different seeds a single one, the average of the columns' means.
+    """
+    have = list(columns)
+    seeds = {frozenset(values[column]) for column in have}
+    if len(seeds) > 1:
+        return [average(rule, [(c.dataset, mean(list(values[c].values()))) for c in have])]
+    return [average(rule, [(c.dataset, values[c][seed]) for c in have]) for seed in sorted(seeds.pop())]
+
+
 def over_seeds(rule: Rule, values: Values, columns: Iterable[Column]) -> Summary | None:
     """The average over those of `columns` that have values, summarised over seeds; None without any.
 
-    A single column is its own average. Where the columns have different seeds, the average of the columns' means stands
-    alone, without an interval.
+    Where the columns have different seeds, there is no interval (see `per_seed`).
     """
     have = [column for column in columns if column in values]
-    if not have:
-        return None
-    seeds = {frozenset(values[column]) for column in have}
-    if len(seeds) > 1:
-        return summarize([average(rule, [(c.dataset, mean(list(values[c].values()))) for c in have])])
-    return summarize([average(rule, [(c.dataset, values[c][seed]) for c in have]) for seed in sorted(seeds.pop())])
+    return summarize(per_seed(rule, values, have)) if have else None
 
 
 def printed(value: float, digits: int = 1) -> str:

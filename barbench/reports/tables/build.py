@@ -1,25 +1,29 @@
 """Tables 1-5: what the paper printed beside what was measured, as plain data for every format. `barbench report`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from barbench.paper.tables import COMPONENTS, TABLES, Column, PaperTable
 from barbench.reports.tables import rows_measured as measured
 from barbench.reports.tables import rows_published as publication
-from barbench.reports.tables.grouping import Conditions, Group, group, in_order
+from barbench.reports.tables.grouping import Conditions, Group, in_order
 from barbench.reports.tables.layout import Frame, comparable, scores_of
 from barbench.reports.tables.notes import average_note, caption, measured_notes, published_notes, title
 from barbench.reports.tables.table import Footnotes, Section, Table
-from barbench.results.record import Record
 
 
-def build(number: str, records: Iterable[Record]) -> list[Table]:
-    """Table `number` (a name in TABLES): published rows and the records that compare with them in one table, then a
-    table for each other set of conditions that may not be mixed.
+def build(number: str, every: Sequence[Group]) -> list[Table]:
+    """Published rows and the records that compare with them in one table, then one table for each other set of
+    conditions, which may not be mixed. A table with more than one dataset has all of the paper's columns.
 
-    A table with more than one protocol has all of the paper's columns. Raises UnknownName.
+    Args:
+        number: of the paper's table, a name in TABLES.
+        every: the groups of all records; those that the table does not show are left out here.
+
+    Raises:
+        UnknownName: for a number that the paper has not.
     """
     table = TABLES.get(number)
-    groups = _groups(table, records)
+    groups = _shown(table, every)
     conditions = [members.conditions for members in groups]
     alike = [members for members in groups if comparable(table, members.conditions)]
     joint = [_table(table, True, members, conditions, _all(table, members)) for members in alike]
@@ -31,17 +35,26 @@ def build(number: str, records: Iterable[Record]) -> list[Table]:
     return [*(joint or [_table(table, True, None, (), table.columns)]), *others]
 
 
-def build_measured(number: str, records: Iterable[Record]) -> list[Table]:
-    """Only what was measured, and only the columns that some record measured: what a run prints. Raises UnknownName."""
+def build_measured(number: str, every: Sequence[Group]) -> list[Table]:
+    """Only what was measured, and only the columns that some record measured: what a run prints.
+
+    Args:
+        number: of the paper's table, a name in TABLES.
+        every: the groups of all records.
+
+    Raises:
+        UnknownName: for a number that the paper has not.
+    """
     table = TABLES.get(number)
-    groups = _groups(table, records)
+    groups = _shown(table, every)
     conditions = [members.conditions for members in groups]
     return [_table(table, False, members, conditions, members.attempted) for members in groups]
 
 
-def _groups(table: PaperTable, records: Iterable[Record]) -> list[Group]:
-    """What may be compared, of the backbones and protocols that the table has."""
-    return group(r for r in records if table.has(r.cell.backbone) and not table.omits(r.cell.protocol))
+def _shown(table: PaperTable, groups: Sequence[Group]) -> list[Group]:
+    """The groups of the backbones that the table has, without the datasets that it omits."""
+    own = [members for members in groups if table.has(members.conditions.backbone)]
+    return [left for members in own if (left := members.without(table.omits)).rows]
 
 
 def _all(table: PaperTable, members: Group) -> tuple[Column, ...]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -70,6 +70,11 @@ class Group:
     conditions: Conditions
     rows: tuple[Row, ...]
 
+    def without(self, omitted: Callable[[str], bool]) -> "Group":
+        """The group without the records of `omitted` datasets: rows, order and labels as if they were not there."""
+        kept = [record for record in self.records if not omitted(record.cell.protocol)]
+        return self if len(kept) == len(self.records) else Group(self.conditions, _rows(_ordered(kept)))
+
     @property
     def records(self) -> list[Record]:
         return [record for row in self.rows for record in row.records]
@@ -126,7 +131,7 @@ def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None 
 def group(records: Iterable[Record]) -> list[Group]:
     """Split `records` into what may be compared; the order of `records` does not matter."""
     versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
-    ordered = sorted(records, key=lambda record: record.cell.stem())
+    ordered = _ordered(records)
     for record in ordered:
         versions[_conditions(record.cell), record.cell.protocol].add(record.cell.data.fingerprint)
     tables: dict[Conditions, list[Record]] = defaultdict(list)
@@ -136,6 +141,10 @@ def group(records: Iterable[Record]) -> list[Group]:
             conditions = conditions._replace(data_version=record.cell.data.fingerprint)
         tables[conditions].append(record)
     return [Group(conditions, _rows(tables[conditions])) for conditions in sorted(tables)]
+
+
+def _ordered(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: record.cell.stem())
 
 
 def _conditions(cell: Cell) -> Conditions:

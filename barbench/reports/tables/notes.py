@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 
 from barbench.paper.published import published_rows, text_misprints
 from barbench.paper.tables import Column, PaperTable
+from barbench.plain import flatten
 from barbench.reports.tables.grouping import Conditions, Group, by_column, in_order, name_columns
 from barbench.reports.tables.layout import Score
-from barbench.results.statistics import CONFIDENCE
+from barbench.student import CONFIDENCE
 
 SWAPPED = (
     "Expressions swapped: every prediction is scored on another referred object of the same image. A model that "
@@ -205,14 +206,7 @@ def _told(group: Group) -> list[str]:
 
 
 def _recipe(recipe: dict[str, object], others: Iterable[dict[str, object]]) -> str:
-    mine, name = _flat(recipe), str(recipe.get("name", "unnamed"))
-    namesakes = [_flat(other) for other in others if other.get("name") == recipe.get("name")]
+    mine, name = flatten(recipe), str(recipe.get("name", "unnamed"))
+    namesakes = [flatten(other) for other in others if other.get("name") == recipe.get("name")]
     differing = sorted({key for other in namesakes for key in mine.keys() | other if mine.get(key) != other.get(key)})
     return name + (f" ({', '.join(f'{key}={mine.get(key)}' for key in differing)})" if differing else "")
-
-
-def _flat(fields: dict[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in fields.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -15,6 +15,7 @@ from rich.console import Console
 from barbench.reports.formats import latex, markdown
 from barbench.reports.formats.console import Terminal, show
 from barbench.reports.tables.build import build, build_measured
+from barbench.reports.tables.grouping import group
 from barbench.reports.tables.table import Table
 
 NASTY = "50%_off & {a}\\b #1 ~^$ <u>|x| **y** `z` -- [l](m) ±×✓– é 漢 «"
@@ -33,7 +34,7 @@ def five(make, *protocols: str, **fields) -> Table:
         for i, method in enumerate(("etris", "snf", "snf-etris", "no-global", "barleria"))
         for protocol in protocols
     ]
-    [table] = build_measured("5", records)
+    [table] = build_measured("5", group(records))
     return table
 
 
@@ -123,7 +124,9 @@ def test_latex_of_all_columns(make) -> None:
 
 
 def test_latex_of_table_4(make) -> None:
-    [table] = build_measured("4", [make("snf", "refcoco", {"val": 50}), make("etris", "refcocog-u", {"val(u)": 50})])
+    [table] = build_measured(
+        "4", group([make("snf", "refcoco", {"val": 50}), make("etris", "refcocog-u", {"val(u)": 50})])
+    )
     text = latex.render(table, "tab:4")
     check_structure(text)
     assert r"SNF & \(\surd\) & \(\times\) & \(\times\) & \(\times\) & 0.18 &" in text
@@ -183,7 +186,7 @@ def test_terminal_marks_and_literal_text(make) -> None:
 
 def test_footnotes_are_numbered_alike_everywhere(make) -> None:
     lost = {"status": "failed", "reason": "killed"}
-    [table] = build_measured("5", [make("snf", "refcoco", {"val": 50}), make("etris", "refcoco", fields=lost)])
+    [table] = build_measured("5", group([make("snf", "refcoco", {"val": 50}), make("etris", "refcoco", fields=lost)]))
     assert "failed [1]" in terminal(table, 100)
     assert "[1] refcoco, seed 0: failed: killed" in terminal(table, 100)
     assert "failed <sup>1</sup>" in markdown.render(table)
@@ -206,7 +209,7 @@ def test_latex_compiles_with_plain_tex_live(make, tmp_path: Path) -> None:
     ]
     bodies = []
     for number in ("1", "2", "3", "4", "5"):
-        tables = build(number, records)
+        tables = build(number, group(records))
         bodies += [latex.render(table, f"tab:{number}-{index}") for index, table in enumerate(tables)]
     document = [r"\documentclass{article}", r"\usepackage{graphicx}", r"\begin{document}", *bodies, r"\end{document}"]
     (tmp_path / "tables.tex").write_text("\n".join(document), "utf-8")
@@ -219,7 +222,7 @@ def test_latex_compiles_with_plain_tex_live(make, tmp_path: Path) -> None:
 
 
 def test_a_piece_of_a_wide_table_has_only_rows_that_say_something(make) -> None:
-    [table, *_] = build("4", [make("snf", "refcoco", {"val": 50, "testA": 50, "testB": 50})])
+    [table, *_] = build("4", group([make("snf", "refcoco", {"val": 50, "testA": 50, "testB": 50})]))
     whole = terminal(table, 200).split("Published rows")[0]
     assert whole.count("Measured − published") == 1
     pieces = terminal(table, 70).split("Published rows")[0]
@@ -230,7 +233,7 @@ def test_a_piece_of_a_wide_table_has_only_rows_that_say_something(make) -> None:
 
 def test_show_prints_every_table(make) -> None:
     out = StringIO()
-    tables = build("5", [make("snf", "refcoco", {"val": 50}, backbone="tiny")])
+    tables = build("5", group([make("snf", "refcoco", {"val": 50}, backbone="tiny")]))
     show(tables, Console(width=100, file=out))
     assert [out.getvalue().count(table.title) for table in tables] == [1, 1]
 
@@ -242,7 +245,7 @@ def test_markdown_is_read_as_a_table_by_another_parser(make) -> None:
         make("etris", "refcoco", {"val": 40.0}, fields={"title": NASTY}),
     ]
     for number in ("1", "2", "3", "4", "5"):
-        for table in build(number, records):
+        for table in build(number, group(records)):
             page = MarkdownIt("commonmark").enable("table").render(markdown.render(table))
             [grid] = re.findall(r"<table>.*?</table>", page, re.DOTALL)
             rows = re.findall(r"<tr>.*?</tr>", grid, re.DOTALL)

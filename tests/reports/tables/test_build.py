@@ -7,6 +7,7 @@ import pytest
 
 from barbench.errors import UnknownName
 from barbench.reports.tables.build import build, build_measured
+from barbench.reports.tables.grouping import group
 from barbench.results.record import Record
 from tests.reports.parsed_tables import AVERAGES, cells, one, texts
 
@@ -178,10 +179,10 @@ def test_columns_are_the_measured_ones_or_the_papers_nine(make) -> None:
     tiny = {"backbone": "tiny"}
     single = [make("snf", "refcoco+", {"val": 50.0, "testA": 51.0, "testB": 52.0}, **tiny)]
     double = [*single, make("snf", "refcocog-u", {"val(u)": 50.0, "test(u)": 51.0}, **tiny)]
-    assert build("5", single)[1:] == build_measured("5", single)
+    assert build("5", group(single))[1:] == build_measured("5", group(single))
     assert "Only the measured columns are printed." in one("5", single).notes
     assert len(one("5", double).headers) == 2 + 5 + 2
-    nine = build("5", double)[1]
+    nine = build("5", group(double))[1]
     assert len(nine.headers) == 2 + 9 + 2
     assert texts(nine.sections[0])[0][2:] == [
         "-",
@@ -209,13 +210,13 @@ def test_what_cannot_be_compared_is_never_mixed(make) -> None:
         make("etris", "refcoco", {"val": 50.0}, data={"kind": "refer", "fingerprint": "another copy"}),
     ]
     for other in others:
-        assert [len(table.sections[0].rows) for table in build_measured("5", [base, other])] == [1, 1]
-    captions = [table.caption for table in build_measured("5", [base, others[6]])]
+        assert [len(table.sections[0].rows) for table in build_measured("5", group([base, other]))] == [1, 1]
+    captions = [table.caption for table in build_measured("5", group([base, others[6]]))]
     assert ["train.lr=0.0001" in text for text in captions] == [True, False]
     assert ["train.lr=0.0003" in text for text in captions] == [False, True]
-    assert ["another copy" in table.caption for table in build_measured("5", [base, others[8]])].count(True) == 1
+    assert ["another copy" in table.caption for table in build_measured("5", group([base, others[8]]))].count(True) == 1
     assert (
-        len(build_measured("5", [base, make("etris", "refcoco+", {"val": 50.0})])) == 1
+        len(build_measured("5", group([base, make("etris", "refcoco+", {"val": 50.0})]))) == 1
     )  # each protocol has its own hash
 
 
@@ -282,7 +283,7 @@ def test_a_protocol_from_outside_has_its_own_group(make) -> None:
 
 def test_unknown_table(make) -> None:
     with pytest.raises(UnknownName, match="unknown table '6'"):
-        build_measured("6", [])
+        build_measured("6", group([]))
 
 
 def test_data_versions_are_named(make) -> None:
@@ -298,3 +299,16 @@ def test_a_failed_record_does_not_speak_for_its_row(make) -> None:
     lost = {"status": "failed", "reason": "killed", "composition": (), "ledger": {}}
     table = one("4", [make("snf", "refcoco", fields=lost, seed=0), make("snf", "refcoco", {"val": 50.0}, seed=1)])
     assert [entry.text for entry in table.sections[0].rows[0]] == ["SNF", "✓", "×", "×", "×", "0.18", "50.0"]
+
+
+def test_leaving_a_dataset_out_of_a_group_is_grouping_without_its_records(make) -> None:
+    """Also where another dataset alone has two versions, or two methods share a title."""
+    records = [
+        make(method, protocol, {"val": 50.0 + seed}, seed=seed, options=options)
+        for method, options in (("etris", {}), ("etris", {"bridge.dim": 16}), ("snf", {}))
+        for protocol in ("refcoco", "refcocog-g")
+        for seed in (1, 0)
+    ]
+    kept = [record for record in records if record.cell.protocol != "refcocog-g"]
+    assert [members.without(lambda name: name == "refcocog-g") for members in group(records)] == group(kept)
+    assert [members.without(lambda name: False) for members in group(records)] == group(records)

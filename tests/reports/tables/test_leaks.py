@@ -1,6 +1,7 @@
 """Columns and rows that saw their images in training: flagged, counted, and mixed training in rows of its own."""
 
 from barbench.reports.tables.build import build
+from barbench.reports.tables.grouping import group
 from barbench.results.record import Record
 from tests.reports.parsed_tables import AVERAGES, cells, one, texts
 
@@ -32,7 +33,7 @@ def mixed(make, protocol: str, first: float, **fields: object) -> Record:
 def test_a_mixed_cell_is_a_row_of_its_own_in_the_columns_of_its_members(make) -> None:
     tiny = {"backbone": "tiny"}
     records = [mixed(make, "mixed", 60.0, **tiny), make("barleria", "refcoco", {"val": 50.0}, **tiny)]
-    table = build("5", records)[1]
+    table = build("5", group(records))[1]
     names = [(header.group, header.name) for header in table.headers[2:]]
     assert names[:3] == [("RefCOCO", "val"), ("RefCOCO", "testA"), ("RefCOCO", "testB")]
     assert names[6:] == [("G-Ref", "val(u)"), ("G-Ref", "test(u)"), ("G-Ref", "val(g)"), *AVERAGES]
