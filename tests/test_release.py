@@ -23,9 +23,8 @@ def test_citation_and_changelog_are_of_the_version_in_pyproject() -> None:
 
 def test_every_file_of_the_package_that_is_no_code_is_in_the_wheel() -> None:
     package = ROOT / "barbench"
-    shipped = {
-        file for glob in PROJECT["tool"]["setuptools"]["package-data"]["barbench"] for file in package.glob(glob)
-    }
+    globs = PROJECT["tool"]["setuptools"]["package-data"]["barbench"]
+    shipped = {file for glob in globs for file in package.glob(glob)}
     present = {file for file in package.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
     assert present == shipped
     assert package / "py.typed" in shipped
