@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from barbench.registry import Registry
 from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.table import Table
+from barbench.results.evidence import Evidence
 from barbench.results.record import Record
 from barbench.results.store import Store
 
@@ -20,6 +21,7 @@ class Report(NamedTuple):
         records: all of the results folder.
         groups: the same, put together by what may be compared.
         store: where the records and the arrays beside them are.
+        evidence: what those arrays say of scores and differences.
         out: the folder that the files go to.
     """
 
@@ -27,6 +29,7 @@ class Report(NamedTuple):
     records: Sequence[Record]
     groups: Sequence[Group]
     store: Store
+    evidence: Evidence
     out: Path
 
 

@@ -45,7 +45,7 @@ def write_reports(
     groups = group(records)
     evidence = Evidence(store)
     built = {number: build(number, groups, evidence) for number in tables or TABLES.names()}
-    report = Report(built, records, groups, store, out)
+    report = Report(built, records, groups, store, evidence, out)
     paths = []
     for files in writers:
         for name, text in files(report):

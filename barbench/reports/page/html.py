@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,6 +24,7 @@ from barbench.reports.panels import WHY
 from barbench.reports.report import Report
 from barbench.reports.tables.grouping import Conditions, Group
 from barbench.reports.tables.notes import in_words
+from barbench.reports.tables.table import Table
 from barbench.results.record import Record
 
 LIMIT: Final = 5_000_000
@@ -64,14 +65,14 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
     conditions, runs = [], []
     for place, (members, name) in enumerate(zip(groups, names, strict=True)):
         key, others = f"c{place + 1}", [other.conditions for other in groups]
-        parts = parts_of(members, arrays, looks, key)
+        parts = parts_of(members, arrays, looks, key, report.evidence)
         conditions.append(Condition(key, name, _sentence(in_words(members.conditions, others)), parts))
         runs.append(run_of(key, name, members))
     page = {
         "title": _title(records),
         "summary": _summary(records, groups),
         "synthetic": _synthetic(conditions, groups),
-        "tables": [table for of_one_number in report.tables.values() for table in of_one_number],
+        "tables": unrepeated([table for of_one in report.tables.values() for table in of_one]),
         "conditions": conditions,
         "failures": failed_cells(groups, names),
         "problems": found_problems(records),
@@ -79,6 +80,29 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
     }
     bare = _filled(page | {"panels": Panels((), ())})
     return _filled(page | {"panels": embed_panels(panels, LIMIT - len(bare.encode()) - 50_000)})
+
+
+class Shown(NamedTuple):
+    """A table of the page; `instead`: the one that its rows stand in, where it would repeat them."""
+
+    table: Table
+    anchor: str
+    instead: str | None
+
+
+def unrepeated(tables: Sequence[Table]) -> list[Shown]:
+    """Each table with its anchor; of those that show the same measurements only the one with most columns is printed,
+    and the others become links to it."""
+    anchors = [f"table{place}" for place in range(1, len(tables) + 1)]
+    fullest: dict[str, int] = {}
+    for place, table in enumerate(tables):
+        best = fullest.setdefault(table.measured, place)
+        if table.measured and len(table.headers) >= len(tables[best].headers) and table.number > tables[best].number:
+            fullest[table.measured] = place
+    return [
+        Shown(table, anchor, anchors[best] if table.measured and (best := fullest[table.measured]) != place else None)
+        for place, (table, anchor) in enumerate(zip(tables, anchors, strict=True))
+    ]
 
 
 def condition_names(conditions: Sequence[Conditions]) -> list[str]:

@@ -21,8 +21,10 @@ from barbench.reports.page.figures import (
 from barbench.reports.page.frames import costs
 from barbench.reports.page.listings import ledger_table
 from barbench.reports.page.plots import Style
+from barbench.reports.page.summary import summary_table
 from barbench.reports.tables.grouping import Group, Row, name_columns
 from barbench.reports.tables.table import Table
+from barbench.results.evidence import Evidence
 
 Who = tuple[str, str, str]
 """A method, its options, and what its training mixes."""
@@ -33,7 +35,8 @@ Legend = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Part:
-    """A section of one set of conditions; what is empty is not printed. `layout` is a class of the style sheet."""
+    """A section of one set of conditions; what is empty is not printed. `layout` is a class of the style sheet;
+    `opening` ones stand before the paper's tables."""
 
     key: str
     title: str
@@ -43,6 +46,7 @@ class Part:
     legend: Legend = ()
     table: Table | None = None
     layout: str = ""
+    opening: bool = False
 
 
 def choose_looks(groups: Sequence[Group]) -> Looks:
@@ -58,10 +62,13 @@ def _who(row: Row) -> Who:
     return cell.method, row.options, MIXED.get(cell.protocol, "")
 
 
-def parts_of(members: Group, arrays: Mapping[str, Mapping[str, Any]], looks: Looks, key: str) -> tuple[Part, ...]:
+def parts_of(
+    members: Group, arrays: Mapping[str, Mapping[str, Any]], looks: Looks, key: str, evidence: Evidence | None = None
+) -> tuple[Part, ...]:
     """The sections of one group. `arrays`: of the expressions, by record id; `key`: the group's own on the page."""
     styles = {row.label: looks[_who(row)] for row in members.rows}
     return (
+        Part("summary", "What was measured", table=summary_table(members, evidence), opening=True),
         _cost_part(members, styles, key),
         _training_part(members, styles, key),
         *_expression_parts(members, arrays, styles, key),
@@ -79,7 +86,7 @@ def _cost_part(members: Group, styles: plots.Styles, key: str) -> Part:
     found = costs(members)
     figures = tuple(cost_figures(found, styles, key))
     if not figures:
-        return Part("cost", "Score and cost", remarks=("No finished cell, so nothing to compare.",))
+        return Part("cost", "Score and cost", remarks=("No finished cell, so nothing to compare.",), opening=True)
     seeds = len(members.seeds)
     bars = f"Bars reach from the lowest to the highest of {seeds} seeds." if seeds > 1 else "One seed: no intervals."
     intro = (
@@ -94,6 +101,7 @@ def _cost_part(members: Group, styles: plots.Styles, key: str) -> Part:
         intro,
         (*machine, *found.absent),
         _legend(styles, f"{key}-cost", found.frame["label"].tolist()),
+        opening=True,
     )
 
 

@@ -107,6 +107,8 @@ def _table(
         tuple(section for section in sections if section.rows),
         tuple(notes),
         tuple(footnotes.texts),
+        table.number,
+        measured="" if published else repr(conditions),
     )
 
 

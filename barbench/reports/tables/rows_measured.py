@@ -71,11 +71,11 @@ def _row(
         checks={name: "✓" if name in row.composition else "×" for name in frame.components},
         parameters=Entry("–".join(counts) or "-", float(next(iter(counts))) if counts else None),
         metric="mean",
-        gap=_gap(gaps[row.label]) if row.label in gaps else Entry(""),
+        gap=gap_entry(gaps[row.label]) if row.label in gaps else Entry(""),
     )
 
 
-def _gap(gap: GapClosed | None) -> Entry:
+def gap_entry(gap: GapClosed | None) -> Entry:
     """For example `63±8 %`."""
     if gap is None:
         return Entry("no gap")

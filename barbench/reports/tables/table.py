@@ -42,7 +42,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table. Entry and Header point to `footnotes` by number, from 1."""
+    """A finished table. Entry and Header point to `footnotes` by number, from 1.
+
+    `number`: of the paper's table. `measured`: what tells its set of conditions from others, where only measured rows
+    stand in it; empty where published ones do.
+    """
 
     title: str
     caption: str
@@ -50,6 +54,8 @@ class Table:
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
     footnotes: tuple[str, ...]
+    number: str = ""
+    measured: str = ""
 
     @property
     def header_groups(self) -> list[tuple[str, int]]:
