@@ -265,7 +265,7 @@ def test_list_backbones_invents_nothing(ask: Ask) -> None:
         [768, 512],
     )
     assert (rows["ViT-L-14"]["blocks"], rows["ViT-L-14"]["widths"]) == ([24, 12], [1024, 768])
-    assert rows["tiny"]["image size"] == 96
+    assert rows["tiny"]["image size"] == 64
     for name, row in rows.items():
         if name.startswith("EVA"):  # timm's model code knows them, the configuration does not
             assert (row["blocks"][0], row["widths"][0]) == (None, None)

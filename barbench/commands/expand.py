@@ -20,7 +20,7 @@ from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
 from barbench.models.towers.configs import EMBEDDED, backbone_config
 from barbench.paper.mixtures import Task
-from barbench.paper.tables import DEFAULT, Block, needed
+from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
 from barbench.registry import split_list
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -56,7 +56,7 @@ def expand(request: RunRequest) -> list[Job]:
     """The cells that are asked for, each once: of the tables named, or of a matrix.
 
     What is given besides a table replaces what the table says, except --split, which chooses among its splits. On
-    shapes every backbone is the tiny one and every recipe the demo, so that cells of several tables fall together. All
+    shapes every backbone is the embedded one that stands for it, and every recipe the demo. All
     arguments are checked before torch is imported and before any data are made.
     """
     blocks = [DEFAULT] if request.table is None else needed(request.table)
@@ -95,7 +95,7 @@ def _matrix(
     standard = shapes or request.backbone is not None
     return Matrix(
         methods=methods,
-        backbones=split_list(request.backbone or ("tiny" if shapes else block.backbone)),
+        backbones=split_list(request.backbone or (embedded_for(block.backbone) if shapes else block.backbone)),
         tasks=tasks,
         seeds=seeds,
         recipe=_recipe(request, "demo" if shapes else block.recipe),

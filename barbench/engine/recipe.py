@@ -65,6 +65,10 @@ class Recipe(BaseModel):
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of all steps in which lr rises linearly")
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; None: not clipped")
     threshold: float = Field(default=0.35, gt=0, lt=1, description="probability above which a pixel is in the mask")
+    head: Literal["random", "shipped"] = Field(
+        default="random",
+        description="start of the head: random, as in the paper, or the one that the backbone ships with",
+    )
     rates: dict[str, Rates] = Field(default={}, description="method name -> its own lr and adapter_lr")
     tuning: Tuning | None = Field(default=None, description="how the learning rates were found; None: without a search")
     eval_batch: PositiveInt = Field(default=32, description="expressions per evaluation step and process")
@@ -113,7 +117,7 @@ class Recipe(BaseModel):
         return self.lr * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
 
 
-_LATER = ("rates", "tuning")
+_LATER = ("rates", "tuning", "head")
 
 
 def recipe_names() -> list[str]:

@@ -185,6 +185,8 @@ def fit(
         UsageError: if the recipe's batch does not fit samples and processes.
     """
     steps, _, accumulate = plan(recipe, len(samples), accelerator.num_processes)
+    if recipe.head == "shipped":
+        segmenter.start_from_shipped_head()
     optimizer = make_optimizer(recipe, segmenter)
     model, optimizer = accelerator.prepare(segmenter, optimizer)
     # Weights, optimizer, random generators and progress come from the checkpoint, if there is one.

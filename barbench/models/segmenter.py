@@ -3,8 +3,10 @@
 from typing import NamedTuple, Self
 
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from barbench.errors import UsageError
 from barbench.models.decoder import Decoder
 from barbench.models.hooks import Hooks
 from barbench.models.neck import Neck
@@ -47,6 +49,7 @@ class Segmenter(nn.Module):
         spec, vision, text = backbone.head, backbone.vision, backbone.text
         self.vision, self.text = vision, text
         self.image_size, self.tokenizer = backbone.image_size, backbone.tokenizer
+        self._head_weights = backbone.head_weights
         neck = {"etris": Neck, "cris": PyramidNeck}[spec.neck]
         self.neck = neck((vision.width, vision.width, vision.joint), spec.width, vision.grid)
         self.decoder = Decoder(spec, text.width, vision.grid, text.context)
@@ -97,6 +100,21 @@ class Segmenter(nn.Module):
     def tuned_parameters(self) -> dict[str, nn.Parameter]:
         """What training changes, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def start_from_shipped_head(self) -> None:
+        """Load the neck, decoder and projector that ship with the backbone; what a method adds to the head stays.
+
+        Raises:
+            UsageError: where the backbone has none, or where it does not fit.
+        """
+        if self._head_weights is None:
+            raise UsageError("head: shipped needs a backbone that ships with a trained head; use head: random")
+        state = load_file(self._head_weights)
+        wanted = {name for name in self.state_dict() if name.startswith(HEAD)}
+        if state.keys() != wanted:
+            odd = sorted(state.keys() ^ wanted)[:3]
+            raise UsageError(f"{self._head_weights.name} does not fit this head: {', '.join(odd)}")
+        self.load_state_dict({name: value.float() for name, value in state.items()}, strict=False)
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
         """The segmentation head's parameters by name: neck, decoder, projector, and what a component counts there."""

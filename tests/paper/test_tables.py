@@ -62,9 +62,11 @@ def test_the_large_recipe_is_the_papers(real: Path) -> None:
     assert differing == {"name", "description", "batch", "lr"}
 
 
-def test_on_shapes_the_tiny_backbone_stands_for_all(shapes_root: Path) -> None:
+def test_on_shapes_embedded_backbones_stand_for_the_papers(shapes_root: Path) -> None:
     found = cells(shapes_root, "all")
-    assert {(c.backbone, c.recipe["name"]) for c in found} == {("tiny", "demo")}
+    assert {(c.backbone, c.recipe["name"]) for c in found} == {
+        (name, "demo") for name in ("tiny", "tiny-eva", "tiny-l")
+    }
     assert len(found) == 20 + 1  # Tables 2 and 3 add one mixed cell
     assert {c.protocol for c in cells(shapes_root, "3")} == {"refcoco", "refcoco+", "refcocog-u", "mixed"}
 

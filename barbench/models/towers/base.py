@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -146,3 +147,4 @@ class Backbone:
     image_size: int
     tokenizer: Callable[..., Tensor]
     head: HeadSpec
+    head_weights: Path | None = None

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from barbench.errors import DataError, UnknownName, UsageError
 
-EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny"}
+EMBEDDED = {name: Path(__file__).parents[1] / name for name in ("tiny", "tiny-eva", "tiny-l")}
 CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
+HEAD_WEIGHTS = "head.safetensors"
 PAPER_SIZE = 416
 RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
 EVA02 = re.compile(r"eva02_(?!enormous)")

@@ -21,9 +21,18 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
+from barbench.models.towers import embedded as _embedded  # noqa: F401  (registers its model with timm)
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.clip import ClipText, ClipVision
-from barbench.models.towers.configs import MERGES, PRETRAINED, RANDOM, WEIGHTS, BackboneConfig, backbone_config
+from barbench.models.towers.configs import (
+    HEAD_WEIGHTS,
+    MERGES,
+    PRETRAINED,
+    RANDOM,
+    WEIGHTS,
+    BackboneConfig,
+    backbone_config,
+)
 from barbench.models.towers.eva import EvaVision, resize
 
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, OSError, ValueError, StopIteration)
@@ -77,7 +86,9 @@ def load_backbone(
     clip.eval().requires_grad_(False)
     vision = EvaVision(clip.visual) if rotary else ClipVision(clip.visual)
     text = ClipText(clip.text if custom else clip)
-    return Backbone(name, weights, vision, text, size, _tokenizer(config.folder), config.head)
+    head = config.folder / HEAD_WEIGHTS if config.folder else None
+    found = head if head and head.is_file() else None
+    return Backbone(name, weights, vision, text, size, _tokenizer(config.folder), config.head, found)
 
 
 @lru_cache
