@@ -45,7 +45,7 @@ class PlainDisplay:
 
     def __init__(self, console: Console, forecast: Mapping[str, float] | None = None) -> None:
         self.console, self.forecast = console, forecast or {}
-        self.later = 0.0
+        self.later: float | None = None
         self.jobs: list[Job] = []
         self.took: list[tuple[Job, float]] = []
         self.total = self.number = 0
@@ -64,7 +64,9 @@ class PlainDisplay:
     def start(self, job: Job) -> None:
         self.job, self.begun, self.first_step = job, time.monotonic(), 0.0
         self.number += 1
-        self.later = sum(self.expected(j) for j in self.jobs[self.number :])
+        later = [self.expected(j) for j in self.jobs[self.number :]]
+        told = [seconds for seconds in later if seconds is not None]
+        self.later = sum(told) if later and len(told) == len(later) else None
         self.say(f"cell {self.number}/{self.total}  {name_of(job)}")
 
     def event(self, event: dict[str, Any]) -> None:
@@ -93,14 +95,14 @@ class PlainDisplay:
     def training(event: dict[str, Any]) -> str:
         return f"epoch {event['epoch']}/{event['epochs']}  loss {event['loss']:.4f}  batch IoU {event['iou']:.2f}"
 
-    def expected(self, job: Job) -> float:
+    def expected(self, job: Job) -> float | None:
         """Seconds of a cell that has not begun: its forecast, corrected by how far this run's cells were off theirs;
-        without forecasts, as long as those took on average."""
+        without one, as long as those took on average. None where nothing tells."""
         told = [(seconds, self.forecast[j.cell.id()]) for j, seconds in self.took if j.cell.id() in self.forecast]
         if job.cell.id() in self.forecast:
             taken, foretold = (sum(values) for values in zip(*told, strict=True)) if told else (1.0, 1.0)
             return self.forecast[job.cell.id()] * taken / foretold
-        return sum(seconds for _, seconds in self.took) / len(self.took) if self.took else 0.0
+        return sum(seconds for _, seconds in self.took) / len(self.took) if self.took else None
 
     def remaining(self, left: float) -> str:
         """`left 1:20`, and of all cells together where that can be told."""
