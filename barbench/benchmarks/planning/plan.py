@@ -95,6 +95,9 @@ def make_plan(jobs: Sequence[Job], store: Store) -> RunPlan:
     Args:
         jobs: at least one, all on the same device and data root.
         store: the results folder, with the records that tell of times.
+
+    Returns:
+        The cells in the order of `jobs`, with what each will take.
     """
     found, records = store.all(), {job.cell.id(): store.load(job.cell) for job in jobs}
     sizes = _sizes(jobs)

@@ -15,12 +15,14 @@ def build(number: str, every: Sequence[Group]) -> list[Table]:
     """Published rows and the records that compare with them in one table, then one table for each other set of
     conditions, which may not be mixed. A table with more than one dataset has all of the paper's columns.
 
+    Raises UnknownName for a number that the paper has not.
+
     Args:
         number: of the paper's table, a name in TABLES.
         every: the groups of all records; those that the table does not show are left out here.
 
-    Raises:
-        UnknownName: for a number that the paper has not.
+    Returns:
+        One table per set of conditions.
     """
     table = TABLES.get(number)
     groups = _shown(table, every)
@@ -36,14 +38,14 @@ def build(number: str, every: Sequence[Group]) -> list[Table]:
 
 
 def build_measured(number: str, every: Sequence[Group]) -> list[Table]:
-    """Only what was measured, and only the columns that some record measured: what a run prints.
+    """Only what was measured, and only the columns that some record measured: what a run prints. Raises UnknownName.
 
     Args:
         number: of the paper's table, a name in TABLES.
         every: the groups of all records.
 
-    Raises:
-        UnknownName: for a number that the paper has not.
+    Returns:
+        One table per set of conditions.
     """
     table = TABLES.get(number)
     groups = _shown(table, every)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from textwrap import shorten
 
 from barbench.reports.tables.averages import over_seeds, printed
-from barbench.reports.tables.grouping import Group, Row, Values, name_columns
+from barbench.reports.tables.grouping import Group, MethodRow, SeedScores, name_columns
 from barbench.reports.tables.layout import Frame, Score
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section, ranked
 from barbench.results.record import Record
@@ -50,7 +50,7 @@ def number(summary: Summary, sign: str = "") -> str:
     return text if summary.margin is None else f"{text}±{printed(summary.margin)}"
 
 
-def _row(frame: Frame, row: Row, members: Group, footnotes: Footnotes) -> EntryRow:
+def _row(frame: Frame, row: MethodRow, members: Group, footnotes: Footnotes) -> EntryRow:
     counts = dict.fromkeys(f"{count / 1e6:.2f}" for count in row.parameters("adapter"))
     return frame.row(
         Entry(row.label),
@@ -61,11 +61,11 @@ def _row(frame: Frame, row: Row, members: Group, footnotes: Footnotes) -> EntryR
     )
 
 
-def _scores(frame: Frame, row: Row, values: Values, members: Group, footnotes: Footnotes) -> list[Entry]:
+def _scores(frame: Frame, row: MethodRow, values: SeedScores, members: Group, footnotes: Footnotes) -> list[Entry]:
     return [_score(row, values, score, members, footnotes) for score in frame.scores]
 
 
-def _score(row: Row, values: Values, score: Score, members: Group, footnotes: Footnotes) -> Entry:
+def _score(row: MethodRow, values: SeedScores, score: Score, members: Group, footnotes: Footnotes) -> Entry:
     """The average of `score` over the columns that the row has. It is not ranked where others of the table have more,
     nor where this row alone saw the images."""
     failed = row.failures({column.protocol for column in score.over})
