@@ -232,8 +232,8 @@ def _split_result(data: TaskData, split: Evaluated, evaluation: Evaluation) -> S
     references, shared = data.evals[split.key].references, data.shared[split.key]
     own = data.task is split.protocol
     return SplitResult(
-        scores=scores(evaluation.metrics),
-        control=scores(evaluation.control) if evaluation.control else None,
+        scores=record_scores(evaluation.metrics),
+        control=record_scores(evaluation.control) if evaluation.control else None,
         column=split.protocol.columns.get(split.split, "held out"),
         protocol=None if own else split.protocol.name,
         leaks=shared > 0 or (own and split.split in split.protocol.leaks),
@@ -260,7 +260,7 @@ def _problems(data: TaskData) -> dict[str, int]:
     return dict(sum((Counter(member.problems.counts()) for member in data.members), Counter[str]()))
 
 
-def scores(metrics: Metrics) -> Scores:
+def record_scores(metrics: Metrics) -> Scores:
     """Metrics in the record's schema."""
     names = ("p50", "p60", "p70", "p80", "p90")
     return Scores(miou=metrics.miou, oiou=metrics.oiou, n=metrics.n, **dict(zip(names, metrics.precision, strict=True)))

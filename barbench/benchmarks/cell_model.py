@@ -39,10 +39,11 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
 
     Args:
         cell: names method, options, image size, dataset and seed.
-        backbone, weights: what `load_backbone` accepts; the cell itself stores only a name and a hash of them.
+        backbone: what `load_backbone` accepts; the cell itself stores only a name and a hash.
+        weights: the same.
 
-    Raises:
-        UsageError, DataError, UnknownName: what `load_backbone` and `resolve` raise.
+    Returns:
+        The segmenter with the letterbox and the tokens that feed it. Errors are those of `load_backbone` and `resolve`.
     """
     frozen = load_backbone(backbone, weights, cell.image_size, seed=cell.seed)
     segmenter = build_segmenter(resolve(cell.method)[0], frozen, cell.seed, cell.options)

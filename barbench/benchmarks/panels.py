@@ -47,14 +47,14 @@ class PanelRequest(NamedTuple):
     device: str
 
 
-class Panels(NamedTuple):
+class MadePanels(NamedTuple):
     """`notes`: what a reader has to know, such as masks that are not those of the record."""
 
     panels: list[Panel]
     notes: list[str]
 
 
-def make_panels(store: Store, request: PanelRequest, progress: OnProgress) -> Panels:
+def make_panels(store: Store, request: PanelRequest, progress: OnProgress) -> MadePanels:
     """One panel an expression. Raises UsageError where cells, split, sentences or data are not there."""
     for how in request.picks:
         if how not in PICKS:
@@ -80,7 +80,7 @@ def make_panels(store: Store, request: PanelRequest, progress: OnProgress) -> Pa
     assert samples is not None
     progress(len(records), len(records))
     title = f"{splits[key].protocol.title} {splits[key].split}"
-    return Panels([_panel(how, samples, place, found[place], title) for how, place in chosen], notes)
+    return MadePanels([_panel(how, samples, place, found[place], title) for how, place in chosen], notes)
 
 
 def _choose(store: Store, request: PanelRequest) -> tuple[list[Record], list[str]]:

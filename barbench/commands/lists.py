@@ -2,7 +2,7 @@
 
 import typer
 
-from barbench.commands.options import Backbone, FormatOption, ImageSize, Options
+from barbench.commands.options import ArgumentsOption, BackboneOption, FormatOption, ImageSizeOption
 from barbench.listing import Format, print_rows
 
 app = typer.Typer(no_args_is_help=True, help="What there is to choose from.")
@@ -10,9 +10,9 @@ app = typer.Typer(no_args_is_help=True, help="What there is to choose from.")
 
 @app.command("methods")
 def list_methods(
-    backbone: Backbone = "tiny",
-    image_size: ImageSize = None,
-    option: Options = None,
+    backbone: BackboneOption = "tiny",
+    image_size: ImageSizeOption = None,
+    option: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Methods with their components and parameter ledger on a backbone; no weights are needed."""

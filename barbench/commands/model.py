@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from barbench.commands.options import Backbone, Data, Device, FormatOption, ImageSize, Results
+from barbench.commands.options import (
+    BackboneOption,
+    DataOption,
+    DeviceOption,
+    FormatOption,
+    ImageSizeOption,
+    ResultsOption,
+)
 from barbench.errors import UnknownName
 from barbench.listing import Format, print_rows
 
@@ -18,10 +25,10 @@ def evaluate(
     weights: Annotated[Path, typer.Option(help=".pth file that the authors' public code wrote")],
     layout: Annotated[str, typer.Option(help=f"whose code wrote the file: {', '.join(RELEASES)}")],
     split: Annotated[str, typer.Option(help="splits to evaluate on, named as for run")] = "refcoco+",
-    data: Data = None,
-    backbone: Backbone = "ViT-B-16-quickgelu",
-    image_size: ImageSize = None,
-    device: Device = "auto",
+    data: DataOption = None,
+    backbone: BackboneOption = "ViT-B-16-quickgelu",
+    image_size: ImageSizeOption = None,
+    device: DeviceOption = "auto",
     batch: Annotated[int, typer.Option(min=1, help="images per forward pass")] = 32,
     threshold: Annotated[float, typer.Option(help="probability above which a pixel is in the mask")] = 0.35,
     format_: FormatOption = Format.table,
@@ -53,8 +60,8 @@ def predict(
         float | None,
         typer.Option(help="probability above which a pixel is in the mask", show_default="the cell's recipe"),
     ] = None,
-    device: Device = "auto",
-    results: Results = Path("results"),
+    device: DeviceOption = "auto",
+    results: ResultsOption = Path("results"),
     out: Annotated[
         Path | None, typer.Option(help="PNG file to write", show_default="PHOTO-found.png in this folder")
     ] = None,

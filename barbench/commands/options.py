@@ -9,24 +9,24 @@ from barbench.errors import UsageError
 from barbench.listing import Format
 from barbench.registry import split_list
 
-METHODS_HELP = "all (the paper's five), everything, or a comma list; package.module:name for a method of your own"
-Methods = Annotated[str, typer.Option(help=METHODS_HELP)]
-Backbone = Annotated[
+METHODS_HELP = "all (the paper's five between head-only and full), everything, or a comma list; package.module:name for a method of your own"
+MethodsOption = Annotated[str, typer.Option(help=METHODS_HELP)]
+BackboneOption = Annotated[
     str, typer.Option(help="tiny, the name of an open_clip CLIP ViT, or a folder in open_clip's format")
 ]
 WEIGHTS_HELP = "random, pretrained (tiny), an open_clip tag whose file is in the local cache, or a file"
-ImageSize = Annotated[
+ImageSizeOption = Annotated[
     int | None,
     typer.Option(help="side of the square input in pixels", show_default="the backbone's own; 416 for open_clip's"),
 ]
-Data = Annotated[
+DataOption = Annotated[
     str | None,
     typer.Option(
         help="folder in the REFER/COCO layout, or shapes (generated data)", show_default="$BARBENCH_DATA, else shapes"
     ),
 ]
-Results = Annotated[Path, typer.Option(help="folder that holds the records")]
-Options = Annotated[
+ResultsOption = Annotated[Path, typer.Option(help="folder that holds the records")]
+ArgumentsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--option",
@@ -34,7 +34,7 @@ Options = Annotated[
         "may be repeated",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, or another device name of torch: cuda, cuda:1, mps")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, or another device name of torch: cuda, cuda:1, mps")]
 FormatOption = Annotated[Format, typer.Option("--format", help="how to print the rows")]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from barbench.commands.options import Data, Device, FormatOption, Results, whole_numbers
+from barbench.commands.options import DataOption, DeviceOption, FormatOption, ResultsOption, whole_numbers
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
 from barbench.registry import split_list
@@ -15,7 +15,7 @@ EACH = "write FIRST,SECOND if the two differ"
 
 
 def report(
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(help="folder to write the report into")] = Path("reports"),
     table: Annotated[str, typer.Option(help="tables to write: 1 to 5, a comma list, or all")] = "all",
     format_: Annotated[
@@ -57,7 +57,7 @@ def compare(
     recipe: Annotated[str | None, typer.Option(help=f"recipe of the cells, by name; {EACH}")] = None,
     image_size: Annotated[str | None, typer.Option(help=f"image size of the cells in pixels; {EACH}")] = None,
     resamples: Annotated[int, typer.Option(min=100, help="number of bootstrap resamples")] = 10_000,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     format_: FormatOption = Format.table,
 ) -> None:
     """Compare two methods in mIoU, oIoU and P@0.5, with 95 % intervals over images and seeds."""
@@ -95,9 +95,9 @@ def panels(
     image_size: Annotated[
         str | None, typer.Option(help="image size of the cells in pixels, if they have several")
     ] = None,
-    data: Data = None,
-    device: Device = "auto",
-    results: Results = Path("results"),
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(help="folder to write the panels into")] = Path("reports/panels"),
 ) -> None:
     """Draw the masks that the methods predict, image by image, as in the paper's Fig. 3 to 7."""
@@ -135,7 +135,7 @@ def export(
     expressions: Annotated[
         bool, typer.Option("--expressions", help="one row per expression instead of one row per split")
     ] = False,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     out: Annotated[
         Path | None, typer.Option(help="file to write", show_default="results.csv, expressions.csv, …")
     ] = None,

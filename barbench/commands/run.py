@@ -10,14 +10,14 @@ from rich.console import Console
 from barbench.commands.options import (
     METHODS_HELP,
     WEIGHTS_HELP,
-    Backbone,
-    Data,
-    Device,
+    ArgumentsOption,
+    BackboneOption,
+    DataOption,
+    DeviceOption,
     FormatOption,
-    ImageSize,
-    Methods,
-    Options,
-    Results,
+    ImageSizeOption,
+    MethodsOption,
+    ResultsOption,
 )
 from barbench.errors import Interrupted, UnknownName, UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
@@ -60,7 +60,7 @@ def run(
         str | None,
         typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, openai for -quickgelu models"),
     ] = None,
-    data: Data = None,
+    data: DataOption = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="name of a recipe, or a YAML file", show_default="demo on shapes, else paper"),
@@ -68,11 +68,11 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="change one field of the recipe: key=value; may be repeated")
     ] = None,
-    option: Options = None,
+    option: ArgumentsOption = None,
     seeds: Annotated[str, typer.Option(help="comma list of whole numbers; one run per seed")] = "0",
-    image_size: ImageSize = None,
+    image_size: ImageSizeOption = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
-    device: Device = "auto",
+    device: DeviceOption = "auto",
     processes: Annotated[int, typer.Option(min=1, help="number of processes that share each batch, one per GPU")] = 1,
     workers: Annotated[
         int | None,
@@ -96,7 +96,7 @@ def run(
             help="folder for letterboxed images; off for none; auto for $BARBENCH_CACHE if half of the disk stays free"
         ),
     ] = "auto",
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     reports: Annotated[Path, typer.Option(help="folder to write the tables into")] = Path("reports"),
     on_oom: Annotated[
         OnOom, typer.Option(help="when a cell runs out of memory: record it, or halve its micro-batch and try again")
@@ -203,18 +203,18 @@ class By(StrEnum):
 
 
 def profile(
-    methods: Methods = "all",
-    backbone: Backbone = "tiny",
+    methods: MethodsOption = "all",
+    backbone: BackboneOption = "tiny",
     weights: Annotated[
         str | None, typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, else random")
     ] = None,
-    image_size: ImageSize = None,
+    image_size: ImageSizeOption = None,
     batch: Annotated[int, typer.Option(min=1, help="images per training step")] = 8,
     words: Annotated[int, typer.Option(min=3, help="context length in tokens")] = 17,
-    device: Device = "auto",
+    device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
     by: Annotated[By, typer.Option(help="one row per method, or one row per part of each method")] = By.method,
-    option: Options = None,
+    option: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Measure what each method costs, on random input. Each method runs in its own process."""

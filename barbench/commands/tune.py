@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from barbench.commands.options import METHODS_HELP, Data, Options, Results
+from barbench.commands.options import METHODS_HELP, ArgumentsOption, DataOption, ResultsOption
 from barbench.errors import Interrupted, UnknownName, UsageError
 from barbench.listing import Format, print_rows, stdout_console
 from barbench.registry import split_list
@@ -29,16 +29,16 @@ def tune(
     seed: Annotated[int, typer.Option(min=0, help="of the search and of every trial")] = 0,
     backbone: Annotated[str | None, typer.Option(help="backbone", show_default="tiny on shapes")] = None,
     weights: Annotated[str | None, typer.Option(help="weights, as for run")] = None,
-    data: Data = None,
+    data: DataOption = None,
     recipe: Annotated[
         str | None, typer.Option(help="recipe to start from", show_default="demo on shapes, else paper")
     ] = None,
-    option: Options = None,
+    option: ArgumentsOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, or what torch knows: cuda, cuda:1, mps")] = "auto",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="cells that run at the same time", show_default="as for run")
     ] = None,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(help="recipe to write, for run --recipe")] = Path("tuned.yaml"),
 ) -> None:
     """Search every method's learning rates with the same number of trials, and write them as a recipe.

@@ -44,13 +44,13 @@ for _name, _module in {"md": "formats.markdown", "latex": "formats.latex", "html
 
 
 def files_of(name: str) -> Files:
-    """The function that writes a format.
+    """Find what writes a format; raises UnknownName for a name that FORMATS lacks.
 
     Args:
         name: one of FORMATS.
 
-    Raises:
-        UnknownName: for another name.
+    Returns:
+        From a report to the files of the format.
     """
     module: Any = import_module(FORMATS.get(name))
     files: Files = module.files

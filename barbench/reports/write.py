@@ -28,14 +28,18 @@ def write_reports(
 ) -> Written:
     """Write tables from the records of a results folder, in each format; records are read and grouped once.
 
+    Raises UnknownName for a table or a format that does not exist.
+
     Args:
         store: the results folder.
         out: folder to write into; files that would not change are left alone.
         tables: numbers of the paper's tables; None for all.
         formats: names of FORMATS; none of them builds the tables without writing any.
 
+    Returns:
+        The files, and the tables that are in them.
+
     Raises:
-        UnknownName: for a table or a format that does not exist.
         UsageError: where there is no record.
     """
     writers = [files_of(name) for name in formats]

@@ -46,8 +46,7 @@ class Interval(NamedTuple):
     high: float
 
     @property
-    def shown(self) -> bool:
-        """Whether 0 lies outside."""
+    def excludes_zero(self) -> bool:
         return not self.low <= 0 <= self.high
 
 
@@ -71,7 +70,7 @@ def metrics(totals: Floats) -> Floats:
     return np.stack([ratios / expressions, iou(intersection, union), above / expressions], axis=-1)
 
 
-def compare(sums: Floats, *, resamples: int = 10_000, seed: int = 0) -> list[Interval]:
+def paired_intervals(sums: Floats, *, resamples: int = 10_000, seed: int = 0) -> list[Interval]:
     """One interval a metric, in the order of METRICS.
 
     sums: float64 (K, 2, I, 5): runs, the two methods, images, FIELDS; run k of both methods is one pair (in practice

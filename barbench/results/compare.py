@@ -28,7 +28,7 @@ class Wanted(NamedTuple):
     image_size: str | None = None
 
 
-class Row(NamedTuple):
+class ComparisonRow(NamedTuple):
     """One evaluation split and metric. Scores are means over the runs, in percent; the difference and its interval,
     `low` to `high`, are in percentage points."""
 
@@ -62,7 +62,7 @@ class Comparison(NamedTuple):
     """`titles`: the two methods; `notes`: what the intervals cover and what to keep in mind, in words."""
 
     titles: tuple[str, str]
-    rows: list[Row]
+    rows: list[ComparisonRow]
     notes: list[str]
 
 
@@ -143,15 +143,15 @@ def _titles(left: Record, right: Record) -> tuple[str, str]:
 
 def _rows(
     store: Store, pairs: Sequence[tuple[Record, Record]], split: str, titles: tuple[str, str], resamples: int
-) -> list[Row]:
+) -> list[ComparisonRow]:
     sums = np.stack([_sums(store, pair, split) for pair in pairs])
     scores = bootstrap.metrics(sums.sum(axis=2)).mean(axis=0)  # (2, metrics), means over the runs
     rows = []
-    for m, interval in enumerate(bootstrap.compare(sums, resamples=resamples)):
-        ahead = f"{titles[0] if interval.difference > 0 else titles[1]} is higher" if interval.shown else None
+    for m, interval in enumerate(bootstrap.paired_intervals(sums, resamples=resamples)):
+        ahead = f"{titles[0] if interval.difference > 0 else titles[1]} is higher" if interval.excludes_zero else None
         first, second, difference, low, high = (float(100 * v) for v in (scores[0, m], scores[1, m], *interval))
         rows.append(
-            Row(
+            ComparisonRow(
                 split=split,
                 metric=bootstrap.METRICS[m],
                 images=sums.shape[2],

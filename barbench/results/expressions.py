@@ -18,6 +18,9 @@ def join_splits(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
 
     Args:
         by_split: of each split the arrays by field, (expressions,) each.
+
+    Returns:
+        The same arrays in one mapping.
     """
     return {f"{split}/{field}": array for split, columns in by_split.items() for field, array in columns.items()}
 

@@ -122,26 +122,30 @@ class PlainDisplay:
     def training(event: dict[str, Any]) -> str:
         return f"epoch {event['epoch']}/{event['epochs']}  loss {event['loss']:.4f}  batch IoU {event['iou']:.2f}"
 
-    def expected(self, job: Job) -> float:
+    def expected(self, job: Job) -> float | None:
         """Seconds of a cell that has not begun: its forecast, corrected by how far this run's cells were off theirs;
-        without forecasts, as long as those took on average."""
+        without one, as long as those took on average. None where nothing tells."""
         told = [(seconds, self.forecast[j.cell.id()]) for j, seconds in self.took if j.cell.id() in self.forecast]
         if job.cell.id() in self.forecast:
             taken, foretold = (sum(values) for values in zip(*told, strict=True)) if told else (1.0, 1.0)
             return self.forecast[job.cell.id()] * taken / foretold
-        return sum(seconds for _, seconds in self.took) / len(self.took) if self.took else 0.0
+        return sum(seconds for _, seconds in self.took) / len(self.took) if self.took else None
 
     @property
-    def later(self) -> float:
-        """Seconds that the cells which have not begun will take, one after the other."""
-        return sum(self.expected(job) for job in self.jobs[self.begun :])
+    def later(self) -> float | None:
+        """Seconds that the cells which have not begun will take, one after the other; None where some are unknown."""
+        expected = [self.expected(job) for job in self.jobs[self.begun :]]
+        told = [seconds for seconds in expected if seconds is not None]
+        return sum(told) if expected and len(told) == len(expected) else None
 
     def remaining(self, left: float) -> str:
         """`left 1:20`, and of the whole run where that can be told."""
         later = self.later
+        if later is None:
+            return f"left {clock(left)}"
         under_way = sum(self.lefts.values()) if self.slots > 1 else left
         whole = (under_way + later) / min(self.slots, max(len(self.cells), 1))
-        return f"left {clock(left)}" + (f", all {clock(max(whole, left))}" if later else "")
+        return f"left {clock(left)}, all {clock(max(whole, left))}"
 
 
 class LiveDisplay(PlainDisplay):

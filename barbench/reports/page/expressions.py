@@ -79,7 +79,7 @@ def band_frame(by_label: Mapping[str, Scored], what: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "band", "mean", "low", "high", "n"])
 
 
-def _intervals(expressions: Scored, bands: Bands) -> list[breakdown.Interval]:
+def _intervals(expressions: Scored, bands: Bands) -> list[breakdown.BandScore]:
     return breakdown.means(expressions.seeds.mean(0), bands, expressions.images)
 
 

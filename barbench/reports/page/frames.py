@@ -8,7 +8,7 @@ import pandas as pd
 
 from barbench.paper.tables import Column
 from barbench.reports.tables.averages import per_seed
-from barbench.reports.tables.grouping import Group, Row, in_order
+from barbench.reports.tables.grouping import Group, MethodRow, in_order
 from barbench.results.record import Record
 
 PARTS: Final = ("adapter", "positional", "head", "frozen")
@@ -56,7 +56,7 @@ def costs(group: Group) -> Costs:
     return Costs(pd.DataFrame(rows, columns=["label", *names]), columns, machine, reasons)
 
 
-def shared_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
+def shared_columns(rows: Sequence[MethodRow]) -> tuple[Column, ...]:
     """The columns that all of `rows` measured; where there is none, those that most did."""
     counts = Counter(column for row in rows for column in row.iou)
     most = max(counts.values(), default=0)
@@ -84,7 +84,7 @@ def ledger(group: Group) -> pd.DataFrame:
     )
 
 
-def _spent(row: Row, machine: str) -> pd.DataFrame:
+def _spent(row: MethodRow, machine: str) -> pd.DataFrame:
     """A row a seed, a column each of COSTS: means over the protocols."""
     spent = []
     for record in row.records:

@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from barbench.errors import DataError
 from barbench.reports.page.listings import failed_cells, found_problems, run_of
-from barbench.reports.page.pictures import Panels, embed_panels
-from barbench.reports.page.sections import Part, choose_looks, parts_of
+from barbench.reports.page.pictures import EmbeddedPanels, embed_panels
+from barbench.reports.page.sections import PageSection, choose_looks, parts_of
 from barbench.reports.panels import WHY
 from barbench.reports.report import Report
 from barbench.reports.tables.grouping import Conditions, Group
@@ -38,7 +38,7 @@ class Condition:
     key: str
     name: str
     caption: str
-    parts: tuple[Part, ...]
+    parts: tuple[PageSection, ...]
 
 
 def files(report: Report) -> Iterator[tuple[str, str]]:
@@ -58,6 +58,9 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
         report: its tables, records and groups.
         arrays: per-expression arrays by the record's id, as saved.
         panels: the folder that may hold panels, as `barbench panels` writes them.
+
+    Returns:
+        HTML of at most LIMIT bytes.
     """
     records, groups = report.records, report.groups
     names = condition_names([members.conditions for members in groups])
@@ -78,7 +81,7 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
         "problems": found_problems(records),
         "runs": runs,
     }
-    bare = _filled(page | {"panels": Panels((), ())})
+    bare = _filled(page | {"panels": EmbeddedPanels((), ())})
     return _filled(page | {"panels": embed_panels(panels, LIMIT - len(bare.encode()) - 50_000)})
 
 

@@ -4,7 +4,7 @@ from statistics import fmean
 
 from barbench.reports.page.frames import costs
 from barbench.reports.tables.averages import over_seeds
-from barbench.reports.tables.grouping import Group, Row, name_columns
+from barbench.reports.tables.grouping import Group, MethodRow, name_columns
 from barbench.reports.tables.judgement import judge
 from barbench.reports.tables.layout import Score
 from barbench.reports.tables.rows_measured import gap_entry, number
@@ -65,7 +65,7 @@ def _cost(value: float, digits: str) -> Entry:
     return Entry("-") if value != value else Entry(f"{value:{digits}}", float(value))  # NaN: not measured
 
 
-def _minutes(row: Row) -> Entry:
+def _minutes(row: MethodRow) -> Entry:
     """Minutes of training, the mean over the row's records."""
     times = [record.timings["training"] for record in row.records if "training" in record.timings]
     return _cost(fmean(times) / 60, ".1f") if times else Entry("-")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 
 from barbench.paper.tables import Column, Rule
-from barbench.reports.tables.grouping import Values
+from barbench.reports.tables.grouping import SeedScores
 from barbench.results.statistics import Summary, mean, mean_of_means, summarize
 
 
@@ -22,7 +22,7 @@ def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
     return mean_of_means(datasets.values())
 
 
-def per_seed(rule: Rule, values: Values, columns: Iterable[Column]) -> list[float]:
+def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[float]:
     """The average over `columns` of each seed, in the order of the seeds.
 
     Args:
@@ -40,7 +40,7 @@ def per_seed(rule: Rule, values: Values, columns: Iterable[Column]) -> list[floa
     return [average(rule, [(c.dataset, values[c][seed]) for c in have]) for seed in sorted(seeds.pop())]
 
 
-def over_seeds(rule: Rule, values: Values, columns: Iterable[Column]) -> Summary | None:
+def over_seeds(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> Summary | None:
     """The average over those of `columns` that have values, summarised over seeds; None without any.
 
     Where the columns have different seeds, there is no interval (see `per_seed`).

@@ -16,13 +16,15 @@ def build(number: str, every: Sequence[Group], evidence: Evidence | None = None)
     """Published rows and the records that compare with them in one table, then one table for each other set of
     conditions, which may not be mixed. A table with more than one dataset has all of the paper's columns.
 
+    Raises UnknownName for a number that the paper has not.
+
     Args:
         number: of the paper's table, a name in TABLES.
         every: the groups of all records; those that the table does not show are left out here.
         evidence: the counts of expressions beside the records; without it nothing is bold.
 
-    Raises:
-        UnknownName: for a number that the paper has not.
+    Returns:
+        One table per set of conditions.
     """
     table = TABLES.get(number)
     groups = _shown(table, every)
@@ -52,8 +54,8 @@ def build_measured(number: str, every: Sequence[Group], evidence: Evidence | Non
         every: the groups of all records.
         evidence: as for `build`.
 
-    Raises:
-        UnknownName: for a number that the paper has not.
+    Returns:
+        One table per set of conditions.
     """
     table = TABLES.get(number)
     groups = _shown(table, every)

@@ -10,7 +10,7 @@ from barbench.paper.mixtures import MEMBERS
 from barbench.paper.tables import EVERYTHING, MIXED, NOTHING, PAPER_COLUMNS, PAPER_METHODS, Column
 from barbench.results.record import Cell, Record, SplitResult
 
-Values = dict[Column, dict[int, float]]
+SeedScores = dict[Column, dict[int, float]]
 """Column -> seed -> IoU in percent."""
 
 
@@ -34,14 +34,14 @@ class Conditions(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method under one table's conditions: its records over protocols and seeds, those that are done first."""
 
     records: tuple[Record, ...]
     label: str
-    iou: Values = field(default_factory=dict)
-    control: Values = field(default_factory=dict)
-    overall: Values = field(default_factory=dict)
+    iou: SeedScores = field(default_factory=dict)
+    control: SeedScores = field(default_factory=dict)
+    overall: SeedScores = field(default_factory=dict)
     """The same expressions' overall IoU; `iou` is the mean."""
     leaks: set[Column] = field(default_factory=set)
     """Columns of whose images some trained the row."""
@@ -73,7 +73,7 @@ class Group:
     """The rows of one table, in the paper's order, and the columns that they measured or tried to."""
 
     conditions: Conditions
-    rows: tuple[Row, ...]
+    rows: tuple[MethodRow, ...]
 
     def without(self, omitted: Callable[[str], bool]) -> "Group":
         """The group without the records of `omitted` datasets: rows, order and labels as if they were not there."""
@@ -167,7 +167,7 @@ def _conditions(cell: Cell) -> Conditions:
     )
 
 
-def _rows(records: Sequence[Record]) -> tuple[Row, ...]:
+def _rows(records: Sequence[Record]) -> tuple[MethodRow, ...]:
     methods: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
         mixture = MIXED.get(record.cell.protocol, "")  # trained on more data: a row of its own
@@ -176,9 +176,9 @@ def _rows(records: Sequence[Record]) -> tuple[Row, ...]:
     return tuple(_labelled(rows))
 
 
-def _row(records: Sequence[Record]) -> Row:
+def _row(records: Sequence[Record]) -> MethodRow:
     done_first = tuple(sorted(records, key=lambda record: record.status != "done"))
-    row = Row(done_first, done_first[0].title + MIXED.get(done_first[0].cell.protocol, ""))
+    row = MethodRow(done_first, done_first[0].title + MIXED.get(done_first[0].cell.protocol, ""))
     for record in records:
         for column, split in by_column(record).items() if record.status == "done" else ():
             row.iou.setdefault(column, {})[record.cell.seed] = 100 * split.scores.miou
@@ -190,7 +190,7 @@ def _row(records: Sequence[Record]) -> Row:
     return row
 
 
-def _rank(row: Row) -> tuple[int, int, int, str, str, str]:
+def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str]:
     """No component first, then the paper's rows in its order, then the others from fewest components and parameters;
     mixed training after training on one data set."""
     record = row.records[0]
@@ -202,11 +202,11 @@ def _rank(row: Row) -> tuple[int, int, int, str, str, str]:
     return place, len(row.composition), size, record.cell.method, row.options, MIXED.get(record.cell.protocol, "")
 
 
-def _labelled(rows: Sequence[Row]) -> list[Row]:
+def _labelled(rows: Sequence[MethodRow]) -> list[MethodRow]:
     """Rows whose titles coincide are told apart by method name and options."""
     titles = Counter(row.label for row in rows)
 
-    def label(row: Row) -> str:
+    def label(row: MethodRow) -> str:
         detail = ", ".join(filter(None, (row.records[0].cell.method, row.options)))
         return f"{row.label} ({detail})" if titles[row.label] > 1 else row.label
 

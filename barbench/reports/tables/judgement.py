@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from barbench.paper.tables import EVERYTHING, NOTHING, Column
-from barbench.reports.tables.grouping import Group, Row, by_column
+from barbench.reports.tables.grouping import Group, MethodRow, by_column
 from barbench.reports.tables.layout import Score
 from barbench.results.evidence import Evidence, GapClosed, Run, Sample, gap_closed, indistinguishable, measured
 
@@ -53,7 +53,7 @@ def judge(score: Score, members: Group, evidence: Evidence | None) -> Judgement:
     )
 
 
-def _samples(score: Score, columns: list[Column], rows: list[Row], evidence: Evidence) -> list[Sample] | None:
+def _samples(score: Score, columns: list[Column], rows: list[MethodRow], evidence: Evidence) -> list[Sample] | None:
     """One sample per column, weighted as the average weights it; None where some counts are not there."""
     datasets = [column.dataset for column in columns]
     samples = []
@@ -67,7 +67,7 @@ def _samples(score: Score, columns: list[Column], rows: list[Row], evidence: Evi
     return samples
 
 
-def _runs(row: Row, column: Column) -> dict[int, Run]:
+def _runs(row: MethodRow, column: Column) -> dict[int, Run]:
     """By seed, the record of a row that was evaluated on `column`, and the name that the split has in it."""
     return {
         record.cell.seed: Run(record, name)

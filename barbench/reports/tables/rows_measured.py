@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import shorten
 
 from barbench.reports.tables.averages import over_seeds, printed
-from barbench.reports.tables.grouping import Group, Row, Values, name_columns
+from barbench.reports.tables.grouping import Group, MethodRow, SeedScores, name_columns
 from barbench.reports.tables.judgement import Judgement, judge
 from barbench.reports.tables.layout import Frame, Score
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section
@@ -55,7 +55,7 @@ def number(summary: Summary, sign: str = "") -> str:
 
 def _row(
     frame: Frame,
-    row: Row,
+    row: MethodRow,
     members: Group,
     footnotes: Footnotes,
     judged: Sequence[Judgement],
@@ -83,13 +83,13 @@ def gap_entry(gap: GapClosed | None) -> Entry:
     return Entry(f"{share}±{100 * gap.margin:.0f} %".replace("-", "−"), float(share))
 
 
-def _scores(frame: Frame, row: Row, values: Values, members: Group, footnotes: Footnotes) -> list[Entry]:
+def _scores(frame: Frame, row: MethodRow, values: SeedScores, members: Group, footnotes: Footnotes) -> list[Entry]:
     return [_score(row, values, score, members, footnotes) for score in frame.scores]
 
 
 def _score(
-    row: Row,
-    values: Values,
+    row: MethodRow,
+    values: SeedScores,
     score: Score,
     members: Group,
     footnotes: Footnotes,
