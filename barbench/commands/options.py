@@ -9,7 +9,10 @@ from barbench.errors import UsageError
 from barbench.listing import Format
 from barbench.registry import split_list
 
-METHODS_HELP = "all (the paper's five between head-only and full), everything, or a comma list; package.module:name for a method of your own"
+METHODS_HELP = (
+    "all (the paper's five between head-only and full), everything, or a comma list; "
+    "package.module:name for a method of your own"
+)
 MethodsOption = Annotated[str, typer.Option(help=METHODS_HELP)]
 BackboneOption = Annotated[
     str, typer.Option(help="tiny, the name of an open_clip CLIP ViT, or a folder in open_clip's format")
