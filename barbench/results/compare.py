@@ -16,6 +16,7 @@ from barbench.results.select import CHOOSABLE, differing, runs
 from barbench.results.store import Store
 
 RESAMPLES: Final = 10_000
+POWER_80: Final = 0.8416  # standard deviations that the interval must lie beside zero for a chance of 80 %
 
 
 class Wanted(NamedTuple):
@@ -43,6 +44,12 @@ class ComparisonRow(NamedTuple):
     high: float
     verdict: str
 
+    @property
+    def smallest(self) -> float:
+        """The smallest true difference, in percentage points, that this number of images and seeds would have shown
+        with a chance of 80 %: 1 + 0.84 / 1.96 times half the width of the interval."""
+        return (self.high - self.low) / 2 * (1 + POWER_80 / 1.96)
+
     def readable(self, titles: tuple[str, str]) -> dict[str, str | int]:
         """For a terminal: one decimal, the interval in one column."""
         return {
@@ -53,6 +60,7 @@ class ComparisonRow(NamedTuple):
             "difference": f"{self.difference:+.1f}",
             "95 % interval": f"[{self.low:+.1f}, {self.high:+.1f}]",
             "verdict": self.verdict,
+            "smallest shown": f"{self.smallest:.1f}",
             "images": self.images,
             "expressions": self.expressions,
         }
@@ -182,5 +190,6 @@ def _reading(pairs: int, resamples: int) -> list[str]:
     few = {2: "; of two it covers 90 to 94 % where runs differ as much as images do, or more"}
     return [
         f"95 % interval: paired bootstrap over images ({resamples:,} resamples); it {covers}{few.get(pairs, '')}",
+        "smallest shown: a true difference of so many points would have been shown with a chance of 80 %",
         "each interval stands alone; of twenty, one is expected to miss",
     ]

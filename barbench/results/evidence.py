@@ -190,14 +190,6 @@ def gap_closed(samples: Sequence[Sample], method: int, nothing: int, everything:
     return GapClosed(share, found.margin)
 
 
-def smallest_difference(samples: Sequence[Sample], first: int, second: int) -> float:
-    """The smallest true difference, in percentage points, that this number of images and seeds would have shown with a
-    chance of 80 %: 1 + 0.84 / 1.96 times half the width of the interval."""
-    scores = _mean(samples, lambda s: s.scores[first] - s.scores[second])
-    drawn = _mean(samples, lambda s: s.drawn[:, first] - s.drawn[:, second])
-    return 100 * _spread(scores, drawn, samples).margin * (1 + 0.8416 / 1.96)
-
-
 def _draws(images: int) -> Floats:
     """How often each image is drawn, (RESAMPLES, images); the same for all methods, seeds and calls."""
     drawn = np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)

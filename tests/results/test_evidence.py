@@ -14,7 +14,6 @@ from barbench.results.evidence import (
     gap_closed,
     indistinguishable,
     measured,
-    smallest_difference,
 )
 from barbench.results.store import Store
 from barbench.student import tail_probability
@@ -91,12 +90,6 @@ def test_the_gaps_interval_covers_the_truth() -> None:
         assert found
         hits += abs(found.share - 0.5) <= found.margin
     assert hits >= 130
-
-
-def test_the_smallest_difference_that_could_be_shown(rng: np.random.Generator) -> None:
-    two = sample(rng, [0.5, 0.5], runs=1)
-    error = (two.drawn[:, 0, 0] - two.drawn[:, 1, 0]).std()
-    assert smallest_difference([two], 0, 1) == pytest.approx(100 * (1.97 + 0.84) * error, rel=0.03)
 
 
 @pytest.mark.parametrize(
