@@ -359,7 +359,7 @@ def test_a_plan_is_printed_and_nothing_runs(ask: Ask, tmp_path: Path, shapes_roo
     given = ["--data", shapes_root, "--backbone", backbone_folder, "--weights", "random", "--results", tmp_path / "r"]
     answer = ask("run", "--table", "2,3", "--methods", "head-only", "--plan", *given)
     assert answer.code == 0
-    assert "4 cells: 0 done, 4 to run, about " in answer.out
+    assert "4 cells: 0 done, 4 to run; time and memory unknown: " in answer.out
     assert answer.out.count("to run") == 4 + 1
     assert not (tmp_path / "r").exists()
     wrong = ask("run", "--table", "3", "--split", "refcocog-g", "--plan", *given)
