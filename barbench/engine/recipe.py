@@ -70,6 +70,7 @@ class Recipe(BaseModel):
         description="start of the head: random, as in the paper, or the one that the backbone ships with",
     )
     rates: dict[str, Rates] = Field(default={}, description="method name -> its own lr and adapter_lr")
+    own_rates: bool = Field(default=False, description="in a cell: whether lr and adapter_lr are its method's own")
     tuning: Tuning | None = Field(default=None, description="how the learning rates were found; None: without a search")
     eval_batch: PositiveInt = Field(default=32, description="expressions per evaluation step and process")
 
@@ -83,7 +84,7 @@ class Recipe(BaseModel):
             A recipe with the method's own learning rates in place of the recipe's, and no other method's.
         """
         own = self.rates.get(method, Rates()).model_dump(exclude_none=True)
-        return self.model_copy(update={**own, "rates": {}})
+        return self.model_copy(update={**own, "rates": {}, "own_rates": bool(self.rates)})
 
     def fields(self) -> dict[str, Any]:
         """The recipe as a cell stores it.
@@ -117,7 +118,7 @@ class Recipe(BaseModel):
         return self.lr * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
 
 
-_LATER = ("rates", "tuning", "head")
+_LATER = ("rates", "own_rates", "tuning", "head")
 
 
 def recipe_names() -> list[str]:

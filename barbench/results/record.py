@@ -58,6 +58,11 @@ class Cell(Frozen):
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def shared_recipe(self) -> dict[str, JsonValue]:
+        """The recipe without what is each method's own: rates that were chosen for every method alike."""
+        own = ("lr", "adapter_lr") if self.recipe.get("own_rates") else ()
+        return {name: value for name, value in self.recipe.items() if name not in own}
+
     def stem(self) -> str:
         """File name without suffix: readable parts, then the id, e.g. `barleria--tiny--refcoco+--seed0--<id>`."""
         parts = (re.sub(r"[^\w.+-]", "_", part, flags=re.ASCII) for part in (self.method, self.backbone, self.protocol))

@@ -72,7 +72,13 @@ def differing(records: Sequence[Record]) -> dict[str, list[str]]:
 
     Of recipes with different names the name alone is told. Method, options and seed are not looked at.
     """
-    flat = [flatten(record.cell.model_dump(mode="json", exclude={"method", "options", "seed"})) for record in records]
+    flat = [
+        flatten(
+            record.cell.model_dump(mode="json", exclude={"method", "options", "seed", "recipe"})
+            | {"recipe": record.cell.shared_recipe()}
+        )
+        for record in records
+    ]
     names = list(dict.fromkeys(name for fields in flat for name in fields))
     found = {name: [str(fields.get(name)) for fields in flat] for name in names}
     apart = {name: values for name, values in found.items() if len(set(values)) > 1}

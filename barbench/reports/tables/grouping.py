@@ -162,7 +162,7 @@ def _conditions(cell: Cell) -> Conditions:
         precision=cell.precision,
         data=cell.data.kind,
         data_version="",
-        recipe=json.dumps(cell.recipe, sort_keys=True),
+        recipe=json.dumps(cell.shared_recipe(), sort_keys=True),
         other=", ".join(f"{name}={value}" for name, value in sorted(other.items())),
     )
 

@@ -41,7 +41,8 @@ def in_words(conditions: Conditions, others: Iterable[Conditions]) -> str:
     warning = " Synthetic shapes, not comparable with the paper." if conditions.data == "shapes" else ""
     backbone = f"backbone {conditions.backbone} ({conditions.weights} weights){size}"
     other = f", {conditions.other}" if conditions.other else ""
-    return f"{backbone}, recipe {recipe}, {conditions.precision}{other}.{version}{warning}"
+    rates = " with each method's own rates" if conditions.recipe_fields.get("own_rates") else ""
+    return f"{backbone}, recipe {recipe}{rates}, {conditions.precision}{other}.{version}{warning}"
 
 
 def title(table: PaperTable, published: bool, conditions: Conditions | None) -> str:
