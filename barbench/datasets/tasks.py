@@ -48,20 +48,22 @@ def read_task(root: Path, task: Task, held_out: int = 0) -> TaskData:
     train = tuple(
         replace(split, references=tuple(r for r in split.references if r.image_id not in excluded)) for split in whole
     )
+    removed = images(*whole) - images(*train)
+    lost = sum(len(split.references) for split in whole) - sum(len(split.references) for split in train)
     evaluated = task.evaluated
     evals = {key: members[protocol.name].split(name) for key, protocol, name in evaluated}
     if held_out:
         evaluated = tuple(Evaluated(f"held out {p.name}", p, "train") for p in task.members)
         evals = {e.key: _part(split, lambda i: _held(i, held_out)) for e, split in zip(evaluated, train, strict=True)}
         train = tuple(_part(split, lambda i: not _held(i, held_out)) for split in train)
-    seen, before = images(*train), images(*whole)
+    seen = images(*train)
     return TaskData(
         task,
         train,
         evaluated,
         evals,
-        removed_references=sum(len(split.references) for split in whole) - sum(len(s.references) for s in train),
-        removed_images=len(before - seen),
+        removed_references=lost,
+        removed_images=len(removed),
         shared={key: len(images(split) & seen) for key, split in evals.items()},
     )
 
