@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from barbench.commands.checks import probability
 from barbench.commands.options import Backbone, Data, Device, FormatOption, ImageSize, Results
 from barbench.errors import UnknownName
 from barbench.listing import Format, print_rows
@@ -23,7 +24,9 @@ def evaluate(
     image_size: ImageSize = None,
     device: Device = "auto",
     batch: Annotated[int, typer.Option(min=1)] = 32,
-    threshold: Annotated[float, typer.Option(help="probability above which a pixel is in the mask")] = 0.35,
+    threshold: Annotated[
+        float, typer.Option(help="probability above which a pixel is in the mask", callback=probability)
+    ] = 0.35,
     out: Annotated[Format, typer.Option("--output", help="how to print it")] = Format.table,
 ) -> None:
     """Evaluate an official checkpoint on every evaluation split; it must fit name by name."""
@@ -46,7 +49,10 @@ def predict(
     backbone: Annotated[str | None, typer.Option(help="folder, where the cell's backbone is one")] = None,
     weights: Annotated[str | None, typer.Option(help="file, where the backbone's weights are one")] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="probability above which a pixel is in the mask  [default: the recipe's]")
+        float | None,
+        typer.Option(
+            help="probability above which a pixel is in the mask  [default: the recipe's]", callback=probability
+        ),
     ] = None,
     device: Device = "auto",
     results: Results = Path("results"),
