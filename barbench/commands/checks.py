@@ -19,8 +19,8 @@ class CheckedCommand(TyperCommand):
     An empty argument is nearly always a variable that is not set; taken as "not given" it would choose the default.
     """
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        parameters = {p.name: p for p in self.get_params(ctx)}
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        parameters: dict[str | None, Any] = {p.name: p for p in self.get_params(ctx)}
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for name, value in given.items():
             if name in parameters and any(_empty(each) for each in _each(value)):

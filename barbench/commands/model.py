@@ -9,7 +9,7 @@ from rich.console import Console
 
 from barbench.commands.checks import probability
 from barbench.commands.options import Backbone, Data, Device, FormatOption, ImageSize, Results
-from barbench.errors import UnknownName
+from barbench.errors import UnknownName, UsageError
 from barbench.listing import Format, print_rows
 
 RELEASES: tuple[Literal["etris", "cris", "barleria"], ...] = ("etris", "cris", "barleria")
@@ -70,6 +70,8 @@ def predict(
     from barbench.results.select import one
     from barbench.results.store import Store
 
+    if out is not None and out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: the overlay is a PNG; give a name that ends in .png")
     pixels, store = read_photo(photo), Store(results)
     trained = load_trained(store, one(store.all(), cell), pick_device(device), backbone, weights)
     found = find_in_photo(trained, pixels, expressions, threshold)
