@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,11 +46,20 @@ def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = 
     table = Table(title=Text(title), title_justify="left", header_style="bold")
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float) for row in flat)
-        table.add_column(column.replace(".", "\n"), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(_heading(column), justify="right" if numeric else "left", overflow="fold")
     for row in flat:
         # Text, not str: a name or a reason such as "[/x]" is no markup.
         table.add_row(*(Text(_text(row.get(column), thousands=True)) for column in columns))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _heading(column: str) -> str:
+    """A nested column's name on several lines. The point of a number, as in P@0.5, is no nesting.
+
+    >>> _heading("val.P@0.5")
+    'val\\nP@0.5'
+    """
+    return re.sub(r"(?<!\d)\.|\.(?!\d)", "\n", column)
 
 
 def _text(value: Any, thousands: bool) -> str:

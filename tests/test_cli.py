@@ -93,7 +93,7 @@ def test_help_answers_at_once_without_torch() -> None:
     ("arguments", "says"),
     [
         (["--methods", "barlera"], "unknown method 'barlera'. Did you mean barleria"),
-        (["--methods", ","], "no method was named"),
+        (["--methods", ","], "is empty"),
         (["--methods", "no.such.module:thing"], "cannot import no.such.module"),
         (["--split", "refcocco+"], "unknown split 'refcocco+'. Did you mean refcoco+"),
         (["--backbone", "ViT-B-61"], "unknown backbone 'ViT-B-61'. Did you mean ViT-B-16"),

@@ -18,7 +18,7 @@ from barbench.listing import progress_bar
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
-from barbench.models.towers.configs import EMBEDDED, backbone_config
+from barbench.models.towers.configs import EMBEDDED, backbone_config, check_weights
 from barbench.paper.mixtures import Task
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
 from barbench.registry import split_list
@@ -66,7 +66,8 @@ def expand(request: RunRequest) -> list[Job]:
     _check_precision(request)
     tasks = _choose_splits(request, blocks)
     for name in split_list(request.backbone or ""):
-        backbone_config(name)
+        check_weights(request.weights, backbone_config(name))
+    check_weights(request.weights)
     _recipe(request, DEFAULT.recipe)
     with progress_bar("drawing shapes") as progress:
         sources = {t.name: find_source(request.data, t, progress) for t in dict.fromkeys(chain(*tasks))}

@@ -2,13 +2,14 @@
 
 import typer
 
+from barbench.commands.checks import CheckedCommand
 from barbench.commands.options import ArgumentsOption, BackboneOption, FormatOption, ImageSizeOption
 from barbench.listing import Format, print_rows
 
 app = typer.Typer(no_args_is_help=True, help="What there is to choose from.")
 
 
-@app.command("methods")
+@app.command("methods", cls=CheckedCommand)
 def list_methods(
     backbone: BackboneOption = "tiny",
     image_size: ImageSizeOption = None,
@@ -26,7 +27,7 @@ def list_methods(
     print_rows(describe_methods(specs, backbone, image_size, options), format_, title=f"methods on {backbone}")
 
 
-@app.command("backbones")
+@app.command("backbones", cls=CheckedCommand)
 def list_backbones(format_: FormatOption = Format.table) -> None:
     """Backbones that barbench can walk."""
     from barbench.models.towers.configs import backbone_config, backbone_names
@@ -48,7 +49,7 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
     print_rows(rows, format_, title="backbones (blocks and widths: vision, text)")
 
 
-@app.command("splits")
+@app.command("splits", cls=CheckedCommand)
 def list_splits(format_: FormatOption = Format.table) -> None:
     """Protocols and mixtures: what trains, what is evaluated."""
     from barbench.paper.mixtures import TASKS
@@ -68,7 +69,7 @@ def list_splits(format_: FormatOption = Format.table) -> None:
     print_rows(rows, format_, title="splits")
 
 
-@app.command("recipes")
+@app.command("recipes", cls=CheckedCommand)
 def list_recipes(format_: FormatOption = Format.table) -> None:
     """Training recipes that ship with barbench."""
     from barbench.engine.recipe import load_recipe, recipe_names
@@ -81,7 +82,7 @@ def list_recipes(format_: FormatOption = Format.table) -> None:
     print_rows(rows, format_, title="recipes")
 
 
-@app.command("suites")
+@app.command("suites", cls=CheckedCommand)
 def list_suites(format_: FormatOption = Format.table) -> None:
     """Lists of methods with options that answer one question together."""
     from barbench.methods.suites import SUITES

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from barbench.commands.checks import probability
 from barbench.commands.options import (
     BackboneOption,
     DataOption,
@@ -15,7 +16,7 @@ from barbench.commands.options import (
     ImageSizeOption,
     ResultsOption,
 )
-from barbench.errors import UnknownName
+from barbench.errors import UnknownName, UsageError
 from barbench.listing import Format, print_rows
 
 RELEASES: tuple[Literal["etris", "cris", "barleria"], ...] = ("etris", "cris", "barleria")
@@ -30,7 +31,9 @@ def evaluate(
     image_size: ImageSizeOption = None,
     device: DeviceOption = "auto",
     batch: Annotated[int, typer.Option(min=1, help="images per forward pass")] = 32,
-    threshold: Annotated[float, typer.Option(help="probability above which a pixel is in the mask")] = 0.35,
+    threshold: Annotated[
+        float, typer.Option(help="probability above which a pixel is in the mask", callback=probability)
+    ] = 0.35,
     format_: FormatOption = Format.table,
 ) -> None:
     """Evaluate an official checkpoint on every evaluation split; every parameter name must match."""
@@ -58,7 +61,11 @@ def predict(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="probability above which a pixel is in the mask", show_default="the cell's recipe"),
+        typer.Option(
+            help="probability above which a pixel is in the mask",
+            show_default="the cell's recipe",
+            callback=probability,
+        ),
     ] = None,
     device: DeviceOption = "auto",
     results: ResultsOption = Path("results"),
@@ -78,6 +85,8 @@ def predict(
     from barbench.results.select import one
     from barbench.results.store import Store
 
+    if out is not None and out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: the overlay is a PNG; give a name that ends in .png")
     pixels, store = read_photo(photo), Store(results)
     trained = load_trained(store, one(store.all(), cell), pick_device(device), backbone, weights)
     found = trained.find(pixels, expressions, threshold)

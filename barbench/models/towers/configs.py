@@ -13,13 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from barbench.errors import DataError, UnknownName, UsageError
+from barbench.errors import DataError, MissingData, UnknownName, UsageError
 
 EMBEDDED = {name: Path(__file__).parents[1] / name for name in ("tiny", "tiny-eva", "tiny-l")}
 CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
 HEAD_WEIGHTS = "head.safetensors"
 PAPER_SIZE = 416
 RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
+FILES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 EVA02 = re.compile(r"eva02_(?!enormous)")
 
 
@@ -105,6 +106,19 @@ class BackboneConfig:
         vision = self.model["vision_cfg"]
         named = re.search(r"_patch(\d+)", vision.get("timm_model_name", ""))
         return int(named[1] if named else vision["patch_size"])
+
+
+def check_weights(weights: str | None, config: BackboneConfig | None = None) -> None:
+    """Whether `weights` can be there, as far as can be told without torch.
+
+    Raises MissingData for a file that does not exist, UnknownName for a word that a folder's backbone does not know.
+    """
+    if weights is None or weights == RANDOM or Path(weights).is_file():
+        return
+    if "/" in weights or Path(weights).suffix in FILES:
+        raise MissingData(f"--weights {weights}: there is no such file")
+    if config is not None and config.folder is not None and weights != PRETRAINED:
+        raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
 
 
 def backbone_names() -> list[str]:

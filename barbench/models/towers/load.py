@@ -4,6 +4,7 @@ Weights are random, from open_clip's cache, or from a file; nothing is downloade
 """
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -35,7 +37,11 @@ from barbench.models.towers.configs import (
 )
 from barbench.models.towers.eva import EvaVision, resize
 
+_scalar = np.int64(0).__reduce__()[0]  # numpy moved it between its versions; the value says where it is
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, OSError, ValueError, StopIteration)
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
+"""Keys under which training code keeps a state dict, the likeliest first."""
+_NUMPY_SCALARS: list[Any] = [np.dtype, type(np.dtype(np.int64)), type(np.dtype(np.float64)), _scalar]
 _JIT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
@@ -136,7 +142,10 @@ def _cached(tag: dict[str, Any]) -> Path | None:
             if isinstance(found, str):
                 return Path(found)
     if url := tag.get("url"):
-        file = Path.home() / ".cache" / "clip" / Path(url).name
+        try:
+            file = Path.home() / ".cache" / "clip" / Path(url).name
+        except RuntimeError:  # no home folder
+            return None
         return file if file.is_file() else None
     return None
 
@@ -144,12 +153,64 @@ def _cached(tag: dict[str, Any]) -> Path | None:
 def _read(file: Path, config: BackboneConfig) -> dict[str, Tensor]:
     """Tensors by name from safetensors, a torch state dict (without running code), or OpenAI's TorchScript archive."""
     try:
-        state: dict[str, Tensor] = _scripted(file) if _is_script(file) else load_state_dict(str(file))
+        if reason := not_weights(file):
+            raise DataError(f"{file} holds no weights: it is {reason}")
+        state = _scripted(file) if _is_script(file) else _state_dict(file)
     except _UNREADABLE as error:
-        raise DataError(f"cannot read weights from {file}: {error}") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's text advises to run the file's code
+            asked = re.search(r"(?:GLOBAL|global) (\S+)", str(error))
+            reason = f"it asks for {asked[1]}, and only tensors are read" if asked else "it is no plain state dict"
+        raise DataError(f"cannot read weights from {file}: {reason}") from None
     if all(key in state for key in _JIT_EXTRAS) and not config.model.get("quick_gelu"):
         raise UsageError(f"{file} holds OpenAI's weights, which need QuickGELU; use {config.name}-quickgelu")
     return {name: value.float() for name, value in state.items() if name not in _JIT_EXTRAS}
+
+
+def not_weights(file: Path) -> str | None:
+    """What a file is that is commonly found in the place of weights, in words; None where it may be weights."""
+    with file.open("rb") as opened:
+        start = opened.read(512).lstrip()
+    if not start:
+        return "empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer; fetch the file itself with `git lfs pull`"
+    if start[:1] == b"<":
+        return "a web page, as a failed download leaves"
+    return None
+
+
+def _state_dict(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or torch file, freed of what training code wraps around them; runs no code."""
+    if file.suffix == ".safetensors":
+        loaded: Any = load_state_dict(str(file))
+    else:
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+    return unwrapped(loaded, file)
+
+
+def unwrapped(loaded: Any, file: Path) -> dict[str, Tensor]:
+    """The state dict in what a checkpoint holds: itself, under a usual key, or the only entry of a list.
+
+    Raises DataError with what is there otherwise.
+    """
+    while not _is_state(loaded):
+        if isinstance(loaded, list | tuple) and len(loaded) == 1:
+            loaded = loaded[0]
+            continue
+        key = next((k for k in WRAPPERS if isinstance(loaded, dict) and isinstance(loaded.get(k), dict)), None)
+        if key is None:
+            held = f"the keys {', '.join(map(str, list(loaded)[:8]))}" if isinstance(loaded, dict) else "no dict"
+            raise DataError(f"{file} holds {held}, and no tensors by name, alone or under {', '.join(WRAPPERS)}")
+        loaded = loaded[key]
+    names = list(loaded)
+    prefix = "module." if names and all(name.startswith("module.") for name in names) else ""
+    return {name.removeprefix(prefix): value for name, value in loaded.items()}
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(v, Tensor) for v in value.values())
 
 
 def _is_script(file: Path) -> bool:
