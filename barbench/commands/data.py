@@ -17,14 +17,17 @@ app = typer.Typer(no_args_is_help=True, help="Make and check data.")
 @app.command("make-shapes", cls=CheckedCommand)
 def make_shapes(
     root: Annotated[Path, typer.Argument(help="folder to write, in the REFER/COCO layout")],
-    train: Annotated[int, typer.Option(min=1, help="pictures")] = 380,
-    evaluate: Annotated[int, typer.Option(min=1, help="pictures of each of val, testA, testB")] = 60,
-    shortest: Annotated[int, typer.Option(min=32, help="shortest side, pixels")] = 144,
-    longest: Annotated[int, typer.Option(min=32, help="longest side, pixels")] = 224,
-    references: Annotated[int, typer.Option(min=1, help="at most, of a picture")] = 3,
-    sentences: Annotated[int, typer.Option(min=1, help="at most, of a reference")] = 2,
-    processes: Annotated[int, typer.Option(min=1, help="that draw side by side; the pictures are the same")] = 1,
-    seed: int = 0,
+    train: Annotated[int, typer.Option(min=1, help="number of training images")] = 800,
+    evaluate: Annotated[int, typer.Option(min=1, help="number of images of val, of testA and of testB each")] = 120,
+    shortest: Annotated[int, typer.Option(min=32, help="shortest image side, in pixels")] = 72,
+    longest: Annotated[int, typer.Option(min=32, help="longest image side, in pixels")] = 96,
+    references: Annotated[int, typer.Option(min=1, help="maximum references per image")] = 3,
+    sentences: Annotated[int, typer.Option(min=1, help="maximum sentences per reference")] = 2,
+    haze: Annotated[float, typer.Option(min=0, max=0.99, help="share of the contrast that haze takes")] = 0.8,
+    processes: Annotated[
+        int, typer.Option(min=1, help="number of drawing processes; the images do not depend on it")
+    ] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the generator")] = 0,
 ) -> None:
     """Generate a data set of coloured figures with referring expressions, for all four splits."""
     from barbench.datasets.shapes import ShapesSpec
@@ -35,7 +38,15 @@ def make_shapes(
     if root.exists() and any(root.iterdir()):
         raise UsageError(f"{root} is not empty; name a new folder")
     spec = ShapesSpec(
-        train, evaluate, evaluate, evaluate, (shortest, longest), references=references, sentences=sentences, seed=seed
+        train=train,
+        val=evaluate,
+        testA=evaluate,
+        testB=evaluate,
+        sides=(shortest, longest),
+        references=references,
+        sentences=sentences,
+        haze=haze,
+        seed=seed,
     )
     with progress_bar("drawing") as progress:
         make(root, spec, progress, processes)

@@ -39,8 +39,10 @@ class Tuning(BaseModel):
     seed: int = 0
 
     def __str__(self) -> str:
-        ranges = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in self.space.items())
-        trials = f"{self.trials} trial{'s' * (self.trials != 1)} per method, {self.epochs} epochs each"
+        ranges = ", ".join(
+            f"{name} {low:g}" + f" to {high:g}" * (low < high) for name, (low, high) in self.space.items()
+        )
+        trials = f"{_count(self.trials, 'trial')} per method, {_count(self.epochs, 'epoch')} each"
         judged = f"judged on {self.held_out} % of {self.split}'s training images, held out"
         return f"{trials} ({self.sampler} search over {ranges}), {judged}"
 
@@ -116,6 +118,10 @@ class Recipe(BaseModel):
         if self.schedule == "step":
             return self.lr * self.decay ** sum(step // steps_per_epoch >= m for m in self.milestones)
         return self.lr * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 _LATER = ("rates", "own_rates", "tuning", "head")

@@ -21,7 +21,7 @@ from barbench.datasets.pickles import load_plain
 from barbench.datasets.shapes import ShapesSpec, make_shapes
 from barbench.datasets.shapes.captions import captioned_batch, truth
 from barbench.datasets.shapes.language import propose, vocabulary
-from barbench.datasets.shapes.make import POOLS
+from barbench.datasets.shapes.make import AIR, NOISE, POOLS, hazed
 from barbench.datasets.shapes.scene import COLOURS, Scene, sample_scene
 from barbench.paper.protocols import PROTOCOLS
 from tests.conftest import SPEC
@@ -144,7 +144,7 @@ def test_the_same_spec_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_the_fingerprint_depends_on_every_field() -> None:
     changes: list[dict[str, Any]] = [
         {"train": 17}, {"val": 5}, {"testA": 5}, {"testB": 5}, {"sides": (64, 97)}, {"things": (3, 5)},
-        {"references": 2}, {"sentences": 4}, {"seed": 4},
+        {"references": 2}, {"sentences": 4}, {"seed": 4}, {"haze": 0.5},
     ]  # fmt: skip
     assert {next(iter(c)) for c in changes} == set(ShapesSpec.__dataclass_fields__)
     prints = {replace(SPEC, **change).fingerprint() for change in changes} | {SPEC.fingerprint()}
@@ -264,10 +264,20 @@ def test_pictures_show_the_colours_that_the_words_name(shapes_root: Path, pictur
         if inner.sum() < 20:
             continue
         seen = np.median(rgb[inner], axis=0)
-        nearest = min(COLOURS, key=lambda c: float(np.abs(seen - COLOURS[c]).sum()))
+        hazed = {name: (1 - SPEC.haze) * np.array(rgb) + SPEC.haze * AIR for name, rgb in COLOURS.items()}
+        nearest = min(hazed, key=lambda c: float(np.abs(seen - hazed[c]).sum()))
         right.append(nearest in words)
     assert len(right) > 10
     assert np.mean(right) > 0.9
+
+
+def test_haze_takes_contrast_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    assert np.array_equal(hazed(image, 0.0, rng), image)
+    thick = hazed(image, 0.8, rng).astype(float)
+    assert np.abs(thick - (0.2 * image + 0.8 * AIR)).mean() < 2 * NOISE
+    assert thick.std() == pytest.approx(0.2 * image.std(), rel=0.1)
 
 
 def test_the_audit_calls_it_sound(shapes_root: Path) -> None:

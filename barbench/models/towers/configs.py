@@ -111,7 +111,13 @@ class BackboneConfig:
 def check_weights(weights: str | None, config: BackboneConfig | None = None) -> None:
     """Whether `weights` can be there, as far as can be told without torch.
 
-    Raises MissingData for a file that does not exist, UnknownName for a word that a folder's backbone does not know.
+    Args:
+        weights: as on the command line; None is the backbone's default.
+        config: the backbone that they are for.
+
+    Raises:
+        MissingData: for a file that does not exist.
+        UnknownName: for a word that a folder's backbone does not know.
     """
     if weights is None or weights == RANDOM or Path(weights).is_file():
         return

@@ -193,7 +193,15 @@ def _state_dict(file: Path) -> dict[str, Tensor]:
 def unwrapped(loaded: Any, file: Path) -> dict[str, Tensor]:
     """The state dict in what a checkpoint holds: itself, under a usual key, or the only entry of a list.
 
-    Raises DataError with what is there otherwise.
+    Args:
+        loaded: what `torch.load` gave.
+        file: where it is from, for the message.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        DataError: with what is there otherwise.
     """
     while not _is_state(loaded):
         if isinstance(loaded, list | tuple) and len(loaded) == 1:
