@@ -1,22 +1,30 @@
 """A method is a set of components. `Component` is the base of each part, `Method` the composition that the segmenter
 is given."""
 
-from collections.abc import Callable, Iterable
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from barbench.models.hooks import Carry, Hooks
-from barbench.models.stream import Branch, Fused, Role, Site, Step, Stream, TowerName, Trace
+from barbench.errors import UsageError
+from barbench.models.hooks import Carry, Hooks, Order
+from barbench.models.stream import Branch, Fused, Role, Roles, Site, Step, Stream, TowerName, Trace
 from barbench.models.towers.base import Backbone
 
 BOTH: tuple[TowerName, ...] = ("vision", "text")
 
 
 class Component(Hooks):
-    """One interchangeable part: override the hooks that it needs. `label` is its name in tables."""
+    """One interchangeable part: override the hooks that it needs.
+
+    `label` is its name in tables. `alone`: why no other component may tune the encoders beside it, or nothing.
+    `settings`: what the catalogue made it with, by name, defaults included.
+    """
 
     label: ClassVar[str]
+    alone: ClassVar[str] = ""
+    settings: Mapping[str, Any] = MappingProxyType({})
 
 
 class Method(Hooks):
@@ -26,6 +34,9 @@ class Method(Hooks):
         super().__init__()
         self.name = name
         self.components = nn.ModuleList(components)
+        _check(name, [c for c in self.components if isinstance(c, Component)])
+        wishes = {c.order() for c in self.components if isinstance(c, Hooks)}
+        self._order: Order | None = "text first" if "text first" in wishes else None
         self._users = {hook: self._using(hook) for hook in vars(Hooks) if not hook.startswith("_")}
 
     def _using(self, hook: str) -> list[Hooks]:
@@ -51,12 +62,18 @@ class Method(Hooks):
     def tapped(self) -> frozenset[int]:
         return frozenset[int]().union(*(c.tapped() for c in self._users["tapped"]))
 
+    def tapped_tokens(self) -> frozenset[tuple[TowerName, int]]:
+        return frozenset[tuple[TowerName, int]]().union(*(c.tapped_tokens() for c in self._users["tapped_tokens"]))
+
+    def order(self) -> Order | None:
+        return self._order
+
     def text_free(self, steps: int) -> int:
         return min((c.text_free(steps) for c in self.components if isinstance(c, Hooks)), default=steps)
 
-    def before_block(self, step: Step, vision: Stream, text: Stream) -> tuple[Stream, Stream]:
+    def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
         for c in self._users["before_block"]:
-            vision, text = c.before_block(step, vision, text)
+            vision, text = c.before_block(step, vision, text, carry)
         return vision, text
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
@@ -64,12 +81,12 @@ class Method(Hooks):
             y = c.project(site, role, x, y)
         return y
 
-    def projects(self) -> bool:
-        return bool(self._users["project"])
+    def projects(self) -> Roles:
+        return frozenset[tuple[TowerName, Role]]().union(*(c.projects() for c in self._users["project"]))
 
-    def branch(self, site: Site, x: Tensor, delta: Tensor) -> Tensor:
+    def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
         for c in self._users["branch"]:
-            delta = c.branch(site, x, delta)
+            delta = c.branch(site, x, xn, delta, carry)
         return delta
 
     def shortcut(self, site: Site, x: Tensor) -> Tensor:
@@ -82,6 +99,15 @@ class Method(Hooks):
             vision, text = c.after_stage(stage, vision, text, carry)
         return vision, text
 
+    def after_text(self, words: Tensor, carry: Carry) -> None:
+        for c in self._users["after_text"]:
+            c.after_text(words, carry)
+
+    def readout(self, trace: Trace, carry: Carry) -> Trace:
+        for c in self._users["readout"]:
+            trace = c.readout(trace, carry)
+        return trace
+
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
         total: Tensor | None = None
         for c in self._users["fuse"]:
@@ -89,6 +115,25 @@ class Method(Hooks):
             if loss is not None:
                 total = loss if total is None else total + loss
         return Fused(query, total)
+
+
+def _check(name: str, components: Sequence[Component]) -> None:
+    """Refuse components that cannot stand side by side.
+
+    Raises:
+        UsageError: for two of one kind, for two orders of the walk, and beside a component that must be alone.
+    """
+    labels = [c.label for c in components]
+    if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
+        raise UsageError(f"{name}: {' and '.join(twice)} would be there twice, on the same places of the encoders")
+    first, step = ([c.label for c in components if c.order() == order] for order in ("text first", "lockstep"))
+    if first and step:
+        needs = f"{' and '.join(first)} needs the finished words before the vision tower begins"
+        raise UsageError(f"{name}: {needs}, {' and '.join(step)} needs both towers block by block")
+    for c in components:
+        if c.alone and len(components) > 1:
+            others = ", ".join(label for label in labels if label != c.label)
+            raise UsageError(f"{name}: {c.label} cannot be combined with {others}: {c.alone}")
 
 
 def per_site(

@@ -6,6 +6,7 @@ from torch import nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import BOTH, Component
+from barbench.models.hooks import Carry
 from barbench.models.stream import Step, Stream, TowerName
 from barbench.models.towers.base import Backbone
 
@@ -50,7 +51,7 @@ class LIM(Component):
         if "text" in self.into:
             self.to_text = bottleneck(vision, self.hidden, text)
 
-    def before_block(self, step: Step, vision: Stream, text: Stream) -> tuple[Stream, Stream]:
+    def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
         if step.number and self.every == "input":
             return vision, text
         words, cls = text.body, vision.first.clone()  # a view would keep all tokens alive until the backward pass

@@ -11,15 +11,25 @@ from torch import Tensor
 
 TowerName = Literal["vision", "text"]
 Branch = Literal["attn", "mlp"]
-Role = Literal["q", "k", "v", "out", "up", "gate", "down"]
+End = Literal["stem", "end"]
+LinearRole = Literal["q", "k", "v", "out", "up", "gate", "down"]
+Role = LinearRole | Literal["norm", "act"]
+Roles = frozenset[tuple[TowerName, Role]]
+ATTENTION_ROLES: tuple[Role, ...] = ("q", "k", "v", "out")
+MLP_ROLES: tuple[Role, ...] = ("up", "gate", "act", "down")
+ROLES: tuple[Role, ...] = ("norm", *ATTENTION_ROLES, *MLP_ROLES)
 
 
 class Site(NamedTuple):
-    """Address of one residual branch: `block` counts from 0."""
+    """Address of one residual branch: `block` counts from 0.
+
+    The norms outside the blocks have an address too: (tower, -1, "stem") before the first block, (tower, depth, "end")
+    after the last one.
+    """
 
     tower: TowerName
     block: int
-    branch: Branch
+    branch: Branch | End
 
     @property
     def key(self) -> str:
@@ -36,7 +46,7 @@ class Step(NamedTuple):
 
 
 Project = Callable[[Site, Role, Tensor, Tensor], Tensor]
-"""(site, role, input (B, T, D_in), output (B, T, D_out)) -> output, for each linear map inside a branch."""
+"""(site, role, input (B, T, D_in), output (B, T, D_out)) -> output, at each place that `Hooks.project` names."""
 
 
 def unchanged(site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
@@ -139,7 +149,8 @@ class Trace(NamedTuple):
     the final ones in the joint space, (B, E, H, W). words: (B, L, D) after the text tower's last norm. joint: (B, L,
     E), the words in the joint space. sentence: (B, E), `joint` at the end-of-text token. pad: (B, L) True where there
     is no word. taps: block (from 0) -> patch features after it, (B, C, H, W), for the blocks that a component asked
-    for.
+    for. tokens: (tower, block) -> all tokens but the inserted ones after that block, (B, prefix + N, D), block -1 being
+    the embeddings, where a component asked for them.
     """
 
     image: Tensor
@@ -149,6 +160,7 @@ class Trace(NamedTuple):
     sentence: Tensor
     pad: Tensor
     taps: Mapping[int, Tensor]
+    tokens: Mapping[tuple[TowerName, int], Tensor] = {}
 
 
 class Fused(NamedTuple):

@@ -3,34 +3,58 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from barbench.models.stream import Project, Site, Stream, TowerName, unchanged
+from barbench.models.stream import LinearRole, Project, Site, Stream, TowerName, unchanged
 from barbench.models.towers.configs import HeadSpec
 
 POSITIONAL = ("positional_embedding", "pos_embed")
 """How the names of learned positions end."""
 
 
+class Linear(NamedTuple):
+    """A frozen linear map: weight (D_out, D_in), bias (D_out,) or None."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
 class Tower(nn.Module, ABC):
-    """A stack of pre-norm transformer blocks, each two residual branches. `width` D, `depth` in blocks."""
+    """A stack of pre-norm transformer blocks, each two residual branches.
+
+    `width` D, `depth` in blocks, `heads` of the attention, `maps` the roles of a block's linear maps, `ends` the sites
+    outside the blocks that have a norm.
+    """
 
     name: TowerName
     width: int
     depth: int
+    heads: int
+    maps: tuple[LinearRole, ...] = ("q", "k", "v", "out", "up", "down")
+    ends: tuple[Site, ...] = ()
 
     @abstractmethod
-    def embed(self, inputs: Tensor) -> Stream:
-        """Image (B, 3, S, S) or token ids (B, L) to tokens with positions."""
+    def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
+        """Image (B, 3, S, S) or token ids (B, L) to tokens with positions; a norm after them is open to `project`."""
 
     @abstractmethod
-    def attention(self, site: Site, stream: Stream, project: Project = unchanged) -> Tensor:
-        """The attention branch with its norm: what block `site.block` adds to the tokens, (B, T, D)."""
+    def norm(self, site: Site, x: Tensor) -> Tensor:
+        """The norm in front of the branch `site`, (B, T, D) -> (B, T, D)."""
 
     @abstractmethod
-    def mlp(self, site: Site, x: Tensor, project: Project = unchanged) -> Tensor:
-        """The MLP branch with its norm, (B, T, D) -> (B, T, D)."""
+    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """What the attention of block `site.block` adds to the stream's tokens, (B, T, D), given them after the
+        norm."""
+
+    @abstractmethod
+    def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """What the MLP adds, given its normalised input (B, T, D) -> (B, T, D)."""
+
+    @abstractmethod
+    def linear(self, block: int, role: LinearRole) -> Linear:
+        """The frozen weights of a linear map: views, not copies."""
 
 
 class VisionTower(Tower):
@@ -42,8 +66,8 @@ class VisionTower(Tower):
     joint: int
 
     @abstractmethod
-    def finish(self, x: Tensor) -> Tensor:
-        """Final norm and projection into the joint space, (B, T, D) -> (B, T, E)."""
+    def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
+        """Final norm, open to `project`, and projection into the joint space, (B, T, D) -> (B, T, E)."""
 
 
 class TextTower(Tower):
@@ -53,8 +77,8 @@ class TextTower(Tower):
     context: int
 
     @abstractmethod
-    def finish(self, x: Tensor) -> Tensor:
-        """Final norm, (B, L, D) -> (B, L, D)."""
+    def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
+        """Final norm, open to `project`, (B, L, D) -> (B, L, D)."""
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
