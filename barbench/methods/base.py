@@ -9,8 +9,20 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.models.hooks import Carry, Hooks, Order
-from barbench.models.stream import Branch, Fused, Role, Roles, Site, Step, Stream, TowerName, Trace
-from barbench.models.towers.base import Backbone
+from barbench.models.stream import (
+    ATTENTION_ROLES,
+    Branch,
+    Fused,
+    LinearRole,
+    Role,
+    Roles,
+    Site,
+    Step,
+    Stream,
+    TowerName,
+    Trace,
+)
+from barbench.models.towers.base import Backbone, Tower
 
 BOTH: tuple[TowerName, ...] = ("vision", "text")
 
@@ -143,6 +155,44 @@ def per_site(
     branches: Iterable[Branch] = ("attn", "mlp"),
 ) -> nn.ModuleDict:
     """One module per residual branch, `make(width)`, under `Site.key`."""
-    chosen = [t for t in (backbone.vision, backbone.text) if t.name in set(towers)]
-    sites = [(Site(t.name, i, b), t.width) for t in chosen for i in range(t.depth) for b in branches]
+    sites = [(Site(t.name, i, b), t.width) for t in chosen(backbone, towers) for i in range(t.depth) for b in branches]
     return nn.ModuleDict({site.key: make(width) for site, width in sites})
+
+
+def chosen(backbone: Backbone, towers: Iterable[TowerName]) -> list[Tower]:
+    """The towers of a backbone that are named in `towers`, vision first."""
+    return [t for t in (backbone.vision, backbone.text) if t.name in set(towers)]
+
+
+def map_key(site: Site, role: Role) -> str:
+    """The place of a frozen map as a module name, `vision-3-attn-q`."""
+    return f"{site.key}-{role}"
+
+
+def per_map(
+    backbone: Backbone,
+    make: Callable[[Tower, int, LinearRole], nn.Module],
+    towers: Iterable[TowerName],
+    roles: Iterable[LinearRole],
+) -> nn.ModuleDict:
+    """One module per frozen linear map of the named roles, `make(tower, block, role)`, under `map_key`. A role that a
+    tower does not have (`gate` is EVA's) is left out there."""
+    modules: dict[str, nn.Module] = {}
+    wanted = set(roles)
+    for tower in chosen(backbone, towers):
+        for block in range(tower.depth):
+            for role in (r for r in tower.maps if r in wanted):
+                site = Site(tower.name, block, "attn" if role in ATTENTION_ROLES else "mlp")
+                modules[map_key(site, role)] = make(tower, block, role)
+    return nn.ModuleDict(modules)
+
+
+def norm_names(backbone: Backbone) -> set[str]:
+    """Gains and shifts of every LayerNorm of both towers, by name, `vision.<path>` or `text.<path>`."""
+    return {
+        f"{tower.name}.{module}.{parameter}"
+        for tower in (backbone.vision, backbone.text)
+        for module, norm in tower.named_modules()
+        if isinstance(norm, nn.LayerNorm)
+        for parameter, _ in norm.named_parameters()
+    }
