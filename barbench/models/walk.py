@@ -47,13 +47,14 @@ def run_block(
     roles: what `hooks.projects()` says, where the caller knows it already.
     """
     roles, carry = hooks.projects() if roles is None else roles, {} if carry is None else carry
-    for branch, inside in (("attn", ATTENTION_ROLES), ("mlp", MLP_ROLES)):
-        site, x = Site(tower.name, block, branch), stream.tokens
+    sites = Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")
+    for site, inside in zip(sites, (ATTENTION_ROLES, MLP_ROLES), strict=True):
+        x = stream.tokens
         xn = tower.norm(site, x)
         if (tower.name, "norm") in roles:
             xn = hooks.project(site, "norm", x, xn)
         project = _hooked(hooks, roles, tower.name, inside)
-        delta = tower.attention(site, stream, xn, project) if branch == "attn" else tower.mlp(site, xn, project)
+        delta = tower.attention(site, stream, xn, project) if site.branch == "attn" else tower.mlp(site, xn, project)
         stream = replace(stream, tokens=hooks.shortcut(site, x) + hooks.branch(site, x, xn, delta, carry))
     return stream
 
