@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 for command in (
     *(run.run, report.report, report.compare, report.panels, report.export, run.profile, run.check),
-    *(model.evaluate, model.predict),
+    *(model.evaluate, model.predict, lists.show),
 ):
     app.command()(command)
 app.add_typer(lists.app, name="list")

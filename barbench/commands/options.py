@@ -9,7 +9,9 @@ from barbench.errors import UsageError
 from barbench.listing import Format
 from barbench.registry import split_list
 
-METHODS_HELP = "all (the paper's five), everything, or a comma list; package.module:name for your own"
+METHODS_HELP = (
+    "all (the paper's five), everything, or a comma list; snf+lora for both in one; package.module:name for your own"
+)
 Methods = Annotated[str, typer.Option(help=METHODS_HELP)]
 Backbone = Annotated[str, typer.Option(help="tiny, an open_clip CLIP ViT, or a folder in open_clip's format")]
 Weights = Annotated[

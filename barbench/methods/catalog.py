@@ -52,6 +52,13 @@ class MethodSpec:
     kind: Kind = "own"
     parts: tuple["MethodSpec", ...] = ()
 
+    @property
+    def summary(self) -> str:
+        """What the method is, in a sentence or two: the first paragraph of its function's docstring."""
+        if self.parts:
+            return " ".join(part.summary for part in self.parts)
+        return " ".join((inspect.getdoc(self.build) or "").partition("\n\n")[0].split())
+
     def create(self, options: Options = NONE) -> "Method":
         """The method with `options`, unattached; raises UsageError for options that it does not have."""
         rest = {**self.options, **options}
@@ -98,6 +105,7 @@ COMPONENTS = {
     "prompts": "prompts:Prompts",
     "maple": "maple:MaPLe",
     "select": "select:Select",
+    "detris": "detris:Detris",
 }
 """The components that barbench ships: name in options -> file and class in this folder."""
 

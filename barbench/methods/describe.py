@@ -1,10 +1,13 @@
-"""What a method is made of and how many parameters it tunes, without weights: `barbench list methods`."""
+"""What a method is made of and how many parameters it tunes, without weights: `barbench list methods`, `barbench show
+lora`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from barbench.methods.base import Component
 from barbench.methods.build import build_segmenter
-from barbench.methods.catalog import MethodSpec, Options
+from barbench.methods.catalog import KINDS, NONE, MethodSpec, Options
+from barbench.models.segmenter import Segmenter
 from barbench.models.towers.configs import RANDOM
 from barbench.models.towers.load import load_backbone
 
@@ -12,19 +15,67 @@ from barbench.models.towers.load import load_backbone
 def describe_methods(
     specs: Sequence[MethodSpec], backbone: str, image_size: int | None, options: Mapping[str, Options]
 ) -> list[dict[str, Any]]:
-    """Name, title, components and parameter ledger of each method on a backbone, built on the meta device.
+    """Name, title, kind, components and parameter ledger of each method on a backbone, built on the meta device.
 
     Args:
         specs: the methods.
         backbone, image_size: what `load_backbone` accepts.
         options: of each method by name, `component.parameter` to value.
+
+    Returns:
+        One row per method, grouped by kind in the order of `KINDS`.
     """
     rows = []
-    for spec in specs:
-        frozen = load_backbone(backbone, RANDOM, image_size, device="meta")
-        chosen = options.get(spec.name, {})
-        components = spec.create(chosen).composition()
-        ledger = build_segmenter(spec, frozen, options=chosen).ledger()
-        row = {"name": spec.name, "title": spec.title, "components": components, "ledger": ledger}
+    for spec in sorted(specs, key=lambda spec: KINDS.index(spec.kind)):
+        model = _on_meta(spec, backbone, image_size, options.get(spec.name, NONE))
+        components = [c.label for c in _components(model)]
+        row = {"kind": spec.kind, "name": spec.name, "title": spec.title, "components": components}
+        row["ledger"] = model.ledger()
         rows.append(row | {"variant": spec.variant} if spec.variant else row)
     return rows
+
+
+def describe_options(spec: MethodSpec, options: Options = NONE) -> list[dict[str, Any]]:
+    """One row per option of a method: name, and its value, the method's own default where it is not given."""
+    made = spec.create(options)
+    settings = [s for c in made.components if isinstance(c, Component) for s in c.settings.items()]
+    rows = [{"option": name, "value": _plain(value)} for name, value in settings]
+    return [*rows, {"option": "positional", "value": {**spec.options, **options}.get("positional", "frozen")}]
+
+
+def describe_parts(
+    spec: MethodSpec, backbone: str, image_size: int | None, options: Options = NONE
+) -> list[dict[str, Any]]:
+    """One row per component and per tower of the encoders: the numbers of parameters that are tuned there.
+
+    Args:
+        spec: the method.
+        backbone, image_size: what `load_backbone` accepts.
+        options: `component.parameter` to value.
+    """
+    model = _on_meta(spec, backbone, image_size, options)
+    booked = {id(p) for p in model.method.head_parameters()}
+    rows = []
+    for c in _components(model):
+        sizes = [p.numel() for p in c.parameters() if id(p) not in booked]
+        head = sum(p.numel() for p in c.parameters() if id(p) in booked)
+        rows.append({"part": c.label, "parameters": sum(sizes), "booked as head": head})
+    for tower in (model.vision, model.text):
+        tuned = sum(p.numel() for p in tower.parameters() if p.requires_grad)
+        rows.append({"part": f"{tower.name} tower's own", "parameters": tuned, "booked as head": 0})
+    return rows
+
+
+def _on_meta(spec: MethodSpec, backbone: str, image_size: int | None, options: Options) -> Segmenter:
+    return build_segmenter(spec, load_backbone(backbone, RANDOM, image_size, device="meta"), options=options)
+
+
+def _components(model: Segmenter) -> list[Component]:
+    return [c for c in model.method.modules() if isinstance(c, Component)]
+
+
+def _plain(value: Any) -> Any:
+    """A value as a user would write it after `--option METHOD:name=`."""
+    if isinstance(value, tuple | list | frozenset):
+        return "+".join(map(str, value))
+    return "null" if value is None else value

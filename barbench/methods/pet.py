@@ -111,3 +111,9 @@ def layernorm_bias(select: Options = NONE) -> Components:
 def lim(lim: Options = NONE) -> Components:
     """The local intertwined module of BarLeRIa alone, for compositions such as `lora+lim`."""
     return (part("lim", lim),)
+
+
+@method(title="DETRIS (CLIP)", kind="fusion", variant="the modules of DETRIS in CLIP's towers, not in DINOv2")
+def detris(detris: Options = NONE) -> Components:
+    """Dense aligners and dense text adapters in every second block of both towers (Huang et al., AAAI 2025)."""
+    return (part("detris", detris),)

@@ -24,7 +24,10 @@ def method_names() -> list[str]:
 
 
 def resolve(text: str) -> list[MethodSpec]:
-    """Methods by a comma list of names; `all` is the five of the paper, `everything` the whole registry.
+    """Methods by a comma list of names; `all` is the five of the paper, `everything` the whole registry, and names
+    with a plus between them, `snf+lora`, one method that has the components of each, in this order.
+
+    Where two change the same value, the earlier one comes first: `lora+ssf` scales what LoRA made.
 
     Raises UnknownName with the nearest names, UsageError for a module that cannot be imported.
     """
@@ -46,12 +49,30 @@ def _group(name: str) -> Iterable[MethodSpec]:
 
 
 def _one(name: str) -> MethodSpec:
+    if "+" in name:
+        return _composed([_one(part.strip()) for part in name.split("+")])
     if name in METHODS:
         return METHODS.get(name)
     plugins = _plugins()
     if ":" in name or name in plugins:
         return _external(name, plugins[name].value if name in plugins else name)
     raise UnknownName("method", name, method_names())
+
+
+def _composed(parts: list[MethodSpec]) -> MethodSpec:
+    """One method with the components of several; raises UsageError where they cannot stand side by side."""
+    name = "+".join(part.name for part in parts)
+    made = MethodSpec(
+        name=name,
+        title=" + ".join(part.title for part in parts),
+        build=tuple,
+        variant="; ".join(part.variant for part in parts if part.variant) or None,
+        reference="+".join(part.reference for part in parts),
+        kind="own",
+        parts=tuple(parts),
+    )
+    made.create()  # which says by name what does not go together
+    return made
 
 
 def _plugins() -> dict[str, EntryPoint]:
