@@ -70,6 +70,14 @@ class BackboneConfig:
         raise UsageError(f"--weights: say which weights {self.name} takes: random, a tag of open_clip, or a file")
 
     @property
+    def width(self) -> int:
+        """Channels of the vision tower; timm has its size in the model's name."""
+        vision = self.model["vision_cfg"]
+        sizes = {"tiny": 192, "small": 384, "large": 1024}
+        named = re.search(r"_(tiny|small|base|large)_", vision.get("timm_model_name", ""))
+        return sizes.get(named[1], 768) if named else int(vision.get("width", 768))
+
+    @property
     def patch(self) -> int:
         """Pixels along a patch's side; timm has it in the model's name."""
         vision = self.model["vision_cfg"]
