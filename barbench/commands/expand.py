@@ -129,8 +129,8 @@ def _check_precision(request: RunRequest) -> None:
 
 
 def choose_methods(request: RunRequest, block: Block) -> list[MethodSpec]:
-    """The rows of a suite, or methods by name, the block's own where neither is given. Knobs of a suite are those for the
-    backbone's width.
+    """The rows of a suite, or methods by name, the block's own where neither is given. Knobs of a suite are those for
+    the backbone's width.
 
     Raises UsageError where both are given, and for a suite with such knobs on backbones of different widths.
     """

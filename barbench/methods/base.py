@@ -50,6 +50,7 @@ class Method(Hooks):
         wishes = {c.order() for c in self.components if isinstance(c, Hooks)}
         self._order: Order | None = "text first" if "text first" in wishes else None
         self._users = {hook: self._using(hook) for hook in vars(Hooks) if not hook.startswith("_")}
+        self._projecting = [(c, c.projects()) for c in self._users["project"]]
 
     def _using(self, hook: str) -> list[Hooks]:
         """The components that override `hook`: the walk calls no others."""
@@ -89,12 +90,13 @@ class Method(Hooks):
         return vision, text
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
-        for c in self._users["project"]:
-            y = c.project(site, role, x, y)
+        for c, roles in self._projecting:
+            if (site.tower, role) in roles:
+                y = c.project(site, role, x, y)
         return y
 
     def projects(self) -> Roles:
-        return frozenset[tuple[TowerName, Role]]().union(*(c.projects() for c in self._users["project"]))
+        return frozenset[tuple[TowerName, Role]]().union(*(roles for _, roles in self._projecting))
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
         for c in self._users["branch"]:

@@ -29,7 +29,7 @@ def describe_methods(
     for spec in sorted(specs, key=lambda spec: KINDS.index(spec.kind)):
         model = _on_meta(spec, backbone, image_size, options.get(spec.name, NONE))
         components = [c.label for c in _components(model)]
-        row = {"kind": spec.kind, "name": spec.name, "title": spec.title, "components": components}
+        row: dict[str, Any] = {"kind": spec.kind, "name": spec.name, "title": spec.title, "components": components}
         row["ledger"] = model.ledger()
         rows.append(row | {"variant": spec.variant} if spec.variant else row)
     return rows

@@ -130,7 +130,8 @@ class Detris(Component):
         conv: whether the aligners convolve. Without, SwimVG's cross-modal adapter in kind.
         cross: whether they look at words. Without, MaPPER's local convolution adapter in kind.
         text: whether the text tower has adapters.
-        blocks: how many blocks of each tower have one, spread evenly, the last one among them; None: half of them.
+        blocks: how many blocks of each tower have one, spread evenly, the last one among them; None: half of them (the
+            original has 6 of 12, and 6 of ViT-L's 24).
     """
 
     label: ClassVar[str] = "DETRIS"
@@ -193,10 +194,12 @@ class Detris(Component):
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
         if site.key in self.aligners:
             words = carry[self][0] if self.cross else xn
-            return delta + SCALE * self.aligners[site.key](xn, words)
-        if site.key in self.adapters:
-            return delta + SCALE * self.adapters[site.key](x, x.shape[1] - carry[self][0].shape[1])
-        return delta
+            added: Tensor = self.aligners[site.key](xn, words)
+        elif site.key in self.adapters:
+            added = self.adapters[site.key](x, x.shape[1] - carry[self][0].shape[1])
+        else:
+            return delta
+        return delta + SCALE * added
 
 
 def _truncated(linear: nn.Linear) -> None:

@@ -101,6 +101,14 @@ def test_options_reach_their_component() -> None:
     assert etris.create({"positional": "train"}).composition() == ["Bridge", "Positional"]
 
 
+def test_a_list_of_words_is_written_with_pluses_on_a_command_line() -> None:
+    (lora,) = resolve("lora")
+    (made,) = lora.create({"lora.roles": "q+up", "lora.towers": "vision"}).components
+    assert (made.roles, made.towers) == ({"q", "up"}, {"vision"})
+    with pytest.raises(UsageError, match=r"lora\.roles"):
+        lora.create({"lora.roles": "q+w"})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -186,4 +194,5 @@ def test_variants_say_so_in_their_title() -> None:
         "no-global-hadamard": "No Global (Hadamard)",
         "no-global-released": "No Global (released)",
         "barleria-released": "BarLeRIa (released)",
+        "detris": "DETRIS (CLIP)",
     }

@@ -13,7 +13,7 @@ from tests.models.small import LENGTH, inputs
 
 
 def test_equals_the_formula_around_open_clips_blocks() -> None:
-    """The modules themselves are compared with the public code (tests/golden); here where they sit and what they see."""
+    """The modules themselves are compared with the public code (tests/golden); here their places and inputs are."""
     detris, backbone = attached("detris", channels=16, text_channels=16, embed=16, heads=4)
     found = traced(detris, backbone)
     assert set(detris.aligners) == {f"vision-{i}-mlp" for i in (1, 3, 5)}

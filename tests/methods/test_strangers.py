@@ -39,17 +39,19 @@ BODIES = {
     "trains": "def trains(self, name, parameter):\n    return name == 'vision.visual.ln_post.weight'",
     "head_parameters": "def head_parameters(self):\n    return [self.gain]",
     "tapped": "def tapped(self):\n    return frozenset({0})\n"
-    "def fuse(self, query, trace):\n    return super().fuse(query * self.gain + trace.taps[0].mean(), trace)",
+    "def fuse(self, query, trace):\n    return super().fuse(query * self.gain * trace.taps[0].abs().mean() * 3, trace)",
     "tapped_tokens": "def tapped_tokens(self):\n    return frozenset({('vision', 2), ('text', -1)})\n"
-    "def readout(self, trace, carry):\n    self.heard.extend(x.shape[1] for x in trace.tokens.values())\n    return trace",
+    "def readout(self, trace, carry):\n"
+    "    self.heard.extend(x.shape[1] for x in trace.tokens.values())\n    return trace",
     "text_free": "def text_free(self, steps):\n    return steps\n"
     "def shortcut(self, site, x):\n    return x * self.gain",
     "order": "def order(self):\n    return 'text first'\n"
     "def after_text(self, words, carry):\n    carry[self] = (words,)\n"
     "def branch(self, site, x, xn, delta, carry):\n"
-    "    return delta + carry[self][0].mean() * self.gain if site.tower == 'vision' else delta",
+    "    return delta + carry[self][0].abs().mean() * xn * self.gain if site.tower == 'vision' else delta",
     "before_block": "def before_block(self, step, vision, text, carry):\n"
-    "    return vision, text.invite('mine', self.guest.expand(len(text.tokens), -1, -1)) if step.text is not None else text",
+    "    guests = self.guest.expand(len(text.tokens), -1, -1)\n"
+    "    return vision, text.invite('mine', guests) if step.text is not None else text",
     "project": "def project(self, site, role, x, y):\n    return y * (2 * self.gain) if role == 'q' else y",
     "projects": "def projects(self):\n    return frozenset({('vision', 'act')})\n"
     "def project(self, site, role, x, y):\n    self.heard.append(role)\n    return y * (2 * self.gain)",
