@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from barbench.paper.tables import MIXED, PAPER_METHODS
 from barbench.reports.page import plots
+from barbench.reports.page.budgets import budget_figures
 from barbench.reports.page.expressions import scored
 from barbench.reports.page.figures import (
     PART_NAMES,
@@ -63,6 +64,7 @@ def parts_of(members: Group, arrays: Mapping[str, Mapping[str, Any]], looks: Loo
     styles = {row.label: looks[_who(row)] for row in members.rows}
     return (
         _cost_part(members, styles, key),
+        *_budget_parts(members, styles, key),
         _training_part(members, styles, key),
         *_expression_parts(members, arrays, styles, key),
         _ledger_part(members, key),
@@ -95,6 +97,18 @@ def _cost_part(members: Group, styles: plots.Styles, key: str) -> Part:
         (*machine, *found.absent),
         _legend(styles, f"{key}-cost", found.frame["label"].tolist()),
     )
+
+
+def _budget_parts(members: Group, styles: plots.Styles, key: str) -> tuple[Part, ...]:
+    """Nothing where no method has several points."""
+    figures = tuple(budget_figures(costs(members), members, styles, key))
+    if not figures:
+        return ()
+    intro = (
+        "A line joins the rows of one method that differ in numbers and towers alone; a method without such a knob is "
+        "a point. The place of a point is the count of its cell, not the budget's name."
+    )
+    return (Part("budget", "Score over budget", figures, intro),)
 
 
 def _training_part(members: Group, styles: plots.Styles, key: str) -> Part:
