@@ -12,7 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from barbench.commands import data, lists, model, report, run
+from barbench.commands import data, lists, model, report, run, tune
+from barbench.commands.checks import CheckedCommand
+from barbench.commands.streams import prepare_streams
 from barbench.errors import BarbenchError
 
 app = typer.Typer(
@@ -23,9 +25,9 @@ app = typer.Typer(
 )
 for command in (
     *(run.run, report.report, report.compare, report.panels, report.export, run.profile, run.check),
-    *(model.evaluate, model.predict, lists.show),
+    *(model.evaluate, model.predict, lists.show, tune.tune),
 ):
-    app.command()(command)
+    app.command(cls=CheckedCommand)(command)
 app.add_typer(lists.app, name="list")
 app.add_typer(data.app, name="data")
 
@@ -37,6 +39,7 @@ def _main(debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")
 
 def main() -> None:
     """Entry point: an error ends with a line and its exit code; `barbench --debug COMMAND` shows where it came from."""
+    prepare_streams()
     try:
         app()
     except BrokenPipeError:

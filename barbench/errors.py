@@ -1,4 +1,4 @@
-"""Errors meant for people: what was wrong, where, and what would be right. The CLI prints them without a traceback."""
+"""Errors for the user: what was wrong, where, and what would be right. The CLI prints them without a traceback."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,10 +7,16 @@ MAX_MESSAGE = 4_000
 
 
 def printable(text: str) -> str:
-    """`text` with characters that are not for printing as escapes; line feeds stay.
+    """Escape characters that are not printable; line feeds stay.
 
     >>> printable("a\\x1b[2J")
     'a\\\\x1b[2J'
+
+    Args:
+        text: any text.
+
+    Returns:
+        Text that cannot move a terminal's cursor and can be encoded.
     """
     if text.isprintable():
         return text
@@ -18,10 +24,13 @@ def printable(text: str) -> str:
 
 
 class BarbenchError(Exception):
-    """Base of every error that barbench explains itself; `exit_code` is what the process ends with.
+    """Base of every error that barbench explains itself.
 
     A message may quote a file that somebody else wrote: what would move a terminal's cursor, or cannot be encoded, is
-    spelled out, and a message without end is cut.
+    escaped, and a very long message is cut.
+
+    Args:
+        message: what was wrong, and what would be right.
     """
 
     exit_code = 1
@@ -31,13 +40,18 @@ class BarbenchError(Exception):
 
 
 class UsageError(BarbenchError):
-    """The command or its arguments are wrong."""
+    """The command or its arguments are wrong; the exit code is 2."""
 
     exit_code = 2
 
 
 class Interrupted(BarbenchError):
-    """A person stopped it (Ctrl-C), or the system did: `number` is the signal, and the exit code 128 more."""
+    """A run was stopped, by a person (Ctrl-C) or by the system; the exit code is 128 more than the signal's number.
+
+    Args:
+        message: what was stopped, and what is left.
+        number: of the signal; 2 is SIGINT.
+    """
 
     def __init__(self, message: str, number: int = 2) -> None:
         super().__init__(message)
@@ -53,7 +67,13 @@ class MissingData(UsageError):
 
 
 class UnknownName(UsageError):
-    """A name that no registry entry has; the message gives the nearest ones."""
+    """A name that is not registered; the message gives the nearest names.
+
+    Args:
+        kind: what the name should be, in the singular.
+        name: as the user wrote it.
+        known: the registered names.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and files that are of no use: renamed, never overwritten or deleted."""
+"""Atomic writing, and setting corrupt files aside under a new name."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,18 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
-    """Write into a file that takes the name `path` when the block ends: a reader, or a crash, sees the old file or the
-    whole new one. Nothing changes where the block raises. The folder is made if need be.
+    """Open a file that takes the name `path` when the block ends.
 
-    sync=False, for what can be made again: many times faster, but when the power fails the file may be left short.
+    A reader, or a crash, finds either the old file or the complete new one. If the block raises, nothing changes. The
+    folder is created if needed.
+
+    Args:
+        path: the final name.
+        sync: False, for what can be made again: many times faster, but the file may be incomplete after a power
+            failure.
+
+    Yields:
+        The temporary file, open for writing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -28,21 +36,37 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """`atomic_file` for content that is at hand."""
+    """Write a file with `atomic_file`.
+
+    Args:
+        path: the final name.
+        content: the whole file.
+    """
     with atomic_file(path) as file:
         file.write(content)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left of `atomic_file` in `folder`; to be called where nobody else writes there."""
+    """Remove temporary files of `atomic_file` that killed processes left behind.
+
+    Args:
+        folder: to be called while nobody else writes there.
+    """
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def set_aside(*paths: Path) -> list[Path]:
-    """Rename files that belong together to the first `<name>.corrupt-<n>` that is free for all of them.
+    """Rename files that belong together, to the first `<name>.corrupt-<n>` that is free for all of them.
 
-    Those that do not exist are passed over; returns what each is, or would be, called. Raises OSError.
+    Args:
+        *paths: the files; those that do not exist are skipped.
+
+    Returns:
+        The new name of each, whether or not it exists.
+
+    Raises:
+        OSError: if a file cannot be renamed.
     """
     n = 1
     while any(_aside(path, n).exists() for path in paths):

@@ -2,8 +2,9 @@
 
 import csv
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
@@ -12,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from barbench.plain import OnProgress, flatten
 
 
 class Format(StrEnum):
@@ -33,7 +36,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = 
     if format_ is Format.json:
         print(json.dumps(list(rows), indent=1, ensure_ascii=False))
         return
-    flat = [_flat(row) for row in rows]
+    flat = [flatten(row) for row in rows]
     columns = list(dict.fromkeys(key for row in flat for key in row))
     if format_ is Format.csv:
         writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
@@ -43,18 +46,20 @@ def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = 
     table = Table(title=Text(title), title_justify="left", header_style="bold")
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float) for row in flat)
-        table.add_column(column.replace(".", "\n"), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(_heading(column), justify="right" if numeric else "left", overflow="fold")
     for row in flat:
         # Text, not str: a name or a reason such as "[/x]" is no markup.
         table.add_row(*(Text(_text(row.get(column), thousands=True)) for column in columns))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
+def _heading(column: str) -> str:
+    """A nested column's name on several lines. The point of a number, as in P@0.5, is no nesting.
+
+    >>> _heading("val.P@0.5")
+    'val\\nP@0.5'
+    """
+    return re.sub(r"(?<!\d)\.|\.(?!\d)", "\n", column)
 
 
 def _text(value: Any, thousands: bool) -> str:
@@ -68,7 +73,7 @@ def _text(value: Any, thousands: bool) -> str:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str) -> Iterator[OnProgress]:
     """A bar on standard error, fed with (done, total); silent in a pipe."""
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

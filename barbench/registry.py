@@ -9,26 +9,52 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names to values, in the order of registration; a name is registered once."""
+    """Names to values, in the order of registration; a name is registered once.
+
+    Args:
+        kind: what the values are, in the singular, for messages.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._values: dict[str, T] = {}
 
     def register(self, name: str, value: T) -> T:
-        """Add `value` under `name`; raises ValueError where the name is taken."""
+        """Add a value.
+
+        Args:
+            name: not taken yet.
+            value: what `get` will return.
+
+        Returns:
+            `value`.
+
+        Raises:
+            ValueError: if the name is taken.
+        """
         if name in self._values:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
         self._values[name] = value
         return value
 
     def get(self, name: str) -> T:
-        """The value under `name`; raises UnknownName with the nearest names."""
+        """Look up a value.
+
+        Args:
+            name: a registered name.
+
+        Returns:
+            The value under that name.
+
+        Raises:
+            UnknownName: if there is no such name; the message gives the nearest ones.
+        """
         if name not in self._values:
             raise UnknownName(self.kind, name, self._values)
         return self._values[name]
 
     def names(self) -> list[str]:
+        """All names, in the order of registration."""
         return list(self._values)
 
     def __iter__(self) -> Iterator[T]:
@@ -39,9 +65,15 @@ class Registry(Generic[T]):
 
 
 def split_list(text: str) -> list[str]:
-    """The parts of a comma list, without blanks around them and without empty parts.
+    """Cut a comma list.
 
     >>> split_list("etris, barleria,")
     ['etris', 'barleria']
+
+    Args:
+        text: as a user writes it.
+
+    Returns:
+        The parts without blanks around them, and without empty parts.
     """
     return [part.strip() for part in text.split(",") if part.strip()]

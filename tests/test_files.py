@@ -1,4 +1,4 @@
-"""Files are whole or absent, and what is set aside stays."""
+"""Files are complete or absent, and what is set aside stays."""
 
 from pathlib import Path
 

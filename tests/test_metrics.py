@@ -17,6 +17,7 @@ def masks(count: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def counts(predictions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intersections and unions of pairs of masks, in pixels."""
     pairs = [overlap(p, t) for p, t in zip(predictions, targets, strict=True)]
     return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
 

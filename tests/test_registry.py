@@ -1,4 +1,4 @@
-"""One registry: order kept, nothing overwritten, a wrong name answered with the nearest ones."""
+"""One registry: order kept, nothing overwritten, an unknown name answered with the nearest ones."""
 
 import pytest
 

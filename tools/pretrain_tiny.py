@@ -1,5 +1,5 @@
-"""Pretrain the embedded `tiny` CLIP contrastively on captions of shapes: `python -m barbench.engine.pretrain --out
-FOLDER`.
+"""Pretrain the embedded `tiny` CLIP contrastively on captions of shapes: `python
+tools/pretrain_tiny.py --out FOLDER`.
 
 Nothing but pictures and captions is used, never a mask. Two similarities are trained, by the same loss: of caption and
 class token, as in CLIP, and of caption and patches (each caption pools the patches that it is nearest to, as in FILIP

@@ -33,6 +33,7 @@ from barbench.metrics import Metrics
 from barbench.models.segmenter import Segmenter
 from barbench.paper.mixtures import TASKS, Mixture
 from barbench.paper.protocols import Evaluated
+from barbench.results.expressions import join_splits
 from barbench.results.record import EpochLog, Profile, Record, Scores, SplitResult, TrainingSet
 from barbench.results.store import Arrays
 
@@ -82,16 +83,15 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
     _tell_problems(loaded.data, emit)
     timings["total"] = time.monotonic() - begin
     measured = _profile(loaded, cost, peak, training, evaluations)
-    return _record(job, loaded, training, evaluations, measured, timings), {
-        f"{split}/{name}": column for split, e in evaluations.items() for name, column in e.expressions.items()
-    }
+    arrays = join_splits({split: evaluation.expressions for split, evaluation in evaluations.items()})
+    return _record(job, loaded, training, evaluations, measured, timings), arrays
 
 
 def _load(job: Job, emit: Emit) -> Loaded:
     """Data set and model, as training starts from them."""
     torch.set_num_threads(job.threads)
     accelerator = make_accelerator(job.device, job.cell.precision)
-    data = read_task(job.data_root, TASKS.get(job.cell.protocol))
+    data = read_task(job.data_root, TASKS.get(job.cell.protocol), job.cell.held_out)
     if data.removed_images:
         left_out = f"{data.removed_images:,} images with {data.removed_references:,} references"
         emit({"event": "note", "text": f"{left_out} train nothing: they are in evaluation splits"})
@@ -180,7 +180,7 @@ def _record(
         notes=job.notes,
         ledger=loaded.segmenter.ledger(),
         status="done",
-        splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.task.evaluated},
+        splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.evaluated},
         training=_training_set(data, loaded.samples),
         profile=measured,
         environment=environment(loaded.accelerator.device, job.threads),
@@ -188,7 +188,7 @@ def _record(
         history=tuple(EpochLog(**h) for h in training.history),
         data_problems=_problems(data),
         kinds=KINDS,
-        tuning_budget="the recipe's hyper-parameters for every method; no search for this cell",
+        tuning_budget=str(loaded.recipe.tuning or "the recipe's rates for every method; no search"),
     )
 
 
@@ -232,9 +232,9 @@ def _split_result(data: TaskData, split: Evaluated, evaluation: Evaluation) -> S
     references, shared = data.evals[split.key].references, data.shared[split.key]
     own = data.task is split.protocol
     return SplitResult(
-        scores=scores(evaluation.metrics),
-        control=scores(evaluation.control) if evaluation.control else None,
-        column=split.protocol.columns[split.split],
+        scores=record_scores(evaluation.metrics),
+        control=record_scores(evaluation.control) if evaluation.control else None,
+        column=split.protocol.columns.get(split.split, "held out"),
         protocol=None if own else split.protocol.name,
         leaks=shared > 0 or (own and split.split in split.protocol.leaks),
         shared_images=shared,
@@ -260,7 +260,7 @@ def _problems(data: TaskData) -> dict[str, int]:
     return dict(sum((Counter(member.problems.counts()) for member in data.members), Counter[str]()))
 
 
-def scores(metrics: Metrics) -> Scores:
+def record_scores(metrics: Metrics) -> Scores:
     """Metrics in the record's schema."""
     names = ("p50", "p60", "p70", "p80", "p90")
     return Scores(miou=metrics.miou, oiou=metrics.oiou, n=metrics.n, **dict(zip(names, metrics.precision, strict=True)))

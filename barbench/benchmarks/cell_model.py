@@ -39,10 +39,11 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
 
     Args:
         cell: names method, options, image size, dataset and seed.
-        backbone, weights: what `load_backbone` accepts; the cell itself stores only a name and a hash of them.
+        backbone: what `load_backbone` accepts; the cell itself stores only a name and a hash.
+        weights: the same.
 
-    Raises:
-        UsageError, DataError, UnknownName: what `load_backbone` and `resolve` raise.
+    Returns:
+        The segmenter with the letterbox and the tokens that feed it. Errors are those of `load_backbone` and `resolve`.
     """
     frozen = load_backbone(backbone, weights, cell.image_size, seed=cell.seed)
     segmenter = build_segmenter(resolve(cell.method)[0], frozen, cell.seed, cell.options)
@@ -60,6 +61,11 @@ class Trained(NamedTuple):
     tokens: Tokens
     recipe: Recipe
     accelerator: Accelerator
+
+    def find(self, photo: RGB, expressions: list[str], threshold: float | None = None) -> list[Found]:
+        """What each expression means in `photo`, uint8 (H, W, 3); the threshold is by default the recipe's."""
+        limit = self.recipe.threshold if threshold is None else threshold
+        return find_in_photo(self.segmenter, self.letterbox, self.tokens, self.accelerator, photo, expressions, limit)
 
 
 def load_trained(
@@ -103,18 +109,25 @@ def _find(cell: Cell, backbone: str | None, weights: str | None) -> tuple[str, s
     return name, str(path or tag)
 
 
-def find_in_photo(trained: Trained, photo: RGB, expressions: list[str], threshold: float | None) -> list[Found]:
-    """What each expression means in `photo` (H, W, 3); `threshold`: by default the recipe's."""
+def find_in_photo(
+    segmenter: Segmenter,
+    letterbox: Letterbox,
+    tokens: Tokens,
+    accelerator: Accelerator,
+    photo: RGB,
+    expressions: list[str],
+    threshold: float,
+) -> list[Found]:
+    """What each expression means in `photo`, uint8 (H, W, 3). The segmenter is in evaluation mode."""
     height, width = photo.shape[:2]
-    letterbox, limit = trained.letterbox, trained.recipe.threshold if threshold is None else threshold
-    encoded = trained.tokens.encode(expressions)
+    encoded = tokens.encode(expressions)
     image = letterbox.image(smoothed(photo, letterbox.size))[None]
     rows = encoded.ids.new_zeros(len(expressions))
     found = []
-    squares = predict(trained.segmenter, image, encoded.ids, trained.accelerator, rows)
+    squares = predict(segmenter, image, encoded.ids, accelerator, rows)
     for expression, square, cut in zip(expressions, squares, encoded.truncated.tolist(), strict=True):
         probability = letterbox.restore(square, height, width).clip(0, 1)  # bicubic overshoots
-        mask = probability > limit
+        mask = probability > threshold
         score = float(probability[mask].mean()) if mask.any() else None
         found.append(Found(expression, mask, float(mask.mean()), score, float(probability.max()), bool(cut)))
     return found

@@ -67,7 +67,7 @@ class Job(BaseModel):
             f"cell {self.cell.id()} ran out of memory; here each batch of {recipe.batch} is {smaller.accumulate} "
             f"micro-batches, and batch norms see {recipe.batch // parts} samples at a time"
         )
-        cell = self.cell.model_copy(update={"recipe": smaller.model_dump(mode="json")})
+        cell = self.cell.model_copy(update={"recipe": smaller.fields()})
         return self.model_copy(update={"cell": cell, "notes": (*self.notes, note)})
 
     def failure(

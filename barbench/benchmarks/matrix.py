@@ -46,6 +46,7 @@ class Matrix:
     weights: str | None = None
     image_size: int | None = None
     options: Mapping[str, Mapping[str, Any]] | None = None
+    held_out: int = 0
 
     def jobs(self, sources: Mapping[str, DataSource], host: Host) -> list[Job]:
         """One job a cell, ordered by backbone, split, seed, method. `sources`: the data of each task by name.
@@ -65,7 +66,8 @@ class Matrix:
                 weights=weights,
                 image_size=backbone_config(backbone).image_size(self.image_size),
                 protocol=task.name,
-                recipe=self.recipe.model_dump(mode="json"),
+                recipe=self.recipe.of(method.name).fields(),
+                held_out=self.held_out,
                 seed=seed,
                 data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
                 precision=self.precision,

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint that the authors' public code wrote: `barbench evaluate --weights FILE.pth --format etris`."""
+"""Evaluate a checkpoint that the authors' public code wrote: `barbench evaluate --weights FILE.pth --layout etris`."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from barbench.models.towers.load import load_backbone
 
 def evaluate_official(
     weights: Path,
-    format_: Format,
+    layout: Format,
     split: str,
     data: str | None,
     backbone: str,
@@ -40,7 +40,7 @@ def evaluate_official(
     """
     if not weights.is_file():
         raise DataError(f"--weights {weights}: no such file")
-    release = read_release(weights, format_)
+    release = read_release(weights, layout)
     frozen = with_head(load_backbone(backbone, RANDOM, image_size), release)
     segmenter = build_segmenter(resolve(release.method)[0], frozen, options=release.options)
     fill(segmenter, release)

@@ -1,6 +1,6 @@
 """Masks of trained cells on chosen expressions, made again from tuned weights: `barbench panels --pick disagree`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +13,12 @@ from barbench.datasets.sources import find_source
 from barbench.engine.predict import predict, to_mask
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.resolve import resolve
-from barbench.metrics import overlap
+from barbench.metrics import iou, overlap
 from barbench.paper.mixtures import TASKS
 from barbench.paper.protocols import Evaluated
+from barbench.plain import OnProgress
 from barbench.registry import split_list
-from barbench.results.expressions import Columns, aligned, iou
+from barbench.results.expressions import Columns, aligned
 from barbench.results.qualitative import PICKS, Mask, Overlay, Panel, pick
 from barbench.results.record import Record
 from barbench.results.select import runs
@@ -25,7 +26,6 @@ from barbench.results.store import Store
 
 TOLERANCE = 0.01  # of IoU: another device or batch rounds otherwise, and a pixel of the rim falls on the other side
 CHOSEN = "chosen"  # the pick of sentences that were named one by one
-Progress = Callable[[int, int], None]
 
 
 class PanelRequest(NamedTuple):
@@ -47,14 +47,14 @@ class PanelRequest(NamedTuple):
     device: str
 
 
-class Panels(NamedTuple):
+class MadePanels(NamedTuple):
     """`notes`: what a reader has to know, such as masks that are not those of the record."""
 
     panels: list[Panel]
     notes: list[str]
 
 
-def make_panels(store: Store, request: PanelRequest, progress: Progress) -> Panels:
+def make_panels(store: Store, request: PanelRequest, progress: OnProgress) -> MadePanels:
     """One panel an expression. Raises UsageError where cells, split, sentences or data are not there."""
     for how in request.picks:
         if how not in PICKS:
@@ -80,7 +80,7 @@ def make_panels(store: Store, request: PanelRequest, progress: Progress) -> Pane
     assert samples is not None
     progress(len(records), len(records))
     title = f"{splits[key].protocol.title} {splits[key].split}"
-    return Panels([_panel(how, samples, place, found[place], title) for how, place in chosen], notes)
+    return MadePanels([_panel(how, samples, place, found[place], title) for how, place in chosen], notes)
 
 
 def _choose(store: Store, request: PanelRequest) -> tuple[list[Record], list[str]]:
@@ -124,7 +124,7 @@ def _wanted(request: PanelRequest, tables: Sequence[Columns], key: str) -> list[
         if unknown := set(request.sentences) - set(sentences):
             raise UsageError(f"{key} has no sentence {', '.join(map(str, sorted(unknown)))}")
         return [(CHOSEN, sentences.index(sentence)) for sentence in request.sentences]
-    scores, images = np.stack([iou(table) for table in tables]), tables[0]["image_id"]
+    scores, images = np.stack([iou(table["intersection"], table["union"]) for table in tables]), tables[0]["image_id"]
     return [(how, place) for how in request.picks for place in pick(how, scores, images, request.each)]
 
 
@@ -156,7 +156,7 @@ def _masks(trained: Trained, samples: EvalSamples, table: Columns, places: list[
 def _checked(record: Record, mask: Mask, samples: EvalSamples, table: Columns, place: int) -> tuple[Overlay, list[str]]:
     """The overlay with the IoU of the mask that is shown, and a note where the record has another one."""
     meet, union = overlap(mask, samples.data.mask(samples.expressions[place].reference.ann_id))
-    shown, recorded = meet / max(union, 1), float(iou(table)[place])
+    shown, recorded = float(iou(meet, union)), float(iou(table["intersection"][place], table["union"][place]))
     note = f"{record.title}, sentence {table['sent_id'][place]}: IoU {shown:.3f} here, {recorded:.3f} in the record"
     return Overlay(record.title, mask, shown), [note] if abs(shown - recorded) > TOLERANCE else []
 

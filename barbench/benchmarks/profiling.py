@@ -4,8 +4,9 @@ barbench.benchmarks.profiling`, which reads what to measure from its standard in
 import json
 import subprocess
 import sys
+import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ import torch
 from barbench.benchmarks.execution.devices import core_count, pick_device
 from barbench.benchmarks.execution.variables import worker_variables
 from barbench.benchmarks.matrix import identify_weights
-from barbench.benchmarks.planning.cost import KINDS, matrix_rate
 from barbench.engine import profile
 from barbench.engine.profile_parts import by_part
 from barbench.errors import BarbenchError
@@ -22,8 +22,12 @@ from barbench.methods.catalog import MethodSpec, Options
 from barbench.methods.resolve import resolve
 from barbench.models.towers.configs import RANDOM, backbone_config
 from barbench.models.towers.load import load_backbone
+from barbench.plain import OnProgress
 
 REPEATS = 3
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+RATE_REPEATS, RATE_SECONDS = 5, 1.0
+PRODUCT = (2048, 768, 3072)  # tokens, width, width of the MLP: a block of a ViT-B on a few images
 
 
 def profile_methods(
@@ -36,17 +40,27 @@ def profile_methods(
     words: int,
     device: str,
     precision: str,
-    progress: Callable[[int, int], None],
+    progress: OnProgress,
 ) -> list[dict[str, Any]]:
-    """One row per method, as `measure` makes it; a method that fails has its reason in place of figures.
+    """Measure each method in its own process; a method that fails has its reason instead of figures.
 
     Args:
-        options: of each method by name.
+        specs: the methods.
+        options: arguments of the methods' components, by method.
+        backbone: a name or a folder, as `load_backbone` takes it.
         weights: by default the folder's own, and random ones for an open_clip model.
-        batch: images of a training step. words: tokens of an expression.
+        image_size: pixels; None for the backbone's own.
+        batch: images per training step.
+        words: context length in tokens.
+        device: as torch names it, or auto.
+        precision: fp32 or bf16.
+        progress: called before each method.
+
+    Returns:
+        One row per method, as `measure` makes it.
 
     Raises:
-        BarbenchError: where no method could be measured.
+        BarbenchError: if no method could be measured.
     """
     config = backbone_config(backbone)
     tag, path = identify_weights(backbone, weights or (None if config.folder else RANDOM))
@@ -80,10 +94,17 @@ def _measure_apart(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
-    """Times in seconds a batch, memory in bytes above and with the built model, FLOPs of one image, and the share of
-    this machine's own matrix-product rate that a training step reaches."""
+    """Measure one method in this process.
+
+    Args:
+        task: what `profile_methods` writes to the process: method, options, backbone, sizes, device.
+
+    Returns:
+        Seconds per batch, megabytes with and above the built model, FLOPs per image, and the share of this machine's
+        matrix-product rate that a training step reaches.
+    """
     torch.set_num_threads(task["threads"])
-    device, kind = torch.device(task["device"]), KINDS[task["precision"]]
+    device, kind = torch.device(task["device"]), DTYPES[task["precision"]]
     backbone = load_backbone(task["backbone"], task["weights"], task["image_size"])
     segmenter = build_segmenter(resolve(task["reference"])[0], backbone, options=task["options"]).to(device)
     batch = profile.example_batch(segmenter, task["image_size"], task["words"], task["batch"])
@@ -122,6 +143,30 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
             for name, part in parts.items()
         },
     }
+
+
+def matrix_rate(device: str, precision: str, threads: int) -> float:
+    """Speed of one large matrix product: the fastest within a second, because other load can only slow one down.
+
+    Args:
+        device: as torch names it.
+        precision: a key of DTYPES.
+        threads: of torch on a CPU.
+
+    Returns:
+        FLOPs per second, a multiply-add counted as two.
+    """
+    torch.set_num_threads(threads)
+    kind = DTYPES[precision]
+    rows, inner, columns = PRODUCT
+    a, b = (torch.randn(shape, device=device).to(kind) for shape in ((rows, inner), (inner, columns)))
+    times: list[float] = []
+    while len(times) < RATE_REPEATS or sum(times) < RATE_SECONDS:
+        begin = time.perf_counter()
+        product = a @ b
+        product[0, 0].item()  # waits for a GPU
+        times.append(time.perf_counter() - begin)
+    return 2 * rows * inner * columns / min(times)
 
 
 if __name__ == "__main__":

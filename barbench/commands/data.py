@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from barbench.commands.checks import CheckedCommand
 from barbench.commands.options import FormatOption
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar
@@ -13,7 +14,7 @@ from barbench.listing import Format, print_rows, progress_bar
 app = typer.Typer(no_args_is_help=True, help="Make and check data.")
 
 
-@app.command("make-shapes")
+@app.command("make-shapes", cls=CheckedCommand)
 def make_shapes(
     root: Annotated[Path, typer.Argument(help="folder to write, in the REFER/COCO layout")],
     train: Annotated[int, typer.Option(min=1, help="pictures")] = 380,
@@ -41,10 +42,10 @@ def make_shapes(
     print(f"{train + 3 * evaluate} pictures in {root}; use them with --data {root}")
 
 
-@app.command("verify")
+@app.command("verify", cls=CheckedCommand)
 def verify(
     root: Annotated[
-        str | None, typer.Argument(help="REFER/COCO root, or shapes  [default: $BARBENCH_DATA, else shapes]")
+        str | None, typer.Argument(help="REFER/COCO root, or shapes", show_default="$BARBENCH_DATA, else shapes")
     ] = None,
     split: Annotated[str, typer.Option(help="a comma list, or all that the root holds")] = "all",
     format_: FormatOption = Format.table,
@@ -60,7 +61,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command("audit")
+@app.command("audit", cls=CheckedCommand)
 def audit(
     data: Annotated[str | None, typer.Option(help="REFER/COCO root, or shapes")] = None,
     format_: FormatOption = Format.table,

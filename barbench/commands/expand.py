@@ -10,6 +10,7 @@ import yaml
 
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.commands.options import whole_numbers
 from barbench.datasets.sources import DataSource, cache_folder, chosen_data, find_source
 from barbench.engine.recipe import Recipe, load_recipe
 from barbench.errors import UsageError
@@ -17,9 +18,9 @@ from barbench.listing import progress_bar
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
-from barbench.models.towers.configs import backbone_config
+from barbench.models.towers.configs import EMBEDDED, backbone_config, check_weights
 from barbench.paper.mixtures import Task
-from barbench.paper.tables import DEFAULT, Block, needed
+from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
 from barbench.registry import split_list
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -45,7 +46,9 @@ class RunRequest:
     device: str = "auto"
     processes: int = 1
     workers: int | None = None
+    jobs: int | None = None
     cache: str = "auto"
+    held_out: int = 0
     results: Path = Path("results")
 
 
@@ -53,7 +56,7 @@ def expand(request: RunRequest) -> list[Job]:
     """The cells that are asked for, each once: of the tables named, or of a matrix.
 
     What is given besides a table replaces what the table says, except --split, which chooses among its splits. On
-    shapes every backbone is the tiny one and every recipe the demo, so that cells of several tables fall together. All
+    shapes every backbone is the embedded one that stands for it, and every recipe the demo. All
     arguments are checked before torch is imported and before any data are made.
     """
     blocks = [DEFAULT] if request.table is None else needed(request.table)
@@ -63,14 +66,18 @@ def expand(request: RunRequest) -> list[Job]:
     _check_precision(request)
     tasks = _choose_splits(request, blocks)
     for name in split_list(request.backbone or ""):
-        backbone_config(name)
+        check_weights(request.weights, backbone_config(name))
+    check_weights(request.weights)
     _recipe(request, DEFAULT.recipe)
     with progress_bar("drawing shapes") as progress:
         sources = {t.name: find_source(request.data, t, progress) for t in dict.fromkeys(chain(*tasks))}
-    host, jobs = _host(request), dict[str, Job]()
+    matrices = []
     for block, specs, splits in zip(blocks, methods, tasks, strict=True):
         chosen = {spec.name: options[spec.name] for spec in specs if spec.name in options}
-        matrix = _matrix(request, block, specs, splits, sources, seeds, chosen)
+        matrices.append(_matrix(request, block, specs, splits, sources, seeds, chosen))
+    host = _host(request, slots_for(request, [name for matrix in matrices for name in matrix.backbones]))
+    jobs: dict[str, Job] = {}
+    for matrix in matrices:
         jobs |= {job.cell.id(): job for job in matrix.jobs(sources, host) if job.cell.id() not in jobs}
     return list(jobs.values())
 
@@ -89,7 +96,7 @@ def _matrix(
     standard = shapes or request.backbone is not None
     return Matrix(
         methods=methods,
-        backbones=split_list(request.backbone or ("tiny" if shapes else block.backbone)),
+        backbones=split_list(request.backbone or (embedded_for(block.backbone) if shapes else block.backbone)),
         tasks=tasks,
         seeds=seeds,
         recipe=_recipe(request, "demo" if shapes else block.recipe),
@@ -97,6 +104,7 @@ def _matrix(
         weights=request.weights or (None if standard else block.weights),
         image_size=request.image_size,
         options=options,
+        held_out=request.held_out,
     )
 
 
@@ -148,7 +156,20 @@ def choose_methods(request: RunRequest, block: Block) -> list[MethodSpec]:
     return suite.methods(*widths)
 
 
-def _host(request: RunRequest) -> Host:
+def slots_for(request: RunRequest, backbones: Sequence[str]) -> int:
+    """How many cells run at the same time: as asked, else one per core where all are small enough for that, else 1.
+
+    Small means embedded backbones on a CPU: two cells on one thread each are faster there than one on two.
+    """
+    from barbench.benchmarks.execution.devices import core_count, pick_device
+
+    if request.jobs is not None:
+        return request.jobs
+    small = all(name in EMBEDDED for name in backbones) and pick_device(request.device) == "cpu"
+    return max(1, core_count() // request.processes) if small else 1
+
+
+def _host(request: RunRequest, slots: int) -> Host:
     from barbench.benchmarks.execution.devices import core_count, pick_device
 
     device, cores = pick_device(request.device), core_count()
@@ -156,7 +177,7 @@ def _host(request: RunRequest) -> Host:
     if workers is None:  # on a CPU the model needs every core, and small images decode fast
         workers = 0 if device == "cpu" else min(8, max(1, cores // request.processes - 1))
     cache = cache_folder() if request.cache == "auto" else None if request.cache == "off" else Path(request.cache)
-    threads = max(1, cores // request.processes)
+    threads = max(1, cores // (slots * request.processes))
     return Host(
         results=request.results,
         device=device,
@@ -169,10 +190,9 @@ def _host(request: RunRequest) -> Host:
 
 def parse_seeds(text: str) -> list[int]:
     """The seeds of a comma list, each once. Raises UsageError for what is no whole number or negative."""
-    try:
-        seeds = [int(part) for part in split_list(text)]
-    except ValueError:
-        raise UsageError(f"--seeds is a comma list of whole numbers, not {text!r}") from None
+    seeds = whole_numbers(text, "--seeds")
+    if not seeds:
+        raise UsageError("--seeds is empty; try --seeds 0")
     if any(seed < 0 for seed in seeds):
         raise UsageError(f"--seeds are not negative: {text}")
     return list(dict.fromkeys(seeds))
@@ -185,17 +205,18 @@ def parse_options(options: Sequence[str], methods: Sequence[MethodSpec]) -> dict
     Raises UsageError for what is not written so, and for a method that is not among `methods`.
     """
     names, parsed = [spec.name for spec in methods], dict[str, dict[str, Any]]()
+    known = {spec.reference or spec.name: spec.name for spec in methods} | {name: name for name in names}
     for text in options:
         target, equals, value = text.partition("=")
         method, colon, name = target.rpartition(":")
         if not (equals and colon and method and name):
             raise UsageError(f"--option {text}: write it as METHOD:component.parameter=value")
-        if method not in ("all", *names):
+        if method != "all" and method not in known:
             raise UsageError(f"--option {text}: {method} is not among the methods; they are {', '.join(names)}")
         try:
             parsed_value = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UsageError(f"--option {text}: the value is not YAML") from None
-        for each in names if method == "all" else [method]:
+        for each in names if method == "all" else [known[method]]:
             parsed.setdefault(each, {})[name] = parsed_value
     return parsed

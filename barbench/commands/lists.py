@@ -4,17 +4,18 @@ from typing import Annotated
 
 import typer
 
-from barbench.commands.options import Backbone, FormatOption, ImageSize, Options
+from barbench.commands.checks import CheckedCommand
+from barbench.commands.options import ArgumentsOption, BackboneOption, FormatOption, ImageSizeOption
 from barbench.listing import Format, print_rows
 
 app = typer.Typer(no_args_is_help=True, help="What there is to choose from.")
 
 
-@app.command("methods")
+@app.command("methods", cls=CheckedCommand)
 def list_methods(
-    backbone: Backbone = "tiny",
-    image_size: ImageSize = None,
-    option: Options = None,
+    backbone: BackboneOption = "tiny",
+    image_size: ImageSizeOption = None,
+    option: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Methods with their components and parameter ledger on a backbone; no weights are needed."""
@@ -28,7 +29,7 @@ def list_methods(
     print_rows(describe_methods(specs, backbone, image_size, options), format_, title=f"methods on {backbone}")
 
 
-@app.command("backbones")
+@app.command("backbones", cls=CheckedCommand)
 def list_backbones(format_: FormatOption = Format.table) -> None:
     """Backbones that barbench can walk."""
     from barbench.models.towers.configs import backbone_config, backbone_names
@@ -50,7 +51,7 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
     print_rows(rows, format_, title="backbones (blocks and widths: vision, text)")
 
 
-@app.command("splits")
+@app.command("splits", cls=CheckedCommand)
 def list_splits(format_: FormatOption = Format.table) -> None:
     """Protocols and mixtures: what trains, what is evaluated."""
     from barbench.paper.mixtures import TASKS
@@ -70,7 +71,7 @@ def list_splits(format_: FormatOption = Format.table) -> None:
     print_rows(rows, format_, title="splits")
 
 
-@app.command("recipes")
+@app.command("recipes", cls=CheckedCommand)
 def list_recipes(format_: FormatOption = Format.table) -> None:
     """Training recipes that ship with barbench."""
     from barbench.engine.recipe import load_recipe, recipe_names
@@ -83,7 +84,7 @@ def list_recipes(format_: FormatOption = Format.table) -> None:
     print_rows(rows, format_, title="recipes")
 
 
-@app.command("suites")
+@app.command("suites", cls=CheckedCommand)
 def list_suites(format_: FormatOption = Format.table) -> None:
     """Lists of methods with options that answer one question together."""
     from barbench.methods.suites import SUITES
@@ -98,9 +99,9 @@ def list_suites(format_: FormatOption = Format.table) -> None:
 
 def show(
     method: Annotated[str, typer.Argument(help="a method, as --methods takes it")],
-    backbone: Backbone = "tiny",
-    image_size: ImageSize = None,
-    option: Options = None,
+    backbone: BackboneOption = "tiny",
+    image_size: ImageSizeOption = None,
+    option: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """What one method is: its options with their values, and its tuned parameters by part on a backbone."""

@@ -7,66 +7,89 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from barbench.commands.options import Backbone, Data, Device, FormatOption, ImageSize, Results
-from barbench.errors import UnknownName
+from barbench.commands.checks import probability
+from barbench.commands.options import (
+    BackboneOption,
+    DataOption,
+    DeviceOption,
+    FormatOption,
+    ImageSizeOption,
+    ResultsOption,
+)
+from barbench.errors import UnknownName, UsageError
 from barbench.listing import Format, print_rows
 
 RELEASES: tuple[Literal["etris", "cris", "barleria"], ...] = ("etris", "cris", "barleria")
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Option(help="a .pth that the authors' public code wrote")],
-    format_: Annotated[str, typer.Option("--format", help=f"whose: {', '.join(RELEASES)}")],
-    split: Annotated[str, typer.Option(help="as for run")] = "refcoco+",
-    data: Data = None,
-    backbone: Backbone = "ViT-B-16-quickgelu",
-    image_size: ImageSize = None,
-    device: Device = "auto",
-    batch: Annotated[int, typer.Option(min=1)] = 32,
-    threshold: Annotated[float, typer.Option(help="probability above which a pixel is in the mask")] = 0.35,
-    out: Annotated[Format, typer.Option("--output", help="how to print it")] = Format.table,
+    weights: Annotated[Path, typer.Option(help=".pth file that the authors' public code wrote")],
+    layout: Annotated[str, typer.Option(help=f"whose code wrote the file: {', '.join(RELEASES)}")],
+    split: Annotated[str, typer.Option(help="splits to evaluate on, named as for run")] = "refcoco+",
+    data: DataOption = None,
+    backbone: BackboneOption = "ViT-B-16-quickgelu",
+    image_size: ImageSizeOption = None,
+    device: DeviceOption = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="images per forward pass")] = 32,
+    threshold: Annotated[
+        float, typer.Option(help="probability above which a pixel is in the mask", callback=probability)
+    ] = 0.35,
+    format_: FormatOption = Format.table,
 ) -> None:
-    """Evaluate an official checkpoint on every evaluation split; it must fit name by name."""
+    """Evaluate an official checkpoint on every evaluation split; every parameter name must match."""
     from barbench.benchmarks.execution.devices import pick_device
     from barbench.benchmarks.official import evaluate_official
 
-    if format_ not in RELEASES:
-        raise UnknownName("format", format_, RELEASES)
+    if layout not in RELEASES:
+        raise UnknownName("layout", layout, RELEASES)
     console = Console(stderr=True)
     rows = evaluate_official(
-        weights, format_, split, data, backbone, image_size, pick_device(device), batch, threshold, console
+        weights, layout, split, data, backbone, image_size, pick_device(device), batch, threshold, console
     )
-    print_rows(rows, out, title=f"{weights.name} ({format_})")
+    print_rows(rows, format_, title=f"{weights.name} ({layout})")
 
 
 def predict(
-    photo: Annotated[Path, typer.Argument(help="any image file")],
-    expressions: Annotated[list[str], typer.Argument(help='one or several, each in quotes: "the man in red"')],
-    cell: Annotated[str, typer.Option(help="a trained cell: method, id, or the start of its record's file name")],
-    backbone: Annotated[str | None, typer.Option(help="folder, where the cell's backbone is one")] = None,
-    weights: Annotated[str | None, typer.Option(help="file, where the backbone's weights are one")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="probability above which a pixel is in the mask  [default: the recipe's]")
+    photo: Annotated[Path, typer.Argument(help="image file")],
+    expressions: Annotated[list[str], typer.Argument(help='one or more expressions, each in quotes: "the man in red"')],
+    cell: Annotated[str, typer.Option(help="trained cell to use: method, id, or the start of its record's file name")],
+    backbone: Annotated[
+        str | None, typer.Option(help="folder of the backbone, if the cell has one from a folder")
     ] = None,
-    device: Device = "auto",
-    results: Results = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="PNG to write  [default: PHOTO-found.png here]")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="file of the backbone's weights, if the cell has them from a file")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="probability above which a pixel is in the mask",
+            show_default="the cell's recipe",
+            callback=probability,
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    results: ResultsOption = Path("results"),
+    out: Annotated[
+        Path | None, typer.Option(help="PNG file to write", show_default="PHOTO-found.png in this folder")
+    ] = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Mask what each expression means in a photo of your own.
+    """Mask the object that each expression refers to, in a photo of your own.
 
     Coverage is the mask's share of the photo's pixels, score the mean probability inside the mask.
     """
-    from barbench.benchmarks.cell_model import find_in_photo, load_trained
+    from barbench.benchmarks.cell_model import load_trained
     from barbench.benchmarks.execution.devices import pick_device
     from barbench.datasets.photo import read_photo
     from barbench.reports.panels import write_found
     from barbench.results.select import one
     from barbench.results.store import Store
 
+    if out is not None and out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: the overlay is a PNG; give a name that ends in .png")
     pixels, store = read_photo(photo), Store(results)
     trained = load_trained(store, one(store.all(), cell), pick_device(device), backbone, weights)
-    found = find_in_photo(trained, pixels, expressions, threshold)
+    found = trained.find(pixels, expressions, threshold)
     path = out or Path(f"{photo.stem}-found.png")
     write_found(pixels, found, path)
     rows = [

@@ -10,21 +10,35 @@ from barbench.listing import Format
 from barbench.registry import split_list
 
 METHODS_HELP = (
-    "all (the paper's five), everything, or a comma list; snf+lora for both in one; package.module:name for your own"
+    "all (the paper's five between head-only and full), everything, or a comma list; "
+    "snf+lora for both in one method; package.module:name for a method of your own"
 )
-Methods = Annotated[str, typer.Option(help=METHODS_HELP)]
-Backbone = Annotated[str, typer.Option(help="tiny, an open_clip CLIP ViT, or a folder in open_clip's format")]
-Weights = Annotated[
-    str | None, typer.Option(help="random, pretrained (tiny), an open_clip tag in its cache, or a file")
+MethodsOption = Annotated[str, typer.Option(help=METHODS_HELP)]
+BackboneOption = Annotated[
+    str, typer.Option(help="tiny, the name of an open_clip CLIP ViT, or a folder in open_clip's format")
 ]
-ImageSize = Annotated[int | None, typer.Option(help="pixels; by default the backbone's own, 416 for open_clip's")]
-Data = Annotated[str | None, typer.Option(help="REFER/COCO root, or shapes  [default: $BARBENCH_DATA, else shapes]")]
-Results = Annotated[Path, typer.Option(help="folder of the records")]
-Options = Annotated[
-    list[str] | None, typer.Option("--option", help="METHOD:component.parameter=value, e.g. barleria:gst.prior=false")
+WEIGHTS_HELP = "random, pretrained (tiny), an open_clip tag whose file is in the local cache, or a file"
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option(help="side of the square input in pixels", show_default="the backbone's own; 416 for open_clip's"),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, or what torch knows: cuda, cuda:1, mps")]
-FormatOption = Annotated[Format, typer.Option("--format", help="how to print it")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        help="folder in the REFER/COCO layout, or shapes (generated data)", show_default="$BARBENCH_DATA, else shapes"
+    ),
+]
+ResultsOption = Annotated[Path, typer.Option(help="folder that holds the records")]
+ArgumentsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="change an argument of a method: METHOD:component.parameter=value, e.g. barleria:gst.prior=false; "
+        "may be repeated",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, or another device name of torch: cuda, cuda:1, mps")]
+FormatOption = Annotated[Format, typer.Option("--format", help="how to print the rows")]
 
 
 def whole_numbers(text: str, option: str) -> list[int]:

@@ -6,27 +6,26 @@ from typing import Annotated
 
 import typer
 
-from barbench.commands.options import Data, Device, FormatOption, Results, whole_numbers
+from barbench.commands.options import DataOption, DeviceOption, FormatOption, ResultsOption, whole_numbers
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
 from barbench.registry import split_list
 
-EACH = "FIRST,SECOND where they differ"
+EACH = "write FIRST,SECOND if the two differ"
 
 
 def report(
-    results: Results = Path("results"),
-    out: Annotated[Path, typer.Option(help="folder to write into")] = Path("reports"),
-    table: Annotated[str, typer.Option(help="1 to 5, a comma list, or all")] = "all",
+    results: ResultsOption = Path("results"),
+    out: Annotated[Path, typer.Option(help="folder to write the report into")] = Path("reports"),
+    table: Annotated[str, typer.Option(help="tables to write: 1 to 5, a comma list, or all")] = "all",
     format_: Annotated[
         str,
-        typer.Option("--format", help="a comma list of md, latex, html (one page with everything), terminal (printed)"),
+        typer.Option("--format", help="comma list of md, latex, html (one page with everything), terminal (printed)"),
     ] = "md,latex",
 ) -> None:
-    """The paper's Tables 1-5, published beside measured, from the records; as html, on a page with plots."""
+    """Write the paper's Tables 1-5 from the records, published beside measured; as html, one page with plots."""
     from barbench.paper.tables import TABLES
     from barbench.reports.formats.console import TERMINAL, show
-    from barbench.reports.tables.build import build
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
@@ -34,31 +33,34 @@ def report(
     formats = split_list(format_)
     store = Store(results)
     try:
-        paths = write_reports(store, out, numbers, [name for name in formats if name != TERMINAL])
+        written = write_reports(store, out, numbers, [name for name in formats if name != TERMINAL])
     finally:
         for lost in store.set_aside:
             print(f"{lost.path.name} cannot be used ({lost.reason}); it is now {lost.renamed.name}", file=sys.stderr)
     if TERMINAL in formats:
-        records, console = store.all(), stdout_console()
-        for number in numbers:
-            show(build(number, records), console)
-    for path in paths:
+        console = stdout_console()
+        for tables in written.tables.values():
+            show(tables, console)
+    for path in written.paths:
         print(path)
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="a method, a title, or a cell by its id or the start of its file name")],
-    second: Annotated[str, typer.Argument(help="the same; the difference is first minus second")],
-    split: Annotated[str | None, typer.Option(help="refcoco, refcoco+, …; needed where they ran on several")] = None,
-    backbone: Annotated[str | None, typer.Option(help=f"which cells, where there are several; {EACH}")] = None,
-    weights: Annotated[str | None, typer.Option(help=f"as the records name them; {EACH}")] = None,
-    recipe: Annotated[str | None, typer.Option(help=f"name of the recipe; {EACH}")] = None,
-    image_size: Annotated[str | None, typer.Option(help=f"pixels; {EACH}")] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="of the bootstrap")] = 10_000,
-    results: Results = Path("results"),
+    first: Annotated[str, typer.Argument(help="method, title, or one cell: its id or the start of its file name")],
+    second: Annotated[str, typer.Argument(help="the same for the other side; the difference is first minus second")],
+    split: Annotated[
+        str | None,
+        typer.Option(help="what the cells were trained on: refcoco, refcoco+, …; needed if they ran on several"),
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help=f"backbone of the cells, if they have several; {EACH}")] = None,
+    weights: Annotated[str | None, typer.Option(help=f"weights of the cells, as the records name them; {EACH}")] = None,
+    recipe: Annotated[str | None, typer.Option(help=f"recipe of the cells, by name; {EACH}")] = None,
+    image_size: Annotated[str | None, typer.Option(help=f"image size of the cells in pixels; {EACH}")] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="number of bootstrap resamples")] = 10_000,
+    results: ResultsOption = Path("results"),
     format_: FormatOption = Format.table,
 ) -> None:
-    """The difference between two methods in mIoU, oIoU and P@0.5, with 95 % intervals over images and seeds."""
+    """Compare two methods in mIoU, oIoU and P@0.5, with 95 % intervals over images and seeds."""
     from barbench.results.compare import Wanted
     from barbench.results.compare import compare as compare_cells
     from barbench.results.store import Store
@@ -72,23 +74,33 @@ def compare(
 
 
 def panels(
-    methods: Annotated[str, typer.Option(help="all (those of the paper's five that are finished), or a list")] = "all",
-    pick: Annotated[str, typer.Option(help="disagree, fail, succeed, random, or several")] = "disagree,succeed,fail",
-    count: Annotated[int, typer.Option(min=1, help="expressions of each pick, one an image")] = 8,
-    sent: Annotated[str | None, typer.Option(help="ids of sentences, in place of --pick")] = None,
+    methods: Annotated[
+        str, typer.Option(help="all (those of the paper's five that are finished), or a comma list")
+    ] = "all",
+    pick: Annotated[
+        str, typer.Option(help="how to choose expressions: comma list of disagree, fail, succeed, random")
+    ] = "disagree,succeed,fail",
+    count: Annotated[int, typer.Option(min=1, help="number of expressions per pick, at most one per image")] = 8,
+    sent: Annotated[str | None, typer.Option(help="comma list of sentence ids, instead of --pick")] = None,
     split: Annotated[str, typer.Option(help="what the cells were trained on")] = "refcoco+",
-    eval_split: Annotated[str | None, typer.Option(help="what to show: testA, …  [default: val]")] = None,
-    seed: Annotated[int | None, typer.Option(help="whose runs  [default: the smallest that all have]")] = None,
-    backbone: Annotated[str | None, typer.Option(help="name or folder; needed for folders, and to choose")] = None,
-    weights: Annotated[str | None, typer.Option(help="tag or file; needed for files, and to choose")] = None,
-    recipe: Annotated[str | None, typer.Option(help="name of the recipe, to choose")] = None,
-    image_size: Annotated[str | None, typer.Option(help="pixels, to choose")] = None,
-    data: Data = None,
-    device: Device = "auto",
-    results: Results = Path("results"),
-    out: Annotated[Path, typer.Option(help="folder to write into")] = Path("reports/panels"),
+    eval_split: Annotated[
+        str | None, typer.Option(help="split to show, e.g. testA", show_default="the first, val")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="seed of the runs", show_default="the smallest that all methods have")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="backbone of the cells; a folder must be named here")] = None,
+    weights: Annotated[str | None, typer.Option(help="weights of the cells; a file must be named here")] = None,
+    recipe: Annotated[str | None, typer.Option(help="recipe of the cells, by name, if they have several")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="image size of the cells in pixels, if they have several")
+    ] = None,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    results: ResultsOption = Path("results"),
+    out: Annotated[Path, typer.Option(help="folder to write the panels into")] = Path("reports/panels"),
 ) -> None:
-    """Draw what the methods found, image by image, as the paper's Fig. 3 to 7."""
+    """Draw the masks that the methods predict, image by image, as in the paper's Fig. 3 to 7."""
     from barbench.benchmarks.execution.devices import pick_device
     from barbench.benchmarks.panels import PanelRequest, make_panels
     from barbench.reports.panels import write_panels
@@ -119,10 +131,14 @@ def panels(
 
 
 def export(
-    format_: Annotated[str, typer.Option("--format", help="csv or parquet")] = "csv",
-    expressions: Annotated[bool, typer.Option("--expressions", help="a row an expression, not a row a split")] = False,
-    results: Results = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="file  [default: results.csv, expressions.csv, …]")] = None,
+    format_: Annotated[str, typer.Option("--format", help="file format: csv or parquet")] = "csv",
+    expressions: Annotated[
+        bool, typer.Option("--expressions", help="one row per expression instead of one row per split")
+    ] = False,
+    results: ResultsOption = Path("results"),
+    out: Annotated[
+        Path | None, typer.Option(help="file to write", show_default="results.csv, expressions.csv, …")
+    ] = None,
 ) -> None:
     """Write all records as one table, unrounded, for other programs."""
     from barbench.results.export import write_table

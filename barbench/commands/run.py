@@ -9,14 +9,15 @@ from rich.console import Console
 
 from barbench.commands.options import (
     METHODS_HELP,
-    Backbone,
-    Data,
+    WEIGHTS_HELP,
+    ArgumentsOption,
+    BackboneOption,
+    DataOption,
+    DeviceOption,
     FormatOption,
-    ImageSize,
-    Methods,
-    Options,
-    Results,
-    Weights,
+    ImageSizeOption,
+    MethodsOption,
+    ResultsOption,
 )
 from barbench.errors import Interrupted, UnknownName, UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
@@ -31,48 +32,77 @@ class OnOom(StrEnum):
 
 
 def run(
-    table: Annotated[str | None, typer.Option(help="1 to 5, a comma list, or all: the cells that they need")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="run the cells that these tables need: 1 to 5, a comma list, or all")
+    ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", "--dry-run", help="show cells, time and memory, and run nothing")
+        bool, typer.Option("--plan", "--dry-run", help="show the cells, their time and memory, and run nothing")
     ] = False,
-    methods: Annotated[str | None, typer.Option(help=f"{METHODS_HELP}  [default: all]")] = None,
-    suite: Annotated[str | None, typer.Option(help="a list of methods with options, in place of --methods")] = None,
+    methods: Annotated[str | None, typer.Option(help=METHODS_HELP, show_default="all")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="run a named list of methods with options, instead of --methods")
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
-            help="refcoco, refcoco+, refcocog-u, refcocog-g (all), mixed, mixed-leaked; comma list  [default: refcoco+]"
+            help="refcoco, refcoco+, refcocog-u, refcocog-g, mixed, mixed-leaked, a comma list; all: the first four",
+            show_default="refcoco+",
         ),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="tiny, open_clip names, folders; comma list  [default: tiny on shapes]")
+        str | None,
+        typer.Option(
+            help="tiny, a name that open_clip knows, a folder in open_clip's format, or a comma list",
+            show_default="tiny on shapes, else ViT-B-16-quickgelu",
+        ),
     ] = None,
-    weights: Weights = None,
-    data: Data = None,
-    recipe: Annotated[str | None, typer.Option(help="name or YAML file  [default: demo on shapes, else paper]")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="change a recipe's field: key=value")] = None,
-    option: Options = None,
-    seeds: Annotated[str, typer.Option(help="comma list")] = "0",
-    image_size: ImageSize = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, openai for -quickgelu models"),
+    ] = None,
+    data: DataOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="name of a recipe, or a YAML file", show_default="demo on shapes, else paper"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="change one field of the recipe: key=value; may be repeated")
+    ] = None,
+    option: ArgumentsOption = None,
+    seeds: Annotated[str, typer.Option(help="comma list of whole numbers; one run per seed")] = "0",
+    image_size: ImageSizeOption = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
-    device: Annotated[str, typer.Option(help="auto, cpu, or what torch knows: cuda, cuda:1, mps")] = "auto",
-    processes: Annotated[int, typer.Option(min=1, help="processes that share each batch, one a GPU")] = 1,
+    device: DeviceOption = "auto",
+    processes: Annotated[int, typer.Option(min=1, help="number of processes that share each batch, one per GPU")] = 1,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="data loading processes  [default: by the machine]")
+        int | None,
+        typer.Option(
+            min=0,
+            help="number of data loading processes per training process",
+            show_default="0 on a CPU, else up to 8",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="cells that run at the same time; the cores are divided among them",
+            show_default="one per core for embedded backbones on a CPU, else 1",
+        ),
     ] = None,
     cache: Annotated[
         str,
         typer.Option(
-            help="folder that keeps letterboxed images, auto ($BARBENCH_CACHE, if half the disk stays free), off"
+            help="folder for letterboxed images; off for none; auto for $BARBENCH_CACHE if half of the disk stays free"
         ),
     ] = "auto",
-    results: Results = Path("results"),
-    reports: Annotated[Path, typer.Option(help="folder of the tables")] = Path("reports"),
+    results: ResultsOption = Path("results"),
+    reports: Annotated[Path, typer.Option(help="folder to write the tables into")] = Path("reports"),
     on_oom: Annotated[
-        OnOom, typer.Option(help="a cell that runs out of memory: record it, or run it with half the micro-batch")
+        OnOom, typer.Option(help="when a cell runs out of memory: record it, or halve its micro-batch and try again")
     ] = OnOom.record,
 ) -> None:
-    """Run a matrix of methods x backbones x splits x seeds; what is finished is skipped, what was interrupted goes
-    on."""
+    """Run a matrix of methods x backbones x splits x seeds. Finished cells are skipped, interrupted ones continue."""
     from barbench.commands.expand import RunRequest, expand
 
     request = RunRequest(
@@ -92,6 +122,7 @@ def run(
         device=device,
         processes=processes,
         workers=workers,
+        jobs=jobs,
         cache=cache,
         results=results,
     )
@@ -115,13 +146,14 @@ def _run(request: Any, halve: bool, console: Console) -> Any:
     with interruptible():
         from barbench.benchmarks.execution.display import display_for
         from barbench.benchmarks.execution.runner import run_jobs
-        from barbench.commands.expand import expand
+        from barbench.commands.expand import expand, slots_for
 
         jobs = expand(request)
+        slots = slots_for(request, [job.backbone for job in jobs])
         plan = None if request.table is None else _show_plan(jobs, request.results, console)
-        display = display_for(console, plan.forecast if plan else {})
+        display = display_for(console, plan.forecast if plan else {}, slots)
         try:
-            return run_jobs(jobs, request.results, display, halve)
+            return run_jobs(jobs, request.results, display, halve, slots)
         finally:
             display.stop()
 
@@ -144,42 +176,48 @@ def _report(table: str | None, records: Any, results: Path, reports: Path, conso
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
-    write_reports(Store(results), reports)
-    show(_measured(table, records), console)
+    store = Store(results)
+    write_reports(store, reports)
+    show(_measured(table, records, store), console)
     console.print(f"records in {results}, tables in {reports}", markup=False, soft_wrap=True)
 
 
-def _measured(table: str | None, records: Any) -> Any:
+def _measured(table: str | None, records: Any, store: Any) -> Any:
     """What the run measured, as the tables that were asked for; else as Table 5, or Table 2 or 3 by the backbone."""
     from barbench.paper.tables import table_numbers
     from barbench.reports.tables.build import build_measured
+    from barbench.reports.tables.grouping import group
+    from barbench.results.evidence import Evidence
 
+    groups, evidence = group(records), Evidence(store)
     if table is not None:
-        return [built for number in table_numbers(table) for built in build_measured(number, records)]
-    return next((built for number in ("5", "2", "3") if (built := build_measured(number, records))), [])
+        return [built for number in table_numbers(table) for built in build_measured(number, groups, evidence)]
+    return next((built for number in ("5", "2", "3") if (built := build_measured(number, groups, evidence))), [])
 
 
 class By(StrEnum):
-    """What a row of `barbench profile` is."""
+    """What `--by` takes: what one row of `barbench profile` stands for."""
 
     method = "method"
     part = "part"
 
 
 def profile(
-    methods: Methods = "all",
-    backbone: Backbone = "tiny",
-    weights: Weights = None,
-    image_size: ImageSize = None,
-    batch: Annotated[int, typer.Option(min=1)] = 8,
-    words: Annotated[int, typer.Option(min=3, help="tokens of an expression")] = 17,
-    device: Annotated[str, typer.Option(help="auto, cpu, or what torch knows")] = "auto",
+    methods: MethodsOption = "all",
+    backbone: BackboneOption = "tiny",
+    weights: Annotated[
+        str | None, typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, else random")
+    ] = None,
+    image_size: ImageSizeOption = None,
+    batch: Annotated[int, typer.Option(min=1, help="images per training step")] = 8,
+    words: Annotated[int, typer.Option(min=3, help="context length in tokens")] = 17,
+    device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
-    by: Annotated[By, typer.Option(help="one row a method, or one for each of its parts")] = By.method,
-    option: Options = None,
+    by: Annotated[By, typer.Option(help="one row per method, or one row per part of each method")] = By.method,
+    option: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Measure what each method costs: each in a process of its own, on random input."""
+    """Measure what each method costs, on random input. Each method runs in its own process."""
     from barbench.commands.expand import parse_options
     from barbench.methods.resolve import resolve
 
@@ -204,27 +242,34 @@ def profile(
 
 
 def check(
-    baseline: Annotated[Path | None, typer.Option(help="file to compare with  [default: barbench's own]")] = None,
-    update: Annotated[bool, typer.Option("--update", help="accept what is measured as the new baseline")] = False,
+    baseline: Annotated[
+        Path | None, typer.Option(help="baseline file to compare with", show_default="the one that barbench ships")
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="store the measured values as the new baseline")] = False,
     only: Annotated[
-        str, typer.Option(help="comma list of ledger, flops, memory, data, models, evaluation, scores, speed")
-    ] = "",
+        str | None,
+        typer.Option(
+            help="sections to check, a comma list: ledger, flops, memory, data, models, evaluation, scores, speed",
+            show_default="all",
+        ),
+    ] = None,
     allow_new: Annotated[
-        bool, typer.Option("--allow-new", help="entries that the baseline lacks are shown but do not fail")
+        bool, typer.Option("--allow-new", help="show entries that the baseline lacks without failing")
     ] = False,
-    format_: Annotated[str, typer.Option("--format", help="table, json, or md for a pull request")] = "table",
+    format_: Annotated[
+        str, typer.Option("--format", help="how to print: table, json, or md (markdown, for a pull request)")
+    ] = "table",
 ) -> None:
-    """Measure a small fixed matrix and compare it with a stored baseline; exit code 1, and a table, if anything
-    moved."""
+    """Measure a small fixed matrix and compare it with a stored baseline. The exit code is 1 if any value moved."""
     from barbench.regression import check as gate
     from barbench.regression.show import FORMATS, show
 
     if format_ not in FORMATS:
         raise UnknownName("format", format_, FORMATS)
     if update:
-        print(f"accepted into {gate.update(baseline, split_list(only))}")
+        print(f"accepted into {gate.update(baseline, split_list(only or ''))}")
         return
-    outcome = gate.check(baseline, split_list(only), allow_new)
+    outcome = gate.check(baseline, split_list(only or ""), allow_new)
     show(outcome, format_, stdout_console(160))
     if not outcome.ok:
         raise typer.Exit(1)

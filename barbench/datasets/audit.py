@@ -2,18 +2,23 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
+from barbench.datasets.decoder_warnings import decoder_warnings
 from barbench.datasets.problems import RULES
 from barbench.datasets.refer import ImageInfo, ReferData, decode_image, read_refer
 from barbench.errors import BarbenchError, DataError
 from barbench.paper.protocols import Counts, Protocol
 
+T = TypeVar("T")
+
 THREADS = 8
+CHUNK = 64  # images that are decoded between two looks at what the decoders said
 Kind = Literal["real", "shapes"]
 Progress = Callable[[int, int], None]  # done, total
 
@@ -162,17 +167,39 @@ def _open_all(images: dict[ImageInfo, str], progress: Progress | None) -> tuple[
     findings: list[Finding] = []
     pixels: dict[ImageInfo, bytes] = {}
     pool = ThreadPoolExecutor(THREADS)
+    done = 0
     try:
-        for done, (info, found) in enumerate(zip(images, pool.map(_open, images.items()), strict=True), start=1):
-            if isinstance(found, Finding):
-                findings.append(found)
-            else:
-                pixels[info] = found
-            if progress is not None:
-                progress(done, len(images))
+        for chunk in batched(images.items(), CHUNK):
+            with decoder_warnings() as said:
+                opened = list(pool.map(_open, chunk))
+            for image, found in zip(chunk, opened, strict=True):
+                found = _open_listening(image) if said else found
+                if isinstance(found, Finding):
+                    findings.append(found)
+                else:
+                    pixels[image[0]] = found
+                done += 1
+                if progress is not None:
+                    progress(done, len(images))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt does not wait for thousands of images
     return findings, pixels
+
+
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` values, the last one shorter (itertools has it from Python 3.12 on)."""
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _open_listening(image: tuple[ImageInfo, str]) -> Finding | bytes:
+    """One image alone, so that what the decoder complains about is known to be of this file."""
+    with decoder_warnings() as said:
+        found = _open(image)
+    if said and not isinstance(found, Finding):
+        return Finding("failure", image[1], f"{image[0].path} is damaged: {said[0]}")
+    return found
 
 
 def _open(image: tuple[ImageInfo, str]) -> Finding | bytes:

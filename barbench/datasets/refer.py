@@ -19,7 +19,7 @@ from PIL import Image
 from barbench.datasets import masks
 from barbench.datasets.pickles import load_plain, repair_text
 from barbench.datasets.problems import Problems
-from barbench.datasets.untrusted import image_size, text, whole
+from barbench.datasets.untrusted import image_size, shown, text, whole
 from barbench.errors import DataError, MissingData
 from barbench.paper.protocols import Protocol
 
@@ -151,7 +151,8 @@ class Outline(NamedTuple):
 def read_outline(root: Path, protocol: Protocol) -> list[Outline]:
     """Every entry of the references' file; in a second where `read_refer` takes many. Raises as `read_refer`."""
     return _references(
-        data_files(root, protocol)[0], lambda r: Outline(text(r["split"]), whole(r["image_id"]), len(r["sentences"]))
+        data_files(root, protocol)[0],
+        lambda r: Outline(_value(r, "split", text), _value(r, "image_id", whole), len(_value(r, "sentences", _list))),
     )
 
 
@@ -180,7 +181,10 @@ def decode_image(info: ImageInfo) -> NDArray[np.uint8]:
     try:
         width, height = _stored_size(data)
         if (width, height) != (info.width, info.height):
-            raise DataError(f"{info.path} has {width}x{height} pixels, instances.json says {info.width}x{info.height}")
+            raise DataError(
+                f"{info.path} has {width}x{height} pixels, instances.json says {info.width}x{info.height}"
+                f"{_turned(data, info)}"
+            )
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         rgb = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except (cv2.error, ValueError) as error:
@@ -199,6 +203,16 @@ def _stored_size(data: bytes) -> tuple[int, int]:
         raise ValueError("neither a JPEG nor a PNG begins in it") from error
 
 
+def _turned(data: bytes, info: ImageInfo) -> str:
+    """What to add to a size that does not fit: whether the EXIF tag that turns the image explains it."""
+    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as header:
+        turns = header.getexif().get(0x0112) in (5, 6, 7, 8)
+        explained = turns and header.size == (info.height, info.width)
+    if not explained:
+        return ""
+    return ": its EXIF orientation turns it, and the annotations were drawn on the turned image; store it turned"
+
+
 @dataclass(frozen=True)
 class _Instances:
     images: dict[int, dict[str, Any]]
@@ -209,15 +223,58 @@ class _Instances:
 def _read_instances(path: Path) -> _Instances:
     try:
         raw = json.loads(path.read_bytes())
-        images, annotations = ({whole(entry["id"]): entry for entry in raw[kind]} for kind in ("images", "annotations"))
-        categories = {whole(c["id"]): text(c["name"]) for c in raw.get("categories", ())}
+        images, annotations = (_table(raw, kind) for kind in ("images", "annotations"))
+        names = _entries(
+            raw.get("categories", []), "categories", lambda c: (_value(c, "id", whole), _value(c, "name", text))
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a COCO instances file: {_describe(error)}") from error
     for kind, table in (("images", images), ("annotations", annotations)):
         if len(table) < len(raw[kind]):
             twice = [i for i, n in Counter(whole(entry["id"]) for entry in raw[kind]).items() if n > 1]
             raise DataError(f"{path}: {len(twice)} ids occur twice among its {kind}, the first is {twice[0]}")
-    return _Instances(images, annotations, categories)
+    return _Instances(images, annotations, dict(names))
+
+
+def _table(raw: Any, kind: str) -> dict[int, dict[str, Any]]:
+    """The entries of a list of instances.json by their id; ids of annotations' images are whole numbers afterwards."""
+
+    def read(entry: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        number = _value(entry, "id", whole)
+        if "image_id" in entry and type(entry["image_id"]) is not int:
+            entry = {**entry, "image_id": _value(entry, "image_id", whole)}
+        return number, entry
+
+    return dict(_entries(raw[kind], kind, read))
+
+
+def _entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) -> list[T]:
+    """What `read` makes of each of `values`; ValueError says which entry (counted from 0) and what is wrong there."""
+    made: list[T] = []
+    for number, entry in enumerate(_list(values)):
+        try:
+            made.append(read(entry))
+        except ValueError as error:
+            raise ValueError(f"entry {number} of its {kind}: {error}") from error
+    return made
+
+
+def _value(entry: Any, key: str, read: Callable[[Any], T]) -> T:
+    """The one way to a value of an entry: `read` of what is under `key`; ValueError names the key."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{shown(entry)} stands where an entry with the key {key!r} belongs")
+    if key not in entry:
+        raise ValueError(f"it lacks the key {key!r}")
+    try:
+        return read(entry[key])
+    except ValueError as error:
+        raise ValueError(f"{key!r}: {error}") from error
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{shown(value)} is no list")
+    return list(value)
 
 
 def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
@@ -226,22 +283,30 @@ def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
         raw = load_plain(path)
         if not isinstance(raw, list):
             raise TypeError(f"it is a {type(raw).__name__}, not a list")
-        return [read(entry) for entry in raw]
+        return _entries(raw, "references", read)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} does not hold REFER references: {_describe(error)}") from error
 
 
 def _reference(raw: dict[str, Any], categories: dict[int, str]) -> Reference:
     """One entry of the refs file. Its `file_name` is not used: it can carry an annotation's suffix."""
-    category = whole(raw["category_id"])
+    category = _value(raw, "category_id", whole)
+    if isinstance(raw.get("ann_id"), list | tuple):
+        raise ValueError(
+            "'ann_id': a list of targets, as gRefCOCO has them; this protocol has one target per reference"
+        )
     return Reference(
-        ref_id=whole(raw["ref_id"]),
-        ann_id=whole(raw["ann_id"]),
-        image_id=whole(raw["image_id"]),
+        ref_id=_value(raw, "ref_id", whole),
+        ann_id=_value(raw, "ann_id", whole),
+        image_id=_value(raw, "image_id", whole),
         category=categories.get(category, str(category)),
-        split=repair_text(text(raw["split"])),
-        sentences=tuple(Sentence(whole(s["sent_id"]), repair_text(text(s["sent"]))) for s in raw["sentences"]),
+        split=repair_text(_value(raw, "split", text)),
+        sentences=tuple(_entries(_value(raw, "sentences", _list), "sentences", _sentence)),
     )
+
+
+def _sentence(raw: dict[str, Any]) -> Sentence:
+    return Sentence(_value(raw, "sent_id", whole), repair_text(_value(raw, "sent", text)))
 
 
 def _usable(reference: Reference, instances: _Instances, problems: Problems) -> bool:

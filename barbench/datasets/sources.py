@@ -93,6 +93,21 @@ def _sweep(cache: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """$BARBENCH_CACHE, by default ~/.cache/barbench."""
+    """$BARBENCH_CACHE, by default ~/.cache/barbench, or a folder of temporary files where that cannot be made."""
     chosen = os.environ.get("BARBENCH_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "barbench"
+    if chosen:
+        return Path(chosen).expanduser()
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user id without $HOME and without an entry in passwd, as in containers
+        home = None
+    folder = home / ".cache" / "barbench" if home else None
+    if folder is None or not _writable(folder):
+        return Path(tempfile.gettempdir()) / f"barbench-{os.getuid()}"
+    return folder
+
+
+def _writable(folder: Path) -> bool:
+    """Whether `folder` can be written, or be made: its nearest parent that exists says so."""
+    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return os.access(place, os.W_OK)

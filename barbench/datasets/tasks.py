@@ -1,23 +1,27 @@
 """The training set and the evaluation splits of a task, and which images they share. Used by `barbench run`."""
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from barbench.datasets.overlap import excluded_images, read_outlines
 from barbench.datasets.refer import ReferData, ReferSplit, read_refer
 from barbench.paper.mixtures import Mixture, Task
+from barbench.paper.protocols import Evaluated
 
 
 @dataclass(frozen=True)
 class TaskData:
     """`train` has a split for each member, `evals` one for each key of the task's evaluation splits.
 
-    `removed_...`: what excluding images has taken out of the members' train splits; `shared`: by key, how many of an
-    evaluation split's images are in the training set.
+    `evaluated`: the evaluation splits with their keys. `removed_...`: what excluding images has taken out of the
+    members' train splits; `shared`: by key, how many of an evaluation split's images are in the training set.
     """
 
     task: Task
     train: tuple[ReferSplit, ...]
+    evaluated: tuple[Evaluated, ...]
     evals: dict[str, ReferSplit]
     removed_references: int
     removed_images: int
@@ -28,22 +32,38 @@ class TaskData:
         return tuple(split.data for split in self.train)
 
 
-def read_task(root: Path, task: Task) -> TaskData:
-    """Reads every member and takes the excluded images out. Raises MissingData and DataError as `read_refer`."""
+def read_task(root: Path, task: Task, held_out: int = 0) -> TaskData:
+    """Reads every member and takes the excluded images out.
+
+    Args:
+        held_out: percent of the training images that are taken out too and evaluated on, in place of the evaluation
+            splits, so that rates can be chosen without a look at those. Which images depends on their ids alone.
+
+    Raises:
+        MissingData, DataError: as `read_refer`.
+    """
     members = {p.name: read_refer(root, p) for p in task.members}
     whole = [data.split("train") for data in members.values()]
     excluded = excluded_images(task, read_outlines(root, task.excluded)) if isinstance(task, Mixture) else frozenset()
     train = tuple(
         replace(split, references=tuple(r for r in split.references if r.image_id not in excluded)) for split in whole
     )
-    evals = {key: members[protocol.name].split(name) for key, protocol, name in task.evaluated}
-    seen, before = images(*train), images(*whole)
+    removed = images(*whole) - images(*train)
+    lost = sum(len(split.references) for split in whole) - sum(len(split.references) for split in train)
+    evaluated = task.evaluated
+    evals = {key: members[protocol.name].split(name) for key, protocol, name in evaluated}
+    if held_out:
+        evaluated = tuple(Evaluated(f"held out {p.name}", p, "train") for p in task.members)
+        evals = {e.key: _part(split, lambda i: _held(i, held_out)) for e, split in zip(evaluated, train, strict=True)}
+        train = tuple(_part(split, lambda i: not _held(i, held_out)) for split in train)
+    seen = images(*train)
     return TaskData(
         task,
         train,
+        evaluated,
         evals,
-        removed_references=sum(len(split.references) for split in whole) - sum(len(s.references) for s in train),
-        removed_images=len(before - seen),
+        removed_references=lost,
+        removed_images=len(removed),
         shared={key: len(images(split) & seen) for key, split in evals.items()},
     )
 
@@ -51,3 +71,12 @@ def read_task(root: Path, task: Task) -> TaskData:
 def images(*splits: ReferSplit) -> frozenset[int]:
     """Ids of the images that some reference is of."""
     return frozenset(r.image_id for split in splits for r in split.references)
+
+
+def _part(split: ReferSplit, wanted: Callable[[int], bool]) -> ReferSplit:
+    return replace(split, references=tuple(r for r in split.references if wanted(r.image_id)))
+
+
+def _held(image_id: int, percent: int) -> bool:
+    """Whether an image is among the `percent` of all that are held out: the same ones for every dataset and seed."""
+    return int(hashlib.sha256(str(image_id).encode()).hexdigest(), 16) % 100 < percent

@@ -1,6 +1,6 @@
-"""The whole state of a training under way, in one file that is there whole or not at all.
+"""The complete state of a training in progress, in one file that is written atomically.
 
-Only what training changes is kept: frozen weights come from the backbone again. Loading runs no code from the file.
+Only what training changes is saved: frozen weights come from the backbone again. Loading runs no code from the file.
 """
 
 import pickle
@@ -19,7 +19,7 @@ from torch import Tensor
 from barbench.files import atomic_file, set_aside
 from barbench.models.segmenter import Segmenter
 
-# What a file raises that is damaged, or whole but not what `Checkpoint.save` wrote.
+# Errors of a file that is damaged, or intact but not written by `Checkpoint.save`.
 _UNREADABLE = (
     *(pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError, RuntimeError),
     *(KeyError, IndexError, TypeError, ValueError, AttributeError),
@@ -27,7 +27,15 @@ _UNREADABLE = (
 
 
 class Epoch(TypedDict):
-    """One epoch, from 1: mean `loss` over its `steps`, learning rate at its end, seconds."""
+    """One finished epoch.
+
+    Attributes:
+        epoch: counted from 1.
+        loss: mean over its steps.
+        lr: learning rate of its last step.
+        seconds: its training time.
+        steps: number of steps.
+    """
 
     epoch: int
     loss: float
@@ -37,7 +45,14 @@ class Epoch(TypedDict):
 
 
 class Progress(NamedTuple):
-    """Where a training stands: `step` steps of the whole training are done; `loss_sum` over those of the open epoch."""
+    """How far a training has come.
+
+    Attributes:
+        step: steps done of the whole training.
+        loss_sum: over the steps of the unfinished epoch.
+        seconds: training time so far, summed over interrupted runs.
+        history: the finished epochs.
+    """
 
     step: int
     loss_sum: float
@@ -46,23 +61,43 @@ class Progress(NamedTuple):
 
 
 def tuned_state(segmenter: Segmenter) -> dict[str, Tensor]:
-    """Every parameter and buffer but the frozen ones, by name."""
+    """Copy every parameter and buffer but the frozen parameters, to the CPU.
+
+    Args:
+        segmenter: on any device.
+
+    Returns:
+        Tensors by name.
+    """
     frozen = {name for name, p in segmenter.named_parameters() if not p.requires_grad}
     return {name: value.detach().cpu().clone() for name, value in segmenter.state_dict().items() if name not in frozen}
 
 
 def load_tuned(segmenter: Segmenter, state: dict[str, Tensor]) -> None:
-    """Load what `tuned_state` gave; raises ValueError naming what is missing or left over."""
+    """Load what `tuned_state` gave, in place.
+
+    Args:
+        segmenter: of the same method, backbone and head.
+        state: tensors by name.
+
+    Raises:
+        ValueError: that names tensors that are missing or left over.
+    """
     wanted = tuned_state(segmenter).keys()
     if missing := sorted(wanted - state.keys()):
         raise ValueError(f"the weights lack {', '.join(missing[:5])}{', …' * (len(missing) > 5)}")
     if extra := sorted(state.keys() - wanted):
-        raise ValueError(f"the weights hold {', '.join(extra[:5])}{', …' * (len(extra) > 5)}, which the model has not")
+        raise ValueError(f"the weights hold {', '.join(extra[:5])}{', …' * (len(extra) > 5)}, which the model lacks")
     segmenter.load_state_dict(state, strict=False)
 
 
 class Checkpoint:
-    """One file for one cell; `identity` is the cell's id, so that no other cell's state is ever loaded."""
+    """One file for one run.
+
+    Args:
+        path: of the file.
+        identity: the cell's id, so that no other cell's state is ever loaded.
+    """
 
     def __init__(self, path: Path, identity: str) -> None:
         self.path, self.identity = path, identity
@@ -71,7 +106,17 @@ class Checkpoint:
     def save(
         self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer, progress: Progress
     ) -> None:
-        """To be called by all processes; the first one writes."""
+        """Write the state atomically. To be called by all processes; the first one writes.
+
+        Args:
+            accelerator: as in training.
+            segmenter: its tuned state is saved.
+            optimizer: its moments are saved.
+            progress: how far the training has come.
+
+        Raises:
+            OSError: if the file cannot be written; the old one stays.
+        """
         generators = gather_object([_generators()])
         if not accelerator.is_main_process:
             return
@@ -87,10 +132,18 @@ class Checkpoint:
             _write(state, file)
 
     def load(self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer) -> Progress | None:
-        """Restore everything; None, and nothing changed, where there is no checkpoint of this cell that can be read.
+        """Restore weights, optimizer, loss scaler and random generators. To be called by all processes.
 
-        A file that is damaged or of another cell is set aside under another name, never overwritten. To be called by
-        all processes: where one of them cannot read it, none goes on from it.
+        A file that is damaged or of another cell is set aside under another name, never overwritten. If one process
+        cannot read it, none continues from it.
+
+        Args:
+            accelerator: as in training.
+            segmenter: changed in place.
+            optimizer: changed in place.
+
+        Returns:
+            How far the training had come; None, with nothing changed, if this cell has no readable checkpoint.
         """
         if not any(gather_object([self.path.exists()])):
             return None
@@ -101,6 +154,7 @@ class Checkpoint:
             progress = None
         if all(gather_object([progress is not None])):
             return progress
+        # One process could not read it, possibly half-way: all of them go back to what they had.
         load_tuned(segmenter, weights)
         optimizer.load_state_dict(moments)
         _set_generators(generators)
@@ -109,7 +163,7 @@ class Checkpoint:
         return None
 
     def _restore(self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer) -> Progress:
-        """Raises one of _UNREADABLE, possibly half-way."""
+        """Restore everything; may raise one of _UNREADABLE half-way."""
         state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         if state["identity"] != self.identity:
             raise ValueError(f"it belongs to cell {state['identity']}")
@@ -125,7 +179,7 @@ class Checkpoint:
 
 
 def _write(state: dict[str, Any], file: BinaryIO) -> None:
-    """`torch.save`, whose own error hides what the file said: a full disk stays an OSError."""
+    """`torch.save`, whose own error hides the file's: a full disk is raised as the OSError that it is."""
     try:
         torch.save(state, file)
     except RuntimeError as error:

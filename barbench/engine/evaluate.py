@@ -1,9 +1,9 @@
-"""Score a segmenter on one split: every sentence, at the image's own resolution, against its object and against
-another.
+"""Score a segmenter on one split, at each image's own resolution.
 
-The other object is the control "is language used?": the same prediction scored on what the words do not mean, which is
-the model's score with expressions swapped within the image. It costs no second pass, since swapping permutes the pairs
-of image and expression that are predicted anyway.
+Every sentence is scored against its object, and against another object of the same image. The other object is the
+control "is language used?": the same prediction, scored on what the words do not mean. That equals the model's score
+with the expressions swapped within the image, and costs no second forward pass, since all pairs of image and expression
+are predicted anyway.
 """
 
 import time
@@ -23,13 +23,20 @@ from barbench.engine.predict import predict, to_mask
 from barbench.metrics import Metrics, overlap, summarise
 from barbench.models.segmenter import Segmenter
 
-OnBatch = Callable[[int, int, float], None]  # expressions done, expressions in all, mean IoU so far
+OnBatch = Callable[[int, int, float], None]
+"""(expressions done, expressions of this process, mean IoU so far) -> None."""
 
 
 class Evaluation(NamedTuple):
-    """`expressions`: int64 columns of equal length, one row an expression in the samples' order: `intersection`,
-    `union`, `control_intersection`, `control_union` (-1 where the image has no other object), and what `samples.meta`
-    gives.
+    """Scores of one split.
+
+    Attributes:
+        metrics: against the object that is meant.
+        control: against another object of the image; None where no image has one.
+        expressions: int64 columns of equal length, one row per expression in the samples' order: `intersection`,
+            `union`, `control_intersection`, `control_union` (-1 where the image has no other object), and the fields of
+            `samples.meta`.
+        images_per_second: expressions per second of the model itself, over all processes.
     """
 
     metrics: Metrics
@@ -48,21 +55,38 @@ def evaluate(
     workers: int = 0,
     on_batch: OnBatch | None = None,
 ) -> Evaluation:
-    """Each expression exactly once, whatever the number of processes: each takes its own share and the rows are
-    gathered. `workers` is how many processes load images, and how many threads count pixels beside the device."""
+    """Score each expression exactly once, whatever the number of processes.
+
+    Each process takes its own share, and the rows are gathered.
+
+    Args:
+        segmenter: on the accelerator's device.
+        samples: the split.
+        accelerator: device, precision and processes.
+        batch: expressions per batch and process.
+        threshold: probability above which a pixel is foreground.
+        workers: processes that load images, and threads that count pixels while the device computes.
+        on_batch: called after each batch with the expressions done, the expressions of this process, and the mean IoU
+            so far.
+
+    Returns:
+        The same on every process.
+    """
     segmenter.eval()
     with accelerator.split_between_processes(list(range(len(samples)))) as share:
         rows, seconds = _score_share(segmenter, samples, accelerator, list(share), batch, threshold, workers, on_batch)
+    # From here on every process has the rows of all, in the samples' order.
     rows = sorted(gather_object(rows))
     columns = np.array([row[1:] for row in rows], dtype=np.int64).T
     names = ("intersection", "union", "control_intersection", "control_union")
     table = dict(zip(names, columns, strict=True))
     metas = [samples.meta(i) for i in range(len(samples))]
     table |= {name: np.array([getattr(m, name) for m in metas], np.int64) for name in metas[0]._fields}
+    # The control exists for expressions whose image has another object.
     has = table["control_union"] >= 0
     control = summarise(table["control_intersection"][has], table["control_union"][has]) if has.any() else None
-    rate = len(samples) / max(sum(gather_object([seconds])) / accelerator.num_processes, 1e-9)
-    return Evaluation(summarise(table["intersection"], table["union"]), control, table, rate)
+    per_second = len(samples) / max(sum(gather_object([seconds])) / accelerator.num_processes, 1e-9)
+    return Evaluation(summarise(table["intersection"], table["union"]), control, table, per_second)
 
 
 Row = tuple[int, int, int, int, int]  # index, then the four counts
@@ -80,7 +104,7 @@ def _score_share(
     workers: int,
     on_batch: OnBatch | None,
 ) -> tuple[list[Row], float]:
-    """Rows of the expressions in `share`, and the seconds that the model itself took."""
+    """Rows of the expressions in `share`, and the seconds of the model's own forward passes."""
     loader: DataLoader[EvalBatch] = DataLoader(
         samples, batch_size=None, sampler=samples.batches(share, batch), num_workers=workers
     )
@@ -120,7 +144,7 @@ def _counted(batches: Iterable[Predicted], count: Count, threads: int) -> Iterat
 
 
 def _counter(samples: EvalSamples, threshold: float) -> Count:
-    """Counts pixels of an expression's prediction, back in the image's own pixels, against both objects."""
+    """Counts the pixels of an expression's prediction against both objects, in the image's own pixels."""
     decoded = lru_cache(maxsize=32)(samples.data.mask)  # an object's expressions follow one another
 
     def count(index: int, probability: NDArray[np.float32]) -> Row:

@@ -1,4 +1,4 @@
-"""From images and expressions to masks, the one path for all that predicts: evaluation, panels, `barbench predict`."""
+"""From images and expressions to masks: the one path for evaluation, panels and `barbench predict`."""
 
 import numpy as np
 import torch
@@ -15,8 +15,18 @@ from barbench.models.segmenter import Segmenter
 def predict(
     segmenter: Segmenter, images: Tensor, ids: Tensor, accelerator: Accelerator, rows: Tensor | None = None
 ) -> NDArray[np.float32]:
-    """Probabilities (B, S, S) on the model's square. images uint8 (U, S, S, 3) letterboxed, ids int64 (B, L);
-    expression i speaks of image rows[i], of image i without `rows`. The segmenter is in evaluation mode."""
+    """Probabilities of the foreground, on the model's square.
+
+    Args:
+        segmenter: in evaluation mode.
+        images: letterboxed images, uint8 (U, S, S, 3).
+        ids: token ids, int64 (B, L), 0 = padding.
+        accelerator: device and precision.
+        rows: int64 (B,): expression i refers to image rows[i]. None: to image i, and U = B.
+
+    Returns:
+        (B, S, S) in letterbox coordinates.
+    """
     device = accelerator.device
     with accelerator.autocast():
         pixels = normalised(images.to(device, non_blocking=True))
@@ -25,12 +35,31 @@ def predict(
 
 
 def probabilities(logits: Tensor, size: int) -> Tensor:
-    """Logits (B, 1, h, w) to probabilities (B, size, size): sigmoid, then bicubic with aligned corners."""
+    """Logits to probabilities: the sigmoid, then bicubic upsampling with aligned corners.
+
+    Args:
+        logits: (B, 1, h, w).
+        size: side S of the result.
+
+    Returns:
+        (B, S, S).
+    """
     return F.interpolate(logits.float().sigmoid(), (size, size), mode="bicubic", align_corners=True)[:, 0]
 
 
 def to_mask(
     probability: NDArray[np.float32], letterbox: Letterbox, height: int, width: int, threshold: float
 ) -> NDArray[np.bool_]:
-    """Probabilities (S, S) to a mask (height, width) in the image's own pixels."""
+    """Probabilities on the model's square to a mask in the image's own pixels.
+
+    Args:
+        probability: (S, S), in letterbox coordinates.
+        letterbox: how the image was placed on the square.
+        height: of the image.
+        width: of the image.
+        threshold: probability above which a pixel is foreground.
+
+    Returns:
+        (height, width).
+    """
     return letterbox.restore(probability, height, width) > threshold

@@ -1,4 +1,4 @@
-"""What a cell costs: FLOPs, bytes kept for the backward pass, peak memory, speed. `barbench profile --methods all`."""
+"""What a model costs: FLOPs, saved activations, peak memory, speed. `barbench profile --methods all`."""
 
 import resource
 import sys
@@ -19,14 +19,26 @@ PeakKind = Literal["cuda allocator", "process RSS"]
 
 
 class Peak(NamedTuple):
-    """Bytes, and how they were measured: `cuda allocator` or `process RSS`."""
+    """Peak memory.
+
+    Attributes:
+        bytes: the peak.
+        kind: how it was measured: `cuda allocator` or `process RSS`.
+    """
 
     bytes: int
     kind: PeakKind
 
 
 class Timing(NamedTuple):
-    """Median seconds of the parts of a training step, and of inference, for a batch."""
+    """Median seconds per batch of the parts of a training step, and of inference.
+
+    Attributes:
+        forward: forward pass and loss, in training mode.
+        backward: backward pass.
+        optimizer: optimizer step.
+        inference: forward pass in evaluation mode.
+    """
 
     forward: float
     backward: float
@@ -37,7 +49,18 @@ class Timing(NamedTuple):
 def example_batch(
     segmenter: Segmenter, size: int, length: int, batch: int, seed: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Random image (B, 3, size, size), ids (B, length) with start, words, end and padding, and mask (B, size, size)."""
+    """A random batch.
+
+    Args:
+        segmenter: whose device is used.
+        size: side of the images, in pixels.
+        length: context length, in tokens.
+        batch: number B of samples.
+        seed: of the batch.
+
+    Returns:
+        Image (B, 3, size, size); ids (B, length) with start, words, end and padding; mask (B, size, size).
+    """
     device = next(segmenter.vision.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     ids = torch.zeros(batch, length, dtype=torch.long)
@@ -50,9 +73,17 @@ def example_batch(
 
 
 def flops_forward(segmenter: Segmenter, image: Tensor, ids: Tensor) -> int:
-    """FLOPs of one image's forward pass, a multiply-add as two.
+    """FLOPs of one image's forward pass, a multiply-add counted as two.
 
     Counted in training mode: in evaluation mode torch's fused attention hides a third of them from the counter.
+
+    Args:
+        segmenter: left as it was.
+        image: (B, 3, S, S), of which two are used.
+        ids: (B, L).
+
+    Returns:
+        FLOPs per image.
     """
     was = segmenter.training
     segmenter.train()
@@ -63,30 +94,54 @@ def flops_forward(segmenter: Segmenter, image: Tensor, ids: Tensor) -> int:
 
 
 def saved_bytes(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> int:
-    """Bytes that autograd keeps from the forward for the backward pass of this batch, each storage once, weights not.
+    """Bytes of saved activations: what autograd keeps from the forward for the backward pass of one batch.
 
-    Where a part is computed again in the backward pass (`checkpoint`), its input is kept as an argument, which no hook
-    sees: one map of tokens a decoder layer is not counted.
+    Each storage counts once; parameters and buffers do not count. Where a part is computed again in the backward pass
+    (`checkpoint`), its input is saved as an argument, which no hook sees: one map of tokens per decoder layer is not
+    counted.
+
+    Args:
+        segmenter: left in training mode, its norms' statistics as they were.
+        image: (B, 3, S, S).
+        ids: (B, L).
+        mask: (B, S, S).
+
+    Returns:
+        Bytes per batch.
     """
     own = {t.untyped_storage()._cdata for t in (*segmenter.parameters(), *segmenter.buffers())}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:  # not the data's address, which all storages of the meta device share
-            kept[storage._cdata] = storage.nbytes()
+        # Not told apart by the data's address, which all storages of the meta device share.
+        if storage._cdata not in own:
+            saved[storage._cdata] = storage.nbytes()
         return tensor
 
     segmenter.train()
     with _kept_norms(segmenter), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         output = segmenter(image, ids)
         segmentation_loss(output.logits, mask)  # the graph is alive until here, so no two storages share an address
-    return sum(kept.values())
+    return sum(saved.values())
 
 
 def timing(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, repeats: int = 5) -> Timing:
-    """Medians over `repeats` after one warm-up; the weights are changed by the optimizer steps (with a rate of
-    zero)."""
+    """Time training steps and inference.
+
+    The optimizer's steps have a learning rate of zero, so that parameters stay as they are; the norms' statistics
+    change.
+
+    Args:
+        segmenter: on the batch's device.
+        image: (B, 3, S, S).
+        ids: (B, L).
+        mask: (B, S, S).
+        repeats: measured after one warm-up.
+
+    Returns:
+        Medians over `repeats`.
+    """
     fused = image.device.type in ("cpu", "cuda")  # as in training
     optimizer = torch.optim.Adam(segmenter.tuned_parameters().values(), lr=0.0, fused=fused)
     rows = [
@@ -97,16 +152,28 @@ def timing(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, repea
 
 
 def reset_peak(device: torch.device) -> None:
-    """Forget the peak so far: the allocator's, or on Linux the process's high-water mark."""
+    """Forget the peak so far: the allocator's, or on Linux that of the process.
+
+    Args:
+        device: where the model runs.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    with suppress(OSError):  # not Linux, or not allowed: the mark of the whole process's life is what can be had
+    # Not Linux, or not allowed: `peak` then gives the peak of the process's whole life.
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak(device: torch.device) -> Peak:
-    """The peak since `reset_peak`."""
+    """The peak memory since `reset_peak`.
+
+    Args:
+        device: where the model runs.
+
+    Returns:
+        Of the CUDA allocator, or of the whole process.
+    """
     if device.type == "cuda":
         return Peak(torch.cuda.max_memory_allocated(device), "cuda allocator")
     try:
@@ -120,7 +187,7 @@ def peak(device: torch.device) -> Peak:
 
 @contextmanager
 def _kept_norms(segmenter: Segmenter) -> Iterator[None]:
-    """Leaves the running statistics of batch norms as they were: measuring must not change a model."""
+    """Restores all buffers, above all the running statistics of batch norms: measuring must not change a model."""
     before = [b.clone() for b in segmenter.buffers()]
     yield
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Which part of a segmenter a training step spends its time and FLOPs on: `barbench profile --by part`."""
+"""Which part of a segmenter takes the time and FLOPs of a training step: `barbench profile --by part`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,14 @@ HOOKS = ("before_block", "project", "branch", "shortcut", "after_stage", "fuse")
 
 
 class Part(NamedTuple):
-    """One part's share of a training step: seconds and FLOPs (a multiply-add as two) of its two directions, a batch."""
+    """One part's share of a training step, per batch.
+
+    Attributes:
+        forward_s: seconds of the forward pass.
+        backward_s: seconds of the backward pass.
+        forward_flops: FLOPs of the forward pass, a multiply-add counted as two.
+        backward_flops: FLOPs of the backward pass.
+    """
 
     forward_s: float
     backward_s: float
@@ -28,7 +35,7 @@ class Part(NamedTuple):
 
 
 class _Meter:
-    """Charges time and FLOPs to whatever part is current; a switch ends one charge and begins the next."""
+    """Charges time and FLOPs to the current part; `switch` ends one charge and begins the next."""
 
     def __init__(self, device: torch.device, counter: FlopCounterMode | None) -> None:
         self.device, self.counter, self.part, self.backward = device, counter, OTHER, False
@@ -43,14 +50,14 @@ class _Meter:
         return time.perf_counter(), 0 if self.counter is None else int(self.counter.get_total_flops())
 
     def switch(self, part: str) -> None:
+        """Charge what has passed since the last switch to the current part, and make `part` current."""
         now, key = self._now(), (self.part, self.backward)
         self.seconds[key] = self.seconds.get(key, 0.0) + now[0] - self.since[0]
         self.flops[key] = self.flops.get(key, 0) + now[1] - self.since[1]
         self.part, self.since = part, now
 
     def claim(self, made: Any, part: str) -> None:
-        """Make `part` current whenever the backward pass reaches a node that `made` depends on and nobody has
-        claimed."""
+        """Make `part` current whenever the backward pass reaches an unclaimed node that `made` depends on."""
         waiting = [t.grad_fn for t in _tensors(made)]
         while waiting:
             node = waiting.pop()
@@ -76,12 +83,20 @@ class _Meter:
 
 
 def by_part(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Part]:
-    """One training step's forward and backward pass, charged to vision, text, component, neck, decoder, projector and
-    other (residual sums, loss).
+    """Measure one training step's forward and backward pass by part.
 
     Two passes over the same batch: one counts FLOPs, one takes times. On CUDA each switch waits for the device, so that
-    the parts' times say how they compare and add up to more than a step. The model is left as it was, but for the
-    running statistics of its norms and its gradients, which are dropped.
+    the parts' times can be compared with each other but add up to more than a step. The model is left as it was, apart
+    from the running statistics of its norms and its gradients, which are dropped.
+
+    Args:
+        segmenter: on the batch's device.
+        image: (B, 3, S, S).
+        ids: (B, L).
+        mask: (B, S, S).
+
+    Returns:
+        vision, text, component, neck, decoder, projector and other (residual sums, loss).
     """
     flops, seconds = (_pass(segmenter, image, ids, mask, counted) for counted in (True, False))
     parts = dict.fromkeys([*_owners(segmenter), OTHER])
@@ -128,7 +143,7 @@ def _owners(segmenter: Segmenter) -> dict[str, tuple[nn.Module, tuple[str, ...]]
 
 @contextmanager
 def _charged(segmenter: Segmenter, meter: _Meter) -> Iterator[None]:
-    """The parts' functions wrapped, in the instances."""
+    """Wraps the parts' functions, in the instances."""
     wrapped = [
         (module, name, part)
         for part, (module, names) in _owners(segmenter).items()
@@ -140,6 +155,7 @@ def _charged(segmenter: Segmenter, meter: _Meter) -> Iterator[None]:
     try:
         yield
     finally:
+        # Without the instance's attribute, the class's function is found again.
         for module, name, _ in wrapped:
             del module.__dict__[name]
 

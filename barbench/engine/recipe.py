@@ -1,4 +1,4 @@
-"""How a cell is trained and evaluated, as data: `barbench list recipes`, `barbench run --recipe demo --set epochs=4`.
+"""How a model is trained and evaluated, as data. `barbench list recipes`, `barbench run --recipe demo --set epochs=4`.
 
 A recipe is a YAML file: one that ships with barbench, by name, or the user's own, by path.
 """
@@ -16,33 +16,98 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from barbench.errors import UnknownName, UsageError
 
 
+class Rates(BaseModel):
+    """Learning rates of one method, in place of the recipe's `lr` and `adapter_lr`; None leaves the recipe's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    lr: PositiveFloat | None = None
+    adapter_lr: PositiveFloat | None = None
+
+
+class Tuning(BaseModel):
+    """How the learning rates of a recipe were found, with the same budget for every method (`barbench tune`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    trials: PositiveInt = Field(description="trainings per method")
+    sampler: str = Field(description="random or optuna")
+    space: dict[str, tuple[float, float]] = Field(description="lowest and highest value of each field")
+    held_out: PositiveInt = Field(description="percent of the training images that trials are judged on")
+    split: str
+    epochs: PositiveInt = Field(description="of a trial")
+    seed: int = 0
+
+    def __str__(self) -> str:
+        ranges = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in self.space.items())
+        trials = f"{self.trials} trial{'s' * (self.trials != 1)} per method, {self.epochs} epochs each"
+        judged = f"judged on {self.held_out} % of {self.split}'s training images, held out"
+        return f"{trials} ({self.sampler} search over {ranges}), {judged}"
+
+
 class Recipe(BaseModel):
-    """Everything about training and evaluation that can change a result and is not the method, the data or the seed."""
+    """Everything about training and evaluation that can change a result, apart from method, data and seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     description: str = ""
     epochs: PositiveInt = Field(description="passes over the references; each draws one of a reference's sentences")
-    batch: PositiveInt = Field(description="references a step, over all processes and accumulated micro-batches")
+    batch: PositiveInt = Field(description="references per step, over all processes and accumulated micro-batches")
     accumulate: PositiveInt = Field(default=1, description="micro-batches that make one batch")
     optimizer: Literal["adam", "adamw"] = "adam"
-    lr: PositiveFloat
-    adapter_lr: PositiveFloat = Field(default=1.0, description="rate of all but the head, as a factor on lr")
+    lr: PositiveFloat = Field(description="learning rate of the head")
+    adapter_lr: PositiveFloat = Field(default=1.0, description="factor on lr for all parameters but the head's")
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[PositiveInt, ...] = Field(default=(), description="epochs after which the rate decays (step)")
-    decay: PositiveFloat = Field(default=0.1, description="factor at each milestone (step)")
-    warmup: float = Field(default=0.0, ge=0, lt=1, description="share of all steps with a linearly rising rate")
+    milestones: tuple[PositiveInt, ...] = Field(default=(), description="epochs after which lr decays (step)")
+    decay: PositiveFloat = Field(default=0.1, description="factor on lr at each milestone (step)")
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="share of all steps in which lr rises linearly")
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; None: not clipped")
     threshold: float = Field(default=0.35, gt=0, lt=1, description="probability above which a pixel is in the mask")
-    eval_batch: PositiveInt = Field(default=32, description="expressions an evaluation step and process")
+    head: Literal["random", "shipped"] = Field(
+        default="random",
+        description="start of the head: random, as in the paper, or the one that the backbone ships with",
+    )
+    rates: dict[str, Rates] = Field(default={}, description="method name -> its own lr and adapter_lr")
+    own_rates: bool = Field(default=False, description="in a cell: whether lr and adapter_lr are its method's own")
+    tuning: Tuning | None = Field(default=None, description="how the learning rates were found; None: without a search")
+    eval_batch: PositiveInt = Field(default=32, description="expressions per evaluation step and process")
+
+    def of(self, method: str) -> "Recipe":
+        """The recipe with which one method is trained.
+
+        Args:
+            method: its name.
+
+        Returns:
+            A recipe with the method's own learning rates in place of the recipe's, and no other method's.
+        """
+        own = self.rates.get(method, Rates()).model_dump(exclude_none=True)
+        return self.model_copy(update={**own, "rates": {}, "own_rates": bool(self.rates)})
+
+    def fields(self) -> dict[str, Any]:
+        """The recipe as a cell stores it.
+
+        Returns:
+            Field -> value. Fields that are younger than the first records are left out at their default, so that the
+            ids of those records stay the same.
+        """
+        fields = self.model_dump(mode="json")
+        return {k: v for k, v in fields.items() if k not in _LATER or v != Recipe.model_fields[k].default}
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
-        """The learning rate of `step`, from 0, over the whole training: a pure function, so that resuming needs no
-        state.
+        """The learning rate of one step: a pure function, so that resuming needs no state.
 
-        step: lr * decay^k after k milestones (A.2: 1e-4, a tenth from epoch 35). cosine: half a cosine down to 0.
+        `step`: lr * decay^k after k milestones (A.2: 1e-4, a tenth from epoch 35 on). `cosine`: half a cosine down to
+        0.
+
+        Args:
+            step: counted from 0 over the whole training.
+            steps_per_epoch: steps of one epoch.
+
+        Returns:
+            The learning rate of the head; other parameters have `adapter_lr` times as much.
         """
         total = self.epochs * steps_per_epoch
         warm = self.warmup * total
@@ -53,15 +118,27 @@ class Recipe(BaseModel):
         return self.lr * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
 
 
+_LATER = ("rates", "own_rates", "tuning", "head")
+
+
 def recipe_names() -> list[str]:
     """The recipes that ship with barbench."""
     return sorted(f.name.removesuffix(".yaml") for f in _folder().iterdir() if f.name.endswith(".yaml"))
 
 
 def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
-    """A recipe by name or path, with `key=value` changes; a changed recipe is called `name*`.
+    """Load a recipe.
 
-    Raises UnknownName, or UsageError that lists every mistake with its field.
+    Args:
+        name: a shipped recipe's name, or the path of a `.yaml` file.
+        changes: `key=value` per changed field.
+
+    Returns:
+        The recipe; a changed one is called `name*`.
+
+    Raises:
+        UnknownName: if there is no such recipe or field; the message gives the nearest names.
+        UsageError: if the file is missing or no recipe; the message lists every mistake with its field.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
@@ -76,7 +153,20 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
 
 
 def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = ()) -> Recipe:
-    """A recipe from its fields; raises UsageError."""
+    """Make a recipe from its fields.
+
+    Args:
+        name: of the recipe.
+        fields: as in a YAML file.
+        changes: `key=value` per changed field.
+
+    Returns:
+        The recipe; a changed one is called `name*`.
+
+    Raises:
+        UnknownName: if a change names no field.
+        UsageError: if a field is wrong; the message lists every mistake.
+    """
     merged: dict[str, Any] = {"name": name + "*" * bool(changes), **fields}
     for change in changes:
         key, equals, value = change.partition("=")

@@ -23,8 +23,16 @@ from barbench.models.segmenter import Segmenter, training_loss
 
 
 class StepLog(NamedTuple):
-    """After a step: `epoch` from 1, `step` of `steps` in it; mean loss of the epoch so far; `iou` of the last
-    micro-batch, at the logits' resolution (a training score, for the eye only).
+    """The state after a step.
+
+    Attributes:
+        epoch: counted from 1.
+        epochs: of the whole training.
+        step: counted from 1 within the epoch.
+        steps: of an epoch.
+        loss: mean over the epoch so far.
+        iou: of the last micro-batch, at the logits' resolution: a training score, for display only.
+        lr: the step's learning rate.
     """
 
     epoch: int
@@ -37,10 +45,12 @@ class StepLog(NamedTuple):
 
 
 class Training(NamedTuple):
-    """What a training leaves.
+    """The result of a training.
 
-    seconds: training time, summed over interrupted runs. images_per_second: from the median step of this process's
-    life, over all processes together; None where no step ran.
+    Attributes:
+        history: one entry per epoch.
+        seconds: training time, summed over interrupted runs.
+        images_per_second: over all processes, from the median step of this process's own run; None where no step ran.
     """
 
     history: list[Epoch]
@@ -49,7 +59,13 @@ class Training(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How an epoch is cut: `steps` steps of `accumulate` micro-batches of `micro` samples for each process."""
+    """How an epoch is cut.
+
+    Attributes:
+        steps: optimizer steps.
+        micro: samples per micro-batch and process.
+        accumulate: micro-batches per step and process.
+    """
 
     steps: int
     micro: int
@@ -57,10 +73,22 @@ class Plan(NamedTuple):
 
 
 def plan(recipe: Recipe, count: int, processes: int) -> Plan:
-    """Raises UsageError where the batch does not divide, or is larger than the `count` samples."""
+    """Cut an epoch into steps and micro-batches.
+
+    Args:
+        recipe: its `batch` and `accumulate`.
+        count: number of samples.
+        processes: that train together.
+
+    Returns:
+        The plan; samples that do not fill a batch are dropped.
+
+    Raises:
+        UsageError: if the batch does not divide, or is larger than the number of samples.
+    """
     parts = recipe.accumulate * processes
     if recipe.batch % parts:
-        raise UsageError(f"batch {recipe.batch} is no multiple of accumulate x processes = {parts}")
+        raise UsageError(f"batch {recipe.batch} is not a multiple of accumulate x processes = {parts}")
     if count < recipe.batch:
         raise UsageError(f"the training split has {count} usable references, fewer than a batch of {recipe.batch}")
     return Plan(count // recipe.batch, recipe.batch // parts, recipe.accumulate)
@@ -69,8 +97,20 @@ def plan(recipe: Recipe, count: int, processes: int) -> Plan:
 def batches(
     recipe: Recipe, samples: TrainSamples | JointSamples, seed: int, epoch: int, first: int, rank: int, processes: int
 ) -> list[list[int]]:
-    """The micro-batches of one process from step `first` of an epoch on: the epoch's order, cut; the rest is
-    dropped."""
+    """The micro-batches of one process in one epoch.
+
+    Args:
+        recipe: its `batch` and `accumulate`.
+        samples: only their number is read.
+        seed: of the run.
+        epoch: counted from 0.
+        first: the step to begin with, counted from 0.
+        rank: of the process.
+        processes: that train together.
+
+    Returns:
+        Indices of samples per micro-batch, `accumulate` of them per step.
+    """
     steps, micro, accumulate = plan(recipe, len(samples), processes)
     order = epoch_order(seed, epoch, len(samples))
     cut = [order[i * micro : (i + 1) * micro] for i in range(steps * accumulate * processes)]
@@ -78,8 +118,17 @@ def batches(
 
 
 def make_optimizer(recipe: Recipe, segmenter: Segmenter) -> torch.optim.Optimizer:
-    """Adam or AdamW over the tuned parameters, in groups that say their `factor` on the learning rate: 1 for the head,
-    `adapter_lr` for the rest. AdamW decays matrices only, not norms, biases and flows.
+    """Adam or AdamW over the tuned parameters.
+
+    Each parameter group says its `factor` on the learning rate: 1 for the head, `adapter_lr` for the rest. AdamW decays
+    matrices only, not norms, biases and flows.
+
+    Args:
+        recipe: its optimizer, learning rate and weight decay.
+        segmenter: on its device.
+
+    Returns:
+        The optimizer, fused where torch has one kernel for a whole step.
     """
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     head = segmenter.head_parameters()
@@ -90,7 +139,7 @@ def make_optimizer(recipe: Recipe, segmenter: Segmenter) -> torch.optim.Optimize
     settings = [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     device = next(segmenter.parameters()).device
-    return kind(settings, lr=recipe.lr, fused=device.type in ("cpu", "cuda"))  # one kernel where torch has one
+    return kind(settings, lr=recipe.lr, fused=device.type in ("cpu", "cuda"))
 
 
 def fit(
@@ -100,28 +149,56 @@ def fit(
     accelerator: Accelerator,
     *,
     seed: int,
-    checkpoint: Checkpoint,
+    max_steps: int | None = None,
+    checkpoint: Checkpoint | None = None,
     checkpoint_seconds: float = 30.0,
     workers: int = 0,
     on_step: Callable[[StepLog], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Training:
-    """Train in place, from the checkpoint on if there is one. A resumed training ends as an uninterrupted one would:
-    bit for bit on a CPU in fp32. A checkpoint is written after every epoch, and within one every `checkpoint_seconds`.
+    """Train a segmenter in place, from the checkpoint on if there is one.
 
-    Raises BarbenchError where the loss or a gradient is not finite, before any weight has seen it: the last checkpoint
-    stays. Raises Interrupted, a checkpoint written, after the step in which `stop` of any process became true.
+    A resumed training ends as an uninterrupted one would: bit for bit on a CPU in fp32. A checkpoint is written after
+    every epoch, and within one every `checkpoint_seconds`.
+
+    Args:
+        segmenter: on any device.
+        samples: the training split.
+        recipe: how to train.
+        accelerator: device, precision and processes.
+        seed: of the order of samples.
+        max_steps: stop after so many steps of the whole training, with the learning rates of the full recipe; None:
+            train the full recipe.
+        checkpoint: where the state is kept; None: nowhere.
+        checkpoint_seconds: seconds between two checkpoints within an epoch.
+        workers: processes that load images.
+        on_step: called after every step.
+        stop: asked after every step; training stops if it is True on any process.
+
+    Returns:
+        History and speed.
+
+    Raises:
+        BarbenchError: if the loss or a gradient is not finite, before it has changed any weight. The last checkpoint
+            stays.
+        Interrupted: after the step in which `stop` became True; the checkpoint, if any, has been written.
+        UsageError: if the recipe's batch does not fit samples and processes.
     """
     steps, _, accumulate = plan(recipe, len(samples), accelerator.num_processes)
+    if recipe.head == "shipped":
+        segmenter.start_from_shipped_head()
     optimizer = make_optimizer(recipe, segmenter)
     model, optimizer = accelerator.prepare(segmenter, optimizer)
-    done = checkpoint.load(accelerator, segmenter, optimizer) or Progress(0, 0.0, 0.0, [])
+    # Weights, optimizer, random generators and progress come from the checkpoint, if there is one.
+    done = checkpoint.load(accelerator, segmenter, optimizer) if checkpoint else None
+    done = done or Progress(0, 0.0, 0.0, [])
     step, loss_sum, history = done.step, done.loss_sum, list(done.history)
     clock, saved, times = time.monotonic() - done.seconds, time.monotonic(), list[float]()
     saved_step = step
     order: list[list[int]] = []
     loader = _loader(samples, order, accelerator, workers)
-    while step < recipe.epochs * steps:
+    total = min(recipe.epochs * steps, max_steps or recipe.epochs * steps)
+    while step < total:
         epoch, first = divmod(step, steps)
         samples.set_epoch(epoch)
         order[:] = batches(recipe, samples, seed, epoch, first, accelerator.process_index, accelerator.num_processes)
@@ -129,6 +206,7 @@ def fit(
             begin = time.monotonic()
             lr = _set_rate(optimizer, recipe.rate(step, steps))
             loss, norm, iou = _backward(model, optimizer, accelerator, micros, accumulate, recipe.clip)
+            # Before the optimizer's step: no weight has changed yet.
             if fault := _fault(loss, norm, accelerator):
                 kept = f"the checkpoint of step {saved_step} is kept" if saved_step else "before the first checkpoint"
                 where = ", ".join(map(str, gather_object(_references(samples, micros))))
@@ -146,14 +224,18 @@ def fit(
                     {"epoch": epoch + 1, "loss": loss_sum / steps, "lr": lr, "seconds": seconds, "steps": steps}
                 )
                 loss_sum = 0.0
+            # A checkpoint is written by all processes together, so they must agree.
             due, stopping = _agreed(accelerator, time.monotonic() - saved > checkpoint_seconds, stop())
-            if in_epoch == steps or due or stopping:
+            if checkpoint and (in_epoch == steps or due or stopping):
                 checkpoint.save(
                     accelerator, segmenter, optimizer, Progress(step, loss_sum, time.monotonic() - clock, history)
                 )
                 saved, saved_step = time.monotonic(), step
             if stopping:
-                raise Interrupted(f"stopped after step {step} (epoch {epoch + 1}), with a checkpoint")
+                kept = "with" if checkpoint else "without"
+                raise Interrupted(f"stopped after step {step} (epoch {epoch + 1}), {kept} a checkpoint")
+            if step == total:
+                break
     rate = recipe.batch / median(times) if times else None
     return Training(history, time.monotonic() - clock, rate)
 
@@ -161,7 +243,7 @@ def fit(
 def _loader(
     samples: TrainSamples | JointSamples, order: list[list[int]], accelerator: Accelerator, workers: int
 ) -> DataLoader[TrainBatch]:
-    """Batches of `order`, which is filled anew before each epoch: the loader's processes live as long as the loader."""
+    """Batches of `order`, which is filled before each epoch: the loader's processes live as long as the loader."""
     return DataLoader(
         samples,
         batch_size=None,
@@ -174,7 +256,7 @@ def _loader(
 
 
 def _steps(loader: DataLoader[TrainBatch], accumulate: int) -> Iterator[list[TrainBatch]]:
-    """An epoch's batches, as many at a time as a step takes."""
+    """An epoch's batches, grouped by optimizer step."""
     step: list[TrainBatch] = []
     for micro in loader:
         step.append(micro)
@@ -184,7 +266,7 @@ def _steps(loader: DataLoader[TrainBatch], accumulate: int) -> Iterator[list[Tra
 
 
 def _agreed(accelerator: Accelerator, *wishes: bool) -> list[bool]:
-    """Which of the wishes any process has: all of them must do the same, and their clocks differ."""
+    """For each wish, whether any process has it: all must do the same, and their clocks differ."""
     if accelerator.num_processes == 1:
         return list(wishes)
     counts = accelerator.reduce(torch.tensor(wishes, dtype=torch.float32, device=accelerator.device))
@@ -192,7 +274,7 @@ def _agreed(accelerator: Accelerator, *wishes: bool) -> list[bool]:
 
 
 def _fault(loss: float, norm: float, accelerator: Accelerator) -> str:
-    """What is not finite, or nothing. In fp16 an infinite gradient is the scaler's to deal with: it skips the step."""
+    """What is not finite, or an empty text. In fp16 an infinite gradient is the scaler's task: it skips the step."""
     if not math.isfinite(loss):
         return f"the loss is {loss}"
     return f"the norm of the gradient is {norm}" if not math.isfinite(norm) and accelerator.scaler is None else ""
@@ -203,6 +285,7 @@ def _references(samples: TrainSamples | JointSamples, micros: list[TrainBatch]) 
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
+    """Set the learning rate of every parameter group, by the group's factor."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["factor"]
     return lr
@@ -216,13 +299,16 @@ def _backward(
     accumulate: int,
     clip: float | None,
 ) -> tuple[float, float, float]:
-    """The gradients of one step's micro-batches, clipped: the mean loss over all processes, the norm before clipping,
-    and the last micro-batch's IoU."""
+    """The gradients of one step's micro-batches, clipped.
+
+    Returns the mean loss over all processes, the gradient's norm before clipping, and the last micro-batch's IoU.
+    """
     model.train()
     optimizer.zero_grad()
     total = torch.zeros((), device=accelerator.device)
     for number, micro in enumerate(micros, 1):
         image, ids, mask = (t.to(accelerator.device, non_blocking=True) for t in (micro.images, micro.ids, micro.masks))
+        # Gradients are averaged over processes once, after the last micro-batch.
         last = number == len(micros)
         with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
             output = model(normalised(image), ids)
@@ -239,7 +325,7 @@ def _backward(
 
 
 def _iou(logits: Tensor, mask: Tensor) -> float:
-    """Mean IoU of logits (B, 1, h, w) at probability one half with masks (B, S, S) taken at their resolution."""
+    """Mean IoU of logits (B, 1, h, w), at probability one half, with masks (B, S, S) at the logits' resolution."""
     target = torch.nn.functional.interpolate(mask[:, None], logits.shape[2:]) > 0.5
     guess = logits > 0
     meet, join = (guess & target).sum((1, 2, 3)), (guess | target).sum((1, 2, 3))

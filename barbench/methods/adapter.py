@@ -64,6 +64,9 @@ class Adapter(Component):
         dropout: after the nonlinearity, in training.
         norms: whether all LayerNorms of the chosen towers train as well, as Houlsby et al. did.
         towers: which towers are tuned.
+
+    Raises:
+        UsageError: if nothing would be tuned, or a width is not positive.
     """
 
     label: ClassVar[str] = "Adapter"
@@ -89,6 +92,7 @@ class Adapter(Component):
         self.init, self.scale, self.dropout, self.norms = init, scale, dropout, norms
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate one bottleneck per branch of `places`, of each tower's own width."""
         self.adapters = nn.ModuleDict()
         for tower in (t for t in BOTH if t in self.towers):
             make = partial(self._make, hidden=self.widths[tower])
@@ -99,12 +103,34 @@ class Adapter(Component):
         return Bottleneck(width, hidden, self.act, self.init, self.scale, self.dropout)
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether the parameter is one of the chosen towers' LayerNorms, where these train.
+
+        Args:
+            name: `vision.<path>` or `text.<path>`.
+            parameter: not used.
+
+        Returns:
+            True for a parameter that is tuned.
+        """
         return name in self._norms and name.partition(".")[0] in self.towers
 
-    def text_free(self, steps: int) -> int:
-        return steps  # an adapter sees one token of one tower
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: an adapter sees one token of one tower."""
+        return steps
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
+        """Add the bottleneck's output.
+
+        Args:
+            site: the branch.
+            x: the tokens before the branch (B, T, D).
+            xn: the same after the branch's norm (B, T, D).
+            delta: the frozen branch's output (B, T, D).
+            carry: not used.
+
+        Returns:
+            What is added to the tokens (B, T, D).
+        """
         if site.key not in self.adapters:
             return delta
         added: Tensor = self.adapters[site.key]({"delta": delta, "x": x, "xn": xn}[self.reads])

@@ -1,5 +1,4 @@
-"""A method is a set of components. `Component` is the base of each part, `Method` the composition that the segmenter
-is given."""
+"""A method is a set of components. `Component` is the base of each; `Method` composes them for the segmenter."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -28,10 +27,12 @@ BOTH: tuple[TowerName, ...] = ("vision", "text")
 
 
 class Component(Hooks):
-    """One interchangeable part: override the hooks that it needs.
+    """One interchangeable part of a method: a subclass overrides the hooks that it needs.
 
-    `label` is its name in tables. `alone`: why no other component may tune the encoders beside it, or nothing.
-    `settings`: what the catalogue made it with, by name, defaults included.
+    Attributes:
+        label: its name in tables.
+        alone: why no other component may tune the encoders beside it, or nothing.
+        settings: what the catalogue made it with, by name, defaults included.
     """
 
     label: ClassVar[str]
@@ -40,7 +41,12 @@ class Component(Hooks):
 
 
 class Method(Hooks):
-    """Components in the order in which their hooks apply."""
+    """Several components as one: each hook calls the components that override it, in their order.
+
+    Args:
+        name: the method's name.
+        components: in the order in which their hooks apply.
+    """
 
     def __init__(self, name: str, components: Iterable[Component]) -> None:
         super().__init__()
@@ -53,7 +59,7 @@ class Method(Hooks):
         self._projecting = [(c, c.projects()) for c in self._users["project"]]
 
     def _using(self, hook: str) -> list[Hooks]:
-        """The components that override `hook`: the walk calls no others."""
+        """The components that override `hook`; the forward pass calls no others."""
         return [
             c for c in self.components if isinstance(c, Hooks) and getattr(type(c), hook) is not getattr(Hooks, hook)
         ]
@@ -63,66 +69,82 @@ class Method(Hooks):
         return [c.label for c in self.components if isinstance(c, Component)]
 
     def attach(self, backbone: Backbone) -> None:
+        """Attach every component."""
         for c in self._users["attach"]:
             c.attach(backbone)
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether any component tunes this parameter of the encoders."""
         return any(c.trains(name, parameter) for c in self._users["trains"])
 
     def head_parameters(self) -> list[nn.Parameter]:
+        """What the components count as segmentation head."""
         return [p for c in self._users["head_parameters"] for p in c.head_parameters()]
 
     def tapped(self) -> frozenset[int]:
+        """The vision blocks that any component asks for."""
         return frozenset[int]().union(*(c.tapped() for c in self._users["tapped"]))
 
     def tapped_tokens(self) -> frozenset[tuple[TowerName, int]]:
+        """The (tower, block) pairs that any component asks for."""
         return frozenset[tuple[TowerName, int]]().union(*(c.tapped_tokens() for c in self._users["tapped_tokens"]))
 
     def order(self) -> Order | None:
+        """`text first` where any component asks for it, else None."""
         return self._order
 
-    def text_free(self, steps: int) -> int:
-        return min((c.text_free(steps) for c in self.components if isinstance(c, Hooks)), default=steps)
+    def text_independent_steps(self, steps: int) -> int:
+        """The smallest number of steps of any component."""
+        return min((c.text_independent_steps(steps) for c in self.components if isinstance(c, Hooks)), default=steps)
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
+        """Each component changes the tokens that the one before it gives."""
         for c in self._users["before_block"]:
             vision, text = c.before_block(step, vision, text, carry)
         return vision, text
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        """Each component changes the output (B, T, D_out) that the one before it gives."""
         for c, roles in self._projecting:
             if (site.tower, role) in roles:
                 y = c.project(site, role, x, y)
         return y
 
     def projects(self) -> Roles:
+        """The (tower, role) pairs that any component may change."""
         return frozenset[tuple[TowerName, Role]]().union(*(roles for _, roles in self._projecting))
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
+        """Each component changes the branch's output (B, T, D) that the one before it gives."""
         for c in self._users["branch"]:
             delta = c.branch(site, x, xn, delta, carry)
         return delta
 
     def shortcut(self, site: Site, x: Tensor) -> Tensor:
+        """The components' shortcuts (B, T, D) -> (B, T, D), one after the other."""
         for c in self._users["shortcut"]:
             x = c.shortcut(site, x)
         return x
 
     def after_stage(self, stage: int, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
+        """Each component changes the tokens that the one before it gives."""
         for c in self._users["after_stage"]:
             vision, text = c.after_stage(stage, vision, text, carry)
         return vision, text
 
     def after_text(self, words: Tensor, carry: Carry) -> None:
+        """Each component sees the finished words (B, L, D)."""
         for c in self._users["after_text"]:
             c.after_text(words, carry)
 
     def readout(self, trace: Trace, carry: Carry) -> Trace:
+        """Each component changes the trace that the one before it gives."""
         for c in self._users["readout"]:
             trace = c.readout(trace, carry)
         return trace
 
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
+        """Each component changes the query (B, Q, H, W) that the one before it gives; their losses are summed."""
         total: Tensor | None = None
         for c in self._users["fuse"]:
             query, loss = c.fuse(query, trace)
@@ -156,18 +178,44 @@ def per_site(
     towers: Iterable[TowerName] = BOTH,
     branches: Iterable[Branch] = ("attn", "mlp"),
 ) -> nn.ModuleDict:
-    """One module per residual branch, `make(width)`, under `Site.key`."""
+    """One module per residual branch.
+
+    Args:
+        backbone: its towers have the branches.
+        make: called with a tower's width D, once per branch.
+        towers: whose branches.
+        branches: which of a block's two branches.
+
+    Returns:
+        The modules under `Site.key`.
+    """
     sites = [(Site(t.name, i, b), t.width) for t in chosen(backbone, towers) for i in range(t.depth) for b in branches]
     return nn.ModuleDict({site.key: make(width) for site, width in sites})
 
 
 def chosen(backbone: Backbone, towers: Iterable[TowerName]) -> list[Tower]:
-    """The towers of a backbone that are named in `towers`, vision first."""
+    """The towers of a backbone that are named in `towers`.
+
+    Args:
+        backbone: both encoders.
+        towers: names.
+
+    Returns:
+        The towers, vision first.
+    """
     return [t for t in (backbone.vision, backbone.text) if t.name in set(towers)]
 
 
 def map_key(site: Site, role: Role) -> str:
-    """The place of a frozen map as a module name, `vision-3-attn-q`."""
+    """The place of a frozen map as a module name.
+
+    Args:
+        site: the branch.
+        role: which of its maps.
+
+    Returns:
+        For example `vision-3-attn-q`.
+    """
     return f"{site.key}-{role}"
 
 
@@ -177,8 +225,17 @@ def per_map(
     towers: Iterable[TowerName],
     roles: Iterable[LinearRole],
 ) -> nn.ModuleDict:
-    """One module per frozen linear map of the named roles, `make(tower, block, role)`, under `map_key`. A role that a
-    tower does not have (`gate` is EVA's) is left out there."""
+    """One module per frozen linear map. A role that a tower does not have (`gate` is EVA's) is left out there.
+
+    Args:
+        backbone: its towers have the maps.
+        make: called with tower, block and role, once per map.
+        towers: whose maps.
+        roles: which of a block's maps.
+
+    Returns:
+        The modules under `map_key`.
+    """
     modules: dict[str, nn.Module] = {}
     wanted = set(roles)
     for tower in chosen(backbone, towers):
@@ -190,7 +247,14 @@ def per_map(
 
 
 def norm_names(backbone: Backbone) -> set[str]:
-    """Gains and shifts of every LayerNorm of both towers, by name, `vision.<path>` or `text.<path>`."""
+    """Gains and shifts of every LayerNorm of both towers.
+
+    Args:
+        backbone: both encoders.
+
+    Returns:
+        Parameter names, `vision.<path>` or `text.<path>`.
+    """
     return {
         f"{tower.name}.{module}.{parameter}"
         for tower in (backbone.vision, backbone.text)

@@ -1,4 +1,4 @@
-"""The bridge of ETRIS (Xu et al., ICCV 2023): after each third of the depth both towers meet in a narrow space."""
+"""The bridge of ETRIS (Xu et al., ICCV 2023): after each third of the depth both towers exchange in a narrow space."""
 
 from typing import ClassVar
 
@@ -15,22 +15,42 @@ from barbench.models.walk import STAGES
 
 
 class Interactor(nn.Module):
-    """x * MHA(query=x, key=memory, value=memory)."""
+    """x * MHA(query=x, key=memory, value=memory).
+
+    Args:
+        dim: channels of both inputs.
+        heads: attention heads.
+    """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.multihead_attn = nn.MultiheadAttention(dim, heads)
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """x (B, T, dim), memory (B, S, dim) -> (B, T, dim)."""
+        """Gate x by what it attends to.
+
+        Args:
+            x: (B, T, dim).
+            memory: tokens of the other tower (B, S, dim).
+
+        Returns:
+            (B, T, dim).
+        """
         return x * multihead(self.multihead_attn, x, memory, memory)
 
 
 class Bridge(Component):
-    """Patches and words are reduced to `dim`, gate each other by attention, are widened again and added to the streams.
+    """Patches and words are reduced to `dim`, gate each other by attention, are widened again and added to the tokens.
 
-    `dim` 128 gives the 1.39 M of Tables 4 and 5; the released default is 64. The padding takes part, as in the
+    The default of 128 gives the 1.39 M of Tables 4 and 5; the released default is 64. Padding takes part, as in the
     released code. Submodules are named as there, so that its checkpoints map one to one; initialised as there.
+
+    Args:
+        dim: channels of the narrow space.
+        heads: attention heads, which must divide `dim`.
+
+    Raises:
+        UsageError: if `heads` does not divide `dim`.
     """
 
     label: ClassVar[str] = "Bridge"
@@ -42,6 +62,7 @@ class Bridge(Component):
         self.dim, self.heads = dim, heads
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate the maps of the three stages, and LayerNorms for the features that are carried to the last two."""
         dim, stages = self.dim, range(STAGES)
         wide, words, last = backbone.vision.width, backbone.text.width, STAGES - 1
         self.zoom_in = nn.ModuleList(deconv_block(wide, dim) if s == last else conv_block(wide, dim) for s in stages)
@@ -55,24 +76,49 @@ class Bridge(Component):
         self.grid = backbone.vision.grid
         self.apply(_initialise)
 
-    def text_free(self, steps: int) -> int:
+    def text_independent_steps(self, steps: int) -> int:
+        """The first third of the forward pass: before its end no words have reached the vision tower."""
         return steps // STAGES
 
     def after_stage(self, stage: int, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
+        """Exchange between patches and words; the class token and inserted tokens stay as they are.
+
+        Args:
+            stage: 0, 1 or 2.
+            vision: its body are the patches (B, N, C).
+            text: its body are the words (B, L, D).
+            carry: holds the reduced features of the stage before.
+
+        Returns:
+            Both streams, with the widened features added to patches and words.
+        """
         patches, words = vision.body, text.body
+        # Reduce: v (B, N, dim), t (B, L, dim).
         v = on_grid(self.zoom_in[stage], patches, self.grid)
         t = self.linear1[stage](words)
+        # From the second stage on: LayerNorm(current + reduced features of the stage before).
         if stage:
             before_v, before_t = carry[self]
             v, t = self.ln_v[stage - 1](v + before_v), self.ln_t[stage - 1](t + before_t)
         carry[self] = (v, t)
+        # v' = v * MHA(v, t, t) and t' = t * MHA(t, v, v), both from the same inputs.
         v, t = self.fusion_v[stage](v, t), self.fusion_t[stage](t, v)
+        # Widen, and add.
         v = on_grid(self.zoom_out[stage], v, self.grid)
         return vision.with_body(patches + v), text.with_body(words + self.linear2[stage](t))
 
 
 def on_grid(module: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Apply a map-to-map module to tokens (B, N, D) that lie on `grid` -> (B, N, D')."""
+    """Apply a map-to-map module to tokens.
+
+    Args:
+        module: (B, D, H, W) -> (B, D', H, W).
+        tokens: (B, N, D), row by row.
+        grid: H and W, N = H * W.
+
+    Returns:
+        (B, N, D').
+    """
     y: Tensor = module(tokens.transpose(1, 2).reshape(len(tokens), -1, *grid))
     return y.flatten(2).transpose(1, 2)
 

@@ -8,9 +8,18 @@ from barbench.models.towers.base import Backbone
 
 
 def build_segmenter(spec: MethodSpec, backbone: Backbone, seed: int = 0, options: Options = NONE) -> Segmenter:
-    """The segmenter of one cell, on the backbone's device.
+    """The segmenter of one method, on the backbone's device.
 
-    Head and method parameters are drawn from `seed`, whatever was drawn before, and no other random state moves.
+    Head and method parameters are drawn from `seed`, whatever was drawn before, and no other random state changes.
+
+    Args:
+        spec: the method.
+        backbone: the frozen encoders, which become part of the segmenter.
+        seed: of the head's and the method's initial parameters.
+        options: `component.parameter` to value.
+
+    Returns:
+        A segmenter in training mode, its encoders in evaluation mode.
 
     Raises:
         UsageError: for options that the method does not have.

@@ -1,5 +1,6 @@
-"""The catalogue of methods: each is a function that returns components, under a decorator. `barbench list methods`
-prints it. The paper's are below, the field's in `pet`.
+"""The catalogue of methods: each is a function that returns components, under a decorator. See `barbench list methods`.
+
+The paper's methods are below, those of the literature in `pet`.
 
 Options of a method are `component.parameter` pairs, `{"gst.prior": False}`, checked against the component's
 constructor; the option `positional="train"` exists for every method. A method from outside is one more decorated
@@ -37,10 +38,17 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class MethodSpec:
-    """A method by name. `title` is its row in the paper's tables; `variant`:
-    how it departs from the paper, in words; `reference`: what `resolve` takes to find it again, in any process;
-    `options`: those that are set beforehand (a row of a suite); `kind`: what it is grouped under; `parts`: the methods
-    that a composition, `snf+lora`, is made of, in the order in which their components apply.
+    """A method by name.
+
+    Attributes:
+        name: what `--methods` takes.
+        title: its row in tables.
+        build: returns the components, given their options.
+        variant: how it departs from the paper, in words; None for the paper's own.
+        reference: what `resolve` takes to find it again, in any process.
+        options: options that are set beforehand (a row of a suite).
+        kind: what it is grouped under.
+        parts: the methods that a composition, `snf+lora`, is made of, in the order in which their components apply.
     """
 
     name: str
@@ -60,7 +68,17 @@ class MethodSpec:
         return " ".join((inspect.getdoc(self.build) or "").partition("\n\n")[0].split())
 
     def create(self, options: Options = NONE) -> "Method":
-        """The method with `options`, unattached; raises UsageError for options that it does not have."""
+        """Create the method, not yet attached to a backbone.
+
+        Args:
+            options: `component.parameter` to value.
+
+        Returns:
+            The method.
+
+        Raises:
+            UsageError: for options that it does not have, or values of the wrong type.
+        """
         rest = {**self.options, **options}
         positional = rest.pop("positional", "frozen")
         if positional not in ("frozen", "train"):
@@ -111,7 +129,16 @@ COMPONENTS = {
 
 
 def method(*, title: str, variant: str | None = None, kind: Kind = "own") -> Callable[[Build], MethodSpec]:
-    """Register a function that returns components; its name, with dashes, is the method's."""
+    """Decorator that registers a function that returns components; its name, with dashes, is the method's.
+
+    Args:
+        title: the method's row in tables.
+        variant: how it departs from the paper, in words; None for the paper's own.
+        kind: what it is grouped under.
+
+    Returns:
+        The decorator. It replaces the function by a `MethodSpec`.
+    """
 
     def register(build: Build) -> MethodSpec:
         name = build.__name__.replace("_", "-")
@@ -123,8 +150,20 @@ def method(*, title: str, variant: str | None = None, kind: Kind = "own") -> Cal
 
 
 def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any) -> R:
-    """`build(**defaults | options)` after checking `options` against its signature; raises UsageError naming
-    `owner.option`."""
+    """Call `build(**defaults | options)` after checking `options` against its signature.
+
+    Args:
+        build: a function or a class.
+        options: parameter to value; values are converted to the annotated types.
+        owner: named in messages, as in `owner.option`.
+        **defaults: values for what `options` leaves out, not checked.
+
+    Returns:
+        What `build` returns.
+
+    Raises:
+        UsageError: for an option that `build` does not take, or a value of the wrong type.
+    """
     known = list(inspect.signature(build).parameters)
     hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
     checked: dict[str, Any] = {}
@@ -142,7 +181,19 @@ def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any)
 
 
 def part(name: str, options: Options = NONE, **defaults: Any) -> "Component":
-    """The component `name` of COMPONENTS, made from `defaults` and checked `options`."""
+    """Create a component of COMPONENTS.
+
+    Args:
+        name: its name in COMPONENTS.
+        options: parameter to value, checked.
+        **defaults: values for what `options` leaves out.
+
+    Returns:
+        The component.
+
+    Raises:
+        UsageError: for an option that it does not have, or a value of the wrong type.
+    """
     kind = _load(COMPONENTS[name])
     component: Component = make(kind, options, name, **defaults)
     own = {key: p.default for key, p in inspect.signature(kind).parameters.items()}
@@ -150,8 +201,9 @@ def part(name: str, options: Options = NONE, **defaults: Any) -> "Component":
     return component
 
 
-def _load(place: str) -> Any:
-    module, _, name = place.partition(":")
+def _load(target: str) -> Any:
+    """Import `file:class` of this folder."""
+    module, _, name = target.partition(":")
     return getattr(import_module(f"{__package__}.{module}"), name)
 
 
@@ -219,7 +271,7 @@ def no_global_hadamard(snf: Options = NONE, lim: Options = NONE) -> Components:
     variant="as in the authors' code: words enter the vision tower once, at its input; nothing enters the text tower",
 )
 def no_global_released(snf: Options = NONE, lim: Options = NONE) -> Components:
-    """Flows in both towers; words walk along with the patches from the input on."""
+    """Flows in both towers; words enter the vision tower at its input and stay there as tokens like the patches."""
     return (part("snf", snf), part("lim", lim, into=("vision",), every="input"))
 
 

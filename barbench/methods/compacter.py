@@ -67,6 +67,9 @@ class Compacter(Component):
         places: `attn`, `mlp` or both.
         norms: whether all LayerNorms of the chosen towers train as well, as the original's do.
         towers: which towers are tuned.
+
+    Raises:
+        UsageError: if nothing would be tuned, or n or rank is not positive.
     """
 
     label: ClassVar[str] = "Compacter"
@@ -89,6 +92,14 @@ class Compacter(Component):
         self.width, self.text_width, self.places, self.towers = width, text_width, tuple(places), frozenset(towers)
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate the shared rule and one layer per branch of `places`.
+
+        Args:
+            backbone: gives widths and depths.
+
+        Raises:
+            UsageError: if n does not divide the widths of tower and adapter.
+        """
         n, layers = self.n, {}
         for tower in chosen(backbone, self.towers):
             hidden = self._hidden(tower.name, tower.width, backbone.vision.width)
@@ -110,10 +121,32 @@ class Compacter(Component):
         return max(1, round(width / self.reduction / self.n)) * self.n
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether the parameter is one of the chosen towers' LayerNorms, where these train.
+
+        Args:
+            name: `vision.<path>` or `text.<path>`.
+            parameter: not used.
+
+        Returns:
+            True for a parameter that is tuned.
+        """
         return name in self._norms and name.partition(".")[0] in self.towers
 
-    def text_free(self, steps: int) -> int:
-        return steps  # an adapter sees one token of one tower
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: an adapter sees one token of one tower."""
+        return steps
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
+        """Add the adapter's output for `delta`.
+
+        Args:
+            site: the branch.
+            x: not used.
+            xn: not used.
+            delta: the frozen branch's output (B, T, D).
+            carry: not used.
+
+        Returns:
+            What is added to the tokens (B, T, D).
+        """
         return delta + self.layers[site.key](delta, self.rule) if site.key in self.layers else delta

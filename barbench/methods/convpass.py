@@ -61,6 +61,9 @@ class ConvPass(Component):
         kernel: `identity` at its centre, or `xavier`.
         scale: s, which the original chooses for each task among 0.01 .. 100.
         dropout: after the second nonlinearity, in training.
+
+    Raises:
+        UsageError: if there is no place, or the width is not positive.
     """
 
     label: ClassVar[str] = "ConvPass"
@@ -79,6 +82,7 @@ class ConvPass(Component):
         self.width, self.places, self.kernel, self.scale, self.dropout = width, tuple(places), kernel, scale, dropout
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate one bypass per vision branch of `places`, for the tower's grid."""
         grid = backbone.vision.grid
 
         def make(width: int) -> Bypass:
@@ -86,8 +90,21 @@ class ConvPass(Component):
 
         self.bypasses = per_site(backbone, make, ("vision",), self.places)
 
-    def text_free(self, steps: int) -> int:
-        return steps  # it sees the vision tower alone
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: it sees the vision tower alone."""
+        return steps
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
+        """Add the bypass's output for `xn`.
+
+        Args:
+            site: the branch.
+            x: not used.
+            xn: the tokens after the branch's norm (B, T, D).
+            delta: the frozen branch's output (B, T, D).
+            carry: not used.
+
+        Returns:
+            What is added to the tokens (B, T, D).
+        """
         return delta + self.bypasses[site.key](xn) if site.key in self.bypasses else delta

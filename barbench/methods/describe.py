@@ -1,5 +1,5 @@
-"""What a method is made of and how many parameters it tunes, without weights: `barbench list methods`, `barbench show
-lora`."""
+"""What a method is made of and how many parameters it tunes, without reading weights: `barbench list methods`,
+`barbench show lora`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,15 +15,17 @@ from barbench.models.towers.load import load_backbone
 def describe_methods(
     specs: Sequence[MethodSpec], backbone: str, image_size: int | None, options: Mapping[str, Options]
 ) -> list[dict[str, Any]]:
-    """Name, title, kind, components and parameter ledger of each method on a backbone, built on the meta device.
+    """Describe methods on a backbone, built on the meta device.
 
     Args:
         specs: the methods.
-        backbone, image_size: what `load_backbone` accepts.
-        options: of each method by name, `component.parameter` to value.
+        backbone: what `load_backbone` accepts as a name.
+        image_size: side in pixels; None: the backbone's default.
+        options: method name -> `component.parameter` -> value.
 
     Returns:
-        One row per method, grouped by kind in the order of `KINDS`.
+        One dictionary per method, grouped by kind in the order of `KINDS`: kind, name, title, components, parameter
+        ledger, and `variant` where the method has one.
     """
     rows = []
     for spec in sorted(specs, key=lambda spec: KINDS.index(spec.kind)):
@@ -36,7 +38,15 @@ def describe_methods(
 
 
 def describe_options(spec: MethodSpec, options: Options = NONE) -> list[dict[str, Any]]:
-    """One row per option of a method: name, and its value, the method's own default where it is not given."""
+    """One row per option of a method.
+
+    Args:
+        spec: the method.
+        options: `component.parameter` to value.
+
+    Returns:
+        Name and value of each option, the method's own default where it is not given.
+    """
     made = spec.create(options)
     settings = [s for c in made.components if isinstance(c, Component) for s in c.settings.items()]
     rows = [{"option": name, "value": _plain(value)} for name, value in settings]
@@ -50,8 +60,12 @@ def describe_parts(
 
     Args:
         spec: the method.
-        backbone, image_size: what `load_backbone` accepts.
+        backbone: what `load_backbone` accepts as a name.
+        image_size: side in pixels; None: the backbone's default.
         options: `component.parameter` to value.
+
+    Returns:
+        The name of each part, its tuned parameters, and those of them that count as head.
     """
     model = _on_meta(spec, backbone, image_size, options)
     booked = {id(p) for p in model.method.head_parameters()}

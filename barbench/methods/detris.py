@@ -132,6 +132,9 @@ class Detris(Component):
         text: whether the text tower has adapters.
         blocks: how many blocks of each tower have one, spread evenly, the last one among them; None: half of them (the
             original has 6 of 12, and 6 of ViT-L's 24).
+
+    Raises:
+        UsageError: if the channels or heads do not divide, or nothing would be tuned.
     """
 
     label: ClassVar[str] = "DETRIS"
@@ -158,6 +161,7 @@ class Detris(Component):
         self.conv, self.cross, self.blocks = conv, cross, blocks
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate the aligners (vision) and the adapters (text), each at the MLP of its blocks."""
         vision, text = backbone.vision, backbone.text
         self.first = self._places(vision.depth)[0]
         self.aligners = nn.ModuleDict()
@@ -178,20 +182,51 @@ class Detris(Component):
         return [depth * (i + 1) // count - 1 for i in range(count)]
 
     def order(self) -> Order | None:
+        """Text first, since the aligners read the finished words; either order without `cross`."""
         return "text first" if self.cross else None
 
-    def text_free(self, steps: int) -> int:
+    def text_independent_steps(self, steps: int) -> int:
+        """The steps before the first aligner with cross-attention; all steps without `cross`."""
         return self.first if self.cross else steps
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
+        """Keep the words' padding mask, from which `branch` counts the words; no token changes.
+
+        Args:
+            step: which block runs next in each tower.
+            vision: tokens (B, prefix + inserted + N, C).
+            text: tokens (B, inserted + L, D).
+            carry: receives the mask (B, L), in which only the number of words matters.
+
+        Returns:
+            Both streams.
+        """
         if self not in carry and text.pad is not None:
             carry[self] = (text.pad,)  # as many as there are words: a branch sees inserted tokens, too
         return vision, text
 
     def after_text(self, words: Tensor, carry: Carry) -> None:
+        """Keep the finished words for the aligners.
+
+        Args:
+            words: (B, L, D).
+            carry: receives the words.
+        """
         carry[self] = (words,)
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
+        """Add a fifth of the aligner's or the adapter's output, at the sites that have one.
+
+        Args:
+            site: the branch.
+            x: the tokens before the branch (B, T, D).
+            xn: the same after the branch's norm (B, T, D).
+            delta: the frozen branch's output (B, T, D).
+            carry: the words (B, L, D), or the mask that says how many there are.
+
+        Returns:
+            What is added to the tokens (B, T, D).
+        """
         if site.key in self.aligners:
             words = carry[self][0] if self.cross else xn
             added: Tensor = self.aligners[site.key](xn, words)

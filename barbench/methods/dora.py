@@ -49,6 +49,9 @@ class DoRA(Component):
         scaling: `rslora`: s = alpha / sqrt r.
         dropout: of the input of A, in training.
         towers: which towers are tuned.
+
+    Raises:
+        UsageError: if nothing would be tuned, or a rank is not positive.
     """
 
     label: ClassVar[str] = "DoRA"
@@ -70,6 +73,7 @@ class DoRA(Component):
         self.alpha, self.scaling, self.dropout = alpha, scaling, dropout
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate a pair and a magnitude per map of `roles`; the towers are kept to look up their weights."""
         self._towers: dict[str, Tower] = {"vision": backbone.vision, "text": backbone.text}  # in a dict: not its own
         self.maps = per_map(backbone, self._map, self.towers, self.roles)
 
@@ -77,13 +81,26 @@ class DoRA(Component):
         rank = self.ranks[tower.name]
         return Decomposed(tower.linear(block, role), rank, scale_of(self.alpha, rank, self.scaling), self.dropout)
 
-    def text_free(self, steps: int) -> int:
-        return steps  # a linear map sees one tower
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: a linear map sees one tower."""
+        return steps
 
     def projects(self) -> Roles:
+        """The maps `roles` of the chosen towers."""
         return frozenset((tower, role) for tower in self.towers for role in self.roles)
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        """Change the output of a frozen map.
+
+        Args:
+            site: the branch.
+            role: which of its maps.
+            x: the map's input (B, T, D_in).
+            y: the map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
+        """
         key = map_key(site, role)
         if key not in self.maps:
             return y

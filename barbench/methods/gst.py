@@ -1,5 +1,4 @@
-"""GST, global shortcut tuning (Eq. 4-8): a narrow transformer beside the frozen encoders, regulated by a global
-prior."""
+"""GST, global shortcut tuning (Eq. 4-8): a narrow transformer beside the frozen encoders, guided by a global prior."""
 
 from typing import ClassVar
 
@@ -16,17 +15,32 @@ from barbench.models.towers.base import Backbone
 
 
 def global_prior(words: Tensor, patches: Tensor, sentence: Tensor) -> Tensor:
-    """Eq. 4: cos([F_l, F_v], f_l) * [F_l, F_v], all in the joint space.
+    """Eq. 4: p = cos([F_l, F_v], f_l) * [F_l, F_v], all in CLIP's joint space.
 
-    words F_l (B, L, E), patches F_v (B, N, E), sentence f_l (B, E) -> (B, L + N, E). The paper leaves open which
-    language vector the cosine takes; here it is the sentence embedding.
+    The paper leaves open which language vector the cosine takes; here it is the sentence embedding f_l.
+
+    Args:
+        words: F_l (B, L, E).
+        patches: F_v (B, N, E).
+        sentence: f_l (B, E).
+
+    Returns:
+        p (B, L + N, E).
     """
     both = torch.cat([words, patches], 1)
     return F.cosine_similarity(both, sentence[:, None], dim=-1)[..., None] * both
 
 
 class GlobalBlock(nn.Module):
-    """Pre-norm transformer block whose values are I W_v + p W_p (Eq. 6); MLP ratio 4. W_p has no bias: W_v has one."""
+    """A module G_i: pre-norm transformer block whose values are I W_v + p W_p (Eq. 6), with an MLP ratio of 4.
+
+    W_p has no bias, since W_v has one.
+
+    Args:
+        width: channels d.
+        heads: attention heads.
+        prior: whether the block has W_p.
+    """
 
     def __init__(self, width: int, heads: int, prior: bool) -> None:
         super().__init__()
@@ -37,27 +51,48 @@ class GlobalBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor, prior: Tensor | None, start: int = 0) -> Tensor:
-        """Tokens x (B, T, d) and prior p_i (B, T, d) -> the tokens from `start` on, (B, T - start, d)."""
+        """G_i(I, p_i), Eq. 5 and 7.
+
+        Args:
+            x: tokens I (B, T, d).
+            prior: p_i (B, T, d); None: the values are I W_v alone.
+            start: the first token whose output is needed; all tokens are keys and values.
+
+        Returns:
+            The tokens from `start` on, (B, T - start, d).
+        """
+        # I W_q, I W_k, I W_v.
         q, k, v = self.qkv(self.norm1(x)).chunk(3, -1)
+        # Eq. 6: the values are I W_v + p W_p.
         if self.prior is not None and prior is not None:
             v = v + self.prior(prior)
+        # Eq. 6: Softmax(q k / sqrt(d)) v, with a residual connection.
         x = x[:, start:] + self.out(attend(q[:, start:], k, v, self.heads))
+        # The block's MLP.
         y: Tensor = x + self.mlp(self.norm2(x))
         return y
 
 
 class GST(Component):
-    """[q, F_l, I] pass through `modules` blocks of width `side`, each followed by the vision features of one depth
-    (Eq. 5, 7, 8).
+    """[q, F_l, I] pass through M modules, each followed by the vision features of one depth (Eq. 5, 7, 8).
 
-    Where the text is silent, these choices are ours: I is an own embedding of the backbone's patches with fixed
-    sine-cosine positions, queries and words carry none; F_l and F_v are words and final patches in the joint space;
-    one projection W_l takes words and prior to `side`; the prior's rows for the queries are zero; 6 heads; F_v^i is
-    projected to `side` and added to the patch part of I_i, which goes on into G_{i+1} (I has the tower's grid, so Eq.
-    8 has nothing to interpolate); F_out^M is projected to the head's width, added to the neck's output, and that last
-    projection is booked as head. Only F_v^i is detached. Padding takes part, as in LIM.
+    Where the paper is silent, these choices are ours: I is a patch embedding of its own with fixed sine-cosine
+    positional encodings, queries and words carry none; F_l and F_v are words and final patches in the joint space; one
+    projection W_l takes words and prior to `side`; the prior's rows for the queries are zero; 6 heads; F_v^i is
+    projected to `side` and added to the patch part of I_i, which goes on into G_{i+1} (I has the tower's grid, so Eq. 8
+    has nothing to interpolate); F_out^M is projected to the head's width, added to the neck's output F_c, and that last
+    projection counts as head. Only F_v^i is detached. Padding takes part, as in LIM.
 
-    `prior=False`: no global prior. `detach=False`: gradients of Eq. 8 reach the encoders.
+    Args:
+        side: channels of the side network (144 in A.2).
+        modules: M (4 in A.2).
+        queries: learnable query tokens q (128 in A.2).
+        heads: attention heads of each module.
+        prior: False: no global prior (an ablation).
+        detach: False: gradients of Eq. 8 reach the encoders (an ablation).
+
+    Raises:
+        UsageError: if a size is too small, or `side` is not divisible by 4 and by `heads`.
     """
 
     label: ClassVar[str] = "GST"
@@ -78,6 +113,7 @@ class GST(Component):
         self.prior, self.detach = prior, detach
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate the side network, and choose the blocks whose features Eq. 8 takes (3, 6, 9, 12 of 12 in A.2)."""
         vision, side, modules = backbone.vision, self.side, range(self.depth)
         self.embed = nn.Conv2d(3, side, vision.patch, vision.patch)
         self.words = nn.Linear(vision.joint, side)
@@ -87,28 +123,48 @@ class GST(Component):
         self.features = nn.ModuleList(nn.Linear(vision.width, side) for _ in modules)
         self.out = nn.Linear(side, backbone.head.width)
         self.taps = [vision.depth * (i + 1) // self.depth - 1 for i in modules]
-        self.places: Tensor
-        self.register_buffer("places", sincos_2d(*vision.grid, side), persistent=False)
+        self.positions: Tensor
+        self.register_buffer("positions", sincos_2d(*vision.grid, side), persistent=False)
 
     def head_parameters(self) -> list[nn.Parameter]:
+        """The projection of F_out^M to the head's width."""
         return list(self.out.parameters())
 
     def tapped(self) -> frozenset[int]:
+        """The vision blocks whose features are the F_v^i of Eq. 8."""
         return frozenset(self.taps)
 
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
-        image = self.embed(trace.image).flatten(2).transpose(1, 2) + self.places
+        """Run the side network and add its output to the neck's, F_c + F_out^M (appendix C).
+
+        Args:
+            query: the neck's output F_c (B, Q, H, W).
+            trace: `image` (B, 3, S, S) for I; `joint` (B, L, E) for F_l; `levels[2]` (B, E, H, W) and `sentence` (B, E)
+                for the prior; `taps` (B, C, H, W) for the F_v^i.
+
+        Returns:
+            F_c + F_out^M, (B, Q, H, W), and no loss.
+        """
+        # The input [q, F_l, I]: (B, queries + L + N, side).
+        image = self.embed(trace.image).flatten(2).transpose(1, 2) + self.positions
         parts = [self.words(trace.joint), image]
         if self.query is not None:
             parts.insert(0, self.query.expand(len(image), -1, -1))
         x, front = torch.cat(parts, 1), self.queries + trace.joint.shape[1]
+        # Eq. 4: the global prior p.
         prior = self._prior(trace)
         for i, block in enumerate(self.blocks):
-            last = i + 1 == self.depth  # of its output only the patches are read
-            x = block(x, None if prior is None or self.priors is None else self.priors[i](prior), front if last else 0)
+            # Of the last module's output only the patches are read.
+            last = i + 1 == self.depth
+            # M linear maps adapt the prior: p_i.
+            adapted = None if prior is None or self.priors is None else self.priors[i](prior)
+            # Eq. 5 and 7: I_i = G_i(I_{i-1}, p_i), with the attention of Eq. 6.
+            x = block(x, adapted, front if last else 0)
+            # Eq. 8: F_out^i = I_i + F_v^i, on the patches; F_v^i is detached.
             feature = trace.taps[self.taps[i]].flatten(2).transpose(1, 2)
             feature = self.features[i](feature.detach() if self.detach else feature)
             x = x + feature if last else torch.cat([x[:, :front], x[:, front:] + feature], 1)
+        # Appendix C: F_c + F_out^M.
         return Fused(query + self.out(x).transpose(1, 2).reshape(query.shape))
 
     def _prior(self, trace: Trace) -> Tensor | None:

@@ -18,6 +18,12 @@ class IA3(Component):
 
     The activation is scaled after the nonlinearity, in EVA after the inner norm. Scaling the queries would be scaling
     the keys again: they get none. Both towers by default, as the original tunes each transformer block of its model.
+
+    Args:
+        towers: which towers are tuned.
+
+    Raises:
+        UsageError: if there is no tower.
     """
 
     label: ClassVar[str] = "IA3"
@@ -29,6 +35,7 @@ class IA3(Component):
         self.towers = frozenset(towers)
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate the gains l_k, l_v (D each) and l_ff (the MLP's width) per block."""
         self.gains = nn.ParameterDict()
         for tower in chosen(backbone, self.towers):
             for block in range(tower.depth):
@@ -37,12 +44,25 @@ class IA3(Component):
                     site = Site(tower.name, block, "mlp" if role == "act" else "attn")
                     self.gains[map_key(site, role)] = nn.Parameter(torch.ones(size))
 
-    def text_free(self, steps: int) -> int:
-        return steps  # a gain sees one token of one tower
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: a gain sees one token of one tower."""
+        return steps
 
     def projects(self) -> Roles:
+        """Keys, values and activations of the chosen towers."""
         return frozenset((tower, role) for tower in self.towers for role in ROLES)
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        """Change the output of a frozen map.
+
+        Args:
+            site: the branch.
+            role: which of its maps.
+            x: the map's input (B, T, D_in).
+            y: the map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
+        """
         key = map_key(site, role)
         return y * self.gains[key].to(y.dtype) if key in self.gains else y

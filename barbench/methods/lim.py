@@ -1,4 +1,4 @@
-"""LIM, the local intertwined module (Eq. 2, 3): words visit the vision tower, the class token visits the text tower."""
+"""LIM, the local intertwined module (Eq. 2, 3): words enter the vision tower, the class token enters the text tower."""
 
 from typing import ClassVar, Literal
 
@@ -12,7 +12,16 @@ from barbench.models.towers.base import Backbone
 
 
 def bottleneck(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Linear, ReLU, Linear; weights start at N(0, 0.02), biases at 0."""
+    """Linear, ReLU, Linear; weights start at N(0, 0.02), biases at 0.
+
+    Args:
+        inputs: channels of the input.
+        hidden: channels between the two linear maps.
+        outputs: channels of the output.
+
+    Returns:
+        A module (..., inputs) -> (..., outputs).
+    """
     down, up = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
     for linear in (down, up):
         nn.init.normal_(linear.weight, std=0.02)
@@ -21,13 +30,21 @@ def bottleneck(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 class LIM(Component):
-    """Vision block i sees [cls, P(T_{i-1}), patches], text block i sees [Q(cls_{i-1}), T].
+    """Vision block i sees [cls, P(T_{i-1}), patches] (Eq. 2), text block i sees [Q(cls_{i-1}), T] (Eq. 3).
 
-    Guests are made anew for each block from the other tower's output; their own outputs are dropped. P and Q are one
-    bottleneck of `hidden` units each, shared by all blocks. All L positions are guests, padding included, as in the
-    released code (a choice that the paper leaves open): `padding="mask"` hides padding from the patches. `into`:
-    which towers receive guests. `every="input"`: guests are made once, from the embeddings, and then walk along like
-    any token.
+    The inserted tokens are made for each block from the other tower's output; their own outputs are dropped. P and Q
+    are one bottleneck each, shared by all blocks. All L words are inserted, padding included, as in the released code
+    (the paper leaves this open).
+
+    Args:
+        hidden: units of the bottlenecks P and Q.
+        into: the towers that tokens are inserted into. The released code has ("vision",).
+        every: `block`: new tokens for every block. `input`: tokens are made once, from the embeddings, and then pass
+            through the tower like any other token (the released code).
+        padding: `see`: patches attend to padding. `mask`: they do not.
+
+    Raises:
+        UsageError: if `into` is empty.
     """
 
     label: ClassVar[str] = "LIM"
@@ -41,10 +58,11 @@ class LIM(Component):
     ) -> None:
         super().__init__()
         if not into:
-            raise UsageError("LIM must enter at least one tower")
+            raise UsageError("LIM needs at least one tower to insert tokens into")
         self.hidden, self.into, self.every, self.padding = hidden, frozenset(into), every, padding
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate P (D -> hidden -> C) and Q (C -> hidden -> D), for the towers of `into`."""
         vision, text = backbone.vision.width, backbone.text.width
         if "vision" in self.into:
             self.to_vision = bottleneck(text, self.hidden, vision)
@@ -52,11 +70,25 @@ class LIM(Component):
             self.to_text = bottleneck(vision, self.hidden, text)
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
+        """Insert the projected words into vision and the projected class token into text.
+
+        Args:
+            step: which block runs next in each tower; no tokens are made for a tower that pauses.
+            vision: tokens (B, 1 + inserted + N, C) after the block before.
+            text: tokens (B, inserted + L, D) after the block before.
+            carry: not used.
+
+        Returns:
+            Both streams, with (B, L, C) tokens inserted into vision and (B, 1, D) into text.
+        """
         if step.number and self.every == "input":
             return vision, text
-        words, cls = text.body, vision.first.clone()  # a view would keep all tokens alive until the backward pass
+        # Both towers' outputs of the block before. A view of cls would keep all tokens alive until the backward pass.
+        words, cls = text.body, vision.first.clone()
+        # Eq. 2: [cls, T'_{i-1}, patches], with T' = P(T).
         if "vision" in self.into and step.vision is not None:
-            vision = vision.invite(self.label, self.to_vision(words), text.pad if self.padding == "mask" else None)
+            vision = vision.insert(self.label, self.to_vision(words), text.pad if self.padding == "mask" else None)
+        # Eq. 3: [cls'_{i-1}, T], with cls' = Q(cls).
         if "text" in self.into and step.text is not None:
-            text = text.invite(self.label, self.to_text(cls))
+            text = text.insert(self.label, self.to_text(cls))
         return vision, text

@@ -49,13 +49,23 @@ class Principal(LowRank):
         self.register_buffer("b0", self.b.detach().clone())
 
     def forward(self, u: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
         u = self.dropout(u)
         start: Tensor = F.linear(F.linear(u, self.a0) * self.scale, self.b0)
         return F.linear(F.linear(u, self.a) * self.scale, self.b) - start
 
 
 def scale_of(alpha: float, rank: int, scaling: Literal["lora", "rslora"]) -> float:
-    """s: alpha / r, or alpha / sqrt r (rsLoRA, Kalajdzievski 2023)."""
+    """The factor s of a pair.
+
+    Args:
+        alpha: the numerator.
+        rank: r.
+        scaling: `lora`: alpha / r; `rslora`: alpha / sqrt r (Kalajdzievski 2023).
+
+    Returns:
+        s.
+    """
     return alpha / (rank if scaling == "lora" else math.sqrt(rank))
 
 
@@ -75,6 +85,9 @@ class LoRA(Component):
         init: `pissa`: from the largest singular triplets of W.
         dropout: of the input of A, in training.
         towers: which towers are tuned.
+
+    Raises:
+        UsageError: if nothing would be tuned, or a rank is not positive.
     """
 
     label: ClassVar[str] = "LoRA"
@@ -97,6 +110,7 @@ class LoRA(Component):
         self.alpha, self.scaling, self.init, self.dropout = alpha, scaling, init, dropout
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate one pair per map of `roles`, of the map's own sizes."""
         self.pairs = per_map(backbone, self._pair, self.towers, self.roles)
 
     def _pair(self, tower: Tower, block: int, role: LinearRole) -> LowRank:
@@ -106,13 +120,26 @@ class LoRA(Component):
             return Principal(weight, rank, scale, self.dropout)
         return LowRank(weight.shape[1], weight.shape[0], rank, scale, self.dropout)
 
-    def text_free(self, steps: int) -> int:
-        return steps  # a linear map sees one tower
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: a linear map sees one tower."""
+        return steps
 
     def projects(self) -> Roles:
+        """The maps `roles` of the chosen towers."""
         return frozenset((tower, role) for tower in self.towers for role in self.roles)
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        """Change the output of a frozen map.
+
+        Args:
+            site: the branch.
+            role: which of its maps.
+            x: the map's input (B, T, D_in).
+            y: the map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
+        """
         key = map_key(site, role)
         return y + self.pairs[key](x) if key in self.pairs else y
 
@@ -120,7 +147,17 @@ class LoRA(Component):
 def check_low_rank(
     label: str, roles: tuple[LinearRole, ...], towers: tuple[TowerName, ...], ranks: dict[str, int]
 ) -> None:
-    """Raise UsageError where nothing would be tuned or a rank is not positive."""
+    """Check the arguments of a low-rank component.
+
+    Args:
+        label: the component, for messages.
+        roles: the maps.
+        towers: the towers.
+        ranks: of each tower, by name.
+
+    Raises:
+        UsageError: if nothing would be tuned, or a rank is not positive.
+    """
     if not roles or not towers:
         raise UsageError(f"{label} needs at least one role and one tower")
     if any(ranks[tower] < 1 for tower in towers):

@@ -28,6 +28,9 @@ class MaPLe(Component):
         count: n tokens.
         depth: J blocks of both towers; a tower with fewer blocks has as many.
         shared: one F for all depths (ours) in place of one each.
+
+    Raises:
+        UsageError: if count or depth is not positive.
     """
 
     label: ClassVar[str] = "MaPLe"
@@ -39,6 +42,7 @@ class MaPLe(Component):
         self.count, self.depth, self.shared = count, depth, shared
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate the prompts P_j (J, n, D) and the couplings F_j (D -> C)."""
         vision, text = backbone.vision, backbone.text
         depth = min(self.depth, vision.depth, text.depth)
         prompts = torch.randn(depth, self.count, text.width) * 0.02
@@ -49,19 +53,32 @@ class MaPLe(Component):
         self.couplings = nn.ModuleList(nn.Linear(text.width, vision.width) for _ in range(1 if self.shared else depth))
 
     def order(self) -> Order | None:
-        return None  # prompts do not depend on features
+        """Either order: prompts do not depend on features."""
+        return None
 
-    def text_free(self, steps: int) -> int:
-        return steps  # nor does one tower's features reach the other
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: one tower's features do not reach the other."""
+        return steps
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
+        """Insert P_j into text and F_j P_j into vision, for the first J blocks.
+
+        Args:
+            step: which block runs next in each tower.
+            vision: tokens (B, prefix + inserted + N, C).
+            text: tokens (B, inserted + L, D).
+            carry: not used.
+
+        Returns:
+            Both streams.
+        """
         depth = len(self.prompts)
         if step.vision is not None and step.vision < depth:
             coupling = self.couplings[0 if self.shared else step.vision]
             prompts = coupling(self.prompts[step.vision])
-            vision = vision.invite(self.label, prompts.expand(len(vision.tokens), -1, -1))
+            vision = vision.insert(self.label, prompts.expand(len(vision.tokens), -1, -1))
         if step.text is not None and step.text < depth:
-            text = text.invite(self.label, self.prompts[step.text].expand(len(text.tokens), -1, -1))
+            text = text.insert(self.label, self.prompts[step.text].expand(len(text.tokens), -1, -1))
         return vision, text
 
 

@@ -27,6 +27,9 @@ class Prompts(Component):
         init: `uniform`: VPT's, within sqrt(6 / (3 p^2 + d)) for patches of p pixels and width d; `normal`: sd 0.02.
         dropout: of the tokens, in training.
         towers: which towers receive them. VPT knows vision alone, hence the default.
+
+    Raises:
+        UsageError: if there is no tower, or count or depth is not positive.
     """
 
     label: ClassVar[str] = "Prompts"
@@ -46,6 +49,7 @@ class Prompts(Component):
         self.dropout = Dropout(dropout)
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate the prompts (J, n, D) of each chosen tower."""
         self.prompts = nn.ParameterDict()
         for tower in chosen(backbone, self.towers):
             prompts = torch.empty(tower.depth if self.depth is None else min(self.depth, tower.depth), self.count, 1)
@@ -58,16 +62,29 @@ class Prompts(Component):
             self.prompts[tower.name] = nn.Parameter(prompts)
 
     def order(self) -> Order | None:
-        return None  # each tower has its own
+        """Either order: each tower has its own prompts."""
+        return None
 
-    def text_free(self, steps: int) -> int:
-        return steps  # the tokens do not depend on the input
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: the tokens do not depend on the input."""
+        return steps
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
+        """Insert the prompts of this depth into each chosen tower, in place of those before.
+
+        Args:
+            step: which block runs next in each tower.
+            vision: tokens (B, prefix + inserted + N, C).
+            text: tokens (B, inserted + L, D).
+            carry: not used.
+
+        Returns:
+            Both streams.
+        """
         return self._seated("vision", step.vision, vision), self._seated("text", step.text, text)
 
     def _seated(self, tower: TowerName, block: int | None, stream: Stream) -> Stream:
         if tower not in self.towers or block is None or block >= len(self.prompts[tower]):
             return stream
         tokens = self.dropout(self.prompts[tower][block].expand(len(stream.tokens), -1, -1))
-        return stream.invite(self.label, tokens)
+        return stream.insert(self.label, tokens)

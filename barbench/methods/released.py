@@ -62,7 +62,14 @@ MARKS: dict[Format, str] = {
 
 
 class Release(NamedTuple):
-    """A public checkpoint: the method (by name, with options) that it holds, and its tensors by their public names."""
+    """A public checkpoint.
+
+    Attributes:
+        format: whose code wrote it.
+        method: name of the method that it holds.
+        options: the method's options.
+        state: tensors by their public names, in fp32.
+    """
 
     format: Format
     method: str
@@ -71,9 +78,17 @@ class Release(NamedTuple):
 
 
 def read_release(file: Path, format_: Format) -> Release:
-    """Read a `.pth` without running code from it; DDP's `module.` prefix is dropped.
+    """Read a `.pth` file without running code from it; the prefix `module.` of DistributedDataParallel is dropped.
 
-    Raises DataError where the file cannot be read, or lacks what the format has.
+    Args:
+        file: the checkpoint.
+        format_: whose code wrote it.
+
+    Returns:
+        The method that the checkpoint holds, and its tensors.
+
+    Raises:
+        DataError: if the file cannot be read, lacks what the format has, or has a ResNet as vision encoder.
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
@@ -86,7 +101,7 @@ def read_release(file: Path, format_: Format) -> Release:
     if MARKS[format_] not in state:
         raise DataError(f"{file} is no {format_} checkpoint: it has no {MARKS[format_]}")
     if "backbone.visual.layer1.0.conv1.weight" in state:
-        raise DataError(f"{file} has a ResNet for its vision encoder; barbench walks ViTs")
+        raise DataError(f"{file} has a ResNet as its vision encoder; barbench supports ViTs only")
     if format_ == "etris":
         return Release(format_, "etris", {"bridge.dim": len(state[MARKS[format_]]), "positional": "train"}, state)
     if format_ == "cris":
@@ -95,8 +110,20 @@ def read_release(file: Path, format_: Format) -> Release:
 
 
 def with_head(backbone: Backbone, release: Release) -> Backbone:
-    """`backbone` with a segmentation head of the kind and sizes that the checkpoint has (its attention heads cannot be
-    told)."""
+    """Give a backbone a segmentation head of the kind and sizes that a checkpoint has.
+
+    The number of attention heads does not follow from the tensors' shapes, so it stays as it is.
+
+    Args:
+        backbone: whose encoders fit the checkpoint.
+        release: the checkpoint.
+
+    Returns:
+        The backbone with another `head`.
+
+    Raises:
+        DataError: if the checkpoint has no decoder.
+    """
     norm, ffn = release.state.get("decoder.norm.weight"), release.state.get("decoder.layers.0.ffn.0.weight")
     if norm is None or ffn is None:
         raise DataError(f"the {release.format} checkpoint does not fit: it has no decoder")
@@ -107,7 +134,15 @@ def with_head(backbone: Backbone, release: Release) -> Backbone:
 
 
 def fill(segmenter: nn.Module, release: Release) -> None:
-    """Load every tensor of `release`; raises DataError that names what is missing, left over or of another shape."""
+    """Load every tensor of a checkpoint into a segmenter, in place.
+
+    Args:
+        segmenter: of the checkpoint's method.
+        release: the checkpoint.
+
+    Raises:
+        DataError: that names every tensor that is missing, left over or of another shape.
+    """
     own, state, names = segmenter.state_dict(), release.state, key_map(segmenter, release.format)
     missing = [name for sources in names.values() for name in sources if name not in state]
     used = {name for sources in names.values() for name in sources}
@@ -127,12 +162,27 @@ def fill(segmenter: nn.Module, release: Release) -> None:
 
 
 def key_map(segmenter: nn.Module, format_: Format) -> dict[str, tuple[str, ...]]:
-    """Each name of the segmenter's state, with the public names whose tensors, joined along axis 0, make it."""
+    """The public names behind each tensor of a segmenter.
+
+    Args:
+        segmenter: whose state is mapped.
+        format_: whose names.
+
+    Returns:
+        Own name -> public names, whose tensors `join` makes into one.
+    """
     return {name: tuple(_public(name, tensor, format_)) for name, tensor in segmenter.state_dict().items()}
 
 
 def join(parts: list[Tensor]) -> Tensor:
-    """One tensor from the pieces that the public code keeps apart (a flow's transforms)."""
+    """One tensor from the pieces that the public code keeps apart (a flow's transforms).
+
+    Args:
+        parts: tensors that differ along axis 0 only.
+
+    Returns:
+        `parts` concatenated along axis 0.
+    """
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -151,4 +201,4 @@ def _public(name: str, tensor: Tensor, format_: Format) -> Iterator[str]:
             flow, part = ("flow2", "flow")[tail.startswith("attn")], CHAINS[tail.partition(".")[2]]
             yield from (f"{head}{flow}.transforms.{j}.{part}" for j in range(len(tensor)))
         return
-    raise UsageError(f"{name} has no place in a checkpoint of format {format_}")
+    raise UsageError(f"{name} has no counterpart in a checkpoint of format {format_}")

@@ -43,6 +43,9 @@ class RepAdapter(Component):
         scale: s, which the original chooses for each task among 0.1 .. 10.
         dropout: between A and B, in training.
         towers: which towers are tuned.
+
+    Raises:
+        UsageError: if there is no tower, or the groups do not divide the width.
     """
 
     label: ClassVar[str] = "RepAdapter"
@@ -62,6 +65,14 @@ class RepAdapter(Component):
         self.towers = frozenset(towers)
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate one bottleneck per branch of the chosen towers.
+
+        Args:
+            backbone: gives widths and depths.
+
+        Raises:
+            UsageError: if the groups do not divide a tower's width.
+        """
         self.adapters = nn.ModuleDict()
         for tower in chosen(backbone, self.towers):
             if tower.width % self.groups:
@@ -71,11 +82,24 @@ class RepAdapter(Component):
                     made = GroupedBottleneck(tower.width, self.width, self.groups, self.scale, self.dropout)
                     self.adapters[Site(tower.name, block, branch).key] = made
 
-    def text_free(self, steps: int) -> int:
-        return steps  # an adapter sees one token of one tower
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: an adapter sees one token of one tower."""
+        return steps
 
     def projects(self) -> Roles:
+        """The norms of the chosen towers."""
         return frozenset((tower, "norm") for tower in self.towers)
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        """Change the output of a frozen map.
+
+        Args:
+            site: the branch.
+            role: which of its maps.
+            x: the map's input (B, T, D_in).
+            y: the map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
+        """
         return self.adapters[site.key](y) if role == "norm" and site.key in self.adapters else y

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from barbench.errors import UnknownName, UsageError
 from barbench.methods import pet
 from barbench.methods.catalog import METHODS, MethodSpec
-from barbench.paper.tables import PAPER_METHODS
+from barbench.paper.tables import EVERYTHING, NOTHING, PAPER_METHODS
 from barbench.registry import split_list
 
 GROUP = "barbench.methods"
@@ -24,12 +24,21 @@ def method_names() -> list[str]:
 
 
 def resolve(text: str) -> list[MethodSpec]:
-    """Methods by a comma list of names; `all` is the five of the paper, `everything` the whole registry, and names
-    with a plus between them, `snf+lora`, one method that has the components of each, in this order.
+    """Find methods by a comma list of names.
 
-    Where two change the same value, the earlier one comes first: `lora+ssf` scales what LoRA made.
+    Names with a plus between them, `snf+lora`, are one method that has the components of each, in this order. Where
+    two change the same value, the earlier one comes first: `lora+ssf` scales what LoRA made.
 
-    Raises UnknownName with the nearest names, UsageError for a module that cannot be imported.
+    Args:
+        text: names, `package.module:name`, `snf+lora`, `all` (the five of the paper between head-only and full) or
+            `everything` (the whole registry and plugins).
+
+    Returns:
+        The methods in the order of the list, each once.
+
+    Raises:
+        UnknownName: for a name that no method has; the message gives the nearest names.
+        UsageError: if the list is empty, or a module cannot be imported or does not hold a method.
     """
     found: dict[str, MethodSpec] = {}
     for name in split_list(text):
@@ -42,7 +51,7 @@ def resolve(text: str) -> list[MethodSpec]:
 
 def _group(name: str) -> Iterable[MethodSpec]:
     if name == "all":
-        return [METHODS.get(each) for each in PAPER_METHODS]
+        return [METHODS.get(each) for each in (NOTHING, *PAPER_METHODS, EVERYTHING)]
     if name == "everything":
         return [_one(each) for each in method_names()]
     return [_one(name)]
@@ -79,14 +88,14 @@ def _plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _external(reference: str, place: str) -> MethodSpec:
-    """The decorated function, or a plain one, at `place` (`package.module:name`); the working folder counts."""
-    home, _, name = place.partition(":")
+def _external(reference: str, target: str) -> MethodSpec:
+    """The decorated or plain function at `target` (`package.module:name`); the working folder is searched, too."""
+    home, _, name = target.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(home)
-    except Exception as error:  # whatever a user's module raises is the user's to read
+    except Exception as error:  # a user's module may raise anything, and its author needs to see it
         raise UsageError(f"method {reference!r}: cannot import {home}: {type(error).__name__}: {error}") from error
     attribute = name.replace("-", "_")
     if not hasattr(module, attribute):

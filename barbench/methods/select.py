@@ -17,6 +17,13 @@ class Select(Component):
     keys are among them, but inert: the softmax ignores what is the same along all keys. Their gradients are rounding
     noise, which Adam turns into random steps of up to the learning rate. That moves no output, but these numbers are
     not reproduced from one machine to another.
+
+    Args:
+        what: which parameters train.
+        towers: whose parameters.
+
+    Raises:
+        UsageError: if there is no tower.
     """
 
     label: ClassVar[str] = "Select"
@@ -30,9 +37,19 @@ class Select(Component):
         self.what, self.towers = what, frozenset(towers)
 
     def attach(self, backbone: Backbone) -> None:
+        """Find the LayerNorms by kind of module."""
         self._norms = norm_names(backbone)
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether the parameter is among those that `what` chooses.
+
+        Args:
+            name: `vision.<path>` or `text.<path>`.
+            parameter: not used.
+
+        Returns:
+            True for a parameter that is tuned.
+        """
         if name.partition(".")[0] not in self.towers:
             return False
         bias = name.endswith("bias") and self.what != "norm"

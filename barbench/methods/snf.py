@@ -15,11 +15,15 @@ SPREAD = 0.01
 
 
 class PlanarFlow(nn.Module):
-    """An elementwise affine map, then J planar transforms z + lambda_j tanh(gamma_j . z + beta_j); 2d + J(2d + 1)
-    parameters.
+    """An elementwise affine map, then J planar transforms z + lambda_j tanh(gamma_j . z + beta_j).
 
-    `mu`, `log_sigma` (d); `gamma`, `lam` (J, d); `beta` (J). All start within +-0.01, the affine map at the identity,
-    so that each channel starts within J * 0.01 of its input. No log-Jacobian enters the objective (A.2).
+    2d + J(2d + 1) parameters: `mu`, `log_sigma` (d); `gamma`, `lam` (J, d); `beta` (J). All start within +-0.01, the
+    affine map at the identity, so that each channel starts within J * 0.01 of its input. No log-Jacobian enters the
+    objective (A.2).
+
+    Args:
+        width: channels d.
+        length: number of transforms J.
     """
 
     def __init__(self, width: int, length: int) -> None:
@@ -30,19 +34,32 @@ class PlanarFlow(nn.Module):
         self.lam = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, d) -> (B, T, d).
+        """F = f_J o ... o f_1 after the affine map (Eq. 1, 2).
 
         Each transform adds a multiple of its lambda, so all inner products follow from those with the input and the
         small matrix gamma_j . lambda_k: the tokens are read once and written once, instead of J times.
+
+        Args:
+            x: tokens (B, T, d).
+
+        Returns:
+            (B, T, d).
         """
         sigma = self.log_sigma.exp()
+        # gamma_j . z + beta_j for z = mu + sigma * x, before any transform.
         inner, start = self.gamma * sigma, self.gamma @ self.mu + self.beta
-        return planar(x, self.mu, sigma, inner, start, self.gamma @ self.lam.T, self.lam)
+        # What transform k adds to the argument of transform j: gamma_j . lambda_k.
+        mixed = self.gamma @ self.lam.T
+        return planar(x, self.mu, sigma, inner, start, mixed, self.lam)
 
 
 class HadamardFlow(nn.Module):
-    """J transforms z + lambda_j * tanh(gamma_j * z + beta_j), elementwise; 3Jd parameters. The other reading of Eq.
-    1."""
+    """J transforms z + lambda_j * tanh(gamma_j * z + beta_j), elementwise: 3Jd parameters. The other reading of Eq. 1.
+
+    Args:
+        width: channels d.
+        length: number of transforms J.
+    """
 
     def __init__(self, width: int, length: int) -> None:
         super().__init__()
@@ -51,7 +68,14 @@ class HadamardFlow(nn.Module):
         self.lam = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, T, d) -> (B, T, d)."""
+        """F = f_J o ... o f_1 (Eq. 1, 2).
+
+        Args:
+            z: tokens (B, T, d).
+
+        Returns:
+            (B, T, d).
+        """
         for gamma, beta, lam in zip(self.gamma, self.beta, self.lam, strict=True):
             z = torch.addcmul(z, lam, torch.addcmul(beta, gamma, z).tanh())
         return z
@@ -60,8 +84,14 @@ class HadamardFlow(nn.Module):
 class SNF(Component):
     """y = F(x) + f(x) on the attention and MLP branch of every block of `towers`.
 
-    `flow`: Eq. 1 calls "." the Hadamard product, yet writes gamma transposed; `planar` is the reading that meets the
-    printed counts. `length` is J, 4 in A.2 ("SNF-deep").
+    Args:
+        towers: whose shortcuts are adapted.
+        flow: Eq. 1 calls "." the Hadamard product, yet writes gamma transposed: `planar` (an inner product) is the
+            reading that meets the printed parameter counts, `hadamard` the other one.
+        length: transforms J per flow; 4 in A.2 ("SNF-deep").
+
+    Raises:
+        UsageError: if `length` is less than 1.
     """
 
     label: ClassVar[str] = "SNF"
@@ -75,11 +105,22 @@ class SNF(Component):
         self.towers, self.flow, self.length = frozenset(towers), flow, length
 
     def attach(self, backbone: Backbone) -> None:
+        """One flow per residual branch of `towers`."""
         kind = {"planar": PlanarFlow, "hadamard": HadamardFlow}[self.flow]
         self.flows = per_site(backbone, lambda width: kind(width, self.length), self.towers)
 
-    def text_free(self, steps: int) -> int:
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: a flow sees one token of one tower."""
         return steps  # a flow sees one token of one tower
 
     def shortcut(self, site: Site, x: Tensor) -> Tensor:
+        """The flow F(x) of Eq. 2 and 3 in place of x.
+
+        Args:
+            site: the branch.
+            x: tokens before the branch (B, T, d).
+
+        Returns:
+            (B, T, d), unchanged for a tower without flows.
+        """
         return self.flows[site.key](x) if site.tower in self.towers else x

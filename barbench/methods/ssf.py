@@ -36,6 +36,9 @@ class SSF(Component):
         spread: sd of the start; 0 is the identity.
         ends: whether the norms outside the blocks are scaled.
         towers: which towers are tuned.
+
+    Raises:
+        UsageError: if the spread is negative, or there is no tower.
     """
 
     label: ClassVar[str] = "SSF"
@@ -47,6 +50,8 @@ class SSF(Component):
         self.spread, self.ends, self.towers = spread, ends, frozenset(towers)
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate gamma and beta per map, per norm in front of a branch, and per norm outside the blocks."""
+
         def of_map(tower: Tower, block: int, role: LinearRole) -> ScaleShift:
             return ScaleShift(tower.linear(block, role).weight.shape[0], self.spread)
 
@@ -57,12 +62,25 @@ class SSF(Component):
             for site in (*norms, *(tower.ends if self.ends else ())):
                 self.scales[map_key(site, "norm")] = ScaleShift(tower.width, self.spread)
 
-    def text_free(self, steps: int) -> int:
-        return steps  # a scale sees one token of one tower
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: a scale sees one token of one tower."""
+        return steps
 
     def projects(self) -> Roles:
+        """All maps and norms of the chosen towers; not the activation."""
         return frozenset((tower, role) for tower, role in super().projects() if tower in self.towers and role != "act")
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        """Change the output of a frozen map.
+
+        Args:
+            site: the branch.
+            role: which of its maps.
+            x: the map's input (B, T, D_in).
+            y: the map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
+        """
         key = map_key(site, role)
         return self.scales[key](y) if key in self.scales else y

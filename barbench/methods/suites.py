@@ -17,16 +17,27 @@ WIDTH = 768
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Rows (method, what its title adds, options), the question in words, and the options that are knobs: given for a
-    width of 768 and `scaled` to the backbone's, in multiples of this step."""
+    """A list of methods with options, and the question that they answer.
+
+    Attributes:
+        question: in words.
+        rows: (method, what its title adds, options) per row.
+        scaled: options that are given for a width of 768 and scaled to the backbone's, in multiples of this step.
+    """
 
     question: str
     rows: Sequence[tuple[str, str, Options]]
     scaled: Mapping[str, int] = field(default_factory=dict)
 
     def methods(self, width: int = WIDTH) -> list[MethodSpec]:
-        """The rows as methods, named `barleria[gst.modules=2]`, for a vision tower of this width; rows that become the
-        same on a narrow one stand there once."""
+        """The rows as methods, named `barleria[gst.modules=2]`.
+
+        Args:
+            width: channels of the vision tower.
+
+        Returns:
+            The methods; rows that become the same on a narrow tower are there once.
+        """
         rows: dict[str, MethodSpec] = {}
         for name, note, options in self.rows:
             spec = _with(resolve(name)[0], note, {o: self._scaled(o, value, width) for o, value in options.items()})

@@ -1,4 +1,4 @@
-"""The side network of the released BarLeRIa code, which is not the GST of the paper: top-down attention, run twice."""
+"""The side network of the released BarLeRIa code, which is not the paper's GST: top-down attention, run twice."""
 
 from typing import ClassVar, Literal
 
@@ -18,15 +18,20 @@ EPSILON = 1e-6
 
 
 class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of a map (B, C, H, W)."""
+    """LayerNorm over the channels of a map."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise each position: (B, C, H, W) -> (B, C, H, W)."""
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 
 class TopDownBlock(nn.Module):
-    """Pre-norm transformer block; a top-down signal passes through the block's own value map and is added to the
-    values."""
+    """Pre-norm transformer block; a top-down signal passes through its value map and is added to the values.
+
+    Args:
+        width: channels d.
+        heads: attention heads.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -36,8 +41,17 @@ class TopDownBlock(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, signal: Tensor | None = None) -> Tensor:
-        """Tokens x and signal (B, T, d) -> (B, T, d). The signal is not normalised; the value bias enters twice."""
+        """One block; the signal is not normalised, and the value bias enters twice.
+
+        Args:
+            x: tokens (B, T, d).
+            signal: (B, T, d), or None in the first pass.
+
+        Returns:
+            (B, T, d).
+        """
         q, k, v = self.qkv(self.norm1(x)).chunk(3, -1)
+        # The signal goes through the same value map W_v, its bias included.
         if signal is not None:
             v = v + F.linear(signal, self.qkv.weight.chunk(3)[2], self.qkv.bias.chunk(3)[2])
         x = x + self.proj(attend(q, k, v, self.heads))
@@ -46,27 +60,48 @@ class TopDownBlock(nn.Module):
 
 
 class Feedback(nn.Module):
-    """One step back: `linear` predicts a block's input from its output, `linear2` makes the signal for its values."""
+    """One step back: `linear` predicts a block's input from its output, `linear2` makes the signal for its values.
+
+    Args:
+        width: channels d.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear, self.linear2 = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What entered the block, given what left it, (B, T, d) -> (B, T, d)."""
+        """Predict what entered the block from what left it.
+
+        Args:
+            x: the block's output (B, T, d).
+
+        Returns:
+            (B, T, d).
+        """
         y: Tensor = self.linear(x)
         return y
 
 
 class TopDown(Component):
-    """[q, words, I] pass through `depth` blocks twice; what the first pass finds is fed back into the second.
+    """[q, words, I] pass through the blocks twice; the result of the first pass is fed back into the second.
 
-    Between the passes the tokens are weighed by their cosine with the mean word p, clamped to [0, 1], and replaced by
-    5 (x . p) p. That cosine normalises p **over the batch** (`cosine="batch"`), so that predictions depend on what
-    else is in the batch; `cosine="sample"` is the same with p normalised over its channels. Features of vision blocks
-    0, 3, 6, 9 of twelve, counted from zero, not detached, are added before the first block and after the first three
-    of the second pass. `reconstruction`: the loss by which `Feedback.linear` learns to predict each block's input,
-    which the paper does not mention.
+    Between the passes the tokens are weighted by their cosine with the mean word p, clamped to [0, 1], and replaced by
+    5 (x . p) p. Features of vision blocks 0, 3, 6, 9 of twelve, counted from zero and not detached, are added before
+    the first block and after the first three blocks of the second pass.
+
+    Args:
+        side: channels of the side network.
+        depth: blocks, at least 4.
+        queries: learnable query tokens.
+        heads: attention heads, which must divide `side`.
+        cosine: `batch`: p is normalised **over the batch**, so that predictions depend on what else is in the batch
+            (the released code). `sample`: over its channels.
+        reconstruction: the loss by which `Feedback.linear` learns to predict each block's input. The released code has
+            it; the paper does not mention it.
+
+    Raises:
+        UsageError: if a size is too small, or `heads` does not divide `side`.
     """
 
     label: ClassVar[str] = "TopDown"
@@ -87,6 +122,7 @@ class TopDown(Component):
         self.cosine, self.reconstruction = cosine, reconstruction
 
     def attach(self, backbone: Backbone) -> None:
+        """Allocate embeddings, blocks, feedback and projections, initialised as in the released code."""
         vision, text, side = backbone.vision, backbone.text, self.side
         self.patch_embed = nn.Conv2d(3, side, vision.patch, vision.patch)
         self.pos_embed = nn.Parameter(torch.empty(1, vision.grid[0] * vision.grid[1], side))
@@ -116,24 +152,40 @@ class TopDown(Component):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def head_parameters(self) -> list[nn.Parameter]:
+        """The projection to the head's width."""
         return list(self.out.parameters())
 
     def tapped(self) -> frozenset[int]:
+        """The vision blocks whose features are added to the patches."""
         return frozenset(self.taps)
 
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
+        """Run the side network and add its patches to the neck's output.
+
+        Args:
+            query: the neck's output F_c (B, Q, H, W).
+            trace: `image` (B, 3, S, S), `words` (B, L, D) and `taps` (B, C, H, W).
+
+        Returns:
+            The new query (B, Q, H, W), and the reconstruction loss in training mode.
+        """
+        # The input [q, words, I]: (B, queries + L + N, side).
         image = self.patch_embed(trace.image).flatten(2).transpose(1, 2) + self.pos_embed
         words = self.proj(trace.words)
-        asked = (self.query_embed + self.query_pos_embed).expand(len(image), -1, -1)
+        queries = (self.query_embed + self.query_pos_embed).expand(len(image), -1, -1)
         front, loss = self.queries + words.shape[1], query.new_zeros(())
         reconstruct = self.reconstruction and self.training
-        x = first = self._add(0, torch.cat([asked, words, image], 1), front, trace)
+        x = first = self._add(0, torch.cat([queries, words, image], 1), front, trace)
+        # First pass, without signals.
         for block in self.blocks:
             first = block(first)
+        # Second pass from the same input, each block with its signal from the first pass.
         for i, signal in enumerate(self._signals(first, words.mean(1))):
             before, x = x, self.blocks[i](x, signal)
+            # Trains `Feedback.linear` alone: both its input and its target are detached.
             if reconstruct:
                 loss = loss + F.mse_loss(self.decoders[i](x.detach()), before.detach())
+            # Vision features of the next depth, added to the patches.
             if i + 1 < FUSIONS:
                 x = self._add(i + 1, x, front, trace)
         fused = self.out(x[:, front:]).transpose(1, 2).reshape(query.shape)
@@ -146,9 +198,12 @@ class TopDown(Component):
 
     def _signals(self, x: Tensor, word: Tensor) -> list[Tensor]:
         """The signal (B, T, d) for each block, from the first pass's x (B, T, d) and the mean word p (B, d)."""
+        # Weight the tokens by cos(x, p). "batch" normalises p along the wrong axis, as the released code does.
         unit = F.normalize(word, dim=0 if self.cosine == "batch" else 1)[..., None]
         x = x * (F.normalize(x, dim=-1) @ unit).clamp(0, 1)
+        # 5 (x . p) p.
         x = GAIN * (x @ word[..., None]) * word[:, None]
+        # From the last block to the first.
         signals: list[Tensor] = []
         for step in list(self.decoders)[::-1]:
             x = step(x)

@@ -14,13 +14,15 @@ class Full(Component):
     label: ClassVar[str] = "Full"
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
+        """Every parameter."""
         return True
 
 
 class Positional(Component):
-    """The positional embeddings of both encoders, which the released ETRIS and BarLeRIa train beside their adapters."""
+    """The positional embeddings of both encoders, as in the released ETRIS and BarLeRIa."""
 
     label: ClassVar[str] = "Positional"
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
+        """Parameters whose name ends like that of a positional embedding."""
         return name.endswith(POSITIONAL)

@@ -7,12 +7,23 @@ from barbench.models.efficient.dropout import attend_dropped
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
-    """Scaled dot-product attention in `heads` heads: q (B, T, D), k and v (B, S, D) -> (B, T, D).
+    """Scaled dot-product attention in `heads` heads.
 
-    mask: additive or boolean (True = look), broadcastable to (B, heads, T, S).
+    Args:
+        q: queries (B, T, D), D = heads * d.
+        k: keys (B, S, D).
+        v: values (B, S, D).
+        heads: number of heads.
+        mask: attend mask, broadcastable to (B, heads, T, S): boolean (True = attend) or additive; None: no mask.
+        dropout: probability with which an attention weight is set to zero. On devices other than CUDA it needs a
+            boolean mask or none.
+
+    Returns:
+        (B, T, D), the heads side by side, before any output projection.
     """
     q, k, v = (t.view(*t.shape[:2], heads, -1).transpose(1, 2) for t in (q, k, v))
-    if dropout and q.device.type != "cuda":  # which has a fused kernel for it
+    # CUDA has a fused kernel for attention with dropout; elsewhere torch saves three fp32 maps of T x S.
+    if dropout and q.device.type != "cuda":
         return attend_dropped(q, k, v, mask, dropout).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
 
@@ -20,10 +31,20 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
 def multihead(
     attn: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """`attn` (without its own mask handling) on batch-first tensors: query (B, T, D), key and value (B, S, kdim) ->
-    (B, T, D).
+    """Attention with the weights of `attn` on batch-first tensors.
 
-    The module only holds the weights, in the layout of checkpoints: packed, or apart where kdim differs from D.
+    The module only holds the weights, in the layout of checkpoints: packed, or separate where kdim differs from D. Its
+    own forward pass is not used.
+
+    Args:
+        attn: the weights; its dropout applies in training mode.
+        query: (B, T, D).
+        key: (B, S, kdim).
+        value: (B, S, vdim).
+        mask: as for `attend`.
+
+    Returns:
+        (B, T, D), after the output projection.
     """
     if attn.in_proj_weight is not None:
         w_q, w_k, w_v = attn.in_proj_weight.chunk(3)

@@ -10,8 +10,17 @@ from barbench.models.towers.configs import HeadSpec
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention and FFN, each pre-norm, each normalised once more before it is added (as CRIS
-    has it)."""
+    """Self-attention over patches, cross-attention to words, and an MLP, each pre-norm with a residual connection.
+
+    As in CRIS, the output of each part is normalised once more before it is added.
+
+    Args:
+        width: channels of the patches.
+        words: channels of the words.
+        heads: attention heads of both attentions.
+        ffn: hidden channels of the MLP.
+        dropout: dropout probability, of features and attention weights.
+    """
 
     def __init__(self, width: int, words: int, heads: int, ffn: int, dropout: float) -> None:
         super().__init__()
@@ -24,25 +33,45 @@ class DecoderLayer(nn.Module):
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, words: Tensor, places: Tensor, keys: Tensor, look: Tensor) -> Tensor:
-        """x (B, N, width), words and keys (words with positions) (B, L, D), places (N, width), look (B, 1, 1, L) ->
-        (B, N, width)."""
+    def forward(self, x: Tensor, words: Tensor, positions: Tensor, keys: Tensor, attend: Tensor) -> Tensor:
+        """One layer.
+
+        Args:
+            x: patches (B, N, width).
+            words: text features (B, L, words), the values of the cross-attention.
+            positions: positional encodings of the patches (N, width).
+            keys: text features with their positional encodings (B, L, words).
+            attend: attend mask (B, 1, 1, L), True = a word, False = padding.
+
+        Returns:
+            (B, N, width).
+        """
+        # Self-attention: global context. Positions enter queries and keys, not values.
         h = self.norm1(x)
-        q = h + places
+        q = h + positions
         x = x + self.dropout(self.self_attn_norm(multihead(self.self_attn, q, q, h)))
-        rest: Tensor = checkpoint(self._across, x, words, places, keys, look, use_reentrant=False)
+        rest: Tensor = checkpoint(self._across, x, words, positions, keys, attend, use_reentrant=False)
         return rest
 
-    def _across(self, x: Tensor, words: Tensor, places: Tensor, keys: Tensor, look: Tensor) -> Tensor:
-        """Cross-attention and FFN, computed again in the backward pass: they are cheap and keep much."""
-        h = self.norm2(x) + places
-        x = x + self.dropout(self.cross_attn_norm(multihead(self.multihead_attn, h, keys, words, look)))
+    def _across(self, x: Tensor, words: Tensor, positions: Tensor, keys: Tensor, attend: Tensor) -> Tensor:
+        """Cross-attention and MLP, computed again in the backward pass: cheap in time, costly in saved activations."""
+        # Cross-attention: patches are queries, words are keys and values, padding is hidden.
+        h = self.norm2(x) + positions
+        x = x + self.dropout(self.cross_attn_norm(multihead(self.multihead_attn, h, keys, words, attend)))
+        # MLP of two layers.
         x = x + self.dropout(self.ffn(self.norm3(x)))
         return x
 
 
 class Decoder(nn.Module):
-    """F_mm of appendix C, from the neck's map and the words."""
+    """The decoder of appendix C: from the neck's map and the words to F_mm.
+
+    Args:
+        spec: width, heads, ffn, layers and dropout.
+        words: channels of the text features.
+        grid: rows and columns of the map.
+        context: longest text, in tokens.
+    """
 
     def __init__(self, spec: HeadSpec, words: int, grid: tuple[int, int], context: int) -> None:
         super().__init__()
@@ -50,16 +79,25 @@ class Decoder(nn.Module):
             DecoderLayer(spec.width, words, spec.heads, spec.ffn, spec.dropout) for _ in range(spec.layers)
         )
         self.norm = nn.LayerNorm(spec.width)
-        self.places: Tensor
-        self.turns: Tensor
-        self.register_buffer("places", sincos_2d(*grid, spec.width), persistent=False)
-        self.register_buffer("turns", sincos_1d(context, words), persistent=False)
+        self.patch_positions: Tensor
+        self.word_positions: Tensor
+        self.register_buffer("patch_positions", sincos_2d(*grid, spec.width), persistent=False)
+        self.register_buffer("word_positions", sincos_1d(context, words), persistent=False)
 
     def forward(self, query: Tensor, words: Tensor, pad: Tensor) -> Tensor:
-        """query (B, width, H, W), words (B, L, D), pad (B, L) True = no word -> (B, width, H, W)."""
+        """Let every patch gather from the other patches and from the words.
+
+        Args:
+            query: map (B, width, H, W): the neck's F_c of Eq. 11, plus F_out^M where a method has GST.
+            words: text features F_l (B, L, words).
+            pad: (B, L), True where there is no word.
+
+        Returns:
+            F_mm, (B, width, H, W).
+        """
         x = query.flatten(2).transpose(1, 2)
-        keys, look = words + self.turns[: words.shape[1]], ~pad[:, None, None]
+        keys, attend = words + self.word_positions[: words.shape[1]], ~pad[:, None, None]
         for layer in self.layers:
-            x = layer(x, words, self.places, keys, look)
+            x = layer(x, words, self.patch_positions, keys, attend)
         y: Tensor = self.norm(x)
         return y.transpose(1, 2).reshape(query.shape)

@@ -1,5 +1,4 @@
-"""The hook base: what a tuning method may change while the frozen encoders are walked. Every hook defaults to no
-change."""
+"""The hook base: what a tuning method may change in the forward pass of the frozen encoders. By default, nothing."""
 
 from typing import Literal
 
@@ -14,92 +13,181 @@ Carry = dict["Hooks", tuple[Tensor, ...]]
 Order = Literal["lockstep", "text first"]
 """Both towers block by block, or the whole text tower before the first vision block."""
 
-WALKED = ("before_block", "project", "branch", "shortcut", "after_stage", "after_text")
-"""The hooks that are called while the towers are walked; the others come before or after."""
+IN_ENCODERS = ("before_block", "project", "branch", "shortcut", "after_stage", "after_text")
+"""The hooks that are called inside the encoders' forward pass; the others come before or after it."""
 
 
 class Hooks(nn.Module):
-    """One component of a method, or a whole method. As it stands it changes nothing: the head is all that is
-    trained."""
+    """One component of a method, or a whole method. The base class changes nothing: only the head is trained."""
 
     def attach(self, backbone: Backbone) -> None:
-        """Allocate parameters from the backbone's widths, depths and grid. Called once; must not register the
-        towers."""
+        """Allocate parameters from the backbone's widths, depths and grid.
+
+        Called once, when the segmenter is built. Must not register the encoders as submodules.
+
+        Args:
+            backbone: the frozen encoders, with their sizes and the head's.
+        """
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
-        """Whether this parameter of the encoders, `vision.<path>` or `text.<path>`, is tuned."""
+        """Whether a parameter of the encoders is tuned.
+
+        Args:
+            name: `vision.<path>` or `text.<path>`.
+            parameter: the parameter itself.
+
+        Returns:
+            True for a parameter that training changes.
+        """
         return False
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """Those of its own parameters that the ledger books as segmentation head."""
+        """Those of its own parameters that count as segmentation head, in the ledger and for the learning rate."""
         return []
 
     def tapped(self) -> frozenset[int]:
-        """Vision blocks (from 0) whose patch features `fuse` wants in `trace.taps`."""
+        """Vision blocks (counted from 0) whose patch features `fuse` wants in `trace.taps`."""
         return frozenset()
 
     def tapped_tokens(self) -> frozenset[tuple[TowerName, int]]:
         """(tower, block) whose tokens `readout` or `fuse` wants in `trace.tokens`; block -1 is the embeddings."""
         return frozenset()
 
-    def text_free(self, steps: int) -> int:
-        """For how many of the walk's `steps` steps the component lets no text reach the vision tower.
+    def text_independent_steps(self, steps: int) -> int:
+        """Number of leading steps in which the vision features do not depend on the text.
 
-        Until then evaluation runs vision once an image instead of once an expression: in these steps, and in
-        `after_stage` before they are over, vision may have fewer rows than text. By default `steps` where none of the
-        hooks inside the walk is overridden, otherwise 0: a component that keeps the towers apart says so.
+        Evaluation computes these steps once per image instead of once per expression: in them, and in an `after_stage`
+        before they are over, vision may have fewer rows than text. By default `steps` where no hook inside the forward
+        pass is overridden, otherwise 0: a component that lets no text into the vision tower overrides this method.
+
+        Args:
+            steps: steps of the whole forward pass.
+
+        Returns:
+            0 to `steps`.
         """
-        return 0 if any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in WALKED) else steps
+        return 0 if any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in IN_ENCODERS) else steps
 
     def order(self) -> Order | None:
-        """Which order of the walk the component needs; None where either will do.
+        """Which order of the forward pass the component needs.
 
-        By default "lockstep" where `before_block` or `after_stage` is overridden, since these see both towers. A method
-        is walked text first if any component asks for it; one that needs lockstep cannot stand beside it.
+        By default `lockstep` where `before_block` or `after_stage` is overridden, since these see both towers. A method
+        runs text first if any component asks for it; one that needs lockstep cannot stand beside it.
+
+        Returns:
+            The order; None where either will do.
         """
         both = any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in ("before_block", "after_stage"))
         return "lockstep" if both else None
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
-        """Tokens in, tokens out, before the blocks of `step` run; `carry` is new in every forward pass."""
+        """Change the tokens of both towers before the blocks of `step` run.
+
+        Args:
+            step: which block runs next in each tower.
+            vision: the image's tokens (B, prefix + inserted + N, C).
+            text: the expression's tokens (B, inserted + L, D).
+            carry: what components keep within one forward pass; empty at its start.
+
+        Returns:
+            Both streams, as the blocks are to see them.
+        """
         return vision, text
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
-        """What goes on in place of y (B, T, D_out), which a frozen map makes from x (B, T, D_in).
+        """Change the output of a frozen map.
 
-        role: "q", "k", "v", "out", "up", "gate" (EVA) or "down" for the linear maps; "norm" for the norm in front of
-        a branch and, at the sites "stem" and "end", for those before the first and after the last block; "act" for the
-        widened tokens that the down map will see, x being what the up map gave.
+        Args:
+            site: the branch; `stem` and `end` for the norms before the first and after the last block.
+            role: `q`, `k`, `v`, `out`, `up`, `gate` (EVA) or `down` for the linear maps; `norm` for the norm in front
+                of a branch, or at the stem and end; `act` for the widened tokens that the down map will see.
+            x: the map's input (B, T, D_in); for `act`, the output of the up map.
+            y: the frozen map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
         """
         return y
 
     def projects(self) -> Roles:
-        """The (tower, role) at which `project` may change anything; elsewhere a tower may fuse its maps with what is
-        between, or leave the call out. By default all of them where `project` is overridden."""
+        """Where `project` may change anything; elsewhere a tower may fuse its maps or leave the call out.
+
+        Returns:
+            Pairs of tower and role; by default all of them where `project` is overridden, otherwise none.
+        """
         if type(self).project is Hooks.project:
             return frozenset()
         return frozenset((tower, role) for tower in ("vision", "text") for role in ROLES)
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
-        """What a branch adds, (B, T, D), given its input x (B, T, D) and xn, the same after the branch's norm."""
+        """Change what a residual branch adds to the tokens.
+
+        Args:
+            site: the branch.
+            x: the tokens before the branch (B, T, D), not normalised.
+            xn: the same after the branch's norm (B, T, D).
+            delta: the frozen branch's output (B, T, D).
+            carry: what components keep within one forward pass.
+
+        Returns:
+            What is added instead (B, T, D).
+        """
         return delta
 
     def shortcut(self, site: Site, x: Tensor) -> Tensor:
-        """The identity path around a branch, (B, T, D) -> (B, T, D)."""
+        """Change the identity path around a residual branch.
+
+        Args:
+            site: the branch.
+            x: the tokens before the branch (B, T, D).
+
+        Returns:
+            What the branch's output is added to (B, T, D).
+        """
         return x
 
     def after_stage(self, stage: int, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
-        """Tokens after each third of the depth, `stage` 0, 1, 2."""
+        """Change the tokens after each third of the depth; the head's feature levels are taken after this.
+
+        Args:
+            stage: 0, 1 or 2.
+            vision: the image's tokens (B, prefix + inserted + N, C).
+            text: the expression's tokens (B, inserted + L, D).
+            carry: what components keep within one forward pass; empty at its start.
+
+        Returns:
+            Both streams.
+        """
         return vision, text
 
     def after_text(self, words: Tensor, carry: Carry) -> None:
-        """The finished words (B, L, D), after the text tower's last norm: where the text tower runs first, before the
-        first vision block."""
+        """See the finished words; where the text tower runs first, this is before the first vision block.
+
+        Args:
+            words: after the text tower's last norm (B, L, D).
+            carry: what components keep within one forward pass.
+        """
 
     def readout(self, trace: Trace, carry: Carry) -> Trace:
-        """What the head is given in place of `trace`, once both towers are done."""
+        """Change what the head is given, once both towers are done.
+
+        Args:
+            trace: everything that the encoders gave.
+            carry: what components keep within one forward pass.
+
+        Returns:
+            What the head is given instead.
+        """
         return trace
 
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
-        """The neck's output (B, Q, H, W), which the decoder takes as its query."""
+        """Change the decoder's query, after both encoders and the neck.
+
+        Args:
+            query: the neck's output F_c (B, Q, H, W) of Eq. 11.
+            trace: everything that the encoders gave.
+
+        Returns:
+            The new query (B, Q, H, W), and what is added to the loss.
+        """
         return Fused(query)

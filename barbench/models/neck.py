@@ -1,4 +1,4 @@
-"""Cross-modal neck (appendix C, Eq. 11): three feature levels and the sentence become one map, coordinates added."""
+"""Cross-modal neck (appendix C, Eq. 11): three feature levels and the sentence become one map with coordinates."""
 
 import torch
 import torch.nn.functional as F
@@ -6,25 +6,43 @@ from torch import Tensor, nn
 
 
 def conv_block(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
-    """Convolution without bias, BatchNorm, ReLU; the size of the map is kept. (B, inputs, H, W) -> (B, outputs, H,
-    W)."""
+    """Convolution without bias, BatchNorm, ReLU; the map keeps its size.
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+        kernel: side of the kernel, odd.
+
+    Returns:
+        A module (B, inputs, H, W) -> (B, outputs, H, W).
+    """
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def deconv_block(inputs: int, outputs: int) -> nn.Sequential:
-    """`conv_block` of kernel 1 whose weight is stored (inputs, outputs, 1, 1), as the released heads have it in
-    places."""
+    """`conv_block` of kernel 1 that stores its weight as (inputs, outputs, 1, 1), as some layers of released heads do.
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+
+    Returns:
+        A module (B, inputs, H, W) -> (B, outputs, H, W).
+    """
     return nn.Sequential(
         nn.ConvTranspose2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
 class SentenceGate(nn.Module):
-    """x * MHA(query=x, key=t, value=t) with one text token t.
+    """x * MHA(query=x, key=t, value=t) with one text token t: the MHSA of appendix C's neck.
 
-    A softmax over a single key is 1, so the attention is W_o (W_v t) at every place. The weights keep the layout of
-    `nn.MultiheadAttention`, so that released checkpoints load; the query and key rows receive zero gradient.
+    A softmax over a single key is 1, so the attention's output is W_o (W_v t) at every position. The weights keep the
+    layout of `nn.MultiheadAttention`, so that released checkpoints load; the query and key rows receive zero gradient.
+
+    Args:
+        width: channels of map and token.
     """
 
     def __init__(self, width: int) -> None:
@@ -32,7 +50,15 @@ class SentenceGate(nn.Module):
         self.multihead_attn = nn.MultiheadAttention(width, 1)
 
     def forward(self, x: Tensor, token: Tensor) -> Tensor:
-        """x (B, width, H, W), token (B, width) -> (B, width, H, W)."""
+        """Gate every position of a map by the sentence.
+
+        Args:
+            x: map (B, width, H, W).
+            token: the sentence (B, width).
+
+        Returns:
+            (B, width, H, W).
+        """
         attn = self.multihead_attn
         width = attn.embed_dim
         value = F.linear(token, attn.in_proj_weight[2 * width :], attn.in_proj_bias[2 * width :])
@@ -41,7 +67,12 @@ class SentenceGate(nn.Module):
 
 
 class Coordinates(nn.Module):
-    """Appends x and y in [-1, 1] to a map and convolves 3x3 (Eq. 11)."""
+    """Eq. 11, F_c = Conv([F_f, F_coord]): x and y in [-1, 1] are appended to a map, and a 3x3 convolution follows.
+
+    Args:
+        width: channels of the map.
+        grid: rows and columns of the map.
+    """
 
     def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -52,17 +83,33 @@ class Coordinates(nn.Module):
         self.register_buffer("where", torch.stack([x, y])[None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width, H, W) -> (B, width, H, W)."""
+        """Eq. 11 for one map.
+
+        Args:
+            x: F_f (B, width, H, W).
+
+        Returns:
+            (B, width, H, W).
+        """
         conv, rest = self.conv1[0], self.conv1[1:]
         assert isinstance(conv, nn.Conv2d)
         width, pad = x.shape[1], conv.padding
-        there = F.conv2d(self.where.to(x.dtype), conv.weight[:, width:], padding=pad)  # the same for every image
-        y: Tensor = rest(F.conv2d(x, conv.weight[:, :width], padding=pad) + there)
+        # Convolution is linear: the coordinates' part is the same for every image, and computed once per batch.
+        coordinates = F.conv2d(self.where.to(x.dtype), conv.weight[:, width:], padding=pad)
+        y: Tensor = rest(F.conv2d(x, conv.weight[:, :width], padding=pad) + coordinates)
         return y
 
 
 class Neck(nn.Module):
-    """F_c of Eq. 11. Submodules are named as in the released heads, so that their checkpoints map one to one."""
+    """The neck of ETRIS, which the paper follows: the sentence gates three levels, which become one map (Eq. 11).
+
+    Submodules are named as in the released heads, so that their checkpoints map one to one.
+
+    Args:
+        channels: channels of the three feature levels; the sentence has those of the last.
+        width: channels of the output.
+        grid: rows and columns of the maps.
+    """
 
     def __init__(self, channels: tuple[int, int, int], width: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -74,8 +121,17 @@ class Neck(nn.Module):
         self.coordconv = nn.Sequential(Coordinates(width, grid), conv_block(width, width, 3))
 
     def forward(self, levels: tuple[Tensor, Tensor, Tensor], sentence: Tensor) -> Tensor:
-        """levels: 3 x (B, channels[i], H, W), sentence (B, channels[2]) -> (B, width, H, W)."""
+        """From three feature levels and the sentence to the map F_c.
+
+        Args:
+            levels: F_v^i, three maps (B, channels[i], H, W).
+            sentence: sentence embedding (B, channels[2]).
+
+        Returns:
+            F_c, (B, width, H, W).
+        """
         token = self.txt_proj(sentence)
+        # F_f: each level is brought to one width, gated by the sentence, and joined with the others.
         maps = [
             gate(project(level), token)
             for level, project, gate in zip(
@@ -85,5 +141,7 @@ class Neck(nn.Module):
                 strict=True,
             )
         ]
-        fused: Tensor = self.coordconv(self.aggr(torch.cat(maps, 1)))
-        return fused
+        fused = self.aggr(torch.cat(maps, 1))
+        # Eq. 11: F_c = Conv([F_f, F_coord]), and one more convolution, as in the released heads.
+        query: Tensor = self.coordconv(fused)
+        return query

@@ -1,5 +1,4 @@
-"""The neck of CRIS (Wang et al., CVPR 2022), another way to one map: the sentence gates the last level, the others join
-one by one."""
+"""The neck of CRIS (Wang et al., CVPR 2022): the sentence gates the last level, and the others join one by one."""
 
 import torch
 import torch.nn.functional as F
@@ -9,11 +8,17 @@ from barbench.models.neck import Coordinates, conv_block
 
 
 class PyramidNeck(nn.Module):
-    """Submodules are named as in the released head, so that its checkpoints map one to one.
+    """The neck of CRIS, in place of `Neck`.
 
-    CRIS has levels of twice, once and half the middle grid, from a ResNet; a ViT's levels share one grid. Each level
-    is brought to the middle one's grid: averaged down, interpolated up, or left as it is. The sentence passes through
-    BatchNorm, so that training needs more than one image in a batch.
+    Submodules are named as in the released head, so that its checkpoints map one to one. CRIS has levels of twice, once
+    and half the middle grid, from a ResNet; a ViT's levels share one grid. Each level is brought to the middle one's
+    grid: averaged down, upsampled, or left as it is. The sentence passes through BatchNorm, so that training needs more
+    than one image per batch.
+
+    Args:
+        channels: channels of the three feature levels; the sentence has those of the last.
+        width: channels of the output.
+        grid: rows and columns of the middle level.
     """
 
     def __init__(self, channels: tuple[int, int, int], width: int, grid: tuple[int, int]) -> None:
@@ -32,16 +37,27 @@ class PyramidNeck(nn.Module):
         self.coordconv = nn.Sequential(Coordinates(width, grid), conv_block(width, width, 3))
 
     def forward(self, levels: tuple[Tensor, Tensor, Tensor], sentence: Tensor) -> Tensor:
-        """levels: (B, channels[i], H_i, W_i), sentence (B, channels[2]) -> (B, width, H_1, W_1)."""
+        """From three feature levels and the sentence to one map.
+
+        Args:
+            levels: (B, channels[i], H_i, W_i).
+            sentence: sentence embedding (B, channels[2]).
+
+        Returns:
+            (B, width, H_1, W_1).
+        """
         v3, v4, v5 = levels
         grid = (v4.shape[2], v4.shape[3])
+        # The sentence gates the last level.
         f5 = self.norm_layer(self.f1_v_proj(v5) * self.txt_proj(sentence)[..., None, None])
-        f4 = self.f2_cat(torch.cat([self.f2_v_proj(v4), _enlarged(f5, grid)], 1))
+        # The middle level joins, then the first.
+        f4 = self.f2_cat(torch.cat([self.f2_v_proj(v4), _upsampled(f5, grid)], 1))
         f3 = self.f3_cat(torch.cat([F.adaptive_avg_pool2d(self.f3_v_proj(v3), grid), f4], 1))
-        maps = [self.f4_proj3(f3), self.f4_proj4(f4), _enlarged(self.f4_proj5(f5), grid)]
+        # All three become one map, and coordinates are added (Eq. 11).
+        maps = [self.f4_proj3(f3), self.f4_proj4(f4), _upsampled(self.f4_proj5(f5), grid)]
         fused: Tensor = self.coordconv(self.aggr(torch.cat(maps, 1)))
         return fused
 
 
-def _enlarged(x: Tensor, grid: tuple[int, int]) -> Tensor:
+def _upsampled(x: Tensor, grid: tuple[int, int]) -> Tensor:
     return x if tuple(x.shape[2:]) == grid else F.interpolate(x, grid, mode="bilinear", align_corners=False)

@@ -1,10 +1,12 @@
-"""The segmenter: frozen towers, a method's hooks, and the trainable head (Eq. 9, 10)."""
+"""The segmenter: frozen encoders, a method's hooks, and the trainable head (Eq. 9, 10)."""
 
 from typing import NamedTuple, Self
 
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from barbench.errors import UsageError
 from barbench.models.decoder import Decoder
 from barbench.models.hooks import Hooks
 from barbench.models.neck import Neck
@@ -17,21 +19,37 @@ HEAD = ("neck.", "decoder.", "projector.")
 
 
 class Output(NamedTuple):
-    """logits (B, 1, 4H, 4W) before the sigmoid, H x W the vision tower's grid; what a component adds to the loss, or
-    None."""
+    """What a forward pass gives.
+
+    Attributes:
+        logits: (B, 1, 4H, 4W) before the sigmoid of Eq. 10, H x W being the vision tower's grid.
+        loss_extra: what components add to the loss, a scalar; None for nothing.
+    """
 
     logits: Tensor
     loss_extra: Tensor | None
 
 
 class Segmenter(nn.Module):
-    """Image and expression to a mask. The head is made before the method's parameters, so one seed gives every method
-    one head."""
+    """Image and expression to a mask.
+
+    The head is made before the method's parameters, so that one seed gives every method the same head.
+
+    Args:
+        backbone: the encoders. They become submodules; the method says which of their parameters are tuned.
+        method: what changes the forward pass of the encoders.
+
+    Attributes:
+        image_size: side of the square images, in pixels.
+        tokenizer: `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
+    """
 
     def __init__(self, backbone: Backbone, method: Hooks) -> None:
         super().__init__()
         spec, vision, text = backbone.head, backbone.vision, backbone.text
         self.vision, self.text = vision, text
+        self.image_size, self.tokenizer = backbone.image_size, backbone.tokenizer
+        self._head_weights = backbone.head_weights
         neck = {"etris": Neck, "cris": PyramidNeck}[spec.neck]
         self.neck = neck((vision.width, vision.width, vision.joint), spec.width, vision.grid)
         self.decoder = Decoder(spec, text.width, vision.grid, text.context)
@@ -44,34 +62,71 @@ class Segmenter(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for the head and the method; the encoders stay in evaluation mode."""
+        """Training mode for the head and the method; the encoders stay in evaluation mode.
+
+        Args:
+            mode: True for training, False for evaluation.
+
+        Returns:
+            The segmenter.
+        """
         super().train(mode)
         self.vision.eval()
         self.text.eval()
         return self
 
     def forward(self, image: Tensor, ids: Tensor, rows: Tensor | None = None) -> Output:
-        """image (U, 3, S, S) normalised, ids int64 (B, L) with 0 as padding; text i speaks of image rows[i], of image
-        i without `rows` (U = B)."""
+        """Predict a mask for each expression.
+
+        Args:
+            image: normalised images (U, 3, S, S).
+            ids: token ids, int64 (B, L), 0 = padding.
+            rows: int64 (B,): expression i refers to image rows[i]. None: to image i, and U = B.
+
+        Returns:
+            The logits and what components add to the loss.
+        """
+        # Both encoders, with the method's hooks in between: F_v, F_l (SNF and LIM: Eq. 1-3).
         trace = walk(self.vision, self.text, self.method, image, ids, rows)
-        fused = self.method.fuse(self.neck(trace.levels, trace.sentence), trace)
+        # Eq. 9: Head(F_out^M, F_v, F_l), in three parts. Neck (Eq. 11): F_c.
+        query = self.neck(trace.levels, trace.sentence)
+        # Appendix C: F_c + F_out^M, where a method has GST (Eq. 4-8).
+        fused = self.method.fuse(query, trace)
+        # Decoder: F_mm.
         x = self.decoder(fused.query, trace.words, trace.pad)
+        # Projector (Eq. 12): F_ci . F_t.
         return Output(self.projector(x, trace.sentence), fused.loss)
 
     def tuned_parameters(self) -> dict[str, nn.Parameter]:
         """What training changes, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    def start_from_shipped_head(self) -> None:
+        """Load the neck, decoder and projector that ship with the backbone; what a method adds to the head stays.
+
+        Raises:
+            UsageError: where the backbone has none, or where it does not fit.
+        """
+        if self._head_weights is None:
+            raise UsageError("head: shipped needs a backbone that ships with a trained head; use head: random")
+        state = load_file(self._head_weights)
+        wanted = {name for name in self.state_dict() if name.startswith(HEAD)}
+        if state.keys() != wanted:
+            odd = sorted(state.keys() ^ wanted)[:3]
+            raise UsageError(f"{self._head_weights.name} does not fit this head: {', '.join(odd)}")
+        self.load_state_dict({name: value.float() for name, value in state.items()}, strict=False)
+
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        """The segmentation head's parameters by name: neck, decoder, projector, and what a component books there."""
-        booked = {id(p) for p in self.method.head_parameters()}
-        return {n: p for n, p in self.named_parameters() if n.startswith(HEAD) or id(p) in booked}
+        """The segmentation head's parameters by name: neck, decoder, projector, and what a component counts there."""
+        counted = {id(p) for p in self.method.head_parameters()}
+        return {n: p for n, p in self.named_parameters() if n.startswith(HEAD) or id(p) in counted}
 
     def ledger(self) -> dict[str, int]:
         """Numbers of parameters by group.
 
-        adapter: the method's own and those of the encoders that it tunes, the paper's "Params" column. positional:
-        tuned positional embeddings of the encoders. head: `head_parameters`. frozen: the rest of the encoders.
+        Returns:
+            adapter: the method's own and those of the encoders that it tunes, the paper's "Params" column. positional:
+                tuned positional embeddings of the encoders. head: `head_parameters`. frozen: the rest of the encoders.
         """
         head = self.head_parameters()
         ledger = {"adapter": 0, "positional": 0, "head": 0, "frozen": 0}
@@ -87,13 +142,28 @@ class Segmenter(nn.Module):
 
 
 def training_loss(output: Output, mask: Tensor) -> Tensor:
-    """What training minimises: `segmentation_loss`, and what a component adds to it."""
+    """What training minimises: `segmentation_loss`, plus what components add.
+
+    Args:
+        output: of a forward pass.
+        mask: (B, S, S) in 0..1.
+
+    Returns:
+        A scalar.
+    """
     loss = segmentation_loss(output.logits, mask)
     return loss if output.loss_extra is None else loss + output.loss_extra
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Eq. 10: binary cross-entropy over all pixels of logits (B, 1, h, w); mask (B, S, S) in 0..1 is resized by
-    nearest to h x w."""
+    """Eq. 10: binary cross-entropy, averaged over all pixels of the logits.
+
+    Args:
+        logits: (B, 1, h, w).
+        mask: (B, S, S) in 0..1, resized to h x w by nearest neighbour.
+
+    Returns:
+        A scalar, in float32.
+    """
     target = F.interpolate(mask[:, None].float(), logits.shape[2:], mode="nearest")
     return F.binary_cross_entropy_with_logits(logits.float(), target)

@@ -1,5 +1,4 @@
-"""What travels through the frozen encoders: `Site` names a place, `Stream` carries the tokens, `Trace` is what comes
-out."""
+"""What the forward pass hands on: `Site` names a branch, `Stream` holds a tower's tokens, `Trace` holds the results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,10 +20,12 @@ ROLES: tuple[Role, ...] = ("norm", *ATTENTION_ROLES, *MLP_ROLES)
 
 
 class Site(NamedTuple):
-    """Address of one residual branch: `block` counts from 0.
+    """Address of one residual branch, or of a norm outside the blocks.
 
-    The norms outside the blocks have an address too: (tower, -1, "stem") before the first block, (tower, depth, "end")
-    after the last one.
+    Attributes:
+        tower: `vision` or `text`.
+        block: counted from 0; -1 at the stem, the depth at the end.
+        branch: `attn` or `mlp`; `stem` for the norm before the first block, `end` for the one after the last.
     """
 
     tower: TowerName
@@ -38,7 +39,13 @@ class Site(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of the lockstep walk: the block that runs next in each tower, None where that tower rests."""
+    """One step of the forward pass, in which each tower runs at most one block.
+
+    Attributes:
+        number: counted from 0.
+        vision: the vision block that runs next; None where that tower pauses.
+        text: the same for text.
+    """
 
     number: int
     vision: int | None
@@ -50,31 +57,44 @@ Project = Callable[[Site, Role, Tensor, Tensor], Tensor]
 
 
 def unchanged(site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
-    """The projection as the frozen weights make it."""
+    """Leave a linear map's output as the frozen weights make it (a `Project`).
+
+    Args:
+        site: not used.
+        role: not used.
+        x: not used.
+        y: (B, T, D_out).
+
+    Returns:
+        `y`.
+    """
     return y
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Tokens of one tower in flight, ordered [prefix, guests, body].
+    """The tokens of one tower between two blocks, in the order [prefix, inserted, body].
 
-    tokens: (B, prefix + guests + N, D), where the body is the N patches (vision) or the L words (text).
-    prefix: 1 for the class token (vision), 0 (text).
-    guests: (owner, count) of the tokens that components inserted; they never leave the tower.
-    mask: additive attention mask, broadcastable to (B, heads, T, T) over all T tokens, or None.
-    pad: (B, L) True where a word is padding (text only).
+    The body is the N patches (vision) or the L words (text).
+
+    Attributes:
+        tokens: (B, prefix + inserted + N, D).
+        prefix: 1 for the class token (vision), 0 (text).
+        inserted: (owner, count) of the tokens that components have inserted; they never leave the tower.
+        mask: additive attention mask, broadcastable to (B, heads, T, T) over all T tokens, or None.
+        pad: (B, L), True where a word is padding (text only).
     """
 
     tokens: Tensor
     prefix: int
-    guests: tuple[tuple[str, int], ...] = ()
+    inserted: tuple[tuple[str, int], ...] = ()
     mask: Tensor | None = None
     pad: Tensor | None = None
 
     @property
     def front(self) -> int:
         """How many tokens precede the body."""
-        return self.prefix + sum(count for _, count in self.guests)
+        return self.prefix + sum(count for _, count in self.inserted)
 
     @property
     def first(self) -> Tensor:
@@ -88,69 +108,101 @@ class Stream:
 
     @property
     def native(self) -> Tensor:
-        """Everything but the guests, (B, prefix + N, D)."""
-        return torch.cat([self.first, self.body], 1) if self.guests else self.tokens
+        """All tokens but the inserted ones, (B, prefix + N, D)."""
+        return torch.cat([self.first, self.body], 1) if self.inserted else self.tokens
 
     def with_body(self, body: Tensor) -> "Stream":
-        """The same stream with the body (B, N, D) exchanged."""
+        """The same stream with another body.
+
+        Args:
+            body: (B, N, D).
+
+        Returns:
+            A stream that shares everything else with this one.
+        """
         front = self.front
         return replace(self, tokens=torch.cat([self.tokens[:, :front], body], 1) if front else body)
 
     def repeated(self, rows: Tensor) -> "Stream":
-        """The stream whose row i is row rows[i] of this one; `rows` int64 (B,)."""
+        """Copy rows, as for one image with several expressions.
+
+        Args:
+            rows: int64 (B,), indices of rows of this stream.
+
+        Returns:
+            A stream of B rows, of which row i is row rows[i] of this one.
+        """
         mask = self.mask
-        if mask is not None and mask.ndim == 4 and len(mask) > 1:  # its own for every row
+        # A mask of fewer dimensions, or of one row, is the same for all rows.
+        if mask is not None and mask.ndim == 4 and len(mask) > 1:
             mask = mask[rows]
         return replace(self, tokens=self.tokens[rows], mask=mask, pad=None if self.pad is None else self.pad[rows])
 
-    def invite(self, owner: str, guests: Tensor, hidden: Tensor | None = None) -> "Stream":
-        """Seat `owner`'s guests (B, G, D) before the body; guests that `owner` already has there are replaced.
+    def insert(self, owner: str, tokens: Tensor, hidden: Tensor | None = None) -> "Stream":
+        """Insert tokens before the body; those that `owner` inserted earlier are replaced.
 
-        Guests carry no position. Everybody sees them, except those that `hidden` (B, G) marks; where the tower is
-        causal, guests see only guests. The mask is made once: replacing guests by as many others keeps it, `hidden`
-        included.
+        Inserted tokens carry no positional encoding. Every token attends to them, except to those that `hidden` marks;
+        where the tower is causal, inserted tokens attend to inserted tokens only. The mask is made once: replacing
+        tokens keeps it, `hidden` included.
+
+        Args:
+            owner: name of the component that inserts.
+            tokens: (B, G, D).
+            hidden: (B, G), True for tokens that no token attends to; None: every token attends to all of them.
+
+        Returns:
+            The stream with the tokens inserted after those of other owners.
+
+        Raises:
+            ValueError: if `owner` replaces its tokens by another number of tokens.
         """
-        count, start = guests.shape[1], self.prefix
-        for name, old in self.guests:
+        count, start = tokens.shape[1], self.prefix
+        for name, old in self.inserted:
             if name == owner:
                 if old != count:
-                    raise ValueError(f"{owner} replaces {old} guests by {count}")
-                tokens = torch.cat([self.tokens[:, :start], guests, self.tokens[:, start + old :]], 1)
-                return replace(self, tokens=tokens)
+                    raise ValueError(f"{owner} replaces {old} tokens by {count}")
+                replaced = torch.cat([self.tokens[:, :start], tokens, self.tokens[:, start + old :]], 1)
+                return replace(self, tokens=replaced)
             start += old
-        tokens = torch.cat([self.tokens[:, :start], guests, self.tokens[:, start:]], 1)
+        longer = torch.cat([self.tokens[:, :start], tokens, self.tokens[:, start:]], 1)
         mask = self._extended(start, count, hidden)
-        return replace(self, tokens=tokens, guests=(*self.guests, (owner, count)), mask=mask)
+        return replace(self, tokens=longer, inserted=(*self.inserted, (owner, count)), mask=mask)
 
     def _extended(self, start: int, count: int, hidden: Tensor | None) -> Tensor | None:
         """The mask with `count` new tokens at `start`."""
         total, never = self.tokens.shape[1] + count, float("-inf")
         mask = self.mask
         if mask is not None:
+            # Columns: every token attends to the new ones.
             before, after = mask[..., :start], mask[..., start:]
             mask = torch.cat([before, before.new_zeros(*mask.shape[:-1], count), after], -1)
-            if mask.shape[-2] > 1:  # one row a query: the new rows see the guests alone
+            # Rows, where each query has its own: the new tokens attend to inserted tokens only.
+            if mask.shape[-2] > 1:
                 rows = mask.new_full((*mask.shape[:-2], count, total), never)
                 rows[..., self.prefix : start + count] = 0.0
                 mask = torch.cat([mask[..., :start, :], rows, mask[..., start:, :]], -2)
         if hidden is not None:
             columns = F.pad(hidden, (start, total - start - count))[:, None, None]
-            blind = torch.zeros(columns.shape, dtype=self.tokens.dtype, device=columns.device).masked_fill(
-                columns, never
-            )
-            mask = blind if mask is None else mask + blind
+            zeros = torch.zeros(columns.shape, dtype=self.tokens.dtype, device=columns.device)
+            hiding = zeros.masked_fill(columns, never)
+            mask = hiding if mask is None else mask + hiding
         return mask
 
 
 class Trace(NamedTuple):
-    """What the encoders hand to the head; every map has the grid of the vision tower.
+    """What the encoders hand to the head; every map has the grid H x W of the vision tower.
 
-    image: (B, 3, S, S). levels: vision features after a third and two thirds of the blocks, (B, C, H, W) each, and
-    the final ones in the joint space, (B, E, H, W). words: (B, L, D) after the text tower's last norm. joint: (B, L,
-    E), the words in the joint space. sentence: (B, E), `joint` at the end-of-text token. pad: (B, L) True where there
-    is no word. taps: block (from 0) -> patch features after it, (B, C, H, W), for the blocks that a component asked
-    for. tokens: (tower, block) -> all tokens but the inserted ones after that block, (B, prefix + N, D), block -1 being
-    the embeddings, where a component asked for them.
+    Attributes:
+        image: the images (B, 3, S, S).
+        levels: F_v: vision features after a third and two thirds of the blocks, (B, C, H, W) each, and the final ones
+            in the joint space, (B, E, H, W).
+        words: F_l: (B, L, D) after the text tower's last norm.
+        joint: the words in the joint space, (B, L, E).
+        sentence: `joint` at the end-of-text token, (B, E).
+        pad: (B, L), True where there is no word.
+        taps: block (from 0) -> patch features after it, (B, C, H, W), for the blocks that a component asked for.
+        tokens: (tower, block) -> all tokens but the inserted ones after that block, (B, prefix + N, D), where a
+            component asked for them; block -1 is the embeddings.
     """
 
     image: Tensor
@@ -164,7 +216,12 @@ class Trace(NamedTuple):
 
 
 class Fused(NamedTuple):
-    """The decoder's query map (B, Q, H, W) and a scalar to add to the loss, or None."""
+    """What `Hooks.fuse` gives.
+
+    Attributes:
+        query: the decoder's query map (B, Q, H, W).
+        loss: a scalar to add to the loss, or None.
+    """
 
     query: Tensor
     loss: Tensor | None = None

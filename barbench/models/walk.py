@@ -1,4 +1,4 @@
-"""The walk through both frozen towers, block by block, with the method's hooks in between."""
+"""The forward pass of both frozen encoders, block by block, with the method's hooks in between."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,10 +26,17 @@ STAGES = 3
 
 
 def lockstep(vision: int, text: int) -> Iterator[Step]:
-    """The schedule of two towers of these depths: the deeper one runs a block at each step, the other in proportion.
+    """The schedule of two towers: the deeper one runs a block at each step, the other one in proportion.
 
     >>> [(s.vision, s.text) for s in lockstep(4, 2)]
     [(0, 0), (1, None), (2, 1), (3, None)]
+
+    Args:
+        vision: depth of the vision tower, in blocks.
+        text: depth of the text tower, in blocks.
+
+    Yields:
+        One step per block of the deeper tower.
     """
     steps = max(vision, text)
     for number in range(steps):
@@ -42,9 +49,18 @@ def lockstep(vision: int, text: int) -> Iterator[Step]:
 def run_block(
     tower: Tower, block: int, stream: Stream, hooks: Hooks, carry: Carry | None = None, roles: Roles | None = None
 ) -> Stream:
-    """One frozen pre-norm block: x <- shortcut(x) + branch(x, f(norm(x))), for attention and for the MLP.
+    """One frozen pre-norm block: x <- shortcut(x) + branch(x, f(norm(x))), for attention and then for the MLP.
 
-    roles: what `hooks.projects()` says, where the caller knows it already.
+    Args:
+        tower: the encoder.
+        block: counted from 0.
+        stream: its tokens (B, T, D).
+        hooks: the method.
+        carry: what components keep within one forward pass; None: nothing yet.
+        roles: the result of `hooks.projects()`, where the caller has it already.
+
+    Returns:
+        The stream after the block.
     """
     roles, carry = hooks.projects() if roles is None else roles, {} if carry is None else carry
     sites = Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")
@@ -55,6 +71,7 @@ def run_block(
             xn = hooks.project(site, "norm", x, xn)
         project = _hooked(hooks, roles, tower.name, inside)
         delta = tower.attention(site, stream, xn, project) if site.branch == "attn" else tower.mlp(site, xn, project)
+        # y = s(x) + f(x) (Eq. 1) with f the branch.
         stream = replace(stream, tokens=hooks.shortcut(site, x) + hooks.branch(site, x, xn, delta, carry))
     return stream
 
@@ -65,7 +82,16 @@ def _hooked(hooks: Hooks, roles: Roles, tower: TowerName, wanted: tuple[Role, ..
 
 
 def schedule(order: Order | None, vision: int, text: int) -> list[Step]:
-    """The steps of a walk. Text first: the text's own steps, then the vision's; both count from 0."""
+    """The steps of a forward pass. Text first: the text's own steps, then the vision's; both count from 0.
+
+    Args:
+        order: of both towers; None is lockstep.
+        vision: depth of the vision tower, in blocks.
+        text: depth of the text tower, in blocks.
+
+    Returns:
+        The steps.
+    """
     if order == "text first":
         return [*(Step(i, None, i) for i in range(text)), *(Step(i, i, None) for i in range(vision))]
     return list(lockstep(vision, text))
@@ -79,7 +105,7 @@ class _Walk:
         self.waiting = rows  # None once there is a row for every text
         self.text_first = hooks.order() == "text first"
         self.steps = vision.depth if self.text_first else max(vision.depth, text.depth)
-        self.apart = hooks.text_free(self.steps)  # so many steps vision goes alone
+        self.apart = hooks.text_independent_steps(self.steps)
         self.roles = hooks.projects()
         self.carry: Carry = {}
         self.levels: list[Tensor] = []
@@ -89,6 +115,7 @@ class _Walk:
         self.words: Tensor | None = None
 
     def begin(self, image: Tensor, ids: Tensor) -> tuple[Stream, Stream]:
+        """The tokens that enter the first blocks."""
         v = self.vision.embed(image, _hooked(self.hooks, self.roles, "vision", ("norm",)))
         t = self.text.embed(ids, _hooked(self.hooks, self.roles, "text", ("norm",)))
         v = self.met(v, 0)
@@ -108,9 +135,11 @@ class _Walk:
         return x if self.waiting is None else x[self.waiting]
 
     def as_map(self, x: Tensor) -> Tensor:
+        """Patches (B, N, C) as a map (B, C, H, W) with a row for every text."""
         return self.spread(x.transpose(1, 2).reshape(len(x), -1, *self.vision.grid))
 
     def keep(self, tower: TowerName, block: int, stream: Stream) -> None:
+        """Keep the tokens after a block, where a component asked for them."""
         if (tower, block) in self.wanted_tokens:
             self.tokens[tower, block] = self.spread(stream.native) if tower == "vision" else stream.native
 
@@ -138,6 +167,7 @@ class _Walk:
         return v, t
 
     def finished(self, patches: Tensor) -> Tensor:
+        """Final patches in the joint space."""
         return self.vision.finish(patches, _hooked(self.hooks, self.roles, "vision", ("norm",)))
 
     def finish_text(self, t: Stream) -> Tensor:
@@ -151,12 +181,23 @@ class _Walk:
 def walk(
     vision: VisionTower, text: TextTower, hooks: Hooks, image: Tensor, ids: Tensor, rows: Tensor | None = None
 ) -> Trace:
-    """Encode image (U, 3, S, S) and token ids (B, L), 0 = padding, the end-of-text id the largest (as in CLIP).
+    """Encode images and expressions.
 
-    `rows` int64 (B,): text i speaks of image rows[i]; without it of image i, U = B. What no text can reach
-    (`Hooks.text_free`) is computed once an image; the trace has B rows throughout. With `Hooks()` the outputs are those
-    of the frozen encoders. Stage outputs are taken after `after_stage` (ETRIS), the last one after the final norm and
-    projection. Where a component asks for it (`Hooks.order`), the text tower runs before the vision tower.
+    With `Hooks()` the outputs are those of the frozen encoders. What no text can reach (`Hooks.text_independent_steps`)
+    is computed once per image; the trace has B rows throughout. Feature levels are taken after `after_stage` (ETRIS),
+    the last one after the final norm and the projection into the joint space. Where a component asks for it
+    (`Hooks.order`), the text tower runs before the vision tower; otherwise both run in lockstep.
+
+    Args:
+        vision: the image encoder.
+        text: the text encoder.
+        hooks: the method.
+        image: normalised images (U, 3, S, S).
+        ids: token ids, int64 (B, L): 0 = padding, and the end-of-text id is the largest (as in CLIP).
+        rows: int64 (B,): text i refers to image rows[i]. None: to image i, and U = B.
+
+    Returns:
+        Features of images and words, B rows each.
     """
     state = _Walk(vision, text, hooks, rows)
     v, t = state.begin(image, ids)
@@ -164,6 +205,7 @@ def walk(
         v, t = state.run(step, v, t)
     words = state.finish_text(t)
     joint = text.project(words)
+    # The sentence embedding is the joint feature of the end-of-text token, whose id is the largest.
     sentence = joint[torch.arange(len(ids), device=ids.device), ids.argmax(1)]
     seen = image if rows is None else image[rows]
     levels = state.levels[0], state.levels[1], state.levels[2]

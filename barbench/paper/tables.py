@@ -17,6 +17,9 @@ from barbench.registry import Registry, split_list
 PAPER_METHODS = ("etris", "snf", "snf-etris", "no-global", "barleria")
 """The rows of Tables 4 and 5, in the paper's order."""
 
+NOTHING, EVERYTHING = "head-only", "full"
+"""The ends between which a tuning method lies: the segmentation head alone, and both encoders trained in full."""
+
 COMPONENTS = {"SNF": "SNF", "Bridge": "ETRIS", "LIM": "LIM", "GST": "GST"}
 """Component label -> its column in Table 4; other components get a column of their own."""
 
@@ -50,16 +53,18 @@ ALWAYS_LEAKS = next(Column(p.name, p.columns[split]) for p in PROTOCOLS for spli
 
 @dataclass(frozen=True)
 class Family:
-    """The backbone of a table: its name in words, open_clip's names for it, and the weights that the paper took."""
+    """The backbone of a table: its name in words, open_clip's names for it, the weights that the paper took, and the
+    embedded backbone that stands for it on shapes."""
 
     title: str
     backbones: tuple[str, ...]
     tag: str
+    embedded: str
 
 
-CLIP_B = Family("CLIP ViT-B/16", ("ViT-B-16-quickgelu", "ViT-B-16"), "openai")
-EVA_B = Family("EVA02-CLIP ViT-B/16", ("EVA02-B-16",), "merged2b_s8b_b131k")
-CLIP_L = Family("CLIP ViT-L/14", ("ViT-L-14-quickgelu", "ViT-L-14"), "openai")
+CLIP_B = Family("CLIP ViT-B/16", ("ViT-B-16-quickgelu", "ViT-B-16"), "openai", "tiny")
+EVA_B = Family("EVA02-CLIP ViT-B/16", ("EVA02-B-16",), "merged2b_s8b_b131k", "tiny-eva")
+CLIP_L = Family("CLIP ViT-L/14", ("ViT-L-14-quickgelu", "ViT-L-14"), "openai", "tiny-l")
 FAMILIES = (CLIP_B, EVA_B, CLIP_L)
 
 
@@ -93,8 +98,8 @@ class PaperTable:
 
     def has(self, backbone: str) -> bool:
         """Whether the table is of `backbone`; one that the paper does not use stands in every table."""
-        named = {name for family in FAMILIES for name in family.backbones}
-        return backbone in self.family.backbones or backbone not in named
+        named = {name for family in FAMILIES for name in (*family.backbones, family.embedded)}
+        return backbone in (*self.family.backbones, self.family.embedded) or backbone not in named
 
     def omits(self, protocol: str) -> bool:
         """Whether the table leaves out a protocol of the paper, as Tables 2 and 3 do with refcocog-g."""
@@ -156,3 +161,8 @@ def table_numbers(text: str) -> list[str]:
 def needed(tables: str) -> list[Block]:
     """The blocks of a comma list of tables, each once. Raises UnknownName."""
     return list(dict.fromkeys(block for number in table_numbers(tables) for block in TABLES.get(number).needs))
+
+
+def embedded_for(backbone: str) -> str:
+    """The embedded backbone that stands for a paper's backbone on shapes; `tiny` for one that the paper has not."""
+    return next((family.embedded for family in FAMILIES if backbone in family.backbones), CLIP_B.embedded)

@@ -12,16 +12,17 @@ import torch
 
 from barbench.errors import UnknownName
 from barbench.listing import progress_bar
+from barbench.plain import OnProgress
 from barbench.regression import baseline as files
-from barbench.regression.compare import Finding, compare, suspects
+from barbench.regression.compare import GateFinding, compare_section, suspects
 from barbench.regression.fixtures import PAPER
-from barbench.regression.rules import Progress, Rule, Values, close, exact, not_slower, within_seeds
+from barbench.regression.rules import Rule, Values, close, exact, not_slower, within_seeds
 from barbench.regression.sections import cost, data, evaluation, models, scores, speed
 
-Measure = Callable[[Progress], Values]
+Measure = Callable[[OnProgress], Values]
 
 
-class Section(NamedTuple):
+class GateSection(NamedTuple):
     """`portable`: one baseline serves every machine. `accepted`: what a baseline holds, where that is more than a check
     measures. `noisy`: a value that failed is measured again, and the smaller one counts.
     """
@@ -35,15 +36,15 @@ class Section(NamedTuple):
 
 # Tolerances: with torch's, MKL's, oneDNN's and OpenCV's code for SSE in place of AVX-512, data moved by 0.0008 at most,
 # models by 0.002, evaluation by 0.00002.
-SECTIONS: dict[str, Section] = {
-    "ledger": Section(cost.ledger, exact),
-    "flops": Section(cost.flops, exact),
-    "memory": Section(cost.memory, exact, portable=False),
-    "data": Section(data.data, close(0.003)),
-    "models": Section(models.models, close(0.006)),
-    "evaluation": Section(evaluation.scores_with_fixed_weights, close(0.0005)),
-    "scores": Section(scores.scores, within_seeds, accepted=scores.scores_of_seeds),
-    "speed": Section(speed.speed, not_slower, portable=False, noisy=True),
+SECTIONS: dict[str, GateSection] = {
+    "ledger": GateSection(cost.ledger, exact),
+    "flops": GateSection(cost.flops, exact),
+    "memory": GateSection(cost.memory, exact, portable=False),
+    "data": GateSection(data.data, close(0.003)),
+    "models": GateSection(models.models, close(0.006)),
+    "evaluation": GateSection(evaluation.scores_with_fixed_weights, close(0.0005)),
+    "scores": GateSection(scores.scores, within_seeds, accepted=scores.scores_of_seeds),
+    "speed": GateSection(speed.speed, not_slower, portable=False, noisy=True),
 }
 TRIES = 3
 
@@ -52,7 +53,7 @@ class Outcome(NamedTuple):
     """What was found; `suspects`: components that explain by themselves which models moved; packages of then and
     now."""
 
-    findings: list[Finding]
+    findings: list[GateFinding]
     suspects: list[str]
     made_with: dict[str, str]
     here: dict[str, str]
@@ -67,12 +68,12 @@ def check(path: Path | None, only: Sequence[str], allow_new: bool = False) -> Ou
     where there is no baseline, DataError where it cannot be read.
     """
     stored, chosen = files.load(path or files.COMMITTED), _chosen(only)
-    findings: list[Finding] = []
+    findings: list[GateFinding] = []
     with _quietly():
         for name, section in chosen.items():
             old = stored.section(name, section.portable)
             measured = _settled(name, section, old)
-            findings += compare(name, section.rule, old, measured, files.platform_key(), allow_new)
+            findings += compare_section(name, section.rule, old, measured, files.platform_key(), allow_new)
     compositions = {spec.name: spec.create().composition() for spec in PAPER}
     return Outcome(findings, suspects(findings, compositions), stored.made_with, files.packages())
 
@@ -89,17 +90,17 @@ def update(path: Path | None, only: Sequence[str]) -> Path:
     return path
 
 
-def _chosen(only: Sequence[str]) -> dict[str, Section]:
+def _chosen(only: Sequence[str]) -> dict[str, GateSection]:
     for name in only:
         if name not in SECTIONS:
             raise UnknownName("section", name, SECTIONS)
     return {name: section for name, section in SECTIONS.items() if not only or name in only}
 
 
-def _settled(name: str, section: Section, old: Values | None) -> Values:
+def _settled(name: str, section: GateSection, old: Values | None) -> Values:
     measured = dict(_timed(name, section.measure))
     for _ in range(TRIES - 1 if section.noisy else 0):
-        if not any(f.status == "moved" for f in compare(name, section.rule, old, measured, "")):
+        if not any(f.status == "moved" for f in compare_section(name, section.rule, old, measured, "")):
             break
         again = _timed(name, section.measure)
         measured = {entry: min(value, again[entry]) for entry, value in measured.items()}

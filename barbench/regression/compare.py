@@ -8,7 +8,7 @@ from barbench.regression.rules import Rule, Value, Values
 Status = Literal["same", "moved", "missing", "new"]
 
 
-class Finding(NamedTuple):
+class GateFinding(NamedTuple):
     """One entry of a section; `failed`: it is a reason not to merge."""
 
     section: str
@@ -20,32 +20,34 @@ class Finding(NamedTuple):
     difference: str
 
 
-def compare(
+def compare_section(
     section: str, rule: Rule, baseline: Values | None, measured: Values, platform: str, allow_new: bool = False
-) -> list[Finding]:
+) -> list[GateFinding]:
     """A finding for each entry of either side. baseline None: there is none for `platform`, which fails, once."""
     if baseline is None:
         said = f"no baseline for {platform}; on this machine, --update --only {section} makes one"
-        return [Finding(section, "all", "missing", True, "", f"{len(measured)} values", said)]
+        return [GateFinding(section, "all", "missing", True, "", f"{len(measured)} values", said)]
     both = {name for name in baseline.keys() & measured.keys() if _kind(baseline[name]) == _kind(measured[name])}
     judged = rule({name: baseline[name] for name in both}, {name: measured[name] for name in both}) if both else {}
     found = []
     for name in dict.fromkeys((*baseline, *measured)):
         if name in judged:
             ok, old, new, said = judged[name]
-            found.append(Finding(section, name, "same" if ok else "moved", not ok, old, new, said))
+            found.append(GateFinding(section, name, "same" if ok else "moved", not ok, old, new, said))
         elif name not in measured:
-            found.append(Finding(section, name, "missing", True, _text(baseline[name]), "", "not measured any more"))
+            found.append(
+                GateFinding(section, name, "missing", True, _text(baseline[name]), "", "not measured any more")
+            )
         elif name not in baseline:
             said = "not in the baseline"
-            found.append(Finding(section, name, "new", not allow_new, "", _text(measured[name]), said))
+            found.append(GateFinding(section, name, "new", not allow_new, "", _text(measured[name]), said))
         else:
             texts = _text(baseline[name]), _text(measured[name])
-            found.append(Finding(section, name, "moved", True, *texts, "another kind of value"))
+            found.append(GateFinding(section, name, "moved", True, *texts, "another kind of value"))
     return found
 
 
-def suspects(findings: Sequence[Finding], compositions: Mapping[str, Sequence[str]]) -> list[str]:
+def suspects(findings: Sequence[GateFinding], compositions: Mapping[str, Sequence[str]]) -> list[str]:
     """The components that exactly the methods have in which a number with fixed weights moved.
 
     A method is a set of components, so a mistake in one moves the methods that have it and no other. `compositions` are

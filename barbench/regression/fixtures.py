@@ -19,19 +19,19 @@ from barbench.engine.seeding import seed_everything
 from barbench.engine.train import StepLog, fit
 from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import METHODS, MethodSpec
-from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
 from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.tables import PAPER_METHODS
 from barbench.regression.filling import fill
 
-BACKBONE, IMAGE_SIZE = "tiny", 48
+BACKBONE, IMAGE_SIZE = "tiny", 64
 PROTOCOL = PROTOCOLS.get("refcoco+")
 SHAPES = ShapesSpec(train=160, val=24, testA=1, testB=1, sides=(64, 96), seed=5)
-ALONE = ShapesSpec(train=150, val=24, testA=1, testB=1, sides=(48, 64), things=(1, 1), seed=5)
+SCORED = ShapesSpec(train=240, val=60, testA=1, testB=1, seed=5)
 ALL: list[MethodSpec] = list(METHODS)
-PAPER = resolve("all")
+PAPER = [METHODS.get(name) for name in PAPER_METHODS]
 ENCODERS = ("vision.", "text.")
 
 

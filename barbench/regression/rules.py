@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from statistics import mean, variance
 from typing import NamedTuple
 
+from barbench.student import student
+
 Value = int | float | list[float]
 Values = Mapping[str, Value]
-Progress = Callable[[int, int], None]
 
 
 class Judgement(NamedTuple):
@@ -22,7 +23,7 @@ class Judgement(NamedTuple):
 Rule = Callable[[Values, Values], dict[str, Judgement]]
 """From the baseline's and the measured values, which have the same names, to a judgement of each."""
 
-SIGNIFICANCE = 3.169
+SIGNIFICANCE = student(10, 0.99)
 """Student's t at 99.5 % with 10 degrees of freedom: one new seed in a hundred leaves the interval."""
 SLOWER = 1.5
 """How much longer, against the reference operation, something may take."""

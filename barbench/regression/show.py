@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from barbench.regression.check import Outcome
-from barbench.regression.compare import Finding
+from barbench.regression.compare import GateFinding
 
-HEADERS = ("Section", "Entry", "", "Baseline", "Now", "Difference")
+HEADERS = ("GateSection", "Entry", "", "Baseline", "Now", "Difference")
 LONGEST = 40  # rows of a table: a mistake in the backbone moves hundreds, which nobody reads
 FORMATS = ("table", "json", "md")
 
@@ -27,12 +27,12 @@ def show(outcome: Outcome, format_: str, console: Console) -> None:
         _terminal(outcome, console)
 
 
-def _rows(outcome: Outcome) -> list[Finding]:
+def _rows(outcome: Outcome) -> list[GateFinding]:
     """What is not the same, failures first."""
     return sorted((f for f in outcome.findings if f.status != "same"), key=lambda f: not f.failed)
 
 
-def _cells(finding: Finding) -> tuple[str, ...]:
+def _cells(finding: GateFinding) -> tuple[str, ...]:
     return (
         finding.section, finding.entry, finding.status, finding.baseline, finding.measured, finding.difference,
     )  # fmt: skip

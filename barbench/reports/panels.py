@@ -5,7 +5,6 @@ any ground.
 """
 
 import io
-import json
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from barbench.files import write_atomically
+from barbench.reports.panel_list import MethodScore, PanelEntry, write_panel_list
 from barbench.results.qualitative import Found, Image, Mask, Panel
 
 TRUTH, FOUND = "#00c2a8", "#ff2d78"
@@ -45,15 +45,14 @@ def write_panels(panels: Sequence[Panel], out: Path) -> list[Path]:
         path = out / f"{panel.pick}-{panel.name}.png"
         write_atomically(path, _png(_grid([panel])))
         paths.append(path)
-        methods = [{"title": overlay.title, "iou": overlay.iou} for overlay in panel.overlays]
+        methods = tuple(MethodScore(title=overlay.title, iou=overlay.iou) for overlay in panel.overlays)
         told = {"title": panel.title, "expression": panel.expression, "pick": panel.pick}
-        entries.append({"file": path.name, **told, "methods": methods})
+        entries.append(PanelEntry(file=path.name, methods=methods, **told))
     for how in dict.fromkeys(panel.pick for panel in panels):
         path = out / f"overview-{how}.png"
         write_atomically(path, _png(_grid([panel for panel in panels if panel.pick == how], WHY[how])))
         paths.append(path)
-    write_atomically(out / "panels.json", json.dumps(entries, indent=1, ensure_ascii=False).encode() + b"\n")
-    return [*paths, out / "panels.json"]
+    return [*paths, write_panel_list(out, entries)]
 
 
 def write_found(photo: Image, found: Sequence[Found], path: Path) -> None:

@@ -6,18 +6,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from barbench.registry import Registry
+from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.table import Table
+from barbench.results.evidence import Evidence
 from barbench.results.record import Record
 from barbench.results.store import Store
 
 
 class Report(NamedTuple):
-    """`tables`: those asked for, by number. `store`: where `records` and the arrays beside them are. `out`: the folder
-    that the files go to."""
+    """What every format is written from.
+
+    Attributes:
+        tables: those asked for, by number.
+        records: all of the results folder.
+        groups: the same, put together by what may be compared.
+        store: where the records and the arrays beside them are.
+        evidence: what those arrays say of scores and differences.
+        out: the folder that the files go to.
+    """
 
     tables: Mapping[str, Sequence[Table]]
     records: Sequence[Record]
+    groups: Sequence[Group]
     store: Store
+    evidence: Evidence
     out: Path
 
 
@@ -32,7 +44,14 @@ for _name, _module in {"md": "formats.markdown", "latex": "formats.latex", "html
 
 
 def files_of(name: str) -> Files:
-    """Raises UnknownName."""
+    """Find what writes a format; raises UnknownName for a name that FORMATS lacks.
+
+    Args:
+        name: one of FORMATS.
+
+    Returns:
+        From a report to the files of the format.
+    """
     module: Any = import_module(FORMATS.get(name))
     files: Files = module.files
     return files

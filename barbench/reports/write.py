@@ -1,29 +1,55 @@
 """A report as files: `barbench report` writes `table4.md`, `table4.tex`, `report.html` and so on; same records, same
 bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from barbench.errors import UsageError
 from barbench.files import write_atomically
 from barbench.paper.tables import TABLES
 from barbench.reports.report import Report, files_of
 from barbench.reports.tables.build import build
+from barbench.reports.tables.grouping import group
+from barbench.reports.tables.table import Table
+from barbench.results.evidence import Evidence
 from barbench.results.store import Store
+
+
+class Written(NamedTuple):
+    """The files of a report in the order of writing, and its tables by number."""
+
+    paths: list[Path]
+    tables: Mapping[str, Sequence[Table]]
 
 
 def write_reports(
     store: Store, out: Path, tables: Sequence[str] | None = None, formats: Sequence[str] = ("md", "latex")
-) -> list[Path]:
-    """Write each table (None: all) in each format from the records in `store`, into `out`; returns the files in order.
+) -> Written:
+    """Write tables from the records of a results folder, in each format; records are read and grouped once.
 
-    Raises UnknownName, and UsageError where there is no record.
+    Raises UnknownName for a table or a format that does not exist.
+
+    Args:
+        store: the results folder.
+        out: folder to write into; files that would not change are left alone.
+        tables: numbers of the paper's tables; None for all.
+        formats: names of FORMATS; none of them builds the tables without writing any.
+
+    Returns:
+        The files, and the tables that are in them.
+
+    Raises:
+        UsageError: where there is no record.
     """
     writers = [files_of(name) for name in formats]
     records = store.all()
     if not records:
         raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
-    report = Report({number: build(number, records) for number in tables or TABLES.names()}, records, store, out)
+    groups = group(records)
+    evidence = Evidence(store)
+    built = {number: build(number, groups, evidence) for number in tables or TABLES.names()}
+    report = Report(built, records, groups, store, evidence, out)
     paths = []
     for files in writers:
         for name, text in files(report):
@@ -31,4 +57,4 @@ def write_reports(
             if not path.is_file() or path.read_bytes() != content:
                 write_atomically(path, content)
             paths.append(path)
-    return paths
+    return Written(paths, built)

@@ -28,11 +28,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from barbench.metrics import iou
+from barbench.student import student
+
 Floats = NDArray[np.float64]
 
 METRICS: Final = ("mIoU", "oIoU", "P@0.5")
 FIELDS: Final = ("expressions", "iou", "above_half", "intersection", "union")
-CONFIDENCE: Final = 0.95
 _CHUNK: Final = 500
 
 
@@ -44,8 +46,7 @@ class Interval(NamedTuple):
     high: float
 
     @property
-    def shown(self) -> bool:
-        """Whether 0 lies outside."""
+    def excludes_zero(self) -> bool:
         return not self.low <= 0 <= self.high
 
 
@@ -58,18 +59,18 @@ def image_sums(
     one half strictly, as in `engine.metrics`.
     """
     ids, place = np.unique(images, return_inverse=True)
-    iou = intersections / np.maximum(unions, 1)
-    columns = (np.ones(len(iou)), iou, iou > 0.5, intersections, unions)
+    ratios = iou(intersections, unions)
+    columns = (np.ones(len(ratios)), ratios, ratios > 0.5, intersections, unions)
     return ids, np.stack([np.bincount(place, column, minlength=len(ids)) for column in columns], axis=-1)
 
 
 def metrics(totals: Floats) -> Floats:
     """Totals (..., 5) in the order of FIELDS to metrics (..., 3) in the order of METRICS, as fractions."""
-    expressions, iou, above, intersection, union = np.moveaxis(totals, -1, 0)
-    return np.stack([iou / expressions, intersection / np.maximum(union, 1), above / expressions], axis=-1)
+    expressions, ratios, above, intersection, union = np.moveaxis(totals, -1, 0)
+    return np.stack([ratios / expressions, iou(intersection, union), above / expressions], axis=-1)
 
 
-def compare(sums: Floats, *, resamples: int = 10_000, seed: int = 0) -> list[Interval]:
+def paired_intervals(sums: Floats, *, resamples: int = 10_000, seed: int = 0) -> list[Interval]:
     """One interval a metric, in the order of METRICS.
 
     sums: float64 (K, 2, I, 5): runs, the two methods, images, FIELDS; run k of both methods is one pair (in practice
@@ -80,7 +81,8 @@ def compare(sums: Floats, *, resamples: int = 10_000, seed: int = 0) -> list[Int
         raise ValueError("an interval over images needs at least two of them")
     differences = _differences(sums.sum(axis=2))
     drawn = _resampled(sums, resamples, np.random.default_rng(seed))
-    expressions, union = (_effective(sums[..., FIELDS.index(name)].mean(0).sum(0)) for name in ("expressions", "union"))
+    weights = sums.mean(0).sum(0)  # (I, FIELDS)
+    expressions, union = (effective_images(weights[:, FIELDS.index(name)]) for name in ("expressions", "union"))
     effective = (expressions, union, expressions)
     return [_interval(differences[:, m], drawn[:, :, m], images, effective[m]) for m in range(len(METRICS))]
 
@@ -104,14 +106,34 @@ def _resampled(sums: Floats, resamples: int, rng: np.random.Generator) -> Floats
     return np.concatenate(parts)
 
 
-def _effective(weights: Floats) -> float:
+def effective_images(weights: Floats) -> float:
     """Kish's number of equally weighted images that are worth as much as those with `weights` (I,)."""
     return float(weights.sum() ** 2 / max((weights**2).sum(), 1))
 
 
-def _interval(differences: Floats, drawn: Floats, images: int, effective: float) -> Interval:
-    """`differences` (K,), one a run; `drawn` (R, K), the same on resampled images."""
-    runs, middle = len(differences), float(differences.mean())
+class Spread(NamedTuple):
+    """The mean over runs of some quantity, its standard error over images and runs, and the degrees of freedom."""
+
+    mean: float
+    error: float
+    freedom: float
+
+    @property
+    def margin(self) -> float:
+        """Half the width of the 95 % interval."""
+        return student(self.freedom) * self.error
+
+
+def spread(values: Floats, drawn: Floats, images: int, effective: float) -> Spread:
+    """The spread of a quantity that each run gives.
+
+    Args:
+        values: (K,), one per run.
+        drawn: (R, K), the same on resampled images.
+        images: how many images were resampled.
+        effective: Kish's number of equally weighted ones among them.
+    """
+    runs, middle = len(values), float(values.mean())
     covariance = np.atleast_2d(np.cov(drawn, rowvar=False)) * images / (images - 1)  # resampling n gives (n - 1)/n
     by_images = float(covariance.mean())
     few_images = 1 / max(effective - 1, 1)
@@ -119,23 +141,13 @@ def _interval(differences: Floats, drawn: Floats, images: int, effective: float)
     if runs > 1:
         together = (covariance.sum() - np.trace(covariance)) / (runs * (runs - 1))
         explained = float(np.trace(covariance) / runs - together)
-        by_runs = max(0.0, (float(differences.var(ddof=1)) - explained) / runs)
+        by_runs = max(0.0, (float(values.var(ddof=1)) - explained) / runs)
         share = by_runs / (by_images + by_runs) if by_runs else 0.0
         inverse_df = (1 - share) * few_images + share / (runs - 1)
-    half = student(1 / inverse_df) * math.sqrt(by_images + by_runs)
-    return Interval(middle, middle - half, middle + half)
+    return Spread(middle, math.sqrt(max(by_images + by_runs, 0.0)), 1 / inverse_df)
 
 
-def student(freedom: float, confidence: float = CONFIDENCE) -> float:
-    """The t that a variable with Student's distribution of `freedom` (at least 1, not always whole) stays within with
-    probability `confidence`.
-
-    With t = sqrt(freedom) tan(angle) the density of the angle is cos(angle)^(freedom - 1) up to a factor: bounded, on
-    a bounded range, so that a plain sum over a fine grid integrates it.
-    """
-    freedom = min(freedom, 1e5)  # equal to the normal distribution's to five digits
-    reach = min(math.pi / 2, 12 / math.sqrt(freedom))
-    angle = np.linspace(0, reach, 2_001)
-    density = np.cos(angle) ** (freedom - 1)
-    area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return math.sqrt(freedom) * math.tan(float(np.interp(confidence * area[-1], area, angle)))
+def _interval(differences: Floats, drawn: Floats, images: int, effective: float) -> Interval:
+    """`differences` (K,), one a run; `drawn` (R, K), the same on resampled images."""
+    found = spread(differences, drawn, images, effective)
+    return Interval(found.mean, found.mean - found.margin, found.mean + found.margin)

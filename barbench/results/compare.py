@@ -16,6 +16,7 @@ from barbench.results.select import CHOOSABLE, differing, runs
 from barbench.results.store import Store
 
 RESAMPLES: Final = 10_000
+POWER_80: Final = 0.8416  # standard deviations that the interval must lie beside zero for a chance of 80 %
 
 
 class Wanted(NamedTuple):
@@ -28,7 +29,7 @@ class Wanted(NamedTuple):
     image_size: str | None = None
 
 
-class Row(NamedTuple):
+class ComparisonRow(NamedTuple):
     """One evaluation split and metric. Scores are means over the runs, in percent; the difference and its interval,
     `low` to `high`, are in percentage points."""
 
@@ -43,6 +44,12 @@ class Row(NamedTuple):
     high: float
     verdict: str
 
+    @property
+    def smallest(self) -> float:
+        """The smallest true difference, in percentage points, that this number of images and seeds would have shown
+        with a chance of 80 %: 1 + 0.84 / 1.96 times half the width of the interval."""
+        return (self.high - self.low) / 2 * (1 + POWER_80 / 1.96)
+
     def readable(self, titles: tuple[str, str]) -> dict[str, str | int]:
         """For a terminal: one decimal, the interval in one column."""
         return {
@@ -53,6 +60,7 @@ class Row(NamedTuple):
             "difference": f"{self.difference:+.1f}",
             "95 % interval": f"[{self.low:+.1f}, {self.high:+.1f}]",
             "verdict": self.verdict,
+            "smallest shown": f"{self.smallest:.1f}",
             "images": self.images,
             "expressions": self.expressions,
         }
@@ -62,7 +70,7 @@ class Comparison(NamedTuple):
     """`titles`: the two methods; `notes`: what the intervals cover and what to keep in mind, in words."""
 
     titles: tuple[str, str]
-    rows: list[Row]
+    rows: list[ComparisonRow]
     notes: list[str]
 
 
@@ -81,7 +89,7 @@ def compare(store: Store, first: str, second: str, wanted: Wanted, resamples: in
     notes = _differences(left, right, wanted, by_id)
     pairs, seeds = _paired(chosen[0], chosen[1])
     titles = _titles(left, right)
-    rows = [row for split in _in_order(left) for row in _rows(store, pairs, split, titles, resamples)]
+    rows = [row for split in left.split_names() for row in _rows(store, pairs, split, titles, resamples)]
     return Comparison(titles, rows, [*notes, seeds, *_reading(len(pairs), resamples)])
 
 
@@ -141,24 +149,17 @@ def _titles(left: Record, right: Record) -> tuple[str, str]:
     return (f"{left.title} ({left.id})", f"{right.title} ({right.id})") if same else (left.title, right.title)
 
 
-def _in_order(record: Record) -> list[str]:
-    """Splits as the tables have them, val first."""
-    return sorted(
-        record.splits, key=lambda s: (record.protocol_of(s), not record.splits[s].column.startswith("val"), s)
-    )
-
-
 def _rows(
     store: Store, pairs: Sequence[tuple[Record, Record]], split: str, titles: tuple[str, str], resamples: int
-) -> list[Row]:
+) -> list[ComparisonRow]:
     sums = np.stack([_sums(store, pair, split) for pair in pairs])
     scores = bootstrap.metrics(sums.sum(axis=2)).mean(axis=0)  # (2, metrics), means over the runs
     rows = []
-    for m, interval in enumerate(bootstrap.compare(sums, resamples=resamples)):
-        ahead = f"{titles[0] if interval.difference > 0 else titles[1]} is higher" if interval.shown else None
+    for m, interval in enumerate(bootstrap.paired_intervals(sums, resamples=resamples)):
+        ahead = f"{titles[0] if interval.difference > 0 else titles[1]} is higher" if interval.excludes_zero else None
         first, second, difference, low, high = (float(100 * v) for v in (scores[0, m], scores[1, m], *interval))
         rows.append(
-            Row(
+            ComparisonRow(
                 split=split,
                 metric=bootstrap.METRICS[m],
                 images=sums.shape[2],
@@ -189,5 +190,6 @@ def _reading(pairs: int, resamples: int) -> list[str]:
     few = {2: "; of two it covers 90 to 94 % where runs differ as much as images do, or more"}
     return [
         f"95 % interval: paired bootstrap over images ({resamples:,} resamples); it {covers}{few.get(pairs, '')}",
+        "smallest shown: a true difference of so many points would have been shown with a chance of 80 %",
         "each interval stands alone; of twenty, one is expected to miss",
     ]

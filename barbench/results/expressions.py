@@ -1,6 +1,6 @@
 """Each expression's counts as saved beside the records: of one split, for several cells that scored the same ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,39 @@ from barbench.results.store import Store
 Columns = dict[str, NDArray[Any]]
 
 
-def of_split(store: Store, record: Record, split: str) -> Columns:
-    """The columns of `split`, (expressions,) each, by name; raises DataError where there are none."""
+def join_splits(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
+    """The arrays of all splits of a record under the names that they are saved with, `<split>/<field>`.
+
+    Args:
+        by_split: of each split the arrays by field, (expressions,) each.
+
+    Returns:
+        The same arrays in one mapping.
+    """
+    return {f"{split}/{field}": array for split, columns in by_split.items() for field, array in columns.items()}
+
+
+def pick_split(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
+    """The inverse of `join_splits` for one split: its arrays by field; empty where there are none of `split`."""
     prefix = f"{split}/"
-    columns = {n.removeprefix(prefix): c for n, c in store.expressions(record.cell).items() if n.startswith(prefix)}
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def of_split(store: Store, record: Record, split: str) -> Columns:
+    """The saved arrays of one split.
+
+    Args:
+        store: the results folder that `record` is from.
+        record: a finished record.
+        split: one of its splits.
+
+    Returns:
+        Arrays by field, (expressions,) each.
+
+    Raises:
+        DataError: where there are none, or where the file is damaged.
+    """
+    columns = pick_split(store.expressions(record.cell), split)
     if not columns:
         raise DataError(f"{store.path(record.cell).with_suffix('.npz')} lacks the expressions of {split}")
     return columns
@@ -31,8 +60,3 @@ def aligned(store: Store, records: Sequence[Record], split: str) -> list[Columns
                 names = f"{records[0].cell.stem()} and {record.cell.stem()}"
                 raise UsageError(f"{names} cannot be compared: they scored different expressions on {split}")
     return tables
-
-
-def iou(columns: Columns) -> NDArray[np.float64]:
-    """IoU of each expression, (n,); 0 where both masks are empty, as in `engine.metrics`."""
-    return np.asarray(columns["intersection"] / np.maximum(columns["union"], 1))

@@ -3,9 +3,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from barbench.results.expressions import iou, of_split
+from barbench.metrics import iou
+from barbench.results.expressions import of_split
 from barbench.results.record import Profile, Record, Scores
 from barbench.results.store import Store
 
@@ -76,12 +78,13 @@ def _expressions(store: Store, record: Record, split: str) -> pd.DataFrame:
         "data": cell.data.kind,
         "split": split,
     }
-    table = pd.DataFrame(columns).assign(**told, iou=iou(columns))
+    table = pd.DataFrame(columns).assign(**told, iou=iou(columns["intersection"], columns["union"]))
     kinds = dict(enumerate(record.kinds))
     table["kind"] = [kinds.get(number) for number in columns["kind"]] if "kind" in columns else None
     control = table[["control_intersection", "control_union"]].astype("Int64")
     table[control.columns] = control.mask(control["control_union"] < 0)
-    table["control_iou"] = (table["control_intersection"] / table["control_union"].clip(lower=1)).astype("float64")
+    ratios = iou(columns["control_intersection"], columns["control_union"])
+    table["control_iou"] = np.where(columns["control_union"] < 0, np.nan, ratios)
     return table.reindex(columns=list(EXPRESSION_COLUMNS))
 
 

@@ -44,12 +44,24 @@ class Cell(Frozen):
     data: DataIdentity
     precision: str = "fp32"
     processes: int = Field(default=1, description="processes that shared each batch")
+    held_out: int = Field(
+        default=0,
+        ge=0,
+        lt=100,
+        description="percent of the training images that train nothing and are evaluated on in place of the splits: a "
+        "trial of `barbench tune`; 0 for all other cells",
+    )
 
     def id(self) -> str:
         """Twelve hex digits: SHA-256 of the canonical JSON."""
         fields = self.model_dump(mode="json", exclude_defaults=True)
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def shared_recipe(self) -> dict[str, JsonValue]:
+        """The recipe without what is each method's own: rates that were chosen for every method alike."""
+        own = ("lr", "adapter_lr") if self.recipe.get("own_rates") else ()
+        return {name: value for name, value in self.recipe.items() if name not in own}
 
     def stem(self) -> str:
         """File name without suffix: readable parts, then the id, e.g. `barleria--tiny--refcoco+--seed0--<id>`."""
@@ -157,6 +169,10 @@ class Record(Frozen):
         if self.status != "done" and not self.reason:
             raise ValueError(f"a cell that is {self.status} says its reason")
         return self
+
+    def split_names(self) -> list[str]:
+        """The evaluation splits as the tables have them: by protocol, val first."""
+        return sorted(self.splits, key=lambda s: (self.protocol_of(s), not self.splits[s].column.startswith("val"), s))
 
     def protocol_of(self, split: str) -> str:
         """The protocol whose split the key `split` of `splits` names."""

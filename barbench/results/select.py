@@ -1,9 +1,10 @@
 """From what a person calls a cell (method, title, id, file name) to its records: for `compare`, `predict`, `panels`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from barbench.errors import UnknownName, UsageError
+from barbench.plain import flatten
 from barbench.results.record import Record
 
 CHOOSABLE: Final = ("backbone", "weights", "recipe", "image_size")  # each has an option of the command line
@@ -71,7 +72,13 @@ def differing(records: Sequence[Record]) -> dict[str, list[str]]:
 
     Of recipes with different names the name alone is told. Method, options and seed are not looked at.
     """
-    flat = [_flat(record.cell.model_dump(mode="json", exclude={"method", "options", "seed"})) for record in records]
+    flat = [
+        flatten(
+            record.cell.model_dump(mode="json", exclude={"method", "options", "seed", "recipe"})
+            | {"recipe": record.cell.shared_recipe()}
+        )
+        for record in records
+    ]
     names = list(dict.fromkeys(name for fields in flat for name in fields))
     found = {name: [str(fields.get(name)) for fields in flat] for name in names}
     apart = {name: values for name, values in found.items() if len(set(values)) > 1}
@@ -84,10 +91,3 @@ def differing(records: Sequence[Record]) -> dict[str, list[str]]:
 
 def _choice(record: Record, key: str) -> str:
     return str(record.cell.recipe.get("name") if key == "recipe" else getattr(record.cell, key))
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in fields.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat

@@ -1,10 +1,10 @@
 """Summaries of scores: over seeds, and over the columns of a table as the paper averages them."""
 
 from collections.abc import Iterable, Sequence
-from math import cos, fsum, pi, sin, sqrt
+from math import fsum, sqrt
 from typing import NamedTuple
 
-CONFIDENCE = 0.95
+from barbench.student import student
 
 
 class Summary(NamedTuple):
@@ -32,26 +32,7 @@ def summarize(values: Sequence[float]) -> Summary:
     if n < 2:
         return Summary(centre, None, n)
     deviation = sqrt(fsum((value - centre) ** 2 for value in values) / (n - 1))
-    return Summary(centre, t_quantile(n - 1) * deviation / sqrt(n), n)
-
-
-def t_quantile(freedom: int, confidence: float = CONFIDENCE) -> float:
-    """The t below which |T| stays with probability `confidence`, T of Student's distribution with whole `freedom`."""
-    low, high = 0.0, pi / 2  # the angle atan(t / sqrt(freedom)) is bounded; t is not
-    while (middle := (low + high) / 2) not in (low, high):
-        low, high = (middle, high) if _within(middle, freedom) < confidence else (low, middle)
-    return sqrt(freedom) * sin(high) / cos(high)
-
-
-def _within(angle: float, freedom: int) -> float:
-    """P(|T| < t) for t = sqrt(freedom) tan(angle): the finite series of Abramowitz & Stegun, 26.7.3 and 26.7.4."""
-    odd = freedom % 2
-    term, terms = cos(angle) if odd else 1.0, []
-    for k in range(2 + odd, freedom + 1, 2):
-        terms.append(term)
-        term *= (k - 1) / k * cos(angle) ** 2
-    series = sin(angle) * fsum(terms)
-    return 2 / pi * (angle + series) if odd else series
+    return Summary(centre, student(n - 1) * deviation / sqrt(n), n)
 
 
 def mean_of_means(datasets: Iterable[Sequence[float]]) -> float:

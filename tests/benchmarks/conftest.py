@@ -70,12 +70,12 @@ class Told:
     def start(self, job: Job) -> None:
         self.started.append(job.cell.method)
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, job: Job, event: dict[str, Any]) -> None:
         self.events.append(event)
         if event["event"] == "note":
             self.notes.append(event["text"])
 
-    def end(self, record: Record) -> None:
+    def end(self, job: Job, record: Record) -> None:
         self.ended.append(record)
 
     def note(self, text: str) -> None:

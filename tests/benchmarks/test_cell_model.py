@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from barbench.benchmarks.cell_model import Trained, find_in_photo, load_trained
+from barbench.benchmarks.cell_model import Trained, load_trained
 from barbench.datasets.refer import decode_image, read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.errors import DataError, UsageError
@@ -35,7 +35,7 @@ def test_it_finds_in_a_photo_what_the_record_counts(
     for image_id in np.unique(columns["val/image_id"]):
         places = np.flatnonzero(columns["val/image_id"] == image_id)
         photo = decode_image(data.images[int(image_id)])
-        found = find_in_photo(trained, photo, [samples.expressions[p].sentence.text for p in places], None)
+        found = trained.find(photo, [samples.expressions[p].sentence.text for p in places], None)
         for place, each in zip(places, found, strict=True):
             meet, union = overlap(each.mask, data.mask(int(columns["val/ann_id"][place])))
             assert meet == pytest.approx(columns["val/intersection"][place], abs=3)
@@ -47,25 +47,25 @@ def test_it_finds_in_a_photo_what_the_record_counts(
 
 def test_score_and_peak_are_probabilities_of_the_mask(trained: Trained) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (40, 200, 3)).astype(np.uint8)
-    low = find_in_photo(trained, photo, ["the red man", "a blue star"], 0.0)
+    low = trained.find(photo, ["the red man", "a blue star"], 0.0)
     assert [f.expression for f in low] == ["the red man", "a blue star"]
     for found in low:
         assert found.mask.shape == (40, 200)
         assert found.score is not None
         assert 0 < found.score <= found.peak <= 1
-    high = find_in_photo(trained, photo, ["the red man"], 1.0)[0]
+    high = trained.find(photo, ["the red man"], 1.0)[0]
     assert (high.score, high.coverage) == (None, 0.0)
     assert high.peak == pytest.approx(low[0].peak, abs=1e-5)
     assert not low[0].cut
-    assert find_in_photo(trained, photo, ["the red man " * 20], None)[0].cut
+    assert trained.find(photo, ["the red man " * 20], None)[0].cut
 
 
 def test_a_large_photo_gives_the_mask_of_a_small_one(trained: Trained) -> None:
     """Every pixel nine times: the mask covers the same share."""
     photo = np.random.default_rng(1).integers(0, 2, (6, 8, 3)).repeat(10, 0).repeat(10, 1).astype(np.uint8) * 255
     expressions = ["the red man", "a spotted star"]
-    small = find_in_photo(trained, photo, expressions, None)
-    large = find_in_photo(trained, photo.repeat(9, 0).repeat(9, 1), expressions, None)
+    small = trained.find(photo, expressions, None)
+    large = trained.find(photo.repeat(9, 0).repeat(9, 1), expressions, None)
     for one, other in zip(small, large, strict=True):
         assert other.mask.shape == (540, 720)
         assert other.coverage == pytest.approx(one.coverage, abs=0.06)

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,6 @@ def test_a_job_survives_its_way_to_the_worker(shapes_root: Path, backbone_folder
     assert job.checkpoint.parent == job.tuned.parent == Path("out") / "cells" / job.cell.stem()
 
 
-def test_options_for_a_method_that_does_not_run(shapes_root: Path, backbone_folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"--option names snf, which --methods does not"):
-        jobs(shapes_root, backbone_folder, options={"snf": {}})
-
-
 @pytest.mark.parametrize("option", ["bridge.wide", "bride.dim", "bridge.dim.deep"])
 def test_options_that_a_method_has_not_fail_before_anything_runs(
     option: str, shapes_root: Path, backbone_folder: Path
@@ -147,7 +143,7 @@ def test_protocols_by_name() -> None:
 
 def test_seeds_and_options_as_text() -> None:
     assert parse_seeds("3, 1,3") == [3, 1]
-    for text in ("a", "1,", "1.5", "-1"):
+    for text in ("a", "", ",", "1.5", "-1"):
         with pytest.raises(UsageError, match="--seeds"):
             parse_seeds(text)
     methods = resolve("etris,snf")
@@ -155,7 +151,11 @@ def test_seeds_and_options_as_text() -> None:
         "etris": {"bridge.dim": 64, "positional": "train"},
         "snf": {"positional": "train"},
     }
-    assert parse_options(["m.y:own:start=0.5"], methods) == {"m.y:own": {"start": 0.5}}
+    own = replace(methods[0], name="own", reference="m.y:own")
+    assert parse_options(["m.y:own:start=0.5"], [own]) == parse_options(["own:start=0.5"], [own])
+    assert parse_options(["own:start=0.5"], [own]) == {"own": {"start": 0.5}}
+    with pytest.raises(UsageError, match="barleria is not among the methods; they are etris, snf"):
+        parse_options(["barleria:gst.prior=false"], methods)
     for text in ("etris", "etris:bridge.dim", "bridge.dim=3", ":a=1", "etris:=1", "etris:bridge.dim=[1"):
         with pytest.raises(UsageError, match="--option"):
             parse_options([text], methods)

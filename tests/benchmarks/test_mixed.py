@@ -9,6 +9,7 @@ from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
 from barbench.reports.tables.build import build_measured
+from barbench.reports.tables.grouping import group
 from barbench.results.record import TrainingSet
 from barbench.results.store import Store
 from tests.benchmarks.conftest import Told
@@ -43,7 +44,7 @@ def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
     assert clean.splits["refcoco testB"].scores.n == 4  # two references of two sentences
     arrays = Store(tmp_path / "out").expressions(clean.cell)
     assert {name.split("/")[0] for name in arrays} == set(clean.splits)
-    [table] = build_measured("5", [clean, leaked])
+    [table] = build_measured("5", group([clean, leaked]))
     assert [row[0].text for row in table.sections[0].rows] == ["Head only-Mixed", "Head only-Mixed (leaked)"]
     request = PanelRequest(
         "head-only", "mixed", "refcocog-u test", ["random"], 2, [], None, str(backbone_folder), None, None, None,

@@ -1,17 +1,22 @@
 """What every registered method owes on every kind of tower. Registering one is testing it."""
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import Tensor
 
+from barbench.engine.recipe import parse_recipe
+from barbench.engine.train import make_optimizer
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.hooks import Hooks
-from barbench.models.segmenter import Segmenter, segmentation_loss
+from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.towers.load import load_backbone
 from barbench.models.walk import walk
 from tests.models.small import KINDS, inputs, small
 
+RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3, "adapter_lr": 0.5})
 METHODS = {spec.name: spec for spec in resolve("everything")}
 # By design of the released code, its predictions depend on the batch; with these options they do not.
 BATCH_DEPENDENT = {"barleria-released": {"topdown.cosine": "sample"}}
@@ -34,10 +39,7 @@ def built(name: str, kind: str, **options: object) -> Segmenter:
 
 
 def loss_of(model: Segmenter, image: Tensor, ids: Tensor) -> Tensor:
-    logits, extra = model(image, ids)
-    mask = (image.mean(1) > 0).float()
-    loss = segmentation_loss(logits, mask)
-    return loss if extra is None else loss + extra
+    return training_loss(model(image, ids), (image.mean(1) > 0).float())
 
 
 @everything
@@ -96,7 +98,7 @@ def test_outputs_do_not_depend_on_batch_mates(name: str, kind: str) -> None:
 
 @most
 def test_an_images_texts_may_share_it(name: str, kind: str) -> None:
-    """What a method declares free of text is the same computed once an image and once a text."""
+    """Steps declared independent of the text give the same, computed once per image or once per text."""
     model = built(name, kind).eval()
     image, ids = inputs(batch=5)
     rows = torch.tensor([1, 1, 0, 1, 0])
@@ -183,7 +185,7 @@ def test_vision_does_not_depend_on_text_where_the_method_says_so(name: str) -> N
         for number, p in enumerate(model.method.parameters()):
             p += torch.randn(p.shape, generator=torch.Generator().manual_seed(number)) * 0.05
         one, other = (walk(model.vision, model.text, model.method, image, i).levels for i in (ids, ids.roll(1, 0)))
-    free = model.method.text_free(6)
+    free = model.method.text_independent_steps(6)
     for stage, (a, b) in enumerate(zip(one, other, strict=True)):
         if 2 * (stage + 1) <= free - (free < 6):  # what a bridge adds behind its last free step depends on the text
             assert torch.equal(a, b), stage
@@ -210,3 +212,13 @@ def test_vit_b_16_trains_at_the_papers_size(name: str) -> None:
     loss.backward()
     assert model(image, ids).logits.shape == (2, 1, 104, 104)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.tuned_parameters().values())
+
+
+@everything
+def test_the_optimizer_and_the_ledger_agree_on_what_the_head_is(name: str, kind: str) -> None:
+    model, counted = built(name, kind), Counter[float]()
+    for group in make_optimizer(RECIPE, model).param_groups:
+        counted[group["factor"]] += sum(p.numel() for p in group["params"])
+    ledger = model.ledger()
+    assert counted[1.0] == ledger["head"]
+    assert counted[RECIPE.adapter_lr] == ledger["adapter"] + ledger["positional"]

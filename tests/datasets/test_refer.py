@@ -201,3 +201,17 @@ def test_the_real_size_is_indexed_in_seconds(tmp_path: Path) -> None:
     assert len(data.split("train").references) == 42_404
     assert len(data.images) == 16_994
     assert time.process_time() - start < 20, "a few seconds on a free core"
+
+
+def test_ids_as_text_are_ids_in_every_table(root: Path, refcoco: Protocol) -> None:
+    before = read_refer(root, refcoco)
+    path = root / refcoco.folder / "instances.json"
+    raw = json.loads(path.read_text())
+    for entry in raw["annotations"]:
+        entry["id"], entry["image_id"] = str(entry["id"]), str(entry["image_id"])
+    for entry in raw["images"]:
+        entry["id"] = str(entry["id"])
+    path.write_text(json.dumps(raw))
+    after = read_refer(root, refcoco)
+    assert after.references == before.references
+    assert after.problems.found == before.problems.found

@@ -1,5 +1,7 @@
 """Which data a run gets, and that the cache never holds half a folder."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from barbench.datasets import sources
 from barbench.datasets.refer import read_refer
 from barbench.datasets.shapes import ShapesSpec
-from barbench.datasets.sources import DataSource, find_source, folder_source, shapes_source
+from barbench.datasets.sources import DataSource, cache_folder, find_source, folder_source, shapes_source
 from barbench.errors import MissingData
 from barbench.paper.protocols import PROTOCOLS, Protocol
 
@@ -78,3 +80,12 @@ def test_a_process_that_was_slower_uses_the_other_copy(cache: Path, monkeypatch:
     monkeypatch.setattr(sources, "make_shapes", overtaken)
     assert [p.name for p in shapes_source(SPEC).root.iterdir()] == ["theirs"]
     assert len(list(cache.iterdir())) == 1
+
+
+def test_a_user_without_a_home_has_a_cache_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("BARBENCH_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert cache_folder() == Path(tempfile.gettempdir()) / f"barbench-{os.getuid()}"

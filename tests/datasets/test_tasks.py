@@ -8,7 +8,7 @@ import pytest
 from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.samples import JointSamples, TrainSamples
 from barbench.datasets.sources import folder_source
-from barbench.datasets.tasks import TaskData, read_task
+from barbench.datasets.tasks import TaskData, _held, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError, MissingData
 from barbench.paper.mixtures import MEMBERS, TASKS
@@ -135,3 +135,21 @@ def test_the_identity_follows_every_file_that_is_read(mixed_root: Path) -> None:
 def test_tables_2_and_3_have_the_columns_that_a_mixture_is_evaluated_on() -> None:
     columns = {(e.protocol.name, e.protocol.columns[e.split]) for e in TASKS.get("mixed").evaluated}
     assert columns == {tuple(c) for c in MEMBER_COLUMNS}
+
+
+def test_held_out_images_leave_training_whole_and_take_the_place_of_the_splits(mixed_root: Path) -> None:
+    for task in (TASKS.get("refcoco+"), TASKS.get("mixed-leaked")):
+        whole, part = read_task(mixed_root, task), read_task(mixed_root, task, held_out=40)
+        assert [e.key for e in part.evaluated] == [f"held out {p.name}" for p in task.members]
+        for before, after, held in zip(whole.train, part.train, part.evals.values(), strict=True):
+            assert sorted(r.ref_id for r in (*after.references, *held.references)) == sorted(
+                r.ref_id for r in before.references
+            )
+            assert not {r.image_id for r in after.references} & {r.image_id for r in held.references}
+            assert held.references
+            assert after.references
+
+
+def test_about_as_many_images_are_held_out_as_asked() -> None:
+    assert sum(_held(i, 20) for i in range(10_000)) == pytest.approx(2_000, abs=150)
+    assert all(_held(i, 40) for i in range(1_000) if _held(i, 20)), "a larger share holds the smaller one"

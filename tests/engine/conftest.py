@@ -1,4 +1,4 @@
-"""A segmenter on the little backbone, samples of the shapes folder, and an accelerator on the CPU."""
+"""A segmenter on a small backbone, samples of the shapes folder, and an accelerator on the CPU."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,17 +24,19 @@ from tests.models.small import SIZE
 
 @pytest.fixture(scope="session")
 def data(shapes_root: Path) -> ReferData:
+    """The shapes folder, read as RefCOCO+."""
     return read_refer(shapes_root, PROTOCOLS.get("refcoco+"))
 
 
 @pytest.fixture
 def little(backbone_folder: Path) -> Backbone:
+    """A small backbone with random weights."""
     return load_backbone(str(backbone_folder), "random", seed=0)
 
 
 @pytest.fixture
 def build(backbone_folder: Path) -> Callable[..., Segmenter]:
-    """A method's segmenter on a backbone of its own."""
+    """Builds a method's segmenter on its own backbone."""
 
     def make(method: str = "barleria", seed: int = 0) -> Segmenter:
         return build_segmenter(resolve(method)[0], load_backbone(str(backbone_folder), "random", seed=0), seed)
@@ -44,22 +46,27 @@ def build(backbone_folder: Path) -> Callable[..., Segmenter]:
 
 @pytest.fixture
 def train_samples(data: ReferData, little: Backbone) -> TrainSamples:
+    """The training split, with a context length of 17."""
     return TrainSamples(data.split("train"), Letterbox(SIZE), Tokens(little.tokenizer, 17), seed=0)
 
 
 @pytest.fixture
 def val_samples(data: ReferData, little: Backbone) -> EvalSamples:
+    """The val split, with a context length of 17."""
     return EvalSamples(data.split("val"), Letterbox(SIZE), Tokens(little.tokenizer, 17))
 
 
 @pytest.fixture
 def accelerator() -> Accelerator:
-    AcceleratorState._reset_state()  # accelerators share one state, and another test may have wished for bf16
+    """An accelerator on the CPU in fp32, whatever another test has set up."""
+    AcceleratorState._reset_state()  # accelerators share one state, and another test may have set bf16
     return Accelerator(cpu=True)
 
 
 @pytest.fixture
 def recipe() -> Callable[..., Recipe]:
+    """Makes short recipes: two epochs of AdamW, with any field changed."""
+
     def make(**changes: Any) -> Recipe:
         fields: dict[str, Any] = {"epochs": 2, "batch": 8, "optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01}
         return parse_recipe("test", fields | changes)

@@ -1,5 +1,7 @@
-"""One of several processes that evaluate together: `python -m torch.distributed.run --standalone --nproc-per-node=2
--m tests.engine.distributed ROOT BACKBONE OUT.json`."""
+"""One of several processes that evaluate together.
+
+python -m torch.distributed.run --standalone --nproc-per-node=2 -m tests.engine.distributed ROOT BACKBONE OUT.json
+"""
 
 import json
 import sys
@@ -20,6 +22,7 @@ from barbench.paper.protocols import PROTOCOLS
 
 
 def main(root: str, folder: str, out: str) -> None:
+    """Evaluate BarLeRIa on the val split of ROOT; the first process writes the table of expressions."""
     torch.set_num_threads(1)
     accelerator = Accelerator(cpu=True)
     backbone = load_backbone(folder, "random", seed=0)

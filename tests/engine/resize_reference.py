@@ -11,10 +11,10 @@ def cubic(d: np.ndarray) -> np.ndarray:
     return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
-def weights(places: np.ndarray, count: int, clamp: bool) -> np.ndarray:
-    """(places, count): how much each sample adds at each place; beyond the border its last sample, or nothing."""
-    matrix = np.zeros((len(places), count))
-    for row, place in zip(matrix, places, strict=True):
+def weights(positions: np.ndarray, count: int, clamp: bool) -> np.ndarray:
+    """(positions, count): each sample's weight at each position; beyond the border the last sample's, or none."""
+    matrix = np.zeros((len(positions), count))
+    for row, place in zip(matrix, positions, strict=True):
         for tap in range(int(np.floor(place)) - 1, int(np.floor(place)) + 3):
             if clamp or 0 <= tap < count:
                 row[min(max(tap, 0), count - 1)] += cubic(np.array(place - tap))

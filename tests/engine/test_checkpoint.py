@@ -1,4 +1,4 @@
-"""Checkpoints: everything comes back, nothing half-written, what cannot be read is set aside and never overwritten."""
+"""Checkpoints: everything is restored, nothing half-written; unreadable files are set aside and never overwritten."""
 
 import errno
 import io
@@ -39,15 +39,18 @@ def stepped(segmenter: Segmenter) -> torch.optim.Optimizer:
 
 
 def drawn() -> tuple[float, float, float]:
+    """The next number of each random generator."""
     return random.random(), float(np.random.random()), float(torch.rand(()))
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Whether two states have the same names and the same values."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture
 def saved(build: Build, accelerator: Accelerator, tmp_path: Path) -> tuple[Path, Segmenter, torch.optim.Optimizer]:
+    """A checkpoint's file, and the segmenter and optimizer that it holds."""
     segmenter = build("etris")
     optimizer = stepped(segmenter)
     Checkpoint(tmp_path / "deep" / "c.pt", "cell").save(accelerator, segmenter, optimizer, PROGRESS)
@@ -98,22 +101,26 @@ class Bomb:
 
 
 def cut(path: Path) -> None:
+    """Half of the file is missing."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def flip(path: Path) -> None:
+    """The end of the file is overwritten."""
     content = bytearray(path.read_bytes())
     content[len(content) - 2000 :] = b"x" * 2000
     path.write_bytes(bytes(content))
 
 
 def lacks_weights(path: Path) -> None:
+    """One weight is missing."""
     state = torch.load(path, weights_only=True)
     state["weights"].popitem()
     torch.save(state, path)
 
 
 def other_shape(path: Path) -> None:
+    """One weight has another shape."""
     state = torch.load(path, weights_only=True)
     last = [name for name in state["weights"] if name.startswith("method.") and state["weights"][name].ndim == 2][-1]
     state["weights"][last] = torch.zeros(3, 3)
@@ -121,42 +128,50 @@ def other_shape(path: Path) -> None:
 
 
 def other_optimizer(path: Path) -> None:
+    """The optimizer's groups are missing."""
     state = torch.load(path, weights_only=True)
     state["optimizer"]["param_groups"] = []
     torch.save(state, path)
 
 
 def old_progress(path: Path) -> None:
+    """The progress lacks fields."""
     state = torch.load(path, weights_only=True)
     state["progress"] = {"step": 3}
     torch.save(state, path)
 
 
 def two_processes(path: Path) -> None:
+    """It was written by two processes."""
     state = torch.load(path, weights_only=True)
     state["generators"] *= 2
     torch.save(state, path)
 
 
 def bad_generators(path: Path) -> None:
+    """The generators' states are of the wrong type."""
     state = torch.load(path, weights_only=True)
     state["generators"] = [{"torch": None}]
     torch.save(state, path)
 
 
 def a_list(path: Path) -> None:
+    """A list in place of a state."""
     torch.save([1, 2], path)
 
 
 def a_tensor(path: Path) -> None:
+    """A tensor in place of a state."""
     torch.save(torch.zeros(3), path)
 
 
 def empty(path: Path) -> None:
+    """An empty file."""
     path.write_bytes(b"")
 
 
 def text(path: Path) -> None:
+    """A text file."""
     path.write_text("not a checkpoint\n")
 
 
@@ -232,12 +247,12 @@ def test_load_tuned_names_what_is_missing_and_left_over(build: Build) -> None:
     etris, head = build("etris"), build("head-only")
     with pytest.raises(ValueError, match=r"the weights lack method\."):
         load_tuned(etris, tuned_state(head))
-    with pytest.raises(ValueError, match=r"hold method\..*, …, which the model has not"):
+    with pytest.raises(ValueError, match=r"hold method\..*, …, which the model lacks"):
         load_tuned(head, tuned_state(etris))
 
 
 @pytest.mark.slow
-def test_where_one_process_cannot_read_it_none_goes_on_from_it(backbone_folder: Path, tmp_path: Path) -> None:
+def test_where_one_process_cannot_read_it_none_continues_from_it(backbone_folder: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "c.pt", tmp_path / "out.json"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     arguments = ["-m", "tests.engine.two_process_resume", str(backbone_folder), str(path), str(out)]
@@ -246,7 +261,7 @@ def test_where_one_process_cannot_read_it_none_goes_on_from_it(backbone_folder: 
     assert not path.exists()
 
 
-def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
+def test_a_full_disk_is_raised_as_an_os_error(tmp_path: Path) -> None:
     class Full(io.BytesIO):
         def write(self, content: Any) -> int:
             if self.tell() > 100:

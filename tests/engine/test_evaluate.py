@@ -31,7 +31,7 @@ THRESHOLD = 0.35
 
 
 class Blob(nn.Module):
-    """A smooth bump whose place, width and height depend on the words and a little on the image; counts its inputs."""
+    """A smooth bump whose position and size depend on the words and a little on the image; counts its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def bump(image: Tensor, ids: Tensor) -> Tensor:
 
 
 def slow_mask(logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Sigmoid; corners on corners to the square; each pixel (x, y) of the image looks at s x + b, s y + c of it."""
+    """Sigmoid; corners on corners of the square; pixel (x, y) of the image reads the square at (s x + b, s y + c)."""
     probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
     up = weights(np.arange(SIZE) * (GRID - 1) / (SIZE - 1), GRID, clamp=True)
     square = up @ probability @ up.T
@@ -63,6 +63,7 @@ def slow_mask(logits: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def masks_on_disk(root: Path) -> dict[int, np.ndarray]:
+    """Every annotation's mask at the image's resolution, by annotation id."""
     instances = json.loads((root / "refcoco+/instances.json").read_text())
     sizes = {i["id"]: (i["height"], i["width"]) for i in instances["images"]}
     masks = {}
@@ -86,6 +87,7 @@ def partner_on_disk(reference: dict[str, Any], references: list[dict[str, Any]])
 
 @pytest.fixture
 def evaluated(val_samples: EvalSamples, accelerator: Accelerator) -> tuple[Evaluation, Blob]:
+    """One evaluation of `Blob`, and the model with its counts."""
     blob = Blob()
     return evaluate(blob, val_samples, accelerator, batch=5, threshold=THRESHOLD), blob  # type: ignore[arg-type]
 
@@ -151,7 +153,7 @@ def test_batch_and_workers_do_not_matter(
     assert all(np.array_equal(other.expressions[n], column) for n, column in evaluated[0].expressions.items())
 
 
-def test_images_are_read_once_a_batch(
+def test_images_are_read_once_per_batch(
     val_samples: EvalSamples, accelerator: Accelerator, evaluated: tuple[Evaluation, Blob]
 ) -> None:
     blob, all_images = Blob(), {e.reference.image_id for e in val_samples.expressions}
@@ -177,6 +179,8 @@ def test_in_google_a_partner_may_be_of_another_split(shapes_root: Path, little: 
 
 
 class Constant(nn.Module):
+    """Gives the same logit everywhere, whatever the image and the words."""
+
     def __init__(self, value: float) -> None:
         super().__init__()
         self.value = value
@@ -188,8 +192,7 @@ class Constant(nn.Module):
 def test_a_model_that_ignores_the_words_scores_the_same_swapped(
     val_samples: EvalSamples, accelerator: Accelerator
 ) -> None:
-    """Everything is foreground: the mean over an image's objects is that over their cyclic successors, but for how
-    many sentences each has."""
+    """Everything is foreground: the control averages over the same objects, weighted by other numbers of sentences."""
     found = evaluate(Constant(9.0), val_samples, accelerator, batch=8, threshold=THRESHOLD)  # type: ignore[arg-type]
     assert found.control is not None
     assert found.control.miou == pytest.approx(found.metrics.miou, rel=0.35)

@@ -1,5 +1,4 @@
-"""Laws of metrics and weights: order and batch size do not matter, one sample's oIoU is its IoU, what is saved comes
-back."""
+"""Laws of metrics and weights: no dependence on order and batch size, and saved weights give the same outputs."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From images and expressions to masks: against the formulas, and each image once against each image every time."""
+"""From images and expressions to masks: against the formulas, and shared images against repeated ones."""
 
 from collections.abc import Callable
 

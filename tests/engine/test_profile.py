@@ -37,7 +37,7 @@ class OneAttention(nn.Module):
 
 
 class OneConvolution(nn.Module):
-    """A 1 x 1 convolution to one logit a pixel."""
+    """A 1 x 1 convolution to one logit per pixel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def test_flops_of_attention_by_hand() -> None:
 
 
 def test_saved_bytes_of_a_convolution_by_hand() -> None:
-    """Kept: the image (for the weight's gradient), the logits and the resized mask (for the loss's); not the weight."""
+    """Saved: the image (for the weight's gradient), logits and resized mask (for the loss's); not the weight."""
     image, ids, mask = torch.randn(2, 3, 16, 16), torch.zeros(2, 5, dtype=torch.long), torch.ones(2, 16, 16)
     assert saved_bytes(OneConvolution(), image, ids, mask) == (3 + 1 + 1) * 2 * 16 * 16 * 4  # type: ignore[arg-type]
 

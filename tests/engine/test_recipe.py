@@ -14,6 +14,7 @@ from barbench.errors import UnknownName, UsageError
 
 
 def recipe(**fields: Any) -> Recipe:
+    """A recipe of six epochs, with any field changed."""
     return parse_recipe("test", {"epochs": 6, "batch": 4, "lr": 0.01, **fields})
 
 
@@ -37,6 +38,7 @@ def test_shipped_recipes_load_and_describe_themselves() -> None:
 
 
 def torch_rates(scheduler: LRScheduler, count: int) -> list[float]:
+    """The learning rate of each of `count` steps of torch's scheduler."""
     rates = []
     for _ in range(count):
         rates.append(scheduler.get_last_lr()[0])
@@ -46,6 +48,7 @@ def torch_rates(scheduler: LRScheduler, count: int) -> list[float]:
 
 
 def optimizer() -> SGD:
+    """SGD with a learning rate of 0.01, for torch's schedulers."""
     return SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
 
 
@@ -146,3 +149,23 @@ def test_a_file_that_is_no_recipe(text: str, says: str, tmp_path: Path) -> None:
 def test_a_recipe_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_recipe(str(tmp_path / "none.yaml"))
+
+
+MINIMAL = {"epochs": 6, "batch": 4, "lr": 0.01}
+
+
+def test_rates_of_single_methods_replace_the_recipes() -> None:
+    recipe = parse_recipe("r", {**MINIMAL, "adapter_lr": 0.5, "rates": {"full": {"adapter_lr": 0.1}}})
+    assert (recipe.of("full").adapter_lr, recipe.of("full").lr) == (0.1, recipe.lr)
+    assert recipe.of("snf").adapter_lr == 0.5
+    assert "rates" not in recipe.of("full").fields(), "a cell holds its own method's rates alone"
+    with pytest.raises(UsageError, match="rates"):
+        parse_recipe("r", {**MINIMAL, "rates": {"full": {"speed": 1}}})
+
+
+def test_fields_that_came_later_do_not_change_the_ids_of_older_records() -> None:
+    fields = parse_recipe("r", MINIMAL).fields()
+    assert fields.keys() == {
+        *("name", "description", "epochs", "batch", "accumulate", "optimizer", "lr", "adapter_lr", "weight_decay"),
+        *("schedule", "milestones", "decay", "warmup", "clip", "threshold", "eval_batch"),
+    }

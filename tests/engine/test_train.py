@@ -34,7 +34,7 @@ def trained(
     cut_at: int = -1,
     workers: int = 0,
 ) -> Training:
-    """Train as a fresh process would; end without a word after `cut_at` steps of this life."""
+    """Train as a new process would; raise `Cut` after `cut_at` steps of this process."""
     seen: list[StepLog] = []
 
     def on_step(log: StepLog) -> None:
@@ -59,7 +59,7 @@ def trained(
 
 def test_plan_cuts_an_epoch(recipe: Recipes) -> None:
     assert plan(recipe(batch=8, accumulate=2), count=45, processes=2) == Plan(steps=5, micro=2, accumulate=2)
-    with pytest.raises(UsageError, match=r"batch 8 is no multiple of accumulate x processes = 3"):
+    with pytest.raises(UsageError, match=r"batch 8 is not a multiple of accumulate x processes = 3"):
         plan(recipe(batch=8), count=45, processes=3)
     with pytest.raises(UsageError, match=r"7 usable references, fewer than a batch of 8"):
         plan(recipe(batch=8), count=7, processes=1)
@@ -111,8 +111,11 @@ def test_optimizers_hold_exactly_what_is_tuned(build: Build, recipe: Recipes) ->
 def test_resumed_within_an_epoch_ends_bit_for_bit_the_same(
     workers: int, build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator, tmp_path: Path
 ) -> None:
-    """Cut twice, at a step of the first and of the second epoch, each time to a fresh model. Dropout is on, so the
-    random generators have to be restored too. A loader's process lives on from epoch to epoch and changes nothing."""
+    """Interrupted twice, in the first and in the second epoch, and resumed each time by a new model.
+
+    Dropout is on, so the random generators have to be restored, too. A loader's process lives from epoch to epoch and
+    changes nothing.
+    """
     chosen = recipe(epochs=2, schedule="cosine", warmup=0.1, clip=1.0)
     steps = len(train_samples) // 8
     assert steps >= 3
@@ -173,7 +176,7 @@ def test_the_loss_falls(
     assert sum(h["seconds"] for h in result.history) == pytest.approx(result.seconds, rel=0.2, abs=0.5)
 
 
-def test_logs_tell_where_it_stands_and_the_rate_that_was_used(
+def test_logs_state_the_progress_and_the_learning_rate_used(
     build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator, tmp_path: Path
 ) -> None:
     chosen, logs = recipe(epochs=2, milestones=[1]), list[StepLog]()
@@ -188,14 +191,14 @@ def test_logs_tell_where_it_stands_and_the_rate_that_was_used(
 
 
 def gradients(segmenter: Segmenter) -> dict[str, torch.Tensor]:
+    """Gradients of the tuned parameters by name."""
     return {name: p.grad.clone() for name, p in segmenter.tuned_parameters().items() if p.grad is not None}
 
 
 def test_accumulated_micro_batches_equal_the_batch(
     build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator, tmp_path: Path
 ) -> None:
-    """With batch norms and dropout taken out: a batch norm sees its micro-batch alone, as everywhere, so with them the
-    two differ."""
+    """Without batch norms and dropout: a batch norm sees its micro-batch alone, so that with it the two differ."""
     batch = len(train_samples) // 2 + 1  # one step an epoch
     batch -= batch % 4
     batch = batch if len(train_samples) // batch == 1 else batch + 4

@@ -1,5 +1,8 @@
-"""One of two processes of which only one can read the checkpoint: `python -m torch.distributed.run --standalone
---nproc-per-node=2 -m tests.engine.two_process_resume BACKBONE CHECKPOINT OUT.json`."""
+"""One of two processes, of which only one can read the checkpoint.
+
+python -m torch.distributed.run --standalone --nproc-per-node=2 -m tests.engine.two_process_resume BACKBONE CHECKPOINT
+OUT.json
+"""
 
 import json
 import sys

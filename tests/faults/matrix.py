@@ -86,10 +86,10 @@ class Events:
     def start(self, job: Job) -> None:
         self.say(event="start", method=job.cell.method)
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, job: Job, event: dict[str, Any]) -> None:
         self.say(**event)
 
-    def end(self, record: Record) -> None:
+    def end(self, job: Job, record: Record) -> None:
         self.say(event="end", status=record.status, reason=record.reason)
 
     def note(self, text: str) -> None:

@@ -50,7 +50,7 @@ def test_stages_follow_the_released_formula() -> None:
         torch.testing.assert_close(text.body, words, rtol=1e-5, atol=1e-5)
 
 
-def test_bridge_meets_after_each_third_and_adds_before_the_stage_output() -> None:
+def test_bridge_exchanges_after_each_third_and_adds_before_the_stage_output() -> None:
     backbone, (image, ids) = small(), inputs()
     method = Method("m", [Bridge(16, 4)])
     method.attach(backbone)

@@ -46,7 +46,7 @@ def test_the_text_tower_runs_first_and_both_run_whole() -> None:
         def order(self):  # type: ignore[no-untyped-def]
             return "text first"
 
-        def text_free(self, steps: int) -> int:
+        def text_independent_steps(self, steps: int) -> int:
             assert steps == 12
             return 0
 
@@ -60,7 +60,7 @@ def test_the_text_tower_runs_first_and_both_run_whole() -> None:
 
 def test_without_cross_attention_no_text_reaches_the_patches() -> None:
     detris, backbone = attached("detris", channels=16, cross=False, text=False)
-    assert (detris.order(), detris.text_free(6)) == (None, 6)
+    assert (detris.order(), detris.text_independent_steps(6)) == (None, 6)
     image, ids = inputs()
 
     def level(ids: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ SIDE, QUERIES, HEADS = 24, 5, 3
 
 
 def traced(gst: GST) -> Trace:
+    """What the frozen encoders give with `gst` attached: the input of its `fuse`."""
     backbone = small()
     torch.manual_seed(0)
     gst.attach(backbone)
@@ -104,7 +105,7 @@ def test_options_leave_nothing_unused() -> None:
         GST(side=10)
 
 
-def test_last_projection_is_booked_as_head() -> None:
+def test_last_projection_counts_as_head() -> None:
     gst = GST(SIDE, 4, QUERIES, HEADS)
     traced(gst)
     assert sum(p.numel() for p in gst.head_parameters()) == SIDE * 32 + 32

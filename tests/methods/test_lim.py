@@ -68,7 +68,7 @@ def test_one_way_changes_one_tower_only(tower: str) -> None:
     assert len(list(method.parameters())) == 4
 
 
-def test_words_that_enter_once_walk_along() -> None:
+def test_words_that_are_inserted_once_stay() -> None:
     """The released code's path: words enter at the input and are tokens like any other from there on."""
     lim = LIM(into=("vision",), every="input")
     _, trace = built("gelu", lim)
@@ -83,7 +83,7 @@ def test_words_that_enter_once_walk_along() -> None:
 
 
 def test_masked_padding_makes_results_independent_of_the_fixed_length() -> None:
-    """With padding hidden from the patches, more of it changes nothing; seen, it does."""
+    """With padding hidden from the patches, more padding changes nothing; otherwise it does."""
     backbone, (image, ids) = small(), inputs()
     longer = F.pad(ids, (0, 4))
     for padding, same in (("mask", True), ("see", False)):
@@ -105,6 +105,6 @@ def test_towers_of_different_depth_exchange_in_proportion() -> None:
     assert trace.levels[2].shape == (3, 40, 6, 6)
 
 
-def test_lim_must_enter_somewhere() -> None:
+def test_lim_needs_a_tower() -> None:
     with pytest.raises(UsageError):
         LIM(into=())

@@ -20,6 +20,7 @@ from tests.models.small import inputs, small
 
 
 def etris(seed: int, **options: Any) -> Segmenter:
+    """A small ETRIS with random weights."""
     return build_segmenter(resolve("etris")[0], small("quickgelu", seed), seed, {"bridge.dim": 16, **options})
 
 
@@ -35,6 +36,7 @@ def public(model: Segmenter, format_: Format = "etris") -> dict[str, Tensor]:
 
 
 def save(file: Path, state: dict[str, Tensor]) -> Path:
+    """Write a checkpoint with the extras that the public training script adds."""
     extras = {"epoch": 50, "best_iou": 0.6, "prec": {"Pr@50": 0.7}, "scheduler": {"milestones": Counter({35: 1})}}
     torch.save({"state_dict": state, **extras}, file)
     return file
@@ -87,6 +89,8 @@ def test_what_is_missing_left_over_or_misshapen_is_named(tmp_path: Path) -> None
 
 
 class Malice:
+    """A pickle that would run a command when it is loaded."""
+
     def __reduce__(self) -> Any:
         return (Path("never").touch, ())
 

@@ -43,7 +43,7 @@ BODIES = {
     "tapped_tokens": "def tapped_tokens(self):\n    return frozenset({('vision', 2), ('text', -1)})\n"
     "def readout(self, trace, carry):\n"
     "    self.heard.extend(x.shape[1] for x in trace.tokens.values())\n    return trace",
-    "text_free": "def text_free(self, steps):\n    return steps\n"
+    "text_independent_steps": "def text_independent_steps(self, steps):\n    return steps\n"
     "def shortcut(self, site, x):\n    return x * self.gain",
     "order": "def order(self):\n    return 'text first'\n"
     "def after_text(self, words, carry):\n    carry[self] = (words,)\n"
@@ -51,7 +51,7 @@ BODIES = {
     "    return delta + carry[self][0].abs().mean() * xn * self.gain if site.tower == 'vision' else delta",
     "before_block": "def before_block(self, step, vision, text, carry):\n"
     "    guests = self.guest.expand(len(text.tokens), -1, -1)\n"
-    "    return vision, text.invite('mine', guests) if step.text is not None else text",
+    "    return vision, text.insert('mine', guests) if step.text is not None else text",
     "project": "def project(self, site, role, x, y):\n    return y * (2 * self.gain) if role == 'q' else y",
     "projects": "def projects(self):\n    return frozenset({('vision', 'act')})\n"
     "def project(self, site, role, x, y):\n    self.heard.append(role)\n    return y * (2 * self.gain)",
@@ -63,7 +63,7 @@ BODIES = {
     "readout": "def readout(self, trace, carry):\n    return trace._replace(words=trace.words * (2 * self.gain))",
     "fuse": "def fuse(self, query, trace):\n    return super().fuse(query * (2 * self.gain), trace)",
 }
-SILENT = {"attach", "trains", "head_parameters", "tapped_tokens", "text_free", "after_text"}
+SILENT = {"attach", "trains", "head_parameters", "tapped_tokens", "text_independent_steps", "after_text"}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Suites hold methods that build, differ from each other, and can be found again from their reference and options."""
+"""Suites hold methods that can be built, differ from each other, and are found again from reference and options."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ BUDGETS = {
 
 
 @pytest.mark.parametrize("suite", SUITES.names())
-def test_rows_are_told_apart_by_name_title_and_cell(suite: str) -> None:
+def test_rows_differ_in_name_title_and_cell(suite: str) -> None:
     for rows in (SUITES.get(suite).methods(), SUITES.get(suite).methods(WIDTH)):
         assert len({row.name for row in rows}) == len({row.title for row in rows}) == len(rows)
         assert len({(row.reference, str(row.options)) for row in rows}) == len(rows)

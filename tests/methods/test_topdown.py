@@ -11,6 +11,7 @@ from tests.models.small import inputs, small
 
 
 def fused(batch: slice = slice(None), **options: object) -> tuple[TopDown, torch.Tensor, torch.Tensor | None]:
+    """A side network with parameters far from their initial values, and its output on the inputs of `batch`."""
     torch.manual_seed(0)
     backbone = small()
     side = TopDown(**{"side": 24, "depth": 4, "queries": 5, "heads": 3, **options})  # type: ignore[arg-type]

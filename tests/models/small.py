@@ -1,4 +1,4 @@
-"""Small random CLIPs in open_clip's local format, one for each kind of tower, and inputs for them."""
+"""Small random CLIPs in open_clip's local format, one per kind of tower, and inputs for them."""
 
 import json
 from pathlib import Path

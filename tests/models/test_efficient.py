@@ -1,4 +1,4 @@
-"""Lean operations against the plain ones: values, gradients, and what is kept for the backward pass."""
+"""Autograd functions that save fewer activations, against plain torch: values, gradients, and saved bytes."""
 
 from collections.abc import Callable
 
@@ -15,26 +15,28 @@ B, T, D, J = 2, 5, 6, 3
 
 
 def doubles(*shape: int, grad: bool = True) -> Tensor:
+    """Random float64, precise enough for gradcheck."""
     return torch.randn(*shape, dtype=torch.float64).requires_grad_(grad)
 
 
 def flow_inputs() -> tuple[Tensor, ...]:
+    """Arguments of `planar`: x, mu, sigma, inner, start, mixed, lam."""
     torch.manual_seed(0)
     return (doubles(B, T, D), doubles(D), doubles(D), doubles(J, D), doubles(J), doubles(J, J), doubles(J, D))
 
 
-def kept_bytes(run: Callable[[], Tensor]) -> int:
-    """Bytes that autograd keeps while `run` runs, each storage once."""
-    kept: dict[int, int] = {}
+def saved_bytes(run: Callable[[], Tensor]) -> int:
+    """Bytes of the activations that autograd saves while `run` runs, each storage once."""
+    saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         out = run()
     assert out.requires_grad
-    return sum(kept.values())
+    return sum(saved.values())
 
 
 def test_quick_gelu_is_its_formula_with_its_gradient() -> None:
@@ -43,12 +45,13 @@ def test_quick_gelu_is_its_formula_with_its_gradient() -> None:
     assert torch.autograd.gradcheck(quick_gelu, (doubles(20),))
 
 
-def test_quick_gelu_keeps_one_tensor() -> None:
+def test_quick_gelu_saves_one_tensor() -> None:
     x = torch.randn(1000, requires_grad=True)
-    assert kept_bytes(lambda: quick_gelu(x)) == 4 * 1000
+    assert saved_bytes(lambda: quick_gelu(x)) == 4 * 1000
 
 
 def frozen_maps(inner: int) -> tuple[nn.Linear, nn.Linear]:
+    """Linear maps D -> inner -> D without gradients."""
     up, down = nn.Linear(D, inner), nn.Linear(inner, D)
     return up.requires_grad_(False), down.requires_grad_(False)
 
@@ -63,11 +66,11 @@ def test_quick_mlp_is_its_formula_with_its_gradient() -> None:
     assert torch.autograd.gradcheck(lambda x: quick_mlp(x, up, down), (doubles(B, T, D),))
 
 
-def test_quick_mlp_keeps_the_widened_tokens_alone() -> None:
+def test_quick_mlp_saves_the_widened_tokens_only() -> None:
     up, down = frozen_maps(50)
     x = torch.randn(4, 25, D, requires_grad=True)
     weights = 4 * (up.weight.numel() + down.weight.numel())
-    assert kept_bytes(lambda: quick_mlp(x, up, down)) == 4 * 100 * 50 + weights
+    assert saved_bytes(lambda: quick_mlp(x, up, down)) == 4 * 100 * 50 + weights
 
 
 def test_quick_mlp_under_autocast() -> None:
@@ -85,13 +88,13 @@ def test_quick_mlp_under_autocast() -> None:
 
 
 @pytest.mark.parametrize("chance", [0.1, 0.5, 0.9])
-def test_what_is_drawn_has_its_chance_at_each_place_alike(chance: float) -> None:
+def test_what_is_drawn_has_its_chance_in_each_quarter_of_a_number(chance: float) -> None:
     torch.manual_seed(0)
-    kept = drawn((250_000, 4), chance, torch.device("cpu")).double()  # four from one number: each column is a place
-    sigma = (chance * (1 - chance) / len(kept)) ** 0.5
-    assert ((kept.mean(0) - chance).abs() < 4 * sigma).all()
-    rest = (kept.T @ kept / len(kept) - chance**2).triu(1)  # no two places go together
-    assert (rest.abs() < 4 * sigma).all()
+    found = drawn((250_000, 4), chance, torch.device("cpu")).double()  # four from one number: one quarter per column
+    sigma = (chance * (1 - chance) / len(found)) ** 0.5
+    assert ((found.mean(0) - chance).abs() < 4 * sigma).all()
+    correlation = (found.T @ found / len(found) - chance**2).triu(1)
+    assert (correlation.abs() < 4 * sigma).all()
 
 
 def test_what_is_drawn_at_the_ends() -> None:
@@ -120,30 +123,30 @@ def test_planar_without_a_gradient_for_the_tokens() -> None:
     assert torch.autograd.gradcheck(lambda *weights: planar(x.detach(), *weights), tuple(rest))
 
 
-def test_planar_keeps_the_tokens_and_little_else() -> None:
+def test_planar_saves_the_tokens_and_little_else() -> None:
     x, weights = torch.randn(4, 100, 64, requires_grad=True), flow_inputs()[1:]
     shapes = [(64,), (64,), (J, 64), (J,), (J, J), (J, 64)]
     assert len(weights) == len(shapes)
     small = [torch.randn(shape, requires_grad=True) for shape in shapes]
-    assert kept_bytes(lambda: planar(x, *small)) < 4 * 400 * (64 + J) + 4 * 64 * (2 + 2 * J) + 4 * J * J + 1
+    assert saved_bytes(lambda: planar(x, *small)) < 4 * 400 * (64 + J) + 4 * 64 * (2 + 2 * J) + 4 * J * J + 1
 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_dropped_attention_has_the_gradients_of_its_formula(masked: bool) -> None:
     torch.manual_seed(0)
     q, k, v = doubles(2, 2, 3, 4), doubles(2, 2, 5, 4), doubles(2, 2, 5, 4)
-    look = torch.ones(2, 1, 1, 5, dtype=torch.bool)
-    look[1, ..., 3:] = False
+    attend = torch.ones(2, 1, 1, 5, dtype=torch.bool)
+    attend[1, ..., 3:] = False
 
     def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         torch.manual_seed(1)
-        return attend_dropped(q, k, v, look if masked else None, 0.4)
+        return attend_dropped(q, k, v, attend if masked else None, 0.4)
 
     assert torch.autograd.gradcheck(attention, (q, k, v))
     torch.manual_seed(1)
     kept = drawn((2, 2, 3, 5), 0.6, q.device)
     scores = q @ k.mT / 2
-    weights = (scores.masked_fill(~look, float("-inf")) if masked else scores).softmax(-1)
+    weights = (scores.masked_fill(~attend, float("-inf")) if masked else scores).softmax(-1)
     torch.testing.assert_close(attention(q, k, v), (weights * kept / 0.6) @ v)
 
 
@@ -152,9 +155,9 @@ def test_dropped_attention_without_dropout_is_attention() -> None:
     torch.testing.assert_close(attend_dropped(q, k, v, None, 0.0), F.scaled_dot_product_attention(q, k, v))
 
 
-def test_dropped_attention_keeps_booleans_of_the_map() -> None:
+def test_dropped_attention_saves_booleans_of_the_map() -> None:
     q, k, v = (torch.randn(1, 2, 64, 8, requires_grad=True) for _ in range(3))
-    assert kept_bytes(lambda: attend_dropped(q, k, v, None, 0.1)) == 4 * 4 * q.numel() + 2 * 64 * 64
+    assert saved_bytes(lambda: attend_dropped(q, k, v, None, 0.1)) == 4 * 4 * q.numel() + 2 * 64 * 64
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
@@ -191,7 +194,7 @@ def test_autocast_does_not_mix_types_within() -> None:
 def test_dropout_is_torchs_with_a_mask_of_booleans() -> None:
     x = torch.ones(4000, requires_grad=True)
     dropout = Dropout(0.25)
-    assert kept_bytes(lambda: dropout(x)) == 4000
+    assert saved_bytes(lambda: dropout(x)) == 4000
     y = dropout(x)
     torch.testing.assert_close(y, (y > 0) / 0.75)
     assert (y == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)

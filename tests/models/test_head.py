@@ -16,7 +16,7 @@ B, WIDTH, WORDS, JOINT, GRID = 2, 16, 12, 20, (3, 4)
 
 
 def noisy(module: nn.Module) -> nn.Module:
-    """Every parameter and statistic away from its initial value, so that nothing is hidden by a zero or a one."""
+    """Move every parameter and statistic from its initial value, so that no zero or one hides anything."""
     torch.manual_seed(1)
     for tensor in (*module.parameters(), *(b for n, b in module.named_buffers() if "running" in n)):
         tensor.data = tensor.data + torch.rand_like(tensor) * 0.3
@@ -74,12 +74,12 @@ def test_decoder_is_pre_norm_attention_with_positions_on_queries_and_keys() -> N
         pad = torch.tensor([[False] * 7, [False] * 4 + [True] * 3])
         x = query.flatten(2).permute(2, 0, 1)
         t = words.transpose(0, 1)
-        places, turns = sincos_2d(*GRID, WIDTH)[:, None].double(), sincos_1d(7, words_width)[:, None].double()
+        patch_pos, word_pos = sincos_2d(*GRID, WIDTH)[:, None].double(), sincos_1d(7, words_width)[:, None].double()
         for layer in decoder.layers:
             h = layer.norm1(x)
-            x = x + layer.self_attn_norm(layer.self_attn(h + places, h + places, h)[0])
+            x = x + layer.self_attn_norm(layer.self_attn(h + patch_pos, h + patch_pos, h)[0])
             h = layer.norm2(x)
-            crossed = layer.multihead_attn(h + places, t + turns, t, key_padding_mask=pad)[0]
+            crossed = layer.multihead_attn(h + patch_pos, t + word_pos, t, key_padding_mask=pad)[0]
             x = x + layer.cross_attn_norm(crossed)
             x = x + layer.ffn(layer.norm3(x))
         expected = decoder.norm(x).permute(1, 2, 0).reshape(B, WIDTH, *GRID)
@@ -111,8 +111,8 @@ def test_loss_is_equation_10() -> None:
 
 
 def test_positions_tell_rows_from_columns() -> None:
-    places = sincos_2d(2, 3, 8).view(2, 3, 8)
-    assert torch.equal(places[0, :, :4], places[1, :, :4])
-    assert torch.equal(places[:, 0, 4:], places[:, 2, 4:])
+    encodings = sincos_2d(2, 3, 8).view(2, 3, 8)
+    assert torch.equal(encodings[0, :, :4], encodings[1, :, :4])
+    assert torch.equal(encodings[:, 0, 4:], encodings[:, 2, 4:])
     angles = torch.tensor([1.0, 0.01])
-    torch.testing.assert_close(places[0, 1, :4], torch.stack([angles.sin(), angles.cos()], 1).flatten())
+    torch.testing.assert_close(encodings[0, 1, :4], torch.stack([angles.sin(), angles.cos()], 1).flatten())

@@ -1,4 +1,4 @@
-"""Backbones by name and folder, their weights, and what is said when they do not fit."""
+"""Backbones by name and folder, their weights, and the messages where they do not fit."""
 
 import json
 from pathlib import Path
@@ -17,6 +17,7 @@ from tests.models.small import HEAD, config, inputs, small, write_folder
 
 
 def weights(kind: str = "gelu") -> dict[str, torch.Tensor]:
+    """A CLIP's random weights by open_clip's names, in half precision."""
     torch.manual_seed(5)
     return {name: value.half() for name, value in CLIP(**config(kind)).state_dict().items()}
 
@@ -156,7 +157,7 @@ def test_image_sizes() -> None:
         backbone_config("ViT-L-14-quickgelu").image_size(416)
 
 
-def test_names_list_what_can_be_walked() -> None:
+def test_names_list_what_is_supported() -> None:
     names = backbone_names()
     assert {"ViT-B-16-quickgelu", "ViT-L-14-quickgelu", "ViT-B-32", "EVA02-B-16", "EVA02-L-14"} <= set(names)
     assert not {"RN50", "EVA02-E-14", "EVA01-g-14", "coca_ViT-B-32", "ViT-B-16-SigLIP"} & set(names)

@@ -1,4 +1,4 @@
-"""The convolution of an enlarged map against upsampling and convolving, one after the other."""
+"""The convolution of an upsampled map, against upsampling and convolving one after the other."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from barbench.models.efficient.upsample import convolve_upsampled
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (2, 1), (3, 5), (6, 4)])
-def test_equals_enlarging_then_convolving_with_its_gradients(grid: tuple[int, int]) -> None:
+def test_equals_upsampling_then_convolving_with_its_gradients(grid: tuple[int, int]) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 4, *grid).double().requires_grad_()
     weight = torch.randn(5, 4, 3, 3).double().requires_grad_()
@@ -22,19 +22,19 @@ def test_equals_enlarging_then_convolving_with_its_gradients(grid: tuple[int, in
         torch.testing.assert_close(ours, theirs)
 
 
-def test_keeps_only_the_small_map_and_the_weights_for_the_backward_pass() -> None:
+def test_saves_only_the_small_map_and_the_weights_for_the_backward_pass() -> None:
     x, weight = torch.randn(1, 8, 8, 16, requires_grad=True), torch.randn(32, 16, 3, 3, requires_grad=True)
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         y = convolve_upsampled(x, weight)
-    places = 2 * 4 * (3 * 16 * 8)
-    assert sum(kept.values()) <= 4 * (x.numel() + weight.numel()) + 2 * places
+    matrices = 2 * 4 * (3 * 16 * 8)  # rows and columns of the upsampling
+    assert sum(saved.values()) <= 4 * (x.numel() + weight.numel()) + 2 * matrices
     assert y.numel() > 8 * x.numel() / 2
 
 

@@ -1,4 +1,4 @@
-"""The walk with no component is open_clip's own encoder, for every kind of tower."""
+"""The forward pass without components is open_clip's own, for every kind of tower."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tests.models.small import CONTEXT, KINDS, config, inputs, small
 
 
 def reference(kind: str) -> torch.nn.Module:
-    """The same weights as `small(kind)`, in open_clip's hands."""
+    """open_clip's model with the same weights as `small(kind)`."""
     torch.manual_seed(0)
     model = config(kind)
     return (CustomTextCLIP if model.pop("custom_text", False) else CLIP)(**model).eval()
@@ -30,7 +30,7 @@ def finals(visual: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_walk_equals_open_clip(kind: str) -> None:
+def test_forward_pass_equals_open_clip(kind: str) -> None:
     backbone, theirs, (image, ids) = small(kind), reference(kind), inputs()
     with torch.no_grad():
         trace = walk(backbone.vision, backbone.text, Hooks(), image, ids)
@@ -74,19 +74,19 @@ def test_levels_and_taps_are_block_outputs_on_the_grid() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_guests_that_nobody_sees_change_nothing(kind: str) -> None:
+def test_hidden_inserted_tokens_change_nothing(kind: str) -> None:
     """Above all, rotary positions stay with their patches."""
 
-    class Ghosts(Hooks):
+    class Hidden(Hooks):
         def before_block(self, step, vision, text, carry):  # type: ignore[no-untyped-def]
-            guests = torch.ones(3, 4, vision.tokens.shape[-1])
-            return vision.invite("ghosts", guests, torch.ones(3, 4, dtype=torch.bool)), text
+            tokens = torch.ones(3, 4, vision.tokens.shape[-1])
+            return vision.insert("hidden", tokens, torch.ones(3, 4, dtype=torch.bool)), text
 
     backbone = small(kind)
     with torch.no_grad():
         plain = walk(backbone.vision, backbone.text, Hooks(), *inputs())
-        haunted = walk(backbone.vision, backbone.text, Ghosts(), *inputs())
-    for a, b in zip(plain.levels, haunted.levels, strict=True):
+        longer = walk(backbone.vision, backbone.text, Hidden(), *inputs())
+    for a, b in zip(plain.levels, longer.levels, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
@@ -109,14 +109,14 @@ def test_too_long_a_text_is_refused() -> None:
 
 
 class Counting(Hooks):
-    """Counts how many rows each vision block sees."""
+    """Counts the rows that each vision block sees; `independent` steps are declared, None declares nothing."""
 
-    def __init__(self, keeps: int | None) -> None:
+    def __init__(self, independent: int | None) -> None:
         super().__init__()
-        self.keeps, self.rows = keeps, list[int]()
+        self.independent, self.rows = independent, list[int]()
 
-    def text_free(self, steps: int) -> int:
-        return super().text_free(steps) if self.keeps is None else self.keeps
+    def text_independent_steps(self, steps: int) -> int:
+        return super().text_independent_steps(steps) if self.independent is None else self.independent
 
     def shortcut(self, site: Site, x: torch.Tensor) -> torch.Tensor:
         if site.tower == "vision" and site.branch == "attn":
@@ -125,12 +125,12 @@ class Counting(Hooks):
 
 
 @pytest.mark.parametrize(
-    ("keeps", "rows"), [(6, [2] * 6), (2, [2, 2, 5, 5, 5, 5]), (0, [5] * 6), (None, [5] * 6)], ids=str
+    ("independent", "rows"), [(6, [2] * 6), (2, [2, 2, 5, 5, 5, 5]), (0, [5] * 6), (None, [5] * 6)], ids=str
 )
-def test_vision_has_a_row_an_image_until_text_may_reach_it(keeps: int | None, rows: list[int]) -> None:
-    """A component that overrides a hook of the walk and declares nothing gets a row a text from the start."""
+def test_vision_has_one_row_per_image_until_text_may_reach_it(independent: int | None, rows: list[int]) -> None:
+    """A component that overrides a hook inside the encoders and declares nothing gets one row per text at once."""
     backbone, (image, ids) = small(), inputs(5)
-    hooks, meant = Counting(keeps), torch.tensor([0, 1, 1, 0, 1])
+    hooks, meant = Counting(independent), torch.tensor([0, 1, 1, 0, 1])
     with torch.no_grad():
         shared = walk(backbone.vision, backbone.text, hooks, image[:2], ids, meant)
         assert hooks.rows == rows

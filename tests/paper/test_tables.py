@@ -62,9 +62,11 @@ def test_the_large_recipe_is_the_papers(real: Path) -> None:
     assert differing == {"name", "description", "batch", "lr"}
 
 
-def test_on_shapes_the_tiny_backbone_stands_for_all(shapes_root: Path) -> None:
+def test_on_shapes_embedded_backbones_stand_for_the_papers(shapes_root: Path) -> None:
     found = cells(shapes_root, "all")
-    assert {(c.backbone, c.recipe["name"]) for c in found} == {("tiny", "demo")}
+    assert {(c.backbone, c.recipe["name"]) for c in found} == {
+        (name, "demo") for name in ("tiny", "tiny-eva", "tiny-l")
+    }
     assert len(found) == 20 + 1  # Tables 2 and 3 add one mixed cell
     assert {c.protocol for c in cells(shapes_root, "3")} == {"refcoco", "refcoco+", "refcocog-u", "mixed"}
 
@@ -83,7 +85,7 @@ def test_conflicts_say_what_the_table_has(real: Path) -> None:
         cells(real, "2", split="refcocog-g")
     with pytest.raises(UnknownName, match="6"):
         cells(real, "6")
-    with pytest.raises(UsageError, match="lora, which is not among the methods"):
+    with pytest.raises(UsageError, match="lora is not among the methods; they are etris, snf"):
         cells(real, "4", options=["lora:rank=2"])
 
 

@@ -45,7 +45,7 @@ def bridge_without_layer_norm() -> None:
 
 
 def lim_skips_a_block() -> None:
-    """One block of twelve keeps the guests of the block before, in place of new ones (Eq. 2, 3)."""
+    """One block of twelve keeps the tokens inserted for the block before, in place of new ones (Eq. 2, 3)."""
     before = lim.LIM.before_block
 
     def mutant(self: lim.LIM, step: Any, vision: Any, text: Any) -> Any:
@@ -106,6 +106,47 @@ def training_masks_mirrored() -> None:
     """Targets are the mirror image of what the picture shows; training runs and its loss falls."""
     loss = train.training_loss
     train.training_loss = lambda output, mask: loss(output, mask.flip(-1))
+
+
+def words_not_heard() -> None:
+    """The head is given no words: what it masks depends on the picture alone."""
+    decoder, projector = segmenter.Decoder.forward, segmenter.Projector.forward
+
+    def without_words(self: Any, query: Tensor, words: Tensor, pad: Tensor) -> Tensor:
+        return decoder(self, query, words * 0, pad)
+
+    def without_sentence(self: Any, x: Tensor, sentence: Tensor) -> Tensor:
+        return projector(self, x, sentence * 0)
+
+    segmenter.Decoder.forward = without_words  # type: ignore[method-assign]
+    segmenter.Projector.forward = without_sentence  # type: ignore[method-assign]
+
+
+def component_never_trained() -> None:
+    """The optimizer forgets the method's own parameters."""
+    tuned = segmenter.Segmenter.tuned_parameters
+
+    def mutant(self: Any) -> dict[str, Any]:
+        found = tuned(self)
+        return {name: p for name, p in found.items() if not name.startswith("method.")}
+
+    segmenter.Segmenter.tuned_parameters = mutant  # type: ignore[method-assign]
+
+
+def rate_off_by_ten() -> None:
+    """Every learning rate is ten times too large."""
+    from barbench.engine import recipe
+
+    rate = recipe.Recipe.rate
+    recipe.Recipe.rate = lambda self, step, steps: 10 * rate(self, step, steps)  # type: ignore[method-assign]
+
+
+def rate_a_tenth() -> None:
+    """Every learning rate is ten times too small."""
+    from barbench.engine import recipe
+
+    rate = recipe.Recipe.rate
+    recipe.Recipe.rate = lambda self, step, steps: rate(self, step, steps) / 10  # type: ignore[method-assign]
 
 
 def twice_as_slow() -> None:

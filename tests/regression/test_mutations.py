@@ -31,6 +31,10 @@ CASES = [
     ("adapters_at_the_rate_of_the_head", "models", {"etris/first losses", "barleria/first losses"}, []),
     ("more_is_kept", "memory", {"head-only", "barleria"}, []),
     ("training_masks_mirrored", "scores", {"etris"}, []),
+    ("words_not_heard", "scores", {"etris", "snf", "barleria"}, []),
+    ("component_never_trained", "scores", {"etris"}, []),
+    ("rate_off_by_ten", "scores", {"etris"}, []),
+    ("rate_a_tenth", "scores", {"etris"}, []),
     ("twice_as_slow", "speed", {"etris/training step", "snf/evaluation", "barleria/training step"}, []),
 ]
 

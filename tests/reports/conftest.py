@@ -13,6 +13,7 @@ METHODS = {
     "no-global": ("No Global", ("SNF", "LIM"), 390_656),
     "barleria": ("BarLeRIa", ("SNF", "LIM", "GST"), 2_205_920),
     "head-only": ("Head only", (), 0),
+    "full": ("Full fine-tuning", ("Full",), 149_989_376),
 }
 Make = Callable[..., Record]
 

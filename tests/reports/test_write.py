@@ -30,7 +30,7 @@ def test_same_records_same_bytes(make, tmp_path: Path) -> None:
         store = Store(tmp_path / name)
         for record in shuffled:
             store.save(record)
-        paths = write_reports(store, tmp_path / f"{name}-reports")
+        paths = write_reports(store, tmp_path / f"{name}-reports").paths
         assert [path.name for path in paths] == [f"table{n}.{suffix}" for suffix in ("md", "tex") for n in range(1, 6)]
         written.append([path.read_bytes() for path in paths])
     assert written[0] == written[1]
@@ -39,7 +39,7 @@ def test_same_records_same_bytes(make, tmp_path: Path) -> None:
 def test_one_file_holds_the_tables_of_every_condition(make, tmp_path: Path) -> None:
     for record in records(make):
         Store(tmp_path / "results").save(record)
-    [md, tex] = write_reports(Store(tmp_path / "results"), tmp_path / "out", tables=["5"])
+    [md, tex] = write_reports(Store(tmp_path / "results"), tmp_path / "out", tables=["5"]).paths
     assert md.read_text().count("### ") == 2
     assert [name in md.read_text() for name in ("recipe demo", "recipe paper")] == [True, True]
     labels = [r"\label{tab:barbench-5}", r"\label{tab:barbench-5-2}"]

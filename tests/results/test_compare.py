@@ -114,3 +114,12 @@ def test_a_record_without_its_expressions(store: Store, put: Put) -> None:
     store.path(put("etris").cell).with_suffix(".npz").unlink()
     with pytest.raises(DataError, match="does not exist"):
         compare(store, "snf", "etris", ANY)
+
+
+def test_the_smallest_difference_follows_from_the_interval(store: Store, put: Put) -> None:
+    put("etris", better=0.1)
+    put("snf")
+    row = compare(store, "etris", "snf", ANY).rows[0]
+    error = (row.high - row.low) / 2 / 1.96  # a two-sided test at 5 % with a power of 80 % needs 2.8 of these
+    assert row.smallest == pytest.approx(2.8 * error, rel=0.01)
+    assert row.readable(("a", "b"))["smallest shown"] == f"{row.smallest:.1f}"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from barbench.errors import printable
-from barbench.reports.report import latex, markdown
+from barbench.reports.formats import latex, markdown
 from barbench.results.record import Cell, EpochLog, Record, Scores, SplitResult
 from barbench.results.store import Store
 

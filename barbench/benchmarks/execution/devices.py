@@ -8,7 +8,13 @@ from barbench.errors import UsageError
 
 
 def pick_device(name: str) -> str:
-    """The device `name`; `auto` is cuda or mps where there is one, else cpu.
+    """Check a device of the command line.
+
+    Args:
+        name: as torch names it; `auto` means cuda or mps if there is one, else cpu.
+
+    Returns:
+        The device's name, never `auto`.
 
     Raises:
         UsageError: for a device that this host does not have.

@@ -1,7 +1,8 @@
-"""What a person sees while a matrix runs: one live line on a terminal, a line an epoch in a pipe."""
+"""What a person sees while a matrix runs: one live line per cell on a terminal, one line per epoch in a pipe."""
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from barbench.benchmarks.job import Job
-from barbench.paper.mixtures import TASKS
 from barbench.results.record import Record
 
 
@@ -33,55 +33,84 @@ def outcome(record: Record) -> str:
     if record.status != "done":
         return f"{record.status}: {record.reason}"
     parts = []
-    for name, *_ in TASKS.get(record.cell.protocol).evaluated:
+    for name in record.split_names():
         split = record.splits[name]
         control = f" (swapped {100 * split.control.miou:.1f})" if split.control else ""
         parts.append(f"{name} {100 * split.scores.miou:.1f}{control}")
     return "mIoU " + ", ".join(parts)
 
 
-class PlainDisplay:
-    """Lines of text, for pipes and logs. `forecast`: seconds that each cell should take, by its id."""
+@dataclass
+class _Cell:
+    """A cell under way: its number in the run, when it began, and its first step, for the pace."""
 
-    def __init__(self, console: Console, forecast: Mapping[str, float] | None = None) -> None:
-        self.console, self.forecast = console, forecast or {}
-        self.later = 0.0
+    job: Job
+    number: int
+    begun: float
+    first_step: float = 0.0
+    first_done: int = 0
+
+    def left(self, event: dict[str, Any]) -> float:
+        """Seconds of training left in this cell, by the pace of the steps seen so far."""
+        done, now = (event["epoch"] - 1) * event["steps"] + event["step"], time.monotonic()
+        if not self.first_step:
+            self.first_step, self.first_done = now, done
+        pace: float = (now - self.first_step) / max(done - self.first_done, 1)
+        return pace * (int(event["epochs"]) * int(event["steps"]) - int(done))
+
+
+class PlainDisplay:
+    """Lines of text, for pipes and logs.
+
+    Args:
+        forecast: seconds that each cell should take, by its id.
+        slots: cells that run at the same time.
+    """
+
+    def __init__(self, console: Console, forecast: Mapping[str, float] | None = None, slots: int = 1) -> None:
+        self.console, self.forecast, self.slots = console, forecast or {}, slots
         self.jobs: list[Job] = []
         self.took: list[tuple[Job, float]] = []
-        self.total = self.number = 0
-        self.job: Job | None = None
-        self.begun = self.first_step = 0.0
-        self.first_done = 0
+        self.cells: dict[str, _Cell] = {}
+        self.lefts: dict[str, float] = {}
+        self.begun = 0
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None:
-        self.jobs, self.total = list(jobs), len(jobs)
+        self.jobs = list(jobs)
         done = f"; {finished} finished before, skipped" if finished else ""
-        self.say(f"{len(jobs)} cell{'s' * (len(jobs) != 1)} to run{done}")
+        at_once = f", {self.slots} at a time" if self.slots > 1 and len(jobs) > 1 else ""
+        self.say(f"{len(jobs)} cell{'s' * (len(jobs) != 1)} to run{at_once}{done}")
 
     def start(self, job: Job) -> None:
-        self.job, self.begun, self.first_step = job, time.monotonic(), 0.0
-        self.number += 1
-        self.later = sum(self.expected(j) for j in self.jobs[self.number :])
-        self.say(f"cell {self.number}/{self.total}  {name_of(job)}")
+        self.begun += 1
+        self.cells[job.cell.id()] = _Cell(job, self.begun, time.monotonic())
+        self.say(f"cell {self.begun}/{len(self.jobs)}  {name_of(job)}")
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, job: Job, event: dict[str, Any]) -> None:
         if event["event"] == "step":
-            left = self.left(event)
+            left = self.lefts[job.cell.id()] = self.cells[job.cell.id()].left(event)
             if event["step"] == event["steps"]:
-                self.say(f"  {self.training(event)}  {self.remaining(left)}")
+                self.tell(job, f"{self.training(event)}  {self.remaining(left)}")
         elif event["event"] == "note":
-            self.note(event["text"])
+            self.tell(job, f"note: {event['text']}")
         elif event["event"] == "phase" and event["name"].startswith("evaluating"):
-            self.say(f"  {event['name']}")
+            self.tell(job, event["name"])
 
-    def end(self, record: Record) -> None:
-        seconds = time.monotonic() - self.begun
-        self.say(f"  {outcome(record)}  in {clock(seconds)}")
-        if self.job is not None and record.status == "done":
-            self.took.append((self.job, seconds))
+    def tell(self, job: Job, text: str) -> None:
+        """A line about one cell, with its number where several run at the same time."""
+        number = f"{self.cells[job.cell.id()].number}/{len(self.jobs)}  " if self.slots > 1 else ""
+        self.say(f"  {number}{text}")
+
+    def end(self, job: Job, record: Record) -> None:
+        seconds = time.monotonic() - self.cells[job.cell.id()].begun
+        self.tell(job, f"{outcome(record)}  in {clock(seconds)}")
+        del self.cells[job.cell.id()]
+        self.lefts.pop(job.cell.id(), None)
+        if record.status == "done":
+            self.took.append((job, seconds))
 
     def note(self, text: str) -> None:
         self.say(f"  note: {text}")
@@ -93,65 +122,79 @@ class PlainDisplay:
     def training(event: dict[str, Any]) -> str:
         return f"epoch {event['epoch']}/{event['epochs']}  loss {event['loss']:.4f}  batch IoU {event['iou']:.2f}"
 
-    def expected(self, job: Job) -> float:
+    def expected(self, job: Job) -> float | None:
         """Seconds of a cell that has not begun: its forecast, corrected by how far this run's cells were off theirs;
-        without forecasts, as long as those took on average."""
+        without one, as long as those took on average. None where nothing tells."""
         told = [(seconds, self.forecast[j.cell.id()]) for j, seconds in self.took if j.cell.id() in self.forecast]
         if job.cell.id() in self.forecast:
             taken, foretold = (sum(values) for values in zip(*told, strict=True)) if told else (1.0, 1.0)
             return self.forecast[job.cell.id()] * taken / foretold
-        return sum(seconds for _, seconds in self.took) / len(self.took) if self.took else 0.0
+        return sum(seconds for _, seconds in self.took) / len(self.took) if self.took else None
+
+    @property
+    def later(self) -> float | None:
+        """Seconds that the cells which have not begun will take, one after the other; None where some are unknown."""
+        expected = [self.expected(job) for job in self.jobs[self.begun :]]
+        told = [seconds for seconds in expected if seconds is not None]
+        return sum(told) if expected and len(told) == len(expected) else None
 
     def remaining(self, left: float) -> str:
-        """`left 1:20`, and of all cells together where that can be told."""
-        return f"left {clock(left)}" + (f", all {clock(left + self.later)}" if self.later else "")
-
-    def left(self, event: dict[str, Any]) -> float:
-        """Seconds of training left in this cell, by the pace of the steps seen so far."""
-        done, now = (event["epoch"] - 1) * event["steps"] + event["step"], time.monotonic()
-        if not self.first_step:
-            self.first_step, self.first_done = now, done
-        pace: float = (now - self.first_step) / max(done - self.first_done, 1)
-        return pace * (int(event["epochs"]) * int(event["steps"]) - int(done))
+        """`left 1:20`, and of the whole run where that can be told."""
+        later = self.later
+        if later is None:
+            return f"left {clock(left)}"
+        under_way = sum(self.lefts.values()) if self.slots > 1 else left
+        whole = (under_way + later) / min(self.slots, max(len(self.cells), 1))
+        return f"left {clock(left)}, all {clock(max(whole, left))}"
 
 
 class LiveDisplay(PlainDisplay):
-    """The same, with one line that moves: which cell, epoch, loss, IoU, a bar, the time left in it."""
+    """The same, with one line that moves for each cell: its epoch, loss, IoU, a bar, the time left."""
 
-    def __init__(self, console: Console, forecast: Mapping[str, float] | None = None) -> None:
-        super().__init__(console, forecast)
+    def __init__(self, console: Console, forecast: Mapping[str, float] | None = None, slots: int = 1) -> None:
+        super().__init__(console, forecast, slots)
         self.live = Live(console=console, refresh_per_second=8, transient=True)
+        self.rows: dict[str, tuple[Text | ProgressBar, ...]] = {}
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None:
         super().begin(jobs, finished)
         if jobs:
             self.live.start()
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, job: Job, event: dict[str, Any]) -> None:
         if event["event"] == "step":
+            left = self.lefts[job.cell.id()] = self.cells[job.cell.id()].left(event)
             done = (event["epoch"] - 1) * event["steps"] + event["step"]
-            self.draw(self.training(event), done / (event["epochs"] * event["steps"]), self.left(event))
+            self.draw(job, self.training(event), done / (event["epochs"] * event["steps"]), left)
         elif event["event"] == "phase":
-            self.draw(event["name"], None, None)
+            self.draw(job, event["name"], None, None)
         elif event["event"] == "note":
-            self.note(event["text"])
+            self.tell(job, f"note: {event['text']}")
 
-    def end(self, record: Record) -> None:
-        super().end(record)
-        if self.number == self.total:
+    def end(self, job: Job, record: Record) -> None:
+        super().end(job, record)
+        self.rows.pop(job.cell.id(), None)
+        self.update()
+        if self.begun == len(self.jobs) and not self.cells:
             self.stop()
 
     def stop(self) -> None:
         self.live.stop()
 
-    def draw(self, what: str, share: float | None, left: float | None) -> None:
-        assert self.job is not None
-        row = Table.grid(padding=(0, 1))
+    def draw(self, job: Job, what: str, share: float | None, left: float | None) -> None:
         bar = ProgressBar(total=1.0, completed=share or 0.0, width=24, pulse=share is None)
-        head = Text(f"{self.number}/{self.total} {self.job.cell.method}", style="bold")
-        row.add_row(head, bar, Text(what), Text("" if left is None else self.remaining(left), style="cyan"))
-        self.live.update(row)
+        number = self.cells[job.cell.id()].number
+        head = Text(f"{number}/{len(self.jobs)} {job.cell.method}", style="bold")
+        time_left = Text("" if left is None else self.remaining(left), style="cyan")
+        self.rows[job.cell.id()] = (head, bar, Text(what), time_left)
+        self.update()
+
+    def update(self) -> None:
+        table = Table.grid(padding=(0, 1))
+        for row in self.rows.values():
+            table.add_row(*row)
+        self.live.update(table)
 
 
-def display_for(console: Console, forecast: Mapping[str, float] | None = None) -> PlainDisplay:
-    return (LiveDisplay if console.is_terminal else PlainDisplay)(console, forecast)
+def display_for(console: Console, forecast: Mapping[str, float] | None = None, slots: int = 1) -> PlainDisplay:
+    return (LiveDisplay if console.is_terminal else PlainDisplay)(console, forecast, slots)

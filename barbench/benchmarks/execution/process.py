@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, wait
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 from barbench.benchmarks.execution.variables import worker_variables
 from barbench.benchmarks.job import STOPPED, Job
+from barbench.errors import Interrupted
 
 WORKER = "barbench.benchmarks.execution.worker"
 GRACE = 9.0  # seconds that a worker has to end the step under way and write its checkpoint
@@ -34,22 +37,70 @@ class Ended(NamedTuple):
     oom_kills: int | None
 
 
-def run_worker(job: Job, lock: int, on_event: OnEvent) -> Ended:
-    """Run the worker of one cell to its end.
+class Workers:
+    """The workers of a run that are alive, several at once, so that all of them can be asked to stop."""
 
-    The worker inherits the file descriptor `lock`, so that the results folder is free only once it has ended. Where
-    this process is interrupted, the worker is asked to stop, and killed after GRACE seconds.
-    """
-    before = _oom_kills()
-    with tempfile.TemporaryDirectory(dir=job.results, prefix=JOB_FOLDERS[:-1]) as folder:
-        path, log = Path(folder) / "job.json", Path(folder) / "stderr"
-        path.write_text(job.model_dump_json())
-        with log.open("wb") as errors, closing(Worker(_command(job, path.resolve()), errors, lock)) as worker:
-            code, peak = _watch(worker, on_event)
-        said = log.read_bytes()[-_STDERR_BYTES:].decode(errors="replace")
-    after = _oom_kills()
-    peak *= 1 if sys.platform == "darwin" else 1024
-    return Ended(code, said, peak, None if before is None or after is None else after - before)
+    def __init__(self, lock: int) -> None:
+        """Each worker inherits the file descriptor `lock`, so that the results folder is free only once all ended."""
+        self._lock = lock
+        self._alive: set[Worker] = set()
+        self._guard = threading.Lock()
+        self._stopping = False
+
+    def run(self, job: Job, on_event: OnEvent) -> Ended:
+        """Run the worker of one cell to its end; any thread may call it.
+
+        Raises:
+            Interrupted: where `stop` was called before the cell was done.
+        """
+        before = _oom_kills()
+        with tempfile.TemporaryDirectory(dir=job.results, prefix=JOB_FOLDERS[:-1]) as folder:
+            path, log = Path(folder) / "job.json", Path(folder) / "stderr"
+            path.write_text(job.model_dump_json())
+            with log.open("wb") as errors, closing(self._start(job, path.resolve(), errors)) as worker:
+                _listen(worker, on_event)
+                code, peak = self._result(worker)
+            said = log.read_bytes()[-_STDERR_BYTES:].decode(errors="replace")
+        if self._stopping and code != 0:
+            raise Interrupted(f"{job.cell.stem()} was asked to stop")
+        after = _oom_kills()
+        peak *= 1 if sys.platform == "darwin" else 1024
+        return Ended(code, said, peak, None if before is None or after is None else after - before)
+
+    def stop(self, threads: Collection[Future[Any]]) -> None:
+        """Ask all workers to write a checkpoint and end; kill those that have not after GRACE seconds.
+
+        Args:
+            threads: what the threads that called `run` will give; all have ended when this returns.
+        """
+        self._signal(signal.SIGTERM)
+        try:
+            wait(threads, GRACE)
+        finally:  # a second Ctrl-C does not wait
+            self._signal(signal.SIGKILL)
+            wait(threads)
+
+    def _start(self, job: Job, path: Path, errors: IO[bytes]) -> "Worker":
+        with self._guard:
+            if self._stopping:
+                raise Interrupted(f"{job.cell.stem()} was not begun")
+            worker = Worker(_command(job, path), errors, self._lock)
+            self._alive.add(worker)
+            return worker
+
+    def _result(self, worker: "Worker") -> tuple[int, int]:
+        try:
+            return worker.result()
+        finally:
+            with self._guard:
+                self._alive.discard(worker)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with self._guard:
+            self._stopping = True
+            for worker in self._alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, number)
 
 
 def _command(job: Job, path: Path) -> list[str]:
@@ -96,33 +147,14 @@ def death(ended: Ended) -> tuple[Literal["failed", "out-of-memory"], str]:
     return "failed", f"the process {how}: {last[0]}"
 
 
-def _watch(worker: Worker, on_event: OnEvent) -> tuple[int, int]:
-    """Pass on what it tells; its `result`."""
+def _listen(worker: Worker, on_event: OnEvent) -> None:
+    """Pass on the events that it prints, until it has ended."""
     assert worker.stdout is not None
-    try:
-        for line in worker.stdout:
-            with contextlib.suppress(ValueError):  # a line cut by the worker's death, or what a library printed
-                event = json.loads(line)
-                if isinstance(event, dict) and "event" in event:
-                    on_event(event)
-        return worker.result()
-    except KeyboardInterrupt:
-        on_event({"event": "note", "text": "stopping once the step under way is in a checkpoint"})
-        raise
-    finally:
-        if worker.poll() is None:
-            _end(worker)
-
-
-def _end(worker: Worker) -> None:
-    worker.terminate()
-    try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.wait(GRACE)
-    finally:  # a second Ctrl-C does not wait
-        if worker.poll() is None:
-            worker.kill()
-            worker.wait()
+    for line in worker.stdout:
+        with contextlib.suppress(ValueError):  # a line cut by the worker's death, or what a library printed
+            event = json.loads(line)
+            if isinstance(event, dict) and "event" in event:
+                on_event(event)
 
 
 def _oom_kills() -> int | None:

@@ -1,7 +1,6 @@
 """How long a cell will take and how much memory, before it runs: `barbench run --plan`.
 
-From what was measured, where something was: records of the same method on this device; else records of other methods
-on the same backbone, scaled by FLOPs; else FLOPs over this machine's rate of matrix products.
+From records of the same method under the same conditions on this device. Without one, nothing is known.
 """
 
 from collections.abc import Sequence
@@ -10,17 +9,8 @@ from typing import NamedTuple
 
 from barbench.benchmarks.execution.environment import device_name
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.planning.cost import cost, matrix_rate
 from barbench.engine.recipe import Recipe
 from barbench.results.record import Record
-
-PASSES = 3  # a training step, in forward passes
-# Share of the rate of matrix products. On a CPU core the tiny backbone reached 0.5 in training and 0.45 in inference, a
-# ViT-B/16 0.9 in both: this lies between, within a factor of 1.5 of each.
-EFFICIENCY = 0.65
-START = 10.0  # seconds of a process before its first step, and after its last; measured where there are records
-RESIDENT = 0.9e9  # bytes of a process on a CPU, torch's libraries and the data set included
-BYTES = 4  # of a parameter, of its gradient, and of each of Adam's two moments
 
 
 class Size(NamedTuple):
@@ -31,28 +21,50 @@ class Size(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Seconds of a training step, of an evaluated expression, and of all else; peak bytes; where they come from."""
+    """What records say of a cell.
+
+    Attributes:
+        step: seconds per training step.
+        expression: seconds per evaluated expression.
+        start: seconds of all else.
+        bytes: peak memory.
+        records: how many records say so.
+    """
 
     step: float
     expression: float
     start: float
     bytes: float
-    source: str
+    records: int
 
 
 class Estimate(NamedTuple):
+    """Time in seconds, peak memory in bytes, and in words where they come from."""
+
     seconds: float
     bytes: float
     source: str
 
 
-def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate:
-    """Of `job` on its device, with what the done `records` of the results folder tell."""
+def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate | None:
+    """What `job` will take on its device.
+
+    Args:
+        job: the cell and where it will run.
+        size: of its dataset.
+        records: of the results folder.
+
+    Returns:
+        Medians over the records of the same method and conditions, scaled by steps and expressions; None without one.
+    """
     recipe = Recipe.model_validate(job.cell.recipe)
-    alike = [r for r in records if _comparable(r, job)]
-    pace = _measured(job, alike) or _scaled(job, alike) or _computed(job, recipe)
+    pace = _measured(job, [record for record in records if _comparable(record, job)])
+    if pace is None:
+        return None
     steps = recipe.epochs * (size.references // recipe.batch)
-    return Estimate(pace.start + steps * pace.step + size.expressions * pace.expression, pace.bytes, pace.source)
+    seconds = pace.start + steps * pace.step + size.expressions * pace.expression
+    source = f"{pace.records} records of this method" if pace.records > 1 else "a record of this method"
+    return Estimate(seconds, pace.bytes, source)
 
 
 def _comparable(record: Record, job: Job) -> bool:
@@ -78,23 +90,7 @@ def _measured(job: Job, alike: Sequence[Record]) -> Pace | None:
     if not best:
         return None
     step, expression, start, bytes_ = map(median, zip(*map(_pace, best), strict=True))
-    return Pace(step, expression, start, bytes_, _source("records of this method", len(best)))
-
-
-def _scaled(job: Job, alike: Sequence[Record]) -> Pace | None:
-    """The medians over other methods' records, times by FLOPs; memory as the largest of them."""
-    if not alike:
-        return None
-    flops = cost(job).flops
-    step, expression, start, bytes_ = zip(*map(_pace, alike), strict=True)
-    ratios = [flops / record.profile.flops_forward for record in alike if record.profile]
-    return Pace(
-        median(s * r for s, r in zip(step, ratios, strict=True)),
-        median(e * r for e, r in zip(expression, ratios, strict=True)),
-        median(start),
-        max(bytes_),
-        _source("other methods' records, by FLOPs", len(alike)),
-    )
+    return Pace(step, expression, start, bytes_, len(best))
 
 
 def _pace(record: Record) -> tuple[float, float, float, float]:
@@ -105,22 +101,3 @@ def _pace(record: Record) -> tuple[float, float, float, float]:
     start = timings.get("total", 0.0) - timings.get("training", 0.0) - timings.get("evaluating", 0.0)
     assert record.profile is not None
     return step, timings.get("evaluating", 0.0) / scored, max(start, 0.0), record.profile.peak_memory_bytes
-
-
-def _computed(job: Job, recipe: Recipe) -> Pace:
-    """FLOPs over the rate of matrix products; memory from what autograd keeps, the weights and Adam's moments."""
-    flops, saved, frozen, tuned = cost(job)
-    image = flops / (EFFICIENCY * matrix_rate(job.device, job.cell.precision, job.threads))
-    share = recipe.batch / job.cell.processes
-    resident = RESIDENT if job.device == "cpu" else 0.0
-    return Pace(
-        PASSES * share * image,
-        image / job.cell.processes,
-        START,
-        resident + BYTES * (frozen + 4 * tuned) + saved * share / recipe.accumulate,
-        "FLOPs, and this machine's matrix products",
-    )
-
-
-def _source(text: str, count: int) -> str:
-    return f"{count} {text}" if count > 1 else text

@@ -14,37 +14,51 @@ from barbench.paper.protocols import PROTOCOLS
 from barbench.results.record import Record
 from barbench.results.store import Store
 
+UNKNOWN = "unknown"
+
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell, its record where it was tried before, and what it will take; None for one that is done."""
+    """A cell of a plan.
+
+    Attributes:
+        job: the cell and where it runs.
+        record: of an earlier run, if there is one.
+        estimate: what it will take; None if it is done, or if no record tells.
+    """
 
     job: Job
     record: Record | None
     estimate: Estimate | None
 
     @property
+    def done(self) -> bool:
+        return self.record is not None and self.record.status == "done"
+
+    @property
     def state(self) -> str:
         if self.record is None:
             return "interrupted, goes on" if self.job.checkpoint.exists() else "to run"
-        return "done" if self.record.status == "done" else f"{self.record.status} before, runs again"
+        return "done" if self.done else f"{self.record.status} before, runs again"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
+    """The cells of a run in the order of running."""
+
     cells: tuple[Planned, ...]
 
     @property
     def waiting(self) -> list[Planned]:
-        return [cell for cell in self.cells if cell.estimate is not None]
+        return [cell for cell in self.cells if not cell.done]
 
     @property
     def forecast(self) -> Mapping[str, float]:
-        """Seconds of each cell that will run, by its id."""
+        """Seconds of each cell that will run, by its id; those that no record tells of are missing."""
         return {c.job.cell.id(): c.estimate.seconds for c in self.cells if c.estimate is not None}
 
     def rows(self) -> list[dict[str, Any]]:
-        """One a cell, in the order of running."""
+        """One row per cell."""
         return [
             {
                 "method": c.job.cell.method + "".join(f" {k}={v}" for k, v in c.job.cell.options.items()),
@@ -53,8 +67,8 @@ class Plan:
                 "recipe": c.job.cell.recipe["name"],
                 "seed": str(c.job.cell.seed),
                 "state": c.state,
-                "time": clock(c.estimate.seconds) if c.estimate else "",
-                "memory": f"{c.estimate.bytes / 1e9:.1f} GB" if c.estimate else "",
+                "time": clock(c.estimate.seconds) if c.estimate else UNKNOWN * (not c.done),
+                "memory": f"{c.estimate.bytes / 1e9:.1f} GB" if c.estimate else UNKNOWN * (not c.done),
                 "estimated from": c.estimate.source if c.estimate else "",
             }
             for c in self.cells
@@ -67,12 +81,24 @@ class Plan:
         if not waiting:
             return f"{done}."
         where = f"{device_name(job.device)}, {job.threads} thread{'s' * (job.threads != 1)}"
-        memory = max(c.estimate.bytes for c in waiting if c.estimate) / 1e9
-        return f"{done}, about {clock(sum(self.forecast.values()))} here ({where}) and up to {memory:.1f} GB of memory."
+        known = [c.estimate for c in waiting if c.estimate]
+        if not known:
+            return f"{done}; time and memory unknown: no record of these methods here ({where})."
+        time, memory = clock(sum(each.seconds for each in known)), max(each.bytes for each in known) / 1e9
+        rest = f", without the {len(waiting) - len(known)} that no record tells of" if len(known) < len(waiting) else ""
+        return f"{done}, about {time} here ({where}) and up to {memory:.1f} GB of memory{rest}."
 
 
-def make_plan(jobs: Sequence[Job], store: Store) -> Plan:
-    """The plan of `jobs`: from the records in `store` and the references' files of the data."""
+def make_plan(jobs: Sequence[Job], store: Store) -> RunPlan:
+    """Say what a run will do, without running it.
+
+    Args:
+        jobs: at least one, all on the same device and data root.
+        store: the results folder, with the records that tell of times.
+
+    Returns:
+        The cells in the order of `jobs`, with what each will take.
+    """
     found, records = store.all(), {job.cell.id(): store.load(job.cell) for job in jobs}
     sizes = _sizes(jobs)
     cells = []
@@ -80,7 +106,7 @@ def make_plan(jobs: Sequence[Job], store: Store) -> Plan:
         record = records[job.cell.id()]
         done = record is not None and record.status == "done"
         cells.append(Planned(job, record, None if done else estimate(job, sizes[job.cell.protocol], found)))
-    return Plan(tuple(cells))
+    return RunPlan(tuple(cells))
 
 
 def _sizes(jobs: Sequence[Job]) -> dict[str, Size]:

@@ -14,19 +14,22 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from barbench.datasets.shapes.language import express
 from barbench.datasets.shapes.scene import FAMILIES, OUTLINES, RING_HOLE, Rng, Scene, Thing, draw, sample_scene
 from barbench.paper.protocols import PROTOCOLS, Protocol
 
-GENERATOR_VERSION = 1  # raise it whenever the same spec would give other pictures or words
+GENERATOR_VERSION = 2  # raise it whenever the same spec would give other pictures or words
 IMAGES = Path("images/train2014")
 CATEGORIES = {kind: i + 1 for i, kind in enumerate(OUTLINES)}
 SUPERCATEGORY = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
 # Which pool of pictures an evaluation split of a protocol is made of. Each pool has a kind of scene: testA people,
 # testB objects.
 POOLS = {"train": ("people", "objects"), "val": ("people", "objects"), "testA": ("people",), "testB": ("objects",)}
+
+AIR, NOISE = 190, 1.5  # grey level of haze, standard deviation of a camera's noise
 
 Progress = Callable[[int, int], None]
 
@@ -36,14 +39,15 @@ class ShapesSpec:
     """Everything that determines the folder. Counts are pictures; `sides` the shortest and longest side in pixels;
     `things` the fewest and most a scene."""
 
-    train: int = 380
-    val: int = 60
-    testA: int = 40  # noqa: N815  (the benchmark's own name)
-    testB: int = 40  # noqa: N815
-    sides: tuple[int, int] = (144, 224)
+    train: int = 800
+    val: int = 240
+    testA: int = 120  # noqa: N815  (the benchmark's own name)
+    testB: int = 120  # noqa: N815
+    sides: tuple[int, int] = (72, 96)
     things: tuple[int, int] = (3, 6)
     references: int = 3  # at most, of a picture
     sentences: int = 2  # at most, of a reference
+    haze: float = 0.8
     seed: int = 0
 
     def fingerprint(self) -> str:
@@ -108,9 +112,24 @@ def _write_picture(root: Path, spec: ShapesSpec, image_id: int, pool: str) -> _P
     width, height = (int(rng.integers(spec.sides[0], spec.sides[1] + 1)) for _ in range(2))
     scene = sample_scene(rng, width, height, int(rng.integers(spec.things[0], spec.things[1] + 1)), POOLS[pool])
     picture = _Picture(image_id, pool, scene)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(80, 96))]
-    cv2.imwrite(str(root / IMAGES / picture.file_name), draw(scene, rng)[:, :, ::-1], quality)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(96, 101))]
+    image = hazed(draw(scene, rng), spec.haze, rng)
+    cv2.imwrite(str(root / IMAGES / picture.file_name), image[:, :, ::-1], quality)
     return picture
+
+
+def hazed(image: NDArray[np.uint8], haze: float, rng: Rng) -> NDArray[np.uint8]:
+    """The picture as through haze: `haze` of the way to a light grey, with the camera's noise; unchanged without.
+
+    Args:
+        image: uint8 (H, W, 3).
+        haze: share of the contrast that is lost, from 0 to 1.
+        rng: draws the noise.
+    """
+    if not haze:
+        return image
+    noise = NOISE * rng.standard_normal(image.shape, np.float32)
+    return ((1 - haze) * image + haze * AIR + noise).clip(0, 255).astype(np.uint8)
 
 
 def _instances(pictures: list[_Picture]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Scenes of coloured figures: what is in a picture, where, and how it is drawn. `barbench data make-shapes` writes
 folders of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,10 +24,11 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 TEXTURES = ("plain", "striped", "spotted")
 SIZES: dict[str, tuple[float, float]] = {
-    "small": (0.13, 0.16),
-    "large": (0.22, 0.27),
+    "small": (0.14, 0.17),
+    "large": (0.23, 0.28),
 }  # radius / short side of the image
 SKIN = (224, 180, 150)
+TRIES = 40  # places that a thing is tried at
 GAP = 1.04  # the least distance of two centres, in sums of their radii
 
 
@@ -134,16 +136,19 @@ def _looks(rng: Rng, families: tuple[str, ...], count: int) -> list[tuple[str, s
     looks: list[tuple[str, str, str]] = []
     colours, kinds = list(COLOURS), [k for f in families for k in FAMILIES[f]]
     while len(looks) < count:
-        family = FAMILIES[families[rng.integers(len(families))]]
-        kind, colour = str(rng.choice(family)), str(rng.choice(colours))
-        texture = str(rng.choice(TEXTURES, p=[0.5, 0.25, 0.25]))
+        kind = _one(rng, FAMILIES[_one(rng, families)])
+        colour, texture = _one(rng, colours), _one(rng, ("plain", *TEXTURES))
         if len(looks) == 1:
             kind = looks[0][0]
         elif len(looks) == 2:
-            kind, colour = str(rng.choice([k for k in kinds if k != looks[0][0]])), looks[0][1]
+            kind, colour = _one(rng, [k for k in kinds if k != looks[0][0]]), looks[0][1]
         if (kind, colour, texture) not in looks:
             looks.append((kind, colour, texture))
     return looks
+
+
+def _one(rng: Rng, names: Sequence[str]) -> str:
+    return names[int(rng.integers(len(names)))]
 
 
 def sample_scene(
@@ -152,14 +157,21 @@ def sample_scene(
     """A scene of `count` things that do not overlap, as many as fit (at least one, or a ValueError); `scale` multiplies
     their sizes."""
     short, things = min(width, height), list[Thing]()
+    names, ranges = list(SIZES), np.array(list(SIZES.values()))
     for kind, colour, texture in _looks(rng, families, count):
-        for _ in range(40):
-            size = str(rng.choice(list(SIZES)))
-            radius = scale * short * rng.uniform(*SIZES[size])
-            x, y = rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)
-            if all(np.hypot(x - t.x, y - t.y) > GAP * (radius + t.radius) for t in things):
-                things.append(Thing(kind, colour, texture, size, x, y, radius, rng.uniform(-0.25, 0.25)))
-                break
+        which, at = rng.integers(len(names), size=TRIES), rng.random((3, TRIES))
+        low, high = ranges[which].T
+        radii = scale * short * (low + at[0] * (high - low))
+        centres = radii + at[1:] * (np.array([[width], [height]]) - 2 * radii)
+        free = radii * 2 <= short
+        for t in things:
+            free &= np.hypot(centres[0] - t.x, centres[1] - t.y) > GAP * (radii + t.radius)
+        if free.any():
+            i = int(free.argmax())
+            x, y = map(float, centres[:, i])
+            things.append(
+                Thing(kind, colour, texture, names[which[i]], x, y, float(radii[i]), rng.uniform(-0.25, 0.25))
+            )
     if not things:
         raise ValueError(f"nothing of scale {scale} fits into {width}x{height} pixels")
     return Scene(width, height, tuple(things))

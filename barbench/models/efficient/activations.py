@@ -13,7 +13,16 @@ STEEPNESS = 1.702
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """CLIP's x * sigmoid(1.702 x), as silu(1.702 x) / 1.702: a fused kernel each way that keeps x alone."""
+    """CLIP's QuickGELU, x * sigmoid(1.702 x).
+
+    Computed as silu(1.702 x) / 1.702: one fused kernel per direction, which saves only x.
+
+    Args:
+        x: of any shape.
+
+    Returns:
+        The shape of x.
+    """
     y: Tensor = _QuickGelu.apply(x)
     return y
 
@@ -33,9 +42,19 @@ class _QuickGelu(Function):
 
 
 def quick_mlp(x: Tensor, up: nn.Linear, down: nn.Linear) -> Tensor:
-    """down(quick_gelu(up(x))) for frozen maps, (..., d) -> (..., d). The activation's two scalings ride along in the
-    matrix products, and cancel in the backward pass, so that between the products one kernel goes over the widened
-    tokens. Kept are these, once."""
+    """down(quick_gelu(up(x))) for frozen linear maps, which get no gradient.
+
+    The activation's two scalings are done by the matrix products and cancel in the backward pass, so that one kernel
+    runs over the widened tokens between the products. These are the only saved activation.
+
+    Args:
+        x: (..., d).
+        up: d to d' channels, with bias.
+        down: d' to d channels, with bias.
+
+    Returns:
+        (..., d).
+    """
     if autocast_enabled(x):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     y: Tensor = _QuickMlp.apply(x, *(t.to(x.dtype) for t in (up.weight, up.bias, down.weight, down.bias)))

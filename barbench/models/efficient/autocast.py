@@ -8,7 +8,14 @@ from torch import Tensor
 
 
 def autocast_disabled(x: Tensor) -> AbstractContextManager[Any]:
-    """Disable autocast on x's device, so that operations keep the tensors' own dtypes."""
+    """Disable autocast on x's device, so that operations keep the tensors' own dtypes.
+
+    Args:
+        x: any tensor on the device.
+
+    Returns:
+        A context manager.
+    """
     return torch.autocast(x.device.type, enabled=False) if autocast_enabled(x) else nullcontext()
 
 

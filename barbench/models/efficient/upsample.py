@@ -15,11 +15,17 @@ TAPS = 3
 def convolve_upsampled(x: Tensor, weight: Tensor) -> Tensor:
     """`conv2d(interpolate(x, 2, bilinear), weight, padding=1)` on channels-last maps.
 
-    x (B, H, W, C), weight (O, C, 3, 3) -> (B, 2H, 2W, O). Upsampling acts on positions and each tap of the kernel on
-    channels, so the two commute: the products of C with O channels are done at H x W, a quarter of the places. What is
-    left is a weighted sum over places, separable and without channel products: first the rows, then the columns, as two
-    small dense matrices. Exact, borders included. Only x is kept for the backward pass, and intermediate maps exist for
-    one sample at a time.
+    Upsampling acts on positions and each tap of the kernel on channels, so the two commute: the products of C with O
+    channels are done at H x W, a quarter of the positions. What is left is a weighted sum over positions, separable and
+    without channel products: first the rows, then the columns, as two small dense matrices. Exact, borders included.
+    Only x is saved for the backward pass, and intermediate maps exist for one sample at a time.
+
+    Args:
+        x: (B, H, W, C).
+        weight: (O, C, 3, 3).
+
+    Returns:
+        (B, 2H, 2W, O).
     """
     if autocast_enabled(x):
         kind = torch.get_autocast_dtype(x.device.type)
@@ -29,15 +35,22 @@ def convolve_upsampled(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def upsampling(n: int, like: Tensor) -> Tensor:
-    """(3, 2n, n): the 2x bilinear upsampling matrix for n positions, shifted by each of the kernel's three taps and
-    zero-padded."""
+    """The 2x bilinear upsampling matrix for n positions, shifted by each of the kernel's three taps and zero-padded.
+
+    Args:
+        n: positions before upsampling.
+        like: a tensor with the device and dtype of the result.
+
+    Returns:
+        (3, 2n, n).
+    """
     double = F.interpolate(torch.eye(n, device=like.device)[None], scale_factor=2, mode="linear")[0].T
     padded = F.pad(double, (0, 0, 1, 1))
     return torch.stack([padded[tap : tap + 2 * n] for tap in range(TAPS)]).to(like.dtype)
 
 
 def _columns(width: int, like: Tensor) -> Tensor:
-    """(2W, W * 3): `upsampling` with the taps of one place side by side."""
+    """(2W, W * 3): `upsampling` with the taps of one position side by side."""
     return upsampling(width, like).permute(1, 2, 0).reshape(2 * width, -1)
 
 
@@ -55,9 +68,11 @@ class _ConvolveUpsampled(Function):
             y = x.new_empty(batch, 2 * height, 2 * width, outputs)
             tall = x.new_empty(2 * height, width * TAPS * outputs)  # one for all samples: new memory is slow to touch
             for sample, wide in zip(x, y, strict=True):
+                # Per row of the kernel: channel products for its three taps at H x W, then upsampling of the rows.
                 tall.zero_()
                 for row, tap in zip(rows, taps, strict=True):
                     torch.addmm(tall, row, (sample.reshape(-1, channels) @ tap).view(height, -1), out=tall)
+                # Upsampling of the columns, with the sum over the kernel's columns.
                 torch.bmm(columns.expand(2 * height, -1, -1), tall.view(2 * height, -1, outputs), out=wide)
             ctx.save_for_backward(x, weight)
             return y
@@ -71,11 +86,11 @@ class _ConvolveUpsampled(Function):
             rows, columns, taps = upsampling(height, x), _columns(width, x), _taps(weight)
             x_grad, taps_grad = torch.zeros_like(x, memory_format=torch.contiguous_format), torch.zeros_like(taps)
             for sample, sample_grad, wide in zip(x, x_grad, grad, strict=True):
-                places = sample_grad.view(-1, channels)
+                positions = sample_grad.view(-1, channels)
                 tall = torch.bmm(columns.T.expand(2 * height, -1, -1), wide).view(2 * height, -1)
                 for row, tap, tap_grad in zip(rows, taps, taps_grad, strict=True):
                     mixed = (row.T @ tall).view(height * width, -1)
-                    torch.addmm(places, mixed, tap.T, out=places)
+                    torch.addmm(positions, mixed, tap.T, out=positions)
                     torch.addmm(tap_grad, sample.reshape(-1, channels).T, mixed, out=tap_grad)
             taps_grad = taps_grad.view(TAPS, channels, TAPS, -1).permute(3, 1, 0, 2)
             return x_grad, taps_grad.contiguous()

@@ -1,8 +1,9 @@
-"""What the walk needs to know of a frozen encoder, whatever library it comes from."""
+"""What the forward pass needs to know of a frozen encoder, whichever library it comes from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -11,21 +12,31 @@ from barbench.models.stream import LinearRole, Project, Site, Stream, TowerName,
 from barbench.models.towers.configs import HeadSpec
 
 POSITIONAL = ("positional_embedding", "pos_embed")
-"""How the names of learned positions end."""
+"""How the parameter names of learned positional embeddings end."""
 
 
 class Linear(NamedTuple):
-    """A frozen linear map: weight (D_out, D_in), bias (D_out,) or None."""
+    """A frozen linear map.
+
+    Attributes:
+        weight: (D_out, D_in).
+        bias: (D_out,) or None.
+    """
 
     weight: Tensor
     bias: Tensor | None
 
 
 class Tower(nn.Module, ABC):
-    """A stack of pre-norm transformer blocks, each two residual branches.
+    """A stack of pre-norm transformer blocks, each of two residual branches.
 
-    `width` D, `depth` in blocks, `heads` of the attention, `maps` the roles of a block's linear maps, `ends` the sites
-    outside the blocks that have a norm.
+    Attributes:
+        name: `vision` or `text`.
+        width: channels D of the tokens.
+        depth: number of blocks.
+        heads: attention heads of a block.
+        maps: the roles of a block's linear maps.
+        ends: the sites outside the blocks that have a norm.
     """
 
     name: TowerName
@@ -37,28 +48,77 @@ class Tower(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
-        """Image (B, 3, S, S) or token ids (B, L) to tokens with positions; a norm after them is open to `project`."""
+        """Turn the input into tokens with positional encodings.
+
+        Args:
+            inputs: image (B, 3, S, S) or token ids (B, L).
+            project: called on the output of a norm after them, where there is one.
+
+        Returns:
+            The tokens that enter the first block, (B, T, D).
+        """
 
     @abstractmethod
     def norm(self, site: Site, x: Tensor) -> Tensor:
-        """The norm in front of the branch `site`, (B, T, D) -> (B, T, D)."""
+        """The norm in front of a branch.
+
+        Args:
+            site: the branch; `site.block` says which block.
+            x: the tokens (B, T, D).
+
+        Returns:
+            (B, T, D).
+        """
 
     @abstractmethod
     def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """What the attention of block `site.block` adds to the stream's tokens, (B, T, D), given them after the
-        norm."""
+        """The attention branch after its norm.
+
+        Args:
+            site: the branch; `site.block` says which block.
+            stream: the tokens (B, T, D), not normalised, and their attend mask.
+            xn: the tokens after the norm (B, T, D).
+            project: called on each linear map's output.
+
+        Returns:
+            What the branch adds to the tokens, (B, T, D).
+        """
 
     @abstractmethod
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """What the MLP adds, given its normalised input (B, T, D) -> (B, T, D)."""
+        """The MLP branch after its norm.
+
+        Args:
+            site: the branch; `site.block` says which block.
+            xn: the tokens after the norm (B, T, D).
+            project: called on the output of each linear map and of the activation.
+
+        Returns:
+            What the branch adds to the tokens, (B, T, D).
+        """
 
     @abstractmethod
     def linear(self, block: int, role: LinearRole) -> Linear:
-        """The frozen weights of a linear map: views, not copies."""
+        """The frozen weights of a linear map.
+
+        Args:
+            block: counted from 0.
+            role: which of the block's maps.
+
+        Returns:
+            Weight and bias; views, not copies.
+        """
 
 
 class VisionTower(Tower):
-    """`grid` (rows, columns) of patches of `patch` pixels; `joint` is the width E of the joint space."""
+    """An image encoder.
+
+    Attributes:
+        name: `vision`.
+        grid: rows and columns of patches.
+        patch: side of a patch, in pixels.
+        joint: channels E of the joint space.
+    """
 
     name: TowerName = "vision"
     grid: tuple[int, int]
@@ -67,29 +127,64 @@ class VisionTower(Tower):
 
     @abstractmethod
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
-        """Final norm, open to `project`, and projection into the joint space, (B, T, D) -> (B, T, E)."""
+        """Final norm and projection into the joint space.
+
+        Args:
+            x: the last block's tokens (B, T, D).
+            project: called on the norm's output.
+
+        Returns:
+            (B, T, E).
+        """
 
 
 class TextTower(Tower):
-    """`context` is the longest text it can take, in tokens."""
+    """A text encoder.
+
+    Attributes:
+        name: `text`.
+        context: context length, the longest text in tokens.
+    """
 
     name: TowerName = "text"
     context: int
 
     @abstractmethod
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
-        """Final norm, open to `project`, (B, L, D) -> (B, L, D)."""
+        """Final norm.
+
+        Args:
+            x: the last block's words (B, L, D).
+            project: called on the norm's output.
+
+        Returns:
+            (B, L, D).
+        """
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
-        """Finished words into the joint space, (B, L, D) -> (B, L, E)."""
+        """Project words into the joint space.
+
+        Args:
+            x: the output of `finish` (B, L, D).
+
+        Returns:
+            (B, L, E).
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """Two towers that share a joint space, and what belongs to them.
+    """Two encoders that share a joint space, and what belongs to them.
 
-    `image_size` in pixels; `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
+    Attributes:
+        name: what `load_backbone` was called with.
+        weights: which weights, or the file.
+        vision: the image encoder.
+        text: the text encoder.
+        image_size: side S of the square images, in pixels.
+        tokenizer: `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
+        head: sizes of the segmentation head.
     """
 
     name: str
@@ -99,3 +194,4 @@ class Backbone:
     image_size: int
     tokenizer: Callable[..., Tensor]
     head: HeadSpec
+    head_weights: Path | None = None

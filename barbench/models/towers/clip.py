@@ -15,13 +15,35 @@ from barbench.models.towers.base import Linear, TextTower, VisionTower
 
 
 def clip_norm(block: Any, site: Site, x: Tensor) -> Tensor:
-    """The norm in front of a branch of open_clip's ResidualAttentionBlock, (B, T, D) -> (B, T, D)."""
+    """The norm in front of a branch of open_clip's ResidualAttentionBlock.
+
+    Args:
+        block: the ResidualAttentionBlock.
+        site: the branch.
+        x: the tokens (B, T, D).
+
+    Returns:
+        (B, T, D).
+    """
     y: Tensor = (block.ln_1 if site.branch == "attn" else block.ln_2)(x)
     return y
 
 
 def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: Project) -> Tensor:
-    """Attention of open_clip's ResidualAttentionBlock on (B, T, D), q, k, v and out open to `project`."""
+    """Attention of open_clip's ResidualAttentionBlock, with q, k, v and out open to `project`.
+
+    `nn.MultiheadAttention` never calls its `out_proj` module, so its maps are applied here one by one.
+
+    Args:
+        block: the ResidualAttentionBlock.
+        site: its address.
+        stream: the tokens (B, T, D) and their additive mask.
+        xn: the tokens after the norm (B, T, D).
+        project: called on each linear map's output.
+
+    Returns:
+        (B, T, D).
+    """
     attn = block.attn
     q, k, v = F.linear(xn, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1)
     q, k, v = project(site, "q", xn, q), project(site, "k", xn, k), project(site, "v", xn, v)
@@ -32,9 +54,20 @@ def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: 
 
 
 def clip_mlp(block: Any, site: Site, xn: Tensor, project: Project) -> Tensor:
-    """MLP of open_clip's ResidualAttentionBlock on (B, T, D), both linear maps and the activation open to `project`."""
+    """MLP of open_clip's ResidualAttentionBlock, with both linear maps and the activation open to `project`.
+
+    Args:
+        block: the ResidualAttentionBlock.
+        site: its address.
+        xn: the tokens after the norm (B, T, D).
+        project: called on the output of each linear map and of the activation.
+
+    Returns:
+        (B, T, D).
+    """
     up, down = block.mlp.c_fc, block.mlp.c_proj
     quick = isinstance(block.mlp.gelu, QuickGELU)
+    # Frozen and untouched maps are fused with the activation between them: one saved tensor instead of three.
     if quick and project is unchanged and not any(p.requires_grad for p in block.mlp.parameters()):
         y = quick_mlp(xn, up, down)
     else:
@@ -46,7 +79,15 @@ def clip_mlp(block: Any, site: Site, xn: Tensor, project: Project) -> Tensor:
 
 
 def clip_linear(block: Any, role: LinearRole) -> Linear:
-    """Weights of one linear map of open_clip's ResidualAttentionBlock; q, k and v are slices of one matrix."""
+    """Weights of one linear map of open_clip's ResidualAttentionBlock; q, k and v are slices of one matrix.
+
+    Args:
+        block: the ResidualAttentionBlock.
+        role: which of its maps; it has no `gate`.
+
+    Returns:
+        Views of weight and bias.
+    """
     attn, mlp = block.attn, block.mlp
     if role in ("q", "k", "v"):
         place = "qkv".index(role)
@@ -57,7 +98,11 @@ def clip_linear(block: Any, role: LinearRole) -> Linear:
 
 
 class ClipVision(VisionTower):
-    """open_clip's VisionTransformer with a class token."""
+    """open_clip's VisionTransformer with a class token.
+
+    Args:
+        visual: the VisionTransformer.
+    """
 
     def __init__(self, visual: Any) -> None:
         super().__init__()
@@ -72,6 +117,7 @@ class ClipVision(VisionTower):
         return () if isinstance(self.visual.ln_pre, nn.Identity) else (Site("vision", -1, "stem"),)
 
     def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
+        """Patches and the class token with learned positions: (B, 3, S, S) -> (B, 1 + N, D)."""
         if project is unchanged or not self._stem():
             return Stream(self.visual._embeds(inputs), prefix=1)
         patches = self.visual.conv1(inputs).flatten(2).transpose(1, 2)
@@ -80,24 +126,33 @@ class ClipVision(VisionTower):
         return Stream(project(self._stem()[0], "norm", x, self.visual.ln_pre(x)), prefix=1)
 
     def norm(self, site: Site, x: Tensor) -> Tensor:
+        """The norm in front of a branch: (B, T, D) -> (B, T, D)."""
         return clip_norm(self.visual.transformer.resblocks[site.block], site, x)
 
     def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The block's attention branch, see `clip_attention`."""
         return clip_attention(self.visual.transformer.resblocks[site.block], site, stream, xn, project)
 
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The block's MLP branch, see `clip_mlp`."""
         return clip_mlp(self.visual.transformer.resblocks[site.block], site, xn, project)
 
     def linear(self, block: int, role: LinearRole) -> Linear:
+        """Weights of one linear map, see `clip_linear`."""
         return clip_linear(self.visual.transformer.resblocks[block], role)
 
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
+        """Final norm and projection: (B, T, D) -> (B, T, E)."""
         y: Tensor = project(self.ends[-1], "norm", x, self.visual.ln_post(x)) @ self.visual.proj
         return y
 
 
 class ClipText(TextTower):
-    """open_clip's causal text transformer, from a CLIP (which holds its parts itself) or a CustomTextCLIP's `text`."""
+    """open_clip's causal text transformer.
+
+    Args:
+        text: a CLIP (which holds the parts itself) or a CustomTextCLIP's `text`.
+    """
 
     def __init__(self, text: Any) -> None:
         super().__init__()
@@ -114,6 +169,21 @@ class ClipText(TextTower):
         self.ends = (Site("text", self.depth, "end"),)
 
     def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
+        """Words with learned positions, the causal mask, and where padding is.
+
+        Texts shorter than open_clip's context are taken as they are: positions and mask are cut, since open_clip
+        refuses them.
+
+        Args:
+            inputs: token ids, int64 (B, L), 0 = padding.
+            project: not used; no norm follows.
+
+        Returns:
+            Tokens (B, L, D).
+
+        Raises:
+            UsageError: if L is larger than the context length.
+        """
         length = inputs.shape[1]
         if length > self.context:
             raise UsageError(f"a text of {length} tokens is longer than the backbone's context of {self.context}")
@@ -121,19 +191,25 @@ class ClipText(TextTower):
         return Stream(x, prefix=0, mask=self.mask[:length, :length], pad=inputs == 0)
 
     def norm(self, site: Site, x: Tensor) -> Tensor:
+        """The norm in front of a branch: (B, L, D) -> (B, L, D)."""
         return clip_norm(self.transformer.resblocks[site.block], site, x)
 
     def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The block's attention branch, see `clip_attention`."""
         return clip_attention(self.transformer.resblocks[site.block], site, stream, xn, project)
 
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The block's MLP branch, see `clip_mlp`."""
         return clip_mlp(self.transformer.resblocks[site.block], site, xn, project)
 
     def linear(self, block: int, role: LinearRole) -> Linear:
+        """Weights of one linear map, see `clip_linear`."""
         return clip_linear(self.transformer.resblocks[block], role)
 
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
+        """Final norm: (B, L, D) -> (B, L, D)."""
         return project(self.ends[-1], "norm", x, self.ln_final(x))
 
     def project(self, x: Tensor) -> Tensor:
+        """Words into the joint space: (B, L, D) -> (B, L, E)."""
         return x @ self.text_projection

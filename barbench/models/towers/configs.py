@@ -1,9 +1,8 @@
-"""Which backbones there are and how they are built, read from JSON files alone: no open_clip import, so that listing
-is fast.
+"""Which backbones there are and how they are built, read from JSON files: listing them does not import open_clip.
 
 A backbone is the embedded `tiny`, an open_clip model name, or a folder in open_clip's local format:
-`open_clip_config.json` ({"model_cfg": ...}), `open_clip_model.safetensors`, and optionally `bpe.txt.gz` (merges of
-its tokenizer) and `barbench.json` (its `HeadSpec`).
+`open_clip_config.json` ({"model_cfg": ...}), `open_clip_model.safetensors`, and optionally `bpe.txt.gz` (merges of its
+tokenizer) and `barbench.json` (its `HeadSpec`).
 """
 
 import importlib.util
@@ -14,19 +13,29 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from barbench.errors import DataError, UnknownName, UsageError
+from barbench.errors import DataError, MissingData, UnknownName, UsageError
 
-EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny"}
+EMBEDDED = {name: Path(__file__).parents[1] / name for name in ("tiny", "tiny-eva", "tiny-l")}
 CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
+HEAD_WEIGHTS = "head.safetensors"
 PAPER_SIZE = 416
 RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
+FILES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 EVA02 = re.compile(r"eva02_(?!enormous)")
 
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """The segmentation head: `width` of neck and decoder; `ffn`, `heads`, `layers`, `dropout` of the decoder; whose
-    `neck`."""
+    """Sizes of the segmentation head (appendix C).
+
+    Attributes:
+        width: channels of neck and decoder.
+        ffn: hidden channels of the decoder's MLPs.
+        heads: attention heads of the decoder.
+        layers: decoder layers.
+        dropout: dropout probability of the decoder.
+        neck: `etris` (`Neck`, the paper's) or `cris` (`PyramidNeck`).
+    """
 
     width: int = 512
     ffn: int = 512
@@ -38,7 +47,14 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True)
 class BackboneConfig:
-    """`model` is open_clip's model configuration; `folder` is None for the models that open_clip ships."""
+    """How a backbone is built.
+
+    Attributes:
+        name: what the user wrote.
+        model: open_clip's model configuration.
+        folder: the backbone's folder; None for the models that open_clip ships.
+        head: sizes of the segmentation head.
+    """
 
     name: str
     model: dict[str, Any]
@@ -46,8 +62,17 @@ class BackboneConfig:
     head: HeadSpec
 
     def image_size(self, wanted: int | None) -> int:
-        """`wanted` pixels if the patches divide it; by default the folder's own size, or the paper's 416 rounded up
-        to whole patches."""
+        """Check an image size, or choose it.
+
+        Args:
+            wanted: side in pixels; None for the folder's own size, or the paper's 416 rounded up to whole patches.
+
+        Returns:
+            The side in pixels, a multiple of the patches' side.
+
+        Raises:
+            UsageError: if the patches do not divide `wanted`.
+        """
         patch = self.patch
         if wanted is None:
             wanted = (
@@ -61,8 +86,14 @@ class BackboneConfig:
         return wanted
 
     def default_weights(self) -> str:
-        """`pretrained` for a folder (and `tiny`), `openai` for open_clip's QuickGELU models; raises UsageError for
-        others, of which there are several weights and none that everybody means."""
+        """The weights that a run takes if none are named.
+
+        Returns:
+            `pretrained` for a folder (and `tiny`), `openai` for open_clip's QuickGELU models.
+
+        Raises:
+            UsageError: for other models, for which there are several weights and no obvious choice.
+        """
         if self.folder is not None:
             return PRETRAINED
         if self.name.endswith("-quickgelu"):
@@ -79,14 +110,33 @@ class BackboneConfig:
 
     @property
     def patch(self) -> int:
-        """Pixels along a patch's side; timm has it in the model's name."""
+        """Side of a patch in pixels; timm states it in the model's name."""
         vision = self.model["vision_cfg"]
         named = re.search(r"_patch(\d+)", vision.get("timm_model_name", ""))
         return int(named[1] if named else vision["patch_size"])
 
 
+def check_weights(weights: str | None, config: BackboneConfig | None = None) -> None:
+    """Whether `weights` can be there, as far as can be told without torch.
+
+    Args:
+        weights: as for `load_backbone`.
+        config: of the backbone, where it is known.
+
+    Raises:
+        MissingData: for a file that does not exist.
+        UnknownName: for a word that a folder's backbone does not know.
+    """
+    if weights is None or weights == RANDOM or Path(weights).is_file():
+        return
+    if "/" in weights or Path(weights).suffix in FILES:
+        raise MissingData(f"--weights {weights}: there is no such file")
+    if config is not None and config.folder is not None and weights != PRETRAINED:
+        raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
+
+
 def backbone_names() -> list[str]:
-    """Embedded backbones first, then every open_clip model that barbench can walk."""
+    """Embedded backbones first, then every open_clip model that barbench supports."""
     return [
         *(n for n, folder in EMBEDDED.items() if (folder / CONFIG).is_file()),
         *(n for n, c in _shipped().items() if not _obstacle(c)),
@@ -94,8 +144,19 @@ def backbone_names() -> list[str]:
 
 
 def backbone_config(name: str) -> BackboneConfig:
-    """The configuration of a backbone by name or folder; raises UnknownName, or UsageError where barbench cannot walk
-    it."""
+    """Look up a backbone.
+
+    Args:
+        name: `tiny`, a model name of open_clip, or a folder.
+
+    Returns:
+        Its configuration.
+
+    Raises:
+        UnknownName: if there is no such model or folder.
+        UsageError: if the architecture is one that barbench does not support.
+        DataError: if the folder's files cannot be read.
+    """
     folder = EMBEDDED.get(name) or (Path(name) if (Path(name) / CONFIG).is_file() else None)
     if folder is not None:
         model, head = _read(folder / CONFIG), HeadSpec()
@@ -110,12 +171,12 @@ def backbone_config(name: str) -> BackboneConfig:
     else:
         raise UnknownName("backbone", name, backbone_names())
     if reason := _obstacle(model):
-        raise UsageError(f"backbone {name!r} has {reason}, which barbench cannot walk yet")
+        raise UsageError(f"backbone {name!r} has {reason}, which barbench does not support yet")
     return BackboneConfig(name, model, folder, head)
 
 
 def _obstacle(model: dict[str, Any]) -> str | None:
-    """What keeps barbench from walking such a model, in words, or None."""
+    """Why barbench does not support such a model, in words; None if it does."""
     vision, text = model["vision_cfg"], model["text_cfg"]
     special = (
         "block_type",

@@ -1,7 +1,10 @@
-"""From a backbone's name to two frozen towers: built by open_clip, weights random, from its cache, or from a file.
-Never downloads."""
+"""From a backbone's name to two frozen encoders, built by open_clip.
+
+Weights are random, from open_clip's cache, or from a file; nothing is downloaded.
+"""
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -9,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -19,12 +23,25 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
+from barbench.models.towers import embedded as _embedded  # noqa: F401  (registers its model with timm)
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.clip import ClipText, ClipVision
-from barbench.models.towers.configs import MERGES, PRETRAINED, RANDOM, WEIGHTS, BackboneConfig, backbone_config
+from barbench.models.towers.configs import (
+    HEAD_WEIGHTS,
+    MERGES,
+    PRETRAINED,
+    RANDOM,
+    WEIGHTS,
+    BackboneConfig,
+    backbone_config,
+)
 from barbench.models.towers.eva import EvaVision, resize
 
+_scalar = np.int64(0).__reduce__()[0]  # numpy moved it between its versions; the value says where it is
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, OSError, ValueError, StopIteration)
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
+"""Keys under which training code keeps a state dict, the likeliest first."""
+_NUMPY_SCALARS: list[Any] = [np.dtype, type(np.dtype(np.int64)), type(np.dtype(np.float64)), _scalar]
 _JIT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
@@ -37,12 +54,25 @@ def load_backbone(
     seed: int = 0,
     antialias: bool = True,
 ) -> Backbone:
-    """Two towers in fp32, evaluation mode, with positions resized to `image_size` (bicubic; `antialias` as open_clip,
-    off as ETRIS).
+    """Build two frozen encoders, in fp32 and evaluation mode, with positions resized to the image size.
 
-    weights: `random` (drawn from `seed`), `pretrained` (the folder's own), an open_clip tag (cache only), or a file.
-    None: the backbone's default. device: `cpu`, or `meta` for shapes without values, where weights are never read.
-    Raises UnknownName, UsageError, MissingData (weights that are not there) or DataError (weights that do not fit).
+    Args:
+        name: what `backbone_config` accepts.
+        weights: `random`, `pretrained` (the folder's own), a tag of open_clip (from its cache only), or a file. None:
+            the backbone's default.
+        image_size: side of the square images in pixels; None: the backbone's default.
+        device: `cpu`, or `meta` for shapes without values, where weights are never read.
+        seed: of random weights.
+        antialias: of the bicubic resizing of positions: on as in open_clip, off as in ETRIS.
+
+    Returns:
+        The encoders, their tokenizer and sizes.
+
+    Raises:
+        UnknownName: if there is no such backbone, or it has no such weights.
+        UsageError: if backbone, weights and image size do not go together.
+        MissingData: if the weights are not on this machine.
+        DataError: if the weights cannot be read or do not fit.
     """
     config = backbone_config(name)
     weights = weights or config.default_weights()
@@ -62,7 +92,9 @@ def load_backbone(
     clip.eval().requires_grad_(False)
     vision = EvaVision(clip.visual) if rotary else ClipVision(clip.visual)
     text = ClipText(clip.text if custom else clip)
-    return Backbone(name, weights, vision, text, size, _tokenizer(config.folder), config.head)
+    head = config.folder / HEAD_WEIGHTS if config.folder else None
+    found = head if head and head.is_file() else None
+    return Backbone(name, weights, vision, text, size, _tokenizer(config.folder), config.head, found)
 
 
 @lru_cache
@@ -75,7 +107,7 @@ def _tokenizer(folder: Path | None) -> Callable[..., Tensor]:
 
 
 def _locate(config: BackboneConfig, weights: str, check: bool) -> Path | None:
-    """The file that holds `weights`; with `check` off, only names are verified."""
+    """The file that holds `weights`; without `check` it may be missing."""
     if Path(weights).is_file():
         return Path(weights)
     if config.folder is not None:
@@ -102,7 +134,7 @@ def _locate(config: BackboneConfig, weights: str, check: bool) -> Path | None:
 
 
 def _cached(tag: dict[str, Any]) -> Path | None:
-    """A file of open_clip's pretrained `tag` that an earlier download left behind."""
+    """A file of open_clip's pretrained `tag` from an earlier download."""
     if hub := tag.get("hf_hub"):
         repo, _, file = hub.rpartition("/")
         names = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
@@ -110,20 +142,83 @@ def _cached(tag: dict[str, Any]) -> Path | None:
             if isinstance(found, str):
                 return Path(found)
     if url := tag.get("url"):
-        file = Path.home() / ".cache" / "clip" / Path(url).name
+        try:
+            file = Path.home() / ".cache" / "clip" / Path(url).name
+        except RuntimeError:  # no home folder
+            return None
         return file if file.is_file() else None
     return None
 
 
 def _read(file: Path, config: BackboneConfig) -> dict[str, Tensor]:
-    """Tensors by name from safetensors, a torch state dict (no code is run), or OpenAI's TorchScript archive."""
+    """Tensors by name from safetensors, a torch state dict (without running code), or OpenAI's TorchScript archive."""
     try:
-        state: dict[str, Tensor] = _scripted(file) if _is_script(file) else load_state_dict(str(file))
+        if reason := not_weights(file):
+            raise DataError(f"{file} holds no weights: it is {reason}")
+        state = _scripted(file) if _is_script(file) else _state_dict(file)
     except _UNREADABLE as error:
-        raise DataError(f"cannot read weights from {file}: {error}") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's text advises to run the file's code
+            asked = re.search(r"(?:GLOBAL|global) (\S+)", str(error))
+            reason = f"it asks for {asked[1]}, and only tensors are read" if asked else "it is no plain state dict"
+        raise DataError(f"cannot read weights from {file}: {reason}") from None
     if all(key in state for key in _JIT_EXTRAS) and not config.model.get("quick_gelu"):
         raise UsageError(f"{file} holds OpenAI's weights, which need QuickGELU; use {config.name}-quickgelu")
     return {name: value.float() for name, value in state.items() if name not in _JIT_EXTRAS}
+
+
+def not_weights(file: Path) -> str | None:
+    """What a file is that is commonly found in the place of weights, in words; None where it may be weights."""
+    with file.open("rb") as opened:
+        start = opened.read(512).lstrip()
+    if not start:
+        return "empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer; fetch the file itself with `git lfs pull`"
+    if start[:1] == b"<":
+        return "a web page, as a failed download leaves"
+    return None
+
+
+def _state_dict(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or torch file, freed of what training code wraps around them; runs no code."""
+    if file.suffix == ".safetensors":
+        loaded: Any = load_state_dict(str(file))
+    else:
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+    return unwrapped(loaded, file)
+
+
+def unwrapped(loaded: Any, file: Path) -> dict[str, Tensor]:
+    """The state dict in what a checkpoint holds: itself, under a usual key, or the only entry of a list.
+
+    Args:
+        loaded: what the file holds.
+        file: for messages.
+
+    Returns:
+        Parameters by name, without a leading `module.`.
+
+    Raises:
+        DataError: for anything else; the message says what is there.
+    """
+    while not _is_state(loaded):
+        if isinstance(loaded, list | tuple) and len(loaded) == 1:
+            loaded = loaded[0]
+            continue
+        key = next((k for k in WRAPPERS if isinstance(loaded, dict) and isinstance(loaded.get(k), dict)), None)
+        if key is None:
+            held = f"the keys {', '.join(map(str, list(loaded)[:8]))}" if isinstance(loaded, dict) else "no dict"
+            raise DataError(f"{file} holds {held}, and no tensors by name, alone or under {', '.join(WRAPPERS)}")
+        loaded = loaded[key]
+    names = list(loaded)
+    prefix = "module." if names and all(name.startswith("module.") for name in names) else ""
+    return {name.removeprefix(prefix): value for name, value in loaded.items()}
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(v, Tensor) for v in value.values())
 
 
 def _is_script(file: Path) -> bool:

@@ -8,14 +8,15 @@ from barbench.engine import profile
 from barbench.methods.build import build_segmenter
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
+from barbench.plain import OnProgress
 from barbench.regression.fixtures import ALL, IMAGE_SIZE, PROTOCOL, segmenter
-from barbench.regression.rules import Progress, Values
+from barbench.regression.rules import Values
 
 BATCH = 2
 LARGE = "ViT-B-16-quickgelu"  # the paper's, without values: only its shapes are needed
 
 
-def ledger(progress: Progress) -> Values:
+def ledger(progress: OnProgress) -> Values:
     """`<method>/<group>` on the embedded backbone, `<method> ViT-B/16/<group>` on the paper's."""
     found: dict[str, int] = {}
     for number, spec in enumerate(ALL):
@@ -26,17 +27,17 @@ def ledger(progress: Progress) -> Values:
     return found
 
 
-def flops(progress: Progress) -> Values:
+def flops(progress: OnProgress) -> Values:
     """Of one image and expression, a multiply-add as two."""
     return _each(progress, lambda model, image, ids, mask: profile.flops_forward(model, image, ids))
 
 
-def memory(progress: Progress) -> Values:
+def memory(progress: OnProgress) -> Values:
     """Bytes that autograd keeps of a batch of BATCH."""
     return _each(progress, profile.saved_bytes)
 
 
-def _each(progress: Progress, measure: Callable[[Segmenter, Tensor, Tensor, Tensor], int]) -> Values:
+def _each(progress: OnProgress, measure: Callable[[Segmenter, Tensor, Tensor, Tensor], int]) -> Values:
     """`measure` of every method's model and an example batch."""
     found = {}
     for number, spec in enumerate(ALL):

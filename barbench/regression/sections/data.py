@@ -5,8 +5,9 @@ import torch
 from numpy.typing import NDArray
 
 from barbench.datasets.letterbox import Letterbox
+from barbench.plain import OnProgress
 from barbench.regression.fixtures import IMAGE_SIZE, shapes, training
-from barbench.regression.rules import Progress, Value, Values
+from barbench.regression.rules import Value, Values
 from barbench.regression.sketch import sketch
 
 PICTURES = ((120, 200), (200, 120), (97, 131), (64, 64))  # rows, columns: smaller and larger than the square
@@ -14,7 +15,7 @@ BLOCK = 5  # side of the patches of one value, in pixels: edges everywhere, so t
 ITEMS = 16
 
 
-def data(progress: Progress) -> Values:
+def data(progress: OnProgress) -> Values:
     """`letterbox/<what> <columns>x<rows>` and `training/<what>`."""
     found = letterboxed()
     samples = training(shapes())

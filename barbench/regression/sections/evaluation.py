@@ -5,13 +5,14 @@ import numpy as np
 
 from barbench.engine.evaluate import evaluate
 from barbench.metrics import Metrics, overlap, summarise
+from barbench.plain import OnProgress
 from barbench.regression.fixtures import PAPER, accelerator, evaluation, filled, shapes
-from barbench.regression.rules import Progress, Value, Values
+from barbench.regression.rules import Value, Values
 
 REFERENCES, BATCH, THRESHOLD = 12, 8, 0.35
 
 
-def scores_with_fixed_weights(progress: Progress) -> Values:
+def scores_with_fixed_weights(progress: OnProgress) -> Values:
     """`metrics/<name>`, and `<method>/<target or swapped>` with mean IoU first."""
     found, samples = _metrics(), evaluation(shapes(), REFERENCES)
     for number, spec in enumerate(PAPER):

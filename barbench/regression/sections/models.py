@@ -13,6 +13,7 @@ from barbench.engine.recipe import Recipe
 from barbench.methods.base import Method
 from barbench.methods.catalog import MethodSpec
 from barbench.models.segmenter import Segmenter
+from barbench.plain import OnProgress
 from barbench.regression.fixtures import (
     ALL,
     IMAGE_SIZE,
@@ -25,7 +26,7 @@ from barbench.regression.fixtures import (
     train,
     training,
 )
-from barbench.regression.rules import Progress, Value, Values
+from barbench.regression.rules import Value, Values
 from barbench.regression.sketch import sketch
 
 BATCH, STEPS = 4, 5
@@ -35,7 +36,7 @@ FIRST = Recipe(
 )  # fmt: skip
 
 
-def models(progress: Progress) -> Values:
+def models(progress: OnProgress) -> Values:
     """`<method>/logits`, `<method>/loss`, `<method>/gradient of <part>`, and `<method>/first losses` of the paper's
     methods."""
     found, samples = dict[str, Value](), training(shapes(), BATCH * STEPS)

@@ -19,6 +19,7 @@ from barbench.datasets.letterbox import Letterbox
 from barbench.engine import profile
 from barbench.engine.evaluate import evaluate
 from barbench.methods.catalog import MethodSpec
+from barbench.plain import OnProgress
 from barbench.regression.fixtures import (
     IMAGE_SIZE,
     PAPER,
@@ -30,14 +31,14 @@ from barbench.regression.fixtures import (
     shapes,
     training,
 )
-from barbench.regression.rules import Progress, Values
+from barbench.regression.rules import Values
 
 ROUNDS, BATCH, REFERENCES, ITEMS = 7, 4, 6, 16
 WAITED = Path("/proc/thread-self/schedstat")  # nanoseconds on a core, nanoseconds waiting for one, times on one
 Operation = Callable[[], object]
 
 
-def speed(progress: Progress) -> Values:
+def speed(progress: OnProgress) -> Values:
     """`<method>/training step`, `<method>/evaluation`, `data/<what>`, in units of the reference."""
     samples, own = evaluation(shapes(), REFERENCES), dict[str, Operation]()
     for spec in PAPER:

@@ -11,7 +11,7 @@ from barbench.reports.tables.table import Entry, Table
 
 TERMINAL = "terminal"
 """The format of tables that are printed, beside those of files."""
-STYLES = {"best": "bold", "second": "underline", None: ""}
+STYLES = {"best": "bold", None: ""}
 GAP = "  "
 
 

@@ -1,4 +1,4 @@
-r"""A Table as LaTeX: two-level headers, best \textbf, second \underline. Needs `\usepackage{graphicx}` and no more."""
+r"""A Table as LaTeX: two-level headers, \textbf{} for what is best. Needs `\usepackage{graphicx}` and no more."""
 
 import re
 from collections.abc import Iterator
@@ -108,8 +108,6 @@ def _entry(entry: Entry) -> str:
     text = escape(mean) + (rf"{{\tiny{escape(sign + margin)}}}" if sign else "")
     if entry.mark == "best":
         text = rf"\textbf{{{text}}}"
-    elif entry.mark == "second":
-        text = rf"\underline{{{text}}}"
     return text + _aside(entry.footnotes)
 
 

@@ -1,4 +1,4 @@
-"""A Table as GitHub markdown: headers flattened to one level, best bold, second underlined."""
+"""A Table as GitHub markdown: headers flattened to one level, bold what is best or not distinguishable from it."""
 
 import re
 from collections.abc import Iterator
@@ -48,8 +48,6 @@ def _entry(entry: Entry) -> str:
     text = escape(entry.text)
     if entry.mark == "best":
         text = f"**{text}**"
-    elif entry.mark == "second":
-        text = f"<u>{text}</u>"
     return text + _marks(entry.footnotes)
 
 

@@ -2,20 +2,20 @@
 that `barbench report --format html` writes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from barbench.results.bootstrap import student
+from barbench.student import student
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-RESAMPLES = 1000
-WORDS = {"short": (1, 3, 4, 6), "long": (1, 6, 8, 11)}
+BAND_RESAMPLES = 1000
+WORD_BANDS = {"short": (1, 3, 4, 6), "long": (1, 6, 8, 11)}
 """First number of words of each band; G-Ref's expressions are long, those of the others short."""
 
 
@@ -26,19 +26,13 @@ class Bands(NamedTuple):
     places: Ints
 
 
-class Interval(NamedTuple):
+class BandScore(NamedTuple):
     """Mean IoU of the `n` expressions of a band; NaN ends where they come from fewer than two images."""
 
     mean: float
     low: float
     high: float
     n: int
-
-
-def iou(arrays: Mapping[str, NDArray[Any]]) -> Floats:
-    """IoU of each expression, (expressions,), 0 where both masks are empty."""
-    ratios: Floats = arrays["intersection"] / np.maximum(arrays["union"], 1)
-    return ratios
 
 
 def precision(ious: Floats, thresholds: Floats) -> Floats:
@@ -52,8 +46,8 @@ def precision(ious: Floats, thresholds: Floats) -> Floats:
 
 
 def by_words(words: Ints) -> Bands:
-    """Bands of `WORDS` by the number of words: the long ones where the median is six or more."""
-    firsts = WORDS["long" if np.median(words) >= 6 else "short"]
+    """Bands of `WORD_BANDS` by the number of words: the long ones where the median is six or more."""
+    firsts = WORD_BANDS["long" if np.median(words) >= 6 else "short"]
     labels = [f"{a}" if a == b - 1 else f"{a}–{b - 1}" for a, b in pairwise(firsts)] + [f"{firsts[-1]}+"]
     return Bands(tuple(labels), np.maximum(np.searchsorted(firsts, words, side="right") - 1, 0))
 
@@ -78,11 +72,19 @@ def by_kind(kinds: Ints, names: Sequence[str]) -> Bands:
     return Bands(tuple(names[kind] for kind in present), index)
 
 
-def means(ious: Floats, bands: Bands, images: Ints) -> list[Interval]:
+def means(ious: Floats, bands: Bands, images: Ints) -> list[BandScore]:
     """Mean IoU of each band with a 95 % interval: Student's t times the standard error of a bootstrap.
 
-    What is drawn anew, `RESAMPLES` times, is whole images: the expressions of one image are not independent. The draws
-    are the same at every call, so the same arrays give the same interval. Ends stay within 0 and 1.
+    Whole images are resampled, `BAND_RESAMPLES` times, because the expressions of one image are not independent. The
+    draws are the same at every call, so the same arrays give the same interval. Ends stay within 0 and 1.
+
+    Args:
+        ious: fractions, (expressions,).
+        bands: of the same expressions.
+        images: the image of each expression, (expressions,).
+
+    Returns:
+        One score per band, in the order of its labels.
     """
     _, image = np.unique(images, return_inverse=True)
     shape = (int(image.max(initial=-1)) + 1, len(bands.labels))
@@ -97,7 +99,7 @@ def means(ious: Floats, bands: Bands, images: Ints) -> list[Interval]:
         n, mean = int(counts[:, band].sum()), float(sums[:, band].sum() / counts[:, band].sum())
         half = _half(drawn[:, band], int(np.count_nonzero(counts[:, band])))
         low, high = np.clip([mean - half, mean + half], 0, 1)
-        found.append(Interval(mean, float(low), float(high), n))
+        found.append(BandScore(mean, float(low), float(high), n))
     return found
 
 
@@ -110,9 +112,9 @@ def _half(drawn: Floats, images: int) -> float:
 
 @lru_cache(maxsize=8)
 def _draws(images: int) -> Floats:
-    """How often each image is drawn, (RESAMPLES, images)."""
+    """How often each image is drawn, (BAND_RESAMPLES, images)."""
     rng = np.random.default_rng(0)
-    picks = rng.integers(images, size=(RESAMPLES, images))
-    rows = np.repeat(np.arange(RESAMPLES), images)
-    flat = np.bincount(rows * images + picks.ravel(), minlength=RESAMPLES * images)
-    return flat.reshape(RESAMPLES, images).astype(float)
+    picks = rng.integers(images, size=(BAND_RESAMPLES, images))
+    rows = np.repeat(np.arange(BAND_RESAMPLES), images)
+    flat = np.bincount(rows * images + picks.ravel(), minlength=BAND_RESAMPLES * images)
+    return flat.reshape(BAND_RESAMPLES, images).astype(float)

@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from barbench.metrics import iou
 from barbench.paper.tables import Column
 from barbench.reports.page import breakdown
 from barbench.reports.page.breakdown import Bands, Floats, Ints
 from barbench.reports.tables.grouping import Group
+from barbench.results.expressions import pick_split
 from barbench.results.record import Record
 
-THRESHOLDS: Final = np.linspace(0, 1, 101)
-MARKED: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
+CURVE_THRESHOLDS: Final = np.linspace(0, 1, 101)
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -41,7 +42,7 @@ def scored(group: Group, arrays: Mapping[str, Arrays]) -> dict[Column, dict[str,
         members: dict[Column, list[tuple[Record, str]]] = {}
         for record in sorted(row.records, key=lambda record: record.cell.seed):
             for name, split in record.splits.items():
-                if record.id in arrays and f"{name}/intersection" in arrays[record.id]:
+                if pick_split(arrays.get(record.id, {}), name):
                     members.setdefault(Column(record.protocol_of(name), split.column), []).append((record, name))
         for column, parts in members.items():
             found[column][row.label] = _joined([_one(arrays[record.id], name, record) for record, name in parts])
@@ -52,9 +53,9 @@ def precision_frame(by_label: Mapping[str, Scored]) -> pd.DataFrame:
     """label, x (threshold), y, low, high: P@X in percent, mean and ends over seeds."""
     lines = []
     for label, scored in by_label.items():
-        shares = 100 * np.stack([breakdown.precision(seed, THRESHOLDS) for seed in scored.seeds])
+        shares = 100 * np.stack([breakdown.precision(seed, CURVE_THRESHOLDS) for seed in scored.seeds])
         ends = {"y": shares.mean(0), "low": shares.min(0), "high": shares.max(0)}
-        lines.append(pd.DataFrame({"label": label, "x": THRESHOLDS, **ends}))
+        lines.append(pd.DataFrame({"label": label, "x": CURVE_THRESHOLDS, **ends}))
     return pd.concat(lines, ignore_index=True)
 
 
@@ -78,7 +79,7 @@ def band_frame(by_label: Mapping[str, Scored], what: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "band", "mean", "low", "high", "n"])
 
 
-def _intervals(expressions: Scored, bands: Bands) -> list[breakdown.Interval]:
+def _intervals(expressions: Scored, bands: Bands) -> list[breakdown.BandScore]:
     return breakdown.means(expressions.seeds.mean(0), bands, expressions.images)
 
 
@@ -93,9 +94,10 @@ def _bands(expressions: Scored, what: str) -> Bands | None:
 
 
 def _one(arrays: Arrays, split: str, record: Record) -> Scored:
-    own = {key.removeprefix(f"{split}/"): array for key, array in arrays.items() if key.startswith(f"{split}/")}
+    own = pick_split(arrays, split)
     shares = own["area"] / np.maximum(own["height"] * own["width"], 1)
-    return Scored(breakdown.iou(own)[None], own["image_id"], own["words"], shares, own.get("kind"), record.kinds)
+    ratios = iou(own["intersection"], own["union"])
+    return Scored(ratios[None], own["image_id"], own["words"], shares, own.get("kind"), record.kinds)
 
 
 def _joined(seeds: Sequence[Scored]) -> Scored:

@@ -5,9 +5,10 @@ from typing import Final, NamedTuple
 
 import pandas as pd
 
+from barbench.metrics import THRESHOLDS
 from barbench.paper.tables import Column, dataset_title
 from barbench.reports.page import plots
-from barbench.reports.page.expressions import MARKED, Scored, band_frame, pooled, precision_frame
+from barbench.reports.page.expressions import Scored, band_frame, pooled, precision_frame
 from barbench.reports.page.frames import PARTS, Costs, history, ledger
 from barbench.reports.page.plots import Axis, Style, Styles
 from barbench.reports.tables.grouping import Group, name_columns
@@ -81,12 +82,12 @@ def precision_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Sty
     """P@X of each evaluation split."""
     for column, by_label in scored.items():
         frame = precision_frame(by_label)
-        half = frame[frame["x"].round(6) == MARKED[0]]
+        half = frame[frame["x"].round(6) == THRESHOLDS[0]]
         best = half.sort_values("y").iloc[-1]
         title = f"{column.dataset} {column.name}: {best['label']} has {best['y']:.0f} % of expressions above IoU 0.5"
         axes = Axis("IoU threshold X"), Axis("P@X (% of expressions)")
         name = f"{prefix}-pr-{column.protocol}-{column.name}"
-        yield Shown(title, plots.curves(frame, styles, *axes, name, title, marks=MARKED))
+        yield Shown(title, plots.curves(frame, styles, *axes, name, title, marks=THRESHOLDS))
 
 
 def band_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, prefix: str) -> Iterator[Shown]:

@@ -7,10 +7,9 @@ from typing import Final, NamedTuple
 import pandas as pd
 
 from barbench.paper.tables import Column
-from barbench.reports.tables.averages import average
-from barbench.reports.tables.grouping import Group, Row, in_order
+from barbench.reports.tables.averages import per_seed
+from barbench.reports.tables.grouping import Group, MethodRow, in_order
 from barbench.results.record import Record
-from barbench.results.statistics import mean
 
 PARTS: Final = ("adapter", "positional", "head", "frozen")
 COSTS: Final = ("parameters", "memory", "training", "inference")
@@ -45,13 +44,19 @@ def costs(group: Group) -> Costs:
         if spent[["memory", "training", "inference"]].isna().all(axis=None):
             why = "memory and throughput were measured on another machine or not at all"
             absent.setdefault(why, []).append(row.label)
-        rows.append({"label": row.label, **_spread(pd.DataFrame({"iou": _averages(row, columns)})), **_spread(spent)})
+        rows.append(
+            {
+                "label": row.label,
+                **_spread(pd.DataFrame({"iou": per_seed("datasets", row.iou, columns)})),
+                **_spread(spent),
+            }
+        )
     reasons = tuple(f"{', '.join(labels)}: {why}" for why, labels in absent.items() if labels)
     names = [f"{name}{end}" for name in ("iou", *COSTS) for end in ("", "_low", "_high")]
     return Costs(pd.DataFrame(rows, columns=["label", *names]), columns, machine, reasons)
 
 
-def shared_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
+def shared_columns(rows: Sequence[MethodRow]) -> tuple[Column, ...]:
     """The columns that all of `rows` measured; where there is none, those that most did."""
     counts = Counter(column for row in rows for column in row.iou)
     most = max(counts.values(), default=0)
@@ -79,15 +84,7 @@ def ledger(group: Group) -> pd.DataFrame:
     )
 
 
-def _averages(row: Row, columns: Sequence[Column]) -> list[float]:
-    """The average over `columns`, one a seed; a single one, of the columns' means, where their seeds differ."""
-    seeds = {frozenset(row.iou[column]) for column in columns}
-    if len(seeds) > 1:
-        return [average("datasets", [(c.dataset, mean(list(row.iou[c].values()))) for c in columns])]
-    return [average("datasets", [(c.dataset, row.iou[c][seed]) for c in columns]) for seed in sorted(seeds.pop())]
-
-
-def _spent(row: Row, machine: str) -> pd.DataFrame:
+def _spent(row: MethodRow, machine: str) -> pd.DataFrame:
     """A row a seed, a column each of COSTS: means over the protocols."""
     spent = []
     for record in row.records:

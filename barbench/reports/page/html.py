@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from barbench.errors import DataError
 from barbench.reports.page.listings import failed_cells, found_problems, run_of
-from barbench.reports.page.pictures import Panels, embed_panels
-from barbench.reports.page.sections import Part, choose_looks, parts_of
+from barbench.reports.page.pictures import EmbeddedPanels, embed_panels
+from barbench.reports.page.sections import PageSection, choose_looks, parts_of
 from barbench.reports.panels import WHY
 from barbench.reports.report import Report
-from barbench.reports.tables.grouping import Conditions, Group, group
+from barbench.reports.tables.grouping import Conditions, Group
 from barbench.reports.tables.notes import in_words
 from barbench.reports.tables.table import Table
 from barbench.results.record import Record
@@ -38,7 +38,7 @@ class Condition:
     key: str
     name: str
     caption: str
-    parts: tuple[Part, ...]
+    parts: tuple[PageSection, ...]
 
 
 def files(report: Report) -> Iterator[tuple[str, str]]:
@@ -48,35 +48,64 @@ def files(report: Report) -> Iterator[tuple[str, str]]:
         if record.status == "done":
             with suppress(DataError):
                 arrays[record.id] = report.store.expressions(record.cell)
-    tables = [table for of_one_number in report.tables.values() for table in of_one_number]
-    yield "report.html", render(report.records, arrays, tables, report.out / "panels")
+    yield "report.html", render(report, arrays, report.out / "panels")
 
 
-def render(
-    records: Sequence[Record], arrays: Mapping[str, Mapping[str, Any]], tables: Sequence[Table], panels: Path
-) -> str:
-    """The page. `arrays`: the per-expression arrays of a record by its id; `panels`: where `panels.json` may lie."""
-    groups = group(records)
+def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path) -> str:
+    """The text of the page.
+
+    Args:
+        report: its tables, records and groups.
+        arrays: per-expression arrays by the record's id, as saved.
+        panels: the folder that may hold panels, as `barbench panels` writes them.
+
+    Returns:
+        HTML of at most LIMIT bytes.
+    """
+    records, groups = report.records, report.groups
     names = condition_names([members.conditions for members in groups])
     looks = choose_looks(groups)
     conditions, runs = [], []
     for place, (members, name) in enumerate(zip(groups, names, strict=True)):
         key, others = f"c{place + 1}", [other.conditions for other in groups]
-        parts = parts_of(members, arrays, looks, key)
+        parts = parts_of(members, arrays, looks, key, report.evidence)
         conditions.append(Condition(key, name, _sentence(in_words(members.conditions, others)), parts))
         runs.append(run_of(key, name, members))
     page = {
         "title": _title(records),
         "summary": _summary(records, groups),
         "synthetic": _synthetic(conditions, groups),
-        "tables": tables,
+        "tables": unrepeated([table for of_one in report.tables.values() for table in of_one]),
         "conditions": conditions,
         "failures": failed_cells(groups, names),
         "problems": found_problems(records),
         "runs": runs,
     }
-    bare = _filled(page | {"panels": Panels((), ())})
+    bare = _filled(page | {"panels": EmbeddedPanels((), ())})
     return _filled(page | {"panels": embed_panels(panels, LIMIT - len(bare.encode()) - 50_000)})
+
+
+class Shown(NamedTuple):
+    """A table of the page; `instead`: the one that its rows stand in, where it would repeat them."""
+
+    table: Table
+    anchor: str
+    instead: str | None
+
+
+def unrepeated(tables: Sequence[Table]) -> list[Shown]:
+    """Each table with its anchor; of those that show the same measurements only the one with most columns is printed,
+    and the others become links to it."""
+    anchors = [f"table{place}" for place in range(1, len(tables) + 1)]
+    fullest: dict[str, int] = {}
+    for place, table in enumerate(tables):
+        best = fullest.setdefault(table.measured, place)
+        if table.measured and len(table.headers) >= len(tables[best].headers) and table.number > tables[best].number:
+            fullest[table.measured] = place
+    return [
+        Shown(table, anchor, anchors[best] if table.measured and (best := fullest[table.measured]) != place else None)
+        for place, (table, anchor) in enumerate(zip(tables, anchors, strict=True))
+    ]
 
 
 def condition_names(conditions: Sequence[Conditions]) -> list[str]:

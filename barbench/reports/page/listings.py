@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from barbench.plain import flatten
 from barbench.reports.page.figures import PART_NAMES
 from barbench.reports.page.reproduce import command
 from barbench.reports.tables.grouping import Group
@@ -118,15 +119,9 @@ def _environments(records: Iterable[Record]) -> Iterable[Environment]:
     for text, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         fields = json.loads(text)
         title = f"Environment of {count} record{'s' * (count != 1)}: {fields.get('device', 'unknown device')}"
-        yield Environment(title, tuple(_flat(fields)))
-
-
-def _flat(fields: dict[str, object]) -> Iterable[tuple[str, str]]:
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            yield from _flat({str(key): each for key, each in value.items()})
-        else:
-            yield name, str(value)
+        yield Environment(
+            title, tuple((name.rpartition(".")[2], str(value)) for name, value in flatten(fields).items())
+        )
 
 
 def _table(title: str, caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

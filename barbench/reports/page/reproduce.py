@@ -18,11 +18,16 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
     files go by the file's name, a recipe that does not ship with barbench by its name.
     """
     methods = {cell.method: cell.options for cell in cells}
+    recipes = {cell.method: cell.recipe for cell in cells}  # alike, but for rates of the methods' own
+    if len({json.dumps(cell.shared_recipe(), sort_keys=True) for cell in cells}) > 1:
+        return None
     protocols = list(dict.fromkeys(cell.protocol for cell in cells))
     seeds = sorted({cell.seed for cell in cells})
     first = cells[0]
     due = {
-        first.model_copy(update={"method": m, "options": o, "protocol": p, "seed": s, "data": None}).model_dump_json()
+        first.model_copy(
+            update={"method": m, "options": o, "protocol": p, "seed": s, "data": None, "recipe": recipes[m]}
+        ).model_dump_json()
         for (m, o), p, s in product(methods.items(), protocols, seeds)
     }
     if due != {cell.model_copy(update={"data": None}).model_dump_json() for cell in cells}:
@@ -32,7 +37,7 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
     words = ["barbench", "run", "--methods", ",".join(methods), "--split", ",".join(protocols)]
     words += ["--seeds", ",".join(map(str, seeds)), "--data", "shapes" if first.data.kind == "shapes" else ROOT]
     words += ["--backbone", first.backbone.partition("@")[0], "--weights", first.weights.partition("@")[0]]
-    words += _recipe(first)
+    words += _recipe(cells)
     for method, options in methods.items():
         short = method.rpartition(":")[2].replace("_", "-")
         for name, value in sorted(options.items()):
@@ -43,9 +48,11 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
     return join(words + (["--device", device] if device else []))
 
 
-def _recipe(cell: Cell) -> list[str]:
+def _recipe(cells: Sequence[Cell]) -> list[str]:
     """The recipe by name; one that was changed (`name*`) with every field, since any may have been."""
-    name = str(cell.recipe["name"])
-    changes = [f"{key}={json.dumps(value)}" for key, value in cell.recipe.items() if key not in ("name", "description")]
+    name, recipes = str(cells[0].recipe["name"]), [cell.recipe for cell in cells]
+    fixed = ("name", "description", "own_rates")
+    alike = {key: value for key, value in recipes[0].items() if all(other.get(key) == value for other in recipes)}
+    changes = [f"{key}={json.dumps(value)}" for key, value in alike.items() if key not in fixed]
     sets = [word for change in changes for word in ("--set", change)] if name.endswith("*") else []
     return ["--recipe", name.removesuffix("*"), *sets]

@@ -22,8 +22,10 @@ from barbench.reports.page.figures import (
 from barbench.reports.page.frames import costs
 from barbench.reports.page.listings import ledger_table
 from barbench.reports.page.plots import Style
-from barbench.reports.tables.grouping import Group, Row, name_columns
+from barbench.reports.page.summary import summary_table
+from barbench.reports.tables.grouping import Group, MethodRow, name_columns
 from barbench.reports.tables.table import Table
+from barbench.results.evidence import Evidence
 
 Who = tuple[str, str, str]
 """A method, its options, and what its training mixes."""
@@ -33,8 +35,9 @@ Legend = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Part:
-    """A section of one set of conditions; what is empty is not printed. `layout` is a class of the style sheet."""
+class PageSection:
+    """A section of one set of conditions; what is empty is not printed. `layout` is a class of the style sheet;
+    `opening` ones stand before the paper's tables."""
 
     key: str
     title: str
@@ -44,6 +47,7 @@ class Part:
     legend: Legend = ()
     table: Table | None = None
     layout: str = ""
+    opening: bool = False
 
 
 def choose_looks(groups: Sequence[Group]) -> Looks:
@@ -54,15 +58,18 @@ def choose_looks(groups: Sequence[Group]) -> Looks:
     return looks
 
 
-def _who(row: Row) -> Who:
+def _who(row: MethodRow) -> Who:
     cell = row.records[0].cell
     return cell.method, row.options, MIXED.get(cell.protocol, "")
 
 
-def parts_of(members: Group, arrays: Mapping[str, Mapping[str, Any]], looks: Looks, key: str) -> tuple[Part, ...]:
+def parts_of(
+    members: Group, arrays: Mapping[str, Mapping[str, Any]], looks: Looks, key: str, evidence: Evidence | None = None
+) -> tuple[PageSection, ...]:
     """The sections of one group. `arrays`: of the expressions, by record id; `key`: the group's own on the page."""
     styles = {row.label: looks[_who(row)] for row in members.rows}
     return (
+        PageSection("summary", "What was measured", table=summary_table(members, evidence), opening=True),
         _cost_part(members, styles, key),
         *_budget_parts(members, styles, key),
         _training_part(members, styles, key),
@@ -77,11 +84,13 @@ def _legend(styles: plots.Styles, name: str, labels: Sequence[str] | None = None
     return [(label, plots.glyph(style, f"{name}-{n}")) for n, (label, style) in enumerate(chosen.items())]
 
 
-def _cost_part(members: Group, styles: plots.Styles, key: str) -> Part:
+def _cost_part(members: Group, styles: plots.Styles, key: str) -> PageSection:
     found = costs(members)
     figures = tuple(cost_figures(found, styles, key))
     if not figures:
-        return Part("cost", "Score and cost", remarks=("No finished cell, so nothing to compare.",))
+        return PageSection(
+            "cost", "Score and cost", remarks=("No finished cell, so nothing to compare.",), opening=True
+        )
     seeds = len(members.seeds)
     bars = f"Bars reach from the lowest to the highest of {seeds} seeds." if seeds > 1 else "One seed: no intervals."
     intro = (
@@ -89,17 +98,18 @@ def _cost_part(members: Group, styles: plots.Styles, key: str) -> Part:
         "beside it has both more IoU and less cost."
     )
     machine = (f"Memory and throughput measured on {found.machine}.",) if found.machine else ()
-    return Part(
+    return PageSection(
         "cost",
         "Score and cost",
         figures,
         intro,
         (*machine, *found.absent),
         _legend(styles, f"{key}-cost", found.frame["label"].tolist()),
+        opening=True,
     )
 
 
-def _budget_parts(members: Group, styles: plots.Styles, key: str) -> tuple[Part, ...]:
+def _budget_parts(members: Group, styles: plots.Styles, key: str) -> tuple[PageSection, ...]:
     """Nothing where no method has several points."""
     figures = tuple(budget_figures(costs(members), members, styles, key))
     if not figures:
@@ -108,33 +118,35 @@ def _budget_parts(members: Group, styles: plots.Styles, key: str) -> tuple[Part,
         "A line joins the rows of one method that differ in numbers and towers alone; a method without such a knob is "
         "a point. The place of a point is the count of its cell, not the budget's name."
     )
-    return (Part("budget", "Score over budget", figures, intro),)
+    return (PageSection("budget", "Score over budget", figures, intro),)
 
 
-def _training_part(members: Group, styles: plots.Styles, key: str) -> Part:
+def _training_part(members: Group, styles: plots.Styles, key: str) -> PageSection:
     figures = tuple(training_figures(members, styles, key))
     if not figures:
-        return Part("training", "Training", remarks=("No record has a training history.",))
-    return Part("training", "Training", figures, legend=_legend(styles, f"{key}-training"), layout="small")
+        return PageSection("training", "Training", remarks=("No record has a training history.",))
+    return PageSection("training", "Training", figures, legend=_legend(styles, f"{key}-training"), layout="small")
 
 
 def _expression_parts(
     members: Group, arrays: Mapping[str, Mapping[str, Any]], styles: plots.Styles, key: str
-) -> tuple[Part, Part]:
+) -> tuple[PageSection, PageSection]:
     own = scored(members, arrays)
     labels = list(dict.fromkeys(label for by_label in own.values() for label in by_label))
     precision = tuple(precision_figures(own, styles, key))
     bands = tuple(band_figures(own, styles, key))
     if not own:
         missing = ("No arrays of single expressions lie beside the records, so nothing to draw.",)
-        return Part("precision", "P@X", remarks=missing), Part("breakdown", "By expression", remarks=missing)
+        return PageSection("precision", "P@X", remarks=missing), PageSection(
+            "breakdown", "By expression", remarks=missing
+        )
     kinds = any(one.kinds is not None for by_label in own.values() for one in by_label.values())
     old = (
         () if kinds else ("Scores by kind are left out: these records are older than the column that holds the kind.",)
     )
     seeds = " Bands: all seeds." if len(members.seeds) > 1 else ""
     return (
-        Part(
+        PageSection(
             "precision",
             "P@X",
             precision,
@@ -142,7 +154,7 @@ def _expression_parts(
             legend=_legend(styles, f"{key}-precision", labels),
             layout="small",
         ),
-        Part(
+        PageSection(
             "breakdown",
             "By expression",
             bands,
@@ -155,11 +167,11 @@ def _expression_parts(
     )
 
 
-def _ledger_part(members: Group, key: str) -> Part:
+def _ledger_part(members: Group, key: str) -> PageSection:
     legend = [
         (name, Markup('<span class="swatch" style="background: var(--p{})"></span>').format(place))
         for place, name in enumerate(PART_NAMES.values())
     ]
     figures = tuple(ledger_figures(members, key))
     intro = "The paper's column counts the adapter group only. Each drawing has its own scale."
-    return Part("parameters", "Parameters", figures, intro, (), legend, ledger_table(members), "small")
+    return PageSection("parameters", "Parameters", figures, intro, (), legend, ledger_table(members), "small")

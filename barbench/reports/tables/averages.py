@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 
 from barbench.paper.tables import Column, Rule
-from barbench.reports.tables.grouping import Values
+from barbench.reports.tables.grouping import SeedScores
 from barbench.results.statistics import Summary, mean, mean_of_means, summarize
 
 
@@ -22,19 +22,31 @@ def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
     return mean_of_means(datasets.values())
 
 
-def over_seeds(rule: Rule, values: Values, columns: Iterable[Column]) -> Summary | None:
-    """The average over those of `columns` that have values, summarised over seeds; None without any.
+def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[float]:
+    """The average over `columns` of each seed, in the order of the seeds.
 
-    A single column is its own average. Where the columns have different seeds, the average of the columns' means stands
-    alone, without an interval.
+    Args:
+        rule: how columns are averaged; a single column is its own average.
+        values: scores by column and seed; all of `columns` are in it.
+        columns: at least one.
+
+    Returns:
+        One number per seed; where the columns have different seeds a single one, the average of the columns' means.
     """
-    have = [column for column in columns if column in values]
-    if not have:
-        return None
+    have = list(columns)
     seeds = {frozenset(values[column]) for column in have}
     if len(seeds) > 1:
-        return summarize([average(rule, [(c.dataset, mean(list(values[c].values()))) for c in have])])
-    return summarize([average(rule, [(c.dataset, values[c][seed]) for c in have]) for seed in sorted(seeds.pop())])
+        return [average(rule, [(c.dataset, mean(list(values[c].values()))) for c in have])]
+    return [average(rule, [(c.dataset, values[c][seed]) for c in have]) for seed in sorted(seeds.pop())]
+
+
+def over_seeds(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> Summary | None:
+    """The average over those of `columns` that have values, summarised over seeds; None without any.
+
+    Where the columns have different seeds, there is no interval (see `per_seed`).
+    """
+    have = [column for column in columns if column in values]
+    return summarize(per_seed(rule, values, have)) if have else None
 
 
 def printed(value: float, digits: int = 1) -> str:

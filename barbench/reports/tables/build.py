@@ -1,47 +1,72 @@
 """Tables 1-5: what the paper printed beside what was measured, as plain data for every format. `barbench report`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from barbench.paper.tables import COMPONENTS, TABLES, Column, PaperTable
+from barbench.paper.tables import COMPONENTS, EVERYTHING, NOTHING, TABLES, Column, PaperTable
 from barbench.reports.tables import rows_measured as measured
 from barbench.reports.tables import rows_published as publication
-from barbench.reports.tables.grouping import Conditions, Group, group, in_order
-from barbench.reports.tables.layout import Frame, comparable, scores_of
-from barbench.reports.tables.notes import average_note, caption, measured_notes, published_notes, title
+from barbench.reports.tables.grouping import Conditions, Group, in_order
+from barbench.reports.tables.layout import Frame, Score, comparable, scores_of
+from barbench.reports.tables.notes import average_note, caption, gap_note, measured_notes, published_notes, title
 from barbench.reports.tables.table import Footnotes, Section, Table
-from barbench.results.record import Record
+from barbench.results.evidence import Evidence
 
 
-def build(number: str, records: Iterable[Record]) -> list[Table]:
-    """Table `number` (a name in TABLES): published rows and the records that compare with them in one table, then a
-    table for each other set of conditions that may not be mixed.
+def build(number: str, every: Sequence[Group], evidence: Evidence | None = None) -> list[Table]:
+    """Published rows and the records that compare with them in one table, then one table for each other set of
+    conditions, which may not be mixed. A table with more than one dataset has all of the paper's columns.
 
-    A table with more than one protocol has all of the paper's columns. Raises UnknownName.
+    Raises UnknownName for a number that the paper has not.
+
+    Args:
+        number: of the paper's table, a name in TABLES.
+        every: the groups of all records; those that the table does not show are left out here.
+        evidence: the counts of expressions beside the records; without it nothing is bold.
+
+    Returns:
+        One table per set of conditions.
     """
     table = TABLES.get(number)
-    groups = _groups(table, records)
+    groups = _shown(table, every)
     conditions = [members.conditions for members in groups]
     alike = [members for members in groups if comparable(table, members.conditions)]
-    joint = [_table(table, True, members, conditions, _all(table, members)) for members in alike]
+    joint = [_table(table, True, members, conditions, _all(table, members), evidence) for members in alike]
     others = [
-        _table(table, False, members, conditions, _all(table, members) if _several(members) else members.attempted)
+        _table(
+            table,
+            False,
+            members,
+            conditions,
+            _all(table, members) if _several(members) else members.attempted,
+            evidence,
+        )
         for members in groups
         if members not in alike
     ]
-    return [*(joint or [_table(table, True, None, (), table.columns)]), *others]
+    return [*(joint or [_table(table, True, None, (), table.columns, None)]), *others]
 
 
-def build_measured(number: str, records: Iterable[Record]) -> list[Table]:
-    """Only what was measured, and only the columns that some record measured: what a run prints. Raises UnknownName."""
+def build_measured(number: str, every: Sequence[Group], evidence: Evidence | None = None) -> list[Table]:
+    """Only what was measured, and only the columns that some record measured: what a run prints.
+
+    Args:
+        number: of the paper's table, a name in TABLES.
+        every: the groups of all records.
+        evidence: as for `build`.
+
+    Returns:
+        One table per set of conditions.
+    """
     table = TABLES.get(number)
-    groups = _groups(table, records)
+    groups = _shown(table, every)
     conditions = [members.conditions for members in groups]
-    return [_table(table, False, members, conditions, members.attempted) for members in groups]
+    return [_table(table, False, members, conditions, members.attempted, evidence) for members in groups]
 
 
-def _groups(table: PaperTable, records: Iterable[Record]) -> list[Group]:
-    """What may be compared, of the backbones and protocols that the table has."""
-    return group(r for r in records if table.has(r.cell.backbone) and not table.omits(r.cell.protocol))
+def _shown(table: PaperTable, groups: Sequence[Group]) -> list[Group]:
+    """The groups of the backbones that the table has, without the datasets that it omits."""
+    own = [members for members in groups if table.has(members.conditions.backbone)]
+    return [left for members in own if (left := members.without(table.omits)).rows]
 
 
 def _all(table: PaperTable, members: Group) -> tuple[Column, ...]:
@@ -53,10 +78,16 @@ def _several(members: Group) -> bool:
 
 
 def _table(
-    table: PaperTable, published: bool, members: Group | None, others: Sequence[Conditions], columns: tuple[Column, ...]
+    table: PaperTable,
+    published: bool,
+    members: Group | None,
+    others: Sequence[Conditions],
+    columns: tuple[Column, ...],
+    evidence: Evidence | None,
 ) -> Table:
     """A table of published rows, of measured ones, or of both with their differences."""
-    frame, footnotes = Frame(scores_of(table, columns), _components(table, members), metric=published), Footnotes()
+    scores, footnotes = scores_of(table, columns), Footnotes()
+    frame = Frame(scores, _components(table, members), published, gap=_gap_of(table, members, scores))
     headers = frame.headers(members.leaking if members else (), footnotes)
     conditions = members.conditions if members else None
     sections: list[Section] = []
@@ -64,20 +95,22 @@ def _table(
     if published:
         sections += publication.sections(table.number, frame, footnotes)
     if members:
-        sections.append(measured.scores(frame, members, footnotes, heading="Measured" if published else ""))
+        sections.append(measured.scores(frame, members, footnotes, "Measured" if published else "", evidence))
         if published:
             sections.append(publication.difference(table.number, frame, members, footnotes))
         sections.append(measured.swapped(frame, members, footnotes))
         if table.overall:
             sections.append(measured.overall(frame, members, footnotes))
-        notes += measured_notes(table, members, columns)
+        notes += [*measured_notes(table, members, columns), *gap_note(frame.gap)]
     return Table(
         title(table, published, conditions),
-        caption(table, published, conditions, others),
+        caption(table, published, conditions, others, one_seed=members is not None and len(members.seeds) == 1),
         headers,
         tuple(section for section in sections if section.rows),
         tuple(notes),
         tuple(footnotes.texts),
+        table.number,
+        measured="" if published else repr(conditions),
     )
 
 
@@ -87,3 +120,12 @@ def _components(table: PaperTable, members: Group | None) -> tuple[str, ...]:
         return ()
     found = [label for row in members.rows for label in row.composition] if members else []
     return tuple(dict.fromkeys((*COMPONENTS, *found)))
+
+
+def _gap_of(table: PaperTable, members: Group | None, scores: Sequence[Score]) -> Score | None:
+    """The score whose gap is shown: the table's own average, or its only column; none without both ends."""
+    ends = {row.records[0].cell.method for row in members.rows if row.is_end} if members else set()
+    if not {NOTHING, EVERYTHING} <= ends:
+        return None
+    averages = [score for score in scores if len(score.over) > 1 and score.rule == table.rule]
+    return averages[-1] if averages else scores[-1]

@@ -2,15 +2,15 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from barbench.paper.mixtures import MEMBERS
-from barbench.paper.tables import MIXED, PAPER_COLUMNS, PAPER_METHODS, Column
+from barbench.paper.tables import EVERYTHING, MIXED, NOTHING, PAPER_COLUMNS, PAPER_METHODS, Column
 from barbench.results.record import Cell, Record, SplitResult
 
-Values = dict[Column, dict[int, float]]
+SeedScores = dict[Column, dict[int, float]]
 """Column -> seed -> IoU in percent."""
 
 
@@ -34,14 +34,14 @@ class Conditions(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method under one table's conditions: its records over protocols and seeds, those that are done first."""
 
     records: tuple[Record, ...]
     label: str
-    iou: Values = field(default_factory=dict)
-    control: Values = field(default_factory=dict)
-    overall: Values = field(default_factory=dict)
+    iou: SeedScores = field(default_factory=dict)
+    control: SeedScores = field(default_factory=dict)
+    overall: SeedScores = field(default_factory=dict)
     """The same expressions' overall IoU; `iou` is the mean."""
     leaks: set[Column] = field(default_factory=set)
     """Columns of whose images some trained the row."""
@@ -49,6 +49,11 @@ class Row:
     @property
     def composition(self) -> tuple[str, ...]:
         return self.records[0].composition
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the row is one of the two ends, tuning nothing or everything, as they are."""
+        return self.records[0].cell.method in (NOTHING, EVERYTHING) and not self.records[0].cell.options
 
     @property
     def options(self) -> str:
@@ -68,7 +73,12 @@ class Group:
     """The rows of one table, in the paper's order, and the columns that they measured or tried to."""
 
     conditions: Conditions
-    rows: tuple[Row, ...]
+    rows: tuple[MethodRow, ...]
+
+    def without(self, omitted: Callable[[str], bool]) -> "Group":
+        """The group without the records of `omitted` datasets: rows, order and labels as if they were not there."""
+        kept = [record for record in self.records if not omitted(record.cell.protocol)]
+        return self if len(kept) == len(self.records) else Group(self.conditions, _rows(_ordered(kept)))
 
     @property
     def records(self) -> list[Record]:
@@ -126,7 +136,7 @@ def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None 
 def group(records: Iterable[Record]) -> list[Group]:
     """Split `records` into what may be compared; the order of `records` does not matter."""
     versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
-    ordered = sorted(records, key=lambda record: record.cell.stem())
+    ordered = _ordered(records)
     for record in ordered:
         versions[_conditions(record.cell), record.cell.protocol].add(record.cell.data.fingerprint)
     tables: dict[Conditions, list[Record]] = defaultdict(list)
@@ -136,6 +146,10 @@ def group(records: Iterable[Record]) -> list[Group]:
             conditions = conditions._replace(data_version=record.cell.data.fingerprint)
         tables[conditions].append(record)
     return [Group(conditions, _rows(tables[conditions])) for conditions in sorted(tables)]
+
+
+def _ordered(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: record.cell.stem())
 
 
 def _conditions(cell: Cell) -> Conditions:
@@ -148,12 +162,12 @@ def _conditions(cell: Cell) -> Conditions:
         precision=cell.precision,
         data=cell.data.kind,
         data_version="",
-        recipe=json.dumps(cell.recipe, sort_keys=True),
+        recipe=json.dumps(cell.shared_recipe(), sort_keys=True),
         other=", ".join(f"{name}={value}" for name, value in sorted(other.items())),
     )
 
 
-def _rows(records: Sequence[Record]) -> tuple[Row, ...]:
+def _rows(records: Sequence[Record]) -> tuple[MethodRow, ...]:
     methods: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
         mixture = MIXED.get(record.cell.protocol, "")  # trained on more data: a row of its own
@@ -162,9 +176,9 @@ def _rows(records: Sequence[Record]) -> tuple[Row, ...]:
     return tuple(_labelled(rows))
 
 
-def _row(records: Sequence[Record]) -> Row:
+def _row(records: Sequence[Record]) -> MethodRow:
     done_first = tuple(sorted(records, key=lambda record: record.status != "done"))
-    row = Row(done_first, done_first[0].title + MIXED.get(done_first[0].cell.protocol, ""))
+    row = MethodRow(done_first, done_first[0].title + MIXED.get(done_first[0].cell.protocol, ""))
     for record in records:
         for column, split in by_column(record).items() if record.status == "done" else ():
             row.iou.setdefault(column, {})[record.cell.seed] = 100 * split.scores.miou
@@ -176,21 +190,23 @@ def _row(records: Sequence[Record]) -> Row:
     return row
 
 
-def _rank(row: Row) -> tuple[int, int, int, str, str, str]:
+def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str]:
     """No component first, then the paper's rows in its order, then the others from fewest components and parameters;
     mixed training after training on one data set."""
     record = row.records[0]
     paper = PAPER_METHODS.index(record.cell.method) if record.cell.method in PAPER_METHODS else len(PAPER_METHODS)
     place = paper if row.composition else -1
+    if record.cell.method == EVERYTHING:
+        place = len(PAPER_METHODS) + 1
     size = max(row.parameters("adapter"), default=0)
     return place, len(row.composition), size, record.cell.method, row.options, MIXED.get(record.cell.protocol, "")
 
 
-def _labelled(rows: Sequence[Row]) -> list[Row]:
+def _labelled(rows: Sequence[MethodRow]) -> list[MethodRow]:
     """Rows whose titles coincide are told apart by method name and options."""
     titles = Counter(row.label for row in rows)
 
-    def label(row: Row) -> str:
+    def label(row: MethodRow) -> str:
         detail = ", ".join(filter(None, (row.records[0].cell.method, row.options)))
         return f"{row.label} ({detail})" if titles[row.label] > 1 else row.label
 

@@ -58,6 +58,8 @@ class Frame:
     components: tuple[str, ...]
     metric: bool
     """Whether a column names each row's IoU."""
+    gap: Score | None = None
+    """The score whose gap between the ends a last column shows closed; None: no such column."""
 
     def row(
         self,
@@ -66,10 +68,11 @@ class Frame:
         checks: Mapping[str, str] | None = None,
         parameters: Entry = Entry(""),
         metric: str = "",
+        gap: Entry = Entry(""),
     ) -> EntryRow:
         """A row of the table; `checks` are signs by component label."""
         signs = [Entry((checks or {}).get(name, "")) for name in self.components]
-        return (label, *signs, parameters, *[Entry(metric)] * self.metric, *scores)
+        return (label, *signs, parameters, *[Entry(metric)] * self.metric, *scores, *[gap] * (self.gap is not None))
 
     def headers(self, leaking: Collection[Column], footnotes: Footnotes) -> tuple[Header, ...]:
         """The table's headers; those over columns in `leaking`, and over val(g), say so."""
@@ -86,4 +89,5 @@ class Frame:
             Header("", "Params (M)"),
             *[Header("", "IoU", "left")] * self.metric,
             *(Header(score.group, score.name, "right", marks(score)) for score in self.scores),
+            *[Header("", "Gap closed")] * (self.gap is not None),
         )

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 
 from barbench.paper.published import published_rows, text_misprints
 from barbench.paper.tables import Column, PaperTable
+from barbench.plain import flatten
 from barbench.reports.tables.grouping import Conditions, Group, by_column, in_order, name_columns
 from barbench.reports.tables.layout import Score
-from barbench.results.statistics import CONFIDENCE
+from barbench.student import CONFIDENCE
 
 SWAPPED = (
     "Expressions swapped: every prediction is scored on another referred object of the same image. A model that "
@@ -15,14 +16,20 @@ SWAPPED = (
 )
 
 
-def caption(table: PaperTable, published: bool, conditions: Conditions | None, others: Iterable[Conditions]) -> str:
+def caption(
+    table: PaperTable,
+    published: bool,
+    conditions: Conditions | None,
+    others: Iterable[Conditions],
+    one_seed: bool = False,
+) -> str:
     """What the rows are: the paper's, or measured under `conditions`.
 
     A recipe that shares its name with one of `others` says in which fields it differs.
     """
     if conditions is None:
         return f"As printed in the BarLeRIa paper (ICLR 2024), whose own rows use {table.family.title}."
-    words = in_words(conditions, others)
+    words = in_words(conditions, others) + (" One seed." if one_seed else "")
     return f"Published: as printed. Measured: {words}" if published else words[0].upper() + words[1:]
 
 
@@ -34,7 +41,8 @@ def in_words(conditions: Conditions, others: Iterable[Conditions]) -> str:
     warning = " Synthetic shapes, not comparable with the paper." if conditions.data == "shapes" else ""
     backbone = f"backbone {conditions.backbone} ({conditions.weights} weights){size}"
     other = f", {conditions.other}" if conditions.other else ""
-    return f"{backbone}, recipe {recipe}, {conditions.precision}{other}.{version}{warning}"
+    rates = " with each method's own rates" if conditions.recipe_fields.get("own_rates") else ""
+    return f"{backbone}, recipe {recipe}{rates}, {conditions.precision}{other}.{version}{warning}"
 
 
 def title(table: PaperTable, published: bool, conditions: Conditions | None) -> str:
@@ -103,13 +111,29 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column]) -
 
 
 def _iou(group: Group) -> str:
-    seeds = ", ".join(map(str, sorted(group.seeds)))
-    several = f" Seeds {seeds}: mean ± half of Student's {CONFIDENCE:.0%} interval (n = {len(group.seeds)})."
-    one = f" Seed {seeds}." if seeds else ""
     return (
         "Measured IoU in percent: mean over expressions of intersection / union (mIoU). "
-        f"Best bold, second underlined, among measured rows as printed.{several if len(group.seeds) > 1 else one}"
+        f"±: half of the {CONFIDENCE:.0%} interval, {_covers(group)} Bold: the best, and all that are not "
+        "distinguishable from it (paired bootstrap over images, all pairs, corrected by Holm's rule at 5 %)."
     )
+
+
+def _covers(group: Group) -> str:
+    """What the intervals speak of."""
+    seeds = ", ".join(map(str, sorted(group.seeds)))
+    if len(group.seeds) == 1:
+        return f"over images alone: one seed ({seeds}) says nothing of other trainings."
+    return f"over images and seeds ({seeds})."
+
+
+def gap_note(gap: Score | None) -> list[str]:
+    """What the column of the gap means."""
+    if gap is None:
+        return []
+    return [
+        "Gap closed: (method - head only) / (full fine-tuning - head only), of the last average, with its interval; "
+        "the two ends are not ranked."
+    ]
 
 
 def _parameters(group: Group) -> str:
@@ -205,14 +229,7 @@ def _told(group: Group) -> list[str]:
 
 
 def _recipe(recipe: dict[str, object], others: Iterable[dict[str, object]]) -> str:
-    mine, name = _flat(recipe), str(recipe.get("name", "unnamed"))
-    namesakes = [_flat(other) for other in others if other.get("name") == recipe.get("name")]
+    mine, name = flatten(recipe), str(recipe.get("name", "unnamed"))
+    namesakes = [flatten(other) for other in others if other.get("name") == recipe.get("name")]
     differing = sorted({key for other in namesakes for key in mine.keys() | other if mine.get(key) != other.get(key)})
     return name + (f" ({', '.join(f'{key}={mine.get(key)}' for key in differing)})" if differing else "")
-
-
-def _flat(fields: dict[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in fields.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -1,13 +1,14 @@
 """The measured rows of a table: mean IoU over seeds with its interval, the swapped control, the overall IoU."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from textwrap import shorten
 
 from barbench.reports.tables.averages import over_seeds, printed
-from barbench.reports.tables.grouping import Group, Row, Values, name_columns
+from barbench.reports.tables.grouping import Group, MethodRow, SeedScores, name_columns
+from barbench.reports.tables.judgement import Judgement, judge
 from barbench.reports.tables.layout import Frame, Score
-from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section, ranked
+from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section
+from barbench.results.evidence import Evidence, GapClosed
 from barbench.results.record import Record
 from barbench.results.statistics import Summary
 
@@ -15,27 +16,29 @@ LEAK = "Leaks: images of this column also trained this row; not ranked."
 FAILURES = {"failed": "failed", "out-of-memory": "OOM"}
 
 
-def scores(frame: Frame, members: Group, footnotes: Footnotes, heading: str) -> Section:
-    """Mean IoU of every row, ranked."""
-    return Section(heading, ranked([_row(frame, row, members, footnotes) for row in members.rows]))
+def scores(frame: Frame, members: Group, footnotes: Footnotes, heading: str, evidence: Evidence | None) -> Section:
+    """Mean IoU of every row with its interval; the best is marked, and what is not distinguishable from it."""
+    judged = [judge(score, members, evidence) for score in frame.scores]
+    gaps = judge(frame.gap, members, evidence).gaps if frame.gap else {}
+    return Section(heading, tuple(_row(frame, row, members, footnotes, judged, gaps) for row in members.rows))
 
 
 def overall(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
-    """Overall IoU of every row, ranked."""
+    """Overall IoU of every row; none is marked, since intervals are of the mean IoU."""
     rows = [
         frame.row(Entry(row.label), _scores(frame, row, row.overall, members, footnotes), metric="overall")
         for row in members.rows
         if row.overall
     ]
-    return Section("Measured, overall IoU", ranked(rows))
+    return Section("Measured, overall IoU", tuple(rows))
 
 
 def swapped(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
-    """Mean IoU on another object of the same image, where there is one; not ranked."""
+    """Mean IoU on another object of the same image, where there is one."""
     rows = [
         frame.row(
             Entry(row.label),
-            [replace(entry, ranked=False) for entry in _scores(frame, row, row.control, members, footnotes)],
+            _scores(frame, row, row.control, members, footnotes),
         )
         for row in members.rows
         if row.control
@@ -50,24 +53,52 @@ def number(summary: Summary, sign: str = "") -> str:
     return text if summary.margin is None else f"{text}±{printed(summary.margin)}"
 
 
-def _row(frame: Frame, row: Row, members: Group, footnotes: Footnotes) -> EntryRow:
+def _row(
+    frame: Frame,
+    row: MethodRow,
+    members: Group,
+    footnotes: Footnotes,
+    judged: Sequence[Judgement],
+    gaps: Mapping[str, GapClosed | None],
+) -> EntryRow:
     counts = dict.fromkeys(f"{count / 1e6:.2f}" for count in row.parameters("adapter"))
     return frame.row(
         Entry(row.label),
-        _scores(frame, row, row.iou, members, footnotes),
+        [
+            _score(row, row.iou, score, members, footnotes, judgement)
+            for score, judgement in zip(frame.scores, judged, strict=True)
+        ],
         checks={name: "✓" if name in row.composition else "×" for name in frame.components},
         parameters=Entry("–".join(counts) or "-", float(next(iter(counts))) if counts else None),
         metric="mean",
+        gap=gap_entry(gaps[row.label]) if row.label in gaps else Entry(""),
     )
 
 
-def _scores(frame: Frame, row: Row, values: Values, members: Group, footnotes: Footnotes) -> list[Entry]:
+def gap_entry(gap: GapClosed | None) -> Entry:
+    """For example `63±8 %`."""
+    if gap is None:
+        return Entry("no gap")
+    share = round(100 * gap.share)
+    return Entry(f"{share}±{100 * gap.margin:.0f} %".replace("-", "−"), float(share))
+
+
+def _scores(frame: Frame, row: MethodRow, values: SeedScores, members: Group, footnotes: Footnotes) -> list[Entry]:
     return [_score(row, values, score, members, footnotes) for score in frame.scores]
 
 
-def _score(row: Row, values: Values, score: Score, members: Group, footnotes: Footnotes) -> Entry:
-    """The average of `score` over the columns that the row has. It is not ranked where others of the table have more,
-    nor where this row alone saw the images."""
+def _score(
+    row: MethodRow,
+    values: SeedScores,
+    score: Score,
+    members: Group,
+    footnotes: Footnotes,
+    judgement: Judgement = Judgement(),
+) -> Entry:
+    """The average of `score` over the columns that the row has, with its interval.
+
+    Where no counts of expressions are there, the interval is that of the seeds alone.
+    """
     failed = row.failures({column.protocol for column in score.over})
     marks = list(_failures(failed))
     summary = over_seeds(score.rule, values, score.over)
@@ -83,11 +114,12 @@ def _score(row: Row, values: Values, score: Score, members: Group, footnotes: Fo
     missing = [column for column in score.over if column in members.measured and column not in values]
     if missing:
         marks.append(f"Without {name_columns(missing)}; not ranked.")
+    interval = summary._replace(margin=judgement.margins.get(row.label, summary.margin))
     return Entry(
-        number(summary),
+        number(interval),
         float(printed(summary.mean)),
+        mark="best" if row.label in judgement.best else None,
         footnotes=footnotes.add(*marks),
-        ranked=not missing and not leaks,
     )
 
 

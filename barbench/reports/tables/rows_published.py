@@ -6,7 +6,7 @@ from itertools import groupby
 from barbench.paper.published import Printed, PublishedRow, published_rows
 from barbench.paper.tables import MIXED, PAPER_COLUMNS
 from barbench.reports.tables.averages import average, over_seeds, printed
-from barbench.reports.tables.grouping import Group, Row
+from barbench.reports.tables.grouping import Group, MethodRow
 from barbench.reports.tables.layout import Frame, Score
 from barbench.reports.tables.rows_measured import number
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section
@@ -86,7 +86,7 @@ def _value(row: PublishedRow, score: Score) -> float | None:
     return average(score.rule, values) if len(values) == len(cells) else None
 
 
-def _partner(number: str, row: Row) -> PublishedRow | None:
+def _partner(number: str, row: MethodRow) -> PublishedRow | None:
     """The published row of the same method, without options, trained likewise (mixed or not), in mean IoU."""
     cell = row.records[0].cell
     mixed = cell.protocol in MIXED
@@ -95,7 +95,7 @@ def _partner(number: str, row: Row) -> PublishedRow | None:
     return next(same, None)
 
 
-def _difference(row: Row, paper: PublishedRow, score: Score) -> Entry:
+def _difference(row: MethodRow, paper: PublishedRow, score: Score) -> Entry:
     """Nothing where the measured columns are not those behind the published number."""
     published, summary = _value(paper, score), over_seeds(score.rule, row.iou, score.over)
     alike = all((column in row.iou) == (column in PAPER_COLUMNS) for column in score.over)

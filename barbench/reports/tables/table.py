@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
-Mark = Literal["best", "second"]
-MARKS: tuple[Mark, Mark] = ("best", "second")
+Mark = Literal["best"]
+"""The best of a column, and all that are not distinguishable from it."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,12 @@ class Header:
 
 @dataclass(frozen=True)
 class Entry:
-    """What one cell prints. `value` is the printed number, to sort by; None for text. Only `ranked` ones compete."""
+    """What one cell prints. `value` is the printed number, to sort by; None for text."""
 
     text: str
     value: float | None = None
     mark: Mark | None = None
     footnotes: tuple[int, ...] = ()
-    ranked: bool = False
 
 
 EntryRow = tuple[Entry, ...]
@@ -43,7 +42,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table. Entry and Header point to `footnotes` by number, from 1."""
+    """A finished table. Entry and Header point to `footnotes` by number, from 1.
+
+    `number`: of the paper's table. `measured`: what tells its set of conditions from others, where only measured rows
+    stand in it; empty where published ones do.
+    """
 
     title: str
     caption: str
@@ -51,6 +54,8 @@ class Table:
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
     footnotes: tuple[str, ...]
+    number: str = ""
+    measured: str = ""
 
     @property
     def header_groups(self) -> list[tuple[str, int]]:
@@ -77,18 +82,3 @@ class Footnotes:
         """The numbers of `texts`; a text that is known keeps its number."""
         self.texts += [text for text in dict.fromkeys(texts) if text not in self.texts]
         return tuple(self.texts.index(text) + 1 for text in texts)
-
-
-def ranked(rows: Sequence[EntryRow]) -> tuple[EntryRow, ...]:
-    """Mark the best and second of each column's ranked entries; equal as printed shares a mark."""
-    places: list[dict[float | None, Mark]] = []
-    for column in zip(*rows, strict=True):
-        values = sorted({entry.value for entry in column if entry.ranked and entry.value is not None}, reverse=True)
-        places.append(dict(zip(values, MARKS, strict=False)) if len(values) > 1 else {})
-    return tuple(
-        tuple(
-            replace(entry, mark=place.get(entry.value)) if entry.ranked else entry
-            for entry, place in zip(row, places, strict=True)
-        )
-        for row in rows
-    )

@@ -51,15 +51,15 @@ def test_an_outcome_in_a_line(job: Job) -> None:
 def told(display: PlainDisplay, job: Job) -> None:
     display.begin([job, job], 3)
     display.start(job)
-    display.event({"event": "phase", "name": "loading"})
+    display.event(job, {"event": "phase", "name": "loading"})
     for epoch in (1, 2):
         for number in range(1, 6):
-            display.event(step(epoch, number))
-    display.event({"event": "phase", "name": "evaluating val"})
-    display.event({"event": "note", "text": "a [bold]note[/odd]"})
-    display.end(done(job))
+            display.event(job, step(epoch, number))
+    display.event(job, {"event": "phase", "name": "evaluating val"})
+    display.event(job, {"event": "note", "text": "a [bold]note[/odd]"})
+    display.end(job, done(job))
     display.start(job)
-    display.end(job.failure("failed", "for [a] reason"))
+    display.end(job, job.failure("failed", "for [a] reason"))
 
 
 def test_a_pipe_gets_a_line_an_epoch(job: Job) -> None:
@@ -84,12 +84,12 @@ def test_a_terminal_gets_a_moving_line(job: Job) -> None:
     assert isinstance(display, LiveDisplay)
     display.begin([job], 0)
     display.start(job)
-    display.event(step(2, 3))
+    display.event(job, step(2, 3))
     display.live.refresh()  # by itself it draws eight times a second
     assert "1/1 head-only" in out.getvalue()
     assert "epoch 2/2  loss 0.2500  batch IoU 0.50" in out.getvalue()
     assert "left" in out.getvalue()
-    display.end(done(job))
+    display.end(job, done(job))
     assert not display.live.is_started
     assert "mIoU val 61.2 (swapped 5.0)" in out.getvalue()
 
@@ -100,11 +100,12 @@ def test_time_left_follows_the_pace(job: Job, monkeypatch: pytest.MonkeyPatch) -
     display = PlainDisplay(Console(file=io.StringIO()))
     display.begin([job], 0)
     display.start(job)
-    assert display.left(step(1, 1)) == 0
+    assert display.cells[job.cell.id()].left(step(1, 1)) == 0
     now[0] += 6.0
-    assert display.left(step(1, 4)) == pytest.approx(2.0 * 6)  # three steps in six seconds, six are left
+    # Three steps took six seconds, six steps are left.
+    assert display.cells[job.cell.id()].left(step(1, 4)) == pytest.approx(2.0 * 6)
     now[0] += 2.0
-    assert display.left(step(2, 5)) == 0
+    assert display.cells[job.cell.id()].left(step(2, 5)) == 0
 
 
 def test_time_left_of_all_cells(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,10 +120,30 @@ def test_time_left_of_all_cells(job: Job, monkeypatch: pytest.MonkeyPatch) -> No
         display.start(cells[0])
         assert display.remaining(7.0) == ("left 0:07, all 1:47" if foretold else "left 0:07")
         now[0] += 20.0
-        display.end(done(cells[0]))
+        display.end(cells[0], done(cells[0]))
         display.start(cells[1])
         assert display.later == pytest.approx(last)
         now[0] += 80.0
-        display.end(done(cells[1]))
+        display.end(cells[1], done(cells[1]))
         display.start(cells[2])
         assert display.remaining(5.0) == "left 0:05"
+
+
+def test_cells_that_run_at_the_same_time_are_told_apart(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, out = [100.0], io.StringIO()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    cells = [job.model_copy(update={"cell": job.cell.model_copy(update={"seed": seed})}) for seed in range(3)]
+    display = PlainDisplay(Console(file=out, width=80), {c.cell.id(): 60.0 for c in cells}, slots=2)
+    display.begin(cells, 0)
+    for cell in cells[:2]:
+        display.start(cell)
+        display.event(cell, step(1, 1))
+    now[0] += 4.0
+    for cell in cells[:2]:
+        display.event(cell, step(1, 5))
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "3 cells to run, 2 at a time"
+    assert lines[3].startswith("  1/3  epoch 1/2")
+    assert lines[4].startswith("  2/3  epoch 1/2")
+    # Each has five steps of one second left; the third cell follows on one of the two slots.
+    assert lines[4].endswith(f"left 0:05, all {clock((5 + 5 + 60) / 2)}")

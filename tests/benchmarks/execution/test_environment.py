@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from barbench.benchmarks.execution.environment import PACKAGES, environment, worker_variables
+from barbench.benchmarks.execution.environment import PACKAGES, environment
+from barbench.benchmarks.execution.variables import worker_variables
 
 AGAIN = """
 import resource, torch

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tests.benchmarks.serving import serving
 
 from barbench.benchmarks.execution import process, runner
 from barbench.benchmarks.execution.runner import run_jobs
@@ -26,6 +25,15 @@ from tests.benchmarks.conftest import MakeJobs, Told
 
 REPOSITORY = Path(__file__).parents[3]
 MODULE = "own_methods_of_a_user"
+
+
+def own_code(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Workers run `code`, which finds its job in the file `path`."""
+
+    def command(job: Job, path: Path) -> list[str]:
+        return [sys.executable, "-c", f"from pathlib import Path; path = Path({str(path)!r})\n{code}"]
+
+    monkeypatch.setattr(process, "_command", command)
 
 
 class Ran(NamedTuple):
@@ -110,7 +118,7 @@ def test_a_record_is_complete(ran: Ran) -> None:
 def test_finished_cells_are_skipped_and_no_byte_changes(
     ran: Ran, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(runner, "_run_one", lambda *_: pytest.fail("a finished cell was run again"))
+    monkeypatch.setattr(runner._Run, "_run_one", lambda *_: pytest.fail("a finished cell was run again"))
     before, told = files(ran.results), Told()
     records = run_jobs(ran.jobs[1:], ran.results, told)
     assert records == ran.records[1:]
@@ -125,7 +133,7 @@ def test_a_failed_cell_is_tried_again(
     results = tmp_path / "results"
     shutil.copytree(ran.results, results)
     job, told = ran.jobs[0].model_copy(update={"results": results}), Told()
-    monkeypatch.setattr(process, "SERVER", "no.such.module")
+    monkeypatch.setattr(process, "WORKER", "no.such.module")
     record = run_jobs([job], results, told)[0]
     assert told.begun == [([f"{MODULE}:broken"], 0)]
     assert record.status == "failed"
@@ -210,7 +218,7 @@ def test_a_damaged_record_is_named_set_aside_and_run_again(
     path = Store(tmp_path).path(job.cell)
     path.write_text('{"schema_version": 1, "id"')
     failure = job.failure("failed", "not really run")
-    monkeypatch.setattr(runner, "_run_one", lambda *_: failure)
+    monkeypatch.setattr(runner._Run, "_run_one", lambda *_: failure)
     assert run_jobs([job], tmp_path, told) == [failure]
     assert path.with_name(f"{path.name}.corrupt-1").read_text() == '{"schema_version": 1, "id"'
     assert len(told.notes) == 1
@@ -250,7 +258,7 @@ def test_a_results_folder_that_cannot_be_written(make_jobs: MakeJobs, tmp_path: 
 def test_a_worker_that_dies_without_a_record(
     code: str, status: str, reason: str, make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_command", lambda *_: serving(code))
+    own_code(monkeypatch, code)
     monkeypatch.setattr(process, "_oom_kills", lambda: None)
     job, told = make_jobs(tmp_path)[0], Told()
     record = run_jobs([job], tmp_path, told)[0]
@@ -280,7 +288,7 @@ def test_a_cell_that_does_not_fit_gives_way_to_one_with_smaller_micro_batches(
 ) -> None:
     """It is another cell, since batch norms see less at a time; the cell that was asked for keeps its own record."""
     code = without_memory(4)
-    monkeypatch.setattr(process, "_command", lambda *_: serving(code))
+    own_code(monkeypatch, code)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     [job], told = make_jobs(tmp_path, batch=16), Told()
     [alone] = run_jobs([job], tmp_path, told)
@@ -305,3 +313,65 @@ def test_micro_batches_of_one_are_not_halved(make_jobs: MakeJobs, tmp_path: Path
     assert smaller.halved() is None, "three do not divide"
     [two] = make_jobs(tmp_path, batch=2)
     assert two.halved() is None, "a batch norm needs two samples"
+
+
+FAKE = """
+import json, time
+from barbench.benchmarks.job import Job
+from barbench.results.store import Store
+from tests.results.test_store import record
+job = Job.model_validate_json(path.read_text())
+(path.parent.parent / f"begun-{job.cell.seed}").write_text(str(time.monotonic()))
+limit = time.monotonic() + 60
+while len(list(path.parent.parent.glob("begun-*"))) < %d and time.monotonic() < limit:
+    time.sleep(0.01)
+Store(job.results).save(record(job.cell))
+"""
+
+
+def seeds(make_jobs: MakeJobs, results: Path, count: int) -> list[Job]:
+    [job] = make_jobs(results)
+    return [job.model_copy(update={"cell": job.cell.model_copy(update={"seed": seed})}) for seed in range(count)]
+
+
+def test_slots_run_cells_at_the_same_time_and_keep_their_order(
+    make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each worker waits until three have begun: with fewer at a time none would end."""
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    own_code(monkeypatch, FAKE % 3)
+    jobs, told = seeds(make_jobs, tmp_path, 3), Told()
+    records = run_jobs(jobs, tmp_path, told, slots=3)
+    assert [r.cell.seed for r in records] == [0, 1, 2]
+    assert {r.status for r in records} == {"done"}
+
+
+def test_a_cell_that_dies_leaves_the_others_alone(
+    make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    own_code(monkeypatch, "import json; json.loads(path.read_text())['cell']['seed'] == 1 and exit(7)\n" + FAKE % 1)
+    records = run_jobs(seeds(make_jobs, tmp_path, 3), tmp_path, Told(), slots=2)
+    assert [r.status for r in records] == ["done", "failed", "done"]
+
+
+def test_an_interrupted_run_ends_every_worker_and_writes_no_failure(
+    make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while two cells run: both are asked to stop, the third never begins."""
+    waiting = 'import time\nprint(\'{"event": "phase", "name": "loading"}\', flush=True)\ntime.sleep(120)'
+    own_code(monkeypatch, waiting)
+    told, begun = Told(), time.monotonic()
+
+    def event(job: Job, event: dict[str, Any]) -> None:
+        told.events.append(event)
+        if len(told.events) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(told, "event", event)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(seeds(make_jobs, tmp_path, 3), tmp_path, told, slots=2)
+    assert time.monotonic() - begun < 60
+    assert len(told.started) == 2
+    assert Store(tmp_path).all() == []
+    assert not list(tmp_path.glob(".job-*"))

@@ -12,15 +12,18 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from barbench.reports.formats import latex, markdown
 from barbench.reports.formats.console import Terminal, show
-from barbench.reports.report import latex, markdown
 from barbench.reports.tables.build import build, build_measured
+from barbench.reports.tables.grouping import group
 from barbench.reports.tables.table import Table
+from barbench.results.evidence import Evidence
+from tests.reports.parsed_tables import Certain
 
 NASTY = "50%_off & {a}\\b #1 ~^$ <u>|x| **y** `z` -- [l](m) ±×✓– é 漢 «"
 
 
-def five(make, *protocols: str, **fields) -> Table:
+def five(make, *protocols: str, evidence: Evidence | None = None, **fields) -> Table:
     columns = {"refcoco": "val testA testB", "refcoco+": "val testA testB", "refcocog-u": "val(u) test(u)"}
     records = [
         make(
@@ -33,7 +36,7 @@ def five(make, *protocols: str, **fields) -> Table:
         for i, method in enumerate(("etris", "snf", "snf-etris", "no-global", "barleria"))
         for protocol in protocols
     ]
-    [table] = build_measured("5", records)
+    [table] = build_measured("5", group(records), evidence)
     return table
 
 
@@ -44,17 +47,19 @@ def terminal(table: Table, width: int, **options: Any) -> str:
 
 
 def test_markdown_of_the_main_job(make) -> None:
-    text = markdown.render(five(make, "refcoco+"))
+    text = markdown.render(five(make, "refcoco+", evidence=Certain()))
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert lines[:3] == [
-        "| Method    | Params (M) | RefCOCO+ val | RefCOCO+ testA | RefCOCO+ testB |         Avg |",
-        "| :-------- | ---------: | -----------: | -------------: | -------------: | ----------: |",
-        "| ETRIS     |       1.39 |         50.0 |           51.0 |           52.0 |        51.0 |",
+    assert [part.strip() for part in lines[0].split("|")][1:-1] == [
+        *("Method", "Params (M)", "RefCOCO+ val", "RefCOCO+ testA", "RefCOCO+ testB", "Avg")
     ]
-    assert lines[5:7] == [
-        "| No Global |       0.39 |  <u>53.0</u> |    <u>54.0</u> |    <u>55.0</u> | <u>54.0</u> |",
-        "| BarLeRIa  |       2.21 |     **54.0** |       **55.0** |       **56.0** |    **55.0** |",
+    assert [set(part) for part in lines[1].split("|")][1:-1] == [set(" :-")] * 6
+    assert [part.strip() for part in lines[2].split("|")][1:-1] == [
+        *("ETRIS", "1.39", "50.0±0.0", "51.0±0.0", "52.0±0.0", "51.0±0.0")
     ]
+    assert [part.strip() for part in lines[6].split("|")][1:-1] == [
+        *("BarLeRIa", "2.21", "**54.0±0.0**", "**55.0±0.0**", "**56.0±0.0**", "**55.0±0.0**")
+    ]
+    assert len({len(line) for line in lines[:7]}) == 1
     assert {line.count("|") for line in lines} == {7}
     assert len(lines) == 2 + 5 + 1 + 5
     assert text.startswith("### Scores on every split")
@@ -106,7 +111,7 @@ def check_structure(text: str) -> None:
 
 
 def test_latex_of_all_columns(make) -> None:
-    text = latex.render(five(make, "refcoco", "refcoco+", "refcocog-u"), "tab:5")
+    text = latex.render(five(make, "refcoco", "refcoco+", "refcocog-u", evidence=Certain()), "tab:5")
     check_structure(text)
     lines = text.splitlines()
     top = lines.index(r"\hline")
@@ -117,13 +122,14 @@ def test_latex_of_all_columns(make) -> None:
         r"Method & Params (M) & val & testA & testB & val & testA & testB & val(u) & test(u) & datasets & columns \\",
     ]
     assert r"\begin{tabular}{lrrrrrrrrrrr}" in text
-    assert r"\textbf{54.0}" in text
-    assert r"\underline{53.0}" in text
+    assert r"\textbf{54.0{\tiny\(\pm\)0.0}}" in text
     assert r"\label{tab:5}" in text
 
 
 def test_latex_of_table_4(make) -> None:
-    [table] = build_measured("4", [make("snf", "refcoco", {"val": 50}), make("etris", "refcocog-u", {"val(u)": 50})])
+    [table] = build_measured(
+        "4", group([make("snf", "refcoco", {"val": 50}), make("etris", "refcocog-u", {"val(u)": 50})])
+    )
     text = latex.render(table, "tab:4")
     check_structure(text)
     assert r"SNF & \(\surd\) & \(\times\) & \(\times\) & \(\times\) & 0.18 &" in text
@@ -176,14 +182,14 @@ def test_terminal_marks_and_literal_text(make) -> None:
     text = terminal(table, 100)
     assert "[red]x[/red]" in text
     assert "Tuning budget: [bold]." in text
-    styled = terminal(five(make, "refcoco"), 100, force_terminal=True, color_system="standard")
-    assert "\x1b[1m54.0\x1b[0m" in styled
-    assert "\x1b[4m53.0\x1b[0m" in styled
+    styled = terminal(five(make, "refcoco", evidence=Certain()), 100, force_terminal=True, color_system="standard")
+    assert "\x1b[1m54.0±0.0\x1b[0m" in styled
+    assert "\x1b[1m53.0±0.0\x1b[0m" not in styled
 
 
 def test_footnotes_are_numbered_alike_everywhere(make) -> None:
     lost = {"status": "failed", "reason": "killed"}
-    [table] = build_measured("5", [make("snf", "refcoco", {"val": 50}), make("etris", "refcoco", fields=lost)])
+    [table] = build_measured("5", group([make("snf", "refcoco", {"val": 50}), make("etris", "refcoco", fields=lost)]))
     assert "failed [1]" in terminal(table, 100)
     assert "[1] refcoco, seed 0: failed: killed" in terminal(table, 100)
     assert "failed <sup>1</sup>" in markdown.render(table)
@@ -206,7 +212,7 @@ def test_latex_compiles_with_plain_tex_live(make, tmp_path: Path) -> None:
     ]
     bodies = []
     for number in ("1", "2", "3", "4", "5"):
-        tables = build(number, records)
+        tables = build(number, group(records))
         bodies += [latex.render(table, f"tab:{number}-{index}") for index, table in enumerate(tables)]
     document = [r"\documentclass{article}", r"\usepackage{graphicx}", r"\begin{document}", *bodies, r"\end{document}"]
     (tmp_path / "tables.tex").write_text("\n".join(document), "utf-8")
@@ -219,7 +225,7 @@ def test_latex_compiles_with_plain_tex_live(make, tmp_path: Path) -> None:
 
 
 def test_a_piece_of_a_wide_table_has_only_rows_that_say_something(make) -> None:
-    [table, *_] = build("4", [make("snf", "refcoco", {"val": 50, "testA": 50, "testB": 50})])
+    [table, *_] = build("4", group([make("snf", "refcoco", {"val": 50, "testA": 50, "testB": 50})]))
     whole = terminal(table, 200).split("Published rows")[0]
     assert whole.count("Measured − published") == 1
     pieces = terminal(table, 70).split("Published rows")[0]
@@ -230,7 +236,7 @@ def test_a_piece_of_a_wide_table_has_only_rows_that_say_something(make) -> None:
 
 def test_show_prints_every_table(make) -> None:
     out = StringIO()
-    tables = build("5", [make("snf", "refcoco", {"val": 50}, backbone="tiny")])
+    tables = build("5", group([make("snf", "refcoco", {"val": 50}, backbone="tiny")]))
     show(tables, Console(width=100, file=out))
     assert [out.getvalue().count(table.title) for table in tables] == [1, 1]
 
@@ -242,7 +248,7 @@ def test_markdown_is_read_as_a_table_by_another_parser(make) -> None:
         make("etris", "refcoco", {"val": 40.0}, fields={"title": NASTY}),
     ]
     for number in ("1", "2", "3", "4", "5"):
-        for table in build(number, records):
+        for table in build(number, group(records)):
             page = MarkdownIt("commonmark").enable("table").render(markdown.render(table))
             [grid] = re.findall(r"<table>.*?</table>", page, re.DOTALL)
             rows = re.findall(r"<tr>.*?</tr>", grid, re.DOTALL)

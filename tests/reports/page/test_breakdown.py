@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 
-from barbench.reports.page.breakdown import Bands, by_kind, by_size, by_words, iou, means, precision
-
-
-def test_iou_of_nothing_is_nothing() -> None:
-    assert iou({"intersection": np.array([3, 0, 0]), "union": np.array([4, 5, 0])}).tolist() == [0.75, 0.0, 0.0]
+from barbench.reports.page.breakdown import Bands, by_kind, by_size, by_words, means, precision
 
 
 def test_precision_counts_what_is_strictly_above() -> None:

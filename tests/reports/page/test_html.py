@@ -21,7 +21,7 @@ CSS = Path(__file__).parents[3] / "barbench/reports/page/templates/report.css"
 
 
 def page(store: Store, out: Path) -> str:
-    [path] = write_reports(store, out, formats=["html"])
+    [path] = write_reports(store, out, formats=["html"]).paths
     assert path.name == "report.html"
     return path.read_text()
 

@@ -7,8 +7,9 @@ import pytest
 
 from barbench.errors import UnknownName
 from barbench.reports.tables.build import build, build_measured
+from barbench.reports.tables.grouping import group
 from barbench.results.record import Record
-from tests.reports.parsed_tables import AVERAGES, cells, one, texts
+from tests.reports.parsed_tables import AVERAGES, Certain, cells, one, texts
 
 PAPER_TABLE_5 = {  # as printed: nine columns and the average
     "etris": (70.5, 73.5, 66.6, 60.1, 66.9, 50.2, 59.8, 59.9, 57.9, 62.8),
@@ -77,18 +78,40 @@ def test_average_is_of_unrounded_dataset_means(make) -> None:
     assert cells(table, "columns", "Avg")["SNF"].text == f"{flat:.1f}" != f"{expected:.1f}"
 
 
-def test_ranks_share_marks_as_printed(make) -> None:
-    values = {"etris": 50.04, "snf": 49.96, "snf-etris": 48.0, "no-global": 47.0, "barleria": 48.04}
-    table = one("5", [make(method, "refcoco", {"val": value}) for method, value in values.items()])
-    marks = {label: (entry.text, entry.mark) for label, entry in cells(table, "val", "RefCOCO").items()}
-    assert marks == {
-        "ETRIS": ("50.0", "best"),
-        "SNF": ("50.0", "best"),
-        "SNF+ETRIS": ("48.0", "second"),
-        "No Global": ("47.0", None),
-        "BarLeRIa": ("48.0", "second"),
-    }
+def test_the_best_is_marked_and_whatever_equals_it(make) -> None:
+    values = {"etris": 50.0, "snf": 50.0, "snf-etris": 48.0, "no-global": 47.0}
+    table = one("5", [make(method, "refcoco", {"val": value}) for method, value in values.items()], Certain())
+    marks = {label: entry.mark for label, entry in cells(table, "val", "RefCOCO").items()}
+    assert marks == {"ETRIS": "best", "SNF": "best", "SNF+ETRIS": None, "No Global": None}
     assert [header.name for header in table.headers] == ["Method", "Params (M)", "val"]  # one column is its own average
+
+
+def test_without_counts_of_expressions_nothing_is_marked(make) -> None:
+    table = one("5", [make("etris", "refcoco", {"val": 50.0}), make("snf", "refcoco", {"val": 10.0})])
+    assert {entry.mark for entry in cells(table, "val", "RefCOCO").values()} == {None}
+
+
+def test_the_ends_are_reference_rows_and_the_gap_is_what_lies_between(make) -> None:
+    values = {"head-only": 30.0, "etris": 35.0, "snf": 40.0, "full": 50.0}
+    table = one("5", [make(m, "refcoco+", {"val": v, "testA": v}) for m, v in values.items()], Certain())
+    assert [row[0].text for row in table.sections[0].rows] == ["Head only", "ETRIS", "SNF", "Full fine-tuning"]
+    assert {label: e.mark for label, e in cells(table, "val", "RefCOCO+").items() if e.mark} == {"SNF": "best"}
+    gaps = {label: entry.text for label, entry in cells(table, "Gap closed").items()}
+    assert gaps == {"Head only": "", "ETRIS": "25±0 %", "SNF": "50±0 %", "Full fine-tuning": ""}
+    assert any(note.startswith("Gap closed: (method - head only)") for note in table.notes)
+
+
+def test_no_gap_where_the_ends_do_not_differ_and_no_column_without_both(make) -> None:
+    values = {"head-only": 50.0, "etris": 55.0, "full": 30.0}
+    records = [make(m, "refcoco", {"val": v}) for m, v in values.items()]
+    assert cells(one("5", records, Certain()), "Gap closed")["ETRIS"].text == "no gap"
+    assert "Gap closed" not in [header.name for header in one("5", records[:2], Certain()).headers]
+
+
+def test_one_seed_is_said_in_the_caption(make) -> None:
+    records = [make("snf", "refcoco", {"val": 40.0}, seed=seed) for seed in (0, 1)]
+    assert one("5", records[:1]).caption.endswith("One seed.")
+    assert "One seed" not in one("5", records).caption
 
 
 def test_a_single_row_is_not_ranked(make) -> None:
@@ -108,7 +131,7 @@ def test_seeds_are_put_together(make) -> None:
     assert entry.value == 42.4
     per_seed = [(40.0 + 50.0) / 2, (43.0 + 50.0) / 2, (44.2 + 53.0) / 2]
     assert cells(table, "Avg")["SNF"].text == summary(per_seed)
-    assert any("Seeds 0, 1, 2: mean ± half of Student's 95% interval (n = 3)" in note for note in table.notes)
+    assert any("±: half of the 95% interval, over images and seeds (0, 1, 2)." in note for note in table.notes)
 
 
 def test_a_row_with_fewer_seeds_says_so(make) -> None:
@@ -154,11 +177,11 @@ def test_an_average_over_less_is_not_ranked(make) -> None:
         make("snf", "refcoco", {"val": 39.0, "testA": 40.0}),
         make("barleria", "refcoco", {"val": 90.0}),
     ]
-    table = one("5", records)
+    table = one("5", records, Certain())
     average = cells(table, "Avg")
     assert (average["BarLeRIa"].text, average["BarLeRIa"].mark) == ("90.0", None)
     assert [table.footnotes[n - 1] for n in average["BarLeRIa"].footnotes] == ["Without RefCOCO testA; not ranked."]
-    assert (average["ETRIS"].mark, average["SNF"].mark) == ("best", "second")
+    assert (average["ETRIS"].mark, average["SNF"].mark) == ("best", None)
     assert cells(table, "testA", "RefCOCO")["BarLeRIa"].text == "-"
 
 
@@ -178,10 +201,10 @@ def test_columns_are_the_measured_ones_or_the_papers_nine(make) -> None:
     tiny = {"backbone": "tiny"}
     single = [make("snf", "refcoco+", {"val": 50.0, "testA": 51.0, "testB": 52.0}, **tiny)]
     double = [*single, make("snf", "refcocog-u", {"val(u)": 50.0, "test(u)": 51.0}, **tiny)]
-    assert build("5", single)[1:] == build_measured("5", single)
+    assert build("5", group(single))[1:] == build_measured("5", group(single))
     assert "Only the measured columns are printed." in one("5", single).notes
     assert len(one("5", double).headers) == 2 + 5 + 2
-    nine = build("5", double)[1]
+    nine = build("5", group(double))[1]
     assert len(nine.headers) == 2 + 9 + 2
     assert texts(nine.sections[0])[0][2:] == [
         "-",
@@ -209,13 +232,13 @@ def test_what_cannot_be_compared_is_never_mixed(make) -> None:
         make("etris", "refcoco", {"val": 50.0}, data={"kind": "refer", "fingerprint": "another copy"}),
     ]
     for other in others:
-        assert [len(table.sections[0].rows) for table in build_measured("5", [base, other])] == [1, 1]
-    captions = [table.caption for table in build_measured("5", [base, others[6]])]
+        assert [len(table.sections[0].rows) for table in build_measured("5", group([base, other]))] == [1, 1]
+    captions = [table.caption for table in build_measured("5", group([base, others[6]]))]
     assert ["train.lr=0.0001" in text for text in captions] == [True, False]
     assert ["train.lr=0.0003" in text for text in captions] == [False, True]
-    assert ["another copy" in table.caption for table in build_measured("5", [base, others[8]])].count(True) == 1
+    assert ["another copy" in table.caption for table in build_measured("5", group([base, others[8]]))].count(True) == 1
     assert (
-        len(build_measured("5", [base, make("etris", "refcoco+", {"val": 50.0})])) == 1
+        len(build_measured("5", group([base, make("etris", "refcoco+", {"val": 50.0})]))) == 1
     )  # each protocol has its own hash
 
 
@@ -282,7 +305,7 @@ def test_a_protocol_from_outside_has_its_own_group(make) -> None:
 
 def test_unknown_table(make) -> None:
     with pytest.raises(UnknownName, match="unknown table '6'"):
-        build_measured("6", [])
+        build_measured("6", group([]))
 
 
 def test_data_versions_are_named(make) -> None:
@@ -298,3 +321,16 @@ def test_a_failed_record_does_not_speak_for_its_row(make) -> None:
     lost = {"status": "failed", "reason": "killed", "composition": (), "ledger": {}}
     table = one("4", [make("snf", "refcoco", fields=lost, seed=0), make("snf", "refcoco", {"val": 50.0}, seed=1)])
     assert [entry.text for entry in table.sections[0].rows[0]] == ["SNF", "✓", "×", "×", "×", "0.18", "50.0"]
+
+
+def test_leaving_a_dataset_out_of_a_group_is_grouping_without_its_records(make) -> None:
+    """Also where another dataset alone has two versions, or two methods share a title."""
+    records = [
+        make(method, protocol, {"val": 50.0 + seed}, seed=seed, options=options)
+        for method, options in (("etris", {}), ("etris", {"bridge.dim": 16}), ("snf", {}))
+        for protocol in ("refcoco", "refcocog-g")
+        for seed in (1, 0)
+    ]
+    kept = [record for record in records if record.cell.protocol != "refcocog-g"]
+    assert [members.without(lambda name: name == "refcocog-g") for members in group(records)] == group(kept)
+    assert [members.without(lambda name: False) for members in group(records)] == group(records)

@@ -1,8 +1,9 @@
 """Columns and rows that saw their images in training: flagged, counted, and mixed training in rows of its own."""
 
 from barbench.reports.tables.build import build
+from barbench.reports.tables.grouping import group
 from barbench.results.record import Record
-from tests.reports.parsed_tables import AVERAGES, cells, one, texts
+from tests.reports.parsed_tables import AVERAGES, Certain, cells, one, texts
 
 SEEN = {"references": 9_000, "images": 4_000}
 
@@ -32,7 +33,7 @@ def mixed(make, protocol: str, first: float, **fields: object) -> Record:
 def test_a_mixed_cell_is_a_row_of_its_own_in_the_columns_of_its_members(make) -> None:
     tiny = {"backbone": "tiny"}
     records = [mixed(make, "mixed", 60.0, **tiny), make("barleria", "refcoco", {"val": 50.0}, **tiny)]
-    table = build("5", records)[1]
+    table = build("5", group(records))[1]
     names = [(header.group, header.name) for header in table.headers[2:]]
     assert names[:3] == [("RefCOCO", "val"), ("RefCOCO", "testA"), ("RefCOCO", "testB")]
     assert names[6:] == [("G-Ref", "val(u)"), ("G-Ref", "test(u)"), ("G-Ref", "val(g)"), *AVERAGES]
@@ -43,12 +44,13 @@ def test_a_mixed_cell_is_a_row_of_its_own_in_the_columns_of_its_members(make) ->
 
 
 def test_only_the_row_that_saw_the_images_is_flagged(make) -> None:
-    table = one("5", [mixed(make, "mixed-leaked", 60.0, leaks=True), make("barleria", "refcoco", {"val": 50.0})])
+    own = [make("barleria", "refcoco", {"val": 50.0}), make("snf", "refcoco", {"val": 49.0})]
+    table = one("5", [mixed(make, "mixed-leaked", 60.0, leaks=True), *own], Certain())
     column = cells(table, "val", "RefCOCO")
-    assert column["BarLeRIa"].footnotes == ()
+    assert (column["BarLeRIa"].footnotes, column["BarLeRIa"].mark) == ((), "best")
     [number] = column["BarLeRIa-Mixed (leaked)"].footnotes
     assert table.footnotes[number - 1] == "Leaks: images of this column also trained this row; not ranked."
-    assert not column["BarLeRIa-Mixed (leaked)"].ranked
+    assert column["BarLeRIa-Mixed (leaked)"].mark is None, "60.0 is more, but it saw the images"
     [header] = [h for h in table.headers if (h.group, h.name) == ("G-Ref", "val(u)")]
     assert header.footnotes  # nobody but the leaking row measured it
 

@@ -4,7 +4,9 @@ import pytest
 
 from barbench.paper.published import published_rows
 from barbench.reports.tables.build import build
+from barbench.reports.tables.grouping import group
 from barbench.reports.tables.table import Entry, Section, Table
+from tests.reports.parsed_tables import Certain
 
 SPLITS = {
     "refcoco": ("val", "testA", "testB"),
@@ -48,7 +50,7 @@ def texts(row: tuple[Entry, ...]) -> list[str]:
 def test_every_published_number_is_printed(make, number: str) -> None:
     """Beside any records, and without any that compare."""
     for records in ([], measured(make, backbone="tiny"), measured(make, **BACKBONES[number])):
-        table = build(number, records)[0]
+        table = build(number, group(records))[0]
         shown = [texts(row) for found in table.sections if found.heading.startswith("Published") for row in found.rows]
         printed = [row for row in shown if not row[0].endswith(", corrected")]
         for line, row in zip(printed, published_rows(number), strict=True):
@@ -63,22 +65,21 @@ def test_every_published_number_is_printed(make, number: str) -> None:
 
 def test_published_rows_are_never_ranked(make) -> None:
     for number in ("1", "2", "3", "4", "5"):
-        for table in build(number, measured(make, shift=-30.0, **BACKBONES[number])):
+        for table in build(number, group(measured(make, shift=-30.0, **BACKBONES[number])), Certain()):
             for found in table.sections:
                 marked = [entry for row in found.rows for entry in row if entry.mark]
                 assert not marked or found.heading.startswith("Measured"), found.heading
-                assert all(not entry.ranked for row in found.rows for entry in row) or found.heading != "Published"
 
 
 def test_a_measured_row_is_ranked_among_measured_rows_only(make) -> None:
-    table = build("5", measured(make, shift=-30.0))[0]
+    table = build("5", group(measured(make, shift=-30.0)), Certain())[0]
     best = {row[0].text: [entry.mark for entry in row[3:]] for row in section(table, "Measured").rows}
     assert set(best["BarLeRIa"]) == {"best"}
-    assert set(best["ETRIS"]) == {"second"}
+    assert set(best["ETRIS"]) == {None}
 
 
 def test_the_difference_to_the_published_number(make) -> None:
-    table = build("5", measured(make, shift=0.5))[0]
+    table = build("5", group(measured(make, shift=0.5)))[0]
     rows = section(table, "Measured − published (mean IoU)").rows
     assert [texts(row)[0] for row in rows] == ["ETRIS", "BarLeRIa"]
     assert texts(rows[0])[3:12] == ["+0.5"] * 9
@@ -86,7 +87,7 @@ def test_the_difference_to_the_published_number(make) -> None:
     mine = ((70.5 + 73.5 + 66.6) / 3 + (60.1 + 66.9 + 50.2) / 3 + (59.8 + 59.9 + 57.9) / 3) / 3 + 0.5
     assert texts(rows[0])[12] == f"{mine - printed_average:+.1f}"
     assert rows[0][3].value == 0.5
-    lower = build("5", measured(make, shift=-0.75, methods=["barleria"], protocols=["refcoco"]))[0]
+    lower = build("5", group(measured(make, shift=-0.75, methods=["barleria"], protocols=["refcoco"])))[0]
     [row] = section(lower, "Measured − published (mean IoU)").rows
     assert texts(row)[3:] == ["−0.8"] * 3 + ["-"] * 8  # no average: only some of its columns were measured
     assert [entry.value for entry in row[3:5]] == [-0.8, -0.8]
@@ -100,7 +101,7 @@ def test_the_difference_is_to_the_corrected_average(make) -> None:
         make("etris", protocol, {name: next(values) for name in SPLITS[protocol]}, **fields)
         for protocol in ("refcoco", "refcoco+", "refcocog-u")
     ]
-    table = build("2", records)[0]
+    table = build("2", group(records))[0]
     [row] = section(table, "Measured − published (mean IoU)").rows
     assert texts(row)[3:11] == ["+0.0"] * 8
     assert [header.name for header in table.headers[11:]] == ["columns", "datasets"]
@@ -108,7 +109,7 @@ def test_the_difference_is_to_the_corrected_average(make) -> None:
 
 
 def test_corrected_rows_stand_under_the_printed_ones() -> None:
-    [table] = build("2", [])
+    [table] = build("2", group([]))
     rows = [texts(row) for row in section(table, "Published").rows]
     names = [row[0] for row in rows]
     at = names.index("PolyFormer-B, corrected")
@@ -123,7 +124,7 @@ def test_corrected_rows_stand_under_the_printed_ones() -> None:
 
 
 def test_misprints_are_footnotes_or_notes_of_their_tables() -> None:
-    every = {number: build(number, [])[0] for number in ("1", "2", "3", "4", "5")}
+    every = {number: build(number, group([]))[0] for number in ("1", "2", "3", "4", "5")}
     assert any("numbers of CMPC" in text for text in every["1"].footnotes)
     assert any("one is probably misplaced" in text for text in every["1"].footnotes)
     assert any("120,191" in note for note in every["1"].notes)
@@ -138,11 +139,11 @@ def test_misprints_are_footnotes_or_notes_of_their_tables() -> None:
 
 def test_the_leaking_column_is_flagged_though_nothing_was_measured() -> None:
     for number, flagged in (("1", {"val(g)", "datasets"}), ("4", {"G-Ref", "Avg"}), ("5", {"val(g)", "datasets"})):
-        table = build(number, [])[0]
+        table = build(number, group([]))[0]
         marked = {header.name for header in table.headers if header.footnotes}
         assert marked == flagged
         assert table.footnotes[0].startswith("G-Ref val(g) leaks")
-    assert not any(header.footnotes for header in build("2", [])[0].headers)
+    assert not any(header.footnotes for header in build("2", group([]))[0].headers)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_the_leaking_column_is_flagged_though_nothing_was_measured() -> None:
     ],
 )
 def test_what_does_not_compare_stands_alone(make, fields) -> None:
-    published, alone = build("5", measured(make, **fields))
+    published, alone = build("5", group(measured(make, **fields)))
     assert published.title.endswith("as published")
     assert not any(found.heading.startswith(("Published", "Measured −")) for found in alone.sections)
     assert "measured with" in alone.title
@@ -166,37 +167,45 @@ def test_what_does_not_compare_stands_alone(make, fields) -> None:
 
 def test_real_and_synthetic_records_never_share_a_table(make) -> None:
     shapes = measured(make, data={"kind": "shapes", "fingerprint": "f"})
-    joint, alone = build("5", measured(make) + shapes)
+    joint, alone = build("5", group(measured(make) + shapes))
     assert len(section(joint, "Measured").rows) == 2
     assert len(alone.sections[0].rows) == 2
 
 
 def test_weights_from_a_file_stand_for_the_papers(make) -> None:
-    [table] = build("5", measured(make, weights="ViT-B-16.pt@0123abcd"))
+    [table] = build("5", group(measured(make, weights="ViT-B-16.pt@0123abcd")))
     assert section(table, "Measured − published (mean IoU)").rows
     assert "ViT-B-16.pt@0123abcd" in table.caption
 
 
 def test_options_and_foreign_methods_have_no_published_partner(make) -> None:
     records = [*measured(make, methods=["barleria"], options={"gst.prior": False}), *measured(make, methods=["snf"])]
-    rows = section(build("5", records)[0], "Measured − published (mean IoU)").rows
+    rows = section(build("5", group(records))[0], "Measured − published (mean IoU)").rows
     assert [texts(row)[0] for row in rows] == ["SNF"]
     assert not [
-        found for found in build("1", records)[0].sections if found.heading == "Measured − published (mean IoU)"
+        found for found in build("1", group(records))[0].sections if found.heading == "Measured − published (mean IoU)"
     ]
 
 
 def test_tables_take_their_own_backbones(make) -> None:
     large = measured(make, backbone="ViT-L-14-quickgelu")
-    assert [len(build(number, large)) for number in ("1", "2", "3", "4", "5")] == [1] * 5
-    assert [bool(build(n, large)[0].title.endswith("as published")) for n in "12345"] == [True, True, False, True, True]
+    assert [len(build(number, group(large))) for number in ("1", "2", "3", "4", "5")] == [1] * 5
+    assert [bool(build(n, group(large))[0].title.endswith("as published")) for n in "12345"] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]
     tiny = measured(make, backbone="tiny")
-    assert [len(build(number, tiny)) for number in ("1", "2", "3", "4", "5")] == [2] * 5
+    assert [len(build(number, group(tiny))) for number in ("1", "2", "3", "4", "5")] == [
+        *(2, 1, 1, 2, 2)
+    ]  # tiny stands for ViT-B/16
 
 
 def test_tables_2_and_3_leave_the_google_partition_out(make) -> None:
     for number in ("2", "3"):
-        table = build(number, measured(make, **BACKBONES[number]))[0]
+        table = build(number, group(measured(make, **BACKBONES[number])))[0]
         assert "val(g)" not in {header.name for header in table.headers}
         mean = (59.8 + 59.9) / 2 + 0.5  # of ETRIS's G-Ref columns
         expected = ((70.5 + 73.5 + 66.6) / 3 + 0.5 + (60.1 + 66.9 + 50.2) / 3 + 0.5 + mean) / 3
@@ -211,7 +220,7 @@ def test_mixed_rows_compare_with_mixed_rows(make) -> None:
     scores = dict.fromkeys(EIGHT, 80.0)
     records = [make("barleria", protocol, scores, **fields) for protocol in ("mixed", "mixed-leaked")]
     records.append(make("barleria", "refcoco", dict.fromkeys(SPLITS["refcoco"], 80.0), **fields))
-    table = build("3", records)[0]
+    table = build("3", group(records))[0]
     rows = {texts(row)[0]: row for row in section(table, "Measured − published (mean IoU)").rows}
     assert texts(rows["BarLeRIa"])[3] == "+3.2"  # 80.0 less BarLeRIa-L's 76.8
     assert texts(rows["BarLeRIa-Mixed"])[3] == "+1.0"  # less BarLeRIa-L-Mixed's 79.0
@@ -222,17 +231,17 @@ def test_mixed_rows_compare_with_mixed_rows(make) -> None:
 
 def test_overall_iou_is_measured_where_the_paper_quotes_it(make) -> None:
     for number in ("1", "2", "3"):
-        table = build(number, measured(make, **BACKBONES[number]))[0]
+        table = build(number, group(measured(make, **BACKBONES[number])))[0]
         found = section(table, "Measured, overall IoU")
         assert {texts(row)[2] for row in found.rows} == {"overall"}
         assert {text for row in found.rows for text in texts(row)[3:]} == {"50.0"}  # the fixture's
     for number in ("4", "5"):
-        assert not any("overall" in found.heading for found in build(number, measured(make))[0].sections)
+        assert not any("overall" in found.heading for found in build(number, group(measured(make)))[0].sections)
 
 
 def test_numbers_carry_a_value_to_sort_by(make) -> None:
     for number in ("1", "2", "3", "4", "5"):
-        for table in build(number, measured(make, **BACKBONES[number])):
+        for table in build(number, group(measured(make, **BACKBONES[number]))):
             for found in table.sections:
                 for entry in (entry for row in found.rows for entry in row[1:]):
                     numeric = entry.text.replace("−", "-").replace("+", "").partition("±")[0]

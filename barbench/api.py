@@ -1,0 +1,265 @@
+"""barbench for programs and notebooks: each function here is one step of what `barbench run` does, on values.
+
+What these functions compute is what a cell of a matrix computes with the same arguments; only records, processes and
+folders are left out. `barbench.__init__` lists the names.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from numpy.typing import NDArray
+
+from barbench.benchmarks.cell_model import find_in_photo
+from barbench.benchmarks.execution.accelerator import make_accelerator
+from barbench.benchmarks.execution.devices import pick_device
+from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.photo import RGB, read_photo
+from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
+from barbench.datasets.sources import DataSource, find_source
+from barbench.datasets.tasks import TaskData, read_task
+from barbench.datasets.tokens import Tokens
+from barbench.engine.checkpoint import Checkpoint
+from barbench.engine.evaluate import Evaluation
+from barbench.engine.evaluate import evaluate as evaluate_samples
+from barbench.engine.recipe import Recipe, load_recipe
+from barbench.engine.seeding import seed_everything
+from barbench.engine.train import StepLog, Training
+from barbench.engine.train import fit as fit_samples
+from barbench.errors import UnknownName
+from barbench.methods.build import build_segmenter as build
+from barbench.methods.catalog import NONE, MethodSpec
+from barbench.methods.resolve import resolve
+from barbench.models.segmenter import Segmenter
+from barbench.models.towers.base import Backbone
+from barbench.models.towers.load import load_backbone
+from barbench.paper.mixtures import TASKS
+from barbench.results.compare import Comparison, Wanted
+from barbench.results.compare import compare as compare_cells
+from barbench.results.store import Store
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset, read: its training references and its evaluation splits.
+
+    Attributes:
+        name: as in `barbench list splits`, for example refcoco+.
+        source: the folder that it was read from.
+        content: the references themselves, images and masks on demand.
+    """
+
+    name: str
+    source: DataSource
+    content: TaskData
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The evaluation splits, as `evaluate` takes them."""
+        return tuple(self.content.evals)
+
+    def __str__(self) -> str:
+        references = sum(len(split.references) for split in self.content.train)
+        sizes = ", ".join(f"{key} {len(split.references):,}" for key, split in self.content.evals.items())
+        return f"{self.name} ({self.source.kind}): {references:,} references to train on; evaluation: {sizes}"
+
+
+def open_data(source: str | Path = "shapes", dataset: str = "refcoco+") -> Data:
+    """Read a dataset.
+
+    Args:
+        source: `shapes`, the embedded benchmark, which is generated once and kept in the cache; or the root of a folder
+            in the public REFER/COCO layout.
+        dataset: refcoco, refcoco+, refcocog-u, refcocog-g, mixed or mixed-leaked.
+
+    Raises:
+        UnknownName: for a dataset that is not known.
+        MissingData: where a file of it is not there.
+        DataError: where one is damaged.
+    """
+    task = TASKS.get(dataset)
+    found = find_source(str(source), task)
+    return Data(dataset, found, read_task(found.root, task))
+
+
+def build_segmenter(
+    method: str | MethodSpec,
+    backbone: str | Backbone = "tiny",
+    *,
+    options: Mapping[str, Any] = NONE,
+    seed: int = 0,
+    weights: str | None = None,
+    image_size: int | None = None,
+) -> Segmenter:
+    """A segmenter with frozen encoders, the method's components and a segmentation head, ready to train.
+
+    Args:
+        method: a name of `barbench list methods`, `package.module:name`, or what `@barbench.method` made.
+        backbone: a name of `barbench list backbones`, a folder in open_clip's format, or a loaded backbone, which the
+            segmenter then owns: load one for each segmenter.
+        options: `component.parameter` to value, as in {"gst.prior": False}.
+        seed: of head and method parameters, and of the backbone's where its weights are random.
+        weights, image_size: as `load_backbone` takes them; without effect for a loaded backbone.
+
+    Raises:
+        UnknownName: for an unknown method or backbone.
+        UsageError: for options that the method does not have, or several methods.
+        MissingData, DataError: for weights that are not there, or do not fit.
+    """
+    spec = resolve(method)[0] if isinstance(method, str) else method
+    frozen = load_backbone(backbone, weights, image_size, seed=seed) if isinstance(backbone, str) else backbone
+    return build(spec, frozen, seed, options)
+
+
+def fit(
+    model: Segmenter,
+    data: Data,
+    recipe: str | Recipe = "demo",
+    *,
+    max_steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "fp32",
+    workers: int = 0,
+    checkpoint: str | Path | None = None,
+    on_step: Callable[[StepLog], None] | None = None,
+) -> Training:
+    """Train in place.
+
+    Args:
+        recipe: a name of `barbench list recipes`, a YAML file, or a recipe.
+        max_steps: stop after so many steps of the recipe, whose learning rates stay those of the whole training.
+        seed: of the order of the references, of the sentences drawn, and of dropout.
+        device: auto, cpu, or what torch knows: cuda, cuda:1, mps.
+        precision: fp32, bf16 or fp16.
+        workers: processes that load images.
+        checkpoint: a file that is written after each epoch and every thirty seconds, and gone on from where it exists.
+        on_step: called after each step.
+
+    Returns:
+        Loss and learning rate per epoch, seconds, and throughput.
+
+    Raises:
+        UsageError: where the recipe's batch does not fit the data.
+        BarbenchError: where the loss or a gradient is not finite.
+    """
+    chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    accelerator = _accelerator(device, precision)
+    model.to(accelerator.device)
+    letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, data.content.task.words)
+    samples = JointSamples([TrainSamples(split, letterbox, tokens, seed) for split in data.content.train])
+    seed_everything(seed)
+    return fit_samples(
+        model,
+        samples,
+        chosen,
+        accelerator,
+        seed=seed,
+        max_steps=max_steps,
+        checkpoint=None if checkpoint is None else Checkpoint(Path(checkpoint), "api"),
+        workers=workers,
+        on_step=on_step,
+    )
+
+
+def evaluate(
+    model: Segmenter,
+    data: Data,
+    split: str = "val",
+    *,
+    batch: int = 32,
+    threshold: float = 0.35,
+    device: str = "auto",
+    precision: str = "fp32",
+    workers: int = 0,
+) -> Evaluation:
+    """Score every expression of one evaluation split, at each image's own resolution.
+
+    Args:
+        split: one of `data.splits`.
+        batch: expressions per forward pass.
+        threshold: probability above which a pixel is in the mask.
+        device, precision, workers: as for `fit`.
+
+    Returns:
+        `metrics`; `control`, the metrics with expressions swapped within each image; and the counts of each expression.
+
+    Raises:
+        UnknownName: for a split that the data do not have.
+    """
+    if split not in data.content.evals:
+        raise UnknownName("evaluation split", split, data.content.evals)
+    accelerator = _accelerator(device, precision)
+    model.to(accelerator.device)
+    letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, data.content.task.words)
+    samples = EvalSamples(data.content.evals[split], letterbox, tokens)
+    return evaluate_samples(model, samples, accelerator, batch=batch, threshold=threshold, workers=workers)
+
+
+def predict(
+    model: Segmenter,
+    photo: str | Path | RGB,
+    expressions: str | Sequence[str],
+    *,
+    threshold: float = 0.35,
+    context_length: int = 17,
+    device: str = "auto",
+    precision: str = "fp32",
+) -> NDArray[np.bool_]:
+    """The mask of each expression in a photo.
+
+    Args:
+        photo: an image file, or uint8 (H, W, 3) in RGB.
+        expressions: one or several, as in "the man in red".
+        threshold: probability above which a pixel is in the mask.
+        context_length: tokens of an expression, start and end of text included; longer ones are cut.
+
+    Returns:
+        Masks (expressions, H, W) in the photo's own pixels.
+
+    Raises:
+        DataError: for a file that is no image.
+    """
+    pixels = photo if isinstance(photo, np.ndarray) else read_photo(Path(photo))
+    accelerator = _accelerator(device, precision)
+    model.to(accelerator.device).eval()
+    letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, context_length)
+    asked = [expressions] if isinstance(expressions, str) else list(expressions)
+    found = find_in_photo(model, letterbox, tokens, accelerator, pixels, asked, threshold)
+    return np.stack([each.mask for each in found])
+
+
+def compare(
+    results: str | Path,
+    first: str,
+    second: str,
+    *,
+    dataset: str | None = None,
+    backbone: str | None = None,
+    recipe: str | None = None,
+) -> Comparison:
+    """The difference of two methods of a results folder, first minus second, with 95 % intervals.
+
+    Args:
+        results: the folder of the records.
+        first, second: a method, a title, or a cell by its id.
+        dataset, backbone, recipe: which cells are meant, where there are several.
+
+    Returns:
+        One row per evaluation split and metric, and notes on what the intervals cover.
+
+    Raises:
+        UsageError: where a name is not clear, or the two cannot be compared.
+    """
+    wanted = Wanted(protocol=dataset, backbone=backbone, recipe=recipe)
+    return compare_cells(Store(Path(results)), first, second, wanted)
+
+
+def _accelerator(device: str, precision: str) -> Accelerator:
+    """accelerate keeps one state per process; here each call may ask for another device or precision."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return make_accelerator(pick_device(device), precision)

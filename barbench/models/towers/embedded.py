@@ -1,0 +1,24 @@
+"""The vision transformer of the embedded `tiny-eva`, registered with timm under the name that its configuration has."""
+
+from typing import Any
+
+from timm.models import register_model
+from timm.models.eva import Eva
+
+NAME = "eva02_embedded_patch8_clip_64"
+
+
+@register_model
+def eva02_embedded_patch8_clip_64(pretrained: bool = False, **kwargs: Any) -> Eva:
+    """timm's `eva02_base_patch16_clip_224`, but small: six blocks of width 96 on 8 x 8 patches."""
+    sizes: dict[str, Any] = {
+        "img_size": 64,
+        "patch_size": 8,
+        "embed_dim": 96,
+        "depth": 6,
+        "num_heads": 3,
+        "mlp_ratio": 8 / 3,
+    }
+    parts: dict[str, Any] = {"qkv_fused": False, "swiglu_mlp": True, "scale_mlp": True, "scale_attn_inner": True}
+    chosen: dict[str, Any] = {name: kwargs[name] for name in ("num_classes", "global_pool")}
+    return Eva(**sizes, **parts, use_rot_pos_emb=True, ref_feat_shape=(8, 8), head_init_scale=1.0, **chosen)

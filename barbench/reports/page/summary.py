@@ -1,0 +1,71 @@
+"""What was measured, in one table: every method's score with its interval, the gap it closes, and what it costs."""
+
+from statistics import fmean
+
+from barbench.reports.page.frames import costs
+from barbench.reports.tables.averages import over_seeds
+from barbench.reports.tables.grouping import Group, MethodRow, name_columns
+from barbench.reports.tables.judgement import judge
+from barbench.reports.tables.layout import Score
+from barbench.reports.tables.rows_measured import gap_entry, number
+from barbench.reports.tables.table import Entry, Header, Mark, Section, Table
+from barbench.results.evidence import Evidence
+
+
+def summary_table(members: Group, evidence: Evidence | None) -> Table | None:
+    """One row per method: mean IoU over the columns that all share, the gap closed, parameters, time and memory.
+
+    Args:
+        members: comparable records.
+        evidence: the counts of expressions, for intervals, bold and the gap.
+
+    Returns:
+        None where no cell is finished.
+    """
+    found = costs(members)
+    if not found.columns:
+        return None
+    score = Score("", "mIoU", found.columns, "datasets")
+    judgement, spent = judge(score, members, evidence), found.frame.set_index("label")
+    rows = []
+    for row in members.rows:
+        summary = over_seeds(score.rule, row.iou, score.over)
+        if summary is None or row.label not in spent.index:
+            continue
+        margin = judgement.margins.get(row.label, summary.margin)
+        mark: Mark | None = "best" if row.label in judgement.best else None
+        cost = {str(name): float(str(value)) for name, value in spent.loc[row.label].items()}
+        rows.append(
+            (
+                Entry(row.label),
+                Entry(number(summary._replace(margin=margin)), summary.mean, mark=mark),
+                gap_entry(judgement.gaps[row.label]) if row.label in judgement.gaps else Entry(""),
+                _cost(cost["parameters"], ".3f"),
+                _minutes(row),
+                _cost(cost["memory"], ".2f"),
+                _cost(cost["inference"], ".0f"),
+            )
+        )
+    names = ("mIoU", "Gap closed", "Tuned (M)", "Training (min)", "Memory (GiB)", "Expressions/s")
+    seeds = ", ".join(map(str, sorted(members.seeds)))
+    return Table(
+        title="Every method",
+        caption=f"Mean IoU in percent over {name_columns(found.columns)}; seeds: {seeds}.",
+        headers=(Header("", "Method", "left"), *(Header("", name) for name in names)),
+        sections=(Section("", tuple(rows)),),
+        notes=(
+            "±: half of the 95% interval, over images and seeds. Bold: the best, and all that are not "
+            "distinguishable from it. Gap closed: between tuning the head only and tuning everything.",
+        ),
+        footnotes=(),
+    )
+
+
+def _cost(value: float, digits: str) -> Entry:
+    return Entry("-") if value != value else Entry(f"{value:{digits}}", float(value))  # NaN: not measured
+
+
+def _minutes(row: MethodRow) -> Entry:
+    """Minutes of training, the mean over the row's records."""
+    times = [record.timings["training"] for record in row.records if "training" in record.timings]
+    return _cost(fmean(times) / 60, ".1f") if times else Entry("-")

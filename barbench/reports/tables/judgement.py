@@ -1,0 +1,78 @@
+"""What the counts of single expressions say about a column of a table: intervals, bold, and the gap that is closed."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from barbench.paper.tables import EVERYTHING, NOTHING, Column
+from barbench.reports.tables.grouping import Group, MethodRow, by_column
+from barbench.reports.tables.layout import Score
+from barbench.results.evidence import Evidence, GapClosed, Run, Sample, gap_closed, indistinguishable, measured
+
+
+class Judgement(NamedTuple):
+    """Of the rows of one column, by label.
+
+    Attributes:
+        margins: half the width of the score's 95 % interval over images and seeds, in points.
+        best: the best row, and all that are not distinguishable from it; empty where fewer than two compete.
+        gaps: the gap that each row closes; None where the ends do not differ. Empty without both ends.
+    """
+
+    margins: Mapping[str, float] = {}
+    best: frozenset[str] = frozenset()
+    gaps: Mapping[str, GapClosed | None] = {}
+
+
+def judge(score: Score, members: Group, evidence: Evidence | None) -> Judgement:
+    """Judge the rows that have every measured column of `score`, with all seeds of the group.
+
+    The ends, tuning nothing and tuning everything, are not ranked, nor are rows that alone saw a column's images.
+    """
+    columns = [column for column in score.over if column in members.measured]
+    rows = [row for row in members.rows if all(row.iou.get(c, {}).keys() == members.seeds for c in columns)]
+    samples = _samples(score, columns, rows, evidence) if columns and evidence else None
+    if not samples:
+        return Judgement()
+    places = {row.label: place for place, row in enumerate(rows)}
+    ranked = [places[row.label] for row in rows if not row.is_end and not (row.leaks - members.leaking) & set(columns)]
+    best = indistinguishable(samples, ranked) if len(ranked) > 1 else set()
+    ends = {row.records[0].cell.method: places[row.label] for row in rows if row.is_end}
+    gaps = (
+        {
+            label: gap_closed(samples, place, ends[NOTHING], ends[EVERYTHING])
+            for label, place in places.items()
+            if place not in ends.values()
+        }
+        if {NOTHING, EVERYTHING} <= ends.keys()
+        else {}
+    )
+    return Judgement(
+        {label: measured(samples, place).margin for label, place in places.items()},
+        frozenset(row.label for row in rows if places[row.label] in best),
+        gaps,
+    )
+
+
+def _samples(score: Score, columns: list[Column], rows: list[MethodRow], evidence: Evidence) -> list[Sample] | None:
+    """One sample per column, weighted as the average weights it; None where some counts are not there."""
+    datasets = [column.dataset for column in columns]
+    samples = []
+    for column in columns:
+        sample = evidence.sample([_runs(row, column) for row in rows])
+        if sample is None:
+            return None
+        even = score.rule == "columns"
+        weight = 1 / len(columns) if even else 1 / (len(set(datasets)) * datasets.count(column.dataset))
+        samples.append(sample._replace(weight=weight))
+    return samples
+
+
+def _runs(row: MethodRow, column: Column) -> dict[int, Run]:
+    """By seed, the record of a row that was evaluated on `column`, and the name that the split has in it."""
+    return {
+        record.cell.seed: Run(record, name)
+        for record in row.records
+        if record.status == "done"
+        for (found, _), name in zip(by_column(record).items(), record.splits, strict=True)
+        if found == column
+    }

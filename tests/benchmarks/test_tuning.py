@@ -1,0 +1,169 @@
+"""The search for rates: the same budget for all, judged on held-out images only, and gone on from where it stood."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from barbench import cli
+from barbench.benchmarks.job import Job
+from barbench.benchmarks.tuning import RandomSampler, Trial, best_rates, recipe_text, search
+from barbench.engine.recipe import Rates, Recipe, Tuning, load_recipe, parse_recipe
+from barbench.errors import BarbenchError, UsageError
+from barbench.methods.catalog import MethodSpec
+from barbench.methods.resolve import resolve
+from barbench.results.record import Record, Scores, SplitResult
+from barbench.results.store import Store
+from tests.benchmarks.conftest import MakeJobs
+
+SPACE = {"lr": (1e-4, 1e-2), "adapter_lr": (0.1, 10.0)}
+BASE = parse_recipe("base", {"epochs": 4, "batch": 8, "lr": 1e-3})
+PEAK = {"etris": 1e-3, "snf": 5e-3}
+"""The rate at which each method does best, in the made-up world of these tests."""
+
+
+def budget(**changes: object) -> Tuning:
+    fields = {"trials": 12, "sampler": "random", "space": SPACE, "held_out": 20, "split": "refcoco+", "epochs": 2}
+    return Tuning.model_validate(fields | changes)
+
+
+def score(method: str, recipe: dict[str, object]) -> float:
+    rate = float(str(recipe["lr"]))
+    return 0.5 / (1 + abs(rate - PEAK[method]) / PEAK[method])
+
+
+@pytest.fixture
+def world(make_jobs: MakeJobs, tmp_path: Path):
+    """`jobs` and `run` for `search`, and the cells that were run."""
+    [plain] = make_jobs(tmp_path)
+    asked: list[Job] = []
+
+    def jobs(spec: MethodSpec, recipe: Recipe) -> Job:
+        cell = plain.cell.model_copy(update={"method": spec.name, "recipe": recipe.fields(), "held_out": 20})
+        return plain.model_copy(update={"cell": cell})
+
+    def run(cells: Sequence[Job]) -> list[Record]:
+        asked.extend(cells)
+        found = []
+        for job in cells:
+            good = score(job.cell.method, job.cell.recipe)
+            scores = Scores(miou=good, oiou=good, p50=0, p60=0, p70=0, p80=0, p90=0, n=9)
+            split = SplitResult(scores=scores, column="held out", images=3, references=4)
+            found.append(
+                Record(
+                    id=job.cell.id(), cell=job.cell, title="x", composition=(), ledger={}, status="done",
+                    splits={"held out refcoco+": split},
+                )
+            )  # fmt: skip
+        return found
+
+    return jobs, run, asked
+
+
+@pytest.mark.parametrize("sampler", ["random", "optuna"])
+def test_every_method_gets_the_same_number_of_trials_and_its_best_values(sampler: str, world) -> None:
+    if sampler == "optuna":
+        pytest.importorskip("optuna")
+    jobs, run, asked = world
+    trials = search(resolve("etris,snf"), BASE, budget(sampler=sampler), jobs, run)
+    assert len(asked) == 24
+    assert all(cell.cell.recipe["epochs"] == 2 for cell in asked)
+    rates = best_rates(trials)
+    for method in ("etris", "snf"):
+        own = [t for t in trials if t.method == method]
+        assert [t.number for t in own] == list(range(12))
+        assert all(low <= t.values[name] <= high for t in own for name, (low, high) in SPACE.items())
+        best = max(own, key=lambda t: t.score or 0)
+        assert rates[method] == Rates(**best.values)
+        assert best.values["lr"] == pytest.approx(PEAK[method], rel=0.7)
+
+
+def test_random_trials_are_alike_for_all_methods_and_repeat() -> None:
+    draws = [RandomSampler(SPACE, 3).ask(method, 5) for method in ("etris", "snf")]
+    assert draws[0] == draws[1] == RandomSampler(SPACE, 3).ask("etris", 5)
+    assert RandomSampler(SPACE, 3).ask("etris", 6) != draws[0]
+    assert RandomSampler(SPACE, 4).ask("etris", 5) != draws[0]
+
+
+def test_optuna_hears_how_trials_did(world) -> None:
+    """What it proposes after its random start depends on the scores."""
+    pytest.importorskip("optuna")
+    jobs, run, _ = world
+    trials = [search(resolve(m), BASE, budget(sampler="optuna", trials=16), jobs, run) for m in ("etris", "snf")]
+    first, second = ([t.values for t in each] for each in trials)
+    assert first[:10] == second[:10]
+    assert first[10:] != second[10:]
+
+
+def test_a_method_without_a_finished_trial_is_named() -> None:
+    trials = [Trial("etris", 0, {"lr": 1e-3}, 0.4), Trial("snf", 0, {"lr": 1e-3}, None)]
+    with pytest.raises(BarbenchError, match="no trial of snf finished"):
+        best_rates(trials)
+
+
+def test_the_recipe_holds_rates_budget_and_history(tmp_path: Path) -> None:
+    trials = [Trial("etris", 0, {"lr": 0.002, "adapter_lr": 0.5}, 0.412), Trial("etris", 1, {"lr": 0.1}, None)]
+    path = tmp_path / "tuned.yaml"
+    path.write_text(recipe_text(BASE, best_rates(trials), budget(trials=2), trials))
+    recipe = load_recipe(str(path))
+    assert (recipe.of("etris").lr, recipe.of("etris").adapter_lr) == (0.002, 0.5)
+    assert (recipe.of("snf").lr, recipe.of("snf").adapter_lr) == (BASE.lr, BASE.adapter_lr)
+    assert recipe.tuning == budget(trials=2)
+    assert recipe.epochs == BASE.epochs
+    text = path.read_text()
+    assert "41.20" in text
+    assert "failed" in text
+    assert yaml.safe_load(text)["rates"]["etris"] == {"lr": 0.002, "adapter_lr": 0.5}
+
+
+def run_cli(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.app([str(a) for a in arguments])
+    return int(end.value.code or 0)
+
+
+@pytest.mark.slow
+def test_the_command_searches_and_goes_on_from_its_records(
+    shapes_root: Path, backbone_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        *("tune", "--methods", "head-only,snf", "--trials", 2, "--epochs", 1, "--held-out", 50, "--data", shapes_root),
+        *(
+            "--backbone",
+            backbone_folder,
+            "--weights",
+            "random",
+            "--results",
+            tmp_path / "r",
+            "--out",
+            tmp_path / "t.yaml",
+        ),
+    ]
+    assert run_cli(*arguments) == 0
+    store = Store(tmp_path / "r" / "tuning")
+    records = store.all()
+    assert len(records) == 4
+    assert {record.cell.held_out for record in records} == {50}
+    assert {name for record in records for name in record.splits} == {"held out refcoco+"}
+    assert Store(tmp_path / "r").all() == [], "trials are no rows of a table"
+    before = [store.path(record.cell).stat().st_mtime_ns for record in records]
+    assert run_cli(*arguments) == 0
+    assert [store.path(record.cell).stat().st_mtime_ns for record in records] == before
+    assert "0 cells to run; 4 finished before, skipped" in capsys.readouterr().out
+    assert load_recipe(str(tmp_path / "t.yaml")).rates.keys() == {"head-only", "snf"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--lr", "1e-3"], "--lr is LOW,HIGH"),
+        (["--lr", "0,1"], "0 < LOW <= HIGH"),
+        (["--adapter-lr", "3,1"], "0 < LOW <= HIGH"),
+        (["--sampler", "grid"], "sampler"),
+        (["--out", "tuned.json"], "name a .yaml file"),
+    ],
+)
+def test_mistakes(arguments: list[str], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        cli.app(["tune", *arguments], standalone_mode=False)

@@ -1,0 +1,125 @@
+"""The public API: the lines of its docstring as they stand, laziness, and that it computes what a cell computes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import barbench as bb
+from barbench.benchmarks.execution.runner import run_jobs
+from barbench.engine.recipe import parse_recipe
+from barbench.errors import UnknownName
+from tests.benchmarks.conftest import MakeJobs, Told
+from tests.benchmarks.conftest import make_jobs as make_jobs
+
+RECIPE = parse_recipe("test", {"epochs": 2, "batch": 4, "lr": 1e-3})
+
+
+@pytest.fixture
+def data(shapes_root: Path):
+    return bb.open_data(shapes_root, "refcoco+")
+
+
+@pytest.fixture
+def model(backbone_folder: Path):
+    return bb.build_segmenter("snf", backbone=str(backbone_folder), weights="random")
+
+
+def loaded_after(code: str) -> set[str]:
+    """The modules that a fresh Python has imported after `code`."""
+    show = "import sys; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_barbench_imports_nothing_heavy() -> None:
+    assert not loaded_after("import barbench") & {"torch", "pandas", "numpy", "pydantic", "rich", "typer", "matplotlib"}
+
+
+def test_a_record_is_read_without_torch_and_pandas() -> None:
+    loaded = loaded_after("from barbench.results.record import Record\nfrom barbench.results.store import Store")
+    assert not loaded & {"torch", "pandas"}
+
+
+def test_every_public_name_is_documented_and_there() -> None:
+    assert len(bb.__all__) == 10
+    for name in bb.__all__:
+        assert getattr(bb, name).__doc__
+    assert bb.__version__
+    with pytest.raises(AttributeError, match="no attribute 'evalute'"):
+        _ = bb.evalute
+
+
+@pytest.mark.parametrize(("set_by_user", "expected"), [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_openmp_is_tamed_unless_the_program_has_its_own_setting(
+    set_by_user: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    for name, value in set_by_user.items():
+        monkeypatch.setenv(name, value)
+    code = "import barbench, os; print(os.environ['GOMP_SPINCOUNT'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
+
+
+def test_a_program_that_has_torch_already_keeps_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    code = "import sys; sys.modules['torch'] = sys; import barbench, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "None"
+
+
+def test_steps_can_be_limited_and_need_no_folder(data, model) -> None:
+    steps: list[int] = []
+    before = {name: p.detach().clone() for name, p in model.tuned_parameters().items()}
+    training = bb.fit(model, data, RECIPE, max_steps=3, device="cpu", on_step=lambda log: steps.append(log.step))
+    assert len(steps) == 3
+    assert training.images_per_second
+    assert any(not torch.equal(before[name], p.cpu()) for name, p in model.tuned_parameters().items())
+
+
+def test_a_checkpoint_is_gone_on_from(data, backbone_folder: Path, tmp_path: Path) -> None:
+    def trained(*limits: int | None) -> dict[str, torch.Tensor]:
+        for limit in limits:
+            model = bb.build_segmenter("head-only", backbone=str(backbone_folder), weights="random")
+            bb.fit(model, data, RECIPE, max_steps=limit, device="cpu", checkpoint=tmp_path / f"{len(limits)}.pt")
+        return dict(model.tuned_parameters())
+
+    whole, broken = trained(None), trained(len(data.content.train[0].references) // RECIPE.batch, None)
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+
+
+def test_results_are_readable(data, model) -> None:
+    found = bb.evaluate(model, data, "val", device="cpu")
+    assert str(found.metrics) == f"{found.metrics}"
+    assert f"over {found.metrics.n} expressions" in str(found.metrics)
+    assert str(data).startswith("refcoco+ (shapes): ")
+    with pytest.raises(UnknownName, match="testB"):
+        bb.evaluate(model, data, "testb", device="cpu")
+
+
+def test_masks_have_the_photos_size(model) -> None:
+    photo = np.zeros((30, 50, 3), np.uint8)
+    masks = bb.predict(model, photo, ["the red man", "a star"], threshold=0.0, device="cpu")
+    assert masks.shape == (2, 30, 50)
+    assert masks.dtype == np.bool_
+    assert bb.predict(model, photo, "the red man", device="cpu").shape == (1, 30, 50)
+
+
+def test_it_computes_what_a_cell_computes(
+    make_jobs: MakeJobs, tmp_path: Path, shapes_root: Path, backbone_folder: Path
+) -> None:
+    [job] = make_jobs(tmp_path, methods="snf")
+    [record] = run_jobs([job], tmp_path, Told())
+    assert record.status == "done", record.reason
+    data = bb.open_data(job.data_root, job.cell.protocol)
+    model = bb.build_segmenter("snf", backbone=job.backbone, weights="random", image_size=job.cell.image_size)
+    recipe = parse_recipe("test", {k: v for k, v in job.cell.recipe.items() if k != "name"})
+    training = bb.fit(model, data, recipe, device="cpu")
+    assert [e["loss"] for e in training.history] == [e.loss for e in record.history]
+    found = bb.evaluate(model, data, "val", device="cpu", batch=recipe.eval_batch, threshold=recipe.threshold)
+    assert found.metrics.miou == record.splits["val"].scores.miou
+    assert bb.load_results(tmp_path)["miou"].tolist()[0] == found.metrics.miou

@@ -1,0 +1,113 @@
+"""Pages of the documentation whose text has its home elsewhere.
+
+The gallery of methods is made from the catalogue, the table of results comes from the README, contributing and
+changelog are the files at the root. `mkdocs build` calls `on_config` and `on_files`.
+"""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from barbench.methods.catalog import COMPONENTS, METHODS, MethodSpec
+from barbench.methods.describe import describe_methods
+from barbench.methods.suites import SUITES
+
+ROOT = Path(__file__).parents[1]
+BACKBONES = ("ViT-B-16-quickgelu", "tiny")
+GROUPS = ("adapter", "head", "positional")
+
+INTRODUCTION = """# Methods
+
+This page is made from the catalogue, as `barbench list methods` is. A method is a set of components; parameters are
+counted on frozen encoders by group, as the ledger of a record does: `adapter` is what the paper's column "Params"
+counts, `head` the segmentation head that every method trains beside it. The paper's names, options and departures from
+released code are in [Fidelity](fidelity.md); how to add one of your own is in [Contributing](contributing.md).
+
+    barbench run --methods etris,barleria --split refcoco+
+    barbench run --methods barleria --option barleria:gst.prior=false
+"""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List each page of docs/ that has no place in the navigation under "Documents"; called by MkDocs."""
+    named = {page for entry in config.nav or [] for page in entry.values() if isinstance(page, str)}
+    others = sorted(file.name for file in (ROOT / "docs").glob("*.md") if file.name not in named)
+    for entry in config.nav or []:
+        if "Documents" in entry:
+            entry["Documents"] = others
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are generated; called by MkDocs."""
+    for name, text in {
+        "index.md": (ROOT / "docs/index.md")
+        .read_text("utf-8")
+        .replace("<!-- scores -->", readme_section("What it prints")),
+        "methods.md": gallery(),
+        "contributing.md": (ROOT / "CONTRIBUTING.md").read_text("utf-8"),
+        "changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
+    }.items():
+        if (old := files.get_file_from_path(name)) is not None:
+            files.remove(old)
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def readme_section(title: str) -> str:
+    """The text under one heading of the README, without the heading.
+
+    Raises:
+        IndexError: if the README has no such heading.
+    """
+    return (ROOT / "README.md").read_text("utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0].strip()
+
+
+def gallery() -> str:
+    """One section per method: what it is, its components, the parameters that it trains."""
+    specs = list(METHODS)
+    rows = [{row["name"]: row for row in describe_methods(specs, backbone, None, {})} for backbone in BACKBONES]
+    parts = [INTRODUCTION, "## All methods\n", *overview(specs, rows[0])]
+    parts += [section(spec, [each[spec.name] for each in rows]) for spec in specs]
+    parts += ["## Suites\n", "Methods with options set, run together by `barbench run --suite NAME`.\n"]
+    parts += [f"* `{name}`: {SUITES.get(name).question} ({len(SUITES.get(name).rows)} rows)" for name in SUITES.names()]
+    return "\n".join(parts) + "\n"
+
+
+def overview(specs: list[MethodSpec], rows: dict[str, dict]) -> list[str]:
+    """A table of all methods, tuned parameters on the larger backbone."""
+    lines = ["| method | title | components | adapter parameters, ViT-B/16 |", "| :-- | :-- | :-- | --: |"]
+    for spec in specs:
+        row = rows[spec.name]
+        labels = ", ".join(row["components"]) or "none"
+        lines.append(f"| [`{spec.name}`](#{spec.name}) | {spec.title} | {labels} | {row['ledger']['adapter']:,} |")
+    return [*lines, ""]
+
+
+def section(spec: MethodSpec, rows: list[dict]) -> str:
+    """Title, description, components, options with their defaults, and the ledger of one method."""
+    lines = [f"## {spec.title} {{ #{spec.name} }}\n", inspect.getdoc(spec.build) or "", ""]
+    if spec.variant:
+        lines.append(f"Variant: {spec.variant}.\n")
+    lines.append(f"* Name: `{spec.name}`")
+    lines.append(f"* Components: {', '.join(rows[0]['components']) or 'none; only the head is trained'}")
+    if known := options(spec):
+        lines.append(f"* Options: {', '.join(f'`{each}`' for each in known)}")
+    lines += ["", "| backbone | " + " | ".join(GROUPS) + " |", "| :-- " + "| --: " * len(GROUPS) + "|"]
+    for backbone, row in zip(BACKBONES, rows, strict=True):
+        lines.append(f"| {backbone} | " + " | ".join(f"{row['ledger'].get(group, 0):,}" for group in GROUPS) + " |")
+    return "\n".join([*lines, ""])
+
+
+def options(spec: MethodSpec) -> list[str]:
+    """What `--option` takes for the method, as `component.parameter`."""
+    found = []
+    for name in inspect.signature(spec.build).parameters:
+        if name in COMPONENTS:
+            module, _, label = COMPONENTS[name].partition(":")
+            component = getattr(import_module(f"barbench.methods.{module}"), label)
+            found += [f"{name}.{parameter}" for parameter in inspect.signature(component).parameters]
+    return found
