@@ -80,11 +80,13 @@ def test_unknown_names_get_the_nearest() -> None:
 def test_titles_and_compositions_are_the_papers() -> None:
     rows = {spec.title: spec.create().composition() for spec in resolve("all")}
     assert rows == {
+        "Head only": [],
         "ETRIS": ["Bridge"],
         "SNF": ["SNF"],
         "SNF+ETRIS": ["SNF", "Bridge"],
         "No Global": ["SNF", "LIM"],
         "BarLeRIa": ["SNF", "LIM", "GST"],
+        "Full fine-tuning": ["Full"],
     }
 
 
