@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 for command in (
     *(run.run, report.report, report.compare, report.panels, report.export, run.profile, run.check),
-    *(model.evaluate, model.predict, tune.tune),
+    *(model.evaluate, model.predict, lists.show, tune.tune),
 ):
     app.command(cls=CheckedCommand)(command)
 app.add_typer(lists.app, name="list")

@@ -455,3 +455,15 @@ def test_export_writes_tables(ask: Ask, tmp_path: Path) -> None:
     for arguments, says in ((["--format", "xlsx"], "unknown format 'xlsx'"), (["--results", "none"], "no records in")):
         wrong = ask("export", "--results", tmp_path / "results", *arguments)
         assert (wrong.code, says in wrong.err) == (2, True)
+
+
+def test_show_prints_options_and_parts(ask: Ask) -> None:
+    (shown,) = json.loads(ask("show", "lora", "--option", "lora:lora.rank=2", "--format", "json").out)
+    options = {row["option"]: row["value"] for row in shown["options"]}
+    assert (options["lora.rank"], options["lora.roles"], options["positional"]) == (2, "q+v", "frozen")
+    assert shown["parts"][0]["part"] == "LoRA"
+    assert shown["what"].startswith("Low-rank")
+    for words in (["show", "pfeiffer"], ["show", "snf+lora"]):
+        assert "options" in ask(*words).out
+    assert "width" in ask("show", "pfeiffer").out
+    assert "one method" in ask("show", "all").err

@@ -11,7 +11,7 @@ import yaml
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
 from barbench.commands.options import whole_numbers
-from barbench.datasets.sources import DataSource, cache_folder, find_source
+from barbench.datasets.sources import DataSource, cache_folder, chosen_data, find_source
 from barbench.engine.recipe import Recipe, load_recipe
 from barbench.errors import UsageError
 from barbench.listing import progress_bar
@@ -60,7 +60,7 @@ def expand(request: RunRequest) -> list[Job]:
     arguments are checked before torch is imported and before any data are made.
     """
     blocks = [DEFAULT] if request.table is None else needed(request.table)
-    methods = [choose_methods(request.methods, request.suite, block.methods) for block in blocks]
+    methods = [choose_methods(request, block) for block in blocks]
     every = list({spec.name: spec for specs in methods for spec in specs}.values())
     options, seeds = parse_options(request.options, every), parse_seeds(request.seeds)
     _check_precision(request)
@@ -136,13 +136,24 @@ def _check_precision(request: RunRequest) -> None:
             raise UsageError("--precision fp16 needs a GPU; on a CPU use fp32 or bf16")
 
 
-def choose_methods(methods: str | None, suite: str | None, default: str) -> list[MethodSpec]:
-    """The rows of a suite, or methods by name, `default` where neither is given; raises UsageError where both are."""
-    if suite is None:
-        return resolve(methods or default)
-    if methods is not None:
+def choose_methods(request: RunRequest, block: Block) -> list[MethodSpec]:
+    """The rows of a suite, or methods by name, the block's own where neither is given. Knobs of a suite are those for
+    the backbone's width.
+
+    Raises UsageError where both are given, and for a suite with such knobs on backbones of different widths.
+    """
+    if request.suite is None:
+        return resolve(request.methods or block.methods)
+    if request.methods is not None:
         raise UsageError("give --methods or --suite, not both")
-    return SUITES.get(suite).methods()
+    suite = SUITES.get(request.suite)
+    if not suite.scaled:
+        return suite.methods()
+    names = split_list(request.backbone or ("tiny" if chosen_data(request.data) == "shapes" else block.backbone))
+    widths = {backbone_config(name).width for name in names}
+    if len(widths) > 1:
+        raise UsageError(f"--suite {request.suite} sets its knobs by the backbone's width: give one --backbone")
+    return suite.methods(*widths)
 
 
 def slots_for(request: RunRequest, backbones: Sequence[str]) -> int:

@@ -1,5 +1,7 @@
 """`barbench list ...`: what there is to choose from."""
 
+from typing import Annotated
+
 import typer
 
 from barbench.commands.checks import CheckedCommand
@@ -93,3 +95,34 @@ def list_suites(format_: FormatOption = Format.table) -> None:
         for spec in SUITES.get(name).methods()
     ]
     print_rows(rows, format_, title="suites")
+
+
+def show(
+    method: Annotated[str, typer.Argument(help="a method, as --methods takes it")],
+    backbone: BackboneOption = "tiny",
+    image_size: ImageSizeOption = None,
+    option: ArgumentsOption = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """What one method is: its options with their values, and its tuned parameters by part on a backbone."""
+    from barbench.commands.expand import parse_options
+    from barbench.errors import UsageError
+    from barbench.methods.resolve import resolve
+
+    specs = resolve(method)
+    if len(specs) != 1:
+        raise UsageError(f"show takes one method, not {len(specs)}")
+    (spec,) = specs
+    options = parse_options(option or [], specs).get(spec.name, {})
+    from barbench.methods.describe import describe_options, describe_parts
+
+    settings = describe_options(spec, options)
+    parts = describe_parts(spec, backbone, image_size, options)
+    if format_ is Format.json:
+        about = {"name": spec.name, "title": spec.title, "kind": spec.kind, "what": spec.summary}
+        print_rows([{**about, "options": settings, "parts": parts, "backbone": backbone}], format_)
+        return
+    if format_ is Format.table:
+        typer.echo(f"{spec.title}: {spec.summary}")
+    print_rows(settings, format_, title="options")
+    print_rows(parts, format_, title=f"tuned parameters on {backbone}")

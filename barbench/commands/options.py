@@ -11,7 +11,7 @@ from barbench.registry import split_list
 
 METHODS_HELP = (
     "all (the paper's five between head-only and full), everything, or a comma list; "
-    "package.module:name for a method of your own"
+    "snf+lora for both in one method; package.module:name for a method of your own"
 )
 MethodsOption = Annotated[str, typer.Option(help=METHODS_HELP)]
 BackboneOption = Annotated[

@@ -32,8 +32,13 @@ class DataSource:
 
 def find_source(data: str | None, task: Task, progress: Progress | None = None) -> DataSource:
     """What `--data` names, a folder or `shapes`; without it $BARBENCH_DATA, and without that shapes."""
-    chosen = data or os.environ.get("BARBENCH_DATA") or "shapes"
+    chosen = chosen_data(data)
     return shapes_source(ShapesSpec(), progress) if chosen == "shapes" else folder_source(Path(chosen), task)
+
+
+def chosen_data(data: str | None) -> str:
+    """What `--data` names; without it $BARBENCH_DATA, and without that `shapes`."""
+    return data or os.environ.get("BARBENCH_DATA") or "shapes"
 
 
 def folder_source(root: Path, task: Task) -> DataSource:

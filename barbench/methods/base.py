@@ -1,13 +1,27 @@
 """A method is a set of components. `Component` is the base of each; `Method` composes them for the segmenter."""
 
-from collections.abc import Callable, Iterable
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from barbench.models.hooks import Carry, Hooks
-from barbench.models.stream import Branch, Fused, Role, Site, Step, Stream, TowerName, Trace
-from barbench.models.towers.base import Backbone
+from barbench.errors import UsageError
+from barbench.models.hooks import Carry, Hooks, Order
+from barbench.models.stream import (
+    ATTENTION_ROLES,
+    Branch,
+    Fused,
+    LinearRole,
+    Role,
+    Roles,
+    Site,
+    Step,
+    Stream,
+    TowerName,
+    Trace,
+)
+from barbench.models.towers.base import Backbone, Tower
 
 BOTH: tuple[TowerName, ...] = ("vision", "text")
 
@@ -17,9 +31,13 @@ class Component(Hooks):
 
     Attributes:
         label: its name in tables.
+        alone: why no other component may tune the encoders beside it, or nothing.
+        settings: what the catalogue made it with, by name, defaults included.
     """
 
     label: ClassVar[str]
+    alone: ClassVar[str] = ""
+    settings: Mapping[str, Any] = MappingProxyType({})
 
 
 class Method(Hooks):
@@ -34,7 +52,11 @@ class Method(Hooks):
         super().__init__()
         self.name = name
         self.components = nn.ModuleList(components)
+        _check(name, [c for c in self.components if isinstance(c, Component)])
+        wishes = {c.order() for c in self.components if isinstance(c, Hooks)}
+        self._order: Order | None = "text first" if "text first" in wishes else None
         self._users = {hook: self._using(hook) for hook in vars(Hooks) if not hook.startswith("_")}
+        self._projecting = [(c, c.projects()) for c in self._users["project"]]
 
     def _using(self, hook: str) -> list[Hooks]:
         """The components that override `hook`; the forward pass calls no others."""
@@ -63,30 +85,39 @@ class Method(Hooks):
         """The vision blocks that any component asks for."""
         return frozenset[int]().union(*(c.tapped() for c in self._users["tapped"]))
 
+    def tapped_tokens(self) -> frozenset[tuple[TowerName, int]]:
+        """The (tower, block) pairs that any component asks for."""
+        return frozenset[tuple[TowerName, int]]().union(*(c.tapped_tokens() for c in self._users["tapped_tokens"]))
+
+    def order(self) -> Order | None:
+        """`text first` where any component asks for it, else None."""
+        return self._order
+
     def text_independent_steps(self, steps: int) -> int:
         """The smallest number of steps of any component."""
         return min((c.text_independent_steps(steps) for c in self.components if isinstance(c, Hooks)), default=steps)
 
-    def before_block(self, step: Step, vision: Stream, text: Stream) -> tuple[Stream, Stream]:
+    def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
         """Each component changes the tokens that the one before it gives."""
         for c in self._users["before_block"]:
-            vision, text = c.before_block(step, vision, text)
+            vision, text = c.before_block(step, vision, text, carry)
         return vision, text
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
         """Each component changes the output (B, T, D_out) that the one before it gives."""
-        for c in self._users["project"]:
-            y = c.project(site, role, x, y)
+        for c, roles in self._projecting:
+            if (site.tower, role) in roles:
+                y = c.project(site, role, x, y)
         return y
 
-    def projects(self) -> bool:
-        """Whether any component overrides `project`."""
-        return bool(self._users["project"])
+    def projects(self) -> Roles:
+        """The (tower, role) pairs that any component may change."""
+        return frozenset[tuple[TowerName, Role]]().union(*(roles for _, roles in self._projecting))
 
-    def branch(self, site: Site, x: Tensor, delta: Tensor) -> Tensor:
+    def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
         """Each component changes the branch's output (B, T, D) that the one before it gives."""
         for c in self._users["branch"]:
-            delta = c.branch(site, x, delta)
+            delta = c.branch(site, x, xn, delta, carry)
         return delta
 
     def shortcut(self, site: Site, x: Tensor) -> Tensor:
@@ -101,6 +132,17 @@ class Method(Hooks):
             vision, text = c.after_stage(stage, vision, text, carry)
         return vision, text
 
+    def after_text(self, words: Tensor, carry: Carry) -> None:
+        """Each component sees the finished words (B, L, D)."""
+        for c in self._users["after_text"]:
+            c.after_text(words, carry)
+
+    def readout(self, trace: Trace, carry: Carry) -> Trace:
+        """Each component changes the trace that the one before it gives."""
+        for c in self._users["readout"]:
+            trace = c.readout(trace, carry)
+        return trace
+
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
         """Each component changes the query (B, Q, H, W) that the one before it gives; their losses are summed."""
         total: Tensor | None = None
@@ -109,6 +151,25 @@ class Method(Hooks):
             if loss is not None:
                 total = loss if total is None else total + loss
         return Fused(query, total)
+
+
+def _check(name: str, components: Sequence[Component]) -> None:
+    """Refuse components that cannot stand side by side.
+
+    Raises:
+        UsageError: for two of one kind, for two orders of the walk, and beside a component that must be alone.
+    """
+    labels = [c.label for c in components]
+    if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
+        raise UsageError(f"{name}: {' and '.join(twice)} would be there twice, on the same places of the encoders")
+    first, step = ([c.label for c in components if c.order() == order] for order in ("text first", "lockstep"))
+    if first and step:
+        needs = f"{' and '.join(first)} needs the finished words before the vision tower begins"
+        raise UsageError(f"{name}: {needs}, {' and '.join(step)} needs both towers block by block")
+    for c in components:
+        if c.alone and len(components) > 1:
+            others = ", ".join(label for label in labels if label != c.label)
+            raise UsageError(f"{name}: {c.label} cannot be combined with {others}: {c.alone}")
 
 
 def per_site(
@@ -128,6 +189,76 @@ def per_site(
     Returns:
         The modules under `Site.key`.
     """
-    chosen = [t for t in (backbone.vision, backbone.text) if t.name in set(towers)]
-    sites = [(Site(t.name, i, b), t.width) for t in chosen for i in range(t.depth) for b in branches]
+    sites = [(Site(t.name, i, b), t.width) for t in chosen(backbone, towers) for i in range(t.depth) for b in branches]
     return nn.ModuleDict({site.key: make(width) for site, width in sites})
+
+
+def chosen(backbone: Backbone, towers: Iterable[TowerName]) -> list[Tower]:
+    """The towers of a backbone that are named in `towers`.
+
+    Args:
+        backbone: both encoders.
+        towers: names.
+
+    Returns:
+        The towers, vision first.
+    """
+    return [t for t in (backbone.vision, backbone.text) if t.name in set(towers)]
+
+
+def map_key(site: Site, role: Role) -> str:
+    """The place of a frozen map as a module name.
+
+    Args:
+        site: the branch.
+        role: which of its maps.
+
+    Returns:
+        For example `vision-3-attn-q`.
+    """
+    return f"{site.key}-{role}"
+
+
+def per_map(
+    backbone: Backbone,
+    make: Callable[[Tower, int, LinearRole], nn.Module],
+    towers: Iterable[TowerName],
+    roles: Iterable[LinearRole],
+) -> nn.ModuleDict:
+    """One module per frozen linear map. A role that a tower does not have (`gate` is EVA's) is left out there.
+
+    Args:
+        backbone: its towers have the maps.
+        make: called with tower, block and role, once per map.
+        towers: whose maps.
+        roles: which of a block's maps.
+
+    Returns:
+        The modules under `map_key`.
+    """
+    modules: dict[str, nn.Module] = {}
+    wanted = set(roles)
+    for tower in chosen(backbone, towers):
+        for block in range(tower.depth):
+            for role in (r for r in tower.maps if r in wanted):
+                site = Site(tower.name, block, "attn" if role in ATTENTION_ROLES else "mlp")
+                modules[map_key(site, role)] = make(tower, block, role)
+    return nn.ModuleDict(modules)
+
+
+def norm_names(backbone: Backbone) -> set[str]:
+    """Gains and shifts of every LayerNorm of both towers.
+
+    Args:
+        backbone: both encoders.
+
+    Returns:
+        Parameter names, `vision.<path>` or `text.<path>`.
+    """
+    return {
+        f"{tower.name}.{module}.{parameter}"
+        for tower in (backbone.vision, backbone.text)
+        for module, norm in tower.named_modules()
+        if isinstance(norm, nn.LayerNorm)
+        for parameter, _ in norm.named_parameters()
+    }

@@ -1,5 +1,7 @@
 """The catalogue of methods: each is a function that returns components, under a decorator. See `barbench list methods`.
 
+The paper's methods are below, those of the literature in `pet`.
+
 Options of a method are `component.parameter` pairs, `{"gst.prior": False}`, checked against the component's
 constructor; the option `positional="train"` exists for every method. A method from outside is one more decorated
 function, found as `package.module:name` or through an entry point of group `barbench.methods`.
@@ -9,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,6 +29,11 @@ Options = Mapping[str, Any]
 Build = Callable[..., Components]
 R = TypeVar("R")
 NONE: Options = {}
+Kind = Literal[
+    "paper", "low-rank", "scaling", "adapter", "prompt", "selection", "fusion", "side network", "reference", "own"
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What a method is, in the order in which `barbench list methods` groups them; `own`: registered by a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,8 @@ class MethodSpec:
         variant: how it departs from the paper, in words; None for the paper's own.
         reference: what `resolve` takes to find it again, in any process.
         options: options that are set beforehand (a row of a suite).
+        kind: what it is grouped under.
+        parts: the methods that a composition, `snf+lora`, is made of, in the order in which their components apply.
     """
 
     name: str
@@ -48,6 +57,15 @@ class MethodSpec:
     variant: str | None = None
     reference: str = ""
     options: Options = field(default_factory=dict)
+    kind: Kind = "own"
+    parts: tuple["MethodSpec", ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """What the method is, in a sentence or two: the first paragraph of its function's docstring."""
+        if self.parts:
+            return " ".join(part.summary for part in self.parts)
+        return " ".join((inspect.getdoc(self.build) or "").partition("\n\n")[0].split())
 
     def create(self, options: Options = NONE) -> "Method":
         """Create the method, not yet attached to a backbone.
@@ -65,10 +83,23 @@ class MethodSpec:
         positional = rest.pop("positional", "frozen")
         if positional not in ("frozen", "train"):
             raise UsageError(f"{self.name}: positional is 'frozen' or 'train', not {positional!r}")
-        components = tuple(make(self.build, _nested(rest), self.name))
         extra = (part("positional"),) if positional == "train" else ()
-        made: Method = _load("base:Method")(self.name, (*components, *extra))
+        made: Method = _load("base:Method")(self.name, (*self._components(_nested(rest)), *extra))
         return made
+
+    def _components(self, options: Options) -> Components:
+        """Of a composition: each part's, with those options that it has."""
+        if not self.parts:
+            return tuple(make(self.build, options, self.name))
+        known = [set(inspect.signature(each.build).parameters) for each in self.parts]
+        if strange := [name for name in options if not any(name in names for names in known)]:
+            choice = ", ".join(sorted(set().union(*known))) or "none"
+            raise UsageError(f"unknown option {self.name}.{strange[0]}. Known: {choice}")
+        return tuple(
+            component
+            for each, names in zip(self.parts, known, strict=True)
+            for component in each._components({name: value for name, value in options.items() if name in names})
+        )
 
 
 METHODS: Registry[MethodSpec] = Registry("method")
@@ -81,16 +112,29 @@ COMPONENTS = {
     "topdown": "topdown:TopDown",
     "full": "tune:Full",
     "positional": "tune:Positional",
+    "lora": "lora:LoRA",
+    "dora": "dora:DoRA",
+    "ia3": "ia3:IA3",
+    "ssf": "ssf:SSF",
+    "adapter": "adapter:Adapter",
+    "compacter": "compacter:Compacter",
+    "repadapter": "repadapter:RepAdapter",
+    "convpass": "convpass:ConvPass",
+    "prompts": "prompts:Prompts",
+    "maple": "maple:MaPLe",
+    "select": "select:Select",
+    "detris": "detris:Detris",
 }
 """The components that barbench ships: name in options -> file and class in this folder."""
 
 
-def method(*, title: str, variant: str | None = None) -> Callable[[Build], MethodSpec]:
+def method(*, title: str, variant: str | None = None, kind: Kind = "own") -> Callable[[Build], MethodSpec]:
     """Decorator that registers a function that returns components; its name, with dashes, is the method's.
 
     Args:
         title: the method's row in tables.
         variant: how it departs from the paper, in words; None for the paper's own.
+        kind: what it is grouped under.
 
     Returns:
         The decorator. It replaces the function by a `MethodSpec`.
@@ -99,8 +143,8 @@ def method(*, title: str, variant: str | None = None) -> Callable[[Build], Metho
     def register(build: Build) -> MethodSpec:
         name = build.__name__.replace("_", "-")
         home = build.__module__
-        reference = name if home == __name__ else f"{home}:{build.__name__}"
-        return METHODS.register(name, MethodSpec(name, title, build, variant, reference))
+        reference = name if home.rpartition(".")[0] == __package__ else f"{home}:{build.__name__}"
+        return METHODS.register(name, MethodSpec(name, title, build, variant, reference, kind=kind))
 
     return register
 
@@ -126,8 +170,11 @@ def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any)
     for name, value in options.items():
         if name not in known:
             raise UsageError(f"unknown option {owner}.{name}. Known: {', '.join(known) or 'none'}")
+        hint = hints.get(name, Any)
+        if isinstance(value, str) and get_origin(hint) is tuple:  # lora.roles=q+v
+            value = value.split("+")
         try:
-            checked[name] = TypeAdapter(hints.get(name, Any)).validate_python(value)
+            checked[name] = TypeAdapter(hint).validate_python(value)
         except ValidationError as error:
             raise UsageError(f"option {owner}.{name}: {error.errors()[0]['msg']}, not {value!r}") from None
     return build(**{**defaults, **checked})
@@ -147,7 +194,10 @@ def part(name: str, options: Options = NONE, **defaults: Any) -> "Component":
     Raises:
         UsageError: for an option that it does not have, or a value of the wrong type.
     """
-    component: Component = make(_load(COMPONENTS[name]), options, name, **defaults)
+    kind = _load(COMPONENTS[name])
+    component: Component = make(kind, options, name, **defaults)
+    own = {key: p.default for key, p in inspect.signature(kind).parameters.items()}
+    component.settings = {f"{name}.{key}": value for key, value in {**own, **defaults, **options}.items()}
     return component
 
 
@@ -169,49 +219,54 @@ def _nested(options: Options) -> dict[str, Any]:
     return nested
 
 
-@method(title="ETRIS")
+@method(title="ETRIS", kind="paper")
 def etris(bridge: Options = NONE) -> Components:
     """The bridge alone (ETRIS, Xu et al., ICCV 2023)."""
     return (part("bridge", bridge),)
 
 
-@method(title="SNF")
+@method(title="SNF", kind="paper")
 def snf(snf: Options = NONE) -> Components:
     """Flows on the vision shortcuts alone (SNF, Wang et al., CVPR 2023)."""
     return (part("snf", snf, towers=("vision",)),)
 
 
-@method(title="SNF+ETRIS")
+@method(title="SNF+ETRIS", kind="paper")
 def snf_etris(snf: Options = NONE, bridge: Options = NONE) -> Components:
     """Vision flows and the bridge."""
     return (part("snf", snf, towers=("vision",)), part("bridge", bridge))
 
 
-@method(title="No Global")
+@method(title="No Global", kind="paper")
 def no_global(snf: Options = NONE, lim: Options = NONE) -> Components:
     """Flows in both towers and the local intertwined module: BarLeRIa without its global part."""
     return (part("snf", snf), part("lim", lim))
 
 
-@method(title="BarLeRIa")
+@method(title="BarLeRIa", kind="paper")
 def barleria(snf: Options = NONE, lim: Options = NONE, gst: Options = NONE) -> Components:
     """The whole of BarLeRIa."""
     return (part("snf", snf), part("lim", lim), part("gst", gst))
 
 
-@method(title="SNF (Hadamard)", variant="Eq. 1's other reading: every product elementwise, no affine map")
+@method(kind="paper", title="SNF (Hadamard)", variant="Eq. 1's other reading: every product elementwise, no affine map")
 def snf_hadamard(snf: Options = NONE) -> Components:
     """Elementwise flows on the vision shortcuts."""
     return (part("snf", snf, towers=("vision",), flow="hadamard"),)
 
 
-@method(title="No Global (Hadamard)", variant="Eq. 1's other reading: every product elementwise, no affine map")
+@method(
+    kind="paper",
+    title="No Global (Hadamard)",
+    variant="Eq. 1's other reading: every product elementwise, no affine map",
+)
 def no_global_hadamard(snf: Options = NONE, lim: Options = NONE) -> Components:
     """Elementwise flows in both towers and the local intertwined module."""
     return (part("snf", snf, flow="hadamard"), part("lim", lim))
 
 
 @method(
+    kind="paper",
     title="No Global (released)",
     variant="as in the authors' code: words enter the vision tower once, at its input; nothing enters the text tower",
 )
@@ -221,6 +276,7 @@ def no_global_released(snf: Options = NONE, lim: Options = NONE) -> Components:
 
 
 @method(
+    kind="paper",
     title="BarLeRIa (released)",
     variant="as in the authors' code: words enter once, a top-down side network runs twice with a reconstruction loss "
     "and no detach, and predictions depend on the batch (topdown.cosine=sample: they do not)",
@@ -230,13 +286,13 @@ def barleria_released(snf: Options = NONE, lim: Options = NONE, topdown: Options
     return (*no_global_released.build(snf, lim), part("topdown", topdown))
 
 
-@method(title="Head only")
+@method(title="Head only", kind="reference")
 def head_only() -> Components:
     """Reference point: frozen encoders, the segmentation head alone."""
     return ()
 
 
-@method(title="Full fine-tuning")
+@method(title="Full fine-tuning", kind="reference")
 def full() -> Components:
     """Reference point: both encoders are trained in full."""
     return (part("full"),)

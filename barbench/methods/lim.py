@@ -6,6 +6,7 @@ from torch import nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import BOTH, Component
+from barbench.models.hooks import Carry
 from barbench.models.stream import Step, Stream, TowerName
 from barbench.models.towers.base import Backbone
 
@@ -68,13 +69,14 @@ class LIM(Component):
         if "text" in self.into:
             self.to_text = bottleneck(vision, self.hidden, text)
 
-    def before_block(self, step: Step, vision: Stream, text: Stream) -> tuple[Stream, Stream]:
+    def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
         """Insert the projected words into vision and the projected class token into text.
 
         Args:
             step: which block runs next in each tower; no tokens are made for a tower that pauses.
             vision: tokens (B, 1 + inserted + N, C) after the block before.
             text: tokens (B, inserted + L, D) after the block before.
+            carry: not used.
 
         Returns:
             Both streams, with (B, L, C) tokens inserted into vision and (B, 1, D) into text.

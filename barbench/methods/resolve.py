@@ -8,11 +8,14 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 
 from barbench.errors import UnknownName, UsageError
+from barbench.methods import pet
 from barbench.methods.catalog import METHODS, MethodSpec
 from barbench.paper.tables import EVERYTHING, NOTHING, PAPER_METHODS
 from barbench.registry import split_list
 
 GROUP = "barbench.methods"
+BUILT_IN = (pet.__name__, "barbench.methods.catalog")
+"""The modules that fill the catalogue when they are imported."""
 
 
 def method_names() -> list[str]:
@@ -23,9 +26,12 @@ def method_names() -> list[str]:
 def resolve(text: str) -> list[MethodSpec]:
     """Find methods by a comma list of names.
 
+    Names with a plus between them, `snf+lora`, are one method that has the components of each, in this order. Where
+    two change the same value, the earlier one comes first: `lora+ssf` scales what LoRA made.
+
     Args:
-        text: names, `package.module:name`, `all` (the five of the paper) or `everything` (the whole registry and
-            plugins).
+        text: names, `package.module:name`, `snf+lora`, `all` (the five of the paper between head-only and full) or
+            `everything` (the whole registry and plugins).
 
     Returns:
         The methods in the order of the list, each once.
@@ -52,12 +58,30 @@ def _group(name: str) -> Iterable[MethodSpec]:
 
 
 def _one(name: str) -> MethodSpec:
+    if "+" in name:
+        return _composed([_one(part.strip()) for part in name.split("+")])
     if name in METHODS:
         return METHODS.get(name)
     plugins = _plugins()
     if ":" in name or name in plugins:
         return _external(name, plugins[name].value if name in plugins else name)
     raise UnknownName("method", name, method_names())
+
+
+def _composed(parts: list[MethodSpec]) -> MethodSpec:
+    """One method with the components of several; raises UsageError where they cannot stand side by side."""
+    name = "+".join(part.name for part in parts)
+    made = MethodSpec(
+        name=name,
+        title=" + ".join(part.title for part in parts),
+        build=tuple,
+        variant="; ".join(part.variant for part in parts if part.variant) or None,
+        reference="+".join(part.reference for part in parts),
+        kind="own",
+        parts=tuple(parts),
+    )
+    made.create()  # which says by name what does not go together
+    return made
 
 
 def _plugins() -> dict[str, EntryPoint]:

@@ -3,11 +3,16 @@
 A row is an ordinary `MethodSpec` whose options are set and whose title says so: a matrix takes it like any method.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from barbench.methods.catalog import METHODS, MethodSpec, Options
+from barbench.methods import suites_pet
+from barbench.methods.catalog import MethodSpec, Options
+from barbench.methods.resolve import resolve
 from barbench.registry import Registry
+
+WIDTH = 768
+"""Of ViT-B/16's vision tower: what knobs are given for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +22,33 @@ class Suite:
     Attributes:
         question: in words.
         rows: (method, what its title adds, options) per row.
+        scaled: options that are given for a width of 768 and scaled to the backbone's, in multiples of this step.
     """
 
     question: str
     rows: Sequence[tuple[str, str, Options]]
+    scaled: Mapping[str, int] = field(default_factory=dict)
 
-    def methods(self) -> list[MethodSpec]:
-        """The rows as methods, named `barleria[gst.modules=2]`."""
-        return [_with(METHODS.get(name), note, options) for name, note, options in self.rows]
+    def methods(self, width: int = WIDTH) -> list[MethodSpec]:
+        """The rows as methods, named `barleria[gst.modules=2]`.
+
+        Args:
+            width: channels of the vision tower.
+
+        Returns:
+            The methods; rows that become the same on a narrow tower are there once.
+        """
+        rows: dict[str, MethodSpec] = {}
+        for name, note, options in self.rows:
+            spec = _with(resolve(name)[0], note, {o: self._scaled(o, value, width) for o, value in options.items()})
+            rows.setdefault(spec.name, spec)
+        return list(rows.values())
+
+    def _scaled(self, option: str, value: object, width: int) -> object:
+        step = self.scaled.get(option)
+        if step is None or not isinstance(value, int) or width == WIDTH:
+            return value
+        return max(1, round(value * width / WIDTH / step)) * step
 
 
 def _with(spec: MethodSpec, note: str, options: Options) -> MethodSpec:
@@ -75,5 +99,33 @@ SUITES.register(
             ("barleria-released", "no batch dependence", {"topdown.cosine": "sample"}),
             ("barleria-released", "no reconstruction loss", {"topdown.reconstruction": False}),
         ],
+    ),
+)
+SUITES.register(
+    "pet-default",
+    Suite("how the field's methods compare, each at its original's ViT-B setting", suites_pet.DEFAULT),
+)
+SUITES.register(
+    "pet-budget",
+    Suite(
+        "how they compare at the adapter counts of SNF, No Global, ETRIS and BarLeRIa, with knobs for the width",
+        suites_pet.BUDGET,
+        suites_pet.SCALED,
+    ),
+)
+SUITES.register(
+    "pet-where",
+    Suite(
+        "which maps, which branches and which tower are worth tuning, at equal budgets",
+        suites_pet.WHERE,
+        suites_pet.SCALED,
+    ),
+)
+SUITES.register(
+    "pet+fusion",
+    Suite(
+        "whether SNF matters in No Global: other methods of about its size in its place, beside LIM",
+        suites_pet.FUSION,
+        suites_pet.SCALED,
     ),
 )

@@ -1,14 +1,19 @@
 """The hook base: what a tuning method may change in the forward pass of the frozen encoders. By default, nothing."""
 
+from typing import Literal
+
 from torch import Tensor, nn
 
-from barbench.models.stream import Fused, Role, Site, Step, Stream, Trace
+from barbench.models.stream import ROLES, Fused, Role, Roles, Site, Step, Stream, TowerName, Trace
 from barbench.models.towers.base import Backbone
 
 Carry = dict["Hooks", tuple[Tensor, ...]]
-"""What each component keeps from one stage to the next within one forward pass."""
+"""What a component keeps from one hook to the next within one forward pass, under itself."""
 
-IN_ENCODERS = ("before_block", "project", "branch", "shortcut", "after_stage")
+Order = Literal["lockstep", "text first"]
+"""Both towers block by block, or the whole text tower before the first vision block."""
+
+IN_ENCODERS = ("before_block", "project", "branch", "shortcut", "after_stage", "after_text")
 """The hooks that are called inside the encoders' forward pass; the others come before or after it."""
 
 
@@ -44,6 +49,10 @@ class Hooks(nn.Module):
         """Vision blocks (counted from 0) whose patch features `fuse` wants in `trace.taps`."""
         return frozenset()
 
+    def tapped_tokens(self) -> frozenset[tuple[TowerName, int]]:
+        """(tower, block) whose tokens `readout` or `fuse` wants in `trace.tokens`; block -1 is the embeddings."""
+        return frozenset()
+
     def text_independent_steps(self, steps: int) -> int:
         """Number of leading steps in which the vision features do not depend on the text.
 
@@ -59,13 +68,26 @@ class Hooks(nn.Module):
         """
         return 0 if any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in IN_ENCODERS) else steps
 
-    def before_block(self, step: Step, vision: Stream, text: Stream) -> tuple[Stream, Stream]:
+    def order(self) -> Order | None:
+        """Which order of the forward pass the component needs.
+
+        By default `lockstep` where `before_block` or `after_stage` is overridden, since these see both towers. A method
+        runs text first if any component asks for it; one that needs lockstep cannot stand beside it.
+
+        Returns:
+            The order; None where either will do.
+        """
+        both = any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in ("before_block", "after_stage"))
+        return "lockstep" if both else None
+
+    def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
         """Change the tokens of both towers before the blocks of `step` run.
 
         Args:
             step: which block runs next in each tower.
             vision: the image's tokens (B, prefix + inserted + N, C).
             text: the expression's tokens (B, inserted + L, D).
+            carry: what components keep within one forward pass; empty at its start.
 
         Returns:
             Both streams, as the blocks are to see them.
@@ -73,12 +95,13 @@ class Hooks(nn.Module):
         return vision, text
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
-        """Change the output of a linear map inside a branch (q, k, v, out; up, gate, down).
+        """Change the output of a frozen map.
 
         Args:
-            site: the branch.
-            role: which of its linear maps.
-            x: the map's input (B, T, D_in).
+            site: the branch; `stem` and `end` for the norms before the first and after the last block.
+            role: `q`, `k`, `v`, `out`, `up`, `gate` (EVA) or `down` for the linear maps; `norm` for the norm in front
+                of a branch, or at the stem and end; `act` for the widened tokens that the down map will see.
+            x: the map's input (B, T, D_in); for `act`, the output of the up map.
             y: the frozen map's output (B, T, D_out).
 
         Returns:
@@ -86,17 +109,25 @@ class Hooks(nn.Module):
         """
         return y
 
-    def projects(self) -> bool:
-        """Whether `project` is overridden. Where it is not, a tower may fuse its linear maps with what lies between."""
-        return type(self).project is not Hooks.project
+    def projects(self) -> Roles:
+        """Where `project` may change anything; elsewhere a tower may fuse its maps or leave the call out.
 
-    def branch(self, site: Site, x: Tensor, delta: Tensor) -> Tensor:
+        Returns:
+            Pairs of tower and role; by default all of them where `project` is overridden, otherwise none.
+        """
+        if type(self).project is Hooks.project:
+            return frozenset()
+        return frozenset((tower, role) for tower in ("vision", "text") for role in ROLES)
+
+    def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
         """Change what a residual branch adds to the tokens.
 
         Args:
             site: the branch.
             x: the tokens before the branch (B, T, D), not normalised.
+            xn: the same after the branch's norm (B, T, D).
             delta: the frozen branch's output (B, T, D).
+            carry: what components keep within one forward pass.
 
         Returns:
             What is added instead (B, T, D).
@@ -122,12 +153,32 @@ class Hooks(nn.Module):
             stage: 0, 1 or 2.
             vision: the image's tokens (B, prefix + inserted + N, C).
             text: the expression's tokens (B, inserted + L, D).
-            carry: what components keep from one stage to the next; empty at the start of every forward pass.
+            carry: what components keep within one forward pass; empty at its start.
 
         Returns:
             Both streams.
         """
         return vision, text
+
+    def after_text(self, words: Tensor, carry: Carry) -> None:
+        """See the finished words; where the text tower runs first, this is before the first vision block.
+
+        Args:
+            words: after the text tower's last norm (B, L, D).
+            carry: what components keep within one forward pass.
+        """
+
+    def readout(self, trace: Trace, carry: Carry) -> Trace:
+        """Change what the head is given, once both towers are done.
+
+        Args:
+            trace: everything that the encoders gave.
+            carry: what components keep within one forward pass.
+
+        Returns:
+            What the head is given instead.
+        """
+        return trace
 
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
         """Change the decoder's query, after both encoders and the neck.

@@ -10,21 +10,27 @@ from torch import Tensor
 
 TowerName = Literal["vision", "text"]
 Branch = Literal["attn", "mlp"]
-Role = Literal["q", "k", "v", "out", "up", "gate", "down"]
+End = Literal["stem", "end"]
+LinearRole = Literal["q", "k", "v", "out", "up", "gate", "down"]
+Role = LinearRole | Literal["norm", "act"]
+Roles = frozenset[tuple[TowerName, Role]]
+ATTENTION_ROLES: tuple[Role, ...] = ("q", "k", "v", "out")
+MLP_ROLES: tuple[Role, ...] = ("up", "gate", "act", "down")
+ROLES: tuple[Role, ...] = ("norm", *ATTENTION_ROLES, *MLP_ROLES)
 
 
 class Site(NamedTuple):
-    """Address of one residual branch.
+    """Address of one residual branch, or of a norm outside the blocks.
 
     Attributes:
         tower: `vision` or `text`.
-        block: counted from 0.
-        branch: `attn` or `mlp`.
+        block: counted from 0; -1 at the stem, the depth at the end.
+        branch: `attn` or `mlp`; `stem` for the norm before the first block, `end` for the one after the last.
     """
 
     tower: TowerName
     block: int
-    branch: Branch
+    branch: Branch | End
 
     @property
     def key(self) -> str:
@@ -47,7 +53,7 @@ class Step(NamedTuple):
 
 
 Project = Callable[[Site, Role, Tensor, Tensor], Tensor]
-"""(site, role, input (B, T, D_in), output (B, T, D_out)) -> output, for each linear map inside a branch."""
+"""(site, role, input (B, T, D_in), output (B, T, D_out)) -> output, at each place that `Hooks.project` names."""
 
 
 def unchanged(site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
@@ -195,6 +201,8 @@ class Trace(NamedTuple):
         sentence: `joint` at the end-of-text token, (B, E).
         pad: (B, L), True where there is no word.
         taps: block (from 0) -> patch features after it, (B, C, H, W), for the blocks that a component asked for.
+        tokens: (tower, block) -> all tokens but the inserted ones after that block, (B, prefix + N, D), where a
+            component asked for them; block -1 is the embeddings.
     """
 
     image: Tensor
@@ -204,6 +212,7 @@ class Trace(NamedTuple):
     sentence: Tensor
     pad: Tensor
     taps: Mapping[int, Tensor]
+    tokens: Mapping[tuple[TowerName, int], Tensor] = {}
 
 
 class Fused(NamedTuple):

@@ -1,4 +1,4 @@
-"""The forward pass of both frozen encoders in lockstep, block by block, with the method's hooks in between."""
+"""The forward pass of both frozen encoders, block by block, with the method's hooks in between."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,8 +6,20 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from barbench.models.hooks import Carry, Hooks
-from barbench.models.stream import Site, Step, Stream, Trace, unchanged
+from barbench.models.hooks import Carry, Hooks, Order
+from barbench.models.stream import (
+    ATTENTION_ROLES,
+    MLP_ROLES,
+    Project,
+    Role,
+    Roles,
+    Site,
+    Step,
+    Stream,
+    TowerName,
+    Trace,
+    unchanged,
+)
 from barbench.models.towers.base import TextTower, Tower, VisionTower
 
 STAGES = 3
@@ -34,7 +46,9 @@ def lockstep(vision: int, text: int) -> Iterator[Step]:
         yield Step(number, v, t)
 
 
-def run_block(tower: Tower, block: int, stream: Stream, hooks: Hooks) -> Stream:
+def run_block(
+    tower: Tower, block: int, stream: Stream, hooks: Hooks, carry: Carry | None = None, roles: Roles | None = None
+) -> Stream:
     """One frozen pre-norm block: x <- shortcut(x) + branch(x, f(norm(x))), for attention and then for the MLP.
 
     Args:
@@ -42,19 +56,126 @@ def run_block(tower: Tower, block: int, stream: Stream, hooks: Hooks) -> Stream:
         block: counted from 0.
         stream: its tokens (B, T, D).
         hooks: the method.
+        carry: what components keep within one forward pass; None: nothing yet.
+        roles: the result of `hooks.projects()`, where the caller has it already.
 
     Returns:
         The stream after the block.
     """
-    project = hooks.project if hooks.projects() else unchanged
-    # y = s(x) + f(x) (Eq. 1) with f the attention.
-    site, x = Site(tower.name, block, "attn"), stream.tokens
-    delta = tower.attention(site, stream, project)
-    x = hooks.shortcut(site, x) + hooks.branch(site, x, delta)
-    # The same with f the MLP.
-    site = Site(tower.name, block, "mlp")
-    delta = tower.mlp(site, x, project)
-    return replace(stream, tokens=hooks.shortcut(site, x) + hooks.branch(site, x, delta))
+    roles, carry = hooks.projects() if roles is None else roles, {} if carry is None else carry
+    sites = Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")
+    for site, inside in zip(sites, (ATTENTION_ROLES, MLP_ROLES), strict=True):
+        x = stream.tokens
+        xn = tower.norm(site, x)
+        if (tower.name, "norm") in roles:
+            xn = hooks.project(site, "norm", x, xn)
+        project = _hooked(hooks, roles, tower.name, inside)
+        delta = tower.attention(site, stream, xn, project) if site.branch == "attn" else tower.mlp(site, xn, project)
+        # y = s(x) + f(x) (Eq. 1) with f the branch.
+        stream = replace(stream, tokens=hooks.shortcut(site, x) + hooks.branch(site, x, xn, delta, carry))
+    return stream
+
+
+def _hooked(hooks: Hooks, roles: Roles, tower: TowerName, wanted: tuple[Role, ...]) -> Project:
+    """`hooks.project` where it may change one of the `wanted` roles; `unchanged` lets a tower fuse its maps."""
+    return hooks.project if any((tower, role) in roles for role in wanted) else unchanged
+
+
+def schedule(order: Order | None, vision: int, text: int) -> list[Step]:
+    """The steps of a forward pass. Text first: the text's own steps, then the vision's; both count from 0.
+
+    Args:
+        order: of both towers; None is lockstep.
+        vision: depth of the vision tower, in blocks.
+        text: depth of the text tower, in blocks.
+
+    Returns:
+        The steps.
+    """
+    if order == "text first":
+        return [*(Step(i, None, i) for i in range(text)), *(Step(i, i, None) for i in range(vision))]
+    return list(lockstep(vision, text))
+
+
+class _Walk:
+    """One forward pass: both streams, what was kept on the way, and how many rows vision has."""
+
+    def __init__(self, vision: VisionTower, text: TextTower, hooks: Hooks, rows: Tensor | None) -> None:
+        self.vision, self.text, self.hooks = vision, text, hooks
+        self.waiting = rows  # None once there is a row for every text
+        self.text_first = hooks.order() == "text first"
+        self.steps = vision.depth if self.text_first else max(vision.depth, text.depth)
+        self.apart = hooks.text_independent_steps(self.steps)
+        self.roles = hooks.projects()
+        self.carry: Carry = {}
+        self.levels: list[Tensor] = []
+        self.taps: dict[int, Tensor] = {}
+        self.tokens: dict[tuple[TowerName, int], Tensor] = {}
+        self.wanted, self.wanted_tokens = hooks.tapped(), hooks.tapped_tokens()
+        self.words: Tensor | None = None
+
+    def begin(self, image: Tensor, ids: Tensor) -> tuple[Stream, Stream]:
+        """The tokens that enter the first blocks."""
+        v = self.vision.embed(image, _hooked(self.hooks, self.roles, "vision", ("norm",)))
+        t = self.text.embed(ids, _hooked(self.hooks, self.roles, "text", ("norm",)))
+        v = self.met(v, 0)
+        self.keep("vision", -1, v)
+        self.keep("text", -1, t)
+        return v, t
+
+    def met(self, v: Stream, done: int) -> Stream:
+        """Vision after `done` steps, with a row for every text where text may reach it now."""
+        if self.waiting is None or done < self.apart:
+            return v
+        rows, self.waiting = self.waiting, None
+        return v.repeated(rows)
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Something of vision with a row for every text."""
+        return x if self.waiting is None else x[self.waiting]
+
+    def as_map(self, x: Tensor) -> Tensor:
+        """Patches (B, N, C) as a map (B, C, H, W) with a row for every text."""
+        return self.spread(x.transpose(1, 2).reshape(len(x), -1, *self.vision.grid))
+
+    def keep(self, tower: TowerName, block: int, stream: Stream) -> None:
+        """Keep the tokens after a block, where a component asked for them."""
+        if (tower, block) in self.wanted_tokens:
+            self.tokens[tower, block] = self.spread(stream.native) if tower == "vision" else stream.native
+
+    def run(self, step: Step, v: Stream, t: Stream) -> tuple[Stream, Stream]:
+        """The blocks of one step and, after a third of the steps, what a stage hands on."""
+        v, t = self.hooks.before_block(step, v, t, self.carry)
+        if step.vision is not None:
+            v = run_block(self.vision, step.vision, v, self.hooks, self.carry, self.roles)
+            if step.vision in self.wanted:
+                self.taps[step.vision] = self.as_map(v.body)
+            self.keep("vision", step.vision, v)
+        if step.text is not None:
+            t = run_block(self.text, step.text, t, self.hooks, self.carry, self.roles)
+            self.keep("text", step.text, t)
+        if step.vision is None and self.text_first:  # a step of the text alone
+            if step.number + 1 == self.text.depth:
+                self.finish_text(t)
+            return v, t
+        v = self.met(v, step.number + 1)
+        stage = len(self.levels)
+        if step.number + 1 == self.steps * (stage + 1) // STAGES:
+            v, t = self.hooks.after_stage(stage, v, t, self.carry)
+            last = stage == STAGES - 1
+            self.levels.append(self.as_map(self.finished(v.body) if last else v.body))
+        return v, t
+
+    def finished(self, patches: Tensor) -> Tensor:
+        """Final patches in the joint space."""
+        return self.vision.finish(patches, _hooked(self.hooks, self.roles, "vision", ("norm",)))
+
+    def finish_text(self, t: Stream) -> Tensor:
+        """The words after the last norm, once."""
+        if self.words is None:
+            self.words = self.text.finish(t.body, _hooked(self.hooks, self.roles, "text", ("norm",)))
+            self.hooks.after_text(self.words, self.carry)
+        return self.words
 
 
 def walk(
@@ -64,7 +185,8 @@ def walk(
 
     With `Hooks()` the outputs are those of the frozen encoders. What no text can reach (`Hooks.text_independent_steps`)
     is computed once per image; the trace has B rows throughout. Feature levels are taken after `after_stage` (ETRIS),
-    the last one after the final norm and the projection into the joint space.
+    the last one after the final norm and the projection into the joint space. Where a component asks for it
+    (`Hooks.order`), the text tower runs before the vision tower; otherwise both run in lockstep.
 
     Args:
         vision: the image encoder.
@@ -77,40 +199,15 @@ def walk(
     Returns:
         Features of images and words, B rows each.
     """
-    steps = max(vision.depth, text.depth)
-    independent = hooks.text_independent_steps(steps)
-    waiting = rows  # None once vision has a row for every text
-
-    def as_map(x: Tensor) -> Tensor:
-        x = x.transpose(1, 2).reshape(len(x), -1, *vision.grid)
-        return x if waiting is None else x[waiting]
-
-    def spread(v: Stream, done: int) -> tuple[Stream, Tensor | None]:
-        """Vision after `done` steps, with a row for every text from the step on in which text may reach it."""
-        return (v, waiting) if waiting is None or done < independent else (v.repeated(waiting), None)
-
-    (v, waiting), t = spread(vision.embed(image), 0), text.embed(ids)
-    carry: Carry = {}
-    levels: list[Tensor] = []
-    taps: dict[int, Tensor] = {}
-    tapped = hooks.tapped()
-    for step in lockstep(vision.depth, text.depth):
-        v, t = hooks.before_block(step, v, t)
-        if step.vision is not None:
-            v = run_block(vision, step.vision, v, hooks)
-            if step.vision in tapped:
-                taps[step.vision] = as_map(v.body)
-        if step.text is not None:
-            t = run_block(text, step.text, t, hooks)
-        v, waiting = spread(v, step.number + 1)
-        # After each third of the depth the towers may exchange, and the head takes a feature level.
-        stage = len(levels)
-        if step.number + 1 == steps * (stage + 1) // STAGES:
-            v, t = hooks.after_stage(stage, v, t, carry)
-            levels.append(as_map(v.body if stage < STAGES - 1 else vision.finish(v.body)))
-    words = text.finish(t.body)
+    state = _Walk(vision, text, hooks, rows)
+    v, t = state.begin(image, ids)
+    for step in schedule(hooks.order(), vision.depth, text.depth):
+        v, t = state.run(step, v, t)
+    words = state.finish_text(t)
     joint = text.project(words)
     # The sentence embedding is the joint feature of the end-of-text token, whose id is the largest.
     sentence = joint[torch.arange(len(ids), device=ids.device), ids.argmax(1)]
     seen = image if rows is None else image[rows]
-    return Trace(seen, (levels[0], levels[1], levels[2]), words, joint, sentence, ids == 0, taps)
+    levels = state.levels[0], state.levels[1], state.levels[2]
+    trace = Trace(seen, levels, words, joint, sentence, ids == 0, state.taps, state.tokens)
+    return hooks.readout(trace, state.carry)

@@ -41,7 +41,7 @@ class Scale(Component):
 class Broken(Component):
     label = "Broken"
 
-    def before_block(self, step, vision, text):
+    def before_block(self, step, vision, text, carry):
         raise ArithmeticError("the broken method was walked")
 
 

@@ -72,3 +72,77 @@ def test_larger_and_rotary_backbones_build_with_every_method(name: str, size: in
     for spec in resolve("everything"):
         assert sum(build_segmenter(spec, backbone).ledger().values()) >= frozen + HEAD
     assert ledger(load_backbone(name, "random", device="meta"), "snf")["frozen"] == frozen
+
+
+# METHODS-MORE.md's table: vision, text, both towers. An option of a component chooses the towers.
+FIELD: dict[str, tuple[str, dict[str, object], int, int, int]] = {
+    "lora": ("lora", {}, 294_912, 196_608, 491_520),
+    "lora, attention": ("lora", {"lora.roles": "q+k+v+out"}, 589_824, 393_216, 983_040),
+    "lora, all": ("lora", {"lora.roles": "q+k+v+out+up+down"}, 1_327_104, 884_736, 2_211_840),
+    "lora, pissa": ("lora", {"lora.init": "pissa"}, 294_912, 196_608, 491_520),
+    "dora": ("dora", {}, 313_344, 208_896, 522_240),
+    "dora, all": ("dora", {"dora.roles": "q+k+v+out+up+down"}, 1_410_048, 940_032, 2_350_080),
+    "ia3": ("ia3", {}, 55_296, 36_864, 92_160),
+    "ssf": ("ssf", {}, 205_824, 136_192, 342_016),
+    "ssf, blocks": ("ssf", {"ssf.ends": False}, 202_752, 135_168, 337_920),
+    "houlsby": ("adapter", {}, 2_379_264, 1_586_688, 3_965_952),
+    "houlsby, norms": ("adapter", {"adapter.norms": True}, 2_419_200, 1_612_288, 4_031_488),
+    "pfeiffer": ("adapter", {}, 1_779_840, 1_186_944, 2_966_784),
+    "pfeiffer, 48": ("adapter", {"adapter.width": 48}, 894_528, 596_544, 1_491_072),
+    "adaptformer": ("adapter", {}, 1_189_632, 793_344, 1_982_976),
+    "compacter": ("compacter", {}, 57_088, 38_080, 95_104),
+    "compacter, ++": ("compacter", {"compacter.places": "mlp"}, 28_576, 19_072, 47_584),
+    "repadapter": ("repadapter", {}, 239_808, 159_936, 399_744),
+    "vpt-shallow": ("prompts", {}, 38_400, 25_600, 64_000),
+    "vpt-deep": ("prompts", {}, 460_800, 307_200, 768_000),
+    "deep-prompts": ("prompts", {}, 13_824, 9_216, 23_040),
+    "bitfit": ("select", {}, 102_912, 68_096, 171_008),
+    "layernorm": ("select", {}, 39_936, 25_600, 65_536),
+    "layernorm-bias": ("select", {}, 122_880, 80_896, 203_776),
+}
+
+
+@pytest.mark.parametrize("row", FIELD)
+def test_the_fields_methods(backbone: Backbone, row: str) -> None:
+    component, options, *expected = FIELD[row]
+    name = row.partition(",")[0]
+    towers = [["vision"], ["text"], ["vision", "text"]]
+    found = [ledger(backbone, name, **options, **{f"{component}.towers": t})["adapter"] for t in towers]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "adapter"),
+    [
+        ("lora", {}, 491_520),
+        ("dora", {}, 522_240),
+        ("ia3", {}, 92_160),
+        ("ssf", {}, 342_016),
+        ("houlsby", {}, 3_965_952),
+        ("pfeiffer", {}, 2_966_784),
+        ("adaptformer", {}, 1_982_976),
+        ("compacter", {}, 95_104),
+        ("repadapter", {}, 399_744),
+        ("vpt-shallow", {}, 38_400),
+        ("vpt-deep", {}, 460_800),
+        ("deep-prompts", {}, 23_040),
+        ("bitfit", {}, 171_008),
+        ("layernorm", {}, 65_536),
+        ("layernorm-bias", {}, 203_776),
+        ("convpass", {}, 327_552),
+        ("convpass", {"convpass.places": "attn"}, 163_776),
+        ("maple", {}, 3_555_072),
+        ("maple", {"maple.depth": 4}, 1_580_032),
+        ("maple", {"maple.depth": 6}, 2_370_048),
+        ("maple", {"maple.shared": True}, 403_200),
+        ("lim", {}, 83_264),
+        # METHODS-MORE.md, section 9: what a budget takes
+        ("lora", {"lora.rank": 6, "lora.text_rank": 7}, 393_216),
+        ("compacter", {"compacter.width": 96, "compacter.rank": 4, "compacter.towers": "vision"}, 186_688),
+        ("compacter", {"compacter.width": 96, "compacter.rank": 5}, 380_224),
+        ("compacter", {"compacter.width": 104, "compacter.text_width": 64, "compacter.rank": None}, 1_386_496),
+        ("compacter", {"compacter.width": 168, "compacter.text_width": 104, "compacter.rank": None}, 2_224_576),
+    ],
+)
+def test_defaults_and_knobs(backbone: Backbone, name: str, options: dict[str, object], adapter: int) -> None:
+    assert ledger(backbone, name, **options)["adapter"] == adapter

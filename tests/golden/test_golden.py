@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from barbench.methods.released import Format
+from tests.golden import modules
 from tests.golden.measurements import HERE, assert_equal, filled, golden, groups, head_measured, measured
 
 CASES: dict[str, tuple[str, Format, dict[str, Any]]] = {
@@ -33,8 +34,14 @@ def test_the_head_of_cris_equals_the_released_code() -> None:
     assert_equal(found, golden(HEAD), {})
 
 
+@pytest.mark.parametrize("case", modules.modules())
+def test_a_module_equals_its_public_code(case: str) -> None:
+    """Outputs and every gradient of one module, from the public class with the same weights and inputs."""
+    assert_equal(modules.measured(case), golden(case), {})
+
+
 def test_every_golden_file_is_used_and_names_its_source() -> None:
-    assert {file.stem for file in HERE.glob("*.npz")} == {*CASES, HEAD}
+    assert {file.stem for file in HERE.glob("*.npz")} == {*CASES, HEAD, *modules.modules()}
     for file in HERE.glob("*.npz"):
         with np.load(file) as arrays:
             assert str(arrays["source"]).startswith("https://github.com/")

@@ -63,7 +63,7 @@ def names(text: str) -> list[str]:
 
 
 def test_groups_and_lists() -> None:
-    assert names("all") == PAPER
+    assert names("all") == ["head-only", *PAPER, "full"]
     assert names("everything") == method_names()
     assert set(names("everything")) >= {*PAPER, "head-only", "full"}
     assert names("snf, etris,snf") == ["snf", "etris"]
@@ -80,11 +80,13 @@ def test_unknown_names_get_the_nearest() -> None:
 def test_titles_and_compositions_are_the_papers() -> None:
     rows = {spec.title: spec.create().composition() for spec in resolve("all")}
     assert rows == {
+        "Head only": [],
         "ETRIS": ["Bridge"],
         "SNF": ["SNF"],
         "SNF+ETRIS": ["SNF", "Bridge"],
         "No Global": ["SNF", "LIM"],
         "BarLeRIa": ["SNF", "LIM", "GST"],
+        "Full fine-tuning": ["Full"],
     }
 
 
@@ -100,6 +102,14 @@ def test_options_reach_their_component() -> None:
     assert isinstance(bridge, Bridge)
     assert bridge.dim == 64
     assert etris.create({"positional": "train"}).composition() == ["Bridge", "Positional"]
+
+
+def test_a_list_of_words_is_written_with_pluses_on_a_command_line() -> None:
+    (lora,) = resolve("lora")
+    (made,) = lora.create({"lora.roles": "q+up", "lora.towers": "vision"}).components
+    assert (made.roles, made.towers) == ({"q", "up"}, {"vision"})
+    with pytest.raises(UsageError, match=r"lora\.roles"):
+        lora.create({"lora.roles": "q+w"})
 
 
 @pytest.mark.parametrize(
@@ -187,4 +197,5 @@ def test_variants_say_so_in_their_title() -> None:
         "no-global-hadamard": "No Global (Hadamard)",
         "no-global-released": "No Global (released)",
         "barleria-released": "BarLeRIa (released)",
+        "detris": "DETRIS (CLIP)",
     }

@@ -78,7 +78,7 @@ def test_hidden_inserted_tokens_change_nothing(kind: str) -> None:
     """Above all, rotary positions stay with their patches."""
 
     class Hidden(Hooks):
-        def before_block(self, step, vision, text):  # type: ignore[no-untyped-def]
+        def before_block(self, step, vision, text, carry):  # type: ignore[no-untyped-def]
             tokens = torch.ones(3, 4, vision.tokens.shape[-1])
             return vision.insert("hidden", tokens, torch.ones(3, 4, dtype=torch.bool)), text
 
@@ -143,7 +143,7 @@ def test_a_component_that_declares_nothing_may_carry_text_in_secret() -> None:
     """Its hooks see one tower at a time, and yet it takes words to the vision tower: sharing would be wrong."""
 
     class Secret(Hooks):
-        def branch(self, site: Site, x: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+        def branch(self, site, x, xn, delta, carry):  # type: ignore[no-untyped-def]
             if site.tower == "text":
                 self.words = x.mean((1, 2))
             return delta if site.block == 0 or site.tower == "text" else delta * (1 + self.words[:, None, None])

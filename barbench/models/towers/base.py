@@ -4,14 +4,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from barbench.models.stream import Project, Site, Stream, TowerName, unchanged
+from barbench.models.stream import LinearRole, Project, Site, Stream, TowerName, unchanged
 from barbench.models.towers.configs import HeadSpec
 
 POSITIONAL = ("positional_embedding", "pos_embed")
 """How the parameter names of learned positional embeddings end."""
+
+
+class Linear(NamedTuple):
+    """A frozen linear map.
+
+    Attributes:
+        weight: (D_out, D_in).
+        bias: (D_out,) or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
 
 
 class Tower(nn.Module, ABC):
@@ -21,30 +34,50 @@ class Tower(nn.Module, ABC):
         name: `vision` or `text`.
         width: channels D of the tokens.
         depth: number of blocks.
+        heads: attention heads of a block.
+        maps: the roles of a block's linear maps.
+        ends: the sites outside the blocks that have a norm.
     """
 
     name: TowerName
     width: int
     depth: int
+    heads: int
+    maps: tuple[LinearRole, ...] = ("q", "k", "v", "out", "up", "down")
+    ends: tuple[Site, ...] = ()
 
     @abstractmethod
-    def embed(self, inputs: Tensor) -> Stream:
+    def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
         """Turn the input into tokens with positional encodings.
 
         Args:
             inputs: image (B, 3, S, S) or token ids (B, L).
+            project: called on the output of a norm after them, where there is one.
 
         Returns:
             The tokens that enter the first block, (B, T, D).
         """
 
     @abstractmethod
-    def attention(self, site: Site, stream: Stream, project: Project = unchanged) -> Tensor:
-        """The attention branch, its norm included.
+    def norm(self, site: Site, x: Tensor) -> Tensor:
+        """The norm in front of a branch.
+
+        Args:
+            site: the branch; `site.block` says which block.
+            x: the tokens (B, T, D).
+
+        Returns:
+            (B, T, D).
+        """
+
+    @abstractmethod
+    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The attention branch after its norm.
 
         Args:
             site: the branch; `site.block` says which block.
             stream: the tokens (B, T, D), not normalised, and their attend mask.
+            xn: the tokens after the norm (B, T, D).
             project: called on each linear map's output.
 
         Returns:
@@ -52,16 +85,28 @@ class Tower(nn.Module, ABC):
         """
 
     @abstractmethod
-    def mlp(self, site: Site, x: Tensor, project: Project = unchanged) -> Tensor:
-        """The MLP branch, its norm included.
+    def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The MLP branch after its norm.
 
         Args:
             site: the branch; `site.block` says which block.
-            x: the tokens (B, T, D), not normalised.
-            project: called on each linear map's output.
+            xn: the tokens after the norm (B, T, D).
+            project: called on the output of each linear map and of the activation.
 
         Returns:
             What the branch adds to the tokens, (B, T, D).
+        """
+
+    @abstractmethod
+    def linear(self, block: int, role: LinearRole) -> Linear:
+        """The frozen weights of a linear map.
+
+        Args:
+            block: counted from 0.
+            role: which of the block's maps.
+
+        Returns:
+            Weight and bias; views, not copies.
         """
 
 
@@ -81,11 +126,12 @@ class VisionTower(Tower):
     joint: int
 
     @abstractmethod
-    def finish(self, x: Tensor) -> Tensor:
+    def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm and projection into the joint space.
 
         Args:
             x: the last block's tokens (B, T, D).
+            project: called on the norm's output.
 
         Returns:
             (B, T, E).
@@ -104,11 +150,12 @@ class TextTower(Tower):
     context: int
 
     @abstractmethod
-    def finish(self, x: Tensor) -> Tensor:
+    def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm.
 
         Args:
             x: the last block's words (B, L, D).
+            project: called on the norm's output.
 
         Returns:
             (B, L, D).

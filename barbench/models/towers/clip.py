@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
@@ -9,12 +10,27 @@ from torch import Tensor, nn
 from barbench.errors import UsageError
 from barbench.models.attention import attend
 from barbench.models.efficient.activations import quick_gelu, quick_mlp
-from barbench.models.stream import Project, Site, Stream, unchanged
-from barbench.models.towers.base import TextTower, VisionTower
+from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
+from barbench.models.towers.base import Linear, TextTower, VisionTower
 
 
-def clip_attention(block: Any, site: Site, stream: Stream, project: Project) -> Tensor:
-    """Attention branch of open_clip's ResidualAttentionBlock, with q, k, v and out open to `project`.
+def clip_norm(block: Any, site: Site, x: Tensor) -> Tensor:
+    """The norm in front of a branch of open_clip's ResidualAttentionBlock.
+
+    Args:
+        block: the ResidualAttentionBlock.
+        site: the branch.
+        x: the tokens (B, T, D).
+
+    Returns:
+        (B, T, D).
+    """
+    y: Tensor = (block.ln_1 if site.branch == "attn" else block.ln_2)(x)
+    return y
+
+
+def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: Project) -> Tensor:
+    """Attention of open_clip's ResidualAttentionBlock, with q, k, v and out open to `project`.
 
     `nn.MultiheadAttention` never calls its `out_proj` module, so its maps are applied here one by one.
 
@@ -22,42 +38,63 @@ def clip_attention(block: Any, site: Site, stream: Stream, project: Project) -> 
         block: the ResidualAttentionBlock.
         site: its address.
         stream: the tokens (B, T, D) and their additive mask.
+        xn: the tokens after the norm (B, T, D).
         project: called on each linear map's output.
 
     Returns:
         (B, T, D).
     """
-    attn, x = block.attn, block.ln_1(stream.tokens)
-    q, k, v = F.linear(x, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1)
-    q, k, v = project(site, "q", x, q), project(site, "k", x, k), project(site, "v", x, v)
+    attn = block.attn
+    q, k, v = F.linear(xn, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1)
+    q, k, v = project(site, "q", xn, q), project(site, "k", xn, k), project(site, "v", xn, v)
     mask = None if stream.mask is None else stream.mask.to(q.dtype)
     h = attend(q, k, v, attn.num_heads, mask)
     y: Tensor = block.ls_1(project(site, "out", h, attn.out_proj(h)))
     return y
 
 
-def clip_mlp(block: Any, site: Site, x: Tensor, project: Project) -> Tensor:
-    """MLP branch of open_clip's ResidualAttentionBlock, with both linear maps open to `project`.
+def clip_mlp(block: Any, site: Site, xn: Tensor, project: Project) -> Tensor:
+    """MLP of open_clip's ResidualAttentionBlock, with both linear maps and the activation open to `project`.
 
     Args:
         block: the ResidualAttentionBlock.
         site: its address.
-        x: the tokens (B, T, D).
-        project: called on each linear map's output.
+        xn: the tokens after the norm (B, T, D).
+        project: called on the output of each linear map and of the activation.
 
     Returns:
         (B, T, D).
     """
-    x, up, down = block.ln_2(x), block.mlp.c_fc, block.mlp.c_proj
+    up, down = block.mlp.c_fc, block.mlp.c_proj
     quick = isinstance(block.mlp.gelu, QuickGELU)
     # Frozen and untouched maps are fused with the activation between them: one saved tensor instead of three.
     if quick and project is unchanged and not any(p.requires_grad for p in block.mlp.parameters()):
-        y = quick_mlp(x, up, down)
+        y = quick_mlp(xn, up, down)
     else:
-        h = (quick_gelu if quick else block.mlp.gelu)(project(site, "up", x, up(x)))
+        wide = project(site, "up", xn, up(xn))
+        h = project(site, "act", wide, (quick_gelu if quick else block.mlp.gelu)(wide))
         y = project(site, "down", h, down(h))
     z: Tensor = block.ls_2(y)
     return z
+
+
+def clip_linear(block: Any, role: LinearRole) -> Linear:
+    """Weights of one linear map of open_clip's ResidualAttentionBlock; q, k and v are slices of one matrix.
+
+    Args:
+        block: the ResidualAttentionBlock.
+        role: which of its maps; it has no `gate`.
+
+    Returns:
+        Views of weight and bias.
+    """
+    attn, mlp = block.attn, block.mlp
+    if role in ("q", "k", "v"):
+        place = "qkv".index(role)
+        bias = attn.in_proj_bias
+        return Linear(attn.in_proj_weight.chunk(3)[place], None if bias is None else bias.chunk(3)[place])
+    chosen = {"out": attn.out_proj, "up": mlp.c_fc, "down": mlp.c_proj}[role]
+    return Linear(chosen.weight, chosen.bias)
 
 
 class ClipVision(VisionTower):
@@ -71,24 +108,42 @@ class ClipVision(VisionTower):
         super().__init__()
         self.visual: Any = visual
         self.width, self.depth = visual.conv1.out_channels, len(visual.transformer.resblocks)
+        self.heads = visual.transformer.resblocks[0].attn.num_heads
         self.grid, self.patch = visual.grid_size, visual.patch_size[0]
         self.joint = visual.output_dim
+        self.ends = (*self._stem(), Site("vision", self.depth, "end"))
 
-    def embed(self, inputs: Tensor) -> Stream:
+    def _stem(self) -> tuple[Site, ...]:
+        return () if isinstance(self.visual.ln_pre, nn.Identity) else (Site("vision", -1, "stem"),)
+
+    def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
         """Patches and the class token with learned positions: (B, 3, S, S) -> (B, 1 + N, D)."""
-        return Stream(self.visual._embeds(inputs), prefix=1)
+        if project is unchanged or not self._stem():
+            return Stream(self.visual._embeds(inputs), prefix=1)
+        patches = self.visual.conv1(inputs).flatten(2).transpose(1, 2)
+        first = self.visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        x = torch.cat([first, patches], 1) + self.visual.positional_embedding.to(patches.dtype)
+        return Stream(project(self._stem()[0], "norm", x, self.visual.ln_pre(x)), prefix=1)
 
-    def attention(self, site: Site, stream: Stream, project: Project = unchanged) -> Tensor:
+    def norm(self, site: Site, x: Tensor) -> Tensor:
+        """The norm in front of a branch: (B, T, D) -> (B, T, D)."""
+        return clip_norm(self.visual.transformer.resblocks[site.block], site, x)
+
+    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The block's attention branch, see `clip_attention`."""
-        return clip_attention(self.visual.transformer.resblocks[site.block], site, stream, project)
+        return clip_attention(self.visual.transformer.resblocks[site.block], site, stream, xn, project)
 
-    def mlp(self, site: Site, x: Tensor, project: Project = unchanged) -> Tensor:
+    def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The block's MLP branch, see `clip_mlp`."""
-        return clip_mlp(self.visual.transformer.resblocks[site.block], site, x, project)
+        return clip_mlp(self.visual.transformer.resblocks[site.block], site, xn, project)
 
-    def finish(self, x: Tensor) -> Tensor:
+    def linear(self, block: int, role: LinearRole) -> Linear:
+        """Weights of one linear map, see `clip_linear`."""
+        return clip_linear(self.visual.transformer.resblocks[block], role)
+
+    def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm and projection: (B, T, D) -> (B, T, E)."""
-        y: Tensor = self.visual.ln_post(x) @ self.visual.proj
+        y: Tensor = project(self.ends[-1], "norm", x, self.visual.ln_post(x)) @ self.visual.proj
         return y
 
 
@@ -109,9 +164,11 @@ class ClipText(TextTower):
         self.mask: Tensor
         self.register_buffer("mask", text.attn_mask, persistent=False)
         self.width, self.depth = self.token_embedding.embedding_dim, len(self.transformer.resblocks)
+        self.heads = self.transformer.resblocks[0].attn.num_heads
         self.context = self.positional_embedding.shape[0]
+        self.ends = (Site("text", self.depth, "end"),)
 
-    def embed(self, inputs: Tensor) -> Stream:
+    def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
         """Words with learned positions, the causal mask, and where padding is.
 
         Texts shorter than open_clip's context are taken as they are: positions and mask are cut, since open_clip
@@ -119,6 +176,7 @@ class ClipText(TextTower):
 
         Args:
             inputs: token ids, int64 (B, L), 0 = padding.
+            project: not used; no norm follows.
 
         Returns:
             Tokens (B, L, D).
@@ -132,18 +190,25 @@ class ClipText(TextTower):
         x = self.token_embedding(inputs) + self.positional_embedding[:length]
         return Stream(x, prefix=0, mask=self.mask[:length, :length], pad=inputs == 0)
 
-    def attention(self, site: Site, stream: Stream, project: Project = unchanged) -> Tensor:
+    def norm(self, site: Site, x: Tensor) -> Tensor:
+        """The norm in front of a branch: (B, L, D) -> (B, L, D)."""
+        return clip_norm(self.transformer.resblocks[site.block], site, x)
+
+    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The block's attention branch, see `clip_attention`."""
-        return clip_attention(self.transformer.resblocks[site.block], site, stream, project)
+        return clip_attention(self.transformer.resblocks[site.block], site, stream, xn, project)
 
-    def mlp(self, site: Site, x: Tensor, project: Project = unchanged) -> Tensor:
+    def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The block's MLP branch, see `clip_mlp`."""
-        return clip_mlp(self.transformer.resblocks[site.block], site, x, project)
+        return clip_mlp(self.transformer.resblocks[site.block], site, xn, project)
 
-    def finish(self, x: Tensor) -> Tensor:
+    def linear(self, block: int, role: LinearRole) -> Linear:
+        """Weights of one linear map, see `clip_linear`."""
+        return clip_linear(self.transformer.resblocks[block], role)
+
+    def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm: (B, L, D) -> (B, L, D)."""
-        y: Tensor = self.ln_final(x)
-        return y
+        return project(self.ends[-1], "norm", x, self.ln_final(x))
 
     def project(self, x: Tensor) -> Tensor:
         """Words into the joint space: (B, L, D) -> (B, L, E)."""

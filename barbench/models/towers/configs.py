@@ -101,6 +101,14 @@ class BackboneConfig:
         raise UsageError(f"--weights: say which weights {self.name} takes: random, a tag of open_clip, or a file")
 
     @property
+    def width(self) -> int:
+        """Channels of the vision tower; timm has its size in the model's name."""
+        vision = self.model["vision_cfg"]
+        sizes = {"tiny": 192, "small": 384, "large": 1024}
+        named = re.search(r"_(tiny|small|base|large)_", vision.get("timm_model_name", ""))
+        return sizes.get(named[1], 768) if named else int(vision.get("width", 768))
+
+    @property
     def patch(self) -> int:
         """Side of a patch in pixels; timm states it in the model's name."""
         vision = self.model["vision_cfg"]
@@ -112,8 +120,8 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
     """Whether `weights` can be there, as far as can be told without torch.
 
     Args:
-        weights: as on the command line; None is the backbone's default.
-        config: the backbone that they are for.
+        weights: as for `load_backbone`.
+        config: of the backbone, where it is known.
 
     Raises:
         MissingData: for a file that does not exist.

@@ -194,14 +194,14 @@ def unwrapped(loaded: Any, file: Path) -> dict[str, Tensor]:
     """The state dict in what a checkpoint holds: itself, under a usual key, or the only entry of a list.
 
     Args:
-        loaded: what `torch.load` gave.
-        file: where it is from, for the message.
+        loaded: what the file holds.
+        file: for messages.
 
     Returns:
-        Tensors by name.
+        Parameters by name, without a leading `module.`.
 
     Raises:
-        DataError: with what is there otherwise.
+        DataError: for anything else; the message says what is there.
     """
     while not _is_state(loaded):
         if isinstance(loaded, list | tuple) and len(loaded) == 1:

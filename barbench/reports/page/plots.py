@@ -4,7 +4,7 @@ Every function returns an `<svg>` (see `svg.py`). `styles` says how a label look
 the drawing's own on the page; `alt` is read out in place of the picture. Missing numbers are NaN and are not drawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any, Final, Literal, NamedTuple
@@ -103,6 +103,42 @@ def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, a
     axes.set(xlabel=x.text, ylabel=y.text)
     _name_points(axes, points)
     return inline(figure, name, alt, tips)
+
+
+@in_the_pages_look
+def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, ends: Set[str], name: str, alt: str) -> str:
+    """A line through the points of each curve, with intervals and the curve's name at its last point; the labels in
+    `ends` are levels across the drawing.
+
+    `points`: label, curve, x, y, y_low, y_high, ordered by x.
+    """
+    figure, axes = _figure(WIDE, 270)
+    inside = points[~points["label"].isin(ends)]
+    positive = inside["x"][inside["x"] > 0]
+    if len(positive) and positive.max() > 20 * positive.min():
+        _logarithmic(axes, inside["x"])
+    last = []
+    for curve, line in inside.groupby("curve", sort=False):
+        style = styles[str(curve)]
+        axes.errorbar(
+            line["x"],
+            line["y"],
+            [line["y"] - line["y_low"], line["y_high"] - line["y"]],
+            color=style.colour,
+            linestyle=style.dashes,
+            linewidth=1.2,
+            elinewidth=1,
+        )
+        axes.plot(line["x"], line["y"], linestyle="", **style.point(6))
+        last.append({"label": curve, "x": line["x"].iloc[-1], "y": line["y"].iloc[-1]})
+    for row in points[points["label"].isin(ends)].to_dict("records"):
+        axes.axhline(row["y"], color=MUTED, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+        axes.annotate(row["label"], (0, row["y"]), (3, 2), xycoords=("axes fraction", "data"),
+                      textcoords="offset points", fontsize=8.5, color=MUTED)  # fmt: skip
+    axes.margins(x=0.16, y=0.1)
+    axes.set(xlabel=x.text, ylabel=y.text)
+    _name_points(axes, pd.DataFrame(last, columns=["label", "x", "y"]))
+    return inline(figure, name, alt)
 
 
 @in_the_pages_look

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from barbench.paper.tables import MIXED, PAPER_METHODS
 from barbench.reports.page import plots
+from barbench.reports.page.budgets import budget_figures
 from barbench.reports.page.expressions import scored
 from barbench.reports.page.figures import (
     PART_NAMES,
@@ -70,6 +71,7 @@ def parts_of(
     return (
         PageSection("summary", "What was measured", table=summary_table(members, evidence), opening=True),
         _cost_part(members, styles, key),
+        *_budget_parts(members, styles, key),
         _training_part(members, styles, key),
         *_expression_parts(members, arrays, styles, key),
         _ledger_part(members, key),
@@ -105,6 +107,18 @@ def _cost_part(members: Group, styles: plots.Styles, key: str) -> PageSection:
         _legend(styles, f"{key}-cost", found.frame["label"].tolist()),
         opening=True,
     )
+
+
+def _budget_parts(members: Group, styles: plots.Styles, key: str) -> tuple[PageSection, ...]:
+    """Nothing where no method has several points."""
+    figures = tuple(budget_figures(costs(members), members, styles, key))
+    if not figures:
+        return ()
+    intro = (
+        "A line joins the rows of one method that differ in numbers and towers alone; a method without such a knob is "
+        "a point. The place of a point is the count of its cell, not the budget's name."
+    )
+    return (PageSection("budget", "Score over budget", figures, intro),)
 
 
 def _training_part(members: Group, styles: plots.Styles, key: str) -> PageSection:

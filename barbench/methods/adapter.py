@@ -1,0 +1,137 @@
+"""Bottleneck adapters on what a branch adds: Houlsby et al. 2019, Pfeiffer et al. 2020, AdaptFormer (Chen et al.
+2022)."""
+
+import math
+from functools import partial
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from barbench.errors import UsageError
+from barbench.methods.base import BOTH, Component, norm_names, per_site
+from barbench.models.efficient.dropout import Dropout
+from barbench.models.hooks import Carry
+from barbench.models.stream import Branch, Site, TowerName
+from barbench.models.towers.base import Backbone
+
+Activation = Literal["gelu", "relu", "silu"]
+ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+class Bottleneck(nn.Module):
+    """s (U drop(act(L x + a)) + b) with L (m, d), U (d, m); 2 d m + m + d parameters.
+
+    init: `normal`: both matrices truncated normal of sd 1e-3, so near zero; `zero`: L Kaiming-uniform with a = sqrt 5,
+    U zero. Never both zero: neither would ever get a gradient. Biases start at zero.
+    """
+
+    def __init__(
+        self, width: int, hidden: int, act: Activation, init: Literal["normal", "zero"], scale: float, dropout: float
+    ) -> None:
+        super().__init__()
+        self.down, self.up, self.scale = nn.Linear(width, hidden), nn.Linear(hidden, width), scale
+        self.act, self.dropout = ACTIVATIONS[act](), Dropout(dropout)
+        if init == "zero":
+            nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
+            nn.init.zeros_(self.up.weight)
+        else:
+            for linear in (self.down, self.up):
+                nn.init.trunc_normal_(linear.weight, std=1e-3, a=-2e-3, b=2e-3)
+        nn.init.zeros_(self.down.bias)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        y: Tensor = self.up(self.dropout(self.act(self.down(x))))
+        return y if self.scale == 1 else y * self.scale
+
+
+class Adapter(Component):
+    """delta <- delta + bottleneck(input) on the branches `places` of every block.
+
+    By default Houlsby's: after attention and after the MLP. The original sits in a post-norm transformer; in a pre-norm
+    one the adapter sees what the branch adds, not the sum with the shortcut.
+
+    Args:
+        places: `attn`, `mlp` or both.
+        width: m, the bottleneck's units.
+        text_width: m in the text tower; None: `width`.
+        reads: `delta`: what the branch adds (in series); `x`: the branch's input before its norm (in parallel, as in
+            AdaptFormer); `xn`: after its norm.
+        act: the nonlinearity.
+        init: see `Bottleneck`; `zero` is the identity exactly, `normal` is near it.
+        scale: s.
+        dropout: after the nonlinearity, in training.
+        norms: whether all LayerNorms of the chosen towers train as well, as Houlsby et al. did.
+        towers: which towers are tuned.
+
+    Raises:
+        UsageError: if nothing would be tuned, or a width is not positive.
+    """
+
+    label: ClassVar[str] = "Adapter"
+
+    def __init__(
+        self,
+        places: tuple[Branch, ...] = ("attn", "mlp"),
+        width: int = 64,
+        text_width: int | None = None,
+        reads: Literal["delta", "x", "xn"] = "delta",
+        act: Activation = "gelu",
+        init: Literal["normal", "zero"] = "normal",
+        scale: float = 1.0,
+        dropout: float = 0.0,
+        norms: bool = False,
+        towers: tuple[TowerName, ...] = BOTH,
+    ) -> None:
+        super().__init__()
+        self.widths = {"vision": width, "text": width if text_width is None else text_width}
+        if not places or not towers or min(self.widths.values()) < 1:
+            raise UsageError("an adapter needs a width of at least 1, a place and a tower")
+        self.places, self.towers, self.reads, self.act = tuple(places), frozenset(towers), reads, act
+        self.init, self.scale, self.dropout, self.norms = init, scale, dropout, norms
+
+    def attach(self, backbone: Backbone) -> None:
+        """Allocate one bottleneck per branch of `places`, of each tower's own width."""
+        self.adapters = nn.ModuleDict()
+        for tower in (t for t in BOTH if t in self.towers):
+            make = partial(self._make, hidden=self.widths[tower])
+            self.adapters.update(dict(per_site(backbone, make, (tower,), self.places).items()))
+        self._norms = norm_names(backbone) if self.norms else set[str]()
+
+    def _make(self, width: int, hidden: int) -> Bottleneck:
+        return Bottleneck(width, hidden, self.act, self.init, self.scale, self.dropout)
+
+    def trains(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether the parameter is one of the chosen towers' LayerNorms, where these train.
+
+        Args:
+            name: `vision.<path>` or `text.<path>`.
+            parameter: not used.
+
+        Returns:
+            True for a parameter that is tuned.
+        """
+        return name in self._norms and name.partition(".")[0] in self.towers
+
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: an adapter sees one token of one tower."""
+        return steps
+
+    def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
+        """Add the bottleneck's output.
+
+        Args:
+            site: the branch.
+            x: the tokens before the branch (B, T, D).
+            xn: the same after the branch's norm (B, T, D).
+            delta: the frozen branch's output (B, T, D).
+            carry: not used.
+
+        Returns:
+            What is added to the tokens (B, T, D).
+        """
+        if site.key not in self.adapters:
+            return delta
+        added: Tensor = self.adapters[site.key]({"delta": delta, "x": x, "xn": xn}[self.reads])
+        return delta + added

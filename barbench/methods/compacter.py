@@ -1,0 +1,152 @@
+"""Compacter: adapters whose matrices are sums of Kronecker products (Karimi Mahabadi et al., NeurIPS 2021)."""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from barbench.errors import UsageError
+from barbench.methods.base import BOTH, Component, chosen, norm_names
+from barbench.models.hooks import Carry
+from barbench.models.stream import Branch, Site, TowerName
+from barbench.models.towers.base import Backbone
+
+RULE_SPREAD = 1e-4
+
+
+class KroneckerLinear(nn.Module):
+    """y = x H + b with H = sum_i R_i (x) W_i, (in, out): x multiplies from the left.
+
+    The rule R (n, n, n) is given at each call, for it is shared. W_i (in / n, out / n) is l_i r_i of rank k, or whole
+    where `rank` is None. Xavier-uniform with gain sqrt 2, bias zero.
+    """
+
+    def __init__(self, inputs: int, outputs: int, n: int, rank: int | None) -> None:
+        super().__init__()
+        i, o = inputs // n, outputs // n
+        shapes = [(i, o)] if rank is None else [(i, rank), (rank, o)]
+        self.factors = nn.ParameterList(nn.Parameter(torch.empty(n, *shape)) for shape in shapes)
+        for factor in self.factors:
+            for matrix in factor:
+                nn.init.xavier_uniform_(matrix, gain=math.sqrt(2))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor, rule: Tensor) -> Tensor:
+        """x (B, T, in), rule (n, n, n) -> (B, T, out)."""
+        w = self.factors[0] if len(self.factors) == 1 else self.factors[0] @ self.factors[1]
+        h = torch.einsum("iac,ikp->akcp", rule, w).reshape(x.shape[-1], -1)
+        return x @ h.to(x.dtype) + self.bias.to(x.dtype)
+
+
+class CompacterLayer(nn.Module):
+    """Down, GELU (its tanh form, as in the original), up."""
+
+    def __init__(self, width: int, hidden: int, n: int, rank: int | None) -> None:
+        super().__init__()
+        self.down, self.up = KroneckerLinear(width, hidden, n, rank), KroneckerLinear(hidden, width, n, rank)
+
+    def forward(self, x: Tensor, rule: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        y: Tensor = self.up(nn.functional.gelu(self.down(x, rule), approximate="tanh"), rule)
+        return y
+
+
+class Compacter(Component):
+    """delta <- delta + adapter(delta) after attention and MLP, or after the MLP alone (Compacter++): near identity.
+
+    One rule for all adapters of the model, in both towers: as the original, and registered once. Gradients start at
+    about 1e-4 of an ordinary adapter's: it wants a high learning rate (`adapter_lr`), and no clipping.
+
+    Args:
+        n: how many Kronecker products; divides the widths of towers and adapters.
+        rank: k of each W_i; None: whole matrices (for budgets of about a million parameters and more).
+        reduction: the adapter's width is the tower's divided by this.
+        width: the adapter's width in the vision tower in place of `reduction`.
+        text_width: the same in the text tower; None: as `width` says, in proportion to the towers' widths.
+        places: `attn`, `mlp` or both.
+        norms: whether all LayerNorms of the chosen towers train as well, as the original's do.
+        towers: which towers are tuned.
+
+    Raises:
+        UsageError: if nothing would be tuned, or n or rank is not positive.
+    """
+
+    label: ClassVar[str] = "Compacter"
+
+    def __init__(
+        self,
+        n: int = 4,
+        rank: int | None = 1,
+        reduction: int = 32,
+        width: int | None = None,
+        text_width: int | None = None,
+        places: tuple[Branch, ...] = ("attn", "mlp"),
+        norms: bool = False,
+        towers: tuple[TowerName, ...] = BOTH,
+    ) -> None:
+        super().__init__()
+        if n < 1 or not places or not towers or (rank is not None and rank < 1):
+            raise UsageError("Compacter needs n and rank of at least 1, a place and a tower")
+        self.n, self.rank, self.reduction, self.norms = n, rank, reduction, norms
+        self.width, self.text_width, self.places, self.towers = width, text_width, tuple(places), frozenset(towers)
+
+    def attach(self, backbone: Backbone) -> None:
+        """Allocate the shared rule and one layer per branch of `places`.
+
+        Args:
+            backbone: gives widths and depths.
+
+        Raises:
+            UsageError: if n does not divide the widths of tower and adapter.
+        """
+        n, layers = self.n, {}
+        for tower in chosen(backbone, self.towers):
+            hidden = self._hidden(tower.name, tower.width, backbone.vision.width)
+            if tower.width % n or hidden % n:
+                raise UsageError(f"Compacter: {n} divides not both {tower.width}, the {tower.name} width, and {hidden}")
+            for block in range(tower.depth):
+                for place in self.places:
+                    layers[Site(tower.name, block, place).key] = CompacterLayer(tower.width, hidden, n, self.rank)
+        self.rule = nn.Parameter(torch.randn(n, n, n) * RULE_SPREAD)
+        self.layers = nn.ModuleDict(layers)
+        self._norms = norm_names(backbone) if self.norms else set[str]()
+
+    def _hidden(self, name: TowerName, width: int, vision: int) -> int:
+        """The adapter's width in a tower; by `reduction` at least n, to the next multiple of n."""
+        if name == "text" and self.text_width is not None:
+            return self.text_width
+        if self.width is not None:
+            return self.width if name == "vision" else max(1, self.width * width // vision // self.n) * self.n
+        return max(1, round(width / self.reduction / self.n)) * self.n
+
+    def trains(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether the parameter is one of the chosen towers' LayerNorms, where these train.
+
+        Args:
+            name: `vision.<path>` or `text.<path>`.
+            parameter: not used.
+
+        Returns:
+            True for a parameter that is tuned.
+        """
+        return name in self._norms and name.partition(".")[0] in self.towers
+
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: an adapter sees one token of one tower."""
+        return steps
+
+    def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
+        """Add the adapter's output for `delta`.
+
+        Args:
+            site: the branch.
+            x: not used.
+            xn: not used.
+            delta: the frozen branch's output (B, T, D).
+            carry: not used.
+
+        Returns:
+            What is added to the tokens (B, T, D).
+        """
+        return delta + self.layers[site.key](delta, self.rule) if site.key in self.layers else delta

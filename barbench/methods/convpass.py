@@ -1,0 +1,110 @@
+"""ConvPass: a narrow convolution over the patches beside each branch (Jie & Deng 2022)."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from barbench.errors import UsageError
+from barbench.methods.base import Component, per_site
+from barbench.models.efficient.activations import quick_gelu
+from barbench.models.efficient.dropout import Dropout
+from barbench.models.hooks import Carry
+from barbench.models.stream import Branch, Site
+from barbench.models.towers.base import Backbone
+
+
+class Bypass(nn.Module):
+    """s U drop(q(K * q(L xn))), q = QuickGELU, K a 3x3 convolution on the patches' grid.
+
+    What precedes the patches, the class token and inserted tokens, is convolved one by one as a 1x1 map: of K, padded
+    with zeros, the centre alone counts. L Xavier, U and biases zero, K the identity at its centre or Xavier.
+    """
+
+    def __init__(
+        self, width: int, hidden: int, grid: tuple[int, int], kernel: str, scale: float, dropout: float
+    ) -> None:
+        super().__init__()
+        self.grid, self.scale, self.dropout = grid, scale, Dropout(dropout)
+        self.down, self.up = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.conv = nn.Conv2d(hidden, hidden, 3, padding=1)
+        nn.init.xavier_uniform_(self.down.weight)
+        nn.init.zeros_(self.up.weight)
+        for layer in (self.down, self.up, self.conv):
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        if kernel == "xavier":
+            nn.init.xavier_uniform_(self.conv.weight)
+        else:
+            nn.init.dirac_(self.conv.weight)
+
+    def forward(self, xn: Tensor) -> Tensor:
+        """(B, T, d), the last rows x columns tokens being the patches -> (B, T, d)."""
+        hidden = quick_gelu(self.down(xn))
+        front = xn.shape[1] - self.grid[0] * self.grid[1]
+        patches = (
+            self.conv(hidden[:, front:].transpose(1, 2).reshape(len(xn), -1, *self.grid)).flatten(2).transpose(1, 2)
+        )
+        centre = self.conv.weight[:, :, 1, 1]
+        single = nn.functional.linear(hidden[:, :front], centre, self.conv.bias)
+        y: Tensor = self.up(self.dropout(quick_gelu(torch.cat([single, patches], 1))))
+        return y * self.scale
+
+
+class ConvPass(Component):
+    """delta <- delta + bypass(xn) on both branches of every vision block, or on attention alone. Identity at the start.
+
+    Vision only: words have no grid, and a convolution over them would break the causal mask.
+
+    Args:
+        width: h hidden channels.
+        places: `attn`, `mlp` or both.
+        kernel: `identity` at its centre, or `xavier`.
+        scale: s, which the original chooses for each task among 0.01 .. 100.
+        dropout: after the second nonlinearity, in training.
+
+    Raises:
+        UsageError: if there is no place, or the width is not positive.
+    """
+
+    label: ClassVar[str] = "ConvPass"
+
+    def __init__(
+        self,
+        width: int = 8,
+        places: tuple[Branch, ...] = ("attn", "mlp"),
+        kernel: Literal["identity", "xavier"] = "identity",
+        scale: float = 1.0,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if width < 1 or not places:
+            raise UsageError("ConvPass needs a width of at least 1 and a place")
+        self.width, self.places, self.kernel, self.scale, self.dropout = width, tuple(places), kernel, scale, dropout
+
+    def attach(self, backbone: Backbone) -> None:
+        """Allocate one bypass per vision branch of `places`, for the tower's grid."""
+        grid = backbone.vision.grid
+
+        def make(width: int) -> Bypass:
+            return Bypass(width, self.width, grid, self.kernel, self.scale, self.dropout)
+
+        self.bypasses = per_site(backbone, make, ("vision",), self.places)
+
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: it sees the vision tower alone."""
+        return steps
+
+    def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
+        """Add the bypass's output for `xn`.
+
+        Args:
+            site: the branch.
+            x: not used.
+            xn: the tokens after the branch's norm (B, T, D).
+            delta: the frozen branch's output (B, T, D).
+            carry: not used.
+
+        Returns:
+            What is added to the tokens (B, T, D).
+        """
+        return delta + self.bypasses[site.key](xn) if site.key in self.bypasses else delta

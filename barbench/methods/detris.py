@@ -1,0 +1,243 @@
+"""DETRIS: dense aligners in the vision tower, dense adapters in the text tower (Huang et al., AAAI 2025), in CLIP's own
+two towers."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from barbench.errors import UsageError
+from barbench.methods.base import Component
+from barbench.models.attention import multihead
+from barbench.models.hooks import Carry, Order
+from barbench.models.stream import Site, Step, Stream
+from barbench.models.towers.base import Backbone
+
+SCALE, EPS = 0.2, 1e-3
+
+
+class Dense(nn.Module):
+    """Three branches, each fed with all before it: 1; 1 then 3; 1 then 5 wide. Channels c/2, c/4, c/4 of c.
+
+    `dimensions` 2 on a grid, 1 along words. Every convolution has a bias, BatchNorm and ReLU.
+    """
+
+    def __init__(self, channels: int, dimensions: int) -> None:
+        super().__init__()
+        half, narrow, quarter = channels // 2, channels // 16, channels // 4
+        conv: type[nn.Module] = nn.Conv2d if dimensions == 2 else nn.Conv1d
+        norm: type[nn.Module] = nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm1d
+
+        def block(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
+            made = conv(inputs, outputs, kernel, padding=kernel // 2)
+            if dimensions == 2:
+                nn.init.kaiming_normal_(made.weight, nonlinearity="relu")  # type: ignore[arg-type]
+                nn.init.zeros_(made.bias)  # type: ignore[arg-type]
+            return [made, norm(outputs, eps=EPS), nn.ReLU(inplace=True)]
+
+        self.first = nn.Sequential(*block(channels, half, 1))
+        self.second = nn.Sequential(*block(channels + half, narrow, 1), *block(narrow, quarter, 3))
+        self.third = nn.Sequential(*block(channels + half + quarter, narrow, 1), *block(narrow, quarter, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, ...) -> (B, c, ...)."""
+        first = self.first(x)
+        second = self.second(torch.cat([x, first], 1))
+        return torch.cat([first, second, self.third(torch.cat([x, first, second], 1))], 1)
+
+
+class CrossAttention(nn.Module):
+    """W_o MHA(q = W_i y, k = v = W_t t): the attention's output stands in the place of y."""
+
+    def __init__(self, channels: int, words: int, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, heads, dropout=dropout)
+        self.image, self.text = nn.Linear(channels, width), nn.Linear(words, width)
+        self.back = nn.Linear(width, channels)
+        for linear in (self.attention.out_proj, self.image, self.text, self.back):
+            _truncated(linear)
+
+    def forward(self, y: Tensor, words: Tensor) -> Tensor:
+        """Patches y (B, N, c), words (B, L, D) -> (B, N, c); padding takes part, as in the original."""
+        keys = self.text(words)
+        z: Tensor = self.back(multihead(self.attention, self.image(y), keys, keys))
+        return z
+
+
+class Aligner(nn.Module):
+    """A(xn, t) = U([front of x0, z] + x0), x0 = relu(L xn); y = dense(patches of x0) + them; z = cross(y, t).
+
+    The front, the class token and inserted ones, passes through L, relu and U alone (doubled). Without `cross` z is y,
+    without `conv` y is the patches of x0.
+    """
+
+    def __init__(
+        self, width: int, channels: int, words: int, grid: tuple[int, int], cross: CrossAttention | None, conv: bool
+    ) -> None:
+        super().__init__()
+        self.grid, self.cross = grid, cross
+        self.down, self.up = nn.Linear(width, channels), nn.Linear(channels, width)
+        self.dense = Dense(channels, 2) if conv else None
+        for linear in (self.down, self.up):
+            _truncated(linear)
+
+    def forward(self, xn: Tensor, words: Tensor) -> Tensor:
+        """xn (B, T, d), the last rows x columns tokens being the patches; words (B, L, D) -> (B, T, d)."""
+        x0 = self.down(xn).relu()
+        front = xn.shape[1] - self.grid[0] * self.grid[1]
+        y = x0[:, front:]
+        if self.dense is not None:
+            grid = y.transpose(1, 2).reshape(len(y), -1, *self.grid)
+            y = (self.dense(grid) + grid).flatten(2).transpose(1, 2)
+        if self.cross is not None:
+            y = self.cross(y, words)
+        z: Tensor = self.up(torch.cat([x0[:, :front], y], 1) + x0)
+        return z
+
+
+class WordAdapter(nn.Module):
+    """A_t(x) = U([x0 of word 0, dense(x0 of the other words)] + x0), x0 = relu(L x), with convolutions along words."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.down, self.up, self.dense = nn.Linear(width, channels), nn.Linear(channels, width), Dense(channels, 1)
+
+    def forward(self, x: Tensor, front: int) -> Tensor:
+        """x (B, T, D), of which `front` tokens precede the words -> (B, T, D)."""
+        x0 = self.down(x).relu()
+        words = self.dense(x0[:, front + 1 :].transpose(1, 2)).transpose(1, 2)
+        z: Tensor = self.up(torch.cat([x0[:, : front + 1], words], 1) + x0)
+        return z
+
+
+class Detris(Component):
+    """delta <- delta + 0.2 A at the MLP of every second block of both towers; not an identity at the start.
+
+    The CLIP reading: the original stands in DINOv2 (ViT-B/14, four registers, LayerScale, 448 px), takes its levels
+    after other blocks, has a residual around the neck's last convolutions and trains longer. Here the backbone, the
+    levels, the head and the recipe are barbench's; the modules are the original's, and so are their counts.
+
+    The aligners read the finished words, so that the text tower runs first. The text adapter's convolutions are
+    centred: a word sees the next two, so the causal mask is broken, padding reaches the words, and results depend on
+    the fixed length of the text. BatchNorm over them needs batches of more than one in training.
+
+    Args:
+        channels: c of the aligners, a multiple of 16.
+        text_channels: c of the text adapters; 0: none.
+        embed: width E of the cross-attention.
+        heads: of the cross-attention, which divide `embed`.
+        dropout: of the attention's weights, in training.
+        conv: whether the aligners convolve. Without, SwimVG's cross-modal adapter in kind.
+        cross: whether they look at words. Without, MaPPER's local convolution adapter in kind.
+        text: whether the text tower has adapters.
+        blocks: how many blocks of each tower have one, spread evenly, the last one among them; None: half of them (the
+            original has 6 of 12, and 6 of ViT-L's 24).
+
+    Raises:
+        UsageError: if the channels or heads do not divide, or nothing would be tuned.
+    """
+
+    label: ClassVar[str] = "DETRIS"
+
+    def __init__(
+        self,
+        channels: int = 128,
+        text_channels: int = 64,
+        embed: int = 128,
+        heads: int = 8,
+        dropout: float = 0.1,
+        conv: bool = True,
+        cross: bool = True,
+        text: bool = True,
+        blocks: int | None = None,
+    ) -> None:
+        super().__init__()
+        if channels < 16 or channels % 16 or text_channels % 16 or text_channels < 0 or embed % heads:
+            raise UsageError("DETRIS needs channels that 16 divides, and an embed that its heads divide")
+        if not (conv or cross) or (blocks is not None and blocks < 1):
+            raise UsageError("DETRIS needs conv or cross, and at least one block")
+        self.channels, self.text_channels = channels, text_channels if text else 0
+        self.embed, self.heads, self.dropout = embed, heads, dropout
+        self.conv, self.cross, self.blocks = conv, cross, blocks
+
+    def attach(self, backbone: Backbone) -> None:
+        """Allocate the aligners (vision) and the adapters (text), each at the MLP of its blocks."""
+        vision, text = backbone.vision, backbone.text
+        self.first = self._places(vision.depth)[0]
+        self.aligners = nn.ModuleDict()
+        for block in self._places(vision.depth):
+            cross = self._crossing(text.width) if self.cross else None
+            made = Aligner(vision.width, self.channels, text.width, vision.grid, cross, self.conv)
+            self.aligners[Site("vision", block, "mlp").key] = made
+        self.adapters = nn.ModuleDict()
+        for block in self._places(text.depth) if self.text_channels else ():
+            self.adapters[Site("text", block, "mlp").key] = WordAdapter(text.width, self.text_channels)
+
+    def _crossing(self, words: int) -> CrossAttention:
+        return CrossAttention(self.channels, words, self.embed, self.heads, self.dropout)
+
+    def _places(self, depth: int) -> list[int]:
+        """Of 12 blocks 1, 3, 5, 7, 9 and 11, counted from 0."""
+        count = max(1, depth // 2) if self.blocks is None else min(self.blocks, depth)
+        return [depth * (i + 1) // count - 1 for i in range(count)]
+
+    def order(self) -> Order | None:
+        """Text first, since the aligners read the finished words; either order without `cross`."""
+        return "text first" if self.cross else None
+
+    def text_independent_steps(self, steps: int) -> int:
+        """The steps before the first aligner with cross-attention; all steps without `cross`."""
+        return self.first if self.cross else steps
+
+    def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
+        """Keep the words' padding mask, from which `branch` counts the words; no token changes.
+
+        Args:
+            step: which block runs next in each tower.
+            vision: tokens (B, prefix + inserted + N, C).
+            text: tokens (B, inserted + L, D).
+            carry: receives the mask (B, L), in which only the number of words matters.
+
+        Returns:
+            Both streams.
+        """
+        if self not in carry and text.pad is not None:
+            carry[self] = (text.pad,)  # as many as there are words: a branch sees inserted tokens, too
+        return vision, text
+
+    def after_text(self, words: Tensor, carry: Carry) -> None:
+        """Keep the finished words for the aligners.
+
+        Args:
+            words: (B, L, D).
+            carry: receives the words.
+        """
+        carry[self] = (words,)
+
+    def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
+        """Add a fifth of the aligner's or the adapter's output, at the sites that have one.
+
+        Args:
+            site: the branch.
+            x: the tokens before the branch (B, T, D).
+            xn: the same after the branch's norm (B, T, D).
+            delta: the frozen branch's output (B, T, D).
+            carry: the words (B, L, D), or the mask that says how many there are.
+
+        Returns:
+            What is added to the tokens (B, T, D).
+        """
+        if site.key in self.aligners:
+            words = carry[self][0] if self.cross else xn
+            added: Tensor = self.aligners[site.key](xn, words)
+        elif site.key in self.adapters:
+            added = self.adapters[site.key](x, x.shape[1] - carry[self][0].shape[1])
+        else:
+            return delta
+        return delta + SCALE * added
+
+
+def _truncated(linear: nn.Linear) -> None:
+    """As the vision transformer's own start leaves all of its linear maps, adapters included."""
+    nn.init.trunc_normal_(linear.weight, std=0.02)
+    nn.init.zeros_(linear.bias)

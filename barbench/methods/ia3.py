@@ -1,0 +1,68 @@
+"""(IA)3: keys, values and widened activations are rescaled (Liu et al., NeurIPS 2022)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from barbench.errors import UsageError
+from barbench.methods.base import BOTH, Component, chosen, map_key
+from barbench.models.stream import Role, Roles, Site, TowerName
+from barbench.models.towers.base import Backbone
+
+ROLES: tuple[Role, ...] = ("k", "v", "act")
+
+
+class IA3(Component):
+    """k <- l_k * k, v <- l_v * v, and a <- l_ff * a for what feeds the MLP's down map; all start at one: identity.
+
+    The activation is scaled after the nonlinearity, in EVA after the inner norm. Scaling the queries would be scaling
+    the keys again: they get none. Both towers by default, as the original tunes each transformer block of its model.
+
+    Args:
+        towers: which towers are tuned.
+
+    Raises:
+        UsageError: if there is no tower.
+    """
+
+    label: ClassVar[str] = "IA3"
+
+    def __init__(self, towers: tuple[TowerName, ...] = BOTH) -> None:
+        super().__init__()
+        if not towers:
+            raise UsageError("IA3 needs a tower")
+        self.towers = frozenset(towers)
+
+    def attach(self, backbone: Backbone) -> None:
+        """Allocate the gains l_k, l_v (D each) and l_ff (the MLP's width) per block."""
+        self.gains = nn.ParameterDict()
+        for tower in chosen(backbone, self.towers):
+            for block in range(tower.depth):
+                wide = tower.linear(block, "down").weight.shape[1]
+                for role, size in zip(ROLES, (tower.width, tower.width, wide), strict=True):
+                    site = Site(tower.name, block, "mlp" if role == "act" else "attn")
+                    self.gains[map_key(site, role)] = nn.Parameter(torch.ones(size))
+
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: a gain sees one token of one tower."""
+        return steps
+
+    def projects(self) -> Roles:
+        """Keys, values and activations of the chosen towers."""
+        return frozenset((tower, role) for tower in self.towers for role in ROLES)
+
+    def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        """Change the output of a frozen map.
+
+        Args:
+            site: the branch.
+            role: which of its maps.
+            x: the map's input (B, T, D_in).
+            y: the map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
+        """
+        key = map_key(site, role)
+        return y * self.gains[key].to(y.dtype) if key in self.gains else y

@@ -1,0 +1,90 @@
+"""Learned tokens: VPT, shallow and deep (Jia et al., ECCV 2022), and independent deep prompts in both towers (IVLP)."""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from barbench.errors import UsageError
+from barbench.methods.base import Component, chosen
+from barbench.models.efficient.dropout import Dropout
+from barbench.models.hooks import Carry, Order
+from barbench.models.stream import Step, Stream, TowerName
+from barbench.models.towers.base import Backbone
+
+
+class Prompts(Component):
+    """`count` learned tokens before block 0; with `depth` J > 1 replaced by others before each of the blocks 1 .. J-1.
+
+    After block J-1 the last ones walk along. They sit between the class token and the patches, after the norm in front
+    of the blocks; in the text tower first, without a position, where every word sees them (the start token, too) and
+    they see each other. Not an identity at the start.
+
+    Args:
+        count: n tokens in each tower.
+        depth: J; None: every block. A tower with fewer blocks takes as many as it has.
+        init: `uniform`: VPT's, within sqrt(6 / (3 p^2 + d)) for patches of p pixels and width d; `normal`: sd 0.02.
+        dropout: of the tokens, in training.
+        towers: which towers receive them. VPT knows vision alone, hence the default.
+
+    Raises:
+        UsageError: if there is no tower, or count or depth is not positive.
+    """
+
+    label: ClassVar[str] = "Prompts"
+
+    def __init__(
+        self,
+        count: int = 50,
+        depth: int | None = None,
+        init: Literal["uniform", "normal"] = "uniform",
+        dropout: float = 0.0,
+        towers: tuple[TowerName, ...] = ("vision",),
+    ) -> None:
+        super().__init__()
+        if count < 1 or not towers or (depth is not None and depth < 1):
+            raise UsageError("prompts need a count and a depth of at least 1, and a tower")
+        self.count, self.depth, self.init, self.towers = count, depth, init, frozenset(towers)
+        self.dropout = Dropout(dropout)
+
+    def attach(self, backbone: Backbone) -> None:
+        """Allocate the prompts (J, n, D) of each chosen tower."""
+        self.prompts = nn.ParameterDict()
+        for tower in chosen(backbone, self.towers):
+            prompts = torch.empty(tower.depth if self.depth is None else min(self.depth, tower.depth), self.count, 1)
+            prompts = prompts.expand(-1, -1, tower.width).clone()
+            if self.init == "uniform":
+                bound = math.sqrt(6 / (3 * backbone.vision.patch**2 + tower.width))
+                prompts.uniform_(-bound, bound)
+            else:
+                prompts.normal_(std=0.02)
+            self.prompts[tower.name] = nn.Parameter(prompts)
+
+    def order(self) -> Order | None:
+        """Either order: each tower has its own prompts."""
+        return None
+
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: the tokens do not depend on the input."""
+        return steps
+
+    def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
+        """Insert the prompts of this depth into each chosen tower, in place of those before.
+
+        Args:
+            step: which block runs next in each tower.
+            vision: tokens (B, prefix + inserted + N, C).
+            text: tokens (B, inserted + L, D).
+            carry: not used.
+
+        Returns:
+            Both streams.
+        """
+        return self._seated("vision", step.vision, vision), self._seated("text", step.text, text)
+
+    def _seated(self, tower: TowerName, block: int | None, stream: Stream) -> Stream:
+        if tower not in self.towers or block is None or block >= len(self.prompts[tower]):
+            return stream
+        tokens = self.dropout(self.prompts[tower][block].expand(len(stream.tokens), -1, -1))
+        return stream.insert(self.label, tokens)

@@ -1,0 +1,105 @@
+"""RepAdapter: linear adapters in front of attention and MLP, which fold into the maps behind (Luo et al. 2023)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from barbench.errors import UsageError
+from barbench.methods.base import BOTH, Component, chosen
+from barbench.models.efficient.dropout import Dropout
+from barbench.models.stream import Role, Roles, Site, TowerName
+from barbench.models.towers.base import Backbone
+
+
+class GroupedBottleneck(nn.Module):
+    """xn + s (B (A xn + a) + b): A d -> h, B h -> d in g groups, group i of the hidden units writes part i of the
+    channels. A Xavier-uniform, all else zero."""
+
+    def __init__(self, width: int, hidden: int, groups: int, scale: float, dropout: float) -> None:
+        super().__init__()
+        self.down, self.scale, self.dropout = nn.Linear(width, hidden), scale, Dropout(dropout)
+        self.up = nn.Parameter(torch.zeros(groups, width // groups, hidden // groups))
+        self.bias = nn.Parameter(torch.zeros(width))
+        nn.init.xavier_uniform_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, xn: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        hidden = self.dropout(self.down(xn)).unflatten(-1, (len(self.up), -1))
+        up = torch.einsum("btgh,gch->btgc", hidden, self.up.to(hidden.dtype)).flatten(2)
+        return xn + self.scale * (up + self.bias.to(up.dtype))
+
+
+class RepAdapter(Component):
+    """The normalised input of both branches passes through a linear bottleneck before q, k, v or up see it.
+
+    No nonlinearity: after training it could be folded into these maps. Identity at the start. Both towers by default;
+    the original knows vision alone, but the text blocks are the same blocks.
+
+    Args:
+        width: h hidden units.
+        groups: g; divides h and the towers' widths.
+        scale: s, which the original chooses for each task among 0.1 .. 10.
+        dropout: between A and B, in training.
+        towers: which towers are tuned.
+
+    Raises:
+        UsageError: if there is no tower, or the groups do not divide the width.
+    """
+
+    label: ClassVar[str] = "RepAdapter"
+
+    def __init__(
+        self,
+        width: int = 8,
+        groups: int = 2,
+        scale: float = 1.0,
+        dropout: float = 0.1,
+        towers: tuple[TowerName, ...] = BOTH,
+    ) -> None:
+        super().__init__()
+        if width < 1 or groups < 1 or width % groups or not towers:
+            raise UsageError("RepAdapter needs a width that its groups divide, and a tower")
+        self.width, self.groups, self.scale, self.dropout = width, groups, scale, dropout
+        self.towers = frozenset(towers)
+
+    def attach(self, backbone: Backbone) -> None:
+        """Allocate one bottleneck per branch of the chosen towers.
+
+        Args:
+            backbone: gives widths and depths.
+
+        Raises:
+            UsageError: if the groups do not divide a tower's width.
+        """
+        self.adapters = nn.ModuleDict()
+        for tower in chosen(backbone, self.towers):
+            if tower.width % self.groups:
+                raise UsageError(f"RepAdapter: {self.groups} groups do not divide the {tower.name} width {tower.width}")
+            for block in range(tower.depth):
+                for branch in ("attn", "mlp"):
+                    made = GroupedBottleneck(tower.width, self.width, self.groups, self.scale, self.dropout)
+                    self.adapters[Site(tower.name, block, branch).key] = made
+
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: an adapter sees one token of one tower."""
+        return steps
+
+    def projects(self) -> Roles:
+        """The norms of the chosen towers."""
+        return frozenset((tower, "norm") for tower in self.towers)
+
+    def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        """Change the output of a frozen map.
+
+        Args:
+            site: the branch.
+            role: which of its maps.
+            x: the map's input (B, T, D_in).
+            y: the map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
+        """
+        return self.adapters[site.key](y) if role == "norm" and site.key in self.adapters else y

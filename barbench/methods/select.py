@@ -1,0 +1,56 @@
+"""Components that choose which of the encoders' own parameters are trained: BitFit, LayerNorms, or both."""
+
+from typing import ClassVar, Literal
+
+from torch import nn
+
+from barbench.errors import UsageError
+from barbench.methods.base import BOTH, Component, norm_names
+from barbench.models.stream import TowerName
+from barbench.models.towers.base import Backbone
+
+
+class Select(Component):
+    """`bias`: every bias (BitFit, Zaken et al. 2021); `norm`: gains and shifts of every LayerNorm; `norm+bias`: both.
+
+    Found by the end of the name and by the kind of module, so in any tower; EVA's inner norms count. The biases of the
+    keys are among them, but inert: the softmax ignores what is the same along all keys. Their gradients are rounding
+    noise, which Adam turns into random steps of up to the learning rate. That moves no output, but these numbers are
+    not reproduced from one machine to another.
+
+    Args:
+        what: which parameters train.
+        towers: whose parameters.
+
+    Raises:
+        UsageError: if there is no tower.
+    """
+
+    label: ClassVar[str] = "Select"
+
+    def __init__(
+        self, what: Literal["bias", "norm", "norm+bias"] = "bias", towers: tuple[TowerName, ...] = BOTH
+    ) -> None:
+        super().__init__()
+        if not towers:
+            raise UsageError("a selection needs at least one tower")
+        self.what, self.towers = what, frozenset(towers)
+
+    def attach(self, backbone: Backbone) -> None:
+        """Find the LayerNorms by kind of module."""
+        self._norms = norm_names(backbone)
+
+    def trains(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether the parameter is among those that `what` chooses.
+
+        Args:
+            name: `vision.<path>` or `text.<path>`.
+            parameter: not used.
+
+        Returns:
+            True for a parameter that is tuned.
+        """
+        if name.partition(".")[0] not in self.towers:
+            return False
+        bias = name.endswith("bias") and self.what != "norm"
+        return bias or (name in self._norms and self.what != "bias")

@@ -1,0 +1,86 @@
+"""SSF: scale and shift after every frozen map and norm (Lian et al., NeurIPS 2022)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from barbench.errors import UsageError
+from barbench.methods.base import BOTH, Component, chosen, map_key, per_map
+from barbench.models.stream import LinearRole, Role, Roles, Site, TowerName
+from barbench.models.towers.base import Backbone, Tower
+
+
+class ScaleShift(nn.Module):
+    """z <- gamma * z + beta per channel; gamma N(1, spread), beta N(0, spread)."""
+
+    def __init__(self, width: int, spread: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(1 + spread * torch.randn(width))
+        self.beta = nn.Parameter(spread * torch.randn(width))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        return torch.addcmul(self.beta.to(z.dtype), self.gamma.to(z.dtype), z)
+
+
+class SSF(Component):
+    """Scale and shift after both norms, q, k, v, out, up (before the nonlinearity), down, and the norms outside the
+    blocks.
+
+    By default in both towers: the original knows vision alone, but names no reason to stop there. The patch
+    embedding's convolution gets none, because CLIP has a norm behind it; EVA's gate counts as a map, its inner norms
+    get none. The shift of the keys is inert, as in BitFit. Beside LoRA list LoRA first: then SSF scales what it made.
+
+    Args:
+        spread: sd of the start; 0 is the identity.
+        ends: whether the norms outside the blocks are scaled.
+        towers: which towers are tuned.
+
+    Raises:
+        UsageError: if the spread is negative, or there is no tower.
+    """
+
+    label: ClassVar[str] = "SSF"
+
+    def __init__(self, spread: float = 0.02, ends: bool = True, towers: tuple[TowerName, ...] = BOTH) -> None:
+        super().__init__()
+        if spread < 0 or not towers:
+            raise UsageError("SSF needs a spread of at least 0 and a tower")
+        self.spread, self.ends, self.towers = spread, ends, frozenset(towers)
+
+    def attach(self, backbone: Backbone) -> None:
+        """Allocate gamma and beta per map, per norm in front of a branch, and per norm outside the blocks."""
+
+        def of_map(tower: Tower, block: int, role: LinearRole) -> ScaleShift:
+            return ScaleShift(tower.linear(block, role).weight.shape[0], self.spread)
+
+        self.scales = nn.ModuleDict()
+        for tower in chosen(backbone, self.towers):
+            self.scales.update(dict(per_map(backbone, of_map, (tower.name,), tower.maps).items()))
+            norms = [Site(tower.name, i, branch) for i in range(tower.depth) for branch in ("attn", "mlp")]
+            for site in (*norms, *(tower.ends if self.ends else ())):
+                self.scales[map_key(site, "norm")] = ScaleShift(tower.width, self.spread)
+
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: a scale sees one token of one tower."""
+        return steps
+
+    def projects(self) -> Roles:
+        """All maps and norms of the chosen towers; not the activation."""
+        return frozenset((tower, role) for tower, role in super().projects() if tower in self.towers and role != "act")
+
+    def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        """Change the output of a frozen map.
+
+        Args:
+            site: the branch.
+            role: which of its maps.
+            x: the map's input (B, T, D_in).
+            y: the map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
+        """
+        key = map_key(site, role)
+        return self.scales[key](y) if key in self.scales else y
