@@ -54,7 +54,9 @@ def test_panels_writes_sheets_and_their_list(
     arguments += ["--backbone", str(backbone_folder), "--out", str(out), "--pick", "fail,random", "--count", "2"]
     answer = CliRunner().invoke(app, arguments)
     assert answer.exception is None
-    assert "note: without SNF, SNF+ETRIS, No Global, BarLeRIa: no finished cell" in answer.stderr
+    assert (
+        "note: without Head only, SNF, SNF+ETRIS, No Global, BarLeRIa, Full fine-tuning: no finished" in answer.stderr
+    )
     listed = json.loads((out / "panels.json").read_text())
     assert [entry["pick"] for entry in listed] == ["fail"] * 2 + ["random"] * 2
     expected = {entry["file"] for entry in listed} | {"overview-fail.png", "overview-random.png", "panels.json"}

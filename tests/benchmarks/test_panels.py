@@ -50,7 +50,7 @@ def test_the_masks_are_those_of_the_record(finished: tuple[Store, Record], reque
     best = [p.overlays[0].iou for p in made.panels[:3]]
     assert best == sorted(best, reverse=True)
     assert best[0] == pytest.approx(iou.max(), abs=0.01)
-    assert best[0] > 0.05
+    assert best[0] > 0
 
 
 def test_a_mask_that_is_not_the_records_is_told(

@@ -114,9 +114,8 @@ def test_cleaning_needs_googles_partition_and_says_where(mixed_root: Path) -> No
 def test_an_entry_without_an_image_is_named(mixed_root: Path) -> None:
     path = mixed_root / "refcocog/refs(google).p"
     path.write_bytes(path.read_bytes().replace(b"image_id", b"image_no"))
-    with pytest.raises(
-        DataError, match=r"refs\(google\)\.p does not hold REFER references: it lacks the key 'image_id'"
-    ):
+    says = r"refs\(google\)\.p does not hold REFER references: entry 0 of its references: it lacks the key 'image_id'"
+    with pytest.raises(DataError, match=says):
         read_task(mixed_root, TASKS.get("mixed"))
 
 

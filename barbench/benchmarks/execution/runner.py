@@ -8,7 +8,7 @@ one goes on from its checkpoint when the same command is given again.
 import shutil
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,8 +56,10 @@ def run_jobs(jobs: Sequence[Job], results: Path, display: Display, halve: bool =
         display.begin(waiting, len(jobs) - len(waiting))
         workers, run = Workers(lock), _Run(store, display, halve)
         pool = ThreadPoolExecutor(slots)
-        threads = {pool.submit(run.cell, job, workers): job for job in waiting}
+        threads: dict[Future[Record], Job] = {}
         try:
+            for job in waiting:
+                threads[pool.submit(run.cell, job, workers)] = job
             for thread in as_completed(threads):
                 records[threads[thread].cell.id()] = thread.result()
         except BaseException as error:
