@@ -108,7 +108,7 @@ class PaperTable:
 
 _B, _L, _EVA = CLIP_B.backbones[0], CLIP_L.backbones[0], EVA_B.backbones[0]
 _EIGHT = ",".join(p.name for p in MEMBERS)
-_EVERY = Block("all", _B, None, "all", "paper")
+_EVERY = Block(",".join(PAPER_METHODS), _B, None, "all", "paper")
 
 DEFAULT = Block("all", _B, None, "refcoco+", "paper")
 """What `barbench run` does when it is told nothing else."""

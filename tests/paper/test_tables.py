@@ -67,7 +67,7 @@ def test_on_shapes_embedded_backbones_stand_for_the_papers(shapes_root: Path) ->
     assert {(c.backbone, c.recipe["name"]) for c in found} == {
         (name, "demo") for name in ("tiny", "tiny-eva", "tiny-l")
     }
-    assert len(found) == 20 + 1  # Tables 2 and 3 add one mixed cell
+    assert len(found) == 20 + (2 * 3 + 1) + (3 + 1)  # Tables 1, 4 and 5; Table 2; Table 3
     assert {c.protocol for c in cells(shapes_root, "3")} == {"refcoco", "refcoco+", "refcocog-u", "mixed"}
 
 
@@ -90,5 +90,5 @@ def test_conflicts_say_what_the_table_has(real: Path) -> None:
 
 
 def test_without_a_table_a_run_is_what_it_was(real: Path) -> None:
-    assert rows(cells(real, None)) == {(m, "refcoco+", *VIT_B) for m in FIVE}
+    assert rows(cells(real, None)) == {(m, "refcoco+", *VIT_B) for m in ("head-only", *FIVE, "full")}
     assert {c.protocol for c in cells(real, None, split="mixed-leaked,refcoco")} == {"mixed-leaked", "refcoco"}
