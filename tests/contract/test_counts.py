@@ -66,6 +66,7 @@ def test_head_parts(backbone: Backbone) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "frozen"), [("ViT-L-14-quickgelu", 420, 428_275_968), ("EVA02-B-16", 416, 150_059_776)]
 )
+@pytest.mark.slow
 def test_larger_and_rotary_backbones_build_with_every_method(name: str, size: int, frozen: int) -> None:
     backbone = load_backbone(name, "random", device="meta")
     assert backbone.image_size == size
