@@ -12,7 +12,16 @@ from barbench.datasets.sources import DataSource
 from barbench.engine.recipe import Recipe
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
-from barbench.models.towers.configs import CONFIG, EMBEDDED, HEAD, MERGES, PRETRAINED, WEIGHTS, backbone_config
+from barbench.models.towers.configs import (
+    CONFIG,
+    EMBEDDED,
+    HEAD,
+    HEAD_WEIGHTS,
+    MERGES,
+    PRETRAINED,
+    WEIGHTS,
+    backbone_config,
+)
 from barbench.paper.mixtures import TASKS, Task
 from barbench.paper.protocols import PROTOCOLS
 from barbench.registry import split_list
@@ -66,7 +75,7 @@ class Matrix:
                 weights=weights,
                 image_size=backbone_config(backbone).image_size(self.image_size),
                 protocol=task.name,
-                recipe=self.recipe.of(method.name).fields(),
+                recipe=_start(self.recipe.of(method.name), backbone).fields(),
                 held_out=self.held_out,
                 seed=seed,
                 data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
@@ -91,6 +100,13 @@ class Matrix:
                 )
             )
         return jobs
+
+
+def _start(recipe: Recipe, backbone: str) -> Recipe:
+    """The recipe with a random head where the backbone ships with none: its record says so."""
+    folder = backbone_config(backbone).folder
+    ships = folder is not None and (folder / HEAD_WEIGHTS).is_file()
+    return recipe if ships or recipe.head == "random" else recipe.model_copy(update={"head": "random"})
 
 
 def identify_backbone(name: str) -> str:

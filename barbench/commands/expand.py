@@ -96,7 +96,7 @@ def _matrix(
     standard = shapes or request.backbone is not None
     return Matrix(
         methods=methods,
-        backbones=split_list(request.backbone or (embedded_for(block.backbone) if shapes else block.backbone)),
+        backbones=_backbones(request, block, shapes),
         tasks=tasks,
         seeds=seeds,
         recipe=_recipe(request, "demo" if shapes else block.recipe),
@@ -106,6 +106,11 @@ def _matrix(
         options=options,
         held_out=request.held_out,
     )
+
+
+def _backbones(request: RunRequest, block: Block, shapes: bool) -> list[str]:
+    """As asked, else the block's own, for which an embedded one stands on shapes."""
+    return split_list(request.backbone or (embedded_for(block.backbone) if shapes else block.backbone))
 
 
 def _recipe(request: RunRequest, default: str) -> Recipe:
@@ -149,8 +154,8 @@ def choose_methods(request: RunRequest, block: Block) -> list[MethodSpec]:
     suite = SUITES.get(request.suite)
     if not suite.scaled:
         return suite.methods()
-    names = split_list(request.backbone or ("tiny" if chosen_data(request.data) == "shapes" else block.backbone))
-    widths = {backbone_config(name).width for name in names}
+    shapes = chosen_data(request.data) == "shapes"
+    widths = {backbone_config(name).width for name in _backbones(request, block, shapes)}
     if len(widths) > 1:
         raise UsageError(f"--suite {request.suite} sets its knobs by the backbone's width: give one --backbone")
     return suite.methods(*widths)

@@ -144,18 +144,26 @@ def _run(request: Any, halve: bool, console: Console) -> Any:
     from barbench.benchmarks.execution.signals import interruptible
 
     with interruptible():
-        from barbench.benchmarks.execution.display import display_for
-        from barbench.benchmarks.execution.runner import run_jobs
         from barbench.commands.expand import expand, slots_for
 
         jobs = expand(request)
         slots = slots_for(request, [job.backbone for job in jobs])
         plan = None if request.table is None else _show_plan(jobs, request.results, console)
-        display = display_for(console, plan.forecast if plan else {}, slots)
-        try:
-            return run_jobs(jobs, request.results, display, halve, slots)
-        finally:
-            display.stop()
+        return run_cells(jobs, request.results, console, plan.forecast if plan else {}, halve, slots)
+
+
+def run_cells(
+    jobs: Any, results: Path, console: Console, forecast: Any = None, halve: bool = False, slots: int = 1
+) -> Any:
+    """The records of `jobs`, shown on `console` while they run; the other arguments are `run_jobs`'."""
+    from barbench.benchmarks.execution.display import display_for
+    from barbench.benchmarks.execution.runner import run_jobs
+
+    display = display_for(console, forecast, slots)
+    try:
+        return run_jobs(jobs, results, display, halve, slots)
+    finally:
+        display.stop()
 
 
 def _show_plan(jobs: Any, results: Path, console: Console) -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from barbench.commands.options import METHODS_HELP, ArgumentsOption, DataOption, ResultsOption
+from barbench.commands.run import run_cells
 from barbench.errors import Interrupted, UnknownName, UsageError
 from barbench.listing import Format, print_rows, stdout_console
 from barbench.registry import split_list
@@ -106,16 +107,10 @@ def tune(
 
 
 def _run(cells: Any, folder: Path, slots: int) -> Any:
-    from barbench.benchmarks.execution.display import display_for
-    from barbench.benchmarks.execution.runner import run_jobs
     from barbench.benchmarks.execution.signals import interruptible
 
-    display = display_for(stdout_console(), slots=slots)
-    try:
-        with interruptible():
-            return run_jobs(cells, folder, display, slots=slots)
-    finally:
-        display.stop()
+    with interruptible():
+        return run_cells(cells, folder, stdout_console(), slots=slots)
 
 
 def _range(option: str, text: str) -> tuple[float, float]:

@@ -19,7 +19,7 @@ FAILURES = {"failed": "failed", "out-of-memory": "OOM"}
 def scores(frame: Frame, members: Group, footnotes: Footnotes, heading: str, evidence: Evidence | None) -> Section:
     """Mean IoU of every row with its interval; the best is marked, and what is not distinguishable from it."""
     judged = [judge(score, members, evidence) for score in frame.scores]
-    gaps = judge(frame.gap, members, evidence).gaps if frame.gap else {}
+    gaps = judged[frame.scores.index(frame.gap)].gaps if frame.gap else {}
     return Section(heading, tuple(_row(frame, row, members, footnotes, judged, gaps) for row in members.rows))
 
 
