@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-import numpy as np
 import yaml
+from torch.quasirandom import SobolEngine
 
 from barbench.benchmarks.job import Job
 from barbench.engine.recipe import Rates, Recipe, Tuning
@@ -33,18 +33,27 @@ class Sampler(Protocol):
     def tell(self, method: str, trial: int, score: float | None) -> None: ...
 
 
-class RandomSampler:
-    """Trial k has the same values for every method, so that no method is luckier than another."""
+class SobolSampler:
+    """A scrambled Sobol sequence: trials lie evenly over the space however many there are.
+
+    Independent random draws leave holes (four of them left the upper half of a range to a single one). Trial k has
+    the same values for every method, so that no method is luckier than another, and further trials go on from
+    those that ran.
+    """
 
     def __init__(self, space: Mapping[str, tuple[float, float]], seed: int) -> None:
         self.space, self.seed = space, seed
+        self.free = [name for name, (low, high) in space.items() if low < high]
 
     def ask(self, method: str, trial: int) -> Values:
         """The values of trial `trial`, from 0, whatever the method."""
-        draws = np.random.default_rng([self.seed, trial]).random(len(self.space))
+        draws = dict.fromkeys(self.space, 0.0)
+        if self.free:
+            points = SobolEngine(len(self.free), scramble=True, seed=self.seed).draw(trial + 1)
+            draws |= zip(self.free, points[trial].tolist(), strict=True)
         return {
-            name: float(f"{math.exp(math.log(low) + u * (math.log(high) - math.log(low))):.3g}")
-            for (name, (low, high)), u in zip(self.space.items(), draws, strict=True)
+            name: float(f"{math.exp(math.log(low) + draws[name] * (math.log(high) - math.log(low))):.3g}")
+            for name, (low, high) in self.space.items()
         }
 
     def tell(self, method: str, trial: int, score: float | None) -> None:
@@ -83,7 +92,7 @@ class OptunaSampler:
 
 
 SAMPLERS: Mapping[str, Callable[[Mapping[str, tuple[float, float]], int], Sampler]] = {
-    "random": RandomSampler,
+    "sobol": SobolSampler,
     "optuna": OptunaSampler,
 }
 
@@ -107,7 +116,7 @@ def search(
 ) -> list[Trial]:
     """Run every trial of every method.
 
-    With random sampling all cells are known beforehand and run as one matrix; otherwise trial k of all methods runs
+    With a Sobol sequence all cells are known beforehand and run as one matrix; otherwise trial k of all methods runs
     before trial k + 1 of any.
 
     Args:
@@ -117,7 +126,7 @@ def search(
         run: runs cells, or finds their records; gives the records in the cells' order.
     """
     sampler = SAMPLERS[tuning.sampler](tuning.space, tuning.seed)
-    rounds = [range(tuning.trials)] if tuning.sampler == "random" else [range(k, k + 1) for k in range(tuning.trials)]
+    rounds = [range(tuning.trials)] if tuning.sampler == "sobol" else [range(k, k + 1) for k in range(tuning.trials)]
     found = []
     for numbers in rounds:
         asked = [(spec, k, sampler.ask(spec.name, k)) for k in numbers for spec in methods]

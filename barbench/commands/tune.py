@@ -26,7 +26,7 @@ def tune(
     adapter_lr: Annotated[
         str, typer.Option(help="lowest and highest rate of the method's own parameters, as a factor on the head's")
     ] = "0.03,3",
-    sampler: Annotated[str, typer.Option(help="random, or optuna (extra: tune)")] = "random",
+    sampler: Annotated[str, typer.Option(help="sobol (evenly spread), or optuna (extra: tune)")] = "sobol",
     seed: Annotated[int, typer.Option(min=0, help="of the search and of every trial")] = 0,
     backbone: Annotated[str | None, typer.Option(help="backbone", show_default="tiny on shapes")] = None,
     weights: Annotated[str | None, typer.Option(help="weights, as for run")] = None,

@@ -31,7 +31,7 @@ class Tuning(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     trials: PositiveInt = Field(description="trainings per method")
-    sampler: str = Field(description="random or optuna")
+    sampler: str = Field(description="sobol or optuna; random in recipes of old")
     space: dict[str, tuple[float, float]] = Field(description="lowest and highest value of each field")
     held_out: PositiveInt = Field(description="percent of the training images that trials are judged on")
     split: str

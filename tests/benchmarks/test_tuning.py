@@ -1,5 +1,6 @@
 """The search for rates: the same budget for all, judged on held-out images only, and gone on from where it stood."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import yaml
 
 from barbench import cli
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.tuning import RandomSampler, Trial, best_rates, recipe_text, search
+from barbench.benchmarks.tuning import SobolSampler, Trial, best_rates, recipe_text, search
 from barbench.engine.recipe import Rates, Recipe, Tuning, load_recipe, parse_recipe
 from barbench.errors import BarbenchError, UsageError
 from barbench.methods.catalog import MethodSpec
@@ -24,7 +25,7 @@ PEAK = {"etris": 1e-3, "snf": 5e-3}
 
 
 def budget(**changes: object) -> Tuning:
-    fields = {"trials": 12, "sampler": "random", "space": SPACE, "held_out": 20, "split": "refcoco+", "epochs": 2}
+    fields = {"trials": 12, "sampler": "sobol", "space": SPACE, "held_out": 20, "split": "refcoco+", "epochs": 2}
     return Tuning.model_validate(fields | changes)
 
 
@@ -61,7 +62,7 @@ def world(make_jobs: MakeJobs, tmp_path: Path):
     return jobs, run, asked
 
 
-@pytest.mark.parametrize("sampler", ["random", "optuna"])
+@pytest.mark.parametrize("sampler", ["sobol", "optuna"])
 def test_every_method_gets_the_same_number_of_trials_and_its_best_values(sampler: str, world) -> None:
     if sampler == "optuna":
         pytest.importorskip("optuna")
@@ -79,11 +80,23 @@ def test_every_method_gets_the_same_number_of_trials_and_its_best_values(sampler
         assert best.values["lr"] == pytest.approx(PEAK[method], rel=0.7)
 
 
-def test_random_trials_are_alike_for_all_methods_and_repeat() -> None:
-    draws = [RandomSampler(SPACE, 3).ask(method, 5) for method in ("etris", "snf")]
-    assert draws[0] == draws[1] == RandomSampler(SPACE, 3).ask("etris", 5)
-    assert RandomSampler(SPACE, 3).ask("etris", 6) != draws[0]
-    assert RandomSampler(SPACE, 4).ask("etris", 5) != draws[0]
+def test_trials_are_alike_for_all_methods_and_repeat() -> None:
+    draws = [SobolSampler(SPACE, 3).ask(method, 5) for method in ("etris", "snf")]
+    assert draws[0] == draws[1] == SobolSampler(SPACE, 3).ask("etris", 5)
+    assert SobolSampler(SPACE, 3).ask("etris", 6) != draws[0]
+    assert SobolSampler(SPACE, 4).ask("etris", 5) != draws[0]
+
+
+@pytest.mark.parametrize("trials", [4, 8, 16])
+def test_trials_lie_evenly_over_the_logarithm_of_the_range(trials: int) -> None:
+    """A power of two of trials has exactly one in each of as many equal parts, in every rate that is free."""
+    sampler = SobolSampler({"lr": (1e-4, 1e-2), "adapter_lr": (0.1, 10.0), "fixed": (0.5, 0.5)}, 0)
+    values = [sampler.ask("etris", k) for k in range(trials)]
+    assert {v["fixed"] for v in values} == {0.5}
+    for name in ("lr", "adapter_lr"):
+        low, high = sampler.space[name]
+        parts = [int(trials * math.log(v[name] / low) / math.log(high / low)) for v in values]
+        assert sorted(parts) == list(range(trials))
 
 
 def test_optuna_hears_how_trials_did(world) -> None:
