@@ -17,7 +17,7 @@ from barbench.benchmarks.execution.signals import Stop
 from barbench.benchmarks.job import Job
 from barbench.datasets.expression_kinds import KINDS
 from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.letterbox_cache import Squares, room
+from barbench.datasets.letterbox_cache import LetterboxCache, disk_space
 from barbench.datasets.refer import ReferSplit
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
 from barbench.datasets.tasks import TaskData, read_task
@@ -196,7 +196,7 @@ def _cache(folder: Path | None, letterbox: Letterbox, splits: Sequence[ReferSpli
     """The folder for letterboxed images where they fit; says what they take where that is much, or too much."""
     if folder is None:
         return None
-    space = room(Squares(letterbox, folder), splits)
+    space = disk_space(LetterboxCache(letterbox, folder), splits)
     sizes = f"{space.needed / 1e9:.1f} GB, and {space.free / 1e9:.1f} GB are free in {folder}"
     if not space.fits:
         emit({"event": "note", "text": f"images are decoded again each time: to keep them takes {sizes}"})

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -14,20 +14,26 @@ from barbench.datasets.problems import RULES
 from barbench.datasets.refer import ImageInfo, ReferData, decode_image, read_refer
 from barbench.errors import BarbenchError, DataError
 from barbench.paper.protocols import Counts, Protocol
+from barbench.plain import OnProgress
 
 T = TypeVar("T")
 
 THREADS = 8
-CHUNK = 64  # images that are decoded between two looks at what the decoders said
+CHUNK = 64  # images that are decoded before the decoders' warnings are read
 Kind = Literal["real", "shapes"]
-Progress = Callable[[int, int], None]  # done, total
 
 
 @dataclass(frozen=True)
 class AuditRow:
-    """One split as found; `expected` is the public release's size, None for generated data and unknown splits.
+    """One split as found.
 
-    `shared_images` is how many of its images are in `train` too (0 for `train` itself).
+    Attributes:
+        protocol: its name.
+        split: train, val, testA, …
+        found: sizes.
+        expected: the public release's sizes; None for generated data.
+        shared_images: number of its images that are in `train` too; 0 for `train` itself.
+        problems: kinds of problem with their number.
     """
 
     protocol: str
@@ -40,7 +46,13 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class Finding:
-    """A `failure` means that results are not comparable; a `warning` is handled by a stated rule, or uncertain."""
+    """Something that a check found.
+
+    Attributes:
+        severity: a `failure` makes results incomparable; a `warning` is handled by a stated rule, or is uncertain.
+        protocol: its name.
+        text: what is wrong.
+    """
 
     severity: Literal["failure", "warning"]
     protocol: str
@@ -49,21 +61,33 @@ class Finding:
 
 @dataclass(frozen=True)
 class AuditReport:
+    """What the check of a root found: one row per split, all findings, and how many images were opened."""
+
     rows: tuple[AuditRow, ...]
     findings: tuple[Finding, ...]
     images_opened: int
 
     @property
     def ok(self) -> bool:
+        """Whether there is no failure."""
         return not any(finding.severity == "failure" for finding in self.findings)
 
 
-def verify(root: Path, protocols: Iterable[Protocol], kind: Kind, progress: Progress | None = None) -> AuditReport:
-    """Reads every protocol, opens every image once and weighs what it finds.
+def verify(root: Path, protocols: Iterable[Protocol], kind: Kind, progress: OnProgress | None = None) -> AuditReport:
+    """Read every protocol, open every image once and judge what is found. Bad data raise nothing; they are findings.
 
-    Sizes are compared for `real` data only: references and images must match, sentences too where the published number
-    is certain. Problems that the reader handles by rule are warnings in real data and failures in generated data, which
-    has no excuse. Never raises for bad data; what is wrong is in the findings.
+    Sizes are compared for `real` data only: references and images must match, sentences too if the published number is
+    certain. Problems that the reader handles by rule are warnings in real data, and failures in generated data, which
+    should have none.
+
+    Args:
+        root: a folder in REFER layout.
+        protocols: which to read.
+        kind: whether the data are the public release or generated.
+        progress: called with the images opened and all images.
+
+    Returns:
+        Rows and findings.
     """
     rows: list[AuditRow] = []
     findings: list[Finding] = []
@@ -122,13 +146,13 @@ def _check_split(data: ReferData, name: str, kind: Kind) -> tuple[AuditRow, list
 
 
 def _problems(data: ReferData, split: str) -> tuple[str, ...]:
-    """Kinds of problem with their number in one split; masks outside their image are counted by protocol only."""
+    """Kinds of problem with their number in one split; masks outside their image are counted per protocol only."""
     counts = {kind: sum(place.startswith(f"{split} ") for place in data.problems.found.get(kind, ())) for kind in RULES}
     return tuple(f"{kind}: {count}" for kind, count in counts.items() if count)
 
 
 def _unique_ids(data: ReferData) -> list[Finding]:
-    """Ids of images and annotations are the reader's affair: there, twice is an error."""
+    """References and sentences whose ids occur twice. The reader itself refuses that of images and annotations."""
     ids = {
         "reference": [r.ref_id for r in data.references],
         "sentence": [s.sent_id for r in data.references for s in r.sentences],
@@ -142,7 +166,8 @@ def _unique_ids(data: ReferData) -> list[Finding]:
 
 
 def _same_pixels(protocol: str, used: dict[ImageInfo, set[str]], pixels: dict[ImageInfo, bytes]) -> list[Finding]:
-    """Images under several ids; `used` says in which splits an image is. Equal ids are `_check_split`'s affair."""
+    """Images with equal pixels under several ids, in train and elsewhere. `used`: the splits that an image is in. Equal
+    ids are `_check_split`'s task."""
     copies: dict[bytes, list[ImageInfo]] = defaultdict(list)
     for info in used:
         if info in pixels:
@@ -161,9 +186,11 @@ def _same_pixels(protocol: str, used: dict[ImageInfo, set[str]], pixels: dict[Im
     return [Finding("warning", protocol, text)]
 
 
-def _open_all(images: dict[ImageInfo, str], progress: Progress | None) -> tuple[list[Finding], dict[ImageInfo, bytes]]:
-    """What cannot be decoded, and a hash of the others' pixels. In threads: OpenCV and hashing let go of the
-    interpreter, and a network disk answers several at once."""
+def _open_all(
+    images: dict[ImageInfo, str], progress: OnProgress | None
+) -> tuple[list[Finding], dict[ImageInfo, bytes]]:
+    """What cannot be decoded, and a hash of the pixels of the others. In threads: OpenCV and hashing release the
+    interpreter lock, and a network disk answers several requests at once."""
     findings: list[Finding] = []
     pixels: dict[ImageInfo, bytes] = {}
     pool = ThreadPoolExecutor(THREADS)
@@ -187,14 +214,22 @@ def _open_all(images: dict[ImageInfo, str], progress: Progress | None) -> tuple[
 
 
 def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` values, the last one shorter (itertools has it from Python 3.12 on)."""
+    """Cut values into lists; `itertools.batched` exists from Python 3.12 on.
+
+    Args:
+        values: any number of them.
+        size: of each list but the last, which may be shorter.
+
+    Yields:
+        Lists in order.
+    """
     iterator = iter(values)
     while chunk := list(islice(iterator, size)):
         yield chunk
 
 
 def _open_listening(image: tuple[ImageInfo, str]) -> Finding | bytes:
-    """One image alone, so that what the decoder complains about is known to be of this file."""
+    """Open one image alone, so that a decoder's warning is known to be about this file."""
     with decoder_warnings() as said:
         found = _open(image)
     if said and not isinstance(found, Finding):

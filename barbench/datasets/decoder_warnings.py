@@ -1,7 +1,8 @@
-"""What image decoders say on the process's standard error: libjpeg fills a damaged part with gray, warns there, and
+"""Captures what image decoders print to standard error: libjpeg fills a damaged part with gray, prints a warning, and
 returns an image all the same. Used by `datasets.audit`.
 
-OpenCV and Pillow give no other way to these warnings: both decode a JPEG with a hole of zero bytes without any error.
+OpenCV and Pillow give no other access to these warnings: both decode a JPEG with a hole of zero bytes without any
+error.
 """
 
 import contextlib
@@ -15,11 +16,14 @@ _COMPLAINT = re.compile(rb"(?i)jpeg|libpng|huffman")
 
 @contextlib.contextmanager
 def decoder_warnings() -> Iterator[list[str]]:
-    """A list that holds, after the block, the lines that decoders wrote in it; all other lines go on to standard error.
+    """Capture the decoders' lines on standard error; all other lines are passed on.
 
-    File descriptor 2 belongs to the whole process, so only one block is open at a time, and what threads inside write
-    cannot be told apart: where a block of several images complains, decode them one by one. A process without standard
-    error gets an empty list.
+    File descriptor 2 belongs to the whole process, so only one block may be open at a time, and lines of several
+    threads inside cannot be told apart: if a block of several images has warnings, decode them again one by one.
+
+    Yields:
+        A list that is filled when the block ends, one entry per line; it stays empty in a process without standard
+            error.
     """
     said: list[str] = []
     try:

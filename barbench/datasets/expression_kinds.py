@@ -1,15 +1,15 @@
-"""What an expression tells its object by, judged from its words: one of four kinds, the column `kind` of the arrays
-that `barbench run` leaves beside a record.
+"""Classifies a referring expression by the cue it relies on. `barbench run` saves it as the column `kind` of the arrays
+beside a record.
 
 The first kind that fits is taken, from the one that asks most of a model to the one that asks least:
 
 * relation: a second thing, and how the object stands to it ("man next to the dog", "cup left of plate", "girl holding
   umbrella").
 * location: a place in the picture, or an order seen from the camera ("left guy", "second from the right", "closest").
-* attribute: colour, size, age, clothing, material, number or what it does ("man in red", "tall boy", "kid running").
-* bare name: nothing of these ("zebra", "the bus").
+* attribute: colour, size, age, clothing, material, number or action ("man in red", "tall boy", "kid running").
+* bare name: none of these ("zebra", "the bus").
 
-Words are English, as in RefCOCO, RefCOCO+ and G-Ref. It is a list of words and no parser: a sentence that names no
+Words are English, as in RefCOCO, RefCOCO+ and G-Ref. This is a list of words and not a parser: a sentence without any
 listed word counts as a bare name, and "right hand up" counts as a location.
 """
 
@@ -68,10 +68,16 @@ _ATTRIBUTE = re.compile(
 
 
 def kind(text: str) -> int:
-    """Index into KINDS of what `text` tells its object by.
+    """The kind of cue that an expression relies on.
 
     >>> [KINDS[kind(text)] for text in ("zebra", "man in red", "left guy", "cup left of plate")]
     ['bare name', 'attribute', 'location', 'relation']
+
+    Args:
+        text: an English expression.
+
+    Returns:
+        Its position in KINDS.
     """
     words = " ".join(text.lower().split())
     clear = _CLOTHING_TOP.sub("shirt", words)

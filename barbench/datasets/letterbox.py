@@ -1,8 +1,8 @@
 """The letterbox: images and masks into the model's square, predictions back to the image's own pixels.
 
-One affine map and its exact inverse, as in the released code of CRIS, ETRIS and BarLeRIa (`getTransformMat`): aspect
-kept, centred, pixel i at s * i + b on the integer grid. Nothing here resizes, because mixing `resize` (half-pixel
-centres) with `warpAffine` (integer grid) costs 1.5 points of mask IoU.
+One affine map and its exact inverse, as in the released code of CRIS, ETRIS and BarLeRIa (`getTransformMat`): the
+aspect ratio is kept, the image is centreed, and pixel i goes to s * i + b on the integer grid. Nothing here resizes,
+because mixing `resize` (half-pixel centres) with `warpAffine` (integer grid) costs 1.5 points of mask IoU.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,16 @@ _BORDER = tuple(255 * c for c in CLIP_MEAN)
 
 
 def normalised(squares: Tensor) -> Tensor:
-    """uint8 (B, S, S, 3) to float32 (B, 3, S, S), as CLIP's training normalised; on the device of `squares`.
+    """Normalise a batch as in CLIP's training, on the device of `squares`.
 
-    Images travel as bytes and become numbers where the model is. Every operand is a tensor there: a division by a
-    Python number is a multiplication on a GPU, which rounds otherwise than a CPU.
+    Images travel as bytes and become floats where the model is. Every operand is a tensor there: on a GPU, division by
+    a Python number is a multiplication, which rounds differently from a CPU.
+
+    Args:
+        squares: uint8 (B, S, S, 3) RGB.
+
+    Returns:
+        float32 (B, 3, S, S), with CLIP's mean subtracted and divided by its standard deviation.
     """
     x = squares.permute(0, 3, 1, 2).float()
     white, mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in ((255.0,), CLIP_MEAN, CLIP_STD))
@@ -33,33 +39,75 @@ def normalised(squares: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """To a square of `size` pixels and back."""
+    """Maps images to a square of `size` pixels, and predictions back."""
 
     size: int
 
     def matrix(self, height: int, width: int) -> NDArray[np.float64]:
-        """(2, 3): image (x, y, 1) to square (x, y)."""
+        """The map from image to square.
+
+        Args:
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+
+        Returns:
+            (2, 3): image (x, y, 1) to square (x, y).
+        """
         scale, x, y = self._place(height, width)
         return np.array([[scale, 0, x], [0, scale, y]])
 
     def inverse(self, height: int, width: int) -> NDArray[np.float64]:
-        """(2, 3): square (x, y, 1) to image (x, y)."""
+        """The map from square to image.
+
+        Args:
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+
+        Returns:
+            (2, 3): square (x, y, 1) to image (x, y).
+        """
         scale, x, y = self._place(height, width)
         return np.array([[1 / scale, 0, -x / scale], [0, 1 / scale, -y / scale]])
 
     def image(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """uint8 (H, W, 3) to uint8 (S, S, 3): bicubic, padded with CLIP's mean colour. See `normalised`."""
+        """Put an image into the square: bicubic, padded with CLIP's mean colour. See `normalised`.
+
+        Args:
+            rgb: uint8 (H, W, 3).
+
+        Returns:
+            uint8 (S, S, 3).
+        """
         square = self._warp(rgb, self.matrix(*rgb.shape[:2]), (self.size, self.size), cv2.INTER_CUBIC, _BORDER)
         return torch.from_numpy(square)
 
     def mask(self, mask: NDArray[np.uint8]) -> Tensor:
-        """{0, 1} (H, W) to float32 (S, S) in 0..1: linear, padded with 0."""
+        """Put a mask into the square: bilinear, padded with 0.
+
+        Args:
+            mask: uint8 (H, W), 0 or 1.
+
+        Returns:
+            float32 (S, S) in 0..1.
+        """
         matrix = self.matrix(*mask.shape)
         square = self._warp(mask.astype(np.float32), matrix, (self.size, self.size), cv2.INTER_LINEAR, (0.0,))
         return torch.from_numpy(square)
 
     def restore(self, probability: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-        """Probabilities (S, S) to (H, W) in the image's own pixels: bicubic, can overshoot 0..1; threshold after."""
+        """Bring probabilities back to the image's own pixels: bicubic; apply the threshold afterwards.
+
+        Args:
+            probability: float32 (S, S).
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+
+        Returns:
+            float32 (H, W); bicubic interpolation can leave 0..1.
+
+        Raises:
+            ValueError: if `probability` is not (S, S).
+        """
         if probability.shape != (self.size, self.size):
             raise ValueError(f"a probability map of {self.size}x{self.size} is due, this one is {probability.shape}")
         inverse = self.inverse(height, width)

@@ -1,9 +1,9 @@
-"""Images and masks on the model's square, kept on disk so that none is decoded twice: `barbench run --cache`.
+"""Letterboxed images and masks, kept on disk so that none is decoded twice: `barbench run --cache`.
 
-A square is one file, made when it is first asked for and found by everyone who asks later: other epochs, other cells,
-other splits of the same images. So nothing is built beforehand and nothing is locked. Files appear whole (written
-beside, then renamed), whoever writes and whenever it is killed; two processes may make one square, and both make the
-same. What is read is bit for bit what would be made.
+A square is one file, made when it is first asked for and used by everything that asks later: other epochs, other cells,
+other splits of the same images. So nothing is built beforehand and nothing is locked. Files appear complete (written
+under another name, then renamed), whoever writes and whenever it is killed; two processes may make the same square,
+with the same content. What is read is bit for bit what would be made.
 """
 
 import hashlib
@@ -33,15 +33,29 @@ RUN = np.dtype([("value", "<f4"), ("length", "<i4")])
 
 
 @dataclass(frozen=True)
-class Squares:
-    """What `letterbox` makes of images and masks; from and to `folder`, if there is one."""
+class LetterboxCache:
+    """Letterboxed images and masks, read from `folder` if they are there, else computed and stored.
+
+    Attributes:
+        letterbox: makes the squares.
+        folder: of the files; None stores nothing.
+    """
 
     letterbox: Letterbox
     folder: Path | None = None
 
     def images(self, infos: Sequence[ImageInfo]) -> Tensor:
-        """uint8 (B, S, S, 3). A file that has changed, by its size or time, is decoded anew. Raises DataError as
-        `decode_image`."""
+        """Letterbox images. A file that has changed, by its size or time, is decoded again.
+
+        Args:
+            infos: B images.
+
+        Returns:
+            uint8 (B, S, S, 3) RGB.
+
+        Raises:
+            DataError: if an image cannot be decoded.
+        """
         side = self.letterbox.size
         batch = _fresh((len(infos), side, side, 3), torch.uint8)
         for square, info in zip(batch.numpy(), infos, strict=True):
@@ -49,7 +63,14 @@ class Squares:
         return batch
 
     def masks(self, rles: Sequence[Rle]) -> Tensor:
-        """float32 (B, S, S) in 0..1, kept as runs of equal values."""
+        """Letterbox masks; on disk they are runs of equal values.
+
+        Args:
+            rles: B masks.
+
+        Returns:
+            float32 (B, S, S) in 0..1.
+        """
         side = self.letterbox.size
         batch = _fresh((len(rles), side, side), torch.float32)
         for square, rle in zip(batch.numpy(), rles, strict=True):
@@ -74,7 +95,7 @@ class Squares:
             _write(path, _runs(square.ravel()))
 
     def holds(self, info: ImageInfo) -> bool:
-        """Whether the image is there already."""
+        """Whether the image is on disk already."""
         return self.folder is not None and self._image_path(info).exists()
 
     def _image_path(self, info: ImageInfo) -> Path:
@@ -86,27 +107,40 @@ class Squares:
         return self._path("image", key.encode())
 
     def _path(self, kind: str, key: bytes) -> Path:
-        """Other code and another OpenCV may round otherwise: each has a folder of its own."""
+        """Other code and another OpenCV may round differently, so each has its own folder."""
         assert self.folder is not None
         name = hashlib.blake2b(key, digest_size=16).hexdigest()
         return self.folder / f"{kind}s-{self.letterbox.size}-v{VERSION}-cv{cv2.__version__}" / name[:2] / name
 
 
 @dataclass(frozen=True)
-class Room:
-    """Bytes that the squares of a data set will still take at most, and bytes that are free there."""
+class DiskSpace:
+    """How much disk space squares need and have.
+
+    Attributes:
+        needed: bytes that the squares of a dataset will still take, at most.
+        free: bytes that are free on that disk.
+    """
 
     needed: int
     free: int
 
     @property
     def fits(self) -> bool:
-        """Half of what is free stays free."""
+        """Whether half of the free space stays free."""
         return self.needed <= self.free // 2
 
 
-def room(squares: Squares, splits: Iterable[ReferSplit]) -> Room:
-    """What keeping all images and masks of `splits` takes; a square that is there costs nothing."""
+def disk_space(squares: LetterboxCache, splits: Iterable[ReferSplit]) -> DiskSpace:
+    """Estimate the space for all images and masks of some splits; a square that is on disk already costs nothing.
+
+    Args:
+        squares: with a folder.
+        splits: what will be asked for.
+
+    Returns:
+        Bytes needed, and bytes free.
+    """
     assert squares.folder is not None
     pairs = [(split.data.images[r.image_id], r) for split in splits for r in split.references]
     infos = {info for info, _ in pairs}
@@ -116,7 +150,7 @@ def room(squares: Squares, splits: Iterable[ReferSplit]) -> Room:
     there = squares.folder
     while not there.exists():
         there = there.parent
-    return Room(needed, shutil.disk_usage(there).free)
+    return DiskSpace(needed, shutil.disk_usage(there).free)
 
 
 def _runs(values: NDArray[np.float32]) -> NDArray[Any]:
@@ -128,7 +162,7 @@ def _runs(values: NDArray[np.float32]) -> NDArray[Any]:
 
 
 def _fresh(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Without values. In a loader's process it lies where the trainer's can see it, so that it is not copied."""
+    """An uninitialised tensor. In a loader's process it is in shared memory, so that the trainer need not copy it."""
     batch = torch.empty(0, dtype=dtype)
     if get_worker_info() is not None:  # as torch's own collate does it
         size = math.prod(shape) * batch.element_size()
@@ -137,7 +171,7 @@ def _fresh(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def _read_into(path: Path, values: NDArray[np.uint8]) -> bool:
-    """Whether the file held as many bytes as `values`, which are overwritten."""
+    """Read a file into `values`; False if it does not have as many bytes."""
     try:
         with path.open("rb", buffering=0) as file:
             return os.fstat(file.fileno()).st_size == values.nbytes == file.readinto(values.data)
@@ -153,7 +187,7 @@ def _read(path: Path, dtype: np.dtype[Any]) -> NDArray[Any] | None:
 
 
 def _write(path: Path, values: NDArray[Any]) -> None:
-    """Keep it if that is possible: a full or read-only disk costs time, not the run."""
+    """Store a square if possible: a full or read-only disk costs time, and does not stop the run."""
     try:
         with atomic_file(path, sync=False) as file:
             file.write(values.tobytes())

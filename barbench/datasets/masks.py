@@ -1,7 +1,7 @@
 """COCO segmentations as run-length codes: polygons, compressed and uncompressed RLE. Used by `datasets.refer`.
 
-Everything becomes one canonical compressed code, so that two masks are equal exactly where their codes are. Rasterising
-is pycocotools' own: other rasterisers differ by tenths of mIoU.
+Everything becomes one canonical compressed code, so that two masks are equal exactly where their codes are. pycocotools
+rasterises the polygons: other rasterisers differ by tenths of a point of mIoU.
 """
 
 import math
@@ -19,36 +19,53 @@ NOT_FLAT = "its polygon is not a flat list x1, y1, x2, y2, … of finite numbers
 
 
 class Rle(NamedTuple):
-    """A mask of `height` x `width` pixels as COCO's compressed run lengths (column-major)."""
+    """A mask as COCO's compressed run lengths.
+
+    Attributes:
+        height: of the mask, in pixels.
+        width: of the mask, in pixels.
+        counts: the run lengths, column-major, as COCO's text code.
+    """
 
     height: int
     width: int
     counts: bytes
 
     def decode(self) -> Mask:
-        """uint8 (H, W), 1 inside."""
+        """The mask as uint8 (H, W), 1 inside."""
         columns = coco.decode({"size": [self.height, self.width], "counts": self.counts}).T
         return np.asarray(cv2.transpose(columns), dtype=np.uint8)  # many times faster than numpy's copy
 
     @property
     def area(self) -> int:
-        """Pixels inside."""
+        """Number of pixels inside."""
         return int(coco.area({"size": [self.height, self.width], "counts": self.counts}))
 
 
 class Encoded(NamedTuple):
-    """A code, and whether the segmentation reached outside the image (and was clipped)."""
+    """The code of a segmentation, and whether the segmentation reached outside its image and was clipped."""
 
     rle: Rle
     clipped: bool
 
 
 def encode(segmentation: Any, height: int, width: int) -> Encoded:
-    """The code of a COCO `segmentation` in an image of `height` x `width`; several polygons are merged.
+    """The code of a COCO `segmentation`; several polygons are merged.
 
-    A polygon of fewer than three points has no area and adds nothing. Raises ValueError saying what is wrong: an RLE of
-    another size or whose runs do not fill the image, coordinates that are not numbers, outlines beyond MAX_OUTLINE.
-    pycocotools checks none of it, and reads or writes outside its memory.
+    A polygon of fewer than three points has no area and adds nothing. pycocotools checks none of what is checked here,
+    and would read or write outside its memory.
+
+    Args:
+        segmentation: a list of polygons [x1, y1, x2, y2, …] in pixels, or a dict with `size` and `counts` (RLE).
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Returns:
+        A canonical code, and whether anything was clipped.
+
+    Raises:
+        ValueError: for an RLE of another size or whose runs do not fill the image, coordinates that are not finite
+            numbers, or outlines longer than MAX_OUTLINE; the message says which.
     """
     if isinstance(segmentation, dict):
         return Encoded(_from_runs(segmentation, height, width), False)
@@ -66,7 +83,7 @@ def encode(segmentation: Any, height: int, width: int) -> Encoded:
         return Encoded(from_mask(np.zeros((height, width), dtype=np.uint8)), False)
     xy = (parts[0] if len(parts) == 1 else np.concatenate(parts)).reshape(-1, 2)
     (left, top), (right, bottom) = np.minimum.reduce(xy).tolist(), np.maximum.reduce(xy).tolist()
-    if not all(map(math.isfinite, (left, top, right, bottom))):  # which an infinity or NaN reaches
+    if not all(map(math.isfinite, (left, top, right, bottom))):  # min and max propagate NaN and infinity
         raise ValueError(NOT_FLAT)
     reach = max(right, bottom, -left, -top)
     if reach > MAX_OUTLINE or (2 * reach * len(xy) > MAX_OUTLINE and _length(xy) > MAX_OUTLINE):
@@ -79,18 +96,26 @@ def encode(segmentation: Any, height: int, width: int) -> Encoded:
 
 
 def _length(xy: NDArray[np.float64]) -> float:
-    """Of the outlines (N, 2), in pixels as they are rasterised, the steps that lead from part to part included."""
+    """Length of outlines (N, 2) in pixels as they are rasterised, including the steps from one part to the next."""
     return float(np.abs(np.diff(xy, axis=0)).max(axis=1).sum())
 
 
 def from_mask(mask: Mask) -> Rle:
-    """The code of a uint8 (H, W) mask."""
+    """The code of a mask.
+
+    Args:
+        mask: uint8 (H, W), 1 inside.
+
+    Returns:
+        A canonical code.
+    """
     height, width = mask.shape
     return Rle(height, width, coco.encode(np.asfortranarray(mask))["counts"])
 
 
 def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> Rle:
-    """Checks and re-encodes an RLE. pycocotools would fill the pixels behind too few runs with uninitialised memory."""
+    """Check an RLE and encode it anew. pycocotools would fill the pixels after too few runs with uninitialised
+    memory."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list | tuple) or len(size) != 2:
         raise ValueError(f"its RLE's size is {shown(size)}, not [height, width]")
@@ -110,7 +135,8 @@ def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> Rle:
 
 
 def _decompress(counts: str | bytes) -> list[int]:
-    """Run lengths from COCO's text code: 5 bits a character, signed; from the fourth on, less the run two before."""
+    """Run lengths from COCO's text code: 5 bits per character, signed; from the fourth run on, the difference to the
+    run two before."""
     text = counts.encode("latin1", "replace") if isinstance(counts, str) else counts
     bits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero(bits & 0x20 == 0)

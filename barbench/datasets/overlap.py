@@ -1,4 +1,4 @@
-"""Which images train and are evaluated on, from the references' files alone: `barbench data audit`."""
+"""Which images are both trained on and evaluated on, from the references files alone: `barbench data audit`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,14 @@ Outlines = Mapping[str, Sequence[Outline]]
 
 @dataclass(frozen=True)
 class TrainingOverlap:
-    """What a task trains on, and how many images each evaluation split, by (protocol, split), shares with it."""
+    """The training set of a task, and how many of its images are evaluated on.
+
+    Attributes:
+        task: what is trained.
+        references: number of references that train.
+        images: number of images that train.
+        shared: by (protocol, split), number of images of an evaluation split that are in the training set.
+    """
 
     task: Task
     references: int
@@ -23,12 +30,25 @@ class TrainingOverlap:
 
 
 def read_outlines(root: Path, protocols: Iterable[Protocol]) -> dict[str, list[Outline]]:
-    """Raises MissingData and DataError as `read_refer`."""
+    """Read the references file of each protocol.
+
+    Args:
+        root: a folder in REFER layout.
+        protocols: which to read.
+
+    Returns:
+        Outlines by the protocol's name.
+
+    Raises:
+        MissingData: if a file is absent.
+        DataError: if a file is unusable.
+    """
     return {protocol.name: read_outline(root, protocol) for protocol in protocols}
 
 
 def excluded_images(task: Task, outlines: Outlines) -> frozenset[int]:
-    """Images that may not train: those of the evaluation splits that a mixture excludes; none for a protocol."""
+    """Ids of images that must not train: those of the evaluation splits that a mixture excludes; none for a
+    protocol."""
     excluded = task.excluded if isinstance(task, Mixture) else ()
     return frozenset(entry.image_id for p in excluded for entry in outlines[p.name] if entry.split != "train")
 
@@ -45,13 +65,21 @@ def training(task: Task, outlines: Outlines) -> list[Outline]:
 
 
 def expressions(task: Task, outlines: Outlines) -> int:
-    """How many the task is evaluated on."""
+    """Number of expressions that the task is evaluated on."""
     splits = {(e.protocol.name, e.split) for e in task.evaluated}
     return sum(entry.sentences for p in task.members for entry in outlines[p.name] if (p.name, entry.split) in splits)
 
 
 def evaluation_images(protocols: Iterable[Protocol], outlines: Outlines) -> dict[tuple[str, str], frozenset[int]]:
-    """The images of every evaluation split, by (protocol, split)."""
+    """Image ids of every evaluation split.
+
+    Args:
+        protocols: whose splits.
+        outlines: of these protocols at least.
+
+    Returns:
+        By (protocol, split).
+    """
     return {
         (p.name, split): frozenset(entry.image_id for entry in outlines[p.name] if entry.split == split)
         for p in protocols
@@ -60,7 +88,16 @@ def evaluation_images(protocols: Iterable[Protocol], outlines: Outlines) -> dict
 
 
 def overlaps(tasks: Iterable[Task], protocols: Sequence[Protocol], outlines: Outlines) -> list[TrainingOverlap]:
-    """One for each of `tasks`, against every evaluation split of `protocols`."""
+    """Count the images that training sets share with evaluation splits.
+
+    Args:
+        tasks: the training sets.
+        protocols: whose evaluation splits are compared.
+        outlines: of all protocols that tasks or `protocols` read.
+
+    Returns:
+        One entry per task.
+    """
     evaluated = evaluation_images(protocols, outlines)
     found = []
     for task in tasks:

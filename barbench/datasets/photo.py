@@ -1,4 +1,4 @@
-"""A photo of one's own, whatever its format, as a person sees it. Used by `barbench predict`."""
+"""Reads a photo of the user's own in any common format, upright and as RGB. Used by `barbench predict`."""
 
 from pathlib import Path
 
@@ -14,10 +14,19 @@ RGB = NDArray[np.uint8]
 
 
 def read_photo(path: Path) -> RGB:
-    """uint8 (H, W, 3): turned as its EXIF says, the first frame, gray as RGB, 16 bits as 8, transparency over white.
+    """Read a photo as a person sees it: upright, its first frame, in RGB.
 
-    (Images of a data set are read as stored, see `refer.decode_image`: their masks are drawn on the stored pixels.)
-    Raises DataError naming the file where it is absent, no image, cut, or of more than MAX_PIXELS.
+    EXIF rotation is applied, gray becomes RGB, 16 bits become 8, and transparency is put over white. Images of a
+    dataset are read as stored instead (`refer.decode_image`), because their masks are drawn on the stored pixels.
+
+    Args:
+        path: any format that Pillow reads.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+
+    Raises:
+        DataError: if the file is absent, not an image, truncated, or has more than MAX_PIXELS; the message names it.
     """
     try:
         with Image.open(path) as opened:
@@ -39,10 +48,17 @@ def read_photo(path: Path) -> RGB:
 
 
 def smoothed(photo: RGB, size: int) -> RGB:
-    """The photo without detail that a square of `size` pixels cannot hold; unchanged up to twice that size.
+    """Blur a photo so that nothing finer remains than a square of `size` pixels can hold.
 
-    The letterbox takes single points of a photo, which is as it should be for those of COCO (about 1.5 times its
-    square), but would turn the fine detail of a photo from a camera into noise.
+    The letterbox samples single points of a photo. That is right for COCO's images (about 1.5 times the square), but
+    would turn the fine detail of a camera's photo into noise.
+
+    Args:
+        photo: uint8 (H, W, 3).
+        size: side of the model's square in pixels.
+
+    Returns:
+        uint8 (H, W, 3); the photo itself if its longer side is at most twice `size`.
     """
     factor = max(photo.shape[:2]) / (2 * size)
     if factor <= 1:

@@ -1,4 +1,4 @@
-"""Reads the Python-2 pickles of the public release without running anything in them. Used by `datasets.refer`."""
+"""Reads the Python 2 pickles of the public release without executing anything in them. Used by `datasets.refer`."""
 
 import contextlib
 import pickle
@@ -13,17 +13,24 @@ BLANKED = ("Cc", "Cs", "Zl", "Zp")  # Unicode's kinds of control character, lone
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Builds lists, dicts, tuples, numbers and text; any class or function named in the file is refused."""
+    """Builds lists, dicts, tuples, numbers and text; any class or function that the file names is refused."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only plain lists and dicts are read")
 
 
 def load_plain(path: Path) -> Any:
-    """The plain value in the pickle at `path`; Python-2 byte strings are read as latin1 (see `repair_text`).
+    """Load the plain value in a pickle. Byte strings of Python 2 are read as latin1 (see `repair_text`).
 
-    Raises DataError naming the file where it is truncated, corrupt, refers to code, or asks for far more memory than a
-    file of its size can fill.
+    Args:
+        path: a pickle file of any protocol.
+
+    Returns:
+        Lists, dicts, tuples, numbers and text.
+
+    Raises:
+        DataError: if the file is truncated, corrupt, refers to code, or asks for far more memory than a file of its
+            size can fill; the message names it.
     """
     try:
         with path.open("rb") as file, bounded_memory(path):
@@ -35,14 +42,19 @@ def load_plain(path: Path) -> Any:
 
 
 def repair_text(text: str) -> str:
-    """`text` as its writer saw it, on one line.
+    """Restore the text that its writer saw, on one line.
 
-    A Python-2 `str` holds bytes, which the unpickler reads as latin1. Where those bytes are valid UTF-8 they were
-    UTF-8 ("cafÃ©" is "café"); otherwise the text stays as read (real latin1, or a Python-2 `unicode`, which a pickle
-    stores as such). Latin1 text that happens to be valid UTF-8 would be misread; it takes a pair such as "Ã©" that no
-    language writes. Control characters, line separators and halves of surrogate pairs become spaces, outer blanks go;
-    all else, non-ASCII included, stays. What follows after MAX_CHARACTERS is cut: a tokenizer would take minutes for a
-    word of a million characters, of which no token could be used.
+    A Python 2 `str` holds bytes, which the unpickler reads as latin1. If those bytes are valid UTF-8, they were UTF-8
+    ("cafÃ©" is "café"); otherwise the text stays as read (true latin1, or a Python 2 `unicode`, which a pickle stores
+    as such). Latin1 text that happens to be valid UTF-8 would be misread; it takes a pair such as "Ã©", which no
+    language writes.
+
+    Args:
+        text: as unpickled; what follows after MAX_CHARACTERS is cut, since a tokeniser would take minutes for a word of
+            a million characters and use no token of it.
+
+    Returns:
+        Text without outer blanks, with spaces for control characters, line separators and lone surrogates.
     """
     text = text[:MAX_CHARACTERS]
     if not text.isascii():

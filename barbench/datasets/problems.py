@@ -1,4 +1,4 @@
-"""What is wrong with a data set, named, counted and handled by a stated rule. `barbench data verify` prints it."""
+"""Problems of a dataset: named, counted and handled by a stated rule. `barbench data verify` prints them."""
 
 # What is done about each kind of problem. Nothing is dropped without one of these lines.
 RULES = {
@@ -14,22 +14,38 @@ RULES = {
 
 
 class Problems:
-    """Kinds of problem, each with where it was found; noting the same place twice counts once."""
+    """Kinds of problem, each with the places where it was found; the same place counts once."""
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, None]] = {}
 
     def note(self, kind: str, where: str) -> None:
-        """Records that `where` (a file, "reference 12", …) has the problem `kind`, a key of RULES."""
+        """Record a problem.
+
+        Args:
+            kind: a key of RULES.
+            where: a file, "reference 12", …
+
+        Raises:
+            ValueError: if RULES has no such kind.
+        """
         if kind not in RULES:
             raise ValueError(f"no rule says what is done about {kind!r}")
         self.found.setdefault(kind, {})[where] = None
 
     def counts(self) -> dict[str, int]:
+        """Number of places per kind of problem."""
         return {kind: len(places) for kind, places in self.found.items()}
 
     def lines(self, shown: int = 5) -> list[str]:
-        """One line a kind, for people: how often, the rule, the first `shown` places."""
+        """Describe the problems for people.
+
+        Args:
+            shown: how many places are named per kind.
+
+        Returns:
+            One line per kind: how often, the rule, the first places.
+        """
         return [
             f"{kind}: {len(places)} ({RULES[kind]}): {', '.join(list(places)[:shown])}{', …' * (len(places) > shown)}"
             for kind, places in self.found.items()

@@ -35,6 +35,13 @@ LAYOUT = """The layout is the public one (the .p files and instances.json of the
 
 
 class Sentence(NamedTuple):
+    """One referring expression.
+
+    Attributes:
+        sent_id: unique in its protocol's references file.
+        text: repaired by `pickles.repair_text`; may be empty.
+    """
+
     sent_id: int
     text: str
 
@@ -52,6 +59,15 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageInfo:
+    """One image file.
+
+    Attributes:
+        image_id: COCO's.
+        path: where the file is.
+        width: in pixels, as in instances.json.
+        height: in pixels, as in instances.json.
+    """
+
     image_id: int
     path: Path
     width: int
@@ -60,7 +76,14 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class Annotation:
-    """The mask of one object, as a canonical code: equal masks of an image have equal codes. `area`: pixels inside."""
+    """The mask of one object.
+
+    Attributes:
+        ann_id: COCO's.
+        image_id: of the image that the object is in.
+        rle: a canonical code: equal masks of an image have equal codes.
+        area: number of pixels inside.
+    """
 
     ann_id: int
     image_id: int
@@ -70,7 +93,16 @@ class Annotation:
 
 @dataclass(frozen=True)
 class ReferData:
-    """All splits of one protocol. Only images and annotations that some reference uses are held."""
+    """All splits of one protocol. Only the images and annotations that some reference uses are kept.
+
+    Attributes:
+        root: the folder that was read.
+        protocol: which partition of which dataset.
+        references: usable ones, in the file's order.
+        images: by image id.
+        annotations: by annotation id.
+        problems: what is wrong with the files, and what was done about it.
+    """
 
     root: Path
     protocol: Protocol
@@ -80,7 +112,17 @@ class ReferData:
     problems: Problems = field(default_factory=Problems)
 
     def split(self, name: str) -> "ReferSplit":
-        """The references of split `name`, in the file's order; DataError where there are none."""
+        """The references of one split, in the file's order.
+
+        Args:
+            name: train, val, testA, …
+
+        Returns:
+            At least one reference.
+
+        Raises:
+            DataError: if the split has no references; the message lists the splits that have some.
+        """
         chosen = tuple(r for r in self.references if r.split == name)
         if not chosen:
             held = ", ".join(sorted({r.split for r in self.references})) or "none at all"
@@ -91,21 +133,39 @@ class ReferData:
         return ReferSplit(name, chosen, self)
 
     def mask(self, ann_id: int) -> masks.Mask:
-        """uint8 (H, W) in the image's own resolution, 1 inside; decoded at each call."""
+        """Decode the mask of one object; nothing is cached.
+
+        Args:
+            ann_id: of an annotation that is kept.
+
+        Returns:
+            uint8 (H, W) in the image's own pixels, 1 inside.
+        """
         return self.annotations[ann_id].rle.decode()
 
 
 @dataclass(frozen=True)
 class ReferSplit:
+    """The references of one split, and the data that they are from."""
+
     name: str
     references: tuple[Reference, ...]
     data: ReferData
 
 
 def read_refer(root: Path, protocol: Protocol) -> ReferData:
-    """The data of `protocol` under `root`. References that cannot be used are left out and named in `.problems`.
+    """Read one protocol. References that cannot be used are left out and noted in `problems`.
 
-    Raises MissingData (which file, where, the layout) where a file is absent, DataError where one is unusable.
+    Args:
+        root: a folder in the public layout (LAYOUT).
+        protocol: which partition of which dataset.
+
+    Returns:
+        References, images and masks of all splits.
+
+    Raises:
+        MissingData: if a file is absent; the message says which, where it was looked for, and the layout.
+        DataError: if a file is unusable.
     """
     with _collector_at_rest():
         return _read(root, protocol)
@@ -113,7 +173,8 @@ def read_refer(root: Path, protocol: Protocol) -> ReferData:
 
 @contextmanager
 def _collector_at_rest() -> Iterator[None]:
-    """Half a million objects are made, all of them kept: looking through them for garbage doubles the time."""
+    """Pause the garbage collector: half a million objects are made and all are kept, and searching them doubles the
+    time."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -141,7 +202,13 @@ def _read(root: Path, protocol: Protocol) -> ReferData:
 
 
 class Outline(NamedTuple):
-    """A reference as the references' file alone tells it, whether it can be used or not."""
+    """A reference as the references file alone gives it, whether it can be used or not.
+
+    Attributes:
+        split: train, val, testA, …
+        image_id: COCO's.
+        sentences: how many.
+    """
 
     split: str
     image_id: int
@@ -149,7 +216,19 @@ class Outline(NamedTuple):
 
 
 def read_outline(root: Path, protocol: Protocol) -> list[Outline]:
-    """Every entry of the references' file; in a second where `read_refer` takes many. Raises as `read_refer`."""
+    """Read every entry of the references file: takes a second where `read_refer` takes many.
+
+    Args:
+        root: a folder in the public layout (LAYOUT).
+        protocol: which partition of which dataset.
+
+    Returns:
+        One outline per entry, in the file's order.
+
+    Raises:
+        MissingData: if a file is absent.
+        DataError: if the references file is unusable.
+    """
     return _references(
         data_files(root, protocol)[0],
         lambda r: Outline(_value(r, "split", text), _value(r, "image_id", whole), len(_value(r, "sentences", _list))),
@@ -157,7 +236,18 @@ def read_outline(root: Path, protocol: Protocol) -> list[Outline]:
 
 
 def data_files(root: Path, protocol: Protocol) -> tuple[Path, Path]:
-    """The references' and the instances' file of `protocol`; MissingData with the layout where one is absent."""
+    """The references file and the instances file of a protocol.
+
+    Args:
+        root: a folder in the public layout (LAYOUT).
+        protocol: which partition of which dataset.
+
+    Returns:
+        Both paths.
+
+    Raises:
+        MissingData: if one of them is absent; the message shows the layout.
+    """
     files = root / protocol.folder / protocol.refs_file, root / protocol.folder / "instances.json"
     for path in files:
         if not path.is_file():
@@ -166,10 +256,17 @@ def data_files(root: Path, protocol: Protocol) -> tuple[Path, Path]:
 
 
 def decode_image(info: ImageInfo) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3) RGB as stored, without EXIF rotation (masks are drawn on the stored pixels); gray becomes RGB.
+    """Decode an image as stored, without EXIF rotation, since masks are drawn on the stored pixels; gray becomes RGB.
 
-    Raises DataError naming the file where it is absent, unreadable, truncated, neither JPEG nor PNG, or not of the size
-    that the annotations were drawn on, which is looked up before any pixel is decoded.
+    Args:
+        info: the file, and the size that its annotations were drawn on.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+
+    Raises:
+        DataError: if the file is absent, unreadable, truncated, neither JPEG nor PNG, or of another size, which is
+            checked before any pixel is decoded; the message names the file.
     """
     try:
         data = info.path.read_bytes()
@@ -195,7 +292,7 @@ def decode_image(info: ImageInfo) -> NDArray[np.uint8]:
 
 
 def _stored_size(data: bytes) -> tuple[int, int]:
-    """Width and height that a JPEG's or PNG's header gives; ValueError for anything else. Decodes nothing."""
+    """Width and height from a JPEG's or PNG's header, without decoding; ValueError for anything else."""
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as header:
             return header.size
@@ -204,7 +301,7 @@ def _stored_size(data: bytes) -> tuple[int, int]:
 
 
 def _turned(data: bytes, info: ImageInfo) -> str:
-    """What to add to a size that does not fit: whether the EXIF tag that turns the image explains it."""
+    """Addition to the message on a wrong size: whether the EXIF orientation explains it."""
     with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as header:
         turns = header.getexif().get(0x0112) in (5, 6, 7, 8)
         explained = turns and header.size == (info.height, info.width)
@@ -237,7 +334,7 @@ def _read_instances(path: Path) -> _Instances:
 
 
 def _table(raw: Any, kind: str) -> dict[int, dict[str, Any]]:
-    """The entries of a list of instances.json by their id; ids of annotations' images are whole numbers afterwards."""
+    """The entries of a list of instances.json by their id, with each `image_id` as a whole number."""
 
     def read(entry: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         number = _value(entry, "id", whole)
@@ -249,7 +346,7 @@ def _table(raw: Any, kind: str) -> dict[int, dict[str, Any]]:
 
 
 def _entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) -> list[T]:
-    """What `read` makes of each of `values`; ValueError says which entry (counted from 0) and what is wrong there."""
+    """`read` applied to each of `values`; ValueError says which entry (counted from 0) is wrong, and why."""
     made: list[T] = []
     for number, entry in enumerate(_list(values)):
         try:
@@ -260,7 +357,7 @@ def _entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) -> lis
 
 
 def _value(entry: Any, key: str, read: Callable[[Any], T]) -> T:
-    """The one way to a value of an entry: `read` of what is under `key`; ValueError names the key."""
+    """`read` applied to the value under `key`, as all values of entries are read; ValueError names the key."""
     if not isinstance(entry, dict):
         raise ValueError(f"{shown(entry)} stands where an entry with the key {key!r} belongs")
     if key not in entry:
@@ -278,7 +375,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
-    """What `read` makes of each entry of a refs file; DataError where the file or an entry is unusable."""
+    """`read` applied to each entry of a references file; DataError if the file or an entry is unusable."""
     try:
         raw = load_plain(path)
         if not isinstance(raw, list):
@@ -289,7 +386,7 @@ def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
 
 
 def _reference(raw: dict[str, Any], categories: dict[int, str]) -> Reference:
-    """One entry of the refs file. Its `file_name` is not used: it can carry an annotation's suffix."""
+    """One entry of the references file. Its `file_name` is not used: it can have an annotation's suffix."""
     category = _value(raw, "category_id", whole)
     if isinstance(raw.get("ann_id"), list | tuple):
         raise ValueError(
@@ -310,7 +407,7 @@ def _sentence(raw: dict[str, Any]) -> Sentence:
 
 
 def _usable(reference: Reference, instances: _Instances, problems: Problems) -> bool:
-    """Whether a reference can be evaluated; notes what is wrong with it."""
+    """Whether a reference can be evaluated; what is wrong with it is noted."""
     where = f"{reference.split} reference {reference.ref_id}"
     annotation = instances.annotations.get(reference.ann_id)
     fault = None
@@ -332,7 +429,8 @@ def _usable(reference: Reference, instances: _Instances, problems: Problems) -> 
 
 
 def _images(root: Path, instances_path: Path, entries: dict[int, dict[str, Any]]) -> dict[int, ImageInfo]:
-    """Where each image lies: the folders are listed once, because asking 20,000 times is slow on a network disk."""
+    """The file of each image. The folders are listed once, because 20,000 single questions are slow on a network
+    disk."""
     folders = [root / name for name in IMAGE_FOLDERS]
     try:
         where = {name: folder for folder in reversed(folders) if folder.is_dir() for name in os.listdir(folder)}

@@ -1,4 +1,5 @@
-"""What a model is fed: a reference a training step, an expression an evaluation step. Used by `barbench run`."""
+"""What a model is fed: one reference per training sample, one expression per evaluation sample. Used by `barbench
+run`."""
 
 import hashlib
 from bisect import bisect_right
@@ -14,13 +15,20 @@ from torch.utils.data import Dataset
 
 from barbench.datasets.expression_kinds import kind
 from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.letterbox_cache import Squares
+from barbench.datasets.letterbox_cache import LetterboxCache
 from barbench.datasets.refer import Reference, ReferSplit, Sentence
 from barbench.datasets.tokens import Tokens
 
 
 class TrainBatch(NamedTuple):
-    """`images` uint8 (B, S, S, 3), `ids` int64 (B, L), `masks` float32 (B, S, S) in 0..1, `indices` in the dataset."""
+    """A batch of references.
+
+    Attributes:
+        images: uint8 (B, S, S, 3) RGB.
+        ids: int64 (B, L) token ids.
+        masks: float32 (B, S, S) in 0..1.
+        indices: of the samples in the dataset.
+    """
 
     images: Tensor
     ids: Tensor
@@ -29,8 +37,14 @@ class TrainBatch(NamedTuple):
 
 
 class EvalBatch(NamedTuple):
-    """Expressions and their images, each image once: `images` uint8 (U, S, S, 3); `rows` int64 (B,), expression i
-    speaks of images[rows[i]]; `ids` int64 (B, L); `indices` in the dataset."""
+    """A batch of expressions and their U images, each image once.
+
+    Attributes:
+        images: uint8 (U, S, S, 3) RGB.
+        rows: int64 (B,): expression i belongs to images[rows[i]].
+        ids: int64 (B, L) token ids.
+        indices: of the samples in the dataset.
+    """
 
     images: Tensor
     rows: Tensor
@@ -39,13 +53,25 @@ class EvalBatch(NamedTuple):
 
 
 class Expression(NamedTuple):
+    """A sentence with the reference that it belongs to."""
+
     reference: Reference
     sentence: Sentence
 
 
 class ExpressionMeta(NamedTuple):
-    """`words` are blank-separated; `height`, `width` and `area` (of the object) are in the image's own pixels; `kind`
-    is a place in `kinds.KINDS`.
+    """What is saved of an expression beside its scores.
+
+    Attributes:
+        sent_id: of the sentence.
+        ref_id: of the reference.
+        ann_id: of the object.
+        image_id: of the image.
+        words: number of blank-separated words.
+        height: of the image, in its own pixels.
+        width: of the image, in its own pixels.
+        area: of the object, in the image's own pixels.
+        kind: position in `expression_kinds.KINDS`.
     """
 
     sent_id: int
@@ -60,22 +86,39 @@ class ExpressionMeta(NamedTuple):
 
 
 def draw(seed: int, epoch: int, ref_id: int, count: int) -> int:
-    """Which of a reference's `count` sentences an epoch trains on: uniform, and the same whenever it is asked.
+    """Which of its sentences a reference trains on in an epoch: uniform, and reproducible.
 
-    A hash and not a generator, so that workers, processes and a resumed run agree without sharing any state.
+    A hash instead of a generator, so that workers, processes and a resumed run agree without shared state.
+
+    Args:
+        seed: of the run.
+        epoch: counted from 0.
+        ref_id: of the reference.
+        count: number of its sentences.
+
+    Returns:
+        0 ... count - 1.
     """
     digest = hashlib.blake2b(f"{seed}/{epoch}/{ref_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) % count
 
 
 class TrainSamples(Dataset[TrainBatch]):
-    """References with a non-empty mask; each epoch draws a sentence of each. A list of indices gives a batch."""
+    """References with a non-empty mask; each epoch draws one sentence of each. A list of indices gives a batch.
+
+    Args:
+        split: what to train on.
+        letterbox: to the model's square.
+        tokens: to token ids.
+        seed: of the sentences drawn.
+        cache: folder of letterboxed images; None for none.
+    """
 
     def __init__(
         self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens, seed: int, cache: Path | None = None
     ) -> None:
         self.data, self.seed = split.data, seed
-        self._squares = Squares(letterbox, cache)
+        self._squares = LetterboxCache(letterbox, cache)
         areas = {r.ann_id: split.data.annotations[r.ann_id].area for r in split.references}
         self.references: list[Reference] = []
         spoken: list[Sentence] = []
@@ -92,7 +135,7 @@ class TrainSamples(Dataset[TrainBatch]):
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # so that persistent workers see it change
 
     def set_epoch(self, epoch: int) -> None:
-        """To be called before an epoch's iteration begins."""
+        """Choose the epoch whose sentences are drawn; call it before the epoch's iteration begins."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -106,13 +149,18 @@ class TrainSamples(Dataset[TrainBatch]):
         return TrainBatch(images, self._ids[[self._row(index, epoch) for index in indices]], masks, indices)
 
     def _row(self, index: int, epoch: int) -> int:
-        """Of `ids`: the sentence of a reference that `epoch` trains on."""
+        """Row of `_ids` of the sentence that `epoch` trains on."""
         start, stop = self._starts[index], self._starts[index + 1]
         return start + draw(self.seed, epoch, self.references[index].ref_id, stop - start)
 
 
 class JointSamples(Dataset[TrainBatch]):
-    """The samples of several data sets, one behind the other: a reference of each is a sample of its own."""
+    """The samples of several datasets, one dataset after the other: an object has one sample per dataset that refers to
+    it.
+
+    Args:
+        parts: one per dataset, at least one.
+    """
 
     def __init__(self, parts: Sequence[TrainSamples]) -> None:
         self.parts = tuple(parts)
@@ -120,10 +168,11 @@ class JointSamples(Dataset[TrainBatch]):
 
     @property
     def references(self) -> list[Reference]:
+        """The references of all parts, in order."""
         return [reference for part in self.parts for reference in part.references]
 
     def set_epoch(self, epoch: int) -> None:
-        """To be called before an epoch's iteration begins."""
+        """Choose the epoch whose sentences are drawn; call it before the epoch's iteration begins."""
         for part in self.parts:
             part.set_epoch(epoch)
 
@@ -144,11 +193,18 @@ class JointSamples(Dataset[TrainBatch]):
 
 
 class EvalSamples(Dataset[EvalBatch]):
-    """Every expression of the split once, ordered by (image_id, ref_id, sent_id). A list of indices gives a batch."""
+    """Every expression of a split once, ordered by (image_id, ref_id, sent_id). A list of indices gives a batch.
+
+    Args:
+        split: what to evaluate on.
+        letterbox: to the model's square.
+        tokens: to token ids.
+        cache: folder of letterboxed images; None for none.
+    """
 
     def __init__(self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens, cache: Path | None = None) -> None:
         self.data, self.letterbox = split.data, letterbox
-        self._squares = Squares(letterbox, cache)
+        self._squares = LetterboxCache(letterbox, cache)
         pairs = [Expression(r, s) for r in split.references for s in r.sentences]
         self.expressions = sorted(pairs, key=lambda e: (e.reference.image_id, e.reference.ref_id, e.sentence.sent_id))
         self._ids = _encode(split, [e.sentence for e in self.expressions], tokens)
@@ -161,7 +217,15 @@ class EvalSamples(Dataset[EvalBatch]):
         return len(self.expressions)
 
     def batches(self, indices: Sequence[int], size: int) -> list[list[int]]:
-        """`indices` in their order, cut into batches of at most `size`, between two images where that is possible."""
+        """Cut indices into batches, between two images where possible.
+
+        Args:
+            indices: in the order of the samples.
+            size: of a batch, at most.
+
+        Returns:
+            Batches of indices, in the same order.
+        """
         cut: list[list[int]] = []
         for _, group in groupby(indices, key=lambda index: self.expressions[index].reference.image_id):
             whole = list(group)
@@ -179,11 +243,17 @@ class EvalSamples(Dataset[EvalBatch]):
         return EvalBatch(images, rows, self._ids[indices], indices)
 
     def partner(self, index: int) -> Reference | None:
-        """A reference to an object of the same image that the expression does not mean, or None where there is none.
+        """A reference to another object of the same image: the control for "is language used?".
 
-        The control for "is language used?": the image's next reference in cyclic order of ref_id that has another
-        annotation and another, non-empty mask. A model that ignores the words scores as well on it as on the target.
-        The reference may be of another split: google divides an image's objects, so few have a neighbour in their own.
+        It is the image's next reference in cyclic order of ref_id that has another annotation and another, non-empty
+        mask. A model that ignores the words scores as well on it as on the target. The reference may be of another
+        split: google's partition divides an image's objects, so that few have a neighbour in their own split.
+
+        Args:
+            index: of an expression.
+
+        Returns:
+            The reference, or None if the image has no other object.
         """
         own = self.expressions[index].reference
         group = self._neighbours[own.image_id]
@@ -196,6 +266,7 @@ class EvalSamples(Dataset[EvalBatch]):
         return None
 
     def meta(self, index: int) -> ExpressionMeta:
+        """Ids, sizes and kind of the expression with this index."""
         reference, sentence = self.expressions[index]
         info = self.data.images[reference.image_id]
         return ExpressionMeta(
@@ -212,7 +283,8 @@ class EvalSamples(Dataset[EvalBatch]):
 
 
 def _encode(split: ReferSplit, sentences: list[Sentence], tokens: Tokens) -> Tensor:
-    """int64 (N, L): the sentences' ids, each text tokenised once; those that were cut are noted as problems."""
+    """int64 (N, L): the token ids of sentences, each text tokenised once; sentences that were cut are noted as
+    problems."""
     rows = {text: row for row, text in enumerate(dict.fromkeys(s.text for s in sentences))}
     ids, truncated = tokens.encode(list(rows))
     for sentence in sentences:

@@ -1,4 +1,4 @@
-"""Where the data of a run comes from: a REFER folder, or shapes made on demand. Used by `barbench run --data`."""
+"""Where the data of a run come from: a REFER folder, or shapes made on demand. Used by `barbench run --data`."""
 
 import contextlib
 import fcntl
@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,8 +13,7 @@ from typing import Literal
 from barbench.datasets.refer import data_files
 from barbench.datasets.shapes import ShapesSpec, make_shapes
 from barbench.paper.mixtures import Task
-
-Progress = Callable[[int, int], None]  # done, total
+from barbench.plain import OnProgress
 
 MAKING = ".making-"
 SHAPES_MARK = "shapes.json"  # lies in every folder that make_shapes wrote, so that it is never taken for real data
@@ -23,15 +21,33 @@ SHAPES_MARK = "shapes.json"  # lies in every folder that make_shapes wrote, so t
 
 @dataclass(frozen=True)
 class DataSource:
-    """A root in REFER layout. `fingerprint` stands for its contents in the identity of a cell."""
+    """A root in REFER layout.
+
+    Attributes:
+        kind: generated shapes, or any other folder.
+        root: the folder.
+        fingerprint: a hash that stands for its contents in the identity of a cell.
+    """
 
     kind: Literal["shapes", "refer"]
     root: Path
     fingerprint: str
 
 
-def find_source(data: str | None, task: Task, progress: Progress | None = None) -> DataSource:
-    """What `--data` names, a folder or `shapes`; without it $BARBENCH_DATA, and without that shapes."""
+def find_source(data: str | None, task: Task, progress: OnProgress | None = None) -> DataSource:
+    """Find the data of a task, and make them if they are generated.
+
+    Args:
+        data: what `--data` names: a folder or `shapes`; None for $BARBENCH_DATA, and without that shapes.
+        task: whose files are needed.
+        progress: called with the images drawn and all images.
+
+    Returns:
+        The source.
+
+    Raises:
+        MissingData: if the folder lacks a file of the task.
+    """
     chosen = chosen_data(data)
     return shapes_source(ShapesSpec(), progress) if chosen == "shapes" else folder_source(Path(chosen), task)
 
@@ -42,10 +58,17 @@ def chosen_data(data: str | None) -> str:
 
 
 def folder_source(root: Path, task: Task) -> DataSource:
-    """A folder that exists. Its fingerprint is a hash of the files of every protocol that the task reads; images are
-    not hashed.
+    """Use a folder that exists.
 
-    Raises MissingData where one of the files is absent.
+    Args:
+        root: in REFER layout; a leading ~ is the home folder.
+        task: whose files are needed.
+
+    Returns:
+        A source with a hash of the files of every protocol that the task reads; images are not hashed.
+
+    Raises:
+        MissingData: if one of the files is absent.
     """
     root = root.expanduser()
     digest = hashlib.sha256()
@@ -55,11 +78,19 @@ def folder_source(root: Path, task: Task) -> DataSource:
     return DataSource("shapes" if (root / SHAPES_MARK).exists() else "refer", root, digest.hexdigest())
 
 
-def shapes_source(spec: ShapesSpec, progress: Progress | None = None) -> DataSource:
-    """Shapes from the cache, made now where they are not there yet.
+def shapes_source(spec: ShapesSpec, progress: OnProgress | None = None) -> DataSource:
+    """Use generated shapes from the cache; they are made now if they are not there yet.
 
-    They appear in the cache whole or not at all: made in a folder beside it, then renamed. Where another process was
-    faster, its copy (equal, since generation is deterministic) is used. What a killed process left half-made goes.
+    They appear in the cache complete or not at all: they are made in a folder next to it, which is then renamed. If
+    another process was faster, its copy is used, which is equal since generation is deterministic. Unfinished folders
+    of killed processes are removed.
+
+    Args:
+        spec: what to generate.
+        progress: called with the images drawn and all images.
+
+    Returns:
+        The source.
     """
     root = cache_folder() / f"shapes-{spec.fingerprint()}"
     if not root.exists():
@@ -81,7 +112,7 @@ def shapes_source(spec: ShapesSpec, progress: Progress | None = None) -> DataSou
 
 
 def _sweep(cache: Path) -> None:
-    """Remove unfinished folders whose maker is dead: a maker holds a lock on its own."""
+    """Remove unfinished folders whose maker is dead: a living maker holds a lock on its folder."""
     for folder in cache.glob(f"{MAKING}*"):
         with contextlib.suppress(OSError):
             held = os.open(folder, os.O_RDONLY)
@@ -93,7 +124,7 @@ def _sweep(cache: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """$BARBENCH_CACHE, by default ~/.cache/barbench, or a folder of temporary files where that cannot be made."""
+    """$BARBENCH_CACHE, by default ~/.cache/barbench, or a temporary folder if that cannot be made."""
     chosen = os.environ.get("BARBENCH_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -108,6 +139,6 @@ def cache_folder() -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether `folder` can be written, or be made: its nearest parent that exists says so."""
+    """Whether `folder` can be written or created, judged by its nearest parent that exists."""
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return os.access(place, os.W_OK)

@@ -13,10 +13,16 @@ from barbench.paper.protocols import Evaluated
 
 @dataclass(frozen=True)
 class TaskData:
-    """`train` has a split for each member, `evals` one for each key of the task's evaluation splits.
+    """What a task trains and is evaluated on, as read.
 
-    `evaluated`: the evaluation splits with their keys. `removed_...`: what excluding images has taken out of the
-    members' train splits; `shared`: by key, how many of an evaluation split's images are in the training set.
+    Attributes:
+        task: what was asked for.
+        train: one split per member.
+        evaluated: the evaluation splits with their keys.
+        evals: the evaluation splits by key.
+        removed_references: number of references that excluding images took out of the members' train splits.
+        removed_images: number of images that it took out.
+        shared: by key, number of images of an evaluation split that are in the training set too.
     """
 
     task: Task
@@ -29,18 +35,25 @@ class TaskData:
 
     @property
     def members(self) -> tuple[ReferData, ...]:
+        """The data of each member."""
         return tuple(split.data for split in self.train)
 
 
 def read_task(root: Path, task: Task, held_out: int = 0) -> TaskData:
-    """Reads every member and takes the excluded images out.
+    """Read every member of a task and take the excluded images out.
 
     Args:
+        root: a folder in REFER layout.
+        task: a protocol or a mixture.
         held_out: percent of the training images that are taken out too and evaluated on, in place of the evaluation
-            splits, so that rates can be chosen without a look at those. Which images depends on their ids alone.
+            splits, so that learning rates can be chosen without those. Which images depends on their ids alone.
+
+    Returns:
+        Training set and evaluation splits.
 
     Raises:
-        MissingData, DataError: as `read_refer`.
+        MissingData: if a file is absent.
+        DataError: if a file is unusable, or a split has no references.
     """
     members = {p.name: read_refer(root, p) for p in task.members}
     whole = [data.split("train") for data in members.values()]
@@ -69,7 +82,7 @@ def read_task(root: Path, task: Task, held_out: int = 0) -> TaskData:
 
 
 def images(*splits: ReferSplit) -> frozenset[int]:
-    """Ids of the images that some reference is of."""
+    """Ids of the images that have a reference in one of `splits`."""
     return frozenset(r.image_id for split in splits for r in split.references)
 
 
@@ -78,5 +91,5 @@ def _part(split: ReferSplit, wanted: Callable[[int], bool]) -> ReferSplit:
 
 
 def _held(image_id: int, percent: int) -> bool:
-    """Whether an image is among the `percent` of all that are held out: the same ones for every dataset and seed."""
+    """Whether an image is among the `percent` of all that are held out: the same images for every dataset and seed."""
     return int(hashlib.sha256(str(image_id).encode()).hexdigest(), 16) % 100 < percent

@@ -1,4 +1,4 @@
-"""Expressions to token ids of a fixed length, cut visibly. Used by `datasets.samples`."""
+"""Expressions to token ids of a fixed length; expressions that are cut are reported. Used by `datasets.samples`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,12 @@ from torch import Tensor
 
 
 class Encoded(NamedTuple):
-    """`ids` int64 (B, L); `truncated` bool (B,): the expression was longer than the context."""
+    """Token ids, and which texts were cut.
+
+    Attributes:
+        ids: int64 (B, L).
+        truncated: bool (B,), true where the expression is longer than the context.
+    """
 
     ids: Tensor
     truncated: Tensor
@@ -17,24 +22,42 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Tokens:
-    """`tokenizer(texts, length)` gives int64 (B, length), zero-padded, as open_clip's do.
+    """A tokeniser with a fixed context length.
 
-    `length` counts the start and end tokens too.
+    Attributes:
+        tokeniser: (texts, length) to int64 (B, length), zero-padded, as open_clip's tokenisers.
+        length: the context length L in tokens, start and end token included.
     """
 
     tokenizer: Callable[[list[str], int], Tensor]
     length: int
 
     def __call__(self, texts: list[str]) -> Tensor:
-        """int64 (B, L). An expression that is too long keeps its first tokens, and its end-of-text token last."""
+        """Token ids of each text. One that is too long keeps its first tokens, and its end-of-text token comes last.
+
+        Args:
+            texts: B expressions.
+
+        Returns:
+            int64 (B, L).
+        """
         return self.encode(texts).ids
 
     def truncated(self, text: str) -> bool:
-        """Whether `text` does not fit."""
+        """Whether the text is longer than the context."""
         return bool(self.encode([text]).truncated[0])
 
     def encode(self, texts: list[str]) -> Encoded:
-        """Ids and which texts were cut: asked for one place more, a text that does not fit fills that place too."""
+        """Token ids of each text, and which texts were cut.
+
+        Each text is tokenised to one token more than the context: a text that does not fit fills that place too.
+
+        Args:
+            texts: B expressions; none gives empty tensors.
+
+        Returns:
+            Ids and flags.
+        """
         if not texts:
             return Encoded(torch.zeros(0, self.length, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
         wide = self.tokenizer(texts, self.length + 1)

@@ -1,6 +1,6 @@
-"""Values out of files that anybody may have written: whole numbers, text, sizes, and limits on all of them.
+"""Checked values from files that anybody may have written: whole numbers, text, sizes, and limits on all of them.
 
-A reader that meets a value beyond a limit raises ValueError here and DataError with the file's name further up, before
+A reader that meets a value beyond a limit raises ValueError here, and DataError with the file's name further up, before
 anything is allocated, rasterised or tokenised.
 """
 
@@ -19,7 +19,17 @@ MEMORY_FREE = 2**30
 
 
 def whole(value: Any) -> int:
-    """An id or a length: an int, a float without fraction, or digits, within 64 bits; raises ValueError."""
+    """Read an id or a length.
+
+    Args:
+        value: an int, a float without fraction, or a string of digits.
+
+    Returns:
+        An int within 64 bits.
+
+    Raises:
+        ValueError: for anything else, booleans included.
+    """
     if type(value) is int and -(2**63) < value < 2**63:  # nearly all of half a million
         return value
     if isinstance(value, str) and value.isdecimal() and len(value) < 20:
@@ -32,14 +42,35 @@ def whole(value: Any) -> int:
 
 
 def text(value: Any) -> str:
-    """A string that can be encoded: half a surrogate pair becomes a question mark. Raises ValueError."""
+    """Read a string so that it can be encoded: each lone surrogate becomes a question mark.
+
+    Args:
+        value: a string.
+
+    Returns:
+        The string, valid as UTF-8.
+
+    Raises:
+        ValueError: for anything but a string.
+    """
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is no text")
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def image_size(width: Any, height: Any) -> tuple[int, int]:
-    """Width and height of an image that may be opened; raises ValueError."""
+    """Read the size of an image that may be opened.
+
+    Args:
+        width: in pixels, as the file gives it.
+        height: in pixels, as the file gives it.
+
+    Returns:
+        Width and height.
+
+    Raises:
+        ValueError: for less than 1x1 pixels, more than MAX_PIXELS, or no whole numbers.
+    """
     w, h = whole(width), whole(height)
     if w < 1 or h < 1 or w * h > MAX_PIXELS:
         raise ValueError(f"an image of {w}x{h} pixels; at least 1x1 and at most {MAX_PIXELS:,} pixels are read")
@@ -47,16 +78,23 @@ def image_size(width: Any, height: Any) -> tuple[int, int]:
 
 
 def shown(value: Any) -> str:
-    """A scalar as it is, of anything else only its kind: a nested value's text may be without end."""
+    """A value for a message: a scalar as written (at most 80 characters), of anything else only its type, since a
+    nested value's text has no limit."""
     return repr(value)[:80] if isinstance(value, int | float | str) else f"a {type(value).__name__}"
 
 
 @contextlib.contextmanager
 def bounded_memory(path: Path) -> Iterator[None]:
-    """Within it, what the file at `path` makes this process allocate is bounded by the file's size: MemoryError beyond.
+    """Limit what reading a file can allocate: beyond the limit the block raises MemoryError.
 
-    A few bytes of a pickle can ask for gigabytes. The bound is the operating system's (Linux only); it is taken back at
-    the end.
+    A few bytes of a pickle can ask for gigabytes. The operating system enforces the limit (Linux only; elsewhere there
+    is none), and it is lifted at the end of the block.
+
+    Args:
+        path: the file that is read in the block; the limit is MEMORY_FREE and MEMORY_PER_BYTE for each of its bytes.
+
+    Yields:
+        Nothing.
     """
     if not sys.platform.startswith("linux"):
         yield

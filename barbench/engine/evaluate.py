@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from barbench.datasets.samples import EvalBatch, EvalSamples
 from barbench.engine.predict import predict, to_mask
-from barbench.metrics import Metrics, overlap, summarise
+from barbench.metrics import Metrics, iou, overlap, summarise
 from barbench.models.segmenter import Segmenter
 
 OnBatch = Callable[[int, int, float], None]
@@ -121,7 +121,7 @@ def _score_share(
 
     for counted in _counted(predicted(), _counter(samples, threshold), workers):
         rows += counted
-        total += sum(row[1] / max(row[2], 1) for row in counted)
+        total += sum(float(iou(row[1], row[2])) for row in counted)
         if on_batch is not None:
             on_batch(len(rows), len(share), total / len(rows))
     return rows, seconds

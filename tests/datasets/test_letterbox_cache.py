@@ -13,7 +13,7 @@ import torch
 
 from barbench.datasets import letterbox_cache as module
 from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.letterbox_cache import Squares, room
+from barbench.datasets.letterbox_cache import LetterboxCache, disk_space
 from barbench.datasets.masks import Rle, from_mask
 from barbench.datasets.refer import ImageInfo, ReferData, decode_image, read_refer
 from barbench.datasets.samples import EvalSamples, TrainSamples
@@ -30,8 +30,8 @@ def info(tmp_path: Path) -> ImageInfo:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Squares:
-    return Squares(BOX, tmp_path / "cache")
+def kept(tmp_path: Path) -> LetterboxCache:
+    return LetterboxCache(BOX, tmp_path / "cache")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def test_what_is_kept_is_what_would_be_made(info: ImageInfo, kept: Squares, opened: list[Path]) -> None:
+def test_what_is_kept_is_what_would_be_made(info: ImageInfo, kept: LetterboxCache, opened: list[Path]) -> None:
     for _ in range(3):
         assert torch.equal(kept.images([info])[0], BOX.image(decode_image(info)))
         assert torch.equal(kept.masks([blob()])[0], BOX.mask(blob().decode()))
@@ -70,11 +70,11 @@ def test_what_is_kept_is_what_would_be_made(info: ImageInfo, kept: Squares, open
 
 def test_without_a_folder_nothing_is_kept(info: ImageInfo, opened: list[Path]) -> None:
     for _ in range(2):
-        assert torch.equal(Squares(BOX).images([info])[0], BOX.image(decode_image(info)))
+        assert torch.equal(LetterboxCache(BOX).images([info])[0], BOX.image(decode_image(info)))
     assert len(opened) == 2
 
 
-def test_a_changed_picture_is_decoded_anew(info: ImageInfo, kept: Squares, opened: list[Path]) -> None:
+def test_a_changed_picture_is_decoded_anew(info: ImageInfo, kept: LetterboxCache, opened: list[Path]) -> None:
     before = kept.images([info])[0]
     time = info.path.stat().st_mtime_ns
     picture(info.path, 1)
@@ -85,17 +85,19 @@ def test_a_changed_picture_is_decoded_anew(info: ImageInfo, kept: Squares, opene
 
 
 def test_each_size_and_each_opencv_has_its_own(
-    info: ImageInfo, kept: Squares, opened: list[Path], monkeypatch: pytest.MonkeyPatch
+    info: ImageInfo, kept: LetterboxCache, opened: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept.images([info])[0]
-    assert Squares(Letterbox(32), kept.folder).images([info]).shape == (1, 32, 32, 3)
+    assert LetterboxCache(Letterbox(32), kept.folder).images([info]).shape == (1, 32, 32, 3)
     monkeypatch.setattr(cv2, "__version__", "3.14")
     kept.images([info])[0]
     assert len(opened) == 3
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 40, None])
-def test_a_damaged_file_is_made_anew(damage: bytes | None, info: ImageInfo, kept: Squares, opened: list[Path]) -> None:
+def test_a_damaged_file_is_made_anew(
+    damage: bytes | None, info: ImageInfo, kept: LetterboxCache, opened: list[Path]
+) -> None:
     """Cut, of no known length, or a folder in its place."""
     due = kept.images([info])[0], kept.masks([blob()])[0]
     assert kept.folder is not None
@@ -108,7 +110,7 @@ def test_a_damaged_file_is_made_anew(damage: bytes | None, info: ImageInfo, kept
 
 
 def test_a_disk_that_takes_nothing_is_no_error(
-    info: ImageInfo, kept: Squares, opened: list[Path], monkeypatch: pytest.MonkeyPatch
+    info: ImageInfo, kept: LetterboxCache, opened: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -121,7 +123,7 @@ def test_a_disk_that_takes_nothing_is_no_error(
     assert len(opened) == 2
 
 
-def test_what_is_wrong_with_a_picture_is_said(info: ImageInfo, kept: Squares) -> None:
+def test_what_is_wrong_with_a_picture_is_said(info: ImageInfo, kept: LetterboxCache) -> None:
     kept.images([info])[0]
     with pytest.raises(DataError, match=r"has 60x40 pixels, instances\.json says 61x40"):
         kept.images([replace(info, width=61)])
@@ -130,7 +132,7 @@ def test_what_is_wrong_with_a_picture_is_said(info: ImageInfo, kept: Squares) ->
         kept.images([info])[0]
 
 
-def test_many_at_once(tmp_path: Path, kept: Squares) -> None:
+def test_many_at_once(tmp_path: Path, kept: LetterboxCache) -> None:
     infos = [picture(tmp_path / f"{seed}.png", seed) for seed in range(6)]
     with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as two:
         found = [list(pool.map(lambda info: kept.images([info])[0], infos * 4)) for pool in (one, two)]
@@ -159,16 +161,18 @@ def test_samples_are_the_same_from_the_cache(
     assert torch.equal(batches[0].images, batches[1].images)
 
 
-def test_room_counts_what_is_missing(data: ReferData, kept: Squares, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_space_counts_what_is_missing(
+    data: ReferData, kept: LetterboxCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     splits = [data.split("train"), data.split("val"), data.split("val")]
     infos = {data.images[r.image_id] for split in splits for r in split.references}
-    assert room(kept, splits).needed > len(infos) * 3 * 48 * 48
+    assert disk_space(kept, splits).needed > len(infos) * 3 * 48 * 48
     for info in infos:
         kept.images([info])[0]
-    assert room(kept, splits).needed == 0
+    assert disk_space(kept, splits).needed == 0
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
-    assert room(kept, splits).fits
-    assert not room(Squares(Letterbox(64), kept.folder), splits).fits
+    assert disk_space(kept, splits).fits
+    assert not disk_space(LetterboxCache(Letterbox(64), kept.folder), splits).fits
 
 
 @pytest.fixture

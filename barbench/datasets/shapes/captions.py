@@ -1,5 +1,5 @@
 """Pairs of pictures and captions for contrastive pretraining, with the truth of every caption in every picture. Used by
-`barbench.engine.pretrain`."""
+`tools/pretrain_tiny.py`."""
 
 from typing import NamedTuple
 
@@ -11,8 +11,13 @@ from barbench.datasets.shapes.scene import FAMILIES, Rng, Scene, draw, sample_sc
 
 
 class CaptionedBatch(NamedTuple):
-    """`images` (B, S, S, 3) uint8 RGB; `texts`, `captions` of them an image, in the images' order; `true` (captions,
-    B): the caption holds there."""
+    """B pictures, their captions, and which caption is true in which picture.
+
+    Attributes:
+        images: uint8 (B, S, S, 3) RGB.
+        texts: N = B * `captions` captions, in the order of their pictures.
+        true: boolean (N, B): the caption is true in the picture.
+    """
 
     images: NDArray[np.uint8]
     texts: list[str]
@@ -22,11 +27,22 @@ class CaptionedBatch(NamedTuple):
 def captioned_batch(
     rng: Rng, images: int, captions: int, size: int, things: tuple[int, int], scale: float, places: bool
 ) -> CaptionedBatch:
-    """Square pictures of `size` pixels with `things` = (fewest, most) figures each, `scale` times as large as in the
-    benchmark.
+    """Draw square pictures and propose captions.
 
-    Larger figures on smaller pictures cost a fraction of a full picture and look the same to a patch, so pretraining
-    begins with them; `places` says whether captions may speak of places, which a window of a picture has not.
+    Larger figures in smaller pictures cost a fraction of a full picture and look the same to a patch, so pretraining
+    begins with them.
+
+    Args:
+        rng: draws everything.
+        images: number of pictures.
+        captions: number of captions per picture.
+        size: side of a picture in pixels.
+        things: fewest and most figures per picture.
+        scale: factor on the benchmark's sizes of figures.
+        places: whether captions may say where a figure is, which a crop of a picture does not show.
+
+    Returns:
+        Pictures, captions and their truth.
     """
     families = (("people", "objects"), ("people",), ("objects",))
     scenes = [
@@ -44,8 +60,15 @@ def captioned_batch(
 
 
 def truth(meanings: list[Meaning], scenes: list[Scene]) -> NDArray[np.bool_]:
-    """(meanings, scenes): whether some thing of the scene fits. Looks are compared at once for all; places only where
-    looks fit."""
+    """Whether some figure of a scene fits a meaning. Looks are compared for all at once; places only where looks fit.
+
+    Args:
+        meanings: N of them.
+        scenes: B of them.
+
+    Returns:
+        Boolean (N, B).
+    """
     flat = [(i, t) for i, s in enumerate(scenes) for t in s.things]
     owner = np.array([i for i, _ in flat])
     fields = {f: np.array([getattr(t, f) for _, t in flat]) for f in ("kind", "family", "colour", "texture", "size")}

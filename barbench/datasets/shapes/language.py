@@ -1,4 +1,4 @@
-"""Referring expressions for scenes: what a phrase means (which things it fits) and how each benchmark's annotators
+"""Referring expressions for scenes: what a phrase means (which figures it fits), and how each benchmark's annotators
 would word it."""
 
 from dataclasses import dataclass
@@ -13,7 +13,14 @@ MARGIN = 0.08  # a relation must hold by this share of the picture's short side
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """A partial description; an empty field fits everything. `noun` is a kind, or a family's word (person, shape)."""
+    """A partial description; an empty field fits everything.
+
+    Attributes:
+        noun: a kind, or a family's word (person, shape).
+        colour: a key of COLOURS.
+        texture: one of TEXTURES.
+        size: a key of SIZES.
+    """
 
     noun: str
     colour: str = ""
@@ -21,6 +28,7 @@ class Looks:
     size: str = ""
 
     def fits(self, thing: Thing) -> bool:
+        """Whether the description is true of the figure."""
         return (
             self.noun in (thing.kind, FAMILY_WORDS[thing.family])
             and self.colour in ("", thing.colour)
@@ -31,7 +39,14 @@ class Looks:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What an expression says: looks, perhaps a zone of the picture, perhaps a relation to a thing of other looks."""
+    """What an expression says.
+
+    Attributes:
+        looks: of the figure.
+        zone: one of ZONES, where the figure is in the picture; empty if not said.
+        relation: one of RELATIONS, how the figure stands to `other`; empty if not said.
+        other: looks of a second figure.
+    """
 
     looks: Looks
     zone: str = ""
@@ -39,7 +54,7 @@ class Meaning:
     other: Looks | None = None
 
     def fits(self, scene: Scene) -> list[int]:
-        """Indices of the scene's things that the expression fits; one of them means that it is unambiguous."""
+        """Indices of the scene's figures that the expression fits; exactly one means that it is unambiguous."""
         return [i for i, t in enumerate(scene.things) if self.looks.fits(t) and self._placed(t, scene)]
 
     def _placed(self, thing: Thing, scene: Scene) -> bool:
@@ -52,7 +67,7 @@ class Meaning:
 
 
 def in_zone(thing: Thing, scene: Scene, zone: str) -> bool:
-    """Whether the thing's centre lies in the outer 40 % on that side, or in the middle 40 % both ways."""
+    """Whether a figure is in a zone: its centre is in the outer 40 % on that side, or in the middle 40 % both ways."""
     x, y = thing.x / scene.width, thing.y / scene.height
     return {
         "left": x < 0.4,
@@ -64,7 +79,7 @@ def in_zone(thing: Thing, scene: Scene, zone: str) -> bool:
 
 
 def related(a: Thing, b: Thing, scene: Scene, relation: str) -> bool:
-    """Whether `a` stands so to `b`, by a margin and more along the relation's axis than across it."""
+    """Whether `a` has the relation to `b`, by more than a margin, and more along the relation's axis than across it."""
     dx, dy, least = b.x - a.x, b.y - a.y, MARGIN * min(scene.width, scene.height)
     along, across = {"to the left of": (dx, dy), "to the right of": (-dx, dy), "above": (dy, dx), "below": (-dy, dx)}[
         relation
@@ -84,7 +99,7 @@ def phrase(looks: Looks, rng: Rng) -> str:
 
 
 def _short(meaning: Meaning, rng: Rng) -> str:
-    """RefCOCO's manner: few words, no sentence, the place before or after."""
+    """RefCOCO's style: few words, no sentence, the place before or after."""
     text, zone = phrase(meaning.looks, rng), meaning.zone
     if not zone:
         return text if rng.random() < 0.6 else f"the {text}"
@@ -93,7 +108,7 @@ def _short(meaning: Meaning, rng: Rng) -> str:
 
 
 def _long(meaning: Meaning, rng: Rng) -> str:
-    """G-Ref's manner: a full phrase, with a relation."""
+    """G-Ref's style: a full phrase, with a relation."""
     text = phrase(meaning.looks, rng)
     text = f"the {text}" if rng.random() < 0.5 else f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
     if meaning.other is None:
@@ -102,7 +117,7 @@ def _long(meaning: Meaning, rng: Rng) -> str:
 
 
 def spoken(meaning: Meaning, rng: Rng) -> str:
-    """A meaning in words, long where it names a second thing."""
+    """A meaning in words, long if it names a second figure."""
     return (
         _long(meaning, rng)
         if meaning.other is not None or (not meaning.zone and rng.random() < 0.3)
@@ -111,16 +126,23 @@ def spoken(meaning: Meaning, rng: Rng) -> str:
 
 
 def vocabulary() -> list[str]:
-    """Every word that an expression can hold."""
+    """Every word that an expression can contain, sorted."""
     words = {*COLOURS, *TEXTURES, *SIZES, *OUTLINES, *FAMILY_WORDS.values(), *ZONES, *" ".join(RELATIONS).split()}
     return sorted(words | {"the", "a", "an", "in", "on", "at", "that", "is", "placed"})
 
 
 def propose(scene: Scene, thing: Thing, style: str, rng: Rng) -> Meaning:
-    """Something true of the thing, in the manner of one benchmark: not always enough to tell it from the others.
+    """Say something true of a figure; it need not tell the figure from the others.
 
-    `refcoco+` speaks of looks alone and never of places; `refcoco` mostly adds the zone of the picture; `refcocog`
-    relates the thing to another.
+    Args:
+        scene: the picture.
+        thing: one of its figures.
+        style: `refcoco+` uses looks alone and never places; `refcoco` mostly adds the zone of the picture; `refcocog`
+            relates the figure to another.
+        rng: draws what is said.
+
+    Returns:
+        What an expression would say.
     """
     looks = _some_looks(thing, rng)
     if style == "refcoco" and rng.random() < 0.65:
@@ -135,7 +157,7 @@ def propose(scene: Scene, thing: Thing, style: str, rng: Rng) -> Meaning:
 
 
 def _some_looks(thing: Thing, rng: Rng) -> Looks:
-    """Part of a thing's looks. Colour is what people name most; "plain" is said only where it tells."""
+    """Part of a figure's looks. Colour is what people name most; "plain" is rarely said."""
     keep = rng.random(4)
     noun = thing.kind if keep[0] < 0.75 else FAMILY_WORDS[thing.family]
     texture = thing.texture if keep[2] < (0.15 if thing.texture == "plain" else 0.5) else ""
@@ -143,8 +165,19 @@ def _some_looks(thing: Thing, rng: Rng) -> Looks:
 
 
 def express(scene: Scene, index: int, style: str, count: int, rng: Rng, tries: int = 40) -> list[str]:
-    """Up to `count` different unambiguous expressions for thing `index`, in a benchmark's style; none where `tries`
-    proposals all fit other things too."""
+    """Find different unambiguous expressions for one figure.
+
+    Args:
+        scene: the picture.
+        index: of the figure in the scene.
+        style: as for `propose`.
+        count: how many, at most.
+        rng: draws proposals and wording.
+        tries: number of proposals.
+
+    Returns:
+        Up to `count` texts; none if every proposal fits other figures too.
+    """
     texts: dict[str, None] = {}
     for _ in range(tries):
         meaning = propose(scene, scene.things[index], style, rng)

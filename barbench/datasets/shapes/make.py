@@ -1,10 +1,10 @@
-"""Write a folder of shapes scenes in the REFER/COCO layout, for all four protocols: `barbench data make-shapes
+"""Writes a folder of shapes scenes in the REFER/COCO layout, for all four protocols: `barbench data make-shapes
 ROOT`."""
 
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from pycocotools import mask as coco_mask
 from barbench.datasets.shapes.language import express
 from barbench.datasets.shapes.scene import FAMILIES, OUTLINES, RING_HOLE, Rng, Scene, Thing, draw, sample_scene
 from barbench.paper.protocols import PROTOCOLS, Protocol
+from barbench.plain import OnProgress
 
 GENERATOR_VERSION = 2  # raise it whenever the same spec would give other pictures or words
 IMAGES = Path("images/train2014")
@@ -31,13 +32,23 @@ POOLS = {"train": ("people", "objects"), "val": ("people", "objects"), "testA": 
 
 AIR, NOISE = 190, 1.5  # grey level of haze, standard deviation of a camera's noise
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class ShapesSpec:
-    """Everything that determines the folder. Counts are pictures; `sides` the shortest and longest side in pixels;
-    `things` the fewest and most a scene."""
+    """Everything that determines the folder.
+
+    Attributes:
+        train: number of pictures that train.
+        val: number of pictures of val.
+        testA: number of pictures of testA, which show people.
+        testB: number of pictures of testB, which show objects.
+        sides: shortest and longest side of a picture in pixels.
+        things: fewest and most figures per scene.
+        references: most references per picture.
+        sentences: most sentences per reference.
+        haze: share of the contrast that is lost, from 0 to 1.
+        seed: of the whole folder.
+    """
 
     train: int = 800
     val: int = 240
@@ -45,8 +56,8 @@ class ShapesSpec:
     testB: int = 120  # noqa: N815
     sides: tuple[int, int] = (72, 96)
     things: tuple[int, int] = (3, 6)
-    references: int = 3  # at most, of a picture
-    sentences: int = 2  # at most, of a reference
+    references: int = 3
+    sentences: int = 2
     haze: float = 0.8
     seed: int = 0
 
@@ -70,12 +81,17 @@ class _Picture:
         return self.image_id * 10 + index
 
 
-def make_shapes(root: Path, spec: ShapesSpec, progress: Progress | None = None, processes: int = 1) -> None:
-    """Draw the pictures and write images, `instances.json` and `refs(*).p` under `root`; the same spec gives the same
-    bytes, whatever the number of processes.
+def make_shapes(root: Path, spec: ShapesSpec, progress: OnProgress | None = None, processes: int = 1) -> None:
+    """Draw the pictures and write images, `instances.json` and `refs(*).p`.
 
-    Every picture has its own random stream, seeded by (seed, image id), so that pools may grow without changing each
-    other's pictures.
+    The same spec gives the same bytes. Every picture has its own random stream, seeded by (seed, image id), so that
+    more pictures in one pool do not change those of another.
+
+    Args:
+        root: folder to write into; it is created if needed.
+        spec: what to generate.
+        progress: called with the pictures drawn and all pictures.
+        processes: that draw side by side; the pictures do not depend on it.
     """
     (root / IMAGES).mkdir(parents=True, exist_ok=True)
     # First of all, so that even an unfinished folder is never taken for real data.
@@ -96,7 +112,7 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: Progress | None = None, 
 
 
 def _write_pictures(root: Path, spec: ShapesSpec, pools: list[str], processes: int) -> Iterator[_Picture]:
-    """One picture a pool, in order."""
+    """Write one picture per entry of `pools`, in order."""
     write = partial(_write_picture, root, spec)
     ids = range(1, len(pools) + 1)
     if processes == 1:
@@ -119,12 +135,15 @@ def _write_picture(root: Path, spec: ShapesSpec, image_id: int, pool: str) -> _P
 
 
 def hazed(image: NDArray[np.uint8], haze: float, rng: Rng) -> NDArray[np.uint8]:
-    """The picture as through haze: `haze` of the way to a light grey, with the camera's noise; unchanged without.
+    """The picture as seen through haze: mixed with a light grey, with camera noise.
 
     Args:
         image: uint8 (H, W, 3).
         haze: share of the contrast that is lost, from 0 to 1.
         rng: draws the noise.
+
+    Returns:
+        uint8 (H, W, 3); the picture itself if `haze` is 0.
     """
     if not haze:
         return image
@@ -133,7 +152,7 @@ def hazed(image: NDArray[np.uint8], haze: float, rng: Rng) -> NDArray[np.uint8]:
 
 
 def _instances(pictures: list[_Picture]) -> dict[str, Any]:
-    """COCO's `instances.json`: polygons, one a part; a ring has a hole, which only RLE can hold."""
+    """COCO's `instances.json`: one polygon per part; a ring has a hole, which only RLE can express."""
     images = [
         {"id": p.image_id, "file_name": p.file_name, "width": p.scene.width, "height": p.scene.height} for p in pictures
     ]
@@ -164,8 +183,8 @@ def _annotation(picture: _Picture, index: int, thing: Thing) -> dict[str, Any]:
 
 
 def _references(pictures: list[_Picture], protocol: Protocol, spec: ShapesSpec) -> list[dict[str, Any]]:
-    """The list that `refs(*).p` holds. Things are referred to only where an expression in the protocol's language fits
-    nothing else."""
+    """The list in `refs(*).p`. A figure has a reference only if some expression in the protocol's language fits nothing
+    else."""
     references: list[dict[str, Any]] = []
     sent_id = 0
     for picture, index, split, texts in _expressions(pictures, protocol, spec):
@@ -189,7 +208,7 @@ def _references(pictures: list[_Picture], protocol: Protocol, spec: ShapesSpec) 
 def _expressions(
     pictures: list[_Picture], protocol: Protocol, spec: ShapesSpec
 ) -> Iterator[tuple[_Picture, int, str, list[str]]]:
-    """(picture, thing, split, texts) for everything that is referred to under a protocol."""
+    """(picture, figure, split, texts) for everything that is referred to under a protocol."""
     style, order = protocol.folder, list(PROTOCOLS.names())
     for picture in pictures:
         rng = np.random.default_rng([spec.seed, picture.image_id, order.index(protocol.name) + 1])

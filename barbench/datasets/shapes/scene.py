@@ -93,7 +93,18 @@ OUTLINES = {**PEOPLE, **OBJECTS}
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One figure: its looks, and its centre (x, y) and radius in pixels of the picture; `angle` in radians."""
+    """One figure.
+
+    Attributes:
+        kind: a key of OUTLINES.
+        colour: a key of COLOURS.
+        texture: one of TEXTURES.
+        size: a key of SIZES.
+        x: of the centre, in pixels from the left.
+        y: of the centre, in pixels from the top.
+        radius: in pixels.
+        angle: in radians.
+    """
 
     kind: str
     colour: str
@@ -106,24 +117,34 @@ class Thing:
 
     @property
     def family(self) -> str:
+        """A key of FAMILIES."""
         return "people" if self.kind in PEOPLE else "objects"
 
     @property
     def looks(self) -> tuple[str, str, str]:
+        """Kind, colour and texture."""
         return self.kind, self.colour, self.texture
 
     def place(self, outline: Polygon) -> Polygon:
-        """An outline of the unit circle, turned, scaled and moved to its place in the picture."""
+        """Rotate, scale and move an outline to the figure's place in the picture.
+
+        Args:
+            outline: (points, 2) in the unit circle.
+
+        Returns:
+            (points, 2) in pixels.
+        """
         c, s = np.cos(self.angle), np.sin(self.angle)
         return np.asarray(outline @ np.array([[c, s], [-s, c]]) * self.radius + (self.x, self.y))
 
     def outlines(self) -> list[Polygon]:
+        """The outline of each part, (points, 2) in pixels."""
         return [self.place(part) for part in OUTLINES[self.kind]]
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture before it is drawn, `width` x `height` in pixels."""
+    """A picture before it is drawn; width and height in pixels."""
 
     width: int
     height: int
@@ -131,7 +152,7 @@ class Scene:
 
 
 def _looks(rng: Rng, families: tuple[str, ...], count: int) -> list[tuple[str, str, str]]:
-    """Looks of `count` things, all different. The second shares the first's kind and the third its colour: no single
+    """Looks of `count` figures, all different. The second has the first's kind, the third the first's colour: no single
     word tells them apart."""
     looks: list[tuple[str, str, str]] = []
     colours, kinds = list(COLOURS), [k for f in families for k in FAMILIES[f]]
@@ -154,8 +175,22 @@ def _one(rng: Rng, names: Sequence[str]) -> str:
 def sample_scene(
     rng: Rng, width: int, height: int, count: int, families: tuple[str, ...] = ("people", "objects"), scale: float = 1.0
 ) -> Scene:
-    """A scene of `count` things that do not overlap, as many as fit (at least one, or a ValueError); `scale` multiplies
-    their sizes."""
+    """Draw a scene of figures that do not overlap.
+
+    Args:
+        rng: draws looks and places.
+        width: of the picture, in pixels.
+        height: of the picture, in pixels.
+        count: how many figures, if as many fit.
+        families: keys of FAMILIES to choose from.
+        scale: factor on the sizes of figures.
+
+    Returns:
+        A scene of at least one figure.
+
+    Raises:
+        ValueError: if not even one figure fits.
+    """
     short, things = min(width, height), list[Thing]()
     names, ranges = list(SIZES), np.array(list(SIZES.values()))
     for kind, colour, texture in _looks(rng, families, count):
@@ -180,8 +215,8 @@ def sample_scene(
 def _fill(
     shape: tuple[int, int], corner: tuple[int, int], outlines: list[Polygon], hole: Polygon | None = None
 ) -> Cover:
-    """Coverage in 0..1 of the pixels of a window of the picture, (height, width, 1), anti-aliased; `corner` is the
-    window's (x, y)."""
+    """Coverage of the pixels of a window, float32 (height, width, 1) in 0..1, anti-aliased; `corner` is the window's
+    (x, y)."""
     cover = np.zeros(shape, np.uint8)
     for value, outline in [(255, o) for o in outlines] + ([(0, hole)] if hole is not None else []):
         cv2.fillPoly(cover, [np.round((outline - corner) * 16 - 8).astype(np.int32)], value, cv2.LINE_AA, 4)
@@ -189,8 +224,8 @@ def _fill(
 
 
 def _paint(rng: Rng, thing: Thing, shape: tuple[int, int], corner: tuple[int, int]) -> Cover:
-    """The thing's surface over a window, (height, width, 3): its colour, and stripes or spots in another shade of
-    it."""
+    """The figure's surface in a window, float32 (height, width, 3): its colour, with stripes or spots in another
+    shade."""
     base = np.clip(np.array(COLOURS[thing.colour], np.float32) + rng.normal(0, 10, 3), 0, 255).astype(np.float32)
     turn, beat = rng.uniform(0, np.pi), 3.2 * np.pi
     if thing.texture == "plain":
@@ -206,7 +241,7 @@ def _paint(rng: Rng, thing: Thing, shape: tuple[int, int], corner: tuple[int, in
 
 
 def _stamp(canvas: Cover, thing: Thing, rng: Rng) -> None:
-    """Draw one thing onto the canvas (height, width, 3), in place; only the window around it is touched."""
+    """Draw one figure onto the canvas (height, width, 3), in place; only the window around it changes."""
     x0, y0 = (max(int(c - thing.radius * 1.1), 0) for c in (thing.x, thing.y))
     window = canvas[y0 : int(thing.y + thing.radius * 1.1) + 2, x0 : int(thing.x + thing.radius * 1.1) + 2]
     shape, corner, parts = (window.shape[0], window.shape[1]), (x0, y0), thing.outlines()
@@ -219,7 +254,15 @@ def _stamp(canvas: Cover, thing: Thing, rng: Rng) -> None:
 
 
 def draw(scene: Scene, rng: Rng) -> NDArray[np.uint8]:
-    """The picture, RGB (height, width, 3): a shaded greyish ground, the things, a little noise."""
+    """Draw the picture: a shaded greyish ground, the figures, some noise.
+
+    Args:
+        scene: what is in it.
+        rng: draws shades and noise.
+
+    Returns:
+        uint8 (height, width, 3) RGB.
+    """
     rows, columns = np.linspace(-1, 1, scene.height)[:, None, None], np.linspace(-1, 1, scene.width)[None, :, None]
     ground = rng.uniform(95, 175) + rng.normal(0, 8, 3) + rows * rng.normal(0, 12) + columns * rng.normal(0, 12)
     canvas = ground.astype(np.float32)
