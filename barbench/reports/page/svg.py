@@ -7,14 +7,16 @@ serves light and dark. Text stays text, in the page's own font.
 import re
 from collections.abc import Callable, Mapping
 from functools import wraps
-from html import escape
 from io import BytesIO
 from typing import Any, Final, ParamSpec
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
 P = ParamSpec("P")
+SVG: Final = "{http://www.w3.org/2000/svg}"
+XLINK: Final = "{http://www.w3.org/1999/xlink}"
 INK: Final = "#010203"
 MUTED: Final = "#010204"
 GRID: Final = "#010205"
@@ -67,33 +69,55 @@ def colour(kind: str, index: int) -> str:
 
 
 def inline(figure: Figure, name: str, alt: str, tips: Mapping[str, str] | None = None) -> str:
-    """`figure` as an `<svg>` element. `name` tells its ids from those of other figures of the page, `alt` is what a
-    screen reader says, `tips` maps gids of artists to the texts that show when a pointer rests on them.
+    """A figure as an element for the inside of an HTML page.
+
+    Args:
+        figure: drawn inside `in_the_pages_look`.
+        name: tells its ids from those of other figures of the page.
+        alt: what a screen reader says.
+        tips: by gid of an artist, the text that shows when a pointer rests on it.
+
+    Returns:
+        One `<svg>` element as text.
     """
     buffer = BytesIO()
     with mpl.rc_context({"svg.hashsalt": name, **RC}):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = buffer.getvalue().decode()
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", text, flags=re.DOTALL)
-    for gid, tip in (tips or {}).items():
-        text = text.replace(f'<g id="{gid}">', f"<g><title>{escape(tip)}</title>")
-    text = _without_idle_ids(re.sub(r"<[^>]*>", _tidied, text))
-    view, body = re.findall(r'<svg[^>]*viewBox="([^"]*)"[^>]*>(.*)</svg>', text, re.DOTALL)[0]
-    body = re.sub(r">\s*\n\s*<", "><", body).strip()
-    return f'<svg viewBox="{view}" role="img" aria-label="{escape(alt)}">{body}</svg>'
+    svg = ElementTree.fromstring(buffer.getvalue())
+    for element in svg.iter():
+        element.tag = element.tag.removeprefix(SVG)
+        element.attrib = {key.removeprefix(XLINK): _in_the_pages_terms(value) for key, value in element.items()}
+    for parent in list(svg.iter()):
+        for child in list(parent):
+            # matplotlib's own style sheet and empty tables of definitions; the page has its own rules.
+            if child.tag in ("metadata", "style") or (child.tag == "defs" and not any(d.tag != "style" for d in child)):
+                parent.remove(child)
+    for element in svg.iter():
+        if tip := (tips or {}).get(element.get("id", "")):
+            title = ElementTree.Element("title")
+            title.text = tip
+            element.insert(0, title)
+    _drop_idle_ids(svg)
+    svg.attrib = {"viewBox": svg.attrib["viewBox"], "role": "img", "aria-label": alt}
+    for element in svg.iter():
+        element.text = element.text if element.tag in ("text", "tspan", "title") else None
+        element.tail = None
+    return ElementTree.tostring(svg, encoding="unicode", short_empty_elements=True)
 
 
-def _tidied(tag: re.Match[str]) -> str:
-    """One tag with short numbers, the page's colours and font, and no line break."""
-    text = re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0])
-    text = re.sub(r"font-family: [^;\"]*;? ?| transform=\"rotate\(-0 [^\"]*\"", "", text)
-    text = re.sub(r" ?\n", " ", text)
+def _in_the_pages_terms(value: str) -> str:
+    """An attribute with two decimals, the page's colours, and without a font of its own."""
+    value = re.sub(r"(\d\.\d\d)\d+", r"\1", " ".join(value.split()))
+    value = re.sub(r"font-family: [^;]*;? ?", "", value)
     for stand_in, variable in VARIABLES.items():
-        text = text.replace(stand_in, f"var({variable})")
-    return re.sub(r"#0([23])02([0-9a-f]{2})", lambda m: f"var(--{'mp'[int(m[1]) - 2]}{int(m[2], 16)})", text)
+        value = value.replace(stand_in, f"var({variable})")
+    return re.sub(r"#0([23])02([0-9a-f]{2})", lambda m: f"var(--{'mp'[int(m[1]) - 2]}{int(m[2], 16)})", value)
 
 
-def _without_idle_ids(text: str) -> str:
+def _drop_idle_ids(svg: ElementTree.Element) -> None:
     """Ids stay only where something of the same figure refers to them, so that none occurs twice on a page."""
-    used = {"".join(pair) for pair in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)}
-    return re.sub(r'<([^>]*?) id="([^"]*)"', lambda m: m[0] if m[2] in used else f"<{m[1]}", text)
+    values = " ".join(value for element in svg.iter() for key, value in element.items() if key != "id")
+    for element in svg.iter():
+        name = element.get("id")
+        if name is not None and f"#{name}" not in values.replace(")", " ").split() and f"url(#{name})" not in values:
+            del element.attrib["id"]
