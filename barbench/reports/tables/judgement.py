@@ -24,15 +24,23 @@ class Judgement(NamedTuple):
 
 
 def judge(score: Score, members: Group, evidence: Evidence | None) -> Judgement:
-    """Judge the rows that have every measured column of `score`, with all seeds of the group.
+    """Judge the rows that have every measured column of `score`.
 
-    The ends, tuning nothing and tuning everything, are not ranked, nor are rows that alone saw a column's images.
+    Rows with all seeds of the group are ranked; a row with fewer has an interval only. The ends, tuning nothing and
+    tuning everything, are not ranked, nor are rows that alone saw a column's images.
     """
     columns = [column for column in score.over if column in members.measured]
-    rows = [row for row in members.rows if all(row.iou.get(c, {}).keys() == members.seeds for c in columns)]
-    samples = _samples(score, columns, rows, evidence) if columns and evidence else None
-    if not samples:
+    if not columns or evidence is None:
         return Judgement()
+    rows = [row for row in members.rows if _seeds(row, columns) == members.seeds]
+    fewer = [row for row in members.rows if row not in rows and _seeds(row, columns)]
+    samples = _samples(score, columns, rows, evidence) if rows else None
+    margins = {}
+    for row in fewer:
+        if own := _samples(score, columns, [row], evidence):
+            margins[row.label] = measured(own, 0).margin
+    if not samples:
+        return Judgement(margins)
     places = {row.label: place for place, row in enumerate(rows)}
     ranked = [places[row.label] for row in rows if not row.is_end and not (row.leaks - members.leaking) & set(columns)]
     best = indistinguishable(samples, ranked) if len(ranked) > 1 else set()
@@ -47,10 +55,16 @@ def judge(score: Score, members: Group, evidence: Evidence | None) -> Judgement:
         else {}
     )
     return Judgement(
-        {label: measured(samples, place).margin for label, place in places.items()},
+        margins | {label: measured(samples, place).margin for label, place in places.items()},
         frozenset(row.label for row in rows if places[row.label] in best),
         gaps,
     )
+
+
+def _seeds(row: MethodRow, columns: list[Column]) -> set[int]:
+    """The seeds with which a row has all of `columns`; empty where they differ between columns."""
+    seeds = [set(row.iou.get(column, {})) for column in columns]
+    return seeds[0] if all(found == seeds[0] for found in seeds) else set()
 
 
 def _samples(score: Score, columns: list[Column], rows: list[MethodRow], evidence: Evidence) -> list[Sample] | None:

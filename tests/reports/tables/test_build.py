@@ -142,6 +142,15 @@ def test_a_row_with_fewer_seeds_says_so(make) -> None:
     assert [table.footnotes[n - 1] for n in entry.footnotes] == ["n = 2: seed 0, 2."]
 
 
+def test_a_row_with_fewer_seeds_has_an_interval_of_its_own_and_is_not_ranked(make) -> None:
+    records = [make("snf", "refcoco", {"val": 40.0}, seed=seed) for seed in (0, 1)]
+    records += [make("no-global", "refcoco", {"val": 38.0}, seed=seed) for seed in (0, 1)]
+    records += [make("etris", "refcoco", {"val": 41.0})]
+    entries = cells(one("5", records, Certain()), "val", "RefCOCO")
+    assert (entries["ETRIS"].text, entries["ETRIS"].mark) == ("41.0±0.0", None)
+    assert entries["SNF"].mark == "best"
+
+
 def test_failures_are_printed_with_their_reason(make) -> None:
     oom = {"status": "out-of-memory", "reason": "CUDA out of\nmemory"}
     records = [
