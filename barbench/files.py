@@ -1,10 +1,84 @@
-"""Atomic writing, and setting corrupt files aside under a new name."""
+"""Atomic writing, temporary names that tell whose they are, and setting corrupt files aside under a new name."""
 
+import contextlib
+import functools
+import hashlib
 import os
+import platform
+import re
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+DAY: Final = 86_400.0
+
+
+@functools.cache
+def host_id() -> str:
+    """Eight hex digits that stand for this host and tell nothing about it.
+
+    Containers of one host have different ones: each numbers its processes by itself, so that a process's number says
+    who it is within one of them only.
+
+    Returns:
+        A hash of the machine's id, its name, and the namespace of its process numbers.
+    """
+    parts = [platform.node()]
+    for source in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
+        with contextlib.suppress(OSError):
+            parts.append(Path(source).read_text())
+            break
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def own_mark() -> str:
+    """A part of a temporary name that no other process has, on any host: `<host>-<process>-<random>`.
+
+    Returns:
+        Such a part, another one in every call.
+    """
+    return f"{host_id()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def is_left_behind(path: Path) -> bool:
+    """Whether a killed process left this file or folder, which has an `own_mark` in its name.
+
+    Args:
+        path: of a temporary file or folder.
+
+    Returns:
+        True if its process ran on this host and is dead. Of other hosts' processes, which cannot be asked, True once
+        nothing was written for a day.
+    """
+    mark = re.search(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}", path.name)
+    if mark and mark[1] == host_id():
+        return not is_alive(int(mark[2]))
+    with contextlib.suppress(OSError):
+        return time.time() - path.lstat().st_mtime > DAY
+    return False
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this host lives.
+
+    Args:
+        process: its number.
+
+    Returns:
+        True also for another user's.
+    """
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 @contextmanager
@@ -23,7 +97,7 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
         The temporary file, open for writing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{own_mark()}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -47,13 +121,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files of `atomic_file` that killed processes left behind.
+    """Remove temporary files of `atomic_file` that killed processes left behind; those of living ones stay.
 
     Args:
-        folder: to be called while nobody else writes there.
+        folder: where they are.
     """
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if is_left_behind(path):
+            path.unlink(missing_ok=True)
 
 
 def set_aside(*paths: Path) -> list[Path]:

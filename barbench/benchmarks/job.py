@@ -10,10 +10,6 @@ from barbench.errors import printable
 from barbench.results.record import Cell, Record
 from barbench.results.store import Store
 
-# Exit codes of a worker that leaves no record: it was asked to stop and the cell goes on another time; the results
-# folder cannot be written to, so that no other cell could be kept either.
-STOPPED, UNWRITABLE = 75, 74
-
 
 class Job(BaseModel):
     """`backbone` finds the backbone in any process; `weights_path` is a file where the cell's

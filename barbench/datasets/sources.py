@@ -1,7 +1,5 @@
 """Where the data of a run come from: a REFER folder, or shapes made on demand. Used by `barbench run --data`."""
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -12,6 +10,7 @@ from typing import Literal
 
 from barbench.datasets.refer import data_files
 from barbench.datasets.shapes import ShapesSpec, make_shapes
+from barbench.files import is_left_behind, own_mark
 from barbench.paper.mixtures import Task
 from barbench.plain import OnProgress
 
@@ -95,10 +94,10 @@ def shapes_source(spec: ShapesSpec, progress: OnProgress | None = None) -> DataS
     root = cache_folder() / f"shapes-{spec.fingerprint()}"
     if not root.exists():
         root.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(root.parent)
-        unfinished = Path(tempfile.mkdtemp(prefix=MAKING, dir=root.parent))
-        held = os.open(unfinished, os.O_RDONLY)
-        fcntl.flock(held, fcntl.LOCK_EX)
+        for folder in filter(is_left_behind, root.parent.glob(f"{MAKING}*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        unfinished = root.parent / f"{MAKING}{own_mark()}"
+        unfinished.mkdir()
         try:
             make_shapes(unfinished, spec, progress)
             unfinished.rename(root)
@@ -107,20 +106,7 @@ def shapes_source(spec: ShapesSpec, progress: OnProgress | None = None) -> DataS
                 raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-            os.close(held)
     return DataSource("shapes", root, spec.fingerprint())
-
-
-def _sweep(cache: Path) -> None:
-    """Remove unfinished folders whose maker is dead: a living maker holds a lock on its folder."""
-    for folder in cache.glob(f"{MAKING}*"):
-        with contextlib.suppress(OSError):
-            held = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(held)
 
 
 def cache_folder() -> Path:

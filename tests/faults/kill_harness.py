@@ -62,7 +62,7 @@ def is_moment(phase: str, what: dict[str, Any] | Change) -> bool:
         if phase == "checkpoint":
             return checkpoint and what.kind != "delete"
         wanted = checkpoint and what.kind == "delete" and not what.name.startswith(".")
-        return phase == "record" and (wanted or (not checkpoint and what.kind != "delete" and "job" not in what.name))
+        return phase == "record" and (wanted or (not checkpoint and what.kind != "delete" and "--seed" in what.name))
     name = str(what.get("name", ""))
     return {
         "data": what["event"] == "drawing",

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,9 +25,9 @@ class Watching(Told):
 
     largest = 0
 
-    def event(self, event: dict[str, object]) -> None:
-        super().event(event)
-        for child in psutil.Process().children(recursive=True):  # the fork server and its worker
+    def event(self, job: Job, event: dict[str, Any]) -> None:
+        super().event(job, event)
+        for child in psutil.Process().children(recursive=True):
             status = Path(f"/proc/{child.pid}/status").read_text().splitlines()
             found = next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmPeak")), 0)
             self.largest = max(self.largest, found)

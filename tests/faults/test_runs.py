@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.job import Job
+from barbench.files import host_id
 from barbench.results.store import Store
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.conftest import make_jobs as make_jobs
@@ -132,6 +134,26 @@ def test_asked_to_stop_while_two_processes_share_the_cell(make_jobs: MakeJobs, t
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGUSR2, signal.SIGTERM], ids=["USR2", "TERM"])
+def test_two_processes_that_are_stopped_from_outside(sign: signal.Signals, make_jobs: MakeJobs, tmp_path: Path) -> None:
+    """As a batch system does it: the launcher hears the signal, and nobody told the runner."""
+    [alone] = make_jobs(tmp_path / "r", epochs=5_000, batch=8)
+    job = alone.model_copy(update={"cell": alone.cell.model_copy(update={"processes": 2}), "checkpoint_seconds": 1e9})
+    run = Run(tmp_path, [job])
+    run.until("step", 7)
+    [launcher] = psutil.Process(run.process.pid).children()
+    ranks = launcher.children()
+    assert len(ranks) == 2
+    launcher.send_signal(sign)
+    assert run.end()[0] == 1
+    _, alive = psutil.wait_procs([launcher, *ranks], timeout=1)
+    assert not alive
+    assert job.checkpoint.exists()
+    [record] = Store(job.results).all()
+    assert record.reason == "the process was asked to stop; it goes on from its checkpoint"
+
+
+@pytest.mark.slow
 def test_two_runs_on_one_folder(make_jobs: MakeJobs, tmp_path: Path) -> None:
     jobs = make_jobs(tmp_path / "r", epochs=5_000)  # it is still running when the second has started
     first = Run(tmp_path / "1", jobs)
@@ -216,11 +238,17 @@ def test_an_image_deleted_meanwhile(
 
 def test_what_killed_runs_left_is_removed(make_jobs: MakeJobs, tmp_path: Path) -> None:
     [job] = make_jobs(tmp_path)
-    (tmp_path / ".job-abc").mkdir(parents=True)
-    (tmp_path / ".job-abc/job.json").write_text("{}")
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    mine, theirs = f"{host_id()}-{dead.pid}-0123abcd", f"00000000-{dead.pid}-0123abcd"
     job.scratch.mkdir(parents=True)
-    for stray in (tmp_path / ".a.json.1.tmp", job.scratch / ".checkpoint.pt.7.tmp"):
-        stray.write_bytes(b"half")
+    for mark in (mine, theirs):
+        (tmp_path / f".job-{mark}-x").mkdir()
+        (tmp_path / f".job-{mark}-x/job.json").write_text("{}")
+        for stray in (tmp_path / f".a.json.{mark}.tmp", job.scratch / f".checkpoint.pt.{mark}.tmp"):
+            stray.write_bytes(b"half")
     assert run_jobs([], tmp_path, Told()) == []
-    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [".lock"]
+    kept = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert len(kept) == 4
+    assert all(name == ".lock" or theirs in name for name in kept), "another host's workers may be alive"
     assert os.path.exists(job.scratch)

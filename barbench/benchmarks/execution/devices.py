@@ -21,6 +21,14 @@ def pick_device(name: str) -> str:
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind == "cuda" and (not number or number.isdecimal()):  # counted without opening a context on the GPU
+        count = torch.cuda.device_count()
+        if int(number or 0) >= count:
+            raise UsageError(
+                f"--device {name}: this host has {count or 'no'} GPU{'s' * (count > 1)} that torch can use"
+            )
+        return name
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -15,11 +15,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
+from barbench.benchmarks.execution.exits import STOPPED, STOPPED_EVENT
+from barbench.benchmarks.execution.signals import TO_WORKERS
 from barbench.benchmarks.execution.variables import worker_variables
-from barbench.benchmarks.job import STOPPED, Job
+from barbench.benchmarks.job import Job
 from barbench.errors import Interrupted
+from barbench.files import own_mark
 
-WORKER = "barbench.benchmarks.execution.worker"
+WORKER = "barbench.benchmarks.execution.start"
 GRACE = 9.0  # seconds that a worker has to end the step under way and write its checkpoint
 JOB_FOLDERS = ".job-*"  # beside the records, so that the next run finds what a killed one left
 _STDERR_BYTES = 100_000  # bytes of the standard error that are looked at
@@ -53,18 +56,31 @@ class Workers:
         Raises:
             Interrupted: where `stop` was called before the cell was done.
         """
-        before = _oom_kills()
-        with tempfile.TemporaryDirectory(dir=job.results, prefix=JOB_FOLDERS[:-1]) as folder:
+        before, stopped = _oom_kills(), threading.Event()
+
+        def heard(event: dict[str, Any]) -> None:
+            if event == STOPPED_EVENT:
+                stopped.set()
+            else:
+                on_event(event)
+
+        with tempfile.TemporaryDirectory(dir=job.results, prefix=f"{JOB_FOLDERS[:-1]}{own_mark()}-") as folder:
             path, log = Path(folder) / "job.json", Path(folder) / "stderr"
             path.write_text(job.model_dump_json())
             with log.open("wb") as errors, closing(self._start(job, path.resolve(), errors)) as worker:
-                _listen(worker, on_event)
+                reader = threading.Thread(target=_listen, args=(worker, heard), daemon=True)
+                reader.start()
                 code, peak = self._result(worker)
+                worker.close_input()  # processes whose launcher was killed end with it
+                reader.join()
             said = log.read_bytes()[-_STDERR_BYTES:].decode(errors="replace")
         if self._stopping and code != 0:
             raise Interrupted(f"{job.cell.stem()} was asked to stop")
         after = _oom_kills()
         peak *= 1 if sys.platform == "darwin" else 1024
+        # A launcher ends with 1 whatever its processes said, or by the signal itself where it was still starting.
+        if (code == 1 and stopped.is_set()) or -code in TO_WORKERS:
+            code = STOPPED
         return Ended(code, said, peak, None if before is None or after is None else after - before)
 
     def stop(self, threads: Collection[Future[Any]]) -> None:
@@ -130,6 +146,10 @@ class Worker(subprocess.Popen[bytes]):
         self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode, usage.ru_maxrss
 
+    def close_input(self) -> None:
+        assert self.stdin is not None
+        self.stdin.close()
+
     def close(self) -> None:
         for stream in filter(None, (self.stdin, self.stdout)):
             stream.close()
@@ -141,7 +161,7 @@ def death(ended: Ended) -> tuple[Literal["failed", "out-of-memory"], str]:
         why = "as systems do that run out of memory" if ended.oom_kills is None else "for want of memory"
         return "out-of-memory", f"the process was killed (signal 9), {why}, at {ended.peak_bytes / 1e9:.2f} GB"
     if ended.code == STOPPED:
-        return "failed", "the process was asked to stop (SIGTERM); it goes on from its checkpoint"
+        return "failed", "the process was asked to stop; it goes on from its checkpoint"
     last = ended.said.strip().splitlines()[-1:] or ["it said nothing"]
     how = f"was ended by signal {-ended.code}" if ended.code < 0 else f"ended with code {ended.code}"
     return "failed", f"the process {how}: {last[0]}"

@@ -12,11 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Protocol
 
+from barbench.benchmarks.execution.exits import UNWRITABLE
 from barbench.benchmarks.execution.lock import locked
 from barbench.benchmarks.execution.process import JOB_FOLDERS, Workers, death
-from barbench.benchmarks.job import UNWRITABLE, Job
+from barbench.benchmarks.job import Job
 from barbench.errors import BarbenchError
-from barbench.files import sweep
+from barbench.files import is_left_behind, sweep
 from barbench.results.record import Record
 from barbench.results.store import Store
 
@@ -79,10 +80,10 @@ def _finished(record: Record | None) -> bool:
 
 
 def _tidy(results: Path) -> None:
-    """Nobody else writes here: what is unfinished was left by a run that was killed."""
+    """Remove what killed processes left unfinished; other hosts' workers may be writing here."""
     for folder in (results, *(results / "cells").glob("*")):
         sweep(folder)
-    for folder in results.glob(JOB_FOLDERS):
+    for folder in filter(is_left_behind, results.glob(JOB_FOLDERS)):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 _ASKING = (signal.SIGTERM, signal.SIGHUP)
+TO_WORKERS = (signal.SIGTERM, signal.SIGUSR2)  # the second is what Slurm sends ahead of a time limit
 
 
 class Stop:
@@ -19,8 +20,7 @@ class Stop:
 
     def listen(self) -> None:
         """The runner alone hears Ctrl-C: it says so here by SIGTERM."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, self._hear)
+        listen(self._hear)
 
     def asked(self) -> bool:
         return self._noted
@@ -37,6 +37,13 @@ class Stop:
         self._noted = True
         if not self._patient:
             raise KeyboardInterrupt(number)
+
+
+def listen(hear: Callable[[int, FrameType | None], None]) -> None:
+    """Call `hear` for every signal that asks a worker to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in TO_WORKERS:
+        signal.signal(number, hear)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""The process of one cell: `python -m barbench.benchmarks.execution.worker JOB.json`, started by the runner.
+"""One cell in a process of its own, which `start.py` begins.
 
 Progress leaves as JSON lines on the standard output. The record is written here, a failure's too, so that it exists
-once the process has ended. When the runner dies, standard input closes, and the worker ends with it. SIGTERM makes it
-write a checkpoint and end.
+once the process has ended. When the runner dies, standard input closes, and the worker ends with it. SIGTERM, or
+SIGUSR2, makes it write a checkpoint and end.
 """
 
 import errno
@@ -18,8 +18,9 @@ from typing import Any, Literal
 import torch
 
 from barbench.benchmarks.cell import run_cell
+from barbench.benchmarks.execution.exits import STOPPED, STOPPED_EVENT, UNWRITABLE
 from barbench.benchmarks.execution.signals import Stop
-from barbench.benchmarks.job import STOPPED, UNWRITABLE, Job
+from barbench.benchmarks.job import Job
 from barbench.engine import profile
 from barbench.errors import BarbenchError, Interrupted
 from barbench.results.store import Store
@@ -53,6 +54,7 @@ def main(path: Path) -> int:
             emit({"event": "done"})
         return 0
     except (KeyboardInterrupt, Interrupted):
+        emit(STOPPED_EVENT)
         return STOPPED
     except (MemoryError, torch.OutOfMemoryError) as error:
         return _fail(store, job, "out-of-memory", str(error) or "out of memory", emit)
@@ -82,10 +84,3 @@ def _own_words(error: BarbenchError) -> str:
 def _end_with_runner() -> None:
     os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read(): a loader forked meanwhile could never take its lock
     os._exit(3)
-
-
-if __name__ == "__main__":
-    code = main(Path(sys.argv[1]))
-    if code == STOPPED:
-        os._exit(code)  # at once: taking torch apart can take longer than the checkpoint did
-    sys.exit(code)

@@ -50,6 +50,34 @@ def test_what_the_user_sets_comes_first(monkeypatch: pytest.MonkeyPatch) -> None
     assert worker_variables()["PATH"] == os.environ["PATH"]
 
 
+def test_a_worker_is_nobodys_rank_unless_its_own_launcher_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By such variables of a job around it, accelerate would wait for other processes."""
+    strays = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT PMI_SIZE OMPI_COMM_WORLD_RANK"
+    for name in f"{strays} MV2_COMM_WORLD_SIZE MPI_LOCALRANKID ACCELERATE_USE_FSDP TORCHELASTIC_RUN_ID".split():
+        monkeypatch.setenv(name, "3")
+    monkeypatch.setenv("NAME", "kept")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    before, seen = worker_variables(), worker_variables(["GPU-1", "GPU-2"])
+    assert not {name for name, value in before.items() if value == "3"}
+    assert (before["NAME"], before["CUDA_VISIBLE_DEVICES"]) == ("kept", "5")
+    assert seen["CUDA_VISIBLE_DEVICES"] == "GPU-1,GPU-2"
+    assert "SIGUSR2" in seen["TORCHELASTIC_SIGNALS_TO_HANDLE"].split(",")
+
+
+@pytest.mark.parametrize("sign", ["SIGTERM", "SIGUSR2"])
+def test_a_worker_hears_signals_before_it_imports_torch(sign: str) -> None:
+    code = f"""
+import importlib, os, runpy, signal, sys
+def imported(name):
+    assert "torch" not in sys.modules
+    os.kill(os.getpid(), signal.{sign})
+importlib.import_module = imported
+runpy.run_module("barbench.benchmarks.execution.start", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, json.loads(done.stdout)) == (75, {"event": "stopped"}), done.stderr
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of GNU's C library")
 def test_memory_is_had_from_the_system_once() -> None:
     """Forty tensors of 64 MB, one after the other, touch fewer new pages than ten of them have."""

@@ -268,6 +268,21 @@ def test_a_worker_that_dies_without_a_record(
     assert json.loads(Store(tmp_path).path(job.cell).read_text())["status"] == status
 
 
+def test_processes_whose_launcher_was_killed_end_too(
+    make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun's do: they hold its output open, so that its end alone says that it is gone."""
+    rank = f"import sys; sys.stdin.read(); open({str(tmp_path / 'ended')!r}, 'w').write('rank')"
+    own_code(
+        monkeypatch,
+        f"import os, subprocess, sys; subprocess.Popen([sys.executable, '-c', {rank!r}], start_new_session=True); "
+        "os.kill(os.getpid(), 11)",
+    )
+    [record] = run_jobs(make_jobs(tmp_path), tmp_path, Told())
+    assert record.reason == "the process was ended by signal 11: it said nothing"
+    assert (tmp_path / "ended").read_text() == "rank"
+
+
 def without_memory(smallest: int) -> str:
     """A worker that has no memory for micro-batches larger than `smallest`."""
     return f"""
