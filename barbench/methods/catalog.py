@@ -124,6 +124,7 @@ COMPONENTS = {
     "maple": "maple:MaPLe",
     "select": "select:Select",
     "detris": "detris:Detris",
+    "lst": "lst:LST",
 }
 """The components that barbench ships: name in options -> file and class in this folder."""
 

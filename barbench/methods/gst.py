@@ -50,13 +50,14 @@ class GlobalBlock(nn.Module):
         self.prior = nn.Linear(width, width, bias=False) if prior else None
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor, prior: Tensor | None, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, prior: Tensor | None, start: int = 0, mask: Tensor | None = None) -> Tensor:
         """G_i(I, p_i), Eq. 5 and 7.
 
         Args:
             x: tokens I (B, T, d).
             prior: p_i (B, T, d); None: the values are I W_v alone.
             start: the first token whose output is needed; all tokens are keys and values.
+            mask: as for `attend`; GST needs none.
 
         Returns:
             The tokens from `start` on, (B, T - start, d).
@@ -67,7 +68,7 @@ class GlobalBlock(nn.Module):
         if self.prior is not None and prior is not None:
             v = v + self.prior(prior)
         # Eq. 6: Softmax(q k / sqrt(d)) v, with a residual connection.
-        x = x[:, start:] + self.out(attend(q[:, start:], k, v, self.heads))
+        x = x[:, start:] + self.out(attend(q[:, start:], k, v, self.heads, mask))
         # The block's MLP.
         y: Tensor = x + self.mlp(self.norm2(x))
         return y

@@ -117,3 +117,9 @@ def lim(lim: Options = NONE) -> Components:
 def detris(detris: Options = NONE) -> Components:
     """Dense aligners and dense text adapters in every second block of both towers (Huang et al., AAAI 2025)."""
     return (part("detris", detris),)
+
+
+@method(title="LST", kind="side network")
+def lst(lst: Options = NONE) -> Components:
+    """An eighth-width side network beside each tower, read in its place (Sung et al., NeurIPS 2022)."""
+    return (part("lst", lst),)

@@ -36,7 +36,7 @@ DEFAULT: Rows = [
     for name in (
         "head-only", "lora", "dora", "ia3", "ssf", "houlsby", "pfeiffer", "adaptformer", "compacter", "repadapter",
         "convpass", "vpt-shallow", "vpt-deep", "deep-prompts", "maple", "bitfit", "layernorm", "layernorm-bias",
-        "detris", "etris", "snf", "snf-etris", "no-global", "barleria", "full",
+        "detris", "lst", "etris", "snf", "snf-etris", "no-global", "barleria", "full",
     )
 ]  # fmt: skip
 
@@ -118,6 +118,14 @@ BUDGET: Rows = [
         {"detris.channels": 64, "detris.text_channels": 64, "detris.embed": 64},
         {"detris.channels": 96, "detris.text_channels": 48, "detris.embed": 128},
         detris__dropout=0.0,
+    ),
+    *_curve(
+        "lst",
+        {"lst.reduction": 32, "lst.rungs": 4},
+        {"lst.reduction": 32},
+        {"lst.reduction": 12},
+        {"lst.rungs": 10},
+        lst__towers=VISION,
     ),
     *_curve("etris", *({"bridge.dim": dim} for dim in (24, 40, 128, 184))),
     *_curve(

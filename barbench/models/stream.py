@@ -200,6 +200,7 @@ class Trace(NamedTuple):
         joint: the words in the joint space, (B, L, E).
         sentence: `joint` at the end-of-text token, (B, E).
         pad: (B, L), True where there is no word.
+        end: int64 (B,), where the end-of-text token is.
         taps: block (from 0) -> patch features after it, (B, C, H, W), for the blocks that a component asked for.
         tokens: (tower, block) -> all tokens but the inserted ones after that block, (B, prefix + N, D), where a
             component asked for them; block -1 is the embeddings.
@@ -211,8 +212,22 @@ class Trace(NamedTuple):
     joint: Tensor
     sentence: Tensor
     pad: Tensor
+    end: Tensor
     taps: Mapping[int, Tensor]
     tokens: Mapping[tuple[TowerName, int], Tensor] = {}
+
+
+def at_end(words: Tensor, end: Tensor) -> Tensor:
+    """Each text's feature at its end-of-text token.
+
+    Args:
+        words: (B, L, D).
+        end: int64 (B,).
+
+    Returns:
+        (B, D).
+    """
+    return words[torch.arange(len(words), device=words.device), end]
 
 
 class Fused(NamedTuple):

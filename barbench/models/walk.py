@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from barbench.models.hooks import Carry, Hooks, Order
@@ -18,6 +17,7 @@ from barbench.models.stream import (
     Stream,
     TowerName,
     Trace,
+    at_end,
     unchanged,
 )
 from barbench.models.towers.base import TextTower, Tower, VisionTower
@@ -206,8 +206,8 @@ def walk(
     words = state.finish_text(t)
     joint = text.project(words)
     # The sentence embedding is the joint feature of the end-of-text token, whose id is the largest.
-    sentence = joint[torch.arange(len(ids), device=ids.device), ids.argmax(1)]
+    end = ids.argmax(1)
     seen = image if rows is None else image[rows]
     levels = state.levels[0], state.levels[1], state.levels[2]
-    trace = Trace(seen, levels, words, joint, sentence, ids == 0, state.taps, state.tokens)
+    trace = Trace(seen, levels, words, joint, at_end(joint, end), ids == 0, end, state.taps, state.tokens)
     return hooks.readout(trace, state.carry)

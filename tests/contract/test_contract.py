@@ -27,7 +27,7 @@ PAPERS = ("paper", "reference", "own")
 most = pytest.mark.parametrize(
     ("name", "kind"), [(n, kind) for n, spec in METHODS.items() for kind in (KINDS if spec.kind in PAPERS else TWO)]
 )
-# With these encoders' parameters frozen behind a detached side network, their positions cannot be reached.
+# A detached side network lets nothing be tuned behind it: tests/methods/test_lst.py.
 POSITIONS_UNREACHED = {"lst"}
 # What a method changes before anything is trained: nothing to rounding, except these, as their originals.
 SCALE = {"compacter": 1e-4, "houlsby": 0.05, "pfeiffer": 0.05, "ssf": 1.0}

@@ -137,6 +137,10 @@ def test_the_fields_methods(backbone: Backbone, row: str) -> None:
         ("maple", {"maple.depth": 6}, 2_370_048),
         ("maple", {"maple.shared": True}, 403_200),
         ("lim", {}, 83_264),
+        ("lst", {}, 3_585_528),
+        ("lst", {"lst.towers": "vision"}, 2_525_484),
+        ("lst", {"lst.towers": "text"}, 1_060_044),
+        ("lst", {"lst.rungs": 9, "lst.towers": "vision"}, 1_968_489),
         # METHODS-MORE.md, section 9: what a budget takes
         ("lora", {"lora.rank": 6, "lora.text_rank": 7}, 393_216),
         ("compacter", {"compacter.width": 96, "compacter.rank": 4, "compacter.towers": "vision"}, 186_688),
