@@ -156,6 +156,10 @@ class Method(Hooks):
 def _check(name: str, components: Sequence[Component]) -> None:
     """Refuse components that cannot stand side by side.
 
+    Args:
+        name: the method's, for messages.
+        components: in their order.
+
     Raises:
         UsageError: for two of one kind, for two orders of the walk, and beside a component that must be alone.
     """

@@ -22,8 +22,8 @@ PRUNED: tuple[LinearRole, ...] = ("q", "k", "v", "out", "up", "down")
 class Ladder(nn.Module):
     """One tower's side network: s_i = Block_i(mu_i s_{i-1} + (1 - mu_i) L_i x_i), s_0 = L_0 x_0.
 
-    x_i are the tokens after a frozen block, detached; x_0 are the embeddings. mu_i = sigmoid(alpha_i / 0.1), and alpha_i
-    starts at 0. A norm and one linear map U per output bring s back to the tower's width.
+    x_i are the tokens after a frozen block, detached; x_0 are the embeddings. mu_i = sigmoid(alpha_i / 0.1), alpha_i
+    starting at 0. A norm and one linear map U per output bring s back to the tower's width.
 
     Args:
         tower: the frozen encoder.
