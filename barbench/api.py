@@ -76,10 +76,13 @@ def open_data(source: str | Path = "shapes", dataset: str = "refcoco+") -> Data:
             in the public REFER/COCO layout.
         dataset: refcoco, refcoco+, refcocog-u, refcocog-g, mixed or mixed-leaked.
 
+    Returns:
+        Training references and evaluation splits.
+
     Raises:
-        UnknownName: for a dataset that is not known.
-        MissingData: where a file of it is not there.
-        DataError: where one is damaged.
+        UnknownName: for an unknown dataset.
+        MissingData: if a file of it is absent.
+        DataError: if one is damaged.
     """
     task = TASKS.get(dataset)
     found = find_source(str(source), task)
@@ -95,20 +98,25 @@ def build_segmenter(
     weights: str | None = None,
     image_size: int | None = None,
 ) -> Segmenter:
-    """A segmenter with frozen encoders, the method's components and a segmentation head, ready to train.
+    """Build an untrained segmenter: a frozen backbone, a method, and the segmentation head.
 
     Args:
         method: a name of `barbench list methods`, `package.module:name`, or what `@barbench.method` made.
         backbone: a name of `barbench list backbones`, a folder in open_clip's format, or a loaded backbone, which the
             segmenter then owns: load one for each segmenter.
         options: `component.parameter` to value, as in {"gst.prior": False}.
-        seed: of head and method parameters, and of the backbone's where its weights are random.
-        weights, image_size: as `load_backbone` takes them; without effect for a loaded backbone.
+        seed: of head and method parameters, and of the backbone's if its weights are random.
+        weights: as for `load_backbone`; without effect for a loaded backbone.
+        image_size: as for `load_backbone`; without effect for a loaded backbone.
+
+    Returns:
+        The segmenter, on the CPU.
 
     Raises:
         UnknownName: for an unknown method or backbone.
         UsageError: for options that the method does not have, or several methods.
-        MissingData, DataError: for weights that are not there, or do not fit.
+        MissingData: if weights are absent.
+        DataError: if weights do not fit.
     """
     spec = resolve(method)[0] if isinstance(method, str) else method
     frozen = load_backbone(backbone, weights, image_size, seed=seed) if isinstance(backbone, str) else backbone
@@ -131,21 +139,23 @@ def fit(
     """Train in place.
 
     Args:
+        model: from `build_segmenter`.
+        data: from `open_data`.
         recipe: a name of `barbench list recipes`, a YAML file, or a recipe.
         max_steps: stop after so many steps of the recipe, whose learning rates stay those of the whole training.
         seed: of the order of the references, of the sentences drawn, and of dropout.
-        device: auto, cpu, or what torch knows: cuda, cuda:1, mps.
+        device: auto, cpu, or another device name of torch: cuda, cuda:1, mps.
         precision: fp32, bf16 or fp16.
         workers: processes that load images.
-        checkpoint: a file that is written after each epoch and every thirty seconds, and gone on from where it exists.
+        checkpoint: a file that is written after each epoch and every thirty seconds, and continued from if it exists.
         on_step: called after each step.
 
     Returns:
         Loss and learning rate per epoch, seconds, and throughput.
 
     Raises:
-        UsageError: where the recipe's batch does not fit the data.
-        BarbenchError: where the loss or a gradient is not finite.
+        UsageError: if the recipe's batch does not fit the data.
+        BarbenchError: if the loss or a gradient is not finite.
     """
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     accelerator = _accelerator(device, precision)
@@ -180,10 +190,14 @@ def evaluate(
     """Score every expression of one evaluation split, at each image's own resolution.
 
     Args:
+        model: from `build_segmenter`.
+        data: from `open_data`.
         split: one of `data.splits`.
         batch: expressions per forward pass.
         threshold: probability above which a pixel is in the mask.
-        device, precision, workers: as for `fit`.
+        device: as for `fit`.
+        precision: as for `fit`.
+        workers: as for `fit`.
 
     Returns:
         `metrics`; `control`, the metrics with expressions swapped within each image; and the counts of each expression.
@@ -213,16 +227,19 @@ def predict(
     """The mask of each expression in a photo.
 
     Args:
+        model: from `build_segmenter`.
         photo: an image file, or uint8 (H, W, 3) in RGB.
         expressions: one or several, as in "the man in red".
         threshold: probability above which a pixel is in the mask.
         context_length: tokens of an expression, start and end of text included; longer ones are cut.
+        device: as for `fit`.
+        precision: as for `fit`.
 
     Returns:
-        Masks (expressions, H, W) in the photo's own pixels.
+        Boolean masks (expressions, H, W) in the photo's own pixels.
 
     Raises:
-        DataError: for a file that is no image.
+        DataError: for a file that is not an image.
     """
     pixels = photo if isinstance(photo, np.ndarray) else read_photo(Path(photo))
     accelerator = _accelerator(device, precision)
@@ -246,14 +263,18 @@ def compare(
 
     Args:
         results: the folder of the records.
-        first, second: a method, a title, or a cell by its id.
-        dataset, backbone, recipe: which cells are meant, where there are several.
+        first: a method, a title, or a cell by its id.
+        second: the same for the other side.
+        dataset: what the cells were trained on, if there are several.
+        backbone: backbone of the cells, if there are several.
+        recipe: recipe of the cells, if there are several.
 
     Returns:
         One row per evaluation split and metric, and notes on what the intervals cover.
 
     Raises:
-        UsageError: where a name is not clear, or the two cannot be compared.
+        UnknownName: for a name that no finished cell has.
+        UsageError: if a name is not clear, or if the two cannot be compared.
     """
     wanted = Wanted(protocol=dataset, backbone=backbone, recipe=recipe)
     return compare_cells(Store(Path(results)), first, second, wanted)

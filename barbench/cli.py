@@ -38,7 +38,7 @@ def _main(debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")
 
 
 def main() -> None:
-    """Entry point: an error ends with a line and its exit code; `barbench --debug COMMAND` shows where it came from."""
+    """Entry point: an error ends with one line and its exit code; `barbench --debug COMMAND` shows the traceback."""
     prepare_streams()
     try:
         app()

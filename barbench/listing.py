@@ -1,4 +1,4 @@
-"""Rows for people and for programs: one list of mappings, printed as a table, JSON or CSV."""
+"""Prints rows for people and for programs: a list of mappings as a table, JSON or CSV."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from barbench.plain import OnProgress, flatten
 
 
 class Format(StrEnum):
-    """What `--format` takes."""
+    """The values of `--format` for printed rows."""
 
     table = "table"
     json = "json"
@@ -26,13 +26,25 @@ class Format(StrEnum):
 
 
 def stdout_console(width: int = 100) -> Console:
-    """rich's console on standard output; a pipe, which has no width of its own, is taken to have `width` columns."""
+    """A rich console on standard output.
+
+    Args:
+        width: columns that a pipe, which has no width of its own, is taken to have.
+
+    Returns:
+        The console.
+    """
     return Console() if sys.stdout.isatty() else Console(width=width)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = "") -> None:
-    """Print rows that share their keys to standard output; nested mappings become columns `outer.inner`, but in
-    JSON."""
+    """Print rows to standard output.
+
+    Args:
+        rows: mappings with the same keys; nested mappings become columns `outer.inner`, except in JSON.
+        format_: table, JSON or CSV.
+        title: above a table.
+    """
     if format_ is Format.json:
         print(json.dumps(list(rows), indent=1, ensure_ascii=False))
         return
@@ -54,7 +66,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = 
 
 
 def _heading(column: str) -> str:
-    """A nested column's name on several lines. The point of a number, as in P@0.5, is no nesting.
+    """A nested column's name over several lines. The point in a number, as in P@0.5, is no nesting.
 
     >>> _heading("val.P@0.5")
     'val\\nP@0.5'
@@ -74,7 +86,14 @@ def _text(value: Any, thousands: bool) -> str:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[OnProgress]:
-    """A bar on standard error, fed with (done, total); silent in a pipe."""
+    """Show a progress bar on standard error; silent in a pipe.
+
+    Args:
+        what: is done, in words.
+
+    Yields:
+        The callback that moves the bar.
+    """
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

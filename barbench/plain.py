@@ -1,4 +1,4 @@
-"""What every room may use on plain values: nested mappings made flat, and the type of a progress callback."""
+"""What every room may use on plain values: `flatten` for nested mappings, and the type of a progress callback."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -33,14 +33,17 @@ def student(freedom: float, confidence: float = CONFIDENCE) -> float:
 
 
 def tail_probability(t: float, freedom: float) -> float:
-    """P(|T| >= |t|), where T has Student's distribution: integrated as in `student`.
+    """P(|T| >= |t|), if T has Student's distribution: integrated as in `student`.
+
+    >>> round(tail_probability(2.228, 10), 3)
+    0.05
 
     Args:
         t: a statistic in standard errors.
         freedom: degrees of freedom, at least 1, not always whole.
 
-    >>> round(tail_probability(2.228, 10), 3)
-    0.05
+    Returns:
+        A probability.
     """
     freedom = min(freedom, 1e5)
     angle = np.linspace(0, math.pi / 2, 20_001)

@@ -106,3 +106,11 @@ def test_how_to_print_is_the_format_of_every_command_that_prints_rows() -> None:
         assert "--output" not in names
         assert ("--format" in names) == (path not in {("run",), ("tune",), ("panels",), ("data", "make-shapes")})
     assert "etris, cris, barleria" in entries(("evaluate",))["--layout"]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_ends_before_what_a_docstring_says_for_programmers(path: tuple[str, ...]) -> None:
+    answer = CliRunner().invoke(app, [*path, "--help"])
+    assert answer.exit_code == 0
+    assert "Raises" not in answer.output
+    assert "typer.Exit" not in answer.output

@@ -1,4 +1,4 @@
-"""Checks of every argument of every command, at one place and before anything runs. Used by `barbench.cli`."""
+"""Checks of the arguments of every command, in one place and before anything runs. Used by `barbench.cli`."""
 
 import math
 from pathlib import Path
@@ -14,12 +14,24 @@ PATHS = frozenset(
 
 
 class CheckedCommand(TyperCommand):
-    """A command whose given arguments are never empty, and whose paths may begin with ~.
+    """A command that refuses empty arguments, and whose paths may begin with ~.
 
-    An empty argument is nearly always a variable that is not set; taken as "not given" it would choose the default.
+    An empty argument is nearly always a variable that is not set; read as "not given", it would choose the default.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Check the arguments and replace ~ in paths.
+
+        Args:
+            ctx: click's context.
+            args: the words of the command line.
+
+        Returns:
+            The words that are left over.
+
+        Raises:
+            typer.BadParameter: for an empty argument, and for ~ without a home folder.
+        """
         parameters: dict[str | None, Any] = {p.name: p for p in self.get_params(ctx)}
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for name, value in given.items():
@@ -44,7 +56,14 @@ def _empty(value: Any) -> bool:
 
 
 def expanded(value: Any) -> Any:
-    """A path, or a comma list of them as text, with ~ as the home folder; RuntimeError where there is none."""
+    """Replace a leading ~ by the home folder.
+
+    Args:
+        value: a path, a comma list of paths as text, or anything else, which is returned as it is.
+
+    Returns:
+        A value of the same type. RuntimeError is raised if there is no home folder.
+    """
     if isinstance(value, Path):
         return value.expanduser()
     if isinstance(value, str) and "~" in value:
@@ -54,7 +73,17 @@ def expanded(value: Any) -> Any:
 
 
 def probability(value: float | None) -> float | None:
-    """A threshold of probabilities: from 0 to 1, and a number (nan passes every comparison of a range)."""
+    """Check a threshold of probabilities.
+
+    Args:
+        value: None if not given.
+
+    Returns:
+        The value.
+
+    Raises:
+        typer.BadParameter: unless it is a number from 0 to 1 (nan passes every comparison of a range).
+    """
     if value is not None and not (math.isfinite(value) and 0 <= value <= 1):
         raise typer.BadParameter(f"{value} is no probability; they go from 0 to 1")
     return value

@@ -29,7 +29,12 @@ def make_shapes(
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="seed of the generator")] = 0,
 ) -> None:
-    """Generate a data set of coloured figures with referring expressions, for all four splits."""
+    """Generate a dataset of coloured figures with referring expressions, for all four splits.
+
+    \f
+    Raises:
+        UsageError: if the folder is not empty, or if --shortest is more than --longest.
+    """
     from barbench.datasets.shapes import ShapesSpec
     from barbench.datasets.shapes import make_shapes as make
 
@@ -61,7 +66,13 @@ def verify(
     split: Annotated[str, typer.Option(help="a comma list, or all that the root holds")] = "all",
     format_: FormatOption = Format.table,
 ) -> None:
-    """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test."""
+    """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test.
+
+    \f
+    Raises:
+        MissingData: if the root lacks what was asked for.
+        typer.Exit: with code 1 if the data are not sound.
+    """
     from barbench.commands.data_checks import verify_data
 
     rows, findings, sound = verify_data(root, split)
@@ -77,7 +88,12 @@ def audit(
     data: Annotated[str | None, typer.Option(help="REFER/COCO root, or shapes")] = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Count the images that each training set shares with each evaluation split, over all protocols of a root."""
+    """Count the images that each training set shares with each evaluation split, over all protocols of a root.
+
+    \f
+    Raises:
+        MissingData: if the root has no protocol at all.
+    """
     from barbench.commands.data_checks import audit_data
 
     found = audit_data(data)

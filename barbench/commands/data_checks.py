@@ -1,4 +1,4 @@
-"""What the commands `data verify` and `data audit` do, from their arguments as text to rows."""
+"""What the commands `data verify` and `data audit` do, from their arguments to rows."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,13 @@ from barbench.paper.protocols import PROTOCOLS, Protocol
 
 
 class Audit(NamedTuple):
-    """`rows`: a training set each; `leaks`: in words, the columns that leak; `absent`: protocols not to be had."""
+    """Images shared by training sets and evaluation splits.
+
+    Attributes:
+        rows: one per training set.
+        leaks: a sentence for each column that leaks.
+        absent: names of protocols that the root lacks.
+    """
 
     rows: list[dict[str, Any]]
     leaks: list[str]
@@ -21,7 +27,18 @@ class Audit(NamedTuple):
 
 
 def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], list[str], bool]:
-    """Rows for each split, findings in words, and whether all is sound."""
+    """Check a data root.
+
+    Args:
+        data: REFER/COCO root, or shapes; None for the default.
+        split: a comma list; `all` means those that the root has.
+
+    Returns:
+        One row per split, findings in words, and whether everything is sound.
+
+    Raises:
+        MissingData: if the root lacks what was asked for.
+    """
     wanted = dict.fromkeys(protocol for task in choose_tasks(split) for protocol in task.reads)
     sources = _sources(data, list(wanted), partly=split == "all")
     root = next(iter(sources.values())).root
@@ -46,7 +63,17 @@ def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], lis
 
 
 def audit_data(data: str | None) -> Audit:
-    """How many images each training set shares with each evaluation split, over all protocols that the data have."""
+    """Count the images that each training set shares with each evaluation split, over all protocols that the data have.
+
+    Args:
+        data: REFER/COCO root, or shapes; None for the default.
+
+    Returns:
+        Rows and sentences.
+
+    Raises:
+        MissingData: if the root has no protocol at all.
+    """
     sources = _sources(data, list(PROTOCOLS), partly=True)
     protocols = [p for p in PROTOCOLS if p.name in sources]
     outlines = read_outlines(next(iter(sources.values())).root, protocols)
@@ -67,7 +94,7 @@ def _row(
 
 
 def _leaks(found: TrainingOverlap, sizes: dict[tuple[str, str], int]) -> list[str]:
-    """The evaluation splits of the task's own tables that share images with what trains."""
+    """The evaluation splits of the task's own tables that share images with its training set."""
     lines = []
     for _, protocol, split in found.task.evaluated:
         shared, images = found.shared[protocol.name, split], sizes[protocol.name, split]
@@ -78,7 +105,7 @@ def _leaks(found: TrainingOverlap, sizes: dict[tuple[str, str], int]) -> list[st
 
 
 def _sources(data: str | None, protocols: list[Protocol], partly: bool) -> dict[str, DataSource]:
-    """By protocol; with `partly` those that are there, and MissingData where none is."""
+    """The source of each protocol; with `partly`, those that are there, and MissingData if none is."""
     sources: dict[str, DataSource] = {}
     absent: MissingData | None = None
     for protocol in protocols:

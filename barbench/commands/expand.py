@@ -1,4 +1,4 @@
-"""From the arguments of `barbench run`, as text, to the cells that they ask for."""
+"""Turns the arguments of `barbench run` into the cells that they ask for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """The arguments of `barbench run`, as given; None where they are not. `changes`: of `--set`."""
+    """The arguments of `barbench run` as given; None if not given. `changes` are those of `--set`."""
 
     table: str | None = None
     methods: str | None = None
@@ -53,11 +53,22 @@ class RunRequest:
 
 
 def expand(request: RunRequest) -> list[Job]:
-    """The cells that are asked for, each once: of the tables named, or of a matrix.
+    """The cells that are asked for, each once: those of the tables named, or those of a matrix.
 
-    What is given besides a table replaces what the table says, except --split, which chooses among its splits. On
-    shapes every backbone is the embedded one that stands for it, and every recipe the demo. All
-    arguments are checked before torch is imported and before any data are made.
+    Arguments beside a table replace what the table says, except `--split`, which chooses among its splits. On shapes,
+    every backbone is the embedded one that stands for it, and every recipe is the demo. All arguments are checked
+    before torch is imported and before any data are made.
+
+    Args:
+        request: what the user asks for.
+
+    Returns:
+        One job per cell.
+
+    Raises:
+        UsageError: for arguments that are wrong or do not go together.
+        UnknownName: for a name that is not registered.
+        MissingData: if the data root lacks a file.
     """
     blocks = [DEFAULT] if request.table is None else needed(request.table)
     methods = [choose_methods(request, block) for block in blocks]
@@ -91,7 +102,7 @@ def _matrix(
     seeds: Sequence[int],
     options: dict[str, dict[str, Any]],
 ) -> Matrix:
-    """The matrix of one block, with what `request` puts in the place of the block's own settings."""
+    """The matrix of one block; the arguments of `request` replace the block's own settings."""
     shapes = all(source.kind == "shapes" for source in sources.values())
     standard = shapes or request.backbone is not None
     return Matrix(
@@ -109,7 +120,7 @@ def _matrix(
 
 
 def _backbones(request: RunRequest, block: Block, shapes: bool) -> list[str]:
-    """As asked, else the block's own, for which an embedded one stands on shapes."""
+    """As asked for, else the block's own; on shapes, the embedded one that stands for it."""
     return split_list(request.backbone or (embedded_for(block.backbone) if shapes else block.backbone))
 
 
@@ -118,7 +129,7 @@ def _recipe(request: RunRequest, default: str) -> Recipe:
 
 
 def _choose_splits(request: RunRequest, blocks: Sequence[Block]) -> list[list[Task]]:
-    """The splits of each block. Raises UsageError for one that the tables do not have."""
+    """The splits of each block; UsageError for one that the tables do not have."""
     tasks = [choose_tasks(block.split) for block in blocks]
     if request.split is None:
         return tasks
@@ -142,10 +153,19 @@ def _check_precision(request: RunRequest) -> None:
 
 
 def choose_methods(request: RunRequest, block: Block) -> list[MethodSpec]:
-    """The rows of a suite, or methods by name, the block's own where neither is given. Knobs of a suite are those for
-    the backbone's width.
+    """The methods of a block.
 
-    Raises UsageError where both are given, and for a suite with such knobs on backbones of different widths.
+    Args:
+        request: its suite, or its methods, replace the block's own.
+        block: one block of a table.
+
+    Returns:
+        Methods in order. The sizes of a suite are those for the backbone's width.
+
+    Raises:
+        UsageError: if both a suite and methods are given, or if a suite sets sizes by the backbone's width and there
+            are backbones of several widths.
+        UnknownName: for an unknown suite or method.
     """
     if request.suite is None:
         return resolve(request.methods or block.methods)
@@ -162,9 +182,15 @@ def choose_methods(request: RunRequest, block: Block) -> list[MethodSpec]:
 
 
 def slots_for(request: RunRequest, backbones: Sequence[str]) -> int:
-    """How many cells run at the same time: as asked, else one per core where all are small enough for that, else 1.
+    """How many cells run at the same time.
 
-    Small means embedded backbones on a CPU: two cells on one thread each are faster there than one on two.
+    Args:
+        request: `jobs` decides if given.
+        backbones: names.
+
+    Returns:
+        One per core if all backbones are embedded and run on a CPU: two cells on one thread each are faster there than
+            one cell on two threads. Else 1.
     """
     from barbench.benchmarks.execution.devices import core_count, pick_device
 
@@ -194,7 +220,17 @@ def _host(request: RunRequest, slots: int) -> Host:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """The seeds of a comma list, each once. Raises UsageError for what is no whole number or negative."""
+    """Read `--seeds`.
+
+    Args:
+        text: a comma list.
+
+    Returns:
+        Each seed once, in order.
+
+    Raises:
+        UsageError: for an empty list, and for anything but whole numbers from 0 on.
+    """
     seeds = whole_numbers(text, "--seeds")
     if not seeds:
         raise UsageError("--seeds is empty; try --seeds 0")
@@ -204,10 +240,17 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_options(options: Sequence[str], methods: Sequence[MethodSpec]) -> dict[str, dict[str, Any]]:
-    """`METHOD:component.parameter=value` to {method: {option: value}}; `all` in place of a method means each of
-    `methods`.
+    """Read `--option METHOD:component.parameter=value`.
 
-    Raises UsageError for what is not written so, and for a method that is not among `methods`.
+    Args:
+        options: as the user writes them; `all` in place of METHOD means each of `methods`.
+        methods: those of the run.
+
+    Returns:
+        Method to option to value; values are read as YAML.
+
+    Raises:
+        UsageError: for an option that is not written so, or whose method is not among `methods`.
     """
     names, parsed = [spec.name for spec in methods], dict[str, dict[str, Any]]()
     known = {spec.reference or spec.name: spec.name for spec in methods} | {name: name for name in names}

@@ -18,7 +18,7 @@ def list_methods(
     option: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Methods with their components and parameter ledger on a backbone; no weights are needed."""
+    """Methods with their components and parameter counts on a backbone; no weights are needed."""
     from barbench.commands.expand import parse_options
     from barbench.methods.resolve import resolve
 
@@ -31,7 +31,7 @@ def list_methods(
 
 @app.command("backbones", cls=CheckedCommand)
 def list_backbones(format_: FormatOption = Format.table) -> None:
-    """Backbones that barbench can walk."""
+    """Backbones that barbench supports."""
     from barbench.models.towers.configs import backbone_config, backbone_names
 
     rows = []
@@ -104,7 +104,13 @@ def show(
     option: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """What one method is: its options with their values, and its tuned parameters by part on a backbone."""
+    """One method: its options with their values, and its tuned parameters by part on a backbone.
+
+    \f
+    Raises:
+        UsageError: for several methods at once.
+        UnknownName: for an unknown method or backbone.
+    """
     from barbench.commands.expand import parse_options
     from barbench.errors import UsageError
     from barbench.methods.resolve import resolve

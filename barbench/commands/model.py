@@ -36,7 +36,13 @@ def evaluate(
     ] = 0.35,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Evaluate an official checkpoint on every evaluation split; every parameter name must match."""
+    """Evaluate an official checkpoint on every evaluation split; every parameter name must match.
+
+    \f
+    Raises:
+        UnknownName: for an unknown layout, split or backbone.
+        DataError: if the checkpoint is absent or does not fit.
+    """
     from barbench.benchmarks.execution.devices import pick_device
     from barbench.benchmarks.official import evaluate_official
 
@@ -77,6 +83,11 @@ def predict(
     """Mask the object that each expression refers to, in a photo of your own.
 
     Coverage is the mask's share of the photo's pixels, score the mean probability inside the mask.
+
+    \f
+    Raises:
+        UsageError: if --out is not a PNG, or if several cells match.
+        DataError: if the photo or the cell's weights cannot be used.
     """
     from barbench.benchmarks.cell_model import load_trained
     from barbench.benchmarks.execution.devices import pick_device

@@ -1,4 +1,4 @@
-"""Arguments that several commands take, each with one name, one help text and one default."""
+"""Arguments that several commands have, each with one name, one help text and one default."""
 
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +42,18 @@ FormatOption = Annotated[Format, typer.Option("--format", help="how to print the
 
 
 def whole_numbers(text: str, option: str) -> list[int]:
-    """The whole numbers of a comma list; raises UsageError naming `option`."""
+    """Read a comma list of whole numbers.
+
+    Args:
+        text: as the user writes it.
+        option: its name, for the message.
+
+    Returns:
+        The numbers in order.
+
+    Raises:
+        UsageError: for anything else.
+    """
     try:
         return [int(part) for part in split_list(text)]
     except ValueError:

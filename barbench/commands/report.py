@@ -23,7 +23,13 @@ def report(
         typer.Option("--format", help="comma list of md, latex, html (one page with everything), terminal (printed)"),
     ] = "md,latex",
 ) -> None:
-    """Write the paper's Tables 1-5 from the records, published beside measured; as html, one page with plots."""
+    """Write the paper's Tables 1-5 from the records, published beside measured; as html, one page with plots.
+
+    \f
+    Raises:
+        UnknownName: for an unknown table or format.
+        UsageError: if there is no record.
+    """
     from barbench.paper.tables import TABLES
     from barbench.reports.formats.console import TERMINAL, show
     from barbench.reports.write import write_reports
@@ -60,7 +66,12 @@ def compare(
     results: ResultsOption = Path("results"),
     format_: FormatOption = Format.table,
 ) -> None:
-    """Compare two methods in mIoU, oIoU and P@0.5, with 95 % intervals over images and seeds."""
+    """Compare two methods in mIoU, oIoU and P@0.5, with 95 % intervals over images and seeds.
+
+    \f
+    Raises:
+        UsageError: if a name is not clear, or if the two cannot be compared.
+    """
     from barbench.results.compare import Wanted
     from barbench.results.compare import compare as compare_cells
     from barbench.results.store import Store
@@ -100,7 +111,13 @@ def panels(
     results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(help="folder to write the panels into")] = Path("reports/panels"),
 ) -> None:
-    """Draw the masks that the methods predict, image by image, as in the paper's Fig. 3 to 7."""
+    """Draw the masks that the methods predict, image by image, as in the paper's Fig. 3 to 7.
+
+    \f
+    Raises:
+        UsageError: if cells, sentences or data are not there.
+        UnknownName: for an unknown pick or split.
+    """
     from barbench.benchmarks.execution.devices import pick_device
     from barbench.benchmarks.panels import PanelRequest, make_panels
     from barbench.reports.panels import write_panels
@@ -140,7 +157,13 @@ def export(
         Path | None, typer.Option(help="file to write", show_default="results.csv, expressions.csv, …")
     ] = None,
 ) -> None:
-    """Write all records as one table, unrounded, for other programs."""
+    """Write all records as one table, unrounded, for other programs.
+
+    \f
+    Raises:
+        UsageError: if there is no record.
+        UnknownName: for an unknown format.
+    """
     from barbench.results.export import write_table
     from barbench.results.frames import load, load_expressions
 

@@ -1,4 +1,5 @@
-"""`barbench run`, `profile` and `check`: a matrix of cells, what each method costs, and whether anything moved."""
+"""`barbench run`, `profile` and `check`: a matrix of cells, the cost of each method, and whether any value has
+moved."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +26,7 @@ from barbench.registry import split_list
 
 
 class OnOom(StrEnum):
-    """What `--on-oom` takes."""
+    """The values of `--on-oom`."""
 
     record = "record"
     halve = "halve"
@@ -102,7 +103,14 @@ def run(
         OnOom, typer.Option(help="when a cell runs out of memory: record it, or halve its micro-batch and try again")
     ] = OnOom.record,
 ) -> None:
-    """Run a matrix of methods x backbones x splits x seeds. Finished cells are skipped, interrupted ones continue."""
+    """Run a matrix of methods x backbones x splits x seeds. Finished cells are skipped, interrupted ones continue.
+
+    \f
+    Raises:
+        UsageError: for arguments that are wrong or do not go together.
+        Interrupted: after Ctrl-C or SIGTERM.
+        typer.Exit: with code 1 if a cell failed.
+    """
     from barbench.commands.expand import RunRequest, expand
 
     request = RunRequest(
@@ -140,7 +148,7 @@ def run(
 
 
 def _run(request: Any, halve: bool, console: Console) -> Any:
-    """The records of the cells of `request`; those of a table are planned and shown first."""
+    """The records of the cells of `request`; the cells of a table are planned and shown first."""
     from barbench.benchmarks.execution.signals import interruptible
 
     with interruptible():
@@ -155,7 +163,19 @@ def _run(request: Any, halve: bool, console: Console) -> Any:
 def run_cells(
     jobs: Any, results: Path, console: Console, forecast: Any = None, halve: bool = False, slots: int = 1
 ) -> Any:
-    """The records of `jobs`, shown on `console` while they run; the other arguments are `run_jobs`'."""
+    """Run cells, with their progress on `console`.
+
+    Args:
+        jobs: the cells.
+        results: folder of the records.
+        console: shows the progress.
+        forecast: seconds that each cell should take, by its id.
+        halve: as for `run_jobs`.
+        slots: as for `run_jobs`.
+
+    Returns:
+        One record per job, in their order.
+    """
     from barbench.benchmarks.execution.display import display_for
     from barbench.benchmarks.execution.runner import run_jobs
 
@@ -167,7 +187,7 @@ def run_cells(
 
 
 def _show_plan(jobs: Any, results: Path, console: Console) -> Any:
-    """Print what is done, what is to run, and how long it will take; nothing is run."""
+    """Print which cells are done, which will run, and how long that will take; nothing is run."""
     from barbench.benchmarks.planning.plan import make_plan
     from barbench.results.store import Store
 
@@ -191,7 +211,7 @@ def _report(table: str | None, records: Any, results: Path, reports: Path, conso
 
 
 def _measured(table: str | None, records: Any, store: Any) -> Any:
-    """What the run measured, as the tables that were asked for; else as Table 5, or Table 2 or 3 by the backbone."""
+    """The tables that were asked for, measured rows only; else Table 5, or Table 2 or 3 by the backbone."""
     from barbench.paper.tables import table_numbers
     from barbench.reports.tables.build import build_measured
     from barbench.reports.tables.grouping import group
@@ -204,7 +224,7 @@ def _measured(table: str | None, records: Any, store: Any) -> Any:
 
 
 class By(StrEnum):
-    """What `--by` takes: what one row of `barbench profile` stands for."""
+    """The values of `--by`: what one row of `barbench profile` is about."""
 
     method = "method"
     part = "part"
@@ -225,7 +245,13 @@ def profile(
     option: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Measure what each method costs, on random input. Each method runs in its own process."""
+    """Measure what each method costs, on random input. Each method runs in its own process.
+
+    \f
+    Raises:
+        UsageError: for a precision that cannot be profiled, or wrong options.
+        BarbenchError: if no method could be measured.
+    """
     from barbench.commands.expand import parse_options
     from barbench.methods.resolve import resolve
 
@@ -268,7 +294,13 @@ def check(
         str, typer.Option("--format", help="how to print: table, json, or md (markdown, for a pull request)")
     ] = "table",
 ) -> None:
-    """Measure a small fixed matrix and compare it with a stored baseline. The exit code is 1 if any value moved."""
+    """Measure a small fixed matrix and compare it with a stored baseline. The exit code is 1 if any value moved.
+
+    \f
+    Raises:
+        UnknownName: for an unknown format or section.
+        typer.Exit: with code 1 if any value moved.
+    """
     from barbench.regression import check as gate
     from barbench.regression.show import FORMATS, show
 

@@ -1,4 +1,4 @@
-"""Standard streams that may be closed or not UTF-8: results are never lost to the way they are printed."""
+"""Prepares standard streams that are closed or not UTF-8, so that printing can never lose a result."""
 
 import io
 import os
@@ -6,9 +6,9 @@ import sys
 
 
 def prepare_streams() -> None:
-    """Give closed streams a null device, and let characters that a stream cannot encode be spelled out.
+    """Give closed streams a null device, and let streams spell out characters that they cannot encode.
 
-    Without it `barbench run` trains for hours and dies at the first rule of its table where output is ASCII.
+    Otherwise `barbench run` would train for hours and fail at the first rule of its table if output is ASCII.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         stream = getattr(sys, name)

@@ -44,8 +44,14 @@ def tune(
 ) -> None:
     """Search every method's learning rates with the same number of trials, and write them as a recipe.
 
-    Trials are judged on images held out of the training set; no evaluation split is looked at. Their records lie under
-    RESULTS/tuning, and the same command goes on from them.
+    Trials are judged on images held out of the training set; no evaluation split is used. Their records are kept in
+    RESULTS/tuning, and the same command continues an interrupted search.
+
+    \f
+    Raises:
+        UnknownName: for an unknown sampler, method or split.
+        UsageError: for arguments that are wrong, several splits or several backbones.
+        Interrupted: after Ctrl-C or SIGTERM.
     """
     from barbench.benchmarks.tuning import SAMPLERS, best_rates, recipe_text, search
     from barbench.commands.expand import RunRequest, expand, slots_for
@@ -114,7 +120,7 @@ def _run(cells: Any, folder: Path, slots: int) -> Any:
 
 
 def _range(option: str, text: str) -> tuple[float, float]:
-    """LOW,HIGH as two positive numbers."""
+    """LOW,HIGH as two positive numbers; UsageError names `option`."""
     try:
         low, high = (float(part) for part in split_list(text))
     except ValueError:

@@ -24,8 +24,13 @@ from barbench.registry import Registry
 class Mixture:
     """The union of the members' train splits, evaluated on all of their evaluation splits.
 
-    Images of the evaluation splits of `excluded` train nothing; `words` as in Protocol; `suffix`: what it adds to the
-    label of a row, as in the paper's BarLeRIa-Mixed.
+    Attributes:
+        name: as on the command line.
+        title: for people.
+        members: the protocols that train.
+        excluded: protocols whose evaluation images train nothing.
+        words: context length in tokens, as in Protocol.
+        suffix: what it adds to the label of a row, as in the paper's BarLeRIa-Mixed.
     """
 
     name: str
@@ -37,10 +42,12 @@ class Mixture:
 
     @property
     def reads(self) -> tuple[Protocol, ...]:
+        """The protocols whose files are read."""
         return tuple(dict.fromkeys((*self.members, *self.excluded)))
 
     @property
     def evaluated(self) -> tuple[Evaluated, ...]:
+        """The evaluation splits of all members."""
         return tuple(Evaluated(f"{p.name} {split}", p, split) for p in self.members for split in p.evals)
 
 

@@ -8,7 +8,7 @@ from barbench.registry import Registry
 
 
 class Counts(NamedTuple):
-    """How large a split of the public release is."""
+    """Sizes of a split of the public release."""
 
     references: int
     images: int
@@ -27,10 +27,19 @@ class Evaluated(NamedTuple):
 class Protocol:
     """One partition of one dataset.
 
-    `words` is the context length in tokens, start and end of text included, that the paper's family of methods uses.
-    `columns` names the table column of each evaluation split; `leaks` are evaluation splits that share images with
-    `train` by the partition's construction. `counts` are the public release's sizes, by split; `trusted_sentences` is
-    False where its sentence counts are from memory (a mismatch is then a warning, not a failure).
+    Attributes:
+        name: as on the command line.
+        folder: of the dataset, in the public layout.
+        refs_file: its references file in that folder.
+        evals: names of the evaluation splits.
+        words: context length in tokens, start and end of text included, as the paper's family of methods uses it.
+        title: for people.
+        dataset: what the paper calls the dataset.
+        partition: who divided it: unc, umd or google.
+        columns: the table column of each evaluation split.
+        counts: the public release's sizes, by split.
+        leaks: evaluation splits that share images with `train` by the partition's construction.
+        trusted_sentences: False if the sentence counts are from memory (a mismatch is then a warning, not a failure).
     """
 
     name: str
@@ -48,20 +57,22 @@ class Protocol:
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """All splits, train first."""
         return ("train", *self.evals)
 
     @property
     def members(self) -> tuple["Protocol", ...]:
-        """Whose train splits train: its own (see `mixtures.Mixture`)."""
+        """The protocols whose train splits train: itself (see `mixtures.Mixture`)."""
         return (self,)
 
     @property
     def reads(self) -> tuple["Protocol", ...]:
-        """Whose files are read."""
+        """The protocols whose files are read: itself."""
         return (self,)
 
     @property
     def evaluated(self) -> tuple[Evaluated, ...]:
+        """The evaluation splits."""
         return tuple(Evaluated(split, self, split) for split in self.evals)
 
 

@@ -27,7 +27,17 @@ CELL = ("dataset", "column", "kind", "printed", "corrected", "reason", "mark")
 
 @dataclass(frozen=True)
 class Printed:
-    """One cell of a published table; `reason` says why it is corrected, or what is doubtful where nothing is known."""
+    """One cell of a published table.
+
+    Attributes:
+        dataset: the group of columns; empty if the column stands alone.
+        column: as the paper names it.
+        kind: what the cell holds.
+        printed: the text of the paper.
+        corrected: the right text if `printed` is known to be wrong, else empty.
+        reason: why it is corrected, or what is doubtful.
+        mark: how the paper marks the cell.
+    """
 
     dataset: str
     column: str
@@ -50,7 +60,22 @@ class Printed:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row of a published table. `harness` names barbench's method, empty for methods that it does not have."""
+    """One row of a published table.
+
+    Attributes:
+        table: the table's number.
+        section: the heading above the row.
+        order: position in the table.
+        method: as the paper names it.
+        citation: who proposed the method.
+        dagger: the paper's sign for mixed training.
+        harness: barbench's name for the method; empty if it does not have the method.
+        backbone: if the paper names it.
+        metric: which IoU the row is in, as far as known.
+        extra_data: training data beyond RefCOCO, RefCOCO+ and G-Ref.
+        mixed: whether the datasets were trained on together.
+        cells: in the paper's order.
+    """
 
     table: str
     section: str
@@ -66,7 +91,15 @@ class PublishedRow:
     cells: tuple[Printed, ...]
 
     def cell(self, dataset: str, column: str) -> Printed | None:
-        """The cell under `dataset` and `column` (no dataset: Method, SNF, LIM, GST, Params (M), Avg), or None."""
+        """Find one cell of the row.
+
+        Args:
+            dataset: the group of columns; empty for Method, SNF, LIM, GST, Params (M) and Avg.
+            column: as the paper names it.
+
+        Returns:
+            The cell, or None if the table has no such column.
+        """
         return next((cell for cell in self.cells if (cell.dataset, cell.column) == (dataset, column)), None)
 
 
@@ -75,7 +108,14 @@ ROWS: Final = TypeAdapter(PublishedRow)
 
 @dataclass(frozen=True)
 class TextMisprint:
-    """Something that a caption or the running text says wrongly about a table."""
+    """An error about a table in a caption or in the running text.
+
+    Attributes:
+        place: where in the paper.
+        printed: the text of the paper.
+        corrected: the right text.
+        reason: why.
+    """
 
     place: str
     printed: str
@@ -85,14 +125,14 @@ class TextMisprint:
 
 @cache
 def published_rows(table: str) -> tuple[PublishedRow, ...]:
-    """The rows of Table `table` ("1" ... "5") in the paper's order; none where the paper has no such table."""
+    """The rows of Table `table` ("1" ... "5") in the paper's order; none if the paper has no such table."""
     lines = (line for line in _lines("published_tables.csv") if line["table"] == table)
     return tuple(_row(table, list(members)) for _, members in groupby(lines, key=lambda line: line["order"]))
 
 
 @cache
 def text_misprints(table: str) -> tuple[TextMisprint, ...]:
-    """What captions and text say wrongly about Table `table`."""
+    """The errors about Table `table` in captions and running text."""
     lines = (line for line in _lines("published_text.csv") if table in line.pop("tables").split())
     return tuple(TextMisprint(**line) for line in lines)
 

@@ -31,18 +31,24 @@ Rule = Literal["datasets", "columns"]
 
 
 class Column(NamedTuple):
-    """One evaluation split as the paper's tables name it. `protocol`: the name of one, in `PROTOCOLS`."""
+    """One evaluation split as the paper's tables name it.
+
+    Attributes:
+        protocol: a name in PROTOCOLS.
+        name: val, testA, testB, val(u), test(u) or val(g).
+    """
 
     protocol: str
     name: str
 
     @property
     def dataset(self) -> str:
+        """What the paper calls the dataset."""
         return dataset_title(self.protocol)
 
 
 def dataset_title(protocol: str) -> str:
-    """What the paper calls the dataset of `protocol`; a name that it does not know stays as it is."""
+    """What the paper calls the dataset of `protocol`; an unknown name is returned as it is."""
     return PROTOCOLS.get(protocol).dataset if protocol in PROTOCOLS else protocol
 
 
@@ -53,8 +59,14 @@ ALWAYS_LEAKS = next(Column(p.name, p.columns[split]) for p in PROTOCOLS for spli
 
 @dataclass(frozen=True)
 class Family:
-    """The backbone of a table: its name in words, open_clip's names for it, the weights that the paper took, and the
-    embedded backbone that stands for it on shapes."""
+    """The backbone of a table.
+
+    Attributes:
+        title: in words.
+        backbones: open_clip's names for it.
+        tag: open_clip's tag of the weights that the paper uses.
+        embedded: the embedded backbone that stands for it on shapes.
+    """
 
     title: str
     backbones: tuple[str, ...]
@@ -70,7 +82,15 @@ FAMILIES = (CLIP_B, EVA_B, CLIP_L)
 
 @dataclass(frozen=True)
 class Block:
-    """Cells that share a backbone and a recipe. `methods`, `split`: as on the command line, comma lists or `all`."""
+    """Cells that share a backbone and a recipe.
+
+    Attributes:
+        methods: as on the command line: a comma list or `all`.
+        backbone: open_clip's name.
+        weights: open_clip's tag; None for the backbone's default.
+        split: as on the command line: a comma list or `all`.
+        recipe: its name.
+    """
 
     methods: str
     backbone: str
@@ -83,8 +103,15 @@ class Block:
 class PaperTable:
     """One table of the paper: how it is set, and the cells that it needs.
 
-    shows: a column for each split, or one for each dataset beside the components. overall: whether the measured overall
-    IoU stands there too, as in tables where the paper quotes overall IoU.
+    Attributes:
+        number: in the paper.
+        title: what it shows.
+        family: its backbone.
+        rule: its average.
+        needs: the cells.
+        columns: the evaluation splits.
+        shows: one column per split, or one per dataset next to the components.
+        overall: whether the measured overall IoU is shown too, as in tables where the paper quotes overall IoU.
     """
 
     number: str
@@ -97,7 +124,8 @@ class PaperTable:
     overall: bool = False
 
     def has(self, backbone: str) -> bool:
-        """Whether the table is of `backbone`; one that the paper does not use stands in every table."""
+        """Whether records of `backbone` go into this table; a backbone that the paper does not use goes into every
+        table."""
         named = {name for family in FAMILIES for name in (*family.backbones, family.embedded)}
         return backbone in (*self.family.backbones, self.family.embedded) or backbone not in named
 
@@ -151,7 +179,17 @@ for _table in (
 
 
 def table_numbers(text: str) -> list[str]:
-    """Tables by a comma list of their numbers; `all` is every one."""
+    """Read a comma list of table numbers.
+
+    Args:
+        text: such as `1,4`; `all` means every table.
+
+    Returns:
+        The numbers, each once; they are not checked.
+
+    Raises:
+        UsageError: if the list is empty.
+    """
     names = split_list(text)
     if not names:
         raise UsageError("no table was named; try --table 4")
@@ -159,10 +197,21 @@ def table_numbers(text: str) -> list[str]:
 
 
 def needed(tables: str) -> list[Block]:
-    """The blocks of a comma list of tables, each once. Raises UnknownName."""
+    """The cells that tables need.
+
+    Args:
+        tables: a comma list of numbers, or `all`.
+
+    Returns:
+        Each block once.
+
+    Raises:
+        UnknownName: for a table that the paper does not have.
+        UsageError: if the list is empty.
+    """
     return list(dict.fromkeys(block for number in table_numbers(tables) for block in TABLES.get(number).needs))
 
 
 def embedded_for(backbone: str) -> str:
-    """The embedded backbone that stands for a paper's backbone on shapes; `tiny` for one that the paper has not."""
+    """The embedded backbone that stands for a backbone of the paper on shapes; `tiny` for any other backbone."""
     return next((family.embedded for family in FAMILIES if backbone in family.backbones), CLIP_B.embedded)

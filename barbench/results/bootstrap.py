@@ -1,8 +1,9 @@
-"""How sure a difference between two methods is: a paired bootstrap over images, and the spread between training runs.
+"""How certain a difference between two methods is: a paired bootstrap over images, and the spread between training
+runs.
 
-`barbench compare` prints it. Expressions of one image are not independent, so images are what is resampled, and both
-methods are scored on the same resampled images. With one run of each method the interval says what other images would
-give with these two trained models. With several runs (seeds) it says what other images and other runs would give.
+`barbench compare` prints it. Expressions of one image are not independent, so images are resampled, and both methods
+are scored on the same resampled images. With one run of each method, the interval says what other images would give
+with these two trained models. With several runs (seeds), it says what other images and other runs would give.
 
 The interval is t x standard error around the difference of the mean over the runs. Its variance has two parts:
 
@@ -13,13 +14,13 @@ The interval is t x standard error around the difference of the mean over the ru
 as for several readers of the same cases (Obuchowski & Rockette 1995; Hillis 2007). 1/df is the mean of 1/(n - 1) and
 1/(K - 1), weighted by the two parts; n is Kish's effective number of images, (sum w)^2 / sum w^2, where an image weighs
 w by its expressions (mIoU, P@X) or its pixels (oIoU). Satterthwaite's formula, which weights by the parts' squares,
-covers less where runs differ much (92 % at three seeds). Drawing two or three seeds with replacement finds only
-(K - 1)/K of their variance and covers 62 to 80 % there.
+covers less if runs differ much (92 % at three seeds). Drawing two or three seeds with replacement finds only (K - 1)/K
+of their variance and covers 62 to 80 % there.
 
 In 1,000 simulated comparisons (`tests/results/test_bootstrap.py`) it covers the true difference in 93 to 97 % for 20 to
-1,500 images with one, three or five runs, and with two whose luck is small; in 87 to 95 % with two runs that differ as
-much as images do, or more. Of the others that were tried on 60 images, BCa covered 85 to 94 %, basic 89 to 95 %,
-percentile 91 to 95 %, and the studentised interval 90 to 95 % while 1 to 35 % wider.
+1,500 images with one, three or five runs, and with two runs that differ little; in 87 to 95 % with two runs that differ
+as much as images do, or more. Of the other intervals that were tried on 60 images, BCa covered 85 to 94 %, basic 89 to
+95 %, percentile 91 to 95 %, and the studentised interval 90 to 95 %, while 1 to 35 % wider.
 """
 
 import math
@@ -47,16 +48,24 @@ class Interval(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
+        """Whether 0 is outside the interval."""
         return not self.low <= 0 <= self.high
 
 
 def image_sums(
     images: NDArray[np.int64], intersections: NDArray[np.int64], unions: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], Floats]:
-    """Sums over the expressions of each image: the image ids, sorted, (I,), and float64 (I, 5) in the order of FIELDS.
+    """Sum over the expressions of each image.
 
-    images, intersections, unions: (n,), one an expression. IoU is 0 where both masks are empty, and counts as above
-    one half strictly, as in `engine.metrics`.
+    IoU is 0 if both masks are empty, and counts as above one half strictly, as in `barbench.metrics`.
+
+    Args:
+        images: image ids, (n,), one per expression.
+        intersections: pixels, (n,).
+        unions: pixels, (n,).
+
+    Returns:
+        Sorted image ids (I,), and float64 (I, 5) sums in the order of FIELDS.
     """
     ids, place = np.unique(images, return_inverse=True)
     ratios = iou(intersections, unions)
@@ -65,16 +74,32 @@ def image_sums(
 
 
 def metrics(totals: Floats) -> Floats:
-    """Totals (..., 5) in the order of FIELDS to metrics (..., 3) in the order of METRICS, as fractions."""
+    """Metrics from sums over expressions.
+
+    Args:
+        totals: (..., 5), in the order of FIELDS.
+
+    Returns:
+        (..., 3), in the order of METRICS, as fractions.
+    """
     expressions, ratios, above, intersection, union = np.moveaxis(totals, -1, 0)
     return np.stack([ratios / expressions, iou(intersection, union), above / expressions], axis=-1)
 
 
 def paired_intervals(sums: Floats, *, resamples: int = 10_000, seed: int = 0) -> list[Interval]:
-    """One interval a metric, in the order of METRICS.
+    """Confidence intervals for the difference between two methods.
 
-    sums: float64 (K, 2, I, 5): runs, the two methods, images, FIELDS; run k of both methods is one pair (in practice
-    one seed). The same `seed` gives the same interval. Raises ValueError for fewer than two images.
+    Args:
+        sums: float64 (K, 2, I, 5): runs, the two methods, images, FIELDS; run k of both methods is one pair (in
+            practice one seed).
+        resamples: number of resamples of the images.
+        seed: of the resampling; the same seed gives the same intervals.
+
+    Returns:
+        One interval per metric, in the order of METRICS.
+
+    Raises:
+        ValueError: for fewer than two images.
     """
     images = sums.shape[2]
     if images < 2:
@@ -94,7 +119,7 @@ def _differences(totals: Floats) -> Floats:
 
 
 def _resampled(sums: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Differences (resamples, K, 3) with the images drawn anew, with replacement, the same ones for all runs."""
+    """Differences (resamples, K, 3) on images drawn with replacement, the same images for all runs."""
     runs, methods, images, fields = sums.shape
     flat = np.ascontiguousarray(sums.transpose(2, 0, 1, 3)).reshape(images, -1)
     parts = []
@@ -107,12 +132,25 @@ def _resampled(sums: Floats, resamples: int, rng: np.random.Generator) -> Floats
 
 
 def effective_images(weights: Floats) -> float:
-    """Kish's number of equally weighted images that are worth as much as those with `weights` (I,)."""
+    """Kish's effective sample size.
+
+    Args:
+        weights: of the images, (I,).
+
+    Returns:
+        How many equally weighted images are worth as much.
+    """
     return float(weights.sum() ** 2 / max((weights**2).sum(), 1))
 
 
 class Spread(NamedTuple):
-    """The mean over runs of some quantity, its standard error over images and runs, and the degrees of freedom."""
+    """A mean over runs and its uncertainty.
+
+    Attributes:
+        mean: over the runs.
+        error: standard error over images and runs.
+        freedom: degrees of freedom.
+    """
 
     mean: float
     error: float
@@ -132,6 +170,9 @@ def spread(values: Floats, drawn: Floats, images: int, effective: float) -> Spre
         drawn: (R, K), the same on resampled images.
         images: how many images were resampled.
         effective: Kish's number of equally weighted ones among them.
+
+    Returns:
+        Mean, standard error, and degrees of freedom.
     """
     runs, middle = len(values), float(values.mean())
     covariance = np.atleast_2d(np.cov(drawn, rowvar=False)) * images / (images - 1)  # resampling n gives (n - 1)/n
@@ -148,6 +189,6 @@ def spread(values: Floats, drawn: Floats, images: int, effective: float) -> Spre
 
 
 def _interval(differences: Floats, drawn: Floats, images: int, effective: float) -> Interval:
-    """`differences` (K,), one a run; `drawn` (R, K), the same on resampled images."""
+    """`differences` (K,), one per run; `drawn` (R, K), the same on resampled images."""
     found = spread(differences, drawn, images, effective)
     return Interval(found.mean, found.mean - found.margin, found.mean + found.margin)

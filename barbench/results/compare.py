@@ -1,4 +1,4 @@
-"""Two methods side by side on each evaluation split, with intervals: `barbench compare barleria etris`."""
+"""Compares two methods on each evaluation split, with intervals: `barbench compare barleria etris`."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -20,7 +20,7 @@ POWER_80: Final = 0.8416  # standard deviations that the interval must lie besid
 
 
 class Wanted(NamedTuple):
-    """Which cells are meant, as given on the command line: None for any, `a,b` for one value of each method."""
+    """Which cells are meant, as on the command line: None for any, `a,b` for one value of each method."""
 
     protocol: str | None = None
     backbone: str | None = None
@@ -30,8 +30,20 @@ class Wanted(NamedTuple):
 
 
 class ComparisonRow(NamedTuple):
-    """One evaluation split and metric. Scores are means over the runs, in percent; the difference and its interval,
-    `low` to `high`, are in percentage points."""
+    """One evaluation split and metric.
+
+    Attributes:
+        split: by its name in the records.
+        metric: mIoU, oIoU or P@0.5.
+        images: how many.
+        expressions: how many.
+        first: score of the first method in percent, the mean over the runs.
+        second: score of the second method in percent, the mean over the runs.
+        difference: first minus second, in percentage points.
+        low: lower end of the 95 % interval, in percentage points.
+        high: upper end of the 95 % interval, in percentage points.
+        verdict: which is higher, in words.
+    """
 
     split: str
     metric: str
@@ -46,12 +58,19 @@ class ComparisonRow(NamedTuple):
 
     @property
     def smallest(self) -> float:
-        """The smallest true difference, in percentage points, that this number of images and seeds would have shown
-        with a chance of 80 %: 1 + 0.84 / 1.96 times half the width of the interval."""
+        """Smallest true difference, in percentage points, that this number of images and seeds would show with a
+        probability of 80 %: 1 + 0.84 / 1.96 times half the width of the interval."""
         return (self.high - self.low) / 2 * (1 + POWER_80 / 1.96)
 
     def readable(self, titles: tuple[str, str]) -> dict[str, str | int]:
-        """For a terminal: one decimal, the interval in one column."""
+        """The row for a terminal.
+
+        Args:
+            titles: of the two methods.
+
+        Returns:
+            Column name to value: one decimal, the interval in one column.
+        """
         return {
             "split": self.split,
             "metric": self.metric,
@@ -67,7 +86,13 @@ class ComparisonRow(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """`titles`: the two methods; `notes`: what the intervals cover and what to keep in mind, in words."""
+    """Two methods compared.
+
+    Attributes:
+        titles: of the two methods.
+        rows: one per split and metric.
+        notes: what the intervals cover and what to keep in mind, in words.
+    """
 
     titles: tuple[str, str]
     rows: list[ComparisonRow]
@@ -75,10 +100,23 @@ class Comparison(NamedTuple):
 
 
 def compare(store: Store, first: str, second: str, wanted: Wanted, resamples: int = RESAMPLES) -> Comparison:
-    """The difference first minus second in each split and metric.
+    """Compare two methods: first minus second, in each split and metric.
 
-    Raises UsageError where a name is not clear, or where the two cannot be compared: other data, other expressions, or
-    other settings that `wanted` does not name.
+    Args:
+        store: the results folder.
+        first: method, title, id, or start of a file name.
+        second: the same.
+        wanted: which cells of the two are meant.
+        resamples: of the bootstrap.
+
+    Returns:
+        Rows and notes.
+
+    Raises:
+        UnknownName: for a name that no finished cell has.
+        UsageError: if a name is not clear, or if the two cannot be compared: other data, other expressions, or other
+            settings that `wanted` does not name.
+        DataError: if the arrays beside a record are missing or damaged.
     """
     records = store.all()
     chosen = [runs(records, name, side) for name, side in zip((first, second), _sides(wanted), strict=True)]
@@ -94,7 +132,7 @@ def compare(store: Store, first: str, second: str, wanted: Wanted, resamples: in
 
 
 def _sides(wanted: Wanted) -> list[dict[str, str | None]]:
-    """What is wanted of the first method and of the second."""
+    """What is wanted of the first method, and of the second."""
     sides: list[dict[str, str | None]] = [{}, {}]
     for key, value in wanted._asdict().items():
         parts = split_list(value) if value else [None]
@@ -110,8 +148,8 @@ def _is_id(name: str, record: Record) -> bool:
 
 
 def _differences(left: Record, right: Record, wanted: Wanted, by_id: bool) -> list[str]:
-    """Notes on what else differs than the method; raises UsageError for differences that nobody asked for, and for
-    data that differ."""
+    """Notes on differences other than the method; UsageError for data that differ, and for differences that nobody
+    asked for."""
     apart = differing([left, right])
     shown = [f"{name} {values[0]} and {values[1]}" for name, values in apart.items()]
     if any(name == "protocol" or name.startswith("data.") for name in apart):
@@ -127,7 +165,7 @@ def _differences(left: Record, right: Record, wanted: Wanted, by_id: bool) -> li
 
 
 def _paired(left: Sequence[Record], right: Sequence[Record]) -> tuple[list[tuple[Record, Record]], str]:
-    """Runs side by side: by seed where both have it, else in order (runs of different seeds are independent)."""
+    """Pairs of runs: by seed if both have it, else in order (runs of different seeds are independent)."""
     other = {record.cell.seed: record for record in right}
     pairs = [(record, other[record.cell.seed]) for record in left if record.cell.seed in other]
     if pairs:

@@ -1,9 +1,9 @@
-"""How sure the scores of a table are, and which differences between its rows are more than chance.
+"""How certain the scores of a table are, and which differences between its rows are more than chance.
 
-Everything comes from the counts of single expressions that lie beside the records. The images of a split are drawn
-anew, with replacement, the same ones for all methods and seeds: each resample gives every method's score, hence every
-score's interval, every difference's, and the share of the gap between tuning nothing and tuning everything that a
-method closes. Variances, degrees of freedom and what they cover are those of `results.bootstrap`.
+Everything comes from the counts of single expressions that are stored beside the records. The images of a split are
+resampled with replacement, the same images for all methods and seeds: each resample gives every method's score, hence
+an interval for every score, for every difference, and for the share of the gap between tuning nothing and tuning
+everything that a method closes. Variances, degrees of freedom and coverage are those of `results.bootstrap`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -87,8 +87,8 @@ class Evidence:
             methods: each with the same seeds.
 
         Returns:
-            None where the counts of some record are gone or damaged, where the methods scored different expressions, or
-            where there is only one image.
+            None if the counts of some record are missing or damaged, if the methods scored different expressions, or if
+                there is only one image.
         """
         runs = [by_seed[seed] for by_seed in methods for seed in sorted(methods[0])]
         key = tuple((run.record.id, run.split) for run in runs)
@@ -131,17 +131,32 @@ class Evidence:
 
 
 def measured(samples: Sequence[Sample], method: int) -> Measured:
-    """The mean score over the seeds and over the splits of `samples`, of the method at position `method`."""
+    """The mean score of one method over seeds and splits.
+
+    Args:
+        samples: one per split.
+        method: position of the method in the samples.
+
+    Returns:
+        Percent, with the margin.
+    """
     scores, drawn = (_mean(samples, lambda s: s.scores[method]), _mean(samples, lambda s: s.drawn[:, method]))
     found = _spread(scores, drawn, samples)
     return Measured(100 * found.mean, 100 * found.margin, len(scores))
 
 
 def indistinguishable(samples: Sequence[Sample], candidates: Sequence[int]) -> set[int]:
-    """The best of the methods at positions `candidates`, and all whose difference from it is not shown.
+    """The best method, and all whose difference from it is not significant.
 
-    Two-sided tests of the differences of all pairs, corrected for their number by Holm's step-down rule at 5 %. All
+    The differences of all pairs are tested, two-sided, corrected for their number by Holm's step-down rule at 5 %. All
     pairs, not only those with the best: which one is the best is seen on the same images.
+
+    Args:
+        samples: one per split.
+        candidates: positions of the methods to compare.
+
+    Returns:
+        Positions; empty without candidates.
     """
     if not candidates:
         return set()
@@ -160,7 +175,7 @@ def indistinguishable(samples: Sequence[Sample], candidates: Sequence[int]) -> s
 
 
 def _chance(differences: Floats, drawn: Floats, samples: Sequence[Sample]) -> float:
-    """The chance of a difference at least as large where there is none."""
+    """Probability of a difference at least as large if there is none."""
     found = _spread(differences, drawn, samples)
     if not found.error:
         return 0.0 if found.mean else 1.0
@@ -168,10 +183,19 @@ def _chance(differences: Floats, drawn: Floats, samples: Sequence[Sample]) -> fl
 
 
 def gap_closed(samples: Sequence[Sample], method: int, nothing: int, everything: int) -> GapClosed | None:
-    """How much of the way from tuning nothing to tuning everything a method goes; None where the ends do not differ.
+    """How much of the gap between tuning nothing and tuning everything a method closes.
 
     The interval is that of the ratio linearised around its value (the delta method), over images and seeds. With three
-    seeds whose luck is larger than that of the images it covers the truth in about 90 % of simulated cases.
+    seeds that differ more than images do, it covers the truth in about 90 % of simulated cases.
+
+    Args:
+        samples: one per split.
+        method: position of the method.
+        nothing: position of the method that tunes nothing.
+        everything: position of the method that tunes everything.
+
+    Returns:
+        Fractions; None if the two ends do not differ significantly.
     """
 
     def of(which: int) -> tuple[Floats, Floats]:
@@ -197,7 +221,7 @@ def _draws(images: int) -> Floats:
 
 
 def _mean(samples: Sequence[Sample], pick: Callable[[Sample], Floats]) -> Floats:
-    """What `pick` gives, averaged over splits by their weights: their images are drawn independently."""
+    """Mean over splits of what `pick` gives, by their weights: the splits' images are drawn independently."""
     return np.asarray(
         np.average([pick(sample) for sample in samples], axis=0, weights=[sample.weight for sample in samples])
     )

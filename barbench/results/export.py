@@ -1,4 +1,4 @@
-"""The tables of a results folder as one file, for other programs: `barbench export --format csv`."""
+"""Writes the tables of a results folder as one file, for other programs: `barbench export --format csv`."""
 
 import importlib.util
 import io
@@ -14,9 +14,16 @@ FORMATS: Final = ("csv", "parquet")
 
 
 def write_table(table: pd.DataFrame, format_: str, path: Path) -> None:
-    """Write `table`, unrounded, as a file of `format_`, one of FORMATS.
+    """Write a table, unrounded.
 
-    Raises UnknownName, and UsageError where parquet's library is not installed.
+    Args:
+        table: the rows.
+        format_: one of FORMATS.
+        path: the file to write.
+
+    Raises:
+        UnknownName: for an unknown format.
+        UsageError: if Parquet's library is not installed.
     """
     if format_ not in FORMATS:
         raise UnknownName("format", format_, FORMATS)

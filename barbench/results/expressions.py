@@ -1,4 +1,5 @@
-"""Each expression's counts as saved beside the records: of one split, for several cells that scored the same ones."""
+"""The counts of each expression, as saved beside the records: of one split, for several cells that scored the same
+ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ def join_splits(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
     """The arrays of all splits of a record under the names that they are saved with, `<split>/<field>`.
 
     Args:
-        by_split: of each split the arrays by field, (expressions,) each.
+        by_split: for each split its arrays by field, (expressions,) each.
 
     Returns:
         The same arrays in one mapping.
@@ -26,7 +27,15 @@ def join_splits(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
 
 
 def pick_split(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
-    """The inverse of `join_splits` for one split: its arrays by field; empty where there are none of `split`."""
+    """The inverse of `join_splits` for one split.
+
+    Args:
+        arrays: by their saved names.
+        split: a split's name.
+
+    Returns:
+        Its arrays by field; empty if there are none.
+    """
     prefix = f"{split}/"
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
@@ -43,7 +52,7 @@ def of_split(store: Store, record: Record, split: str) -> Columns:
         Arrays by field, (expressions,) each.
 
     Raises:
-        DataError: where there are none, or where the file is damaged.
+        DataError: if there are none, or if the file is damaged.
     """
     columns = pick_split(store.expressions(record.cell), split)
     if not columns:
@@ -52,7 +61,20 @@ def of_split(store: Store, record: Record, split: str) -> Columns:
 
 
 def aligned(store: Store, records: Sequence[Record], split: str) -> list[Columns]:
-    """The columns of `split` of each record; raises UsageError where they did not score the same expressions."""
+    """The arrays of one split for several cells.
+
+    Args:
+        store: the results folder that `records` are from.
+        records: finished ones.
+        split: one of their splits.
+
+    Returns:
+        Arrays by field, for each record; row i is the same expression in all.
+
+    Raises:
+        UsageError: if the cells scored different expressions.
+        DataError: if arrays are missing or damaged.
+    """
     tables = [of_split(store, record, split) for record in records]
     for record, table in zip(records, tables, strict=True):
         for column in ("sent_id", "image_id", "ann_id"):

@@ -1,4 +1,4 @@
-"""Records of finished cells, and tables of them for one's own analysis: `barbench.results.load("results")` for scores,
+"""Records of finished cells as data frames for the user's own analysis: `load("results")` for scores,
 `load_expressions("results")` for each expression. `barbench export` writes them as files."""
 
 from pathlib import Path
@@ -28,35 +28,51 @@ EXPRESSION_COLUMNS = (
 
 
 def load(folder: str | Path) -> pd.DataFrame:
-    """Every record of `folder` as a data frame, one row a (record, split); a cell without scores has one row.
+    """Every record as a data frame, one row per record and split; a cell without scores has one row.
 
-    The columns are `COLUMNS`; nothing is rounded, what is missing is None or NaN:
-      id, method, title, components (labels joined by +), backbone, weights, image_size, protocol, recipe (its name),
+    The columns are `COLUMNS`; nothing is rounded, and missing values are None or NaN:
+
+    * id, method, title, components (labels joined by +), backbone, weights, image_size, protocol, recipe (its name),
       seed, data (shapes or refer), fingerprint, precision: the cell;
-      status, reason: how it ended;
-      split, column (name in the paper's tables), leaks, images, references, shared_images (with the training set);
-      split_protocol: whose split it is, the cell's protocol but for mixed training;
-      miou, oiou, p50 ... p90, n (expressions): fractions over the split's expressions;
-      control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
-      adapter, positional, head, frozen: the parameter ledger;
-      flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
+    * status, reason: how it ended;
+    * split, column (name in the paper's tables), leaks, images, references, shared_images (with the training set);
+    * split_protocol: whose split it is, the cell's protocol except after mixed training;
+    * miou, oiou, p50 ... p90, n (expressions): fractions over the split's expressions;
+    * control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
+    * adapter, positional, head, frozen: the parameter ledger;
+    * flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
       infer_images_per_s, batch, device: the profile.
+
+    Args:
+        folder: a results folder.
+
+    Returns:
+        An empty frame with these columns if there is no record.
     """
     rows = [row for record in Store(Path(folder)).all() for row in _rows(record)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def load_expressions(folder: str | Path) -> pd.DataFrame:
-    """Every expression that every finished cell of `folder` was scored on, one row each. A cell whose arrays are gone
-    has none; raises DataError for arrays that are damaged.
+    """Every expression that every finished cell was scored on, one row each. A cell whose arrays are missing has none.
 
     The columns are `EXPRESSION_COLUMNS`:
-      id, method, title, backbone, protocol, recipe (its name), seed, data (shapes or refer): the cell;
-      split, sent_id, ref_id, ann_id, image_id: the expression, its object and its image, as in the data set's files;
-      words (separated by blanks), kind (what the words speak of; missing in records of before it was kept);
-      height, width, area (of the object): pixels of the image;
-      intersection, union (pixels), iou: of the mask with the object that is meant;
-      control_intersection, control_union, control_iou: with another object of the image, missing where there is none.
+
+    * id, method, title, backbone, protocol, recipe (its name), seed, data (shapes or refer): the cell;
+    * split, sent_id, ref_id, ann_id, image_id: the expression, its object and its image, as in the dataset's files;
+    * words (separated by blanks), kind (the cue that the words rely on; missing in records of before it was kept);
+    * height, width, area (of the object): pixels of the image;
+    * intersection, union (pixels), iou: of the mask with the object that is meant;
+    * control_intersection, control_union, control_iou: with another object of the image; missing if there is none.
+
+    Args:
+        folder: a results folder.
+
+    Returns:
+        An empty frame with these columns if there is no array.
+
+    Raises:
+        DataError: if arrays are damaged.
     """
     store = Store(Path(folder))
     tables = [

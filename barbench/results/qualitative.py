@@ -1,4 +1,5 @@
-"""Qualitative panels (as Fig. 3 to 7): what one shows, and which expressions are worth showing. `barbench panels`."""
+"""Qualitative panels (as Fig. 3 to 7): what a panel shows, and which expressions are worth showing. `barbench
+panels`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -12,7 +13,13 @@ Floats = NDArray[np.float64]
 
 
 class Overlay(NamedTuple):
-    """A method's `mask` (H, W), and its `iou` with the object."""
+    """The mask of one method.
+
+    Attributes:
+        title: of the method.
+        mask: boolean (H, W).
+        iou: with the object, a fraction.
+    """
 
     title: str
     mask: Mask
@@ -20,7 +27,17 @@ class Overlay(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """`image` (H, W, 3) RGB and `truth` (H, W) in the image's own pixels; `pick`: why it was chosen."""
+    """One expression, with the masks of several methods.
+
+    Attributes:
+        name: of its file.
+        title: dataset, split, image and sentence.
+        expression: the text.
+        pick: why it was chosen.
+        image: uint8 (H, W, 3) RGB, in the image's own pixels.
+        truth: boolean (H, W).
+        overlays: one per method.
+    """
 
     name: str
     title: str
@@ -41,9 +58,17 @@ PICKS: Final[Mapping[str, Callable[[Floats], Floats]]] = {
 
 
 def pick(how: str, iou: Floats, images: NDArray[Any], count: int, seed: int = 0) -> list[int]:
-    """Places of up to `count` expressions, most wanted first, at most one an image; equals are drawn from `seed`.
+    """Choose expressions to show.
 
-    how: a key of PICKS. iou: (methods, expressions). images: (expressions,), the image of each.
+    Args:
+        how: a key of PICKS.
+        iou: (methods, expressions), fractions.
+        images: (expressions,), the image of each.
+        count: how many, at most.
+        seed: draws between equals.
+
+    Returns:
+        Positions of up to `count` expressions, most wanted first, at most one per image.
     """
     wanted = PICKS[how](iou)
     chance = np.random.default_rng(seed).permutation(len(wanted))
@@ -56,10 +81,15 @@ def pick(how: str, iou: Floats, images: NDArray[Any], count: int, seed: int = 0)
 
 
 class Found(NamedTuple):
-    """What `barbench predict` found for one expression in a photo.
+    """What `barbench predict` finds for one expression in a photo.
 
-    mask: (H, W). coverage: the mask's share of the photo. score: the mean probability inside the mask, None where it is
-    empty. peak: the highest probability. cut: whether the expression was longer than the context.
+    Attributes:
+        expression: the text.
+        mask: boolean (H, W).
+        coverage: the mask's share of the photo's pixels.
+        score: mean probability inside the mask; None if the mask is empty.
+        peak: highest probability.
+        cut: whether the expression was longer than the context.
     """
 
     expression: str

@@ -1,4 +1,4 @@
-"""What a finished cell leaves behind: one frozen, validated record per cell of the matrix, never rounded.
+"""What a finished cell leaves: one frozen, validated record per cell of the matrix, never rounded.
 
 `barbench run` writes records (see `store.py`), `barbench report` reads them.
 """
@@ -20,7 +20,7 @@ class Frozen(BaseModel):
 
 
 class DataIdentity(Frozen):
-    """Which data a cell saw: embedded `shapes` or the real `refer` layout, and a hash of its content."""
+    """Which data a cell used: embedded `shapes` or the real `refer` layout, and a hash of their content."""
 
     kind: Literal["shapes", "refer"]
     fingerprint: str
@@ -59,7 +59,8 @@ class Cell(Frozen):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def shared_recipe(self) -> dict[str, JsonValue]:
-        """The recipe without what is each method's own: rates that were chosen for every method alike."""
+        """The recipe without each method's own part: the learning rates, if they were chosen for every method
+        separately."""
         own = ("lr", "adapter_lr") if self.recipe.get("own_rates") else ()
         return {name: value for name, value in self.recipe.items() if name not in own}
 
@@ -111,7 +112,7 @@ class TrainingSet(Frozen):
 
 
 class Profile(Frozen):
-    """Cost of a cell. FLOPs count a multiply-add as two; memory in bytes; throughput in images a second."""
+    """Cost of a cell. FLOPs count a multiply-add as two; memory is in bytes, throughput in images per second."""
 
     flops_forward: int
     saved_bytes: int = Field(description="kept by autograd for the backward pass of `saved_bytes_batch` images")
@@ -125,7 +126,7 @@ class Profile(Frozen):
 
 
 class EpochLog(Frozen):
-    """One epoch of training; `loss` is the mean over its steps, `lr` the rate at its end."""
+    """One epoch of training; `loss` is the mean over its steps, `lr` the learning rate at its end."""
 
     epoch: int
     loss: float
@@ -135,8 +136,11 @@ class EpochLog(Frozen):
 
 
 class Record(Frozen):
-    """The outcome of one cell. `splits` is keyed by the protocol's own split names (`val`), a mixture's by the name of
-    the protocol and its split (`refcoco val`); a failed cell says its reason."""
+    """The outcome of one cell; a failed cell states its reason.
+
+    `splits` is keyed by the protocol's own split names (`val`); those of a mixture by the protocol's name and its split
+    (`refcoco val`).
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     id: str
@@ -171,9 +175,9 @@ class Record(Frozen):
         return self
 
     def split_names(self) -> list[str]:
-        """The evaluation splits as the tables have them: by protocol, val first."""
+        """The evaluation splits in the order of the tables: by protocol, val first."""
         return sorted(self.splits, key=lambda s: (self.protocol_of(s), not self.splits[s].column.startswith("val"), s))
 
     def protocol_of(self, split: str) -> str:
-        """The protocol whose split the key `split` of `splits` names."""
+        """The protocol that the key `split` of `splits` belongs to."""
         return self.splits[split].protocol or self.cell.protocol

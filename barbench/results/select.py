@@ -1,4 +1,4 @@
-"""From what a person calls a cell (method, title, id, file name) to its records: for `compare`, `predict`, `panels`."""
+"""Finds records by what a person calls a cell (method, title, id, file name): for `compare`, `predict` and `panels`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
@@ -11,9 +11,19 @@ CHOOSABLE: Final = ("backbone", "weights", "recipe", "image_size")  # each has a
 
 
 def named(records: Iterable[Record], name: str) -> list[Record]:
-    """The finished records that `name` can mean: an id, a stem, the start of one of them, a title, or a method.
+    """The finished records that a name can mean. A method's name alone means it without options, if there is such a
+    cell.
 
-    A method's name alone means it without options, where there is such a cell. Raises UnknownName.
+    Args:
+        records: to choose from.
+        name: an id, a stem, the start of one of them, a title, or a method.
+
+    Returns:
+        At least one record.
+
+    Raises:
+        UnknownName: if no cell has that name.
+        UsageError: if there is no finished cell at all.
     """
     done = [record for record in records if record.status == "done"]
     meanings: tuple[Callable[[Record], bool], ...] = (
@@ -30,7 +40,19 @@ def named(records: Iterable[Record], name: str) -> list[Record]:
 
 
 def one(records: Iterable[Record], name: str) -> Record:
-    """The one record that `name` means; raises UsageError with the candidates where it can mean several."""
+    """The one record that a name means.
+
+    Args:
+        records: to choose from.
+        name: as for `named`.
+
+    Returns:
+        The record.
+
+    Raises:
+        UnknownName: if no cell has that name.
+        UsageError: if several have it; the message lists them.
+    """
     found = named(records, name)
     if len(found) > 1:
         raise UsageError(f"{name!r} can mean {len(found)} cells; name one by its id:\n{candidates(found)}")
@@ -38,10 +60,20 @@ def one(records: Iterable[Record], name: str) -> Record:
 
 
 def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None]) -> list[Record]:
-    """The records that `name` means which differ in nothing but their seed, in the order of the seeds.
+    """The records that a name means and that differ only in their seed.
 
-    wanted: values by `protocol` or one of CHOOSABLE, None for any. Raises UsageError where nothing fits, or where what
-    fits differs in more than the seed, with the candidates and the options that tell them apart.
+    Args:
+        records: to choose from.
+        name: as for `named`.
+        wanted: values by `protocol` or one of CHOOSABLE; None for any.
+
+    Returns:
+        At least one record, in the order of the seeds.
+
+    Raises:
+        UnknownName: if no cell has that name.
+        UsageError: if nothing fits, or if what fits differs in more than the seed; the message lists the candidates and
+            the options that tell them apart.
     """
     found = named(records, name)
     asked = {key: value for key, value in wanted.items() if value is not None}
@@ -58,7 +90,15 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
 
 
 def candidates(records: Sequence[Record], shown: int = 12) -> str:
-    """One line a record, for a message: its file's name, its title, and the fields in which the records differ."""
+    """Describe records for a message.
+
+    Args:
+        records: to choose from.
+        shown: number of lines, at most.
+
+    Returns:
+        One line per record: its file's name, its title, and the fields in which the records differ.
+    """
     lines = []
     apart = differing(records)
     for number, record in enumerate(records[:shown]):
@@ -68,9 +108,14 @@ def candidates(records: Sequence[Record], shown: int = 12) -> str:
 
 
 def differing(records: Sequence[Record]) -> dict[str, list[str]]:
-    """The fields of their cells in which records differ, with the value of each; nested ones as `recipe.epochs`.
+    """The fields of their cells in which records differ. Method, options and seed are not compared.
 
-    Of recipes with different names the name alone is told. Method, options and seed are not looked at.
+    Args:
+        records: at least one.
+
+    Returns:
+        Field (nested ones as `recipe.epochs`) to the value in each record; of recipes with different names, only the
+            name.
     """
     flat = [
         flatten(

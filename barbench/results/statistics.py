@@ -1,4 +1,4 @@
-"""Summaries of scores: over seeds, and over the columns of a table as the paper averages them."""
+"""Summaries of scores: over seeds, and over the columns of a table in the paper's two ways."""
 
 from collections.abc import Iterable, Sequence
 from math import fsum, sqrt
@@ -8,7 +8,7 @@ from barbench.student import student
 
 
 class Summary(NamedTuple):
-    """Mean of `n` values, one a seed, and half the width of its 95 % interval; no margin (None) from one value."""
+    """Mean of `n` values, one per seed, and half the width of its 95 % interval; no margin (None) for one value."""
 
     mean: float
     margin: float | None
@@ -16,17 +16,36 @@ class Summary(NamedTuple):
 
 
 def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean, exact up to one rounding so that the order of the values does not matter."""
+    """Arithmetic mean, exact up to one rounding, so that the order of the values does not matter.
+
+    Args:
+        values: at least one.
+
+    Returns:
+        Their mean.
+
+    Raises:
+        ValueError: for no value.
+    """
     if not values:
         raise ValueError("the mean of no values is undefined")
     return fsum(values) / len(values)
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Summary of one value a seed; raises ValueError on an empty sequence.
+    """Summarise one value per seed.
 
-    The margin is Student's: `t * s / sqrt(n)`, with the quantile of n - 1 degrees of freedom and s the standard
-    deviation of the sample. It holds where the scores of seeds are about normal; with two seeds t is 12.7.
+    The margin is Student's: `t * s / sqrt(n)`, with the quantile of n - 1 degrees of freedom, and s the sample's
+    standard deviation. It is valid if the scores of seeds are about normal; with two seeds, t is 12.7.
+
+    Args:
+        values: at least one.
+
+    Returns:
+        Mean and margin.
+
+    Raises:
+        ValueError: for no value.
     """
     centre, n = mean(values), len(values)
     if n < 2:
@@ -36,5 +55,15 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def mean_of_means(datasets: Iterable[Sequence[float]]) -> float:
-    """Average of Tables 1, 4 and 5: mean over datasets of the mean over each one's columns; empty ones are skipped."""
+    """Average of Tables 1, 4 and 5: the mean over datasets of the mean over each one's columns.
+
+    Args:
+        datasets: the scores of each; empty ones are skipped.
+
+    Returns:
+        The average.
+
+    Raises:
+        ValueError: if there is no score.
+    """
     return mean([mean(columns) for columns in datasets if columns])

@@ -1,7 +1,7 @@
-"""Records on disk: one JSON file a cell under the results folder, per-expression arrays beside it as npz.
+"""Records on disk: one JSON file per cell in the results folder, with the arrays of its expressions beside it as npz.
 
-`barbench run` saves and skips by it. The JSON is written last and atomically, so a file that exists is whole; a file
-that cannot be read is set aside under another name, never overwritten, and the rest goes on.
+`barbench run` saves records and skips cells by them. The JSON is written last and atomically, so a file that exists is
+complete; a file that cannot be read is set aside under another name, never overwritten, and the rest continues.
 """
 
 import io
@@ -23,7 +23,13 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class SetAside(NamedTuple):
-    """A file that was not a record: where it was, what it is called now, and what was wrong with it."""
+    """A file that was not a record.
+
+    Attributes:
+        path: where it was.
+        renamed: its new path.
+        reason: what was wrong with it.
+    """
 
     path: Path
     renamed: Path
@@ -31,7 +37,11 @@ class SetAside(NamedTuple):
 
 
 class Store:
-    """The records of one results folder. Only files named like a cell's stem are looked at."""
+    """The records of one results folder. Only files named like a cell's stem are read.
+
+    Args:
+        folder: it need not exist yet.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,13 +56,21 @@ class Store:
         return self.folder / "cells" / cell.stem()
 
     def tuned(self, cell: Cell) -> Path:
-        """Where the weights that training changed are, once the cell is done."""
+        """Where the weights that training changed are stored, once the cell is done."""
         return self.scratch(cell) / "tuned.safetensors"
 
     def save(self, record: Record, expressions: Arrays | None = None) -> Path:
-        """Save `record` and its per-expression arrays, named `<split>/<field>`, (expressions,) each.
+        """Save a record and the arrays of its expressions.
 
-        Raises ValueError on NaN, infinity or arrays of Python objects, before anything is written.
+        Args:
+            record: the cell's outcome.
+            expressions: arrays named `<split>/<field>`, (expressions,) each; None removes those of an earlier record.
+
+        Returns:
+            The path of the record.
+
+        Raises:
+            ValueError: for NaN, infinity or arrays of Python objects, before anything is written.
         """
         path = self.path(record.cell)
         content = json.dumps(
@@ -66,7 +84,7 @@ class Store:
         return path
 
     def load(self, cell: Cell) -> Record | None:
-        """The record of `cell`; None where there is none that can be read."""
+        """The record of `cell`; None if there is none that can be read."""
         return self._read(self.path(cell))
 
     def all(self) -> list[Record]:
@@ -75,7 +93,17 @@ class Store:
         return [record for path in paths if (record := self._read(path)) is not None]
 
     def expressions(self, cell: Cell) -> dict[str, NDArray[Any]]:
-        """The arrays saved with the record of `cell`; raises DataError, with both set aside, where they are damaged."""
+        """The arrays saved with a record.
+
+        Args:
+            cell: of the record.
+
+        Returns:
+            Arrays by their saved names.
+
+        Raises:
+            DataError: if there are none, or if they are damaged; record and arrays are then set aside.
+        """
         path = self.path(cell).with_suffix(".npz")
         try:
             with np.load(path, allow_pickle=False) as arrays:
