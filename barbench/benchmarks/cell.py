@@ -1,4 +1,4 @@
-"""One cell from start to end: build, profile, train, evaluate on every split. Runs in a worker process."""
+"""Runs one cell from start to end: build, profile, train, evaluate on every split. Runs in a worker process."""
 
 import time
 from collections import Counter
@@ -43,8 +43,18 @@ NOTABLE = 10**9  # bytes of disk that a user should hear of
 
 
 class Loaded(NamedTuple):
-    """What the phases of a cell share. `segmenter` is on the accelerator's device, `samples` are what it trains on;
-    `cache` is None where no letterboxed images are kept."""
+    """What the phases of a cell share.
+
+    Attributes:
+        recipe: of the training.
+        accelerator: device, precision and processes.
+        data: training set and evaluation splits.
+        segmenter: on the accelerator's device.
+        samples: what it trains on.
+        letterbox: to the model's square.
+        tokens: to token ids.
+        cache: folder of letterboxed images; None for none.
+    """
 
     recipe: Recipe
     accelerator: Accelerator
@@ -57,8 +67,21 @@ class Loaded(NamedTuple):
 
 
 def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
-    """The record and its per-expression arrays; None in processes other than the first. `emit` takes progress events.
-    Raises Interrupted or KeyboardInterrupt where `stop` asks for it."""
+    """Run a cell.
+
+    Args:
+        job: the cell, and where it runs.
+        emit: called with progress events.
+        stop: asks the training to stop.
+
+    Returns:
+        The record and the arrays of its expressions; None in every process but the first.
+
+    Raises:
+        Interrupted: if `stop` asks for it during training, after a checkpoint.
+        KeyboardInterrupt: if `stop` asks for it at any other time.
+        DataError: if data or weights cannot be used.
+    """
     begin, timings = time.monotonic(), dict[str, float]()
 
     def lap(name: str) -> None:
@@ -88,7 +111,7 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
 
 
 def _load(job: Job, emit: Emit) -> Loaded:
-    """Data set and model, as training starts from them."""
+    """Dataset and model, as training starts from them."""
     torch.set_num_threads(job.threads)
     accelerator = make_accelerator(job.device, job.cell.precision)
     data = read_task(job.data_root, TASKS.get(job.cell.protocol), job.cell.held_out)
@@ -107,7 +130,7 @@ def _load(job: Job, emit: Emit) -> Loaded:
 
 
 def _cost(loaded: Loaded) -> tuple[int, int]:
-    """FLOPs of an image's forward pass, and bytes that a batch of PROFILE_BATCH keeps for its backward pass."""
+    """FLOPs of one image's forward pass, and bytes that a batch of PROFILE_BATCH saves for its backward pass."""
     segmenter, size, words = loaded.segmenter, loaded.letterbox.size, loaded.data.task.words
     with torch.random.fork_rng():
         image, ids, mask = profile.example_batch(segmenter, size, words, PROFILE_BATCH)
@@ -115,7 +138,7 @@ def _cost(loaded: Loaded) -> tuple[int, int]:
 
 
 def _train(job: Job, loaded: Loaded, emit: Emit, stop: Stop) -> Training:
-    """Train from the start or from the checkpoint, and say where that was of no use."""
+    """Train from the start, or from the checkpoint if there is a usable one."""
     cell, accelerator = job.cell, loaded.accelerator
     seed_everything(cell.seed, accelerator.process_index)
     checkpoint = Checkpoint(job.checkpoint, cell.id())
@@ -193,7 +216,8 @@ def _record(
 
 
 def _cache(folder: Path | None, letterbox: Letterbox, splits: Sequence[ReferSplit], emit: Emit) -> Path | None:
-    """The folder for letterboxed images where they fit; says what they take where that is much, or too much."""
+    """The folder for letterboxed images if they fit; a note says how much space they take if that is much, or too
+    much."""
     if folder is None:
         return None
     space = disk_space(LetterboxCache(letterbox, folder), splits)
@@ -256,11 +280,11 @@ def _training_set(data: TaskData, samples: JointSamples) -> TrainingSet:
 
 
 def _problems(data: TaskData) -> dict[str, int]:
-    """How often each, over all members."""
+    """How often each problem occurs, over all members."""
     return dict(sum((Counter(member.problems.counts()) for member in data.members), Counter[str]()))
 
 
 def record_scores(metrics: Metrics) -> Scores:
-    """Metrics in the record's schema."""
+    """Metrics in the schema of a record."""
     names = ("p50", "p60", "p70", "p80", "p90")
     return Scores(miou=metrics.miou, oiou=metrics.oiou, n=metrics.n, **dict(zip(names, metrics.precision, strict=True)))

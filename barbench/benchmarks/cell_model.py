@@ -1,4 +1,5 @@
-"""The model of a cell, untrained or trained, and what feeds it: for the worker, `barbench predict` and `panels`."""
+"""The model of a cell, untrained or trained, and what prepares its input: for the worker, `barbench predict` and
+`panels`."""
 
 from typing import NamedTuple
 
@@ -27,7 +28,13 @@ from barbench.results.store import Store
 
 
 class Built(NamedTuple):
-    """`segmenter` on the CPU; images of the size and expressions of the length that it takes."""
+    """An untrained model.
+
+    Attributes:
+        segmenter: on the CPU.
+        letterbox: to images of its size.
+        tokens: to expressions of its context length.
+    """
 
     segmenter: Segmenter
     letterbox: Letterbox
@@ -35,7 +42,7 @@ class Built(NamedTuple):
 
 
 def build(cell: Cell, backbone: str, weights: str) -> Built:
-    """The untrained segmenter of `cell` on the CPU, with its head and its method drawn from the cell's seed.
+    """Build the untrained segmenter of a cell; head and method are drawn from the cell's seed.
 
     Args:
         cell: names method, options, image size, dataset and seed.
@@ -43,7 +50,7 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
         weights: the same.
 
     Returns:
-        The segmenter with the letterbox and the tokens that feed it. Errors are those of `load_backbone` and `resolve`.
+        The segmenter on the CPU, with letterbox and tokens. Errors are those of `load_backbone` and `resolve`.
     """
     frozen = load_backbone(backbone, weights, cell.image_size, seed=cell.seed)
     segmenter = build_segmenter(resolve(cell.method)[0], frozen, cell.seed, cell.options)
@@ -52,8 +59,16 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
 
 
 class Trained(NamedTuple):
-    """`segmenter` is on the accelerator's device, in evaluation mode; `recipe` has the threshold that it was scored
-    with."""
+    """The model of a finished cell.
+
+    Attributes:
+        record: of the cell.
+        segmenter: on the accelerator's device, in evaluation mode.
+        letterbox: to the model's square.
+        tokens: to token ids.
+        recipe: with the threshold that the cell was scored with.
+        accelerator: device and precision.
+    """
 
     record: Record
     segmenter: Segmenter
@@ -63,7 +78,16 @@ class Trained(NamedTuple):
     accelerator: Accelerator
 
     def find(self, photo: RGB, expressions: list[str], threshold: float | None = None) -> list[Found]:
-        """What each expression means in `photo`, uint8 (H, W, 3); the threshold is by default the recipe's."""
+        """Find what expressions refer to in a photo.
+
+        Args:
+            photo: uint8 (H, W, 3) RGB.
+            expressions: any number of them.
+            threshold: probability above which a pixel is in the mask; None for the recipe's.
+
+        Returns:
+            One mask with its scores per expression.
+        """
         limit = self.recipe.threshold if threshold is None else threshold
         return find_in_photo(self.segmenter, self.letterbox, self.tokens, self.accelerator, photo, expressions, limit)
 
@@ -71,11 +95,21 @@ class Trained(NamedTuple):
 def load_trained(
     store: Store, record: Record, device: str, backbone: str | None = None, weights: str | None = None
 ) -> Trained:
-    """The model of a finished cell. `backbone` and `weights` say where a user's folder or file lies, which the record
-    names but does not place.
+    """Load the model of a finished cell.
 
-    Raises DataError where the tuned weights are gone or do not fit, UsageError where the backbone or its weights are
-    not those of the record.
+    Args:
+        store: the results folder.
+        record: of the cell.
+        device: as torch names it.
+        backbone: the user's folder, if the record names one.
+        weights: the user's file, if the record names one.
+
+    Returns:
+        The model, ready to predict.
+
+    Raises:
+        DataError: if the tuned weights are missing or do not fit.
+        UsageError: if the backbone or its weights are not those of the record.
     """
     cell, tuned = record.cell, store.tuned(record.cell)
     if not tuned.is_file():
@@ -93,7 +127,7 @@ def load_trained(
 
 
 def _find(cell: Cell, backbone: str | None, weights: str | None) -> tuple[str, str]:
-    """Backbone and weights as `load_backbone` takes them, checked against the cell's."""
+    """Backbone and weights as `load_backbone` accepts them, checked against the cell's."""
     kind, _, digest = cell.backbone.rpartition("@")
     if backbone is None and digest and kind:
         raise UsageError(f"{cell.stem()} was trained on the folder {kind}: say where it is with --backbone FOLDER")
@@ -118,7 +152,20 @@ def find_in_photo(
     expressions: list[str],
     threshold: float,
 ) -> list[Found]:
-    """What each expression means in `photo`, uint8 (H, W, 3). The segmenter is in evaluation mode."""
+    """Find what expressions refer to in a photo.
+
+    Args:
+        segmenter: in evaluation mode, on the accelerator's device.
+        letterbox: to the model's square.
+        tokens: to token ids.
+        accelerator: device and precision.
+        photo: uint8 (H, W, 3) RGB.
+        expressions: any number of them.
+        threshold: probability above which a pixel is in the mask.
+
+    Returns:
+        One mask with its scores per expression.
+    """
     height, width = photo.shape[:2]
     encoded = tokens.encode(expressions)
     image = letterbox.image(smoothed(photo, letterbox.size))[None]

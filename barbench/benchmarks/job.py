@@ -1,4 +1,4 @@
-"""What a worker process is told: the cell to run, and where and on what, which cannot change its result."""
+"""What a worker process is given: the cell, and where and with what it runs, which cannot change the cell's result."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -12,8 +12,23 @@ from barbench.results.store import Store
 
 
 class Job(BaseModel):
-    """`backbone` finds the backbone in any process; `weights_path` is a file where the cell's
-    weights are one; in `cache` letterboxed images are kept."""
+    """A cell, and how it runs.
+
+    Attributes:
+        cell: everything that can change its result.
+        backbone: what `load_backbone` accepts in any process.
+        title: of the method, in tables.
+        composition: labels of the method's components.
+        weights_path: the file of the cell's weights; None if they are a tag.
+        data_root: a folder in REFER layout.
+        results: folder of the records.
+        device: as torch names it.
+        threads: of torch, per process.
+        workers: processes that load images, per process.
+        checkpoint_seconds: between two checkpoints.
+        cache: folder of letterboxed images; None for none.
+        notes: for the record.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,25 +48,31 @@ class Job(BaseModel):
 
     @property
     def scratch(self) -> Path:
+        """The cell's own folder."""
         return Store(self.results).scratch(self.cell)
 
     @property
     def checkpoint(self) -> Path:
+        """The state of an unfinished training."""
         return self.scratch / "checkpoint.pt"
 
     @property
     def tuned(self) -> Path:
+        """The weights that training changed."""
         return Store(self.results).tuned(self.cell)
 
     @property
     def traceback(self) -> Path:
+        """Where the traceback of a failure is written."""
         return self.scratch / "traceback.txt"
 
     def halved(self) -> Self | None:
-        """The cell with micro-batches of half the size, which is another cell: batch norms see a micro-batch alone.
+        """The cell with micro-batches of half the size. It is another cell, because batch norms see one micro-batch at
+        a time.
 
-        The batch that a step of the optimizer sees stays. None where half a micro-batch has fewer than two samples, or
-        the batch does not divide.
+        Returns:
+            A job whose optimizer steps still see the same batch; None if half a micro-batch has fewer than two samples,
+                or if the batch does not divide.
         """
         recipe = Recipe.model_validate(self.cell.recipe)
         parts = 2 * recipe.accumulate * self.cell.processes
@@ -69,7 +90,16 @@ class Job(BaseModel):
     def failure(
         self, status: Literal["failed", "out-of-memory"], reason: str, peak_memory_bytes: int | None = None
     ) -> Record:
-        """The record of this cell where it did not finish."""
+        """Make the record of this cell for when it did not finish.
+
+        Args:
+            status: how it ended.
+            reason: why, in one line.
+            peak_memory_bytes: kept for a cell that ran out of memory.
+
+        Returns:
+            A record without scores.
+        """
         return Record(
             id=self.cell.id(),
             cell=self.cell,

@@ -30,8 +30,17 @@ from barbench.results.record import Cell, DataIdentity
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """Where cells run: `device` as torch names it, `processes` of a cell, `threads` and loader `workers` of a process;
-    `cache` for letterboxed images, or None."""
+    """Where and with what cells run.
+
+    Attributes:
+        results: folder of the records.
+        device: as torch names it.
+        processes: per cell.
+        threads: of torch, per process.
+        workers: processes that load images, per process.
+        checkpoint_seconds: between two checkpoints.
+        cache: folder of letterboxed images; None for none.
+    """
 
     results: Path
     device: str
@@ -44,7 +53,20 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """The axes, and what all cells share. `options`: of each method by name, `component.parameter` to value."""
+    """The axes of a matrix, and what all cells share.
+
+    Attributes:
+        methods: first axis.
+        backbones: second axis: names or folders.
+        tasks: third axis: protocols or mixtures.
+        seeds: fourth axis.
+        recipe: of all cells; it may hold each method's own learning rates.
+        precision: fp32, bf16 or fp16.
+        weights: of the backbone; None for its default.
+        image_size: pixels; None for the backbone's own.
+        options: of each method by name, `component.parameter` to value.
+        held_out: percent of the training images, as in `Cell`.
+    """
 
     methods: Sequence[MethodSpec]
     backbones: Sequence[str]
@@ -58,9 +80,17 @@ class Matrix:
     held_out: int = 0
 
     def jobs(self, sources: Mapping[str, DataSource], host: Host) -> list[Job]:
-        """One job a cell, ordered by backbone, split, seed, method. `sources`: the data of each task by name.
+        """Combine the axes.
 
-        Raises UsageError for options that a method does not have and for weights that cannot be.
+        Args:
+            sources: the data of each task, by its name.
+            host: where and with what the cells run.
+
+        Returns:
+            One job per cell, ordered by backbone, split, seed, method.
+
+        Raises:
+            UsageError: for options that a method does not have, and for weights that cannot be used.
         """
         chosen = self.options or {}
         jobs = []
@@ -103,15 +133,21 @@ class Matrix:
 
 
 def _start(recipe: Recipe, backbone: str) -> Recipe:
-    """The recipe with a random head where the backbone ships with none: its record says so."""
+    """The recipe with a random head if the backbone ships without one; its record says so."""
     folder = backbone_config(backbone).folder
     ships = folder is not None and (folder / HEAD_WEIGHTS).is_file()
     return recipe if ships or recipe.head == "random" else recipe.model_copy(update={"head": "random"})
 
 
 def identify_backbone(name: str) -> str:
-    """What stands for the backbone in a cell: its name; for a user's folder, the folder's name and a hash of its
-    configuration."""
+    """What stands for a backbone in a cell.
+
+    Args:
+        name: as `load_backbone` accepts it.
+
+    Returns:
+        The name; for a user's folder, the folder's name and a hash of its configuration.
+    """
     folder = backbone_config(name).folder
     if folder is None or name in EMBEDDED:
         return name
@@ -122,9 +158,17 @@ def identify_backbone(name: str) -> str:
 
 
 def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | None]:
-    """What stands for the weights in a cell, and the file where they are one: its name and a hash of its content.
+    """What stands for weights in a cell.
 
-    None: the backbone's default; raises UsageError where it has none.
+    Args:
+        backbone: as `load_backbone` accepts it.
+        weights: a tag or a file; None for the backbone's default.
+
+    Returns:
+        A tag and None; or a file's name with a hash of its content, and the file.
+
+    Raises:
+        UsageError: if the backbone has no default.
     """
     config = backbone_config(backbone)
     folder, weights = config.folder, weights or config.default_weights()
@@ -137,7 +181,18 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | No
 
 
 def choose_tasks(text: str) -> list[Task]:
-    """Protocols and mixtures by a comma list of names; `all` is the four protocols. Raises UnknownName."""
+    """Read a comma list of datasets.
+
+    Args:
+        text: names of protocols and mixtures; `all` means the four protocols.
+
+    Returns:
+        Each once.
+
+    Raises:
+        UsageError: for an empty list.
+        UnknownName: for an unknown name.
+    """
     names = split_list(text)
     if not names:
         raise UsageError("no split was named; try --split refcoco+")

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint that the authors' public code wrote: `barbench evaluate --weights FILE.pth --layout etris`."""
+"""Evaluates a checkpoint of the authors' public code: `barbench evaluate --weights FILE.pth --layout etris`."""
 
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,27 @@ def evaluate_official(
     threshold: float,
     console: Console,
 ) -> list[dict[str, Any]]:
-    """One row an evaluation split: the metrics in percent, and the mean IoU with expressions swapped.
+    """Evaluate a checkpoint; everything comes from it, the encoders too.
 
-    Everything comes from the checkpoint, the encoders too. Raises DataError where it does not fit the backbone.
+    Args:
+        weights: the file.
+        layout: whose code wrote it.
+        split: comma list of datasets.
+        data: as for `find_source`.
+        backbone: open_clip's name.
+        image_size: side of the square in pixels; None for the backbone's own.
+        device: as torch names it.
+        batch: expressions per forward pass.
+        threshold: probability above which a pixel is in the mask.
+        console: for progress and notes.
+
+    Returns:
+        One row per evaluation split: the metrics in percent, and the mean IoU with expressions swapped.
+
+    Raises:
+        DataError: if the file is absent or does not fit the backbone.
+        UnknownName: for an unknown dataset or backbone.
+        MissingData: if the data root lacks a file.
     """
     if not weights.is_file():
         raise DataError(f"--weights {weights}: no such file")

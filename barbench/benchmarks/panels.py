@@ -1,4 +1,5 @@
-"""Masks of trained cells on chosen expressions, made again from tuned weights: `barbench panels --pick disagree`."""
+"""Masks of trained cells on chosen expressions, computed again from tuned weights: `barbench panels --pick
+disagree`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -29,8 +30,23 @@ CHOSEN = "chosen"  # the pick of sentences that were named one by one
 
 
 class PanelRequest(NamedTuple):
-    """The arguments of `barbench panels`, as given; `picks` are keys of PICKS, `each` of them chooses so
-    many expressions; `sentences` are ids in their place."""
+    """The arguments of `barbench panels` as given.
+
+    Attributes:
+        methods: comma list, or `all`.
+        split: what the cells were trained on.
+        eval_split: whose expressions are shown; None for the first.
+        picks: keys of PICKS.
+        each: number of expressions per pick.
+        sentences: ids to show instead of picks.
+        seed: of the runs; None for the smallest that all methods have.
+        backbone: of the cells.
+        weights: of the cells.
+        recipe: of the cells.
+        image_size: of the cells.
+        data: as for `find_source`.
+        device: as torch names it.
+    """
 
     methods: str
     split: str
@@ -48,14 +64,28 @@ class PanelRequest(NamedTuple):
 
 
 class MadePanels(NamedTuple):
-    """`notes`: what a reader has to know, such as masks that are not those of the record."""
+    """Panels, and notes that a reader needs, such as on masks that differ from those of the record."""
 
     panels: list[Panel]
     notes: list[str]
 
 
 def make_panels(store: Store, request: PanelRequest, progress: OnProgress) -> MadePanels:
-    """One panel an expression. Raises UsageError where cells, split, sentences or data are not there."""
+    """Compute the masks of several cells on some expressions.
+
+    Args:
+        store: the results folder.
+        request: what to show.
+        progress: called with the cells done and all cells.
+
+    Returns:
+        One panel per expression.
+
+    Raises:
+        UnknownName: for an unknown pick, split or cell.
+        UsageError: if the cells share no seed, or if sentences or data are not there.
+        DataError: if tuned weights, arrays or images cannot be used.
+    """
     for how in request.picks:
         if how not in PICKS:
             raise UnknownName("pick", how, PICKS)
@@ -84,7 +114,7 @@ def make_panels(store: Store, request: PanelRequest, progress: OnProgress) -> Ma
 
 
 def _choose(store: Store, request: PanelRequest) -> tuple[list[Record], list[str]]:
-    """One record a method, all of one seed: the smallest that all have, unless one is asked for."""
+    """One record per method, all of one seed: the smallest that all have, unless one is asked for."""
     records = store.all()
     done = {record.cell.method for record in records if record.status == "done"}
     if request.methods == "all":
@@ -118,7 +148,7 @@ def _choose(store: Store, request: PanelRequest) -> tuple[list[Record], list[str
 
 
 def _wanted(request: PanelRequest, tables: Sequence[Columns], key: str) -> list[tuple[str, int]]:
-    """Why and where: places in the columns, with the pick that chose each."""
+    """(pick, row): why and which rows of the arrays are shown."""
     sentences = tables[0]["sent_id"].tolist()
     if request.sentences:
         if unknown := set(request.sentences) - set(sentences):
@@ -129,7 +159,7 @@ def _wanted(request: PanelRequest, tables: Sequence[Columns], key: str) -> list[
 
 
 def _samples(trained: Trained, data: str | None, split: Evaluated) -> EvalSamples:
-    """The expressions of `split`; raises UsageError where the data are not those that the cell was scored on."""
+    """The expressions of `split`; UsageError if the data are not those that the cell was scored on."""
     cell = trained.record.cell
     source = find_source(data, TASKS.get(cell.protocol))
     if source.fingerprint != cell.data.fingerprint:
@@ -142,7 +172,7 @@ def _samples(trained: Trained, data: str | None, split: Evaluated) -> EvalSample
 
 
 def _masks(trained: Trained, samples: EvalSamples, table: Columns, places: list[int]) -> list[Mask]:
-    """What the cell finds at each of `places`, as in its evaluation."""
+    """The cell's mask for each of `places`, as in its evaluation."""
     squares: dict[int, np.ndarray] = {}
     for batch in samples.batches(sorted(places), trained.recipe.eval_batch):
         items = samples[batch]
@@ -154,7 +184,7 @@ def _masks(trained: Trained, samples: EvalSamples, table: Columns, places: list[
 
 
 def _checked(record: Record, mask: Mask, samples: EvalSamples, table: Columns, place: int) -> tuple[Overlay, list[str]]:
-    """The overlay with the IoU of the mask that is shown, and a note where the record has another one."""
+    """The overlay with the IoU of the mask that is shown, and a note if the record has another IoU."""
     meet, union = overlap(mask, samples.data.mask(samples.expressions[place].reference.ann_id))
     shown, recorded = float(iou(meet, union)), float(iou(table["intersection"][place], table["union"][place]))
     note = f"{record.title}, sentence {table['sent_id'][place]}: IoU {shown:.3f} here, {recorded:.3f} in the record"

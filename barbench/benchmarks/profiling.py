@@ -1,4 +1,4 @@
-"""What each method costs: `barbench profile`. Each is measured in a fresh process, `python -m
+"""Measures what each method costs: `barbench profile`. Each is measured in a fresh process, `python -m
 barbench.benchmarks.profiling`, which reads what to measure from its standard input."""
 
 import json

@@ -1,8 +1,8 @@
 """Equal tuning: the same number of trials for every method, judged on held-out training images. `barbench tune`.
 
-A trial is a cell like any other, with drawn rates and with a part of the training images held out; its record lies in
-`tuning/` of the results folder, so that a search which was interrupted goes on where it stood. No evaluation split is
-looked at.
+A trial is a cell like any other, with drawn learning rates and with a part of the training images held out. Its record
+is kept in `tuning/` of the results folder, so that an interrupted search continues from there. No evaluation split is
+used.
 """
 
 import math
@@ -27,18 +27,21 @@ Values = dict[str, float]
 
 
 class Sampler(Protocol):
-    """Proposes values for a method's next trial, and hears how they did."""
+    """Proposes values for a method's trials, and is given their scores."""
 
     def ask(self, method: str, trial: int) -> Values: ...
     def tell(self, method: str, trial: int, score: float | None) -> None: ...
 
 
 class SobolSampler:
-    """A scrambled Sobol sequence: trials lie evenly over the space however many there are.
+    """A scrambled Sobol sequence: trials are spread evenly over the space, however many there are.
 
-    Independent random draws leave holes (four of them left the upper half of a range to a single one). Trial k has
-    the same values for every method, so that no method is luckier than another, and further trials go on from
-    those that ran.
+    Independent random draws leave holes (four of them left the upper half of a range to a single one). Trial k has the
+    same values for every method, so that chance favours none, and further trials continue the sequence.
+
+    Args:
+        space: lowest and highest value by name.
+        seed: of the scrambling.
     """
 
     def __init__(self, space: Mapping[str, tuple[float, float]], seed: int) -> None:
@@ -46,7 +49,15 @@ class SobolSampler:
         self.free = [name for name, (low, high) in space.items() if low < high]
 
     def ask(self, method: str, trial: int) -> Values:
-        """The values of trial `trial`, from 0, whatever the method."""
+        """The values of one trial.
+
+        Args:
+            method: without effect.
+            trial: counted from 0.
+
+        Returns:
+            Name to value, three digits.
+        """
         draws = dict.fromkeys(self.space, 0.0)
         if self.free:
             points = SobolEngine(len(self.free), scramble=True, seed=self.seed).draw(trial + 1)
@@ -57,11 +68,19 @@ class SobolSampler:
         }
 
     def tell(self, method: str, trial: int, score: float | None) -> None:
-        """What came before does not matter here."""
+        """Without effect: scores do not change the sequence."""
 
 
 class OptunaSampler:
-    """One study per method, Optuna's tree-structured Parzen estimator; needs the extra `tune`."""
+    """One study per method with Optuna's tree-structured Parzen estimator; needs the extra `tune`.
+
+    Args:
+        space: lowest and highest value by name.
+        seed: of every study.
+
+    Raises:
+        UsageError: if Optuna is not installed.
+    """
 
     def __init__(self, space: Mapping[str, tuple[float, float]], seed: int) -> None:
         try:
@@ -74,7 +93,15 @@ class OptunaSampler:
         self._open: dict[tuple[str, int], Any] = {}
 
     def ask(self, method: str, trial: int) -> Values:
-        """The values of the next trial of `method`."""
+        """The values of the next trial.
+
+        Args:
+            method: whose study is asked.
+            trial: a number to `tell` the score under.
+
+        Returns:
+            Name to value, three digits.
+        """
         if method not in self._studies:
             sampler = self._optuna.samplers.TPESampler(seed=self._seed)
             self._studies[method] = self._optuna.create_study(direction="maximize", sampler=sampler)
@@ -85,7 +112,13 @@ class OptunaSampler:
         }
 
     def tell(self, method: str, trial: int, score: float | None) -> None:
-        """The score of a trial that was asked for; None where it failed."""
+        """Report the score of a trial that was asked for.
+
+        Args:
+            method: as for `ask`.
+            trial: as for `ask`.
+            score: higher is better; None for a trial that failed.
+        """
         state = self._optuna.trial.TrialState
         ended = {"state": state.FAIL} if score is None else {"values": score}
         self._studies[method].tell(self._open.pop((method, trial)), **ended)
@@ -99,7 +132,14 @@ SAMPLERS: Mapping[str, Callable[[Mapping[str, tuple[float, float]], int], Sample
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial of one method: its values, and its mean IoU on the held-out images as a fraction; None if it failed."""
+    """One trial of one method.
+
+    Attributes:
+        method: its name.
+        number: counted from 0.
+        values: of the learning rates.
+        score: mean IoU on the held-out images, a fraction; None if the trial failed.
+    """
 
     method: str
     number: int
@@ -120,10 +160,14 @@ def search(
     before trial k + 1 of any.
 
     Args:
-        recipe: what all trials share; its rates are replaced by the drawn ones.
+        methods: all get the same number of trials.
+        recipe: what all trials share; its learning rates are replaced by the drawn ones.
         tuning: the budget.
         jobs: the cell of a method trained with a recipe.
-        run: runs cells, or finds their records; gives the records in the cells' order.
+        run: runs cells, or finds their records; returns the records in the cells' order.
+
+    Returns:
+        All trials, in the order of running.
     """
     sampler = SAMPLERS[tuning.sampler](tuning.space, tuning.seed)
     rounds = [range(tuning.trials)] if tuning.sampler == "sobol" else [range(k, k + 1) for k in range(tuning.trials)]
@@ -141,6 +185,12 @@ def search(
 def best_rates(trials: Sequence[Trial]) -> dict[str, Rates]:
     """The values of each method's best trial.
 
+    Args:
+        trials: of all methods.
+
+    Returns:
+        Learning rates by method.
+
     Raises:
         BarbenchError: for a method none of whose trials finished.
     """
@@ -154,7 +204,17 @@ def best_rates(trials: Sequence[Trial]) -> dict[str, Rates]:
 
 
 def recipe_text(recipe: Recipe, rates: Mapping[str, Rates], tuning: Tuning, trials: Sequence[Trial]) -> str:
-    """A recipe as YAML, with every method's best rates, the budget, and each trial as a comment."""
+    """Write the outcome of a search as a recipe.
+
+    Args:
+        recipe: what all trials share.
+        rates: the best of each method.
+        tuning: the budget.
+        trials: listed as comments.
+
+    Returns:
+        YAML.
+    """
     fields = recipe.model_copy(update={"rates": dict(rates), "tuning": tuning}).model_dump(
         mode="json", exclude={"name"}, exclude_defaults=True
     )

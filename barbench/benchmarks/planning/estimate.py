@@ -1,6 +1,6 @@
-"""How long a cell will take and how much memory, before it runs: `barbench run --plan`.
+"""Estimates how long a cell will take and how much memory, before it runs: `barbench run --plan`.
 
-From records of the same method under the same conditions on this device. Without one, nothing is known.
+From records of the same method under the same conditions on this device. Without such a record, nothing is known.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate | None
 
 
 def _comparable(record: Record, job: Job) -> bool:
-    """Whether the record's times are those of this device, backbone, batch and precision."""
+    """Whether the record's times are valid for this device, backbone, batch and precision."""
     mine, theirs = job.cell, record.cell
     same = ("backbone", "image_size", "precision", "processes")
     batch = ("batch", "accumulate")
@@ -84,7 +84,7 @@ def _comparable(record: Record, job: Job) -> bool:
 
 
 def _measured(job: Job, alike: Sequence[Record]) -> Pace | None:
-    """The medians over the method's own records, those of the same split alone where there are some."""
+    """The medians over the method's own records; only those of the same split, if there are any."""
     own = [r for r in alike if (r.cell.method, r.cell.options) == (job.cell.method, job.cell.options)]
     best = [r for r in own if r.cell.protocol == job.cell.protocol] or own
     if not best:

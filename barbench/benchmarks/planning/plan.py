@@ -1,4 +1,4 @@
-"""What a run is going to do: its cells, which are done, time and memory: `barbench run --table 4 --plan`."""
+"""What a run will do: its cells, which are done, time and memory: `barbench run --table 4 --plan`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,10 +33,12 @@ class Planned:
 
     @property
     def done(self) -> bool:
+        """Whether there is nothing left to run."""
         return self.record is not None and self.record.status == "done"
 
     @property
     def state(self) -> str:
+        """The cell's state in words."""
         if self.record is None:
             return "interrupted, goes on" if self.job.checkpoint.exists() else "to run"
         return "done" if self.done else f"{self.record.status} before, runs again"
@@ -50,11 +52,12 @@ class RunPlan:
 
     @property
     def waiting(self) -> list[Planned]:
+        """The cells that will run."""
         return [cell for cell in self.cells if not cell.done]
 
     @property
     def forecast(self) -> Mapping[str, float]:
-        """Seconds of each cell that will run, by its id; those that no record tells of are missing."""
+        """Seconds of each cell that will run, by its id; cells without a comparable record are missing."""
         return {c.job.cell.id(): c.estimate.seconds for c in self.cells if c.estimate is not None}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -110,7 +113,7 @@ def make_plan(jobs: Sequence[Job], store: Store) -> RunPlan:
 
 
 def _sizes(jobs: Sequence[Job]) -> dict[str, Size]:
-    """By split. The references' files alone tell them: a few unusable references make no difference."""
+    """Sizes by split, from the references files alone: a few unusable references make no difference."""
     roots = {job.cell.protocol: job.data_root for job in jobs}
     [root] = set(roots.values())
     tasks = [TASKS.get(name) for name in roots]
