@@ -6,6 +6,7 @@ because mixing `resize` (half-pixel centres) with `warpAffine` (integer grid) co
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -33,8 +34,18 @@ def normalised(squares: Tensor) -> Tensor:
         float32 (B, 3, S, S), with CLIP's mean subtracted and divided by its standard deviation.
     """
     x = squares.permute(0, 3, 1, 2).float()
-    white, mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in ((255.0,), CLIP_MEAN, CLIP_STD))
+    white, mean, std = _constants(x.device)
     return x.div_(white).sub_(mean).div_(std).contiguous()
+
+
+@lru_cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """White, mean and standard deviation, copied to the device once: each copy would wait for a GPU."""
+    with torch.inference_mode(False):
+        white, mean, std = (
+            torch.tensor(values, device=device).view(1, -1, 1, 1) for values in ((255.0,), CLIP_MEAN, CLIP_STD)
+        )
+    return white, mean, std
 
 
 @dataclass(frozen=True)

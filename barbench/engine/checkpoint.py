@@ -52,12 +52,14 @@ class Progress(NamedTuple):
         loss_sum: over the steps of the unfinished epoch.
         seconds: training time so far, summed over interrupted runs.
         history: the finished epochs.
+        skipped: steps so far that changed nothing, because a gradient overflowed in fp16.
     """
 
     step: int
     loss_sum: float
     seconds: float
     history: list[Epoch]
+    skipped: int = 0
 
 
 def tuned_state(segmenter: Segmenter) -> dict[str, Tensor]:
@@ -117,7 +119,7 @@ class Checkpoint:
         Raises:
             OSError: if the file cannot be written; the old one stays.
         """
-        generators = gather_object([_generators()])
+        generators = gather_object([_generators(accelerator.device)])
         if not accelerator.is_main_process:
             return
         state = {
@@ -147,7 +149,11 @@ class Checkpoint:
         """
         if not any(gather_object([self.path.exists()])):
             return None
-        weights, moments, generators = tuned_state(segmenter), deepcopy(optimizer.state_dict()), _generators()
+        weights, moments, generators = (
+            tuned_state(segmenter),
+            deepcopy(optimizer.state_dict()),
+            _generators(accelerator.device),
+        )
         try:
             progress = self._restore(accelerator, segmenter, optimizer)
         except _UNREADABLE:
@@ -157,7 +163,7 @@ class Checkpoint:
         # One process could not read it, possibly half-way: all of them go back to what they had.
         load_tuned(segmenter, weights)
         optimizer.load_state_dict(moments)
-        _set_generators(generators)
+        _set_generators(generators, accelerator.device)
         if accelerator.is_main_process:
             [self.set_aside] = set_aside(self.path)
         return None
@@ -174,7 +180,7 @@ class Checkpoint:
         optimizer.load_state_dict(state["optimizer"])
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
-        _set_generators(state["generators"][accelerator.process_index])
+        _set_generators(state["generators"][accelerator.process_index], accelerator.device)
         return progress
 
 
@@ -188,13 +194,13 @@ def _write(state: dict[str, Any], file: BinaryIO) -> None:
         raise
 
 
-def _generators() -> dict[str, Any]:
-    """The state of every random generator, as tensors and plain values."""
+def _generators(device: torch.device) -> dict[str, Any]:
+    """The state of every random generator that training on `device` uses, as tensors and plain values."""
     name, keys, position, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else [],
         "numpy": [
             str(name),
             torch.from_numpy(np.asarray(keys).astype(np.int64)),
@@ -206,10 +212,12 @@ def _generators() -> dict[str, Any]:
     }
 
 
-def _set_generators(state: dict[str, Any]) -> None:
+def _set_generators(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] and device.type == "cuda":
+        # One state is the training device's own; older files hold those of all GPUs that were visible.
+        own = (device.index or 0) if len(state["cuda"]) > 1 else 0
+        torch.cuda.set_rng_state(state["cuda"][min(own, len(state["cuda"]) - 1)], device)
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     version, internal, gauss = state["python"]

@@ -1,61 +1,23 @@
 """The training loop, one for all methods: any device and precision through accelerate, exact resume at any step."""
 
-import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from statistics import median
 from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from barbench.datasets.letterbox import normalised
 from barbench.datasets.samples import JointSamples, TrainBatch, TrainSamples
-from barbench.engine.checkpoint import Checkpoint, Epoch, Progress
+from barbench.engine.checkpoint import Checkpoint, Progress
+from barbench.engine.course import Course, StepLog, Training
+from barbench.engine.late import Late, lag
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order
-from barbench.errors import BarbenchError, Interrupted, UsageError
-from barbench.models.segmenter import Segmenter, training_loss
-
-
-class StepLog(NamedTuple):
-    """The state after a step.
-
-    Attributes:
-        epoch: counted from 1.
-        epochs: of the whole training.
-        step: counted from 1 within the epoch.
-        steps: of an epoch.
-        loss: mean over the epoch so far.
-        iou: of the last micro-batch, at the logits' resolution: a training score, for display only.
-        lr: the step's learning rate.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    iou: float
-    lr: float
-
-
-class Training(NamedTuple):
-    """The result of a training.
-
-    Attributes:
-        history: one entry per epoch.
-        seconds: training time, summed over interrupted runs.
-        images_per_second: over all processes, from the median step of this process's own run; None where no step ran.
-    """
-
-    history: list[Epoch]
-    seconds: float
-    images_per_second: float | None
+from barbench.engine.step import Stepper
+from barbench.errors import Interrupted, UsageError
+from barbench.models.segmenter import Segmenter
 
 
 class Plan(NamedTuple):
@@ -172,72 +134,50 @@ def fit(
         checkpoint: where the state is kept; None: nowhere.
         checkpoint_seconds: seconds between two checkpoints within an epoch.
         workers: processes that load images.
-        on_step: called after every step.
-        stop: asked after every step; training stops if it is True on any process.
+        on_step: called after every step; on CUDA one step late, so that the device never waits.
+        stop: asked after every step; training stops if it is True on any process, on several GPUs one step late.
 
     Returns:
         History and speed.
 
     Raises:
-        BarbenchError: if the loss or a gradient is not finite, before it has changed any weight. The last checkpoint
-            stays.
+        BarbenchError: if the loss or a gradient is not finite, before it has changed any weight; in fp16, if many steps
+            in a row overflow. The last checkpoint stays.
         Interrupted: after the step in which `stop` became True; the checkpoint, if any, has been written.
         UsageError: if the recipe's batch does not fit samples and processes.
     """
-    steps, _, accumulate = plan(recipe, len(samples), accelerator.num_processes)
+    steps = plan(recipe, len(samples), accelerator.num_processes).steps
     if recipe.head == "shipped":
         segmenter.start_from_shipped_head()
     optimizer = make_optimizer(recipe, segmenter)
     model, optimizer = accelerator.prepare(segmenter, optimizer)
     # Weights, optimizer, random generators and progress come from the checkpoint, if there is one.
     done = checkpoint.load(accelerator, segmenter, optimizer) if checkpoint else None
-    done = done or Progress(0, 0.0, 0.0, [])
-    step, loss_sum, history = done.step, done.loss_sum, list(done.history)
-    clock, saved, times = time.monotonic() - done.seconds, time.monotonic(), list[float]()
-    saved_step = step
+    stepper = Stepper(model, optimizer, accelerator, recipe.clip)
+    run = Course(stepper, samples, recipe, steps, done or Progress(0, 0.0, 0.0, []), on_step)
     order: list[list[int]] = []
     loader = _loader(samples, order, accelerator, workers)
     total = min(recipe.epochs * steps, max_steps or recipe.epochs * steps)
-    while step < total:
-        epoch, first = divmod(step, steps)
+    saved, wishes, late = time.monotonic(), deque[Late](), lag(accelerator.device) * (accelerator.num_processes > 1)
+    while run.step < total:
+        epoch, first = divmod(run.step, steps)
         samples.set_epoch(epoch)
         order[:] = batches(recipe, samples, seed, epoch, first, accelerator.process_index, accelerator.num_processes)
-        for micros in _steps(loader, recipe.accumulate):
-            begin = time.monotonic()
-            lr = _set_rate(optimizer, recipe.rate(step, steps))
-            loss, norm, iou = _backward(model, optimizer, accelerator, micros, accumulate, recipe.clip)
-            # Before the optimizer's step: no weight has changed yet.
-            if fault := _fault(loss, norm, accelerator):
-                kept = f"the checkpoint of step {saved_step} is kept" if saved_step else "before the first checkpoint"
-                where = ", ".join(map(str, gather_object(_references(samples, micros))))
-                raise BarbenchError(f"{fault} at step {step + 1} (epoch {epoch + 1}), {kept}; references {where}")
-            optimizer.step()
-            step, loss_sum = step + 1, loss_sum + loss
-            times.append(time.monotonic() - begin)
-            in_epoch = step - epoch * steps
-            if on_step is not None:
-                on_step(StepLog(epoch + 1, recipe.epochs, in_epoch, steps, loss_sum / in_epoch, iou, lr))
-            if in_epoch == steps:
-                begun = sum(h["seconds"] for h in history)
-                seconds = time.monotonic() - clock - begun
-                history.append(
-                    {"epoch": epoch + 1, "loss": loss_sum / steps, "lr": lr, "seconds": seconds, "steps": steps}
-                )
-                loss_sum = 0.0
+        for micros, waited in _timed(_steps(loader, recipe.accumulate)):
+            ends = run.advance(micros, waited, total)
             # A checkpoint is written by all processes together, so they must agree.
-            due, stopping = _agreed(accelerator, time.monotonic() - saved > checkpoint_seconds, stop())
-            if checkpoint and (in_epoch == steps or due or stopping):
-                checkpoint.save(
-                    accelerator, segmenter, optimizer, Progress(step, loss_sum, time.monotonic() - clock, history)
-                )
-                saved, saved_step = time.monotonic(), step
+            wishes.append(_wishes(accelerator, time.monotonic() - saved > checkpoint_seconds, stop()))
+            due, stopping = (wishes.popleft().read() > 0).tolist() if len(wishes) > late else (False, False)
+            if checkpoint and (ends or due or stopping):
+                checkpoint.save(accelerator, segmenter, optimizer, run.progress())
+                saved, run.saved = time.monotonic(), run.step
             if stopping:
+                run.settle(0)
                 kept = "with" if checkpoint else "without"
-                raise Interrupted(f"stopped after step {step} (epoch {epoch + 1}), {kept} a checkpoint")
-            if step == total:
+                raise Interrupted(f"stopped after step {run.step} (epoch {epoch + 1}), {kept} a checkpoint")
+            if run.step == total:
                 break
-    rate = recipe.batch / median(times) if times else None
-    return Training(history, time.monotonic() - clock, rate)
+    return run.result()
 
 
 def _loader(
@@ -265,68 +205,20 @@ def _steps(loader: DataLoader[TrainBatch], accumulate: int) -> Iterator[list[Tra
             step = []
 
 
-def _agreed(accelerator: Accelerator, *wishes: bool) -> list[bool]:
-    """For each wish, whether any process has it: all must do the same, and their clocks differ."""
+def _timed(steps: Iterator[list[TrainBatch]]) -> Iterator[tuple[list[TrainBatch], float]]:
+    """Each step's batches with the seconds that they were waited for."""
+    while True:
+        begin = time.monotonic()
+        step = next(steps, None)
+        if step is None:
+            return
+        yield step, time.monotonic() - begin
+
+
+def _wishes(accelerator: Accelerator, *wishes: bool) -> Late:
+    """For each wish, how many processes have it: all must do the same, and their clocks differ."""
     if accelerator.num_processes == 1:
-        return list(wishes)
-    counts = accelerator.reduce(torch.tensor(wishes, dtype=torch.float32, device=accelerator.device))
-    return [bool(count > 0) for count in counts]
-
-
-def _fault(loss: float, norm: float, accelerator: Accelerator) -> str:
-    """What is not finite, or an empty text. In fp16 an infinite gradient is the scaler's task: it skips the step."""
-    if not math.isfinite(loss):
-        return f"the loss is {loss}"
-    return f"the norm of the gradient is {norm}" if not math.isfinite(norm) and accelerator.scaler is None else ""
-
-
-def _references(samples: TrainSamples | JointSamples, micros: list[TrainBatch]) -> list[int]:
-    return [samples.references[i].ref_id for micro in micros for i in micro.indices]
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
-    """Set the learning rate of every parameter group, by the group's factor."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr * group["factor"]
-    return lr
-
-
-def _backward(
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    micros: list[TrainBatch],
-    accumulate: int,
-    clip: float | None,
-) -> tuple[float, float, float]:
-    """The gradients of one step's micro-batches, clipped.
-
-    Returns the mean loss over all processes, the gradient's norm before clipping, and the last micro-batch's IoU.
-    """
-    model.train()
-    optimizer.zero_grad()
-    total = torch.zeros((), device=accelerator.device)
-    for number, micro in enumerate(micros, 1):
-        image, ids, mask = (t.to(accelerator.device, non_blocking=True) for t in (micro.images, micro.ids, micro.masks))
-        # Gradients are averaged over processes once, after the last micro-batch.
-        last = number == len(micros)
-        with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
-            output = model(normalised(image), ids)
-            loss = training_loss(output, mask)
-            accelerator.backward(loss / accumulate)
-        total += loss.detach() / accumulate
-    tuned = [p for group in optimizer.param_groups for p in group["params"]]
-    if clip is not None:
-        norm = accelerator.clip_grad_norm_(tuned, clip)
-    else:
-        norm = torch.nn.utils.get_total_norm([p.grad for p in tuned if p.grad is not None])
-    both = accelerator.reduce(torch.stack([total, norm.to(total)]), "mean")
-    return (*both.tolist(), _iou(output.logits.detach(), mask))
-
-
-def _iou(logits: Tensor, mask: Tensor) -> float:
-    """Mean IoU of logits (B, 1, h, w), at probability one half, with masks (B, S, S) at the logits' resolution."""
-    target = torch.nn.functional.interpolate(mask[:, None], logits.shape[2:]) > 0.5
-    guess = logits > 0
-    meet, join = (guess & target).sum((1, 2, 3)), (guess | target).sum((1, 2, 3))
-    return float((meet / join.clamp(min=1)).mean())
+        return Late(torch.tensor(wishes, dtype=torch.float32))
+    # Filled on the device: a copy to it would wait.
+    filled = [torch.full((), float(wish), device=accelerator.device) for wish in wishes]
+    return Late(accelerator.reduce(torch.stack(filled)))

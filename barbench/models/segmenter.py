@@ -160,10 +160,24 @@ def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         logits: (B, 1, h, w).
-        mask: (B, S, S) in 0..1, resized to h x w by nearest neighbour.
+        mask: (B, S, S) in 0..1, see `mask_at`.
 
     Returns:
         A scalar, in float32.
     """
-    target = F.interpolate(mask[:, None].float(), logits.shape[2:], mode="nearest")
+    target = mask_at(mask, logits)
     return F.binary_cross_entropy_with_logits(logits.float(), target)
+
+
+def mask_at(mask: Tensor, logits: Tensor) -> Tensor:
+    """Masks at the logits' resolution, by nearest neighbour.
+
+    Args:
+        mask: (B, S, S), or (B, h, w) already.
+        logits: (B, 1, h, w).
+
+    Returns:
+        float32 (B, 1, h, w).
+    """
+    wide = mask[:, None].float()
+    return wide if wide.shape == logits.shape else F.interpolate(wide, logits.shape[2:], mode="nearest")

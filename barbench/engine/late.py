@@ -1,0 +1,47 @@
+"""Numbers on their way from a GPU, read one step late, so that the device never runs out of work."""
+
+import torch
+from torch import Tensor
+
+
+class Late:
+    """A tensor that is being copied to the host while the device computes on.
+
+    On a CPU it is there at once. From CUDA it is copied into pinned memory, in the order of the stream; `read` waits
+    for that copy alone, and not for what was launched after it.
+
+    Args:
+        x: of any shape, on any device.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        if x.device.type != "cuda":
+            self._host = x.cpu()
+            return
+        self._host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
+        self._host.copy_(x, non_blocking=True)
+        self._event = torch.cuda.Event()
+        self._event.record(torch.cuda.current_stream(x.device))
+
+    def read(self) -> Tensor:
+        """The tensor on the CPU.
+
+        Returns:
+            The values and shape of `x`.
+        """
+        if self._event is not None:
+            self._event.synchronize()
+        return self._host
+
+
+def lag(device: torch.device) -> int:
+    """How many steps or batches the host runs ahead of what it reads.
+
+    Args:
+        device: that computes.
+
+    Returns:
+        1 on CUDA, 0 elsewhere.
+    """
+    return 1 if device.type == "cuda" else 0

@@ -1,0 +1,101 @@
+"""One optimizer step. Nothing here waits for the device: what the host wants to know is returned as a tensor."""
+
+from contextlib import nullcontext
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from barbench.datasets.letterbox import normalised
+from barbench.datasets.samples import TrainBatch
+from barbench.models.segmenter import mask_at, training_loss
+
+
+class Stepper:
+    """Launches steps of one training.
+
+    A step whose loss or gradient is not finite changes no weight, and neither does any step after it: fused optimizers
+    take a flag that makes their kernel leave everything as it is, so that the host can read the numbers later. With
+    fp16 an infinite gradient is the loss scaler's task, which skips that one step.
+
+    Args:
+        model: as `accelerator.prepare` gave it.
+        optimizer: as `accelerator.prepare` gave it; each parameter group says its `factor` on the learning rate.
+        accelerator: device, precision and processes.
+        clip: largest norm of the gradient; None: not clipped.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator, clip: float | None
+    ) -> None:
+        self.model, self.optimizer, self.accelerator, self.clip = model, optimizer, accelerator, clip
+        self.tuned = [p for group in optimizer.param_groups for p in group["params"]]
+        self.bad = torch.zeros((), dtype=torch.bool, device=accelerator.device)
+
+    def launch(self, micros: list[TrainBatch], lr: float) -> Tensor:
+        """Forward, backward and update of one step.
+
+        Args:
+            micros: this process's micro-batches of the step.
+            lr: learning rate, multiplied by each group's factor.
+
+        Returns:
+            (3,): the mean loss over all processes, the gradient's norm before clipping, and the IoU of the last
+            micro-batch.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["factor"]
+        self.model.train()
+        self.optimizer.zero_grad()
+        loss, iou = self._backward(micros)
+        loss = self.accelerator.reduce(loss, "mean")
+        self.bad = self.bad | ~loss.isfinite()
+        norm = self._norm()
+        self._update(norm)
+        return torch.stack([loss, norm.to(loss), iou])
+
+    def _backward(self, micros: list[TrainBatch]) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of the micro-batches; their mean loss, and the last one's IoU."""
+        accelerator, total = self.accelerator, torch.zeros((), device=self.accelerator.device)
+        for number, micro in enumerate(micros, 1):
+            image, ids, mask = (
+                t.to(accelerator.device, non_blocking=True) for t in (micro.images, micro.ids, micro.masks)
+            )
+            # Gradients are averaged over processes once, after the last micro-batch.
+            with nullcontext() if number == len(micros) else accelerator.no_sync(self.model):
+                with accelerator.autocast():
+                    output = self.model(normalised(image), ids)
+                    loss = training_loss(output, mask)
+                accelerator.backward(loss / len(micros))
+            total += loss.detach() / len(micros)
+        return total, _iou(output.logits.detach(), mask)
+
+    def _norm(self) -> Tensor:
+        """The gradient's norm, before it is clipped; of the gradient itself, not of the scaled one that fp16 has."""
+        gradients = [p.grad for p in self.tuned if p.grad is not None]
+        if self.accelerator.scaler is not None:
+            gradients[0].masked_fill_(self.bad, torch.nan)  # the scaler alone decides, by the gradients
+            self.accelerator.unscale_gradients(self.optimizer)
+        if self.clip is not None:
+            return torch.nn.utils.clip_grad_norm_(self.tuned, self.clip)
+        return torch.nn.utils.get_total_norm(gradients)
+
+    def _update(self, norm: Tensor) -> None:
+        """The optimizer's step, unless a number was not finite."""
+        if self.accelerator.scaler is not None:
+            self.optimizer.step()
+            return
+        self.bad = self.bad | ~norm.isfinite()
+        inner = getattr(self.optimizer, "optimizer", self.optimizer)
+        if inner.defaults.get("fused"):
+            vars(inner).update(grad_scale=None, found_inf=self.bad.float())
+            self.optimizer.step()
+        elif not self.bad:
+            self.optimizer.step()
+
+
+def _iou(logits: Tensor, mask: Tensor) -> Tensor:
+    """Mean IoU of logits (B, 1, h, w), at probability one half, with masks (B, S, S) at the logits' resolution."""
+    target, guess = mask_at(mask, logits) > 0.5, logits > 0
+    meet, join = (guess & target).sum((1, 2, 3)), (guess | target).sum((1, 2, 3))
+    return (meet / join.clamp(min=1)).mean()
