@@ -24,11 +24,11 @@ from barbench.datasets.sources import DataSource, find_source
 from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.engine.checkpoint import Checkpoint
+from barbench.engine.course import StepLog, Training
 from barbench.engine.evaluate import Evaluation
 from barbench.engine.evaluate import evaluate as evaluate_samples
 from barbench.engine.recipe import Recipe, load_recipe
 from barbench.engine.seeding import seed_everything
-from barbench.engine.train import StepLog, Training
 from barbench.engine.train import fit as fit_samples
 from barbench.errors import UnknownName
 from barbench.methods.build import build_segmenter as build

@@ -24,10 +24,12 @@ from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.engine import profile
 from barbench.engine.checkpoint import Checkpoint, tuned_state
+from barbench.engine.course import Training
 from barbench.engine.evaluate import Evaluation, evaluate
+from barbench.engine.precision import precision_facts
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import seed_everything
-from barbench.engine.train import Training, fit
+from barbench.engine.train import fit
 from barbench.files import write_atomically
 from barbench.metrics import Metrics
 from barbench.models.segmenter import Segmenter
@@ -134,7 +136,8 @@ def _cost(loaded: Loaded) -> tuple[int, int]:
     segmenter, size, words = loaded.segmenter, loaded.letterbox.size, loaded.data.task.words
     with torch.random.fork_rng():
         image, ids, mask = profile.example_batch(segmenter, size, words, PROFILE_BATCH)
-        return profile.flops_forward(segmenter, image, ids), profile.saved_bytes(segmenter, image, ids, mask)
+        with loaded.accelerator.autocast():  # what is kept depends on the precision
+            return profile.flops_forward(segmenter, image, ids), profile.saved_bytes(segmenter, image, ids, mask)
 
 
 def _train(job: Job, loaded: Loaded, emit: Emit, stop: Stop) -> Training:
@@ -206,7 +209,8 @@ def _record(
         splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.evaluated},
         training=_training_set(data, loaded.samples),
         profile=measured,
-        environment=environment(loaded.accelerator.device, job.threads),
+        environment=environment(loaded.accelerator.device, job.threads)
+        | {"precision": precision_facts(loaded.accelerator)},
         timings=timings,
         history=tuple(EpochLog(**h) for h in training.history),
         data_problems=_problems(data),
@@ -245,7 +249,10 @@ def _profile(
         saved_bytes_batch=PROFILE_BATCH,
         peak_memory_bytes=peak.bytes,
         peak_memory_kind=peak.kind,
+        reserved_memory_bytes=peak.reserved,
         train_images_per_s=training.images_per_second,
+        train_wait_s=training.wait_seconds,
+        skipped_steps=training.skipped,
         infer_images_per_s=expressions / seconds,
         batch=loaded.recipe.batch,
         device=str(loaded.accelerator.device),

@@ -21,7 +21,7 @@ class Late:
             return
         self._host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
         self._host.copy_(x, non_blocking=True)
-        self._event = torch.cuda.Event()
+        self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._event.record(torch.cuda.current_stream(x.device))
 
     def read(self) -> Tensor:

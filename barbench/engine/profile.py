@@ -24,10 +24,12 @@ class Peak(NamedTuple):
     Attributes:
         bytes: the peak.
         kind: how it was measured: `cuda allocator` or `process RSS`.
+        reserved: bytes that CUDA's allocator held at most, used or not; None elsewhere.
     """
 
     bytes: int
     kind: PeakKind
+    reserved: int | None = None
 
 
 class Timing(NamedTuple):
@@ -175,7 +177,8 @@ def peak(device: torch.device) -> Peak:
         Of the CUDA allocator, or of the whole process.
     """
     if device.type == "cuda":
-        return Peak(torch.cuda.max_memory_allocated(device), "cuda allocator")
+        allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+        return Peak(allocated, "cuda allocator", reserved)
     try:
         status = Path("/proc/self/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmHWM"))

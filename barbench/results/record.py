@@ -119,7 +119,12 @@ class Profile(Frozen):
     saved_bytes_batch: int
     peak_memory_bytes: int
     peak_memory_kind: Literal["cuda allocator", "process RSS"]
-    train_images_per_s: float | None = Field(description="None where no step was left to train after a resume")
+    reserved_memory_bytes: int | None = Field(default=None, description="that CUDA's allocator held at most; else None")
+    train_images_per_s: float | None = Field(
+        description="without the wait for the loader; None where no step was left to train after a resume"
+    )
+    train_wait_s: float | None = Field(default=None, description="median seconds per step that a batch was waited for")
+    skipped_steps: int = Field(default=0, description="steps that changed nothing: a gradient overflowed in fp16")
     infer_images_per_s: float
     batch: int
     device: str

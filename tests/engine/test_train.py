@@ -10,11 +10,12 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from barbench.datasets.samples import TrainSamples
-from barbench.engine import step
+from barbench.engine import step as stepping
 from barbench.engine.checkpoint import Checkpoint, tuned_state
+from barbench.engine.course import StepLog, Training
 from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order, seed_everything
-from barbench.engine.train import Plan, StepLog, Training, batches, fit, make_optimizer, plan
+from barbench.engine.train import Plan, batches, fit, make_optimizer, plan
 from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.models.segmenter import Segmenter
 
@@ -228,13 +229,13 @@ def test_a_loss_that_is_no_number_stops_with_step_and_references(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls, honest = [0], step.training_loss
+    calls, honest = [0], stepping.training_loss
 
     def broken(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         calls[0] += 1
         return honest(logits, mask) * (float("nan") if calls[0] == 3 else 1.0)
 
-    monkeypatch.setattr(step, "training_loss", broken)
+    monkeypatch.setattr(stepping, "training_loss", broken)
     third = [str(train_samples.references[i].ref_id) for i in epoch_order(5, 0, len(train_samples))[16:24]]
     with pytest.raises(BarbenchError, match=r"the loss is nan at step 3 \(epoch 1\)") as caught:
         trained(build("head-only"), train_samples, recipe(), accelerator, tmp_path / "c.pt")

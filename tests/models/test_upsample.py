@@ -45,3 +45,19 @@ def test_works_in_the_precision_of_autocast() -> None:
         rough = convolve_upsampled(x, weight)
     assert rough.dtype == torch.bfloat16
     torch.testing.assert_close(rough.float(), exact, rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize(("kind", "allowed"), [(torch.bfloat16, 4e-3), (torch.float16, 5e-4)])
+def test_the_weights_gradient_over_many_samples_keeps_its_precision(kind: torch.dtype, allowed: float) -> None:
+    """Summed over 32 samples in half precision, errors would add up to more than twice as much."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(32, 7, 7, 16).to(kind), (torch.randn(24, 16, 3, 3) * 0.05).to(kind)
+    seed = torch.randn(32, 14, 14, 24).to(kind)
+    exact = weight.double().requires_grad_()
+    wide = F.interpolate(x.double().permute(0, 3, 1, 2), scale_factor=2, mode="bilinear")
+    plain = F.conv2d(wide, exact, padding=1)
+    (expected,) = torch.autograd.grad(plain, exact, seed.double().permute(0, 3, 1, 2))
+    ours = weight.requires_grad_()
+    (found,) = torch.autograd.grad(convolve_upsampled(x, ours), ours, seed)
+    assert found.dtype == kind
+    assert float((found.double() - expected).norm() / expected.norm()) < allowed

@@ -5,11 +5,14 @@ import warnings
 import torch
 from accelerate import Accelerator
 
+from barbench.engine.precision import compute_exactly
+
 
 def make_accelerator(device: str, precision: str = "fp32") -> Accelerator:
     """`device` as torch names it; `precision` as a cell has it: fp32, bf16 or fp16."""
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)  # accelerate takes the current one
+    compute_exactly()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)

@@ -19,14 +19,13 @@ import torch
 
 from barbench.benchmarks.cell import run_cell
 from barbench.benchmarks.execution.exits import STOPPED, STOPPED_EVENT, UNWRITABLE
+from barbench.benchmarks.execution.no_memory import ran_out
 from barbench.benchmarks.execution.signals import Stop
 from barbench.benchmarks.job import Job
 from barbench.engine import profile
 from barbench.errors import BarbenchError, Interrupted
 from barbench.results.store import Store
 
-# In a plain RuntimeError, of torch's CPU allocator, and of oneDNN where its code finds no place.
-_NO_MEMORY = ("can't allocate memory", "could not create a primitive")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -56,17 +55,15 @@ def main(path: Path) -> int:
     except (KeyboardInterrupt, Interrupted):
         emit(STOPPED_EVENT)
         return STOPPED
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return _fail(store, job, "out-of-memory", str(error) or "out of memory", emit)
     except BarbenchError as error:
         return _fail(store, job, "failed", _own_words(error), emit)
     except Exception as error:
+        if ran_out(error):
+            return _fail(store, job, "out-of-memory", str(error) or "out of memory", emit)
         traceback.print_exc()
         if isinstance(error, OSError) and error.errno in _FULL:
             print(error.strerror, file=sys.stderr)
             return UNWRITABLE
-        if any(words in str(error) for words in _NO_MEMORY):
-            return _fail(store, job, "out-of-memory", str(error), emit)
         return _fail(store, job, "failed", f"{type(error).__name__}: {error}", emit)
 
 

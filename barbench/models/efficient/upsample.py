@@ -10,6 +10,7 @@ from torch.autograd.function import Function, once_differentiable
 from barbench.models.efficient.autocast import autocast_disabled, autocast_enabled
 
 TAPS = 3
+WIDE = (torch.float32, torch.float64)
 
 
 def convolve_upsampled(x: Tensor, weight: Tensor) -> Tensor:
@@ -84,13 +85,19 @@ class _ConvolveUpsampled(Function):
         with autocast_disabled(x):
             _, height, width, channels = x.shape
             rows, columns, taps = upsampling(height, x), _columns(width, x), _taps(weight)
-            x_grad, taps_grad = torch.zeros_like(x, memory_format=torch.contiguous_format), torch.zeros_like(taps)
+            x_grad = torch.zeros_like(x, memory_format=torch.contiguous_format)
+            # Summed over samples: in fp32 where they are in half precision, whose rounding would add up.
+            taps_grad = torch.zeros_like(taps, dtype=taps.dtype if taps.dtype in WIDE else torch.float32)
             for sample, sample_grad, wide in zip(x, x_grad, grad, strict=True):
                 positions = sample_grad.view(-1, channels)
                 tall = torch.bmm(columns.T.expand(2 * height, -1, -1), wide).view(2 * height, -1)
                 for row, tap, tap_grad in zip(rows, taps, taps_grad, strict=True):
                     mixed = (row.T @ tall).view(height * width, -1)
                     torch.addmm(positions, mixed, tap.T, out=positions)
-                    torch.addmm(tap_grad, sample.reshape(-1, channels).T, mixed, out=tap_grad)
-            taps_grad = taps_grad.view(TAPS, channels, TAPS, -1).permute(3, 1, 0, 2)
+                    positions_of_sample = sample.reshape(-1, channels).T
+                    if tap_grad.dtype == mixed.dtype:
+                        torch.addmm(tap_grad, positions_of_sample, mixed, out=tap_grad)
+                    else:
+                        tap_grad += positions_of_sample @ mixed
+            taps_grad = taps_grad.to(weight.dtype).view(TAPS, channels, TAPS, -1).permute(3, 1, 0, 2)
             return x_grad, taps_grad.contiguous()

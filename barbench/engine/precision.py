@@ -1,0 +1,41 @@
+"""What precision really computes, beyond the name that a cell gives it."""
+
+import os
+
+import torch
+from accelerate import Accelerator
+from pydantic import JsonValue
+
+
+def compute_exactly() -> None:
+    """Let fp32 be fp32 on CUDA: without TF32, which convolutions use unless they are told not to.
+
+    For the whole process. Under autocast it makes no difference, since products and convolutions are in bf16 or fp16.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def precision_facts(accelerator: Accelerator) -> dict[str, JsonValue]:
+    """For the record: what autocast computes in, whether TF32 may be used, and which allocator hands out memory.
+
+    Args:
+        accelerator: of the run.
+
+    Returns:
+        `autocast` (a dtype's name, or None), and on CUDA `tf32_products`, `tf32_convolutions`, `allocator` and
+        `allocator_settings`.
+    """
+    device = accelerator.device
+    with accelerator.autocast():
+        enabled = torch.is_autocast_enabled(device.type)
+        kind = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.") if enabled else None
+    if device.type != "cuda":
+        return {"autocast": kind}
+    return {
+        "autocast": kind,
+        "tf32_products": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+        "allocator": torch.cuda.get_allocator_backend(),
+        "allocator_settings": os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF"),
+    }
