@@ -29,8 +29,12 @@ Values = dict[str, float]
 class Sampler(Protocol):
     """Proposes values for a method's trials, and is given their scores."""
 
-    def ask(self, method: str, trial: int) -> Values: ...
-    def tell(self, method: str, trial: int, score: float | None) -> None: ...
+    def ask(self, method: str, trial: int) -> Values:
+        """Values of one trial, counted from 0, of a method."""
+        ...
+
+    def tell(self, method: str, trial: int, score: float | None) -> None:
+        """The score of a trial that was asked for; None if it failed."""
 
 
 class SobolSampler:

@@ -19,8 +19,13 @@ Sections = dict[str, dict[str, int | FiniteFloat | list[FiniteFloat]]]
 
 
 class Baseline(BaseModel):
-    """`everywhere`: sections whose values hold on any machine. `platforms`: those that do not, by `platform_key`.
-    `made_with`: packages when a section was last accepted, for a reader who wonders why a number moved.
+    """What was accepted.
+
+    Attributes:
+        schema_version: of the file.
+        made_with: packages when a section was last accepted, for a reader who asks why a number moved.
+        everywhere: sections whose values are valid on any machine.
+        platforms: sections whose values are not, by `platform_key`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -31,11 +36,27 @@ class Baseline(BaseModel):
     platforms: dict[str, Sections] = Field(default_factory=dict)
 
     def section(self, name: str, portable: bool) -> Values | None:
-        """None where this platform has none."""
+        """Values of one section.
+
+        Args:
+            name: of the section.
+            portable: whether its values are valid on any machine.
+
+        Returns:
+            None if this platform has none.
+        """
         return (self.everywhere if portable else self.platforms.get(platform_key(), {})).get(name)
 
     def accept(self, everywhere: Mapping[str, Values], here: Mapping[str, Values]) -> "Baseline":
-        """With these sections in place of its own; other sections, and other platforms, stay."""
+        """Replace sections; other sections, and other platforms, stay.
+
+        Args:
+            everywhere: sections whose values are valid on any machine.
+            here: sections of this platform.
+
+        Returns:
+            The new baseline.
+        """
         platforms = {**self.platforms}
         if here:
             platforms[platform_key()] = {**platforms.get(platform_key(), {}), **_plain(here)}
@@ -43,18 +64,30 @@ class Baseline(BaseModel):
 
 
 def packages() -> dict[str, str]:
-    """Versions of those that numbers may depend on."""
+    """Versions of the packages that numbers may depend on."""
     return {name: version(name) for name in PACKAGES}
 
 
 def platform_key() -> str:
-    """What bytes kept for the backward pass and speeds depend on: torch's version without the patch, the system."""
+    """What bytes saved for the backward pass and speeds depend on: torch's version without the patch, and the
+    system."""
     release = ".".join(version("torch").split("+")[0].split(".")[:2])
     return f"torch {release}, {platform.system()} {platform.machine()}"
 
 
 def load(path: Path) -> Baseline:
-    """Raises UsageError where there is no such file, DataError where it is none that this barbench reads."""
+    """Read a baseline.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The baseline.
+
+    Raises:
+        UsageError: if there is no such file.
+        DataError: if it is not a baseline that this barbench reads.
+    """
     try:
         return Baseline.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -66,12 +99,12 @@ def load(path: Path) -> Baseline:
 
 
 def save(baseline: Baseline, path: Path) -> None:
-    """An entry a line, so that a change of one is a change of one line."""
+    """Write a baseline with one line per entry, so that a change of an entry is a change of one line."""
     write_atomically(path, (_text(baseline.model_dump(mode="json")) + "\n").encode())
 
 
 def _plain(sections: Mapping[str, Values]) -> Sections:
-    """Eight digits: far below every tolerance, and legible."""
+    """Values with eight digits: far below every tolerance, and legible."""
     return {
         section: {
             name: [float(f"{x:.8g}") for x in value] if isinstance(value, list)

@@ -23,8 +23,14 @@ Measure = Callable[[OnProgress], Values]
 
 
 class GateSection(NamedTuple):
-    """`portable`: one baseline serves every machine. `accepted`: what a baseline holds, where that is more than a check
-    measures. `noisy`: a value that failed is measured again, and the smaller one counts.
+    """What one section measures and how it is judged.
+
+    Attributes:
+        measure: what a check measures.
+        rule: from old and new values to verdicts.
+        portable: whether one baseline serves every machine.
+        accepted: what a baseline holds, if that is more than a check measures.
+        noisy: a value that failed is measured again, and the smaller one counts.
     """
 
     measure: Measure
@@ -50,8 +56,14 @@ TRIES = 3
 
 
 class Outcome(NamedTuple):
-    """What was found; `suspects`: components that explain by themselves which models moved; packages of then and
-    now."""
+    """The result of a check.
+
+    Attributes:
+        findings: one per value.
+        suspects: components that alone explain which models moved.
+        made_with: packages that the baseline was made with.
+        here: packages of this machine.
+    """
 
     findings: list[GateFinding]
     suspects: list[str]
@@ -60,12 +72,25 @@ class Outcome(NamedTuple):
 
     @property
     def ok(self) -> bool:
+        """Whether nothing failed."""
         return not any(finding.failed for finding in self.findings)
 
 
 def check(path: Path | None, only: Sequence[str], allow_new: bool = False) -> Outcome:
-    """Measure and compare with the baseline at `path`, by default the committed one. Raises UnknownName, UsageError
-    where there is no baseline, DataError where it cannot be read.
+    """Measure and compare with a baseline.
+
+    Args:
+        path: of the baseline; None for the one that barbench ships.
+        only: names of sections; empty for all.
+        allow_new: whether values that the baseline lacks are no failure.
+
+    Returns:
+        Findings.
+
+    Raises:
+        UnknownName: for an unknown section.
+        UsageError: if there is no baseline.
+        DataError: if the baseline cannot be read.
     """
     stored, chosen = files.load(path or files.COMMITTED), _chosen(only)
     findings: list[GateFinding] = []
@@ -79,7 +104,19 @@ def check(path: Path | None, only: Sequence[str], allow_new: bool = False) -> Ou
 
 
 def update(path: Path | None, only: Sequence[str]) -> Path:
-    """Measure, and make that the baseline's sections; the file."""
+    """Measure, and store the values as the baseline's sections.
+
+    Args:
+        path: of the baseline; None for the one that barbench ships.
+        only: names of sections; empty for all.
+
+    Returns:
+        The file.
+
+    Raises:
+        UnknownName: for an unknown section.
+        DataError: if the old baseline cannot be read.
+    """
     path, chosen = path or files.COMMITTED, _chosen(only)
     stored = files.load(path) if path.exists() else files.Baseline()
     with _quietly():
@@ -117,7 +154,7 @@ def _timed(name: str, measure: Measure) -> Values:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """One thread, since sums depend on how they are divided; no library's warnings."""
+    """Run on one thread, since sums depend on how they are divided, and without libraries' warnings."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

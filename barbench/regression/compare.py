@@ -1,4 +1,4 @@
-"""From two sets of values to findings: what moved, what is missing, what is new, and which component is behind it."""
+"""Compares two sets of values: what moved, what is missing, what is new, and which component is the cause."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -9,7 +9,17 @@ Status = Literal["same", "moved", "missing", "new"]
 
 
 class GateFinding(NamedTuple):
-    """One entry of a section; `failed`: it is a reason not to merge."""
+    """One value of a section.
+
+    Attributes:
+        section: its name.
+        entry: name of the value in the section.
+        status: what became of it.
+        failed: whether it is a reason not to merge.
+        baseline: the old value as text.
+        measured: the new value as text.
+        difference: in words.
+    """
 
     section: str
     entry: str
@@ -23,7 +33,19 @@ class GateFinding(NamedTuple):
 def compare_section(
     section: str, rule: Rule, baseline: Values | None, measured: Values, platform: str, allow_new: bool = False
 ) -> list[GateFinding]:
-    """A finding for each entry of either side. baseline None: there is none for `platform`, which fails, once."""
+    """Compare the values of one section.
+
+    Args:
+        section: its name.
+        rule: judges values that both sides have.
+        baseline: old values; None if there are none for `platform`, which is one failure.
+        measured: new values.
+        platform: name for the message.
+        allow_new: whether values that the baseline lacks are no failure.
+
+    Returns:
+        One finding per value of either side.
+    """
     if baseline is None:
         said = f"no baseline for {platform}; on this machine, --update --only {section} makes one"
         return [GateFinding(section, "all", "missing", True, "", f"{len(measured)} values", said)]
@@ -48,10 +70,17 @@ def compare_section(
 
 
 def suspects(findings: Sequence[GateFinding], compositions: Mapping[str, Sequence[str]]) -> list[str]:
-    """The components that exactly the methods have in which a number with fixed weights moved.
+    """Find the components whose methods are exactly those with moved values.
 
-    A method is a set of components, so a mistake in one moves the methods that have it and no other. `compositions` are
-    those of the paper's methods: among the variants are other readings of a component under the same label.
+    A method is a set of components, so a mistake in one component moves the methods that have it and no others.
+
+    Args:
+        findings: of all sections.
+        compositions: labels of components, by method; only the paper's methods, since among the variants there are
+            other readings of a component under the same label.
+
+    Returns:
+        Labels; empty if all methods moved, or none.
     """
     rows = [f for f in findings if f.section == "models" and f.entry.partition("/")[0] in compositions]
     moved = {f.entry.partition("/")[0] for f in rows if f.status == "moved"}

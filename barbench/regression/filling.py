@@ -1,7 +1,7 @@
-"""Weights that are functions of their names: two models can be compared, years apart, without storing either.
+"""Weights computed from their names: two models can be compared, years apart, without storing either.
 
-`barbench check` fills heads and methods so, because at their own initialisation many parts are close to the identity
-and would hide a mistake; the golden tests fill public code and ours alike.
+`barbench check` fills heads and methods with them, because at their own initialisation many parts are close to the
+identity and would hide a mistake; the golden tests fill public code and ours alike.
 """
 
 import hashlib
@@ -13,13 +13,30 @@ from torch import Tensor, nn
 
 
 def uniform(name: str, shape: tuple[int, ...]) -> Tensor:
-    """float32 in [-1, 1), from SHAKE-256 of the name, two bytes a value."""
+    """Uniform values from SHAKE-256 of a name, two bytes per value.
+
+    Args:
+        name: of the tensor.
+        shape: of the tensor.
+
+    Returns:
+        float32 in [-1, 1).
+    """
     digest = hashlib.shake_256(name.encode()).digest(2 * math.prod(shape))
     return torch.from_numpy(np.frombuffer(digest, "<u2").astype(np.float32) / 2**15 - 1).reshape(shape)
 
 
 def weight(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Matrices and kernels with variance 1 / fan-in; scales and variances around 1; biases and means around 0."""
+    """A weight of plausible size: matrices and kernels with variance 1 / fan-in; scales and variances around 1; biases
+    and means around 0.
+
+    Args:
+        name: of the parameter or buffer.
+        shape: of the parameter or buffer.
+
+    Returns:
+        float32.
+    """
     u = uniform(name, shape)
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape)
@@ -32,7 +49,12 @@ def weight(name: str, shape: tuple[int, ...]) -> Tensor:
 
 @torch.no_grad()
 def fill(model: nn.Module, but: tuple[str, ...] = ()) -> None:
-    """Give every parameter and saved buffer of `model` the `weight` of its name, those that begin with `but` apart."""
+    """Give parameters and saved buffers the `weight` of their names.
+
+    Args:
+        model: changed in place.
+        but: beginnings of names that are left alone.
+    """
     for name, value in model.state_dict().items():
         if not name.startswith(but):
             value.copy_(weight(name, tuple(value.shape)))

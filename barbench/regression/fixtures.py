@@ -37,24 +37,35 @@ ENCODERS = ("vision.", "text.")
 
 
 def backbone() -> Backbone:
-    """The frozen encoders with their pretrained weights, new at each call: a method may tune them."""
+    """The frozen encoders with their pretrained weights, loaded anew at each call, because a method may tune them."""
     return load_backbone(BACKBONE, image_size=IMAGE_SIZE)
 
 
 def segmenter(spec: MethodSpec, seed: int = 0) -> Segmenter:
-    """As a cell begins with it."""
+    """A method's model at the start of a cell."""
     return build_segmenter(spec, backbone(), seed)
 
 
 def filled(spec: MethodSpec) -> Segmenter:
-    """Pretrained encoders; head and method with the weights of their names, so that no part is near the identity."""
+    """A model with pretrained encoders; head and method have weights computed from their names, so that no part is near
+    the identity."""
     model = segmenter(spec)
     fill(model, but=ENCODERS)
     return model
 
 
 def backward(model: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> float:
-    """One training step without the optimizer: the loss; gradients are added to what is there."""
+    """One training step without the optimizer; gradients are added to existing ones.
+
+    Args:
+        model: put into training mode.
+        image: uint8 (B, S, S, 3).
+        ids: int64 (B, L).
+        mask: float32 (B, S, S).
+
+    Returns:
+        The loss.
+    """
     output = model.train()(image, ids)
     loss = training_loss(output, mask)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -62,7 +73,7 @@ def backward(model: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> floa
 
 
 def shapes(spec: ShapesSpec = SHAPES) -> ReferData:
-    """A small folder, from the cache."""
+    """A small dataset, from the cache."""
     return read_refer(shapes_source(spec).root, PROTOCOL)
 
 
@@ -79,7 +90,15 @@ def evaluation(data: ReferData, count: int | None = None) -> EvalSamples:
 def train(
     model: Segmenter, samples: TrainSamples, recipe: Recipe, seed: int, on_step: Callable[[StepLog], None] | None = None
 ) -> None:
-    """In place, as a cell does it; no checkpoint stays."""
+    """Train in place, as a cell does; no checkpoint is kept.
+
+    Args:
+        model: the segmenter.
+        samples: to train on.
+        recipe: of the training.
+        seed: of order, sentences and dropout.
+        on_step: called after each step.
+    """
     seed_everything(seed)
     with TemporaryDirectory() as folder:
         checkpoint = Checkpoint(Path(folder) / "state", "check")
@@ -87,7 +106,7 @@ def train(
 
 
 def accelerator() -> Accelerator:
-    """The CPU in single precision: what a baseline is made on."""
+    """The CPU in single precision, as for the baseline."""
     return Accelerator(cpu=True, mixed_precision="no")
 
 

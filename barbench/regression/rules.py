@@ -1,4 +1,4 @@
-"""What the gate measures and how it is judged: values by name, and a rule for each section that says what moved."""
+"""How the gate judges: values by name, and one rule per section that decides what moved."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,8 +11,15 @@ Value = int | float | list[float]
 Values = Mapping[str, Value]
 
 
-class Judgement(NamedTuple):
-    """Whether a value is as it should be, both values in words, and by how much they differ and may differ."""
+class Verdict(NamedTuple):
+    """How one value compares with the baseline.
+
+    Attributes:
+        ok: whether it is within what is allowed.
+        baseline: the old value as text.
+        measured: the new value as text.
+        difference: how much they differ and may differ, in words.
+    """
 
     ok: bool
     baseline: str
@@ -20,8 +27,8 @@ class Judgement(NamedTuple):
     difference: str
 
 
-Rule = Callable[[Values, Values], dict[str, Judgement]]
-"""From the baseline's and the measured values, which have the same names, to a judgement of each."""
+Rule = Callable[[Values, Values], dict[str, Verdict]]
+"""From the baseline's and the measured values, which have the same names, to a verdict on each."""
 
 SIGNIFICANCE = student(10, 0.99)
 """Student's t at 99.5 % with 10 degrees of freedom: one new seed in a hundred leaves the interval."""
@@ -29,37 +36,51 @@ SLOWER = 1.5
 """How much longer, against the reference operation, something may take."""
 
 
-def exact(baseline: Values, measured: Values) -> dict[str, Judgement]:
+def exact(baseline: Values, measured: Values) -> dict[str, Verdict]:
     """Whole numbers that must be equal."""
     found = {}
     for name, value in measured.items():
         old, new = _number(baseline[name]), _number(value)
         change = f"{new - old:+,.0f} ({(new - old) / old:+.2%})" if old else f"{new - old:+,.0f}"
-        found[name] = Judgement(old == new, f"{old:,.0f}", f"{new:,.0f}", change)
+        found[name] = Verdict(old == new, f"{old:,.0f}", f"{new:,.0f}", change)
     return found
 
 
 def close(tolerance: float) -> Rule:
-    """Numbers or vectors that may differ by `tolerance` of the baseline's first number, each element."""
+    """Numbers or vectors that may differ slightly.
 
-    def judge(baseline: Values, measured: Values) -> dict[str, Judgement]:
+    Args:
+        tolerance: of each element, as a fraction of the baseline's first number.
+
+    Returns:
+        The rule.
+    """
+
+    def judge(baseline: Values, measured: Values) -> dict[str, Verdict]:
         found = {}
         for name, value in measured.items():
             old, new = _vector(baseline[name]), _vector(value)
             worst = _largest_gap(old, new) / (abs(old[0]) or 1.0)
             said = f"off by {worst:.2g} of its size, allowed {tolerance:g}"
-            found[name] = Judgement(worst <= tolerance, f"{old[0]:.6g}", f"{new[0]:.6g}", said)
+            found[name] = Verdict(worst <= tolerance, f"{old[0]:.6g}", f"{new[0]:.6g}", said)
         return found
 
     return judge
 
 
-def within_seeds(baseline: Values, measured: Values) -> dict[str, Judgement]:
-    """One run of each entry against the baseline's runs, one a seed: the prediction interval for one more run,
-    mean +- t s sqrt(1 + 1/n).
+def within_seeds(baseline: Values, measured: Values) -> dict[str, Verdict]:
+    """One run of each entry against the baseline's runs, one per seed: the prediction interval for one more run, mean
+    +- t s sqrt(1 + 1/n).
 
-    s is pooled over all entries, since a few runs of one of them say little about its spread; five entries of three
-    seeds give the 10 degrees of freedom of SIGNIFICANCE.
+    s is pooled over all entries, since a few runs of one entry say little about its spread; five entries of three seeds
+    give the 10 degrees of freedom of SIGNIFICANCE.
+
+    Args:
+        baseline: lists of runs.
+        measured: lists, of which the first run counts.
+
+    Returns:
+        A verdict per entry.
     """
     runs = {name: _vector(value) for name, value in baseline.items()}
     free = sum(len(each) - 1 for each in runs.values())
@@ -69,22 +90,22 @@ def within_seeds(baseline: Values, measured: Values) -> dict[str, Judgement]:
         new, middle = _vector(value)[0], mean(runs[name])
         allowed = SIGNIFICANCE * spread * math.sqrt(1 + 1 / len(runs[name]))
         said = f"{100 * (new - middle):+.2f}, allowed ±{100 * allowed:.2f}"
-        found[name] = Judgement(abs(new - middle) <= allowed, f"{100 * middle:.2f}", f"{100 * new:.2f}", said)
+        found[name] = Verdict(abs(new - middle) <= allowed, f"{100 * middle:.2f}", f"{100 * new:.2f}", said)
     return found
 
 
-def not_slower(baseline: Values, measured: Values) -> dict[str, Judgement]:
+def not_slower(baseline: Values, measured: Values) -> dict[str, Verdict]:
     """Times as multiples of the reference operation's: at most SLOWER times the baseline's."""
     found = {}
     for name, value in measured.items():
         old, new = _number(baseline[name]), _number(value)
         said = f"{new / old:.2f} times as long, allowed {SLOWER:g}"
-        found[name] = Judgement(new <= SLOWER * old, f"{old:.3g}", f"{new:.3g}", said)
+        found[name] = Verdict(new <= SLOWER * old, f"{old:.3g}", f"{new:.3g}", said)
     return found
 
 
 def _largest_gap(old: list[float], new: list[float]) -> float:
-    """Infinite where the lengths differ or a new number is not finite."""
+    """Infinite if the lengths differ or a new number is not finite."""
     if len(old) != len(new) or not all(map(math.isfinite, new)):
         return math.inf
     return max(abs(a - b) for a, b in zip(old, new, strict=True))

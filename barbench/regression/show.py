@@ -1,4 +1,4 @@
-"""The outcome for a terminal, a pull request or a program."""
+"""Prints the outcome of a check for a terminal, a pull request or a program."""
 
 import json
 from collections import Counter
@@ -10,8 +10,8 @@ from rich.text import Text
 from barbench.regression.check import Outcome
 from barbench.regression.compare import GateFinding
 
-HEADERS = ("GateSection", "Entry", "", "Baseline", "Now", "Difference")
-LONGEST = 40  # rows of a table: a mistake in the backbone moves hundreds, which nobody reads
+HEADERS = ("Section", "Entry", "", "Baseline", "Now", "Difference")
+LONGEST = 40  # rows of a table; a mistake in the backbone moves hundreds of values
 FORMATS = ("table", "json", "md")
 
 
@@ -28,7 +28,7 @@ def show(outcome: Outcome, format_: str, console: Console) -> None:
 
 
 def _rows(outcome: Outcome) -> list[GateFinding]:
-    """What is not the same, failures first."""
+    """Findings that are not the same, failures first."""
     return sorted((f for f in outcome.findings if f.status != "same"), key=lambda f: not f.failed)
 
 

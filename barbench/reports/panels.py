@@ -1,7 +1,7 @@
-"""Qualitative panels as pictures (as Fig. 3 to 7), for `barbench panels`, and the sheet that `barbench predict` writes.
+"""Draws qualitative panels (as Fig. 3 to 7) for `barbench panels`, and the sheet that `barbench predict` writes.
 
-Columns are aligned, images keep their aspect, and outlines are drawn twice, light over dark, so that they stand out on
-any ground.
+Columns are aligned, images keep their aspect ratio, and outlines are drawn twice, light over dark, so that they are
+visible on any background.
 """
 
 import io
@@ -39,7 +39,15 @@ WHY: Final = {
 
 
 def write_panels(panels: Sequence[Panel], out: Path) -> list[Path]:
-    """One sheet an expression, one overview a pick, and `panels.json`, which lists the sheets; returns all files."""
+    """Write one sheet per expression, one overview per pick, and `panels.json`, which lists the sheets.
+
+    Args:
+        panels: what to draw.
+        out: folder to write into.
+
+    Returns:
+        All files.
+    """
     paths, entries = [], []
     for panel in panels:
         path = out / f"{panel.pick}-{panel.name}.png"
@@ -56,7 +64,13 @@ def write_panels(panels: Sequence[Panel], out: Path) -> list[Path]:
 
 
 def write_found(photo: Image, found: Sequence[Found], path: Path) -> None:
-    """The photo, then one tile an expression, up to three in a row."""
+    """Draw a photo, then one tile per expression, up to three in a row.
+
+    Args:
+        photo: uint8 (H, W, 3) RGB.
+        found: what was found in it.
+        path: the PNG to write.
+    """
     step = -(-max(photo.shape[:2]) // _FINEST)
     columns = min(len(found) + 1, 3)
     rows = -(-(len(found) + 1) // columns)
@@ -81,7 +95,16 @@ def write_found(photo: Image, found: Sequence[Found], path: Path) -> None:
 
 
 def overlaid(image: Image, mask: Mask, colour: str) -> Image:
-    """`image` (H, W, 3) with `mask` (H, W) filled in `colour`, the rest faded to gray."""
+    """Fill a mask with a colour, and fade the rest to gray.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        mask: boolean (H, W).
+        colour: as matplotlib names it.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+    """
     pixels = image.astype(np.float32)
     gray = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
     outside = (1 - _FADED) * pixels + _FADED * (0.75 * gray[..., None] + 50)
@@ -90,7 +113,7 @@ def overlaid(image: Image, mask: Mask, colour: str) -> Image:
 
 
 def _grid(panels: Sequence[Panel], heading: str = "") -> Figure:
-    """A row a panel under its expression: image, object, and each method with its IoU."""
+    """One row per panel, under its expression: image, object, and each method with its IoU."""
     boxes = [_box(panel.image) for panel in panels]
     width = max(_SLIMMEST, *(box[0] for box in boxes))
     columns = max(len(panel.overlays) for panel in panels) + 2
@@ -159,7 +182,7 @@ def _write(figure: Figure, text: str, left: float, top: float, **style: Any) -> 
 
 
 def _wrapped(text: str, inches: float, size: int = 8) -> str:
-    """Lines that are no wider than `inches` in a font of `size` points (a letter is about 0.58 of it wide)."""
+    """Lines no wider than `inches` in a font of `size` points (a letter is about 0.58 of that wide)."""
     letters = max(12, int(inches * 72 / (0.58 * size)))
     return "\n".join(textwrap.wrap(text, letters, break_long_words=True)) or text
 

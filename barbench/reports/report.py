@@ -1,4 +1,4 @@
-"""What a report is made of, and the formats that it is written in: `barbench report --format md,latex,html`."""
+"""What a report consists of, and the formats that it is written in: `barbench report --format md,latex,html`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
@@ -19,9 +19,9 @@ class Report(NamedTuple):
     Attributes:
         tables: those asked for, by number.
         records: all of the results folder.
-        groups: the same, put together by what may be compared.
+        groups: the records, grouped by what may be compared.
         store: where the records and the arrays beside them are.
-        evidence: what those arrays say of scores and differences.
+        evidence: what those arrays show about scores and differences.
         out: the folder that the files go to.
     """
 
@@ -44,13 +44,16 @@ for _name, _module in {"md": "formats.markdown", "latex": "formats.latex", "html
 
 
 def files_of(name: str) -> Files:
-    """Find what writes a format; raises UnknownName for a name that FORMATS lacks.
+    """Find the function that writes a format.
 
     Args:
         name: one of FORMATS.
 
     Returns:
-        From a report to the files of the format.
+        A function from a report to the files of the format.
+
+    Raises:
+        UnknownName: for an unknown format.
     """
     module: Any = import_module(FORMATS.get(name))
     files: Files = module.files

@@ -1,5 +1,5 @@
-"""A report as files: `barbench report` writes `table4.md`, `table4.tex`, `report.html` and so on; same records, same
-bytes."""
+"""Writes a report as files: `barbench report` writes `table4.md`, `table4.tex`, `report.html` and so on; the same
+records give the same bytes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,19 +28,18 @@ def write_reports(
 ) -> Written:
     """Write tables from the records of a results folder, in each format; records are read and grouped once.
 
-    Raises UnknownName for a table or a format that does not exist.
-
     Args:
         store: the results folder.
         out: folder to write into; files that would not change are left alone.
         tables: numbers of the paper's tables; None for all.
-        formats: names of FORMATS; none of them builds the tables without writing any.
+        formats: names of FORMATS; an empty sequence builds the tables without writing any.
 
     Returns:
         The files, and the tables that are in them.
 
     Raises:
-        UsageError: where there is no record.
+        UnknownName: for a table or a format that does not exist.
+        UsageError: if there is no record.
     """
     writers = [files_of(name) for name in formats]
     records = store.all()

@@ -1,4 +1,5 @@
-"""Exact sections: parameter ledger, FLOPs of a forward pass, bytes kept for the backward pass, of every method."""
+"""Exact sections: parameter ledger, FLOPs of a forward pass, and bytes saved for the backward pass, for every
+method."""
 
 from collections.abc import Callable
 
@@ -28,17 +29,17 @@ def ledger(progress: OnProgress) -> Values:
 
 
 def flops(progress: OnProgress) -> Values:
-    """Of one image and expression, a multiply-add as two."""
+    """FLOPs of one image and expression, by method; a multiply-add counts as two."""
     return _each(progress, lambda model, image, ids, mask: profile.flops_forward(model, image, ids))
 
 
 def memory(progress: OnProgress) -> Values:
-    """Bytes that autograd keeps of a batch of BATCH."""
+    """Bytes that autograd saves for a batch of BATCH, by method."""
     return _each(progress, profile.saved_bytes)
 
 
 def _each(progress: OnProgress, measure: Callable[[Segmenter, Tensor, Tensor, Tensor], int]) -> Values:
-    """`measure` of every method's model and an example batch."""
+    """`measure` applied to every method's model and an example batch."""
     found = {}
     for number, spec in enumerate(ALL):
         model = segmenter(spec)

@@ -1,4 +1,4 @@
-"""The section `data`: the letterbox there and back on pictures of several shapes, and what training is fed."""
+"""The section `data`: the letterbox and its inverse on pictures of several shapes, and training samples."""
 
 import numpy as np
 import torch
@@ -43,6 +43,6 @@ def letterboxed() -> dict[str, Value]:
 
 
 def _blocks(rows: int, columns: int, seed: int = 0) -> NDArray[np.float64]:
-    """(rows, columns) in 0..1, of blocks with a value each."""
+    """Float (rows, columns) in 0..1, in blocks with one value each."""
     values = np.random.default_rng(seed).random((-(-rows // BLOCK), -(-columns // BLOCK)))
     return values.repeat(BLOCK, 0).repeat(BLOCK, 1)[:rows, :columns]

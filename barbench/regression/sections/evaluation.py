@@ -1,5 +1,4 @@
-"""The section `evaluation`: the metrics on fixed counts, and the whole way from an image to scores with fixed
-weights."""
+"""The section `evaluation`: the metrics on fixed counts, and all steps from an image to scores with fixed weights."""
 
 import numpy as np
 
@@ -25,7 +24,7 @@ def scores_with_fixed_weights(progress: OnProgress) -> Values:
 
 
 def _metrics() -> dict[str, Value]:
-    """Counts among which are ratios that lie on each threshold, an empty prediction and an empty union."""
+    """Metrics of counts with ratios exactly on each threshold, an empty prediction and an empty union."""
     intersections = np.array([0, 0, 5, 6, 7, 8, 9, 10, 3, 71], np.int64)
     unions = np.array([0, 10, 10, 10, 10, 10, 10, 10, 7, 90], np.int64)
     metrics = summarise(intersections, unions)

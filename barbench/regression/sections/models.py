@@ -1,7 +1,7 @@
 """The section `models`: logits, loss and gradients of every method with fixed weights, and the first losses of a
 training.
 
-A sharper test than a trained score: what a correct change leaves alone stays within rounding.
+A sharper test than a trained score: what a correct change does not affect stays within rounding.
 """
 
 import torch
@@ -59,13 +59,13 @@ def _fixed(model: Segmenter) -> dict[str, Value]:
 
 
 def _gradients(model: Segmenter) -> dict[str, list[Tensor]]:
-    """Of the head, each component and each encoder, as far as they are tuned."""
+    """Gradients of the head, each component and each encoder, as far as they are tuned."""
     assert isinstance(model.method, Method)
     labels = model.method.composition()
     parts: dict[str, list[Tensor]] = {}
     for name, parameter in sorted(model.tuned_parameters().items()):
-        room, _, rest = name.partition(".")
-        part = labels[int(rest.split(".")[1])] if room == "method" else room
+        owner, _, rest = name.partition(".")
+        part = labels[int(rest.split(".")[1])] if owner == "method" else owner
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad  # None: not reached
         parts.setdefault("head" if part in ("neck", "decoder", "projector") else part, []).append(gradient)
     return parts

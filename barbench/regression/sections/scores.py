@@ -1,8 +1,8 @@
 """The section `scores`: mean IoU after a short training of each of the paper's methods.
 
 On the embedded benchmark's pictures, from the shipped head, so that ninety steps show what a component adds: a head
-that does not listen to the words, a component that is never trained, and a learning rate off by ten leave the interval.
-A baseline holds one run per seed; a check runs the first seed alone.
+that ignores the words, a component that is never trained, and a learning rate that is wrong by a factor of ten leave
+the interval. A baseline holds one run per seed; a check runs only the first seed.
 """
 
 from barbench.engine.evaluate import evaluate

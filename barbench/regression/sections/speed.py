@@ -1,8 +1,8 @@
-"""The section `speed`: how long things take, as multiples of a reference operation timed in turn with them.
+"""The section `speed`: how long operations take, as multiples of a reference operation timed in turn with them.
 
-The reference is made of torch alone, of the same kinds of work as a training step, so that their ratio says something
-about barbench's own code on any machine. One thread; the median over rounds; and on Linux without the time in which
-other processes had the core, so that a busy machine does not look like a slow program.
+The reference uses torch alone, with the same kinds of work as a training step, so that the ratio says something about
+barbench's own code on any machine. One thread; the median over rounds; and on Linux without the time in which other
+processes had the core, so that a busy machine does not look like a slow program.
 """
 
 import time
@@ -61,7 +61,7 @@ def speed(progress: OnProgress) -> Values:
 
 
 def seconds(operation: Operation) -> float:
-    """How long it takes, the time apart in which this thread could run but others had the core."""
+    """Duration of an operation, without the time in which this thread could run but others had the core."""
     waited, begin = _waited(), time.perf_counter()
     operation()
     taken, waited = time.perf_counter() - begin, _waited() - waited
@@ -69,7 +69,7 @@ def seconds(operation: Operation) -> float:
 
 
 def _waited() -> float:
-    """Seconds that this thread waited for a core so far; 0 where the system does not say."""
+    """Seconds that this thread has waited for a core so far; 0 if the system does not tell."""
     try:
         return int(WAITED.read_text().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
@@ -90,7 +90,7 @@ def _training_step(spec: MethodSpec) -> Operation:
 
 
 def _data() -> dict[str, Operation]:
-    """Decoding and letterboxing training items; taking a prediction back to a picture of COCO's size."""
+    """Decoding and letterboxing training items; bringing a prediction back to a picture of COCO's size."""
     samples, letterbox = training(shapes(), ITEMS), Letterbox(IMAGE_SIZE)
     probability = np.random.default_rng(0).random((IMAGE_SIZE, IMAGE_SIZE)).astype(np.float32)
     return {

@@ -1,4 +1,4 @@
-"""A Table for the terminal, set like the paper's: `rich.console.Console().print(Terminal(table))`."""
+"""Prints a Table on the terminal, set like the paper's: `rich.console.Console().print(Terminal(table))`."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ GAP = "  "
 
 @dataclass(frozen=True)
 class Terminal:
-    """`table` for rich, with caption and notes; where the console is too narrow, column groups go on below.
+    """A table for rich, with caption and notes; if the console is too narrow, column groups continue below.
 
     rich's own Table has neither headers over several columns nor headings across the table.
     """
@@ -37,7 +37,7 @@ class Terminal:
 
 
 def show(tables: Iterable[Table], console: Console) -> None:
-    """Print `tables` with an empty line around each."""
+    """Print tables with an empty line around each."""
     for table in tables:
         console.print()
         console.print(Terminal(table))
@@ -45,7 +45,7 @@ def show(tables: Iterable[Table], console: Console) -> None:
 
 
 def _blocks(table: Table, room: int) -> list[Table]:
-    """`table` cut between column groups into pieces that fit `room` where possible, each with the first column."""
+    """Cut a table between column groups into pieces that fit `room` if possible, each with the first column."""
     sizes = [count for _, count in table.header_groups]
     starts = list(accumulate(sizes, initial=0))
     blocks = [[0]]
@@ -58,7 +58,7 @@ def _blocks(table: Table, room: int) -> list[Table]:
 
 
 def _without_empty(table: Table) -> Table:
-    """The table without rows that have only their first entry, as happens in a piece of a wide one."""
+    """The table without rows that have only their first entry, as happens in a piece of a wide table."""
     sections = [
         replace(section, rows=tuple(row for row in section.rows if any(entry.text for entry in row[1:])))
         for section in table.sections
@@ -71,7 +71,7 @@ def _width(table: Table) -> int:
 
 
 def _grid(table: Table) -> Iterator[Text]:
-    """The lines of the table proper: group names over rules, column names, sections."""
+    """The lines of the table itself: group names over rules, column names, sections."""
     names = [(Text(header.name, style="bold"), _marks(header.footnotes)) for header in table.headers]
     sections = [[[_entry(entry) for entry in row] for row in section.rows] for section in table.sections]
     columns = list(zip(names, *(row for rows in sections for row in rows), strict=True))

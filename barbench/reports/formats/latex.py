@@ -34,7 +34,7 @@ ALIGN = {"left": "l", "center": "c", "right": "r"}
 
 
 def files(report: Report) -> Iterator[tuple[str, str]]:
-    """A file for each number, with every table of it under a label of its own."""
+    """One file per number, with all tables of it, each under its own label."""
     for number, tables in report.tables.items():
         labels = [f"tab:barbench-{number}{f'-{index}' * (index > 1)}" for index in range(1, len(tables) + 1)]
         yield f"table{number}.tex", "% \\usepackage{graphicx}\n" + "\n".join(map(render, tables, labels))
@@ -88,7 +88,7 @@ def _escape(char: str) -> str:
 
 
 def _headers(table: Table) -> list[str]:
-    """The header rows: names alone, or under their groups with a rule for each group."""
+    """The header rows: names alone, or under their groups with one rule per group."""
     names = _line([escape(header.name) + _aside(header.footnotes) for header in table.headers])
     groups, rules, start = [], [], 1
     for group, width in table.header_groups:

@@ -1,4 +1,5 @@
-"""A Table as GitHub markdown: headers flattened to one level, bold what is best or not distinguishable from it."""
+"""A Table as GitHub markdown: headers flattened to one level; bold for the best, and for what is not distinguishable
+from it."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ RULES = {"<": ":-{}", "^": ":{}:", ">": "-{}:"}
 
 
 def files(report: Report) -> Iterator[tuple[str, str]]:
-    """A file for each number, with every table of it."""
+    """One file per number, with all tables of it."""
     for number, tables in report.tables.items():
         yield f"table{number}.md", "\n".join(map(render, tables))
 

@@ -1,6 +1,5 @@
-"""Scores split up by what an expression is like, from the arrays that lie beside a record: pure numbers, for the page
-that `barbench report --format html` writes.
-"""
+"""Scores by properties of an expression, from the arrays beside a record: pure numbers, for the page that `barbench
+report --format html` writes."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,14 +19,26 @@ WORD_BANDS = {"short": (1, 3, 4, 6), "long": (1, 6, 8, 11)}
 
 
 class Bands(NamedTuple):
-    """`labels` of the bands in order, and of each expression the place of its band among them, (expressions,)."""
+    """Expressions in bands.
+
+    Attributes:
+        labels: of the bands, in order.
+        places: the band of each expression, (expressions,).
+    """
 
     labels: tuple[str, ...]
     places: Ints
 
 
 class BandScore(NamedTuple):
-    """Mean IoU of the `n` expressions of a band; NaN ends where they come from fewer than two images."""
+    """Mean IoU of the expressions of a band, as a fraction.
+
+    Attributes:
+        mean: over the expressions.
+        low: lower end of the 95 % interval; NaN if there are fewer than two images.
+        high: upper end; NaN if there are fewer than two images.
+        n: number of expressions.
+    """
 
     mean: float
     low: float
@@ -36,24 +47,39 @@ class BandScore(NamedTuple):
 
 
 def precision(ious: Floats, thresholds: Floats) -> Floats:
-    """P@X: the share of `ious` strictly above each of `thresholds`, (thresholds,).
+    """P@X: the share of expressions with an IoU strictly above X.
 
     >>> precision(np.array([0.2, 0.5, 0.9]), np.array([0.0, 0.5])).round(2).tolist()
     [1.0, 0.33]
+
+    Args:
+        ious: fractions, (expressions,).
+        thresholds: fractions, (thresholds,).
+
+    Returns:
+        Fractions, (thresholds,).
     """
     ordered = np.sort(ious)
     return 1 - np.searchsorted(ordered, thresholds, side="right") / len(ordered)
 
 
 def by_words(words: Ints) -> Bands:
-    """Bands of `WORD_BANDS` by the number of words: the long ones where the median is six or more."""
+    """Bands of WORD_BANDS by the number of words; the long ones if the median is six or more."""
     firsts = WORD_BANDS["long" if np.median(words) >= 6 else "short"]
     labels = [f"{a}" if a == b - 1 else f"{a}–{b - 1}" for a, b in pairwise(firsts)] + [f"{firsts[-1]}+"]
     return Bands(tuple(labels), np.maximum(np.searchsorted(firsts, words, side="right") - 1, 0))
 
 
 def by_size(shares: Floats, count: int = 4) -> Bands:
-    """`count` bands with equally many expressions, by the object's share of the image; fewer where shares coincide."""
+    """Bands with equally many expressions, by the object's share of the image.
+
+    Args:
+        shares: fractions, (expressions,).
+        count: number of bands; fewer if shares coincide.
+
+    Returns:
+        Bands from small to large objects.
+    """
     borders = np.unique(np.quantile(shares, np.linspace(0, 1, count + 1)[1:-1]))
     borders = borders[(borders > shares.min()) & (borders <= shares.max())]
     percent = [f"{100 * border:.2g}" for border in borders]
@@ -65,7 +91,18 @@ def by_size(shares: Floats, count: int = 4) -> Bands:
 
 
 def by_kind(kinds: Ints, names: Sequence[str]) -> Bands:
-    """A band for each of the kinds that occur, in the order of `names`; raises ValueError for a kind without a name."""
+    """One band for each of the kinds that occur.
+
+    Args:
+        kinds: positions in `names`, (expressions,).
+        names: of the kinds, in the order of the bands.
+
+    Returns:
+        The bands.
+
+    Raises:
+        ValueError: for a kind without a name.
+    """
     if len(kinds) and not 0 <= kinds.min() <= kinds.max() < len(names):
         raise ValueError(f"kinds {sorted(set(kinds.tolist()))}, but there are names for {len(names)}")
     present, index = np.unique(kinds, return_inverse=True)
@@ -104,7 +141,8 @@ def means(ious: Floats, bands: Bands, images: Ints) -> list[BandScore]:
 
 
 def _half(drawn: Floats, images: int) -> float:
-    """Half an interval's width from means over resampled images; drawing k images shows (k - 1) / k of the variance."""
+    """Half an interval's width from means over resampled images; resampling k images finds (k - 1) / k of the
+    variance."""
     if images < 2:
         return np.nan
     return float(np.sqrt(np.nanvar(drawn) * images / (images - 1)) * student(images - 1))

@@ -1,5 +1,4 @@
-"""Score over cost as curves: the rows of one method that differ in their knobs alone are one line (`--suite
-pet-budget`)."""
+"""Score over cost as curves: rows of one method that differ only in their sizes are one line (`--suite pet-budget`)."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,7 +8,7 @@ from typing import Any, Final
 import pandas as pd
 
 from barbench.reports.page import plots
-from barbench.reports.page.figures import Shown
+from barbench.reports.page.figures import Drawing
 from barbench.reports.page.frames import Costs
 from barbench.reports.page.plots import Axis, Styles
 from barbench.reports.tables.grouping import Group
@@ -24,7 +23,8 @@ ENDS: Final = ("head-only", "full")
 
 
 def curve_names(group: Group) -> dict[str, str]:
-    """Label of each row -> its curve: rows of one method whose options differ in numbers and towers alone."""
+    """The curve of each row, by label: rows of one method whose options differ only in numbers and towers are one
+    curve."""
     members: dict[tuple[str, str], list[str]] = {}
     for row in group.rows:
         cell = row.records[0].cell
@@ -39,7 +39,7 @@ def _is_knob(name: str, value: Any) -> bool:
 
 
 def _common(labels: list[str]) -> str:
-    """What labels that end differently share, in whole parts.
+    """What labels with different ends have in common, in whole parts.
 
     >>> _common(["LoRA, all maps, B1", "LoRA, all maps, B2"])
     'LoRA, all maps'
@@ -50,8 +50,18 @@ def _common(labels: list[str]) -> str:
     return re.sub(r"(, | \()[^,(]*$", "", "".join(letters[0] for letters in shared)) or labels[0]
 
 
-def budget_figures(costs: Costs, group: Group, styles: Styles, prefix: str) -> Iterator[Shown]:
-    """IoU over each cost, a line per curve; nothing where every curve is one point."""
+def budget_figures(costs: Costs, group: Group, styles: Styles, prefix: str) -> Iterator[Drawing]:
+    """Draw IoU over each cost, one line per curve.
+
+    Args:
+        costs: scores and costs of the group.
+        group: comparable records.
+        styles: by label.
+        prefix: of the drawings' names on the page.
+
+    Yields:
+        Drawings; none if every curve is a single point.
+    """
     names = curve_names(group)
     frame = costs.frame.assign(curve=[names[label] for label in costs.frame["label"]])
     if frame["curve"].nunique() == len(frame):
@@ -66,7 +76,7 @@ def budget_figures(costs: Costs, group: Group, styles: Styles, prefix: str) -> I
         if len(points):
             title = f"IoU over {words}, a line per method: {_best(points[~points['label'].isin(ends)])}"
             svg = plots.cost_curves(points, looks, axis, Axis("Average IoU (%)"), ends, f"{prefix}-over-{cost}", title)
-            yield Shown(title, svg, "Levels: the head alone, and all that can be tuned." if ends else "")
+            yield Drawing(title, svg, "Levels: the head alone, and all that can be tuned." if ends else "")
 
 
 def _points(frame: pd.DataFrame, cost: str) -> pd.DataFrame:

@@ -1,11 +1,10 @@
-"""The arrays of single expressions, joined over splits and seeds, and the data frames of them for the HTML page."""
+"""The arrays of single expressions, joined over splits and seeds, and their data frames for the HTML page."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from barbench.metrics import iou
 from barbench.paper.tables import Column
@@ -14,15 +13,22 @@ from barbench.reports.page.breakdown import Bands, Floats, Ints
 from barbench.reports.tables.grouping import Group
 from barbench.results.expressions import pick_split
 from barbench.results.record import Record
+from barbench.results.store import Arrays
 
 CURVE_THRESHOLDS: Final = np.linspace(0, 1, 101)
 
-Arrays = Mapping[str, NDArray[Any]]
-
 
 class Scored(NamedTuple):
-    """The expressions of one split or several, (n,) each: `seeds` holds their IoU for each seed, (seeds, n); `images`,
-    `words`, `shares` (of the image's area) and, where recorded, `kinds` with the `names` that they stand for."""
+    """The n expressions of one split or several.
+
+    Attributes:
+        seeds: IoU for each seed, (seeds, n).
+        images: image ids, (n,).
+        words: numbers of words, (n,).
+        shares: the object's share of the image's area, (n,).
+        kinds: positions in `names`, (n,); None if not recorded.
+        names: of the kinds.
+    """
 
     seeds: Floats
     images: Ints
@@ -33,9 +39,15 @@ class Scored(NamedTuple):
 
 
 def scored(group: Group, arrays: Mapping[str, Arrays]) -> dict[Column, dict[str, Scored]]:
-    """Column -> label -> expressions, from the arrays of each record by its id; what has no arrays is not there.
+    """Collect the expressions of a group.
 
-    Raises ValueError where the seeds of a method do not hold the same expressions.
+    Args:
+        group: comparable records.
+        arrays: per-expression arrays by the record's id, as saved.
+
+    Returns:
+        Column to label to expressions; rows without arrays are left out. A ValueError says that the seeds of a method
+            did not score the same expressions.
     """
     found: dict[Column, dict[str, Scored]] = {column: {} for column in group.measured}
     for row in group.rows:
@@ -50,7 +62,14 @@ def scored(group: Group, arrays: Mapping[str, Arrays]) -> dict[Column, dict[str,
 
 
 def precision_frame(by_label: Mapping[str, Scored]) -> pd.DataFrame:
-    """label, x (threshold), y, low, high: P@X in percent, mean and ends over seeds."""
+    """P@X in percent at 101 thresholds.
+
+    Args:
+        by_label: expressions by method.
+
+    Returns:
+        label, x (threshold), y (mean over seeds), low, high (smallest and largest seed).
+    """
     lines = []
     for label, scored in by_label.items():
         shares = 100 * np.stack([breakdown.precision(seed, CURVE_THRESHOLDS) for seed in scored.seeds])
@@ -60,13 +79,28 @@ def precision_frame(by_label: Mapping[str, Scored]) -> pd.DataFrame:
 
 
 def pooled(columns: Sequence[Mapping[str, Scored]]) -> dict[str, Scored]:
-    """The expressions of several splits of one protocol together, for the labels that have all of them."""
+    """Join the expressions of several splits of one protocol.
+
+    Args:
+        columns: by label, one mapping per split.
+
+    Returns:
+        By label, for the labels that have all splits.
+    """
     labels = [label for label in columns[0] if all(label in column for column in columns)]
     return {label: _pool([column[label] for column in columns]) for label in labels}
 
 
 def band_frame(by_label: Mapping[str, Scored], what: str) -> pd.DataFrame:
-    """label, band, mean, low, high (percent), n; `what` is words, size or kind. Empty where it was not recorded."""
+    """Mean IoU in bands.
+
+    Args:
+        by_label: expressions by method.
+        what: words, size or kind.
+
+    Returns:
+        label, band, mean, low, high (percent), n; empty if `what` was not recorded.
+    """
     rows = []
     for label, expressions in by_label.items():
         bands = _bands(expressions, what)
@@ -110,7 +144,7 @@ def _joined(seeds: Sequence[Scored]) -> Scored:
 
 
 def _pool(parts: Sequence[Scored]) -> Scored:
-    """Splits joined over the seeds that all have; kinds only where every split has them under the same names."""
+    """Splits joined over the seeds that all have; kinds only if every split has them under the same names."""
     count = min(len(part.seeds) for part in parts)
     kinds = [part.kinds for part in parts if part.kinds is not None]
     known = len(kinds) == len(parts) and len({part.names for part in parts}) == 1

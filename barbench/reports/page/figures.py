@@ -1,4 +1,4 @@
-"""The figures of one group of comparable records: each drawing with a title that says what is to be seen in it."""
+"""The figures of one group of comparable records: each a drawing with a title that says what it shows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -23,16 +23,25 @@ PART_NAMES: Final = {"adapter": "Adapter", "positional": "Positional embeddings"
 BANDS: Final = {"words": "words", "size": "object's share of the image", "kind": "kind of expression"}
 
 
-class Shown(NamedTuple):
-    """A drawing, what it shows, and under which reservations."""
+class Drawing(NamedTuple):
+    """A drawing, its title, and what to keep in mind."""
 
     title: str
     svg: str
     note: str = ""
 
 
-def cost_figures(costs: Costs, styles: Styles, prefix: str) -> Iterator[Shown]:
-    """IoU against each cost that was measured."""
+def cost_figures(costs: Costs, styles: Styles, prefix: str) -> Iterator[Drawing]:
+    """Draw IoU against each cost that was measured.
+
+    Args:
+        costs: scores and costs of the group.
+        styles: by label.
+        prefix: of the drawings' names on the page.
+
+    Yields:
+        One drawing per cost.
+    """
     score = Axis("Average IoU (%)")
     for name, (words, axis) in COST_AXES.items():
         columns = {f"{name}{end}": f"x{end}" for end in ("", "_low", "_high")}
@@ -40,7 +49,7 @@ def cost_figures(costs: Costs, styles: Styles, prefix: str) -> Iterator[Shown]:
         points = costs.frame.rename(columns=columns).dropna(subset=["x", "y"]).reset_index(drop=True)
         if len(points):
             title = f"IoU against {words}: {_front(points, axis)}"
-            yield Shown(title, plots.scatter(points, styles, axis, score, f"{prefix}-{name}", title))
+            yield Drawing(title, plots.scatter(points, styles, axis, score, f"{prefix}-{name}", title))
 
 
 def _front(points: pd.DataFrame, axis: Axis) -> str:
@@ -58,8 +67,17 @@ def _front(points: pd.DataFrame, axis: Axis) -> str:
     return f"{several} on the Pareto front"
 
 
-def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Shown]:
-    """Loss of each protocol, then the learning rates where methods or protocols have different ones, else one."""
+def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Drawing]:
+    """Draw the loss for each protocol, then the learning rates: once if they are the same for all, else per method.
+
+    Args:
+        group: comparable records.
+        styles: by label.
+        prefix: of the drawings' names on the page.
+
+    Yields:
+        Drawings; none without a history.
+    """
     frame = history(group)
     epochs = Axis("Epoch")
     for protocol, lines in frame.groupby("protocol", sort=False):
@@ -67,7 +85,7 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Show
         where = f"{dataset_title(str(protocol))}: " if frame["protocol"].nunique() > 1 else ""
         title = f"{where}training loss after epoch {best['x']} lowest for {best['label']} ({best['y']:.3f})"
         svg = plots.curves(lines, styles, epochs, Axis("Mean loss of the epoch"), f"{prefix}-loss-{protocol}", title)
-        yield Shown(title[0].upper() + title[1:], svg)
+        yield Drawing(title[0].upper() + title[1:], svg)
     rates = frame.assign(y=frame["lr"], low=frame["lr"], high=frame["lr"])
     if len(rates):
         first = rates[(rates["protocol"] == rates["protocol"].iloc[0])]
@@ -75,11 +93,20 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Show
         shown = first[first["label"] == first["label"].iloc[0]].assign(label="every method") if same else first
         title = f"Learning rate at the end of each epoch{', the same for every method' if same else ''}"
         looks, rate = {**styles, "every method": Style(-1)}, Axis("Learning rate of the head")
-        yield Shown(title, plots.curves(shown, looks, epochs, rate, f"{prefix}-lr", title))
+        yield Drawing(title, plots.curves(shown, looks, epochs, rate, f"{prefix}-lr", title))
 
 
-def precision_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, prefix: str) -> Iterator[Shown]:
-    """P@X of each evaluation split."""
+def precision_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, prefix: str) -> Iterator[Drawing]:
+    """Draw P@X for each evaluation split.
+
+    Args:
+        scored: expressions by column and label.
+        styles: by label.
+        prefix: of the drawings' names on the page.
+
+    Yields:
+        One drawing per column.
+    """
     for column, by_label in scored.items():
         frame = precision_frame(by_label)
         half = frame[frame["x"].round(6) == THRESHOLDS[0]]
@@ -87,11 +114,20 @@ def precision_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Sty
         title = f"{column.dataset} {column.name}: {best['label']} has {best['y']:.0f} % of expressions above IoU 0.5"
         axes = Axis("IoU threshold X"), Axis("P@X (% of expressions)")
         name = f"{prefix}-pr-{column.protocol}-{column.name}"
-        yield Shown(title, plots.curves(frame, styles, *axes, name, title, marks=THRESHOLDS))
+        yield Drawing(title, plots.curves(frame, styles, *axes, name, title, marks=THRESHOLDS))
 
 
-def band_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, prefix: str) -> Iterator[Shown]:
-    """Mean IoU by length, size and kind, for each protocol over all its evaluation splits."""
+def band_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, prefix: str) -> Iterator[Drawing]:
+    """Draw mean IoU by length, size and kind, for each protocol over all its evaluation splits.
+
+    Args:
+        scored: expressions by column and label.
+        styles: by label.
+        prefix: of the drawings' names on the page.
+
+    Yields:
+        Up to three drawings per protocol.
+    """
     for protocol in dict.fromkeys(column.protocol for column in scored):
         own = {column: by_label for column, by_label in scored.items() if column.protocol == protocol}
         together = pooled(list(own.values()))
@@ -101,11 +137,11 @@ def band_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, 
                 title = f"{dataset_title(protocol)} {_trend(frame, what)}"
                 score = Axis("Mean IoU (%)")
                 svg = plots.intervals(frame, styles, Axis(axis), score, f"{prefix}-{what}-{protocol}", title)
-                yield Shown(title, svg, f"All of {name_columns(own)}.")
+                yield Drawing(title, svg, f"All of {name_columns(own)}.")
 
 
 def _trend(frame: pd.DataFrame, what: str) -> str:
-    """What the bands do to the mean over the methods."""
+    """How the mean over the methods changes from band to band, in words."""
     means = frame.groupby("band", sort=False)["mean"].mean()
     if len(means) == 1:
         return f"by {BANDS[what]}: only {means.index[0]} occurs"
@@ -117,8 +153,16 @@ def _trend(frame: pd.DataFrame, what: str) -> str:
     return f"by {'number of words' if what == 'words' else 'object size'}: {ends}"
 
 
-def ledger_figures(group: Group, prefix: str) -> Iterator[Shown]:
-    """The ledger as bars on three scales, because each group dwarfs the one before it."""
+def ledger_figures(group: Group, prefix: str) -> Iterator[Drawing]:
+    """Draw the parameter ledger as bars on three scales, because each group is far larger than the one before.
+
+    Args:
+        group: comparable records.
+        prefix: of the drawings' names on the page.
+
+    Yields:
+        Up to three drawings.
+    """
     frame = ledger(group)
     places = {part: place for place, part in enumerate(PARTS)}
     scales = {
@@ -134,7 +178,7 @@ def ledger_figures(group: Group, prefix: str) -> Iterator[Shown]:
             continue
         share = "–".join(dict.fromkeys(f"{value:.0f}" for value in (shares.min(), shares.max())))
         text = title.format(share)
-        yield Shown(text, plots.stacks(shown, Axis("Parameters (M)"), f"{prefix}-ledger-{name}", text, places))
+        yield Drawing(text, plots.stacks(shown, Axis("Parameters (M)"), f"{prefix}-ledger-{name}", text, places))
 
 
 def _listed(names: Sequence[str]) -> str:

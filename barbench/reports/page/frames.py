@@ -1,4 +1,5 @@
-"""From the records of one group to the data frames that the HTML page draws: score and cost, training, parameters."""
+"""Data frames from the records of one group, for the drawings of the HTML page: score and cost, training,
+parameters."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,11 +18,14 @@ COSTS: Final = ("parameters", "memory", "training", "inference")
 
 
 class Costs(NamedTuple):
-    """`frame`: label, then `iou` and each of COSTS, each with `<name>_low` and `<name>_high`; one row a method, ends
-    from the lowest to the highest seed, NaN where not measured.
+    """Scores and costs of a group's methods.
 
-    `columns` are what the IoU is averaged over, in percent; `machine` is where memory and throughput come from;
-    `absent` says which methods lack a score or a measurement, and why.
+    Attributes:
+        frame: one row per method: label, then `iou` (percent) and each of COSTS, each with `<name>_low` and
+            `<name>_high`, the lowest and the highest seed; NaN if not measured.
+        columns: what the IoU is averaged over.
+        machine: where memory and throughput were measured.
+        absent: which methods lack a score or a measurement, and why.
     """
 
     frame: pd.DataFrame
@@ -31,7 +35,7 @@ class Costs(NamedTuple):
 
 
 def costs(group: Group) -> Costs:
-    """Score and cost of the group's methods, over columns that they share; memory and times from one machine."""
+    """Score and cost of the group's methods, over the columns that they share; memory and times from one machine."""
     measured = [row for row in group.rows if row.iou]
     columns, machine = shared_columns(measured), _usual_machine(group.records)
     absent = {"no finished cell": [row.label for row in group.rows if not row.iou]}
@@ -57,14 +61,15 @@ def costs(group: Group) -> Costs:
 
 
 def shared_columns(rows: Sequence[MethodRow]) -> tuple[Column, ...]:
-    """The columns that all of `rows` measured; where there is none, those that most did."""
+    """The columns that all of `rows` measured; if there is none, those that most of them measured."""
     counts = Counter(column for row in rows for column in row.iou)
     most = max(counts.values(), default=0)
     return in_order(column for column, count in counts.items() if count == most)
 
 
 def history(group: Group) -> pd.DataFrame:
-    """protocol, label, x (epoch, from 1), y (mean loss of its steps), low, high (over seeds), lr; in row order."""
+    """Training logs: protocol, label, x (epoch, from 1), y (mean loss of its steps), low, high (over seeds), lr; in row
+    order."""
     logs = [
         {"protocol": record.cell.protocol, "label": row.label, "x": log.epoch, "loss": log.loss, "lr": log.lr}
         for row in group.rows
@@ -77,7 +82,7 @@ def history(group: Group) -> pd.DataFrame:
 
 
 def ledger(group: Group) -> pd.DataFrame:
-    """Parameters in millions: a row a label, a column each of PARTS; the largest where protocols differ."""
+    """Parameters in millions: one row per label, one column for each of PARTS; the largest if protocols differ."""
     return pd.DataFrame(
         {part: [max(row.parameters(part), default=0) / 1e6 for row in group.rows] for part in PARTS},
         index=[row.label for row in group.rows],
@@ -85,7 +90,7 @@ def ledger(group: Group) -> pd.DataFrame:
 
 
 def _spent(row: MethodRow, machine: str) -> pd.DataFrame:
-    """A row a seed, a column each of COSTS: means over the protocols."""
+    """One row per seed, one column for each of COSTS: means over the protocols."""
     spent = []
     for record in row.records:
         profile = record.profile if _machine(record) == machine else None
@@ -109,7 +114,7 @@ def _spread(spent: pd.DataFrame) -> dict[str, float]:
 
 
 def _machine(record: Record) -> str:
-    """What two measurements must share to be compared."""
+    """What two measurements must have in common to be compared."""
     if record.profile is None:
         return ""
     where, threads = record.environment.get("device"), record.environment.get("threads")

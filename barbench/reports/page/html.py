@@ -1,7 +1,7 @@
-"""One page with everything that the records say, which opens offline: `barbench report --format html`.
+"""One page with everything that the records show, readable offline: `barbench report --format html`.
 
-Tables, score against cost, training, P@X, scores by kind of expression, parameters, examples, and how to make it again.
-The page holds its style, its script and its pictures, and fetches nothing. Same records, same bytes.
+Tables, score against cost, training, P@X, scores by kind of expression, parameters, examples, and how to reproduce it.
+The page contains its style, its script and its pictures, and fetches nothing. The same records give the same bytes.
 """
 
 from base64 import b64encode
@@ -19,7 +19,7 @@ from markupsafe import Markup
 from barbench.errors import DataError
 from barbench.reports.page.listings import failed_cells, found_problems, run_of
 from barbench.reports.page.pictures import EmbeddedPanels, embed_panels
-from barbench.reports.page.sections import PageSection, choose_looks, parts_of
+from barbench.reports.page.sections import PageSection, choose_looks, sections_of
 from barbench.reports.panels import WHY
 from barbench.reports.report import Report
 from barbench.reports.tables.grouping import Conditions, Group
@@ -33,16 +33,23 @@ LIMIT: Final = 5_000_000
 
 @dataclass(frozen=True)
 class Condition:
-    """Everything about the records of one group."""
+    """Everything about the records of one group.
+
+    Attributes:
+        key: of the group on the page.
+        name: short.
+        caption: what its records share, as a sentence.
+        sections: in order.
+    """
 
     key: str
     name: str
     caption: str
-    parts: tuple[PageSection, ...]
+    sections: tuple[PageSection, ...]
 
 
 def files(report: Report) -> Iterator[tuple[str, str]]:
-    """The page; records whose arrays are missing or damaged are in it without them."""
+    """The page as a file; records whose arrays are missing or damaged are shown without them."""
     arrays = {}
     for record in report.records:
         if record.status == "done":
@@ -68,8 +75,8 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
     conditions, runs = [], []
     for place, (members, name) in enumerate(zip(groups, names, strict=True)):
         key, others = f"c{place + 1}", [other.conditions for other in groups]
-        parts = parts_of(members, arrays, looks, key, report.evidence)
-        conditions.append(Condition(key, name, _sentence(in_words(members.conditions, others)), parts))
+        sections = sections_of(members, arrays, looks, key, report.evidence)
+        conditions.append(Condition(key, name, _sentence(in_words(members.conditions, others)), sections))
         runs.append(run_of(key, name, members))
     page = {
         "title": _title(records),
@@ -85,31 +92,52 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
     return _filled(page | {"panels": embed_panels(panels, LIMIT - len(bare.encode()) - 50_000)})
 
 
-class Shown(NamedTuple):
-    """A table of the page; `instead`: the one that its rows stand in, where it would repeat them."""
+class PageTable(NamedTuple):
+    """A table of the page.
+
+    Attributes:
+        table: to print.
+        anchor: its id on the page.
+        instead: anchor of the table that contains its rows already; None if it is printed.
+    """
 
     table: Table
     anchor: str
     instead: str | None
 
 
-def unrepeated(tables: Sequence[Table]) -> list[Shown]:
-    """Each table with its anchor; of those that show the same measurements only the one with most columns is printed,
-    and the others become links to it."""
+def unrepeated(tables: Sequence[Table]) -> list[PageTable]:
+    """Give each table its anchor. Of tables that show the same measurements, only the one with most columns is printed,
+    and the others become links to it.
+
+    Args:
+        tables: all of the report, in order.
+
+    Returns:
+        One entry per table.
+    """
     anchors = [f"table{place}" for place in range(1, len(tables) + 1)]
     fullest: dict[str, int] = {}
     for place, table in enumerate(tables):
         best = fullest.setdefault(table.measured, place)
         if table.measured and len(table.headers) >= len(tables[best].headers) and table.number > tables[best].number:
             fullest[table.measured] = place
-    return [
-        Shown(table, anchor, anchors[best] if table.measured and (best := fullest[table.measured]) != place else None)
-        for place, (table, anchor) in enumerate(zip(tables, anchors, strict=True))
-    ]
+    shown = []
+    for place, (table, anchor) in enumerate(zip(tables, anchors, strict=True)):
+        best = fullest[table.measured] if table.measured else place
+        shown.append(PageTable(table, anchor, None if best == place else anchors[best]))
+    return shown
 
 
 def condition_names(conditions: Sequence[Conditions]) -> list[str]:
-    """Short names: the backbone and the recipe, then as much else as it takes to tell one from another."""
+    """Short names: backbone and recipe, then as much more as it takes to tell one from another.
+
+    Args:
+        conditions: of all groups.
+
+    Returns:
+        One name per group, all different.
+    """
     names = [f"{own.backbone} · {own.recipe_fields.get('name', 'unnamed recipe')}" for own in conditions]
     for field in ("weights", "image_size", "precision", "data", "data_version", "other"):
         values = [str(getattr(own, field)) or "default" for own in conditions]
@@ -159,7 +187,7 @@ def _summary(records: Sequence[Record], groups: Sequence[Group]) -> str:
 
 
 def _synthetic(conditions: Sequence[Condition], groups: Sequence[Group]) -> str:
-    """What the banner adds; empty where no group is of synthetic data."""
+    """What the banner adds; empty if no group has synthetic data."""
     shapes = [c.name for c, members in zip(conditions, groups, strict=True) if members.conditions.data == "shapes"]
     if not shapes:
         return ""

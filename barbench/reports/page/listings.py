@@ -16,13 +16,27 @@ from barbench.results.record import Record
 Pairs = tuple[tuple[str, str], ...]
 
 
-class Environment(NamedTuple):
+class RunEnvironment(NamedTuple):
+    """One environment that records were made in: a title, and its fields."""
+
     title: str
     pairs: Pairs
 
 
-class Run(NamedTuple):
-    """How the records of one set of conditions were made."""
+class RunListing(NamedTuple):
+    """How the records of one set of conditions were made.
+
+    Attributes:
+        key: of the group on the page.
+        name: of the group.
+        command: makes all records; None if no single command does.
+        size: number of records.
+        records: one row each.
+        commands: (record id, command) for each record.
+        recipe_name: its name.
+        recipe: its fields, and the data's versions.
+        environments: the different ones.
+    """
 
     key: str
     name: str
@@ -32,11 +46,11 @@ class Run(NamedTuple):
     commands: tuple[tuple[str, str], ...]
     recipe_name: str
     recipe: Pairs
-    environments: tuple[Environment, ...]
+    environments: tuple[RunEnvironment, ...]
 
 
 def ledger_table(members: Group) -> Table:
-    """Every group of the ledger, to the parameter."""
+    """Every group of the ledger, exact numbers."""
     rows = [
         [row.label, *("–".join(f"{count:,}" for count in row.parameters(part)) or "-" for part in PART_NAMES)]
         for row in members.rows
@@ -45,6 +59,15 @@ def ledger_table(members: Group) -> Table:
 
 
 def failed_cells(groups: Sequence[Group], names: Sequence[str]) -> Table | None:
+    """The cells without a score, with their reasons.
+
+    Args:
+        groups: all of the page.
+        names: of the groups.
+
+    Returns:
+        None if there is no such cell.
+    """
     rows = [
         [row.label, record.cell.protocol, str(record.cell.seed), name, record.status, record.reason or ""]
         for members, name in zip(groups, names, strict=True)
@@ -57,6 +80,7 @@ def failed_cells(groups: Sequence[Group], names: Sequence[str]) -> Table | None:
 
 
 def found_problems(records: Iterable[Record]) -> Table | None:
+    """The data problems, with the largest number of items over the records; None if there is no problem."""
     worst: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
         for problem, count in record.data_problems.items():
@@ -66,14 +90,24 @@ def found_problems(records: Iterable[Record]) -> Table | None:
     return _table("What was odd in the data", "How many items each touched.", headers, rows) if rows else None
 
 
-def run_of(key: str, name: str, members: Group) -> Run:
+def run_of(key: str, name: str, members: Group) -> RunListing:
+    """How the records of one group were made.
+
+    Args:
+        key: of the group on the page.
+        name: of the group.
+        members: its records.
+
+    Returns:
+        Commands, recipe and environments.
+    """
     records = members.records
     devices = {record.id: record.profile.device.partition(":")[0] if record.profile else None for record in records}
     shared = set(devices.values()) - {None}
     whole = command([record.cell for record in records], *shared) if len(shared) < 2 else None
     single = ((record.id, command([record.cell], devices[record.id])) for record in records)
     fields = members.conditions.recipe_fields
-    return Run(
+    return RunListing(
         key,
         name,
         whole,
@@ -110,7 +144,7 @@ def _record_table(records: Sequence[Record]) -> Table:
     return _table("Records", note, headers, rows)
 
 
-def _environments(records: Iterable[Record]) -> Iterable[Environment]:
+def _environments(records: Iterable[Record]) -> Iterable[RunEnvironment]:
     """Each distinct environment with how many records were made in it."""
     counts: dict[str, int] = defaultdict(int)
     for record in records:
@@ -119,13 +153,13 @@ def _environments(records: Iterable[Record]) -> Iterable[Environment]:
     for text, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         fields = json.loads(text)
         title = f"Environment of {count} record{'s' * (count != 1)}: {fields.get('device', 'unknown device')}"
-        yield Environment(
+        yield RunEnvironment(
             title, tuple((name.rpartition(".")[2], str(value)) for name, value in flatten(fields).items())
         )
 
 
 def _table(title: str, caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Plain text as a table; columns of numbers stand right and sort as numbers."""
+    """Plain text as a table; columns of numbers are aligned right and sort as numbers."""
     body = tuple(tuple(Entry(text, _number(text)) for text in row) for row in rows)
     numeric = [
         all(entry.value is not None or entry.text == "-" for entry in column) for column in zip(*body, strict=True)

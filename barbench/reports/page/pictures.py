@@ -1,4 +1,4 @@
-"""Pictures for the inside of a page: the panels of `barbench panels`, small enough for what the page has left."""
+"""Embeds the panels of `barbench panels` in a page, small enough for the space that the page has left."""
 
 from base64 import b64encode
 from io import BytesIO
@@ -15,7 +15,7 @@ SIZES: Final = ((1400, 82), (1100, 76), (900, 70), (700, 60), (500, 50))
 
 
 class Embedded(NamedTuple):
-    """`uri` is the picture itself; `width` and `height` are its pixels."""
+    """A picture as a data URI, with its size in pixels."""
 
     panel: PanelEntry
     uri: str
@@ -24,16 +24,21 @@ class Embedded(NamedTuple):
 
 
 class EmbeddedPanels(NamedTuple):
-    """The panels that fit, and a line for each that does not or cannot be read."""
+    """The panels that fit, and one line for each that does not fit or cannot be read."""
 
     shown: tuple[Embedded, ...]
     problems: tuple[str, ...]
 
 
 def embed_panels(folder: Path, room: int) -> EmbeddedPanels:
-    """The panels that `folder`/panels.json lists, as WebP in at most `room` bytes of base64; nothing without that file.
+    """Embed the panels that `panels.json` lists, as WebP. All are made smaller before any is left out.
 
-    All are made smaller before any is left out.
+    Args:
+        folder: of `panels.json`, which may be absent.
+        room: bytes of base64, at most.
+
+    Returns:
+        Pictures and problems.
     """
     try:
         panels = read_panel_list(folder)

@@ -1,7 +1,7 @@
-"""The drawings of the HTML page, each from one data frame: what costs what, curves, intervals, stacked bars.
+"""The drawings of the HTML page, each from one data frame: scatter plots, curves, intervals, stacked bars.
 
-Every function returns an `<svg>` (see `svg.py`). `styles` says how a label looks, the same in every drawing; `name` is
-the drawing's own on the page; `alt` is read out in place of the picture. Missing numbers are NaN and are not drawn.
+Every function returns an `<svg>` (see `svg.py`). `styles` gives the look of each label, the same in every drawing;
+`name` is the drawing's own on the page; `alt` is what a screen reader says. Missing numbers are NaN and are not drawn.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from barbench.reports.page.svg import GRID, INK, MUTED, PAPER, colour, in_the_pages_look, inline
+from barbench.reports.page.svg import GRID, INK, MUTED, PAPER, colour, inline, with_page_style
 
 COLOURS: Final = 8
 MARKERS: Final = {"o": 1.0, "s": 0.95, "^": 1.1, "D": 0.9, "v": 1.1, "P": 1.25, "X": 1.2}
@@ -26,18 +26,19 @@ WIDE, NARROW = 350, 290
 
 
 class Style(NamedTuple):
-    """How one method looks: its place decides on colour, marker and dashes, so that no two of the first 56 agree.
-    Below 0 is what stands for all methods.
-    """
+    """The look of one method: its place decides colour, marker and dashes, so that no two of the first 56 agree. A
+    place below 0 stands for all methods."""
 
     place: int
 
     @property
     def colour(self) -> str:
+        """A stand-in colour of `svg.py`."""
         return INK if self.place < 0 else colour("m", self.place % COLOURS)
 
     @property
     def marker(self) -> str:
+        """A key of MARKERS."""
         return list(MARKERS)[self.place % len(MARKERS)]
 
     def point(self, size: float) -> dict[str, Any]:
@@ -47,6 +48,7 @@ class Style(NamedTuple):
 
     @property
     def dashes(self) -> str | tuple[int, tuple[float, ...]]:
+        """One of DASHES."""
         return DASHES[max(self.place, 0) // COLOURS % len(DASHES)]
 
 
@@ -55,20 +57,31 @@ Styles = Mapping[str, Style]
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows, with its unit. `better`: the end where good results are, "low" or "high"."""
+    """What an axis shows.
+
+    Attributes:
+        label: with its unit.
+        better: the end with good results, "low" or "high"; empty for neither.
+    """
 
     label: str
     better: str = ""
 
     @property
     def text(self) -> str:
+        """The label as printed."""
         return self.label + (f" ({'lower' if self.better == 'low' else 'higher'} is better)" if self.better else "")
 
 
 def pareto(points: pd.DataFrame, better: str) -> pd.DataFrame:
-    """The rows of `points` that no other one beats in `y` (higher is better) without losing in `x`, ordered by `x`.
+    """The Pareto front: rows that no other row beats in `y` (higher is better) without being worse in `x`.
 
-    `better` is the good end of `x`, "low" or "high". Rows that agree in both stay together.
+    Args:
+        points: with columns x and y.
+        better: the good end of `x`, "low" or "high".
+
+    Returns:
+        Rows ordered by `x`; rows that agree in both stay together.
     """
     sign = 1 if better == "low" else -1
     cost, gain = sign * points["x"].to_numpy(), points["y"].to_numpy()
@@ -78,11 +91,20 @@ def pareto(points: pd.DataFrame, better: str) -> pd.DataFrame:
     return points[~np.array(beaten, bool)].sort_values(["x", "y"])
 
 
-@in_the_pages_look
+@with_page_style
 def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str) -> str:
-    """Points with intervals and names, and the Pareto front as a dashed staircase.
+    """Draw points with intervals and names, and the Pareto front as a dashed staircase.
 
-    `points`: label, x, x_low, x_high, y, y_low, y_high, one row a method.
+    Args:
+        points: label, x, x_low, x_high, y, y_low, y_high; one row per method.
+        styles: by label.
+        x: the axis, with its better end.
+        y: the axis.
+        name: of the drawing on the page.
+        alt: for screen readers.
+
+    Returns:
+        An `<svg>` element.
     """
     figure, axes = _figure(WIDE, 240)
     positive = points["x"][points["x"] > 0]
@@ -105,12 +127,21 @@ def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, a
     return inline(figure, name, alt, tips)
 
 
-@in_the_pages_look
+@with_page_style
 def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, ends: Set[str], name: str, alt: str) -> str:
-    """A line through the points of each curve, with intervals and the curve's name at its last point; the labels in
-    `ends` are levels across the drawing.
+    """Draw a line through the points of each curve, with intervals, and with the curve's name at its last point.
 
-    `points`: label, curve, x, y, y_low, y_high, ordered by x.
+    Args:
+        points: label, curve, x, y, y_low, y_high, ordered by x.
+        styles: by curve.
+        x: the axis.
+        y: the axis.
+        ends: labels that are drawn as levels across the drawing.
+        name: of the drawing on the page.
+        alt: for screen readers.
+
+    Returns:
+        An `<svg>` element.
     """
     figure, axes = _figure(WIDE, 270)
     inside = points[~points["label"].isin(ends)]
@@ -141,14 +172,23 @@ def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, ends: Se
     return inline(figure, name, alt)
 
 
-@in_the_pages_look
+@with_page_style
 def curves(
     lines: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str, marks: Sequence[float] = ()
 ) -> str:
-    """A line a label, with a band from `low` to `high` where they differ. `marks` are positions on x where each line
-    has its marker; without them a short line has one everywhere.
+    """Draw one line per label, with a band from `low` to `high` if they differ.
 
-    `lines`: label, x, y, low, high, ordered by x.
+    Args:
+        lines: label, x, y, low, high, ordered by x.
+        styles: by label.
+        x: the axis.
+        y: the axis.
+        name: of the drawing on the page.
+        alt: for screen readers.
+        marks: positions on x of each line's markers; without them a short line has one everywhere.
+
+    Returns:
+        An `<svg>` element.
     """
     figure, axes = _figure(NARROW, 195)
     for label, line in lines.groupby("label", sort=False):
@@ -170,11 +210,21 @@ def curves(
     return inline(figure, name, alt)
 
 
-@in_the_pages_look
+@with_page_style
 def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str) -> str:
-    """For each band side by side the labels' means with their intervals, and how many expressions the band holds.
+    """Draw for each band the means of all labels side by side, with intervals and with the band's number of
+    expressions.
 
-    `bands`: label, band, mean, low, high, n; bands in the order of the first label.
+    Args:
+        bands: label, band, mean, low, high, n; bands in the order of the first label.
+        styles: by label.
+        x: the axis.
+        y: the axis.
+        name: of the drawing on the page.
+        alt: for screen readers.
+
+    Returns:
+        An `<svg>` element.
     """
     figure, axes = _figure(NARROW, 205, bottom=48)
     order, labels = list(dict.fromkeys(bands["band"])), list(dict.fromkeys(bands["label"]))
@@ -196,11 +246,19 @@ def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, 
     return inline(figure, name, alt)
 
 
-@in_the_pages_look
+@with_page_style
 def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[str, int]) -> str:
-    """Horizontal bars, one a row of `parts` (index: labels, columns: parts), with each bar's sum behind it.
+    """Draw horizontal bars, one per row, with each bar's sum behind it.
 
-    `places`: part -> index of the page's variables `--p<index>`.
+    Args:
+        parts: index: labels, columns: parts.
+        x: the axis.
+        name: of the drawing on the page.
+        alt: for screen readers.
+        places: part to index of the page's variables `--p<index>`.
+
+    Returns:
+        An `<svg>` element.
     """
     names = [str(label) for label in parts.index]
     figure, axes = _figure(NARROW, 46 + 21 * len(parts), left=min(130, 14 + 4.9 * max(map(len, names))))
@@ -222,9 +280,17 @@ def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[st
     return inline(figure, name, alt)
 
 
-@in_the_pages_look
+@with_page_style
 def glyph(style: Style, name: str) -> str:
-    """The label's line and marker, for a legend in the page's text."""
+    """Draw a label's line and marker, for a legend in the page's text.
+
+    Args:
+        style: of the label.
+        name: of the drawing on the page.
+
+    Returns:
+        An `<svg>` element.
+    """
     figure = Figure((26 / 72, 13 / 72), dpi=72)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 26), ylim=(0, 13))
     axes.set_axis_off()
@@ -234,14 +300,14 @@ def glyph(style: Style, name: str) -> str:
 
 
 def _figure(width: float, height: float, left: float = 40, bottom: float = 36) -> tuple[Figure, Axes]:
-    """Of so many px, with one pair of axes in the page's look that leaves room for text on the left and below."""
+    """A figure of this size in px, with one pair of axes that leaves space for text on the left and below."""
     figure = Figure((width / 72, height / 72), dpi=72)
     inner = (left / width, bottom / height, (width - left - 12) / width, (height - bottom - 8) / height)
     return figure, figure.add_axes(inner)
 
 
 def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
-    """A logarithmic x axis that also has a place for 0."""
+    """A logarithmic x axis that also has a position for 0."""
     decade = 10.0 ** np.floor(np.log10(values[values > 0].min()))
     axes.set_xscale("symlog", linthresh=decade, linscale=0.4)
     ticks = [decade * 10**power for power in range(12) if decade * 10**power <= 3 * values.max()]
@@ -251,7 +317,7 @@ def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
 
 
 def _name_points(axes: Axes, points: pd.DataFrame) -> None:
-    """Each point's label beside it, above or below, to the right or the left, where nothing else stands yet."""
+    """Write each point's label beside it, above or below, right or left, wherever there is space."""
     axes.autoscale_view()
     frame = axes.get_window_extent()
     spots = axes.transData.transform(points[["x", "y"]].to_numpy(float))

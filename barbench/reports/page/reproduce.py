@@ -1,4 +1,4 @@
-"""The command that makes a cell again, for the HTML page."""
+"""The command that reproduces a cell, for the HTML page."""
 
 import json
 from collections.abc import Sequence
@@ -11,11 +11,18 @@ ROOT = "ROOT"
 
 
 def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
-    """`barbench run ...` that makes exactly `cells`; None where no single command does.
+    """`barbench run ...` that makes exactly these cells.
 
-    Cells of one command agree in all but method, options, protocol and seed, and every method is run on every protocol
-    with every seed. What only the user has is named and not located: ROOT is the data root; weights and backbones from
-    files go by the file's name, a recipe that does not ship with barbench by its name.
+    Cells of one command agree in everything but method, options, protocol and seed, and every method is run on every
+    protocol with every seed. What only the user has is named and not located: ROOT is the data root; weights and
+    backbones from files are given by the file's name, a recipe that does not ship with barbench by its name.
+
+    Args:
+        cells: at least one.
+        device: as torch names it; None leaves the option out.
+
+    Returns:
+        The command, or None if no single command does it.
     """
     methods = {cell.method: cell.options for cell in cells}
     recipes = {cell.method: cell.recipe for cell in cells}  # alike, but for rates of the methods' own
@@ -49,7 +56,7 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
 
 
 def _recipe(cells: Sequence[Cell]) -> list[str]:
-    """The recipe by name; one that was changed (`name*`) with every field, since any may have been."""
+    """The recipe by name; one that was changed (`name*`) with every field, since any may have changed."""
     name, recipes = str(cells[0].recipe["name"]), [cell.recipe for cell in cells]
     fixed = ("name", "description", "own_rates")
     alike = {key: value for key, value in recipes[0].items() if all(other.get(key) == value for other in recipes)}

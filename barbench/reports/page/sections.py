@@ -12,7 +12,7 @@ from barbench.reports.page.budgets import budget_figures
 from barbench.reports.page.expressions import scored
 from barbench.reports.page.figures import (
     PART_NAMES,
-    Shown,
+    Drawing,
     band_figures,
     cost_figures,
     ledger_figures,
@@ -36,12 +36,23 @@ Legend = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class PageSection:
-    """A section of one set of conditions; what is empty is not printed. `layout` is a class of the style sheet;
-    `opening` ones stand before the paper's tables."""
+    """A section about one set of conditions; empty fields are not printed.
+
+    Attributes:
+        key: of the section.
+        title: its heading.
+        figures: drawings.
+        intro: before the drawings.
+        remarks: after the drawings.
+        legend: label and glyph.
+        table: after the drawings.
+        layout: a class of the style sheet.
+        opening: whether it comes before the paper's tables.
+    """
 
     key: str
     title: str
-    figures: tuple[Shown, ...] = ()
+    figures: tuple[Drawing, ...] = ()
     intro: str = ""
     remarks: tuple[str, ...] = ()
     legend: Legend = ()
@@ -51,7 +62,7 @@ class PageSection:
 
 
 def choose_looks(groups: Sequence[Group]) -> Looks:
-    """The style of each method with its options: the paper's methods have fixed places, others come after them."""
+    """Choose the style of each method with its options: the paper's methods have fixed places, others follow."""
     looks: dict[Who, Style] = {(method, "", ""): Style(place) for place, method in enumerate(PAPER_METHODS)}
     for row in (row for members in groups for row in members.rows):
         looks.setdefault(_who(row), Style(len(looks)))
@@ -63,18 +74,29 @@ def _who(row: MethodRow) -> Who:
     return cell.method, row.options, MIXED.get(cell.protocol, "")
 
 
-def parts_of(
+def sections_of(
     members: Group, arrays: Mapping[str, Mapping[str, Any]], looks: Looks, key: str, evidence: Evidence | None = None
 ) -> tuple[PageSection, ...]:
-    """The sections of one group. `arrays`: of the expressions, by record id; `key`: the group's own on the page."""
+    """The sections about one group.
+
+    Args:
+        members: the records.
+        arrays: per-expression arrays by the record's id, as saved.
+        looks: from `choose_looks`.
+        key: of the group on the page.
+        evidence: the counts of expressions; without it nothing is bold.
+
+    Returns:
+        In the order of the page.
+    """
     styles = {row.label: looks[_who(row)] for row in members.rows}
     return (
         PageSection("summary", "What was measured", table=summary_table(members, evidence), opening=True),
-        _cost_part(members, styles, key),
-        *_budget_parts(members, styles, key),
-        _training_part(members, styles, key),
-        *_expression_parts(members, arrays, styles, key),
-        _ledger_part(members, key),
+        _cost_section(members, styles, key),
+        *_budget_sections(members, styles, key),
+        _training_section(members, styles, key),
+        *_expression_sections(members, arrays, styles, key),
+        _ledger_section(members, key),
     )
 
 
@@ -84,7 +106,7 @@ def _legend(styles: plots.Styles, name: str, labels: Sequence[str] | None = None
     return [(label, plots.glyph(style, f"{name}-{n}")) for n, (label, style) in enumerate(chosen.items())]
 
 
-def _cost_part(members: Group, styles: plots.Styles, key: str) -> PageSection:
+def _cost_section(members: Group, styles: plots.Styles, key: str) -> PageSection:
     found = costs(members)
     figures = tuple(cost_figures(found, styles, key))
     if not figures:
@@ -109,8 +131,8 @@ def _cost_part(members: Group, styles: plots.Styles, key: str) -> PageSection:
     )
 
 
-def _budget_parts(members: Group, styles: plots.Styles, key: str) -> tuple[PageSection, ...]:
-    """Nothing where no method has several points."""
+def _budget_sections(members: Group, styles: plots.Styles, key: str) -> tuple[PageSection, ...]:
+    """Empty if no method has several points."""
     figures = tuple(budget_figures(costs(members), members, styles, key))
     if not figures:
         return ()
@@ -121,14 +143,14 @@ def _budget_parts(members: Group, styles: plots.Styles, key: str) -> tuple[PageS
     return (PageSection("budget", "Score over budget", figures, intro),)
 
 
-def _training_part(members: Group, styles: plots.Styles, key: str) -> PageSection:
+def _training_section(members: Group, styles: plots.Styles, key: str) -> PageSection:
     figures = tuple(training_figures(members, styles, key))
     if not figures:
         return PageSection("training", "Training", remarks=("No record has a training history.",))
     return PageSection("training", "Training", figures, legend=_legend(styles, f"{key}-training"), layout="small")
 
 
-def _expression_parts(
+def _expression_sections(
     members: Group, arrays: Mapping[str, Mapping[str, Any]], styles: plots.Styles, key: str
 ) -> tuple[PageSection, PageSection]:
     own = scored(members, arrays)
@@ -167,7 +189,7 @@ def _expression_parts(
     )
 
 
-def _ledger_part(members: Group, key: str) -> PageSection:
+def _ledger_section(members: Group, key: str) -> PageSection:
     legend = [
         (name, Markup('<span class="swatch" style="background: var(--p{})"></span>').format(place))
         for place, name in enumerate(PART_NAMES.values())

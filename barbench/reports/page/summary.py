@@ -1,4 +1,4 @@
-"""What was measured, in one table: every method's score with its interval, the gap it closes, and what it costs."""
+"""The summary table: every method's score with its interval, the gap it closes, and what it costs."""
 
 from statistics import fmean
 
@@ -20,7 +20,7 @@ def summary_table(members: Group, evidence: Evidence | None) -> Table | None:
         evidence: the counts of expressions, for intervals, bold and the gap.
 
     Returns:
-        None where no cell is finished.
+        None if no cell is finished.
     """
     found = costs(members)
     if not found.columns:

@@ -1,4 +1,4 @@
-"""A matplotlib figure as SVG for the inside of an HTML page: small, the same bytes every time, coloured by the page.
+"""A matplotlib figure as SVG for the inside of an HTML page: small, the same bytes every time, in the page's colours.
 
 Figures are drawn in the stand-in colours below; in the SVG each becomes a CSS variable of the page, so that one drawing
 serves light and dark. Text stays text, in the page's own font.
@@ -52,8 +52,16 @@ RC: Final[dict[Any, Any]] = {
 }
 
 
-def in_the_pages_look(draw: Callable[P, str]) -> Callable[P, str]:
-    """For functions that draw: matplotlib takes defaults when a thing is made, and others when it is written."""
+def with_page_style(draw: Callable[P, str]) -> Callable[P, str]:
+    """Run a drawing function under RC: some settings are read when artists are created, others when the figure is
+    saved.
+
+    Args:
+        draw: returns an `<svg>` element.
+
+    Returns:
+        The function that runs so.
+    """
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
@@ -64,7 +72,15 @@ def in_the_pages_look(draw: Callable[P, str]) -> Callable[P, str]:
 
 
 def colour(kind: str, index: int) -> str:
-    """The stand-in of the page's variable `--<kind><index>`; `kind` is `m` (method) or `p` (part of a stack)."""
+    """The stand-in for a variable of the page.
+
+    Args:
+        kind: `m` (method) or `p` (part of a stack).
+        index: of the variable `--<kind><index>`.
+
+    Returns:
+        A colour as #rrggbb.
+    """
     return f"#{'mp'.index(kind) + 2:02x}02{index:02x}"
 
 
@@ -72,7 +88,7 @@ def inline(figure: Figure, name: str, alt: str, tips: Mapping[str, str] | None =
     """A figure as an element for the inside of an HTML page.
 
     Args:
-        figure: drawn inside `in_the_pages_look`.
+        figure: drawn inside `with_page_style`.
         name: tells its ids from those of other figures of the page.
         alt: what a screen reader says.
         tips: by gid of an artist, the text that shows when a pointer rests on it.
@@ -115,7 +131,7 @@ def _in_the_pages_terms(value: str) -> str:
 
 
 def _drop_idle_ids(svg: ElementTree.Element) -> None:
-    """Ids stay only where something of the same figure refers to them, so that none occurs twice on a page."""
+    """Remove ids that nothing in the same figure refers to, so that none occurs twice on a page."""
     values = " ".join(value for element in svg.iter() for key, value in element.items() if key != "id")
     for element in svg.iter():
         name = element.get("id")

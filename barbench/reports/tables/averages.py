@@ -10,9 +10,17 @@ from barbench.results.statistics import Summary, mean, mean_of_means, summarize
 
 
 def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
-    """Average of (dataset, score of one of its columns): over each dataset, then over datasets; or over all alike.
+    """Average scores as a table does.
 
-    Raises ValueError where there is no score.
+    Args:
+        rule: over each dataset, then over datasets; or over all columns alike.
+        scores: (dataset, score of one of its columns).
+
+    Returns:
+        The average.
+
+    Raises:
+        ValueError: if there is no score.
     """
     datasets: dict[str, list[float]] = defaultdict(list)
     for dataset, score in scores:
@@ -23,7 +31,7 @@ def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
 
 
 def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[float]:
-    """The average over `columns` of each seed, in the order of the seeds.
+    """The average over columns, for each seed.
 
     Args:
         rule: how columns are averaged; a single column is its own average.
@@ -31,7 +39,8 @@ def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[
         columns: at least one.
 
     Returns:
-        One number per seed; where the columns have different seeds a single one, the average of the columns' means.
+        One number per seed, in the order of the seeds; if the columns have different seeds, a single number, the
+            average of the columns' means.
     """
     have = list(columns)
     seeds = {frozenset(values[column]) for column in have}
@@ -41,15 +50,29 @@ def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[
 
 
 def over_seeds(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> Summary | None:
-    """The average over those of `columns` that have values, summarised over seeds; None without any.
+    """The average over columns, summarised over seeds.
 
-    Where the columns have different seeds, there is no interval (see `per_seed`).
+    Args:
+        rule: how columns are averaged.
+        values: scores by column and seed.
+        columns: those without values are left out.
+
+    Returns:
+        None if no column has values. If the columns have different seeds, there is no interval (see `per_seed`).
     """
     have = [column for column in columns if column in values]
     return summarize(per_seed(rule, values, have)) if have else None
 
 
 def printed(value: float, digits: int = 1) -> str:
-    """`value` as a paper prints it: ties go up, also where the binary number lies a hair below."""
+    """Round as a paper prints: ties go up, also if the binary number is slightly below.
+
+    Args:
+        value: any number.
+        digits: after the point.
+
+    Returns:
+        The text.
+    """
     exact = Decimal(repr(round(value, 9)))
     return str(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP) + 0)  # + 0: no negative zero

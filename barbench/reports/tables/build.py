@@ -1,4 +1,5 @@
-"""Tables 1-5: what the paper printed beside what was measured, as plain data for every format. `barbench report`."""
+"""Builds Tables 1-5: what the paper printed beside what was measured, as plain data for every format. `barbench
+report`."""
 
 from collections.abc import Sequence
 
@@ -14,9 +15,7 @@ from barbench.results.evidence import Evidence
 
 def build(number: str, every: Sequence[Group], evidence: Evidence | None = None) -> list[Table]:
     """Published rows and the records that compare with them in one table, then one table for each other set of
-    conditions, which may not be mixed. A table with more than one dataset has all of the paper's columns.
-
-    Raises UnknownName for a number that the paper has not.
+    conditions, which must not be mixed. A table with more than one dataset has all of the paper's columns.
 
     Args:
         number: of the paper's table, a name in TABLES.
@@ -25,6 +24,9 @@ def build(number: str, every: Sequence[Group], evidence: Evidence | None = None)
 
     Returns:
         One table per set of conditions.
+
+    Raises:
+        UnknownName: for a table that the paper does not have.
     """
     table = TABLES.get(number)
     groups = _shown(table, every)
@@ -56,6 +58,9 @@ def build_measured(number: str, every: Sequence[Group], evidence: Evidence | Non
 
     Returns:
         One table per set of conditions.
+
+    Raises:
+        UnknownName: for a table that the paper does not have.
     """
     table = TABLES.get(number)
     groups = _shown(table, every)
@@ -115,7 +120,7 @@ def _table(
 
 
 def _components(table: PaperTable, members: Group | None) -> tuple[str, ...]:
-    """In Table 4 the paper's components, then any other that a method of the table has."""
+    """For Table 4 the paper's components, then all others that a method of the table has."""
     if table.shows == "splits":
         return ()
     found = [label for row in members.rows for label in row.composition] if members else []

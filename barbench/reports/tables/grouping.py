@@ -1,4 +1,4 @@
-"""From records to the rows of a table: what may be compared, seeds put together, the paper's columns."""
+"""Groups records into the rows of a table: what may be compared, seeds together, the paper's columns."""
 
 import json
 from collections import Counter, defaultdict
@@ -15,7 +15,7 @@ SeedScores = dict[Column, dict[int, float]]
 
 
 class Conditions(NamedTuple):
-    """What must agree for records to stand in one table; `data_version` is set only where a protocol has several."""
+    """What records of one table must have in common; `data_version` is set only if a protocol has several."""
 
     backbone: str
     weights: str
@@ -29,72 +29,94 @@ class Conditions(NamedTuple):
 
     @property
     def recipe_fields(self) -> dict[str, object]:
+        """The recipe's fields."""
         fields: dict[str, object] = json.loads(self.recipe)
         return fields
 
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One method under one table's conditions: its records over protocols and seeds, those that are done first."""
+    """One method under one table's conditions: its records over protocols and seeds, finished ones first.
+
+    Attributes:
+        records: at least one.
+        label: the method's title, made unique in its table.
+        iou: mean IoU.
+        control: mean IoU with expressions swapped within the image.
+        overall: overall IoU of the same expressions.
+        leaks: columns with images that some record of the row was trained on.
+    """
 
     records: tuple[Record, ...]
     label: str
     iou: SeedScores = field(default_factory=dict)
     control: SeedScores = field(default_factory=dict)
     overall: SeedScores = field(default_factory=dict)
-    """The same expressions' overall IoU; `iou` is the mean."""
     leaks: set[Column] = field(default_factory=set)
-    """Columns of whose images some trained the row."""
 
     @property
     def composition(self) -> tuple[str, ...]:
+        """Labels of the method's components."""
         return self.records[0].composition
 
     @property
     def is_end(self) -> bool:
-        """Whether the row is one of the two ends, tuning nothing or everything, as they are."""
+        """Whether the row is one of the two ends, tuning nothing or tuning everything, without options."""
         return self.records[0].cell.method in (NOTHING, EVERYTHING) and not self.records[0].cell.options
 
     @property
     def options(self) -> str:
+        """The method's options as `name=value`."""
         return ", ".join(f"{name}={value}" for name, value in sorted(self.records[0].cell.options.items()))
 
     def failures(self, protocols: Collection[str]) -> list[Record]:
-        """Of cells that would have been evaluated on one of `protocols`."""
+        """Records of failed cells that would have been evaluated on one of `protocols`."""
         return [r for r in self.records if r.status != "done" and not set(protocols).isdisjoint(evaluated(r))]
 
     def parameters(self, group: str) -> list[int]:
-        """Distinct counts of a ledger group over the row's records; more than one where it depends on the protocol."""
+        """Distinct counts of one ledger group over the row's records, sorted; several if the count depends on the
+        protocol."""
         return sorted({record.ledger[group] for record in self.records if group in record.ledger})
 
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one table, in the paper's order, and the columns that they measured or tried to."""
+    """The rows of one table, in the paper's order."""
 
     conditions: Conditions
     rows: tuple[MethodRow, ...]
 
     def without(self, omitted: Callable[[str], bool]) -> "Group":
-        """The group without the records of `omitted` datasets: rows, order and labels as if they were not there."""
+        """Leave out datasets; rows, order and labels are then as if their records did not exist.
+
+        Args:
+            omitted: tells whether a protocol is left out.
+
+        Returns:
+            A group that may have no rows.
+        """
         kept = [record for record in self.records if not omitted(record.cell.protocol)]
         return self if len(kept) == len(self.records) else Group(self.conditions, _rows(_ordered(kept)))
 
     @property
     def records(self) -> list[Record]:
+        """The records of all rows."""
         return [record for row in self.rows for record in row.records]
 
     @property
     def measured(self) -> tuple[Column, ...]:
+        """The columns that some row measured."""
         return in_order({column for row in self.rows for column in row.iou})
 
     @property
     def seeds(self) -> frozenset[int]:
+        """The seeds of all rows."""
         return frozenset(seed for row in self.rows for by_seed in row.iou.values() for seed in by_seed)
 
     @property
     def leaking(self) -> frozenset[Column]:
-        """The columns that leak for every row that measured them: theirs is the flag, not the single score's."""
+        """The columns that leak for every row that measured them: then the column is marked, and not the single
+        score."""
         return frozenset(c for c in self.measured if all(c in row.leaks for row in self.rows if c in row.iou))
 
     @property
@@ -110,23 +132,31 @@ class Group:
 
 
 def evaluated(record: Record) -> tuple[str, ...]:
-    """The protocols that the record's cell is evaluated on: its own, or the members of its mixture."""
+    """The protocols that a record's cell is evaluated on: its own, or the members of its mixture."""
     return tuple(p.name for p in MEMBERS) if record.cell.protocol in MIXED else (record.cell.protocol,)
 
 
 def by_column(record: Record) -> dict[Column, SplitResult]:
-    """The splits of a record, each under its column of the paper's tables."""
+    """The splits of a record by their columns in the paper's tables."""
     return {Column(record.protocol_of(name), split.column): split for name, split in record.splits.items()}
 
 
 def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
-    """The paper's order, others after it by name."""
+    """The columns in the paper's order; others follow by name."""
     paper = {column: index for index, column in enumerate(PAPER_COLUMNS)}
     return tuple(sorted(columns, key=lambda column: (paper.get(column, len(paper)), column)))
 
 
 def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None = None) -> str:
-    """For example `RefCOCO val, testA; G-Ref val(u)`, or with a value behind each name."""
+    """Name columns in words.
+
+    Args:
+        columns: in the order of printing.
+        values: printed behind the names.
+
+    Returns:
+        For example `RefCOCO val, testA; G-Ref val(u)`.
+    """
     datasets: dict[str, list[str]] = defaultdict(list)
     for column in columns:
         datasets[column.dataset].append(f"{column.name} {values[column]}" if values else column.name)
@@ -134,7 +164,14 @@ def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None 
 
 
 def group(records: Iterable[Record]) -> list[Group]:
-    """Split `records` into what may be compared; the order of `records` does not matter."""
+    """Group records by what may be compared; their order does not matter.
+
+    Args:
+        records: of any cells, finished or not.
+
+    Returns:
+        One group per set of conditions, sorted.
+    """
     versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
     ordered = _ordered(records)
     for record in ordered:
@@ -191,8 +228,8 @@ def _row(records: Sequence[Record]) -> MethodRow:
 
 
 def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str]:
-    """No component first, then the paper's rows in its order, then the others from fewest components and parameters;
-    mixed training after training on one data set."""
+    """Key of the rows' order: rows without component, then the paper's rows in its order, then the others by numbers of
+    components and parameters; mixed training after training on one dataset."""
     record = row.records[0]
     paper = PAPER_METHODS.index(record.cell.method) if record.cell.method in PAPER_METHODS else len(PAPER_METHODS)
     place = paper if row.composition else -1
@@ -203,7 +240,7 @@ def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str]:
 
 
 def _labelled(rows: Sequence[MethodRow]) -> list[MethodRow]:
-    """Rows whose titles coincide are told apart by method name and options."""
+    """Rows with equal titles, told apart by method name and options."""
     titles = Counter(row.label for row in rows)
 
     def label(row: MethodRow) -> str:

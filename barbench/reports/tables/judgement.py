@@ -1,4 +1,4 @@
-"""What the counts of single expressions say about a column of a table: intervals, bold, and the gap that is closed."""
+"""What the counts of single expressions show about a column of a table: intervals, bold, and the gap that is closed."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from barbench.results.evidence import Evidence, GapClosed, Run, Sample, gap_clos
 
 
 class Judgement(NamedTuple):
-    """Of the rows of one column, by label.
+    """What is known about the rows of one column, by label.
 
     Attributes:
         margins: half the width of the score's 95 % interval over images and seeds, in points.
-        best: the best row, and all that are not distinguishable from it; empty where fewer than two compete.
-        gaps: the gap that each row closes; None where the ends do not differ. Empty without both ends.
+        best: the best row, and all that are not distinguishable from it; empty if fewer than two are ranked.
+        gaps: the gap that each row closes; None if the ends do not differ. Empty without both ends.
     """
 
     margins: Mapping[str, float] = {}

@@ -1,4 +1,4 @@
-"""The columns of a table, from how the paper sets it: scores, averages, headers. `barbench report --table 1,2`."""
+"""The columns of a table, as the paper sets it: scores, averages, headers. `barbench report --table 1,2`."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,9 +10,14 @@ from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Header
 
 @dataclass(frozen=True)
 class Score:
-    """A column of scores: the average by `rule` over some of the paper's columns, or just one of them.
+    """A column of scores: one of the paper's columns, or the average over several.
 
-    `published` is where the paper's table has it, as (dataset, column); None where it is computed.
+    Attributes:
+        group: header over the column's name.
+        name: of the column.
+        over: the paper's columns.
+        rule: of the average.
+        published: (dataset, column) in the paper's table; None if it is computed.
     """
 
     group: str
@@ -23,14 +28,29 @@ class Score:
 
 
 def comparable(table: PaperTable, conditions: Conditions) -> bool:
-    """Whether records stand beside what the paper printed: real data, and the paper's backbone with its weights, which
-    are the tag or a file of the user's that stands for it."""
+    """Whether records may be shown beside what the paper printed.
+
+    Args:
+        table: of the paper.
+        conditions: of the records.
+
+    Returns:
+        True for real data, and for the paper's backbone with its weights, which are the tag or a file of the user's.
+    """
     weights = conditions.weights == table.family.tag or "@" in conditions.weights
     return conditions.data == "refer" and conditions.backbone in table.family.backbones and weights
 
 
 def scores_of(table: PaperTable, mine: tuple[Column, ...]) -> tuple[Score, ...]:
-    """The score columns of `table` over `mine`, with averages where there is more than one."""
+    """The score columns of a table.
+
+    Args:
+        table: of the paper.
+        mine: the paper's columns to show.
+
+    Returns:
+        Columns with averages, if there is more than one to average.
+    """
     datasets = dict.fromkeys(column.dataset for column in mine)
     over = {name: tuple(column for column in mine if column.dataset == name) for name in datasets}
     if table.shows == "datasets":
@@ -52,14 +72,19 @@ def _averages(rule: Rule, mine: tuple[Column, ...], datasets: int) -> list[Score
 
 @dataclass(frozen=True)
 class Frame:
-    """The columns of one finished table: what leads a row, then its scores."""
+    """The columns of one finished table.
+
+    Attributes:
+        scores: the score columns.
+        components: labels, one column each.
+        metric: whether a column names each row's IoU.
+        gap: the score whose closed gap the last column shows; None for no such column.
+    """
 
     scores: tuple[Score, ...]
     components: tuple[str, ...]
     metric: bool
-    """Whether a column names each row's IoU."""
     gap: Score | None = None
-    """The score whose gap between the ends a last column shows closed; None: no such column."""
 
     def row(
         self,
@@ -70,12 +95,32 @@ class Frame:
         metric: str = "",
         gap: Entry = Entry(""),
     ) -> EntryRow:
-        """A row of the table; `checks` are signs by component label."""
+        """Put a row together.
+
+        Args:
+            label: the first entry.
+            scores: one entry per score column.
+            checks: signs by component label.
+            parameters: entry of that column.
+            metric: name of the row's IoU.
+            gap: entry of the last column.
+
+        Returns:
+            One entry per column.
+        """
         signs = [Entry((checks or {}).get(name, "")) for name in self.components]
         return (label, *signs, parameters, *[Entry(metric)] * self.metric, *scores, *[gap] * (self.gap is not None))
 
     def headers(self, leaking: Collection[Column], footnotes: Footnotes) -> tuple[Header, ...]:
-        """The table's headers; those over columns in `leaking`, and over val(g), say so."""
+        """The table's headers.
+
+        Args:
+            leaking: columns that leak for every row; these, and val(g), get a footnote.
+            footnotes: gets the texts.
+
+        Returns:
+            One header per column.
+        """
         leaks = in_order({c for score in self.scores for c in score.over if c in leaking or c == ALWAYS_LEAKS})
         verb = "leak: images of theirs" if len(leaks) > 1 else "leaks: images of it"
 

@@ -1,4 +1,4 @@
-"""What a table says around its numbers: under which conditions, counted how, averaged over what."""
+"""What a table states around its numbers: under which conditions, counted how, averaged over what."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -23,9 +23,18 @@ def caption(
     others: Iterable[Conditions],
     one_seed: bool = False,
 ) -> str:
-    """What the rows are: the paper's, or measured under `conditions`.
+    """What the rows are: the paper's, or measured under some conditions.
 
-    A recipe that shares its name with one of `others` says in which fields it differs.
+    Args:
+        table: of the paper.
+        published: whether published rows are in it.
+        conditions: of the measured rows; None without any.
+        others: conditions of other tables; a recipe that shares its name with one of theirs names the fields that
+            differ.
+        one_seed: whether there is only one.
+
+    Returns:
+        One or more sentences.
     """
     if conditions is None:
         return f"As printed in the BarLeRIa paper (ICLR 2024), whose own rows use {table.family.title}."
@@ -34,7 +43,15 @@ def caption(
 
 
 def in_words(conditions: Conditions, others: Iterable[Conditions]) -> str:
-    """What all records of a group share; how its recipe differs from namesakes among `others`."""
+    """What all records of a group share.
+
+    Args:
+        conditions: of the group.
+        others: as for `caption`.
+
+    Returns:
+        A sentence that begins in lower case.
+    """
     size = f" at {conditions.image_size} px" if conditions.image_size else ""
     recipe = _recipe(conditions.recipe_fields, [other.recipe_fields for other in others])
     version = f" Data version {conditions.data_version[:12]}." if conditions.data_version else ""
@@ -74,7 +91,7 @@ def published_notes(table: PaperTable) -> list[str]:
 
 
 def average_note(table: PaperTable, scores: Sequence[Score]) -> list[str]:
-    """How the averages of the table are taken, by the names of their columns."""
+    """How the averages of the table are taken, by the names of their columns; empty without averages."""
     rules = {
         "datasets": "over each dataset's columns, then over datasets",
         "columns": "over all columns alike, without G-Ref val(g)",
@@ -90,7 +107,16 @@ def average_note(table: PaperTable, scores: Sequence[Score]) -> list[str]:
 
 
 def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column]) -> list[str]:
-    """The notes that the measured rows of `group` need in a table of `columns`, in the order of printing."""
+    """The notes that measured rows need.
+
+    Args:
+        table: of the paper.
+        group: the measured rows.
+        columns: of the table.
+
+    Returns:
+        Notes in the order of printing.
+    """
     measured = group.measured
     every = (
         _iou(group),
@@ -119,7 +145,7 @@ def _iou(group: Group) -> str:
 
 
 def _covers(group: Group) -> str:
-    """What the intervals speak of."""
+    """What the intervals cover."""
     seeds = ", ".join(map(str, sorted(group.seeds)))
     if len(group.seeds) == 1:
         return f"over images alone: one seed ({seeds}) says nothing of other trainings."
@@ -127,7 +153,7 @@ def _covers(group: Group) -> str:
 
 
 def gap_note(gap: Score | None) -> list[str]:
-    """What the column of the gap means."""
+    """What the column of the gap means; empty without that column."""
     if gap is None:
         return []
     return [
@@ -150,7 +176,7 @@ def _parameters(group: Group) -> str:
 
 
 def _per_label(what: str, values: dict[str, list[str]]) -> str:
-    """`what value.`, or with the rows of each value where they differ."""
+    """`what value.`, or the rows of each value if they differ."""
     if len(values) > 1:
         values = {f"{value} ({', '.join(labels)})": labels for value, labels in values.items()}
     return f"{what} {'; '.join(values)}." if values else ""
@@ -220,7 +246,7 @@ def _problems(group: Group) -> str:
 
 
 def _told(group: Group) -> list[str]:
-    """What the records themselves have to say, each once with its rows."""
+    """The records' own notes, each once with its rows."""
     labels: dict[str, list[str]] = defaultdict(list)
     for row in group.rows:
         for note in dict.fromkeys(note for record in row.records for note in record.notes):

@@ -17,14 +17,25 @@ FAILURES = {"failed": "failed", "out-of-memory": "OOM"}
 
 
 def scores(frame: Frame, members: Group, footnotes: Footnotes, heading: str, evidence: Evidence | None) -> Section:
-    """Mean IoU of every row with its interval; the best is marked, and what is not distinguishable from it."""
+    """Mean IoU of every row with its interval; the best row is bold, and all that are not distinguishable from it.
+
+    Args:
+        frame: the table's columns.
+        members: the rows.
+        footnotes: gets the texts.
+        heading: over the rows.
+        evidence: the counts of expressions; without it nothing is bold.
+
+    Returns:
+        One section.
+    """
     judged = [judge(score, members, evidence) for score in frame.scores]
     gaps = judged[frame.scores.index(frame.gap)].gaps if frame.gap else {}
     return Section(heading, tuple(_row(frame, row, members, footnotes, judged, gaps) for row in members.rows))
 
 
 def overall(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
-    """Overall IoU of every row; none is marked, since intervals are of the mean IoU."""
+    """Overall IoU of every row; none is bold, because intervals are of the mean IoU."""
     rows = [
         frame.row(Entry(row.label), _scores(frame, row, row.overall, members, footnotes), metric="overall")
         for row in members.rows
@@ -34,7 +45,7 @@ def overall(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
 
 
 def swapped(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
-    """Mean IoU on another object of the same image, where there is one."""
+    """Mean IoU on another object of the same image, if there is one."""
     rows = [
         frame.row(
             Entry(row.label),
@@ -47,7 +58,15 @@ def swapped(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
 
 
 def number(summary: Summary, sign: str = "") -> str:
-    """For example `51.3±0.4`; `sign="+"` shows the sign."""
+    """For example `51.3±0.4`.
+
+    Args:
+        summary: what to print.
+        sign: "+" shows the sign.
+
+    Returns:
+        The text, without margin if there is none.
+    """
     value = printed(summary.mean)
     text = f"+{value}" if sign and not value.startswith("-") else value.replace("-", "−")
     return text if summary.margin is None else f"{text}±{printed(summary.margin)}"
@@ -95,10 +114,8 @@ def _score(
     footnotes: Footnotes,
     judgement: Judgement = Judgement(),
 ) -> Entry:
-    """The average of `score` over the columns that the row has, with its interval.
-
-    Where no counts of expressions are there, the interval is that of the seeds alone.
-    """
+    """The average of `score` over the columns that the row has, with its interval. Without counts of expressions, the
+    interval is that of the seeds alone."""
     failed = row.failures({column.protocol for column in score.over})
     marks = list(_failures(failed))
     summary = over_seeds(score.rule, values, score.over)
@@ -124,7 +141,7 @@ def _score(
 
 
 def _failures(records: Sequence[Record]) -> list[str]:
-    """One text for each protocol and reason, with the seeds that it befell."""
+    """One text for each protocol and reason, with the seeds concerned."""
     seeds: dict[tuple[str, str], list[str]] = {}
     for record in records:
         reason = shorten(record.reason or "", 200, placeholder=" …")

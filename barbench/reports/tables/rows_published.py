@@ -1,4 +1,4 @@
-"""The published rows of a table, as printed and corrected, and what was measured less what was published."""
+"""The published rows of a table, as printed and corrected, and the differences of measured to published scores."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -15,7 +15,7 @@ MIX_UNSAID = "The paper does not say whether its mix leaves out the images that 
 
 
 def sections(number: str, frame: Frame, footnotes: Footnotes) -> list[Section]:
-    """The published rows of Table `number` under the paper's headings; unranked, for their IoU differ."""
+    """The published rows of Table `number` under the paper's headings; not ranked, because their IoU differ."""
     return [
         Section(
             f"Published: {heading.lower()}" if heading else "Published",
@@ -26,7 +26,7 @@ def sections(number: str, frame: Frame, footnotes: Footnotes) -> list[Section]:
 
 
 def difference(number: str, frame: Frame, members: Group, footnotes: Footnotes) -> Section:
-    """Measured less published (corrected) mean IoU, of the methods that the published table has."""
+    """Measured minus published (corrected) mean IoU, for the methods that the published table has."""
     pairs = [(row, paper) for row in members.rows if row.iou and (paper := _partner(number, row))]
     rows = [
         frame.row(
@@ -39,7 +39,7 @@ def difference(number: str, frame: Frame, members: Group, footnotes: Footnotes) 
 
 
 def _lines(row: PublishedRow, frame: Frame, footnotes: Footnotes) -> list[EntryRow]:
-    """The row as printed, and where numbers are known to be wrong, once more with the right ones."""
+    """The row as printed; if numbers are known to be wrong, once more with the right ones."""
     lines = [_line(row, frame, footnotes, corrected=False)]
     if any(cell.corrected for cell in row.cells if cell.kind != "label"):
         lines.append(_line(row, frame, footnotes, corrected=True))
@@ -77,7 +77,7 @@ def _cell(row: PublishedRow, score: Score) -> Printed | None:
 
 
 def _value(row: PublishedRow, score: Score) -> float | None:
-    """The corrected published number; where the paper's table has no such column, the average, if it is whole."""
+    """The corrected published number; the average if the paper's table has no such column and all parts are known."""
     if score.published:
         cell = _cell(row, score)
         return cell.corrected_value if cell else None
@@ -96,7 +96,7 @@ def _partner(number: str, row: MethodRow) -> PublishedRow | None:
 
 
 def _difference(row: MethodRow, paper: PublishedRow, score: Score) -> Entry:
-    """Nothing where the measured columns are not those behind the published number."""
+    """Nothing if the measured columns are not those of the published number."""
     published, summary = _value(paper, score), over_seeds(score.rule, row.iou, score.over)
     alike = all((column in row.iou) == (column in PAPER_COLUMNS) for column in score.over)
     if published is None or summary is None or not alike:

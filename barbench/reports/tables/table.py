@@ -11,7 +11,14 @@ Mark = Literal["best"]
 
 @dataclass(frozen=True)
 class Header:
-    """A column: its name under the name of its group (empty where it stands alone)."""
+    """A column.
+
+    Attributes:
+        group: name over several columns; empty for a column on its own.
+        name: of the column.
+        align: of its entries.
+        footnotes: numbers, from 1.
+    """
 
     group: str
     name: str
@@ -21,7 +28,14 @@ class Header:
 
 @dataclass(frozen=True)
 class Entry:
-    """What one cell prints. `value` is the printed number, to sort by; None for text."""
+    """What one cell prints.
+
+    Attributes:
+        text: as printed.
+        value: the printed number, to sort by; None for text.
+        mark: whether it is bold.
+        footnotes: numbers, from 1.
+    """
 
     text: str
     value: float | None = None
@@ -42,10 +56,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table. Entry and Header point to `footnotes` by number, from 1.
+    """A finished table.
 
-    `number`: of the paper's table. `measured`: what tells its set of conditions from others, where only measured rows
-    stand in it; empty where published ones do.
+    Attributes:
+        title: above it.
+        caption: below the title.
+        headers: one per column.
+        sections: the rows.
+        notes: below the table.
+        footnotes: texts that entries and headers refer to by number, from 1.
+        number: of the paper's table.
+        measured: identifies the set of conditions of a table of measured rows alone; empty with published rows.
     """
 
     title: str
@@ -59,7 +80,7 @@ class Table:
 
     @property
     def header_groups(self) -> list[tuple[str, int]]:
-        """Group names with the number of adjacent columns under each; columns that stand alone come one by one."""
+        """Group names with the number of adjacent columns under each; columns on their own come one by one."""
         runs = groupby(enumerate(self.headers), key=lambda item: item[1].group or item[0])
         return [(key if isinstance(key, str) else "", len(list(members))) for key, members in runs]
 
@@ -79,6 +100,13 @@ class Footnotes:
         self.texts: list[str] = []
 
     def add(self, *texts: str) -> tuple[int, ...]:
-        """The numbers of `texts`; a text that is known keeps its number."""
+        """Number texts; a text that is already there keeps its number.
+
+        Args:
+            *texts: any number of them.
+
+        Returns:
+            Their numbers.
+        """
         self.texts += [text for text in dict.fromkeys(texts) if text not in self.texts]
         return tuple(self.texts.index(text) + 1 for text in texts)
