@@ -19,7 +19,7 @@ from PIL import Image
 from barbench.datasets import masks
 from barbench.datasets.pickles import load_plain, repair_text
 from barbench.datasets.problems import Problems
-from barbench.datasets.untrusted import image_size, shown, text, whole
+from barbench.datasets.untrusted import image_size, listed, read_entries, read_key, text, whole
 from barbench.errors import DataError, MissingData
 from barbench.paper.protocols import Protocol
 
@@ -231,7 +231,9 @@ def read_outline(root: Path, protocol: Protocol) -> list[Outline]:
     """
     return _references(
         data_files(root, protocol)[0],
-        lambda r: Outline(_value(r, "split", text), _value(r, "image_id", whole), len(_value(r, "sentences", _list))),
+        lambda r: Outline(
+            read_key(r, "split", text), read_key(r, "image_id", whole), len(read_key(r, "sentences", listed))
+        ),
     )
 
 
@@ -321,8 +323,8 @@ def _read_instances(path: Path) -> _Instances:
     try:
         raw = json.loads(path.read_bytes())
         images, annotations = (_table(raw, kind) for kind in ("images", "annotations"))
-        names = _entries(
-            raw.get("categories", []), "categories", lambda c: (_value(c, "id", whole), _value(c, "name", text))
+        names = read_entries(
+            raw.get("categories", []), "categories", lambda c: (read_key(c, "id", whole), read_key(c, "name", text))
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a COCO instances file: {_describe(error)}") from error
@@ -337,41 +339,12 @@ def _table(raw: Any, kind: str) -> dict[int, dict[str, Any]]:
     """The entries of a list of instances.json by their id, with each `image_id` as a whole number."""
 
     def read(entry: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        number = _value(entry, "id", whole)
+        number = read_key(entry, "id", whole)
         if "image_id" in entry and type(entry["image_id"]) is not int:
-            entry = {**entry, "image_id": _value(entry, "image_id", whole)}
+            entry = {**entry, "image_id": read_key(entry, "image_id", whole)}
         return number, entry
 
-    return dict(_entries(raw[kind], kind, read))
-
-
-def _entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) -> list[T]:
-    """`read` applied to each of `values`; ValueError says which entry (counted from 0) is wrong, and why."""
-    made: list[T] = []
-    for number, entry in enumerate(_list(values)):
-        try:
-            made.append(read(entry))
-        except ValueError as error:
-            raise ValueError(f"entry {number} of its {kind}: {error}") from error
-    return made
-
-
-def _value(entry: Any, key: str, read: Callable[[Any], T]) -> T:
-    """`read` applied to the value under `key`, as all values of entries are read; ValueError names the key."""
-    if not isinstance(entry, dict):
-        raise ValueError(f"{shown(entry)} stands where an entry with the key {key!r} belongs")
-    if key not in entry:
-        raise ValueError(f"it lacks the key {key!r}")
-    try:
-        return read(entry[key])
-    except ValueError as error:
-        raise ValueError(f"{key!r}: {error}") from error
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{shown(value)} is no list")
-    return list(value)
+    return dict(read_entries(raw[kind], kind, read))
 
 
 def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
@@ -380,30 +353,30 @@ def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
         raw = load_plain(path)
         if not isinstance(raw, list):
             raise TypeError(f"it is a {type(raw).__name__}, not a list")
-        return _entries(raw, "references", read)
+        return read_entries(raw, "references", read)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} does not hold REFER references: {_describe(error)}") from error
 
 
 def _reference(raw: dict[str, Any], categories: dict[int, str]) -> Reference:
     """One entry of the references file. Its `file_name` is not used: it can have an annotation's suffix."""
-    category = _value(raw, "category_id", whole)
+    category = read_key(raw, "category_id", whole)
     if isinstance(raw.get("ann_id"), list | tuple):
         raise ValueError(
             "'ann_id': a list of targets, as gRefCOCO has them; this protocol has one target per reference"
         )
     return Reference(
-        ref_id=_value(raw, "ref_id", whole),
-        ann_id=_value(raw, "ann_id", whole),
-        image_id=_value(raw, "image_id", whole),
+        ref_id=read_key(raw, "ref_id", whole),
+        ann_id=read_key(raw, "ann_id", whole),
+        image_id=read_key(raw, "image_id", whole),
         category=categories.get(category, str(category)),
-        split=repair_text(_value(raw, "split", text)),
-        sentences=tuple(_entries(_value(raw, "sentences", _list), "sentences", _sentence)),
+        split=repair_text(read_key(raw, "split", text)),
+        sentences=tuple(read_entries(read_key(raw, "sentences", listed), "sentences", _sentence)),
     )
 
 
 def _sentence(raw: dict[str, Any]) -> Sentence:
-    return Sentence(_value(raw, "sent_id", whole), repair_text(_value(raw, "sent", text)))
+    return Sentence(read_key(raw, "sent_id", whole), repair_text(read_key(raw, "sent", text)))
 
 
 def _usable(reference: Reference, instances: _Instances, problems: Problems) -> bool:

@@ -7,9 +7,11 @@ anything is allocated, rasterised or tokenised.
 import contextlib
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 MAX_PIXELS = 2**26  # of an image; COCO's largest has 2**18.6
 MAX_OUTLINE = 10**6  # pixels along a segmentation's polygons; COCO's longest have some thousands
@@ -81,6 +83,36 @@ def shown(value: Any) -> str:
     """A value for a message: a scalar as written (at most 80 characters), of anything else only its type, since a
     nested value's text has no limit."""
     return repr(value)[:80] if isinstance(value, int | float | str) else f"a {type(value).__name__}"
+
+
+def read_entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) -> list[T]:
+    """What `read` makes of each of `values`; ValueError says which entry (counted from 0) and what is wrong there."""
+    made: list[T] = []
+    for number, entry in enumerate(listed(values)):
+        try:
+            made.append(read(entry))
+        except ValueError as error:
+            raise ValueError(f"entry {number} of its {kind}: {error}") from error
+    return made
+
+
+def read_key(entry: Any, key: str, read: Callable[[Any], T]) -> T:
+    """The one way to a value of an entry: `read` of what is under `key`; ValueError names the key."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{shown(entry)} stands where an entry with the key {key!r} belongs")
+    if key not in entry:
+        raise ValueError(f"it lacks the key {key!r}")
+    try:
+        return read(entry[key])
+    except ValueError as error:
+        raise ValueError(f"{key!r}: {error}") from error
+
+
+def listed(value: Any) -> list[Any]:
+    """A list or a tuple, as a list; raises ValueError."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{shown(value)} is no list")
+    return list(value)
 
 
 @contextlib.contextmanager
