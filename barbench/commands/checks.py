@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 
 PATHS = frozenset(
     {"weights", "data", "root", "backbone", "recipe", "cache", "results", "reports", "out", "photo", "baseline"}
+    | {"source", "images", "instances"}
 )
 """Parameters that take a file or a folder, or a comma list of them: a leading ~ means the home folder."""
 

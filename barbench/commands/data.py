@@ -8,10 +8,11 @@ import typer
 
 from barbench.commands.checks import CheckedCommand
 from barbench.commands.options import FormatOption
+from barbench.datasets.importers.form import Form
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar
 
-app = typer.Typer(no_args_is_help=True, help="Make and check data.")
+app = typer.Typer(no_args_is_help=True, help="Make, import and check data.")
 
 
 @app.command("make-shapes", cls=CheckedCommand)
@@ -56,6 +57,34 @@ def make_shapes(
     with progress_bar("drawing") as progress:
         make(root, spec, progress, processes)
     print(f"{train + 3 * evaluate} pictures in {root}; use them with --data {root}")
+
+
+@app.command("import", cls=CheckedCommand)
+def import_(
+    source: Annotated[Path, typer.Argument(help="file or folder that you hold: docs/data.md says what can be read")],
+    root: Annotated[Path, typer.Argument(help="folder to write, in the REFER/COCO layout; nothing is overwritten")],
+    form: Annotated[Form | None, typer.Option(help="what the source is", show_default="look")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="data set of the source, named as for run", show_default="from its names")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="folder of COCO's train2014 images, for a source without images")
+    ] = None,
+    instances: Annotated[
+        Path | None, typer.Option(help="COCO's instances_train2014.json, for a source without whole masks")
+    ] = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Make the layout from a copy of the data: Parquet, zips, LMDB, mask folders, MDETR's JSON, or a table.
+
+    The same command goes on where an import was interrupted. Counts are compared with the public release.
+    """
+    from barbench.commands.data_checks import import_rows
+
+    rows, notes = import_rows(source, root, form, split, images, instances)
+    print_rows(rows, format_, title=f"now in {root}")
+    for line in notes:
+        print(line, file=sys.stderr)
 
 
 @app.command("verify", cls=CheckedCommand)

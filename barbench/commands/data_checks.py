@@ -1,9 +1,12 @@
-"""What the commands `data verify` and `data audit` do, from their arguments to rows."""
+"""What the commands `data verify`, `audit` and `import` do, from their arguments to rows."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from barbench.benchmarks.matrix import choose_tasks
 from barbench.datasets.audit import Kind, verify
+from barbench.datasets.importers.form import Form
+from barbench.datasets.importers.source import Request, SplitCount, import_data
 from barbench.datasets.overlap import TrainingOverlap, evaluation_images, overlaps, read_outlines
 from barbench.datasets.sources import SHAPES_MARK, DataSource, find_source
 from barbench.errors import MissingData
@@ -60,6 +63,39 @@ def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], lis
     findings = [f"{f.severity}: {f.protocol}: {f.text}" for f in report.findings]
     verdict = "sound" if report.ok else "not sound"
     return rows, [*findings, f"{report.images_opened} images opened; the data are {verdict}"], report.ok
+
+
+def import_rows(
+    source: Path, root: Path, form: Form | None, split: str | None, images: Path | None, instances: Path | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """A row for each split that is now under `root`, and notes in words."""
+    with progress_bar("importing") as progress:
+        made = import_data(Request(source, root, form, split, images, instances), progress)
+    rows = [
+        {
+            "split": f"{count.protocol} {count.split}",
+            "references": count.found.references,
+            "images": count.found.images,
+            "sentences": count.found.sentences,
+            "public release": list(count.expected) if count.expected else None,
+        }
+        for count in made.counts
+    ]
+    return rows, [*made.notes, *map(_compared, made.counts), f"read as {made.form}; check it all: data verify {root}"]
+
+
+def _compared(count: SplitCount) -> str:
+    name = f"{count.protocol} {count.split}"
+    if count.found.references == 0:
+        return f"{name} is not in the source"
+    if count.expected is None:
+        return f"{name}: {count.found.references:,} references"
+    if count.as_released:
+        return f"{name} has the references and images of the public release"
+    return (
+        f"{name} is not the public release: {count.found.references:,} references of {count.found.images:,} images, "
+        f"and it has {count.expected.references:,} of {count.expected.images:,}"
+    )
 
 
 def audit_data(data: str | None) -> Audit:

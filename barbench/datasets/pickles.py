@@ -1,6 +1,7 @@
 """Reads the Python 2 pickles of the public release without executing anything in them. Used by `datasets.refer`."""
 
 import contextlib
+import io
 import pickle
 import unicodedata
 from pathlib import Path
@@ -33,12 +34,21 @@ def load_plain(path: Path) -> Any:
             size can fill; the message names it.
     """
     try:
-        with path.open("rb") as file, bounded_memory(path):
+        with path.open("rb") as file, bounded_memory(path.stat().st_size):
             return _PlainUnpickler(file, encoding="latin1").load()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a corrupt pickle raises nearly anything: EOFError, KeyError, struct.error, ...
         raise DataError(f"{path} is not a usable pickle: {error or type(error).__name__}") from error
+
+
+def loads_plain(data: bytes) -> Any:
+    """The plain value in a pickle's bytes, refusing what `load_plain` refuses; ValueError where there is none."""
+    try:
+        with bounded_memory(len(data)):
+            return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()
+    except Exception as error:
+        raise ValueError(f"it is not a usable pickle: {error or type(error).__name__}") from error
 
 
 def repair_text(text: str) -> str:

@@ -31,7 +31,9 @@ LAYOUT = """The layout is the public one (the .p files and instances.json of the
     refcoco/   refs(unc).p  instances.json
     refcoco+/  refs(unc).p  instances.json
     refcocog/  refs(umd).p  refs(google).p  instances.json
-    images/train2014/COCO_train2014_*.jpg     (or images/mscoco/images/train2014/)"""
+    images/train2014/COCO_train2014_*.jpg     (or images/mscoco/images/train2014/)
+Where copies of the data are known to be is in docs/data.md; `barbench data import SOURCE ROOT` makes this layout from
+zips, Parquet, LMDB, folders of masks, MDETR's JSON and tables of one's own."""
 
 
 class Sentence(NamedTuple):

@@ -116,14 +116,14 @@ def listed(value: Any) -> list[Any]:
 
 
 @contextlib.contextmanager
-def bounded_memory(path: Path) -> Iterator[None]:
+def bounded_memory(size: int) -> Iterator[None]:
     """Limit what reading a file can allocate: beyond the limit the block raises MemoryError.
 
     A few bytes of a pickle can ask for gigabytes. The operating system enforces the limit (Linux only; elsewhere there
     is none), and it is lifted at the end of the block.
 
     Args:
-        path: the file that is read in the block; the limit is MEMORY_FREE and MEMORY_PER_BYTE for each of its bytes.
+        size: bytes of the file; the limit is MEMORY_FREE and MEMORY_PER_BYTE for each of them.
 
     Yields:
         Nothing.
@@ -133,7 +133,7 @@ def bounded_memory(path: Path) -> Iterator[None]:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    bound = used + MEMORY_FREE + MEMORY_PER_BYTE * path.stat().st_size
+    bound = used + MEMORY_FREE + MEMORY_PER_BYTE * size
     if soft != resource.RLIM_INFINITY:
         bound = min(bound, soft)
     resource.setrlimit(resource.RLIMIT_AS, (bound, hard))

@@ -1,0 +1,86 @@
+"""COCO's annotations by id and by box, for sources that have boxes alone: `barbench data import --instances FILE`.
+
+Such a file is `instances.json` of the release, or COCO's own `annotations/instances_train2014.json`.
+"""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from barbench.datasets.untrusted import read_key, text, whole
+from barbench.errors import DataError
+
+TOLERANCE = 0.02  # pixels; boxes are rounded to two decimals, and added up in some sources
+
+
+class Instances:
+    """The annotations of one file.
+
+    Args:
+        path: a COCO instances file.
+
+    Raises:
+        DataError: where it is not one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            raw = json.loads(path.read_bytes())
+            self._images = {read_key(entry, "file_name", text): whole(entry["id"]) for entry in raw["images"]}
+            self._annotations = {whole(entry["id"]): entry for entry in raw["annotations"]}
+            self.categories = {whole(entry["id"]): str(entry["name"]) for entry in raw.get("categories", [])}
+            self._by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
+            for entry in self._annotations.values():
+                self._by_image[whole(entry["image_id"])].append(entry)
+            self._sizes = {
+                read_key(e, "file_name", text): (whole(e["width"]), whole(e["height"])) for e in raw["images"]
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(f"{path} is not a COCO instances file: {error}") from error
+
+    def get(self, ann_id: int) -> dict[str, Any]:
+        """The annotation with an id.
+
+        Raises:
+            ValueError: where there is none.
+        """
+        if ann_id not in self._annotations:
+            raise ValueError(f"{self.path} has no annotation {ann_id}")
+        found: dict[str, Any] = self._annotations[ann_id]
+        return found
+
+    def at(self, image: str, box: list[float], polygon: list[float] | None = None) -> dict[str, Any]:
+        """The annotation of an image with a box.
+
+        Args:
+            image: its file name.
+            box: x, y, width and height in pixels; sides may be cut at the image's border.
+            polygon: one of the object's polygons, which tells objects with equal boxes apart.
+
+        Raises:
+            ValueError: where there is none, or several.
+        """
+        width, height = self._sizes.get(image, (0, 0))
+        near = [
+            entry
+            for entry in self._by_image.get(self._images.get(image, -1), [])
+            if _same(entry["bbox"], box) or _same(_cut(entry["bbox"], width, height), box)
+        ]
+        if len(near) > 1 and polygon is not None:
+            near = [e for e in near if isinstance(e["segmentation"], list) and polygon in e["segmentation"]]
+        if len(near) != 1:
+            raise ValueError(f"{self.path} has {len(near)} annotations with the box {box} in {image}, and 1 is due")
+        found: dict[str, Any] = near[0]
+        return found
+
+
+def _same(box: list[float], other: list[float]) -> bool:
+    return len(box) == len(other) and all(abs(a - b) < TOLERANCE for a, b in zip(box, other, strict=True))
+
+
+def _cut(box: list[float], width: int, height: int) -> list[float]:
+    """A box [x, y, w, h] that ends at the image's border."""
+    x, y, w, h = box
+    return [x, y, min(x + w, width) - x, min(y + h, height) - y]

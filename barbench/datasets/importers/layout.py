@@ -1,0 +1,300 @@
+"""Writes references from any source as a REFER folder. Used by every module of `datasets.importers`.
+
+Images are written as they come, the two files of annotations at the end, each whole or not at all. So an import that
+was interrupted is started again with the same command: images that are there already are compared and kept. A file that
+holds something else is never overwritten.
+"""
+
+import filecmp
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+from pycocotools import mask as coco
+
+from barbench.datasets import masks
+from barbench.datasets.refer import IMAGE_FOLDERS, data_files
+from barbench.datasets.untrusted import image_size
+from barbench.errors import DataError, MissingData, UsageError
+from barbench.files import atomic_file, write_atomically
+from barbench.paper.protocols import Protocol
+
+COCO_NAME = re.compile(r"(COCO_\w+?_0*(\d+))(?:_\d+)?(\.jpe?g)", re.IGNORECASE)
+
+
+class Picture(NamedTuple):
+    """An image as a source has it.
+
+    Attributes:
+        name: its file name in the layout.
+        data: its bytes, a file that holds them, or None where the source has the annotations alone.
+        size: width and height where the source tells them.
+    """
+
+    name: str
+    data: bytes | Path | None = None
+    size: tuple[int, int] | None = None
+
+
+class Item(NamedTuple):
+    """One reference of a source.
+
+    Attributes:
+        split: as the protocol names it.
+        picture: its image.
+        segmentation: COCO's polygons or RLE, or uint8 (H, W) with the object where it is not 0.
+        sentences: each with its id, or None where the source has none.
+        ref_id: None where the source has none.
+        ann_id: the same; equal masks of an image are one annotation then.
+        category: id in the data set's categories; 0 where the source has none.
+    """
+
+    split: str
+    picture: Picture
+    segmentation: Any
+    sentences: Sequence[tuple[int | None, str]]
+    ref_id: int | None = None
+    ann_id: int | None = None
+    category: int = 0
+
+
+def coco_name(text: str) -> str:
+    """The file of an image from a name or a path, without the suffix that REFER puts behind a COCO name.
+
+    >>> coco_name("coco/train2014/COCO_train2014_000000581857_16.jpg")
+    'COCO_train2014_000000581857.jpg'
+    """
+    name = re.split(r"[/\\]", text)[-1]
+    found = COCO_NAME.fullmatch(name)
+    return found[1] + found[3] if found else name
+
+
+class Numbers:
+    """Ids of one kind, each given once: a source's own where it is free, else the next from 1 on."""
+
+    def __init__(self) -> None:
+        self._given: set[int] = set()
+        self._next = 1
+
+    def take(self, wanted: int | None) -> int:
+        """`wanted`, or another id where it is None or given already."""
+        if wanted is None or wanted in self._given:
+            while self._next in self._given:
+                self._next += 1
+            wanted = self._next
+        self._given.add(wanted)
+        return wanted
+
+
+class Layout:
+    """The files of one protocol under `root`, while they are made.
+
+    Args:
+        root: the folder to write; may hold other data sets and images.
+        protocol: whose folder and files are written.
+        images: a folder with the images that the source itself does not hold, by their names.
+        categories: names by id, where the source has them.
+
+    Raises:
+        UsageError: where the files of the protocol are there already.
+    """
+
+    def __init__(
+        self, root: Path, protocol: Protocol, images: Path | None = None, categories: dict[int, str] | None = None
+    ) -> None:
+        self.root, self.protocol, self.missing = root, protocol, dict[str, None]()
+        self._folder = root / IMAGE_FOLDERS[0]
+        self._refs_path, self._instances_path = (
+            root / protocol.folder / protocol.refs_file,
+            instances_path(root, protocol),
+        )
+        refuse(self._refs_path)
+        self._given, self._categories = images, dict(categories or {})
+        self._images: dict[str, dict[str, Any]] = {}
+        self._annotations: dict[int, dict[str, Any]] = {}
+        self._by_mask: dict[tuple[int, bytes], int] = {}
+        self._refs: list[dict[str, Any]] = []
+        self._image_ids, self._ann_ids, self._ref_ids, self._sent_ids = Numbers(), Numbers(), Numbers(), Numbers()
+
+    def add(self, item: Item) -> None:
+        """Write the image of a reference, and keep the rest for `finish`.
+
+        Raises:
+            ValueError: where the segmentation or the image cannot be read.
+            DataError: where another file has the image's place.
+        """
+        image = self._image(item.picture)
+        ann_id = self._annotation(item, image)
+        ref_id = self._ref_ids.take(item.ref_id)
+        sentences = [self._sentence(*sentence) for sentence in item.sentences]
+        self._refs.append(
+            {
+                "ref_id": ref_id,
+                "ann_id": ann_id,
+                "image_id": image["id"],
+                "category_id": item.category,
+                "split": item.split,
+                "file_name": image["file_name"],
+                "sent_ids": [sentence["sent_id"] for sentence in sentences],
+                "sentences": sentences,
+            }
+        )
+
+    def finish(self) -> None:
+        """Write the two files.
+
+        Raises:
+            UsageError: where there is nothing to write, or another import has left other annotations there.
+        """
+        if not self._refs:
+            raise UsageError(f"the source has no reference of {self.protocol.name}")
+        categories = {entry["category_id"] for entry in self._refs}
+        instances = {
+            "images": list(self._images.values()),
+            "annotations": list(self._annotations.values()),
+            "categories": [{"id": c, "name": self._categories.get(c, str(c))} for c in sorted(categories)],
+        }
+        if self._instances_path.exists():
+            _agree(instances, self._instances_path)
+        else:
+            write_atomically(self._instances_path, json.dumps(instances).encode())
+        write_atomically(self._refs_path, pickle.dumps(self._refs, 2))
+
+    def _image(self, picture: Picture) -> dict[str, Any]:
+        """The entry of an image, which is written where it is new."""
+        if picture.name in self._images:
+            return self._images[picture.name]
+        data = picture.data
+        if data is None and self._given is not None and (self._given / picture.name).is_file():
+            data = self._given / picture.name
+        if data is not None:
+            size = stored_size(data, picture.name)
+            if picture.size is not None and picture.size != size:
+                raise ValueError(f"{picture.name} has {size[0]}x{size[1]} pixels, the source says {picture.size}")
+            place_image(self._folder, picture.name, data)
+        elif picture.size is not None:
+            size = image_size(*picture.size)
+            self.missing[picture.name] = None
+        elif (self._folder / picture.name).is_file():
+            size = stored_size(self._folder / picture.name, picture.name)
+        else:
+            where = f"in {self._given}" if self._given else "in the source; name their folder with --images"
+            raise MissingData(f"the image {picture.name} is not {where}")
+        found = COCO_NAME.fullmatch(picture.name)
+        number = self._image_ids.take(int(found[2]) if found else None)
+        entry = {"id": number, "file_name": picture.name, "width": size[0], "height": size[1]}
+        self._images[picture.name] = entry
+        return entry
+
+    def _annotation(self, item: Item, image: dict[str, Any]) -> int:
+        """The id of the object's annotation, which is kept where it is new."""
+        if item.ann_id is not None and item.ann_id in self._annotations:
+            return item.ann_id
+        height, width = image["height"], image["width"]
+        drawn = hasattr(item.segmentation, "shape")
+        if drawn:
+            if item.segmentation.shape != (height, width):
+                found = "x".join(map(str, item.segmentation.shape[1::-1]))
+                raise ValueError(f"its mask has {found} pixels, {image['file_name']} has {width}x{height}")
+            rle = masks.from_mask((item.segmentation != 0).astype("uint8"))
+        else:
+            rle = masks.encode(item.segmentation, height, width).rle
+        key = (image["id"], rle.counts)
+        if item.ann_id is None and key in self._by_mask:
+            return self._by_mask[key]
+        ann_id = self._ann_ids.take(item.ann_id)
+        code = {"size": [height, width], "counts": rle.counts}
+        self._by_mask[key] = ann_id
+        self._annotations[ann_id] = {
+            "id": ann_id,
+            "image_id": image["id"],
+            "category_id": item.category,
+            "iscrowd": 0,
+            "area": rle.area,
+            "bbox": [float(value) for value in coco.toBbox(code)],
+            "segmentation": {**code, "counts": rle.counts.decode()} if drawn else item.segmentation,
+        }
+        return ann_id
+
+    def _sentence(self, number: int | None, text: str) -> dict[str, Any]:
+        return {"sent_id": self._sent_ids.take(number), "sent": text, "raw": text, "tokens": text.split()}
+
+
+def instances_path(root: Path, protocol: Protocol) -> Path:
+    """Where the annotations of `protocol` belong."""
+    return root / protocol.folder / "instances.json"
+
+
+def refuse(path: Path) -> None:
+    """Raise UsageError where `path` exists."""
+    if path.exists():
+        raise UsageError(f"{path} is there already, and an import overwrites nothing: name another folder")
+
+
+def place_image(folder: Path, name: str, data: bytes | Path) -> None:
+    """Put an image into the layout: a file is linked where the file system can do that, else copied.
+
+    Raises:
+        DataError: where another image has the place.
+    """
+    target = folder / name
+    if target.exists():
+        same = target.read_bytes() == data if isinstance(data, bytes) else filecmp.cmp(data, target, shallow=False)
+        if not same:
+            raise DataError(f"{target} is there already and holds another image; nothing is overwritten")
+        return
+    if isinstance(data, bytes):
+        with atomic_file(target, sync=False) as file:
+            file.write(data)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(data.resolve(), target)
+    except OSError:  # another file system, or one without links
+        with data.open("rb") as source, atomic_file(target, sync=False) as file:
+            shutil.copyfileobj(source, file)
+
+
+def stored_size(data: bytes | Path, name: str) -> tuple[int, int]:
+    """Width and height from an image's header; ValueError where it is neither JPEG nor PNG."""
+    try:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=("JPEG", "PNG")) as header:
+            return image_size(*header.size)
+    except Exception as error:  # Pillow's parsers raise nearly anything
+        raise ValueError(f"the image {name} is neither a JPEG nor a PNG that can be read") from error
+
+
+def _agree(ours: dict[str, Any], path: Path) -> None:
+    """Raise UsageError unless the file at `path` holds all entries of `ours` as they are."""
+    try:
+        theirs = json.loads(path.read_bytes())
+        for kind in ("images", "annotations"):
+            held = {entry["id"]: entry for entry in theirs[kind]}
+            for entry in ours[kind]:
+                same = held.get(entry["id"], {})
+                if any(same.get(key) != entry[key] for key in entry.keys() & {"image_id", "file_name", "segmentation"}):
+                    raise UsageError(
+                        f"{path} is there already without the {kind[:-1]} {entry['id']} as this source has it, and an "
+                        "import overwrites nothing: name another folder"
+                    )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is there already and is not a COCO instances file: {error}") from error
+
+
+def present(root: Path, protocols: Iterable[Protocol]) -> list[Protocol]:
+    """Those of `protocols` whose two files are under `root`."""
+    found = []
+    for protocol in protocols:
+        try:
+            data_files(root, protocol)
+        except MissingData:
+            continue
+        found.append(protocol)
+    return found

@@ -1,0 +1,107 @@
+"""The folders that CRIS, ETRIS and their kin make: `anns/`, `masks/` and `images/`. Used by `barbench data import`.
+
+As `tools/data_process.py` of DerrickWang005/CRIS.pytorch writes them at 664b984: `anns/<data set>/<split>.json` is a
+list of {bbox, cat, segment_id, img_name, sentences: [{idx, sent_id, sent}], sentences_num}, `masks/<data set>/
+<segment_id>.png` the object in the image's own pixels, 0 or 255 (254 where two of its polygons overlap: 2 * 255 in
+eight bits). `segment_id` is the release's ref_id; `cat` numbers COCO's 80 categories from 0. No ann_id is kept.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from barbench.datasets.importers.layout import Item, Picture, coco_name
+from barbench.datasets.importers.names import known_split
+from barbench.datasets.untrusted import listed, read_entries, read_key, text, whole
+from barbench.errors import DataError, MissingData
+from barbench.paper.protocols import Protocol
+
+ABSENT = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
+COCO_CATEGORIES = tuple(number for number in range(1, 91) if number not in ABSENT)
+"""COCO's category ids in order: place i is the category that these sources call i."""
+
+
+def items(path: Path, protocol: Protocol, images: Path | None) -> Iterator[Item | str]:
+    """The references of one file of `anns`, and in words what is left out.
+
+    Args:
+        path: `anns/<data set>/<split>.json`.
+        protocol: of the data set.
+        images: the folder of the images; by default `images/train2014` beside `anns`.
+
+    Raises:
+        DataError: for a file or a mask that is not of this form.
+        MissingData: where a mask is absent.
+    """
+    split = known_split(path.stem, protocol)
+    if split is None:
+        yield f"{path.name} is left out: {path.stem} is no split of {protocol.name}"
+        return
+    home = path.parent.parent.parent
+    masks, pictures = home / "masks" / path.parent.name, images or home / "images" / "train2014"
+    if not masks.is_dir():
+        raise MissingData(f"{path} has its masks in {masks}, which is not there")
+    for number, entry in enumerate(read_list(path)):
+        try:
+            yield _item(entry, split, masks, pictures)
+        except ValueError as error:
+            raise DataError(f"{path}, entry {number}: {error}") from error
+
+
+def has_masks(path: Path) -> bool:
+    """Whether a file is `anns/<data set>/<split>.json` with a folder of masks beside `anns`."""
+    return path.parent.parent.name == "anns" and (path.parents[2] / "masks" / path.parent.name).is_dir()
+
+
+def read_list(path: Path) -> list[Any]:
+    """The list in a JSON file; DataError where there is none."""
+    try:
+        return listed(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not a list in JSON: {error}") from error
+
+
+def _item(entry: Any, split: str, masks: Path, pictures: Path) -> Item:
+    name = coco_name(read_key(entry, "img_name", text))
+    number = read_key(entry, "segment_id", whole)
+    file = masks / f"{number}.png"
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise MissingData(f"the mask {file} is not there") from None
+    picture = pictures / name
+    return Item(
+        split,
+        Picture(name, picture if picture.is_file() else None),
+        decode_mask(data, file.name),
+        read_entries(
+            read_key(entry, "sentences", listed),
+            "sentences",
+            lambda s: (read_key(s, "sent_id", whole), read_key(s, "sent", text)),
+        ),
+        ref_id=number,
+        category=coco_category(entry.get("cat")),
+    )
+
+
+def coco_category(number: Any) -> int:
+    """COCO's id of the category that these sources count from 0; 0 for none."""
+    return COCO_CATEGORIES[number] if isinstance(number, int) and 0 <= number < len(COCO_CATEGORIES) else 0
+
+
+def decode_mask(data: bytes, name: str) -> NDArray[np.uint8]:
+    """uint8 (H, W) of a mask's file, the object where it is not 0; ValueError where it is no image."""
+    try:
+        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        mask = None
+    if mask is None:
+        raise ValueError(f"the mask {name} is no image that can be read")
+    if mask.ndim == 3:
+        mask = mask[..., :3].max(axis=2)  # without transparency
+    return np.asarray(mask != 0, dtype=np.uint8)

@@ -1,0 +1,153 @@
+"""MDETR's JSON, which many detectors train from, and mmdetection's ODVG lines. Used by `barbench data import`.
+
+MDETR (scripts/fine-tuning/refexp_coco_format.py of ashkamath/mdetr at 8cbe208): `finetune_<data set>_<split>.json` is a
+COCO file whose `images` has an entry per sentence, {file_name, height, width, id, original_id, caption, …}, and whose
+`annotations` has one for each, {image_id, id, bbox, original_id (COCO's ann_id), category_id, …}, in the order of the
+release: sentences of one reference follow one another. ODVG (tools/dataset_converters/refcoco2odvg.py of mmdetection):
+`finetune_<data set>_<split>_vg.json`, a line per sentence, {filename, height, width, grounding: {caption, regions:
+[{bbox: [x1, y1, x2, y2], …}]}}.
+
+Both have boxes and no masks: these come from COCO's annotations, by id or by box.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from barbench.datasets.importers.instances import Instances
+from barbench.datasets.importers.layout import Item, Picture, coco_name
+from barbench.datasets.importers.names import known_split
+from barbench.datasets.untrusted import image_size, listed, read_key, shown, text, whole
+from barbench.errors import DataError, UsageError
+from barbench.paper.protocols import Protocol
+
+
+class Sentence(NamedTuple):
+    """One entry: its number in the file, its id if it has one, its text, and the object's annotation in COCO."""
+
+    place: int
+    number: int | None
+    text: str
+    picture: Picture
+    annotation: dict[str, Any]
+
+
+def items(path: Path, protocol: Protocol, instances: Instances | None) -> Iterator[Item | str]:
+    """The references of one file, and in words what is left out.
+
+    Args:
+        path: `finetune_…_<split>.json`, or `…_<split>_vg.json`.
+        protocol: of the data set.
+        instances: COCO's annotations, where the file has none of its own.
+
+    Raises:
+        DataError: for a file of another form, or an object that COCO's annotations lack.
+        UsageError: where they are needed and not given.
+    """
+    split = known_split(path.stem.removesuffix("_vg").split("_")[-1], protocol)
+    if split is None:
+        yield f"{path.name} is left out: its name ends in no split of {protocol.name}"
+        return
+    try:
+        for _, group in groupby(_sentences(path, instances), key=lambda s: s.annotation["id"]):
+            sentences = list(group)
+            annotation = sentences[0].annotation
+            yield Item(
+                split,
+                sentences[0].picture,
+                read_key(annotation, "segmentation", lambda value: value),
+                [(s.number, s.text) for s in sentences],
+                ann_id=whole(annotation["id"]),
+                category=whole(annotation.get("category_id", 0)),
+            )
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def is_mdetr(path: Path) -> bool:
+    """Whether a JSON file begins as one of these two forms do."""
+    if path.suffix.lower() not in (".json", ".jsonl"):
+        return False
+    with path.open("rb") as file:
+        head = file.read(1 << 20)
+    mdetr = all(key in head for key in (b'"images"', b'"caption"', b'"original_id"'))
+    return mdetr or b'"grounding"' in head or path.name.startswith("finetune_")
+
+
+def _sentences(path: Path, instances: Instances | None) -> Iterator[Sentence]:
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    if b'"grounding"' in head:
+        yield from _odvg(path, _given(path, instances))
+        return
+    try:
+        raw = json.loads(path.read_bytes())
+        images, annotations = listed(raw["images"]), listed(raw["annotations"])
+        objects = {whole(entry["image_id"]): entry for entry in annotations}
+        counts = Counter(whole(entry["image_id"]) for entry in annotations)
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it is not MDETR's JSON: {error}") from error
+    for place, entry in enumerate(images):
+        try:
+            number = read_key(entry, "id", whole)
+            if counts[number] != 1:
+                raise ValueError(f"{counts[number]} objects; one is due: gRefCOCO comes as grefs(unc).json")
+            own = objects[number]
+            ann_id = read_key(own, "original_id", whole) if "original_id" in own else number
+            annotation = own if own.get("segmentation") else _given(path, instances).get(ann_id)
+            yield Sentence(
+                place,
+                number,
+                read_key(entry, "caption", text),
+                _picture(read_key(entry, "file_name", text), entry),
+                {**annotation, "id": ann_id},
+            )
+        except ValueError as error:
+            raise ValueError(f"image entry {place}: {error}") from error
+
+
+def _odvg(path: Path, instances: Instances) -> Iterator[Sentence]:
+    for place, entry in enumerate(json_lines(path)):
+        try:
+            grounding = read_key(entry, "grounding", lambda value: value)
+            boxes = [read_key(region, "bbox", listed) for region in read_key(grounding, "regions", listed)]
+            if len(boxes) != 1 or len(boxes[0]) != 4:
+                raise ValueError(f"{len(boxes)} regions; one with one box is due")
+            name = read_key(entry, "filename", text)
+            x1, y1, x2, y2 = (_number(value) for value in boxes[0])
+            annotation = instances.at(coco_name(name), [x1, y1, x2 - x1, y2 - y1])
+            yield Sentence(place, None, read_key(grounding, "caption", text), _picture(name, entry), annotation)
+        except ValueError as error:
+            raise ValueError(f"line {place + 1}: {error}") from error
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{shown(value)} is no number")
+    return float(value)
+
+
+def _picture(name: str, entry: dict[str, Any]) -> Picture:
+    return Picture(coco_name(name), None, image_size(entry.get("width"), entry.get("height")))
+
+
+def _given(path: Path, instances: Instances | None) -> Instances:
+    if instances is None:
+        raise UsageError(
+            f"{path} has boxes and no masks; give the annotations of COCO, or of the release, with --instances FILE"
+        )
+    return instances
+
+
+def json_lines(path: Path) -> Iterable[Any]:
+    """The value of each line of a file; ValueError names the line that is no JSON."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise ValueError(f"line {number} is no JSON: {error}") from error

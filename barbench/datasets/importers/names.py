@@ -1,0 +1,73 @@
+"""Which data set and which split a file belongs to, from the names that people give. Used by `datasets.importers`."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from barbench.errors import UsageError
+from barbench.paper.protocols import PROTOCOLS, Protocol
+
+# What a part of a path says, most special first: CRIS writes refcocog_u, MDETR finetune_refcoco+_val, others refcocop.
+PATTERNS = (
+    ("refcocog-g", r"(?<![a-z])refcoco[-_]?g[-_]?(g(oogle)?)(?![a-z])"),
+    ("refcocog-u", r"(?<![a-z])refcoco[-_]?g[-_]?(u(md)?)?(?![a-z])"),
+    ("refcoco+", r"(?<![a-z])refcoco(\+|[-_]?p(lus)?(?![a-z]))"),
+    ("refcoco", r"(?<![a-z])refcoco(?![a-z+])"),
+)
+SPLITS = {"validation": "val", "testa": "testA", "testb": "testB"}
+
+
+def named_protocol(path: Path) -> str | None:
+    """The data set that a path names; the part next to its end counts.
+
+    >>> named_protocol(Path("datasets/anns/refcocog_u/train.json"))
+    'refcocog-u'
+    >>> named_protocol(Path("finetune_refcoco+_val.json"))
+    'refcoco+'
+    """
+    for part in reversed(path.parts):
+        for name, pattern in PATTERNS:
+            if re.search(pattern, part.lower()):
+                return name
+    return None
+
+
+def protocol_of(path: Path, wanted: str | None) -> Protocol:
+    """The protocol that was asked for, else the one that a path names.
+
+    Raises:
+        UnknownName: for a name that is none.
+        UsageError: where the path names none.
+    """
+    name = wanted or named_protocol(path)
+    if name is None:
+        raise UsageError(
+            f"which data set is {path}? Its path does not tell; say it with --split, as in --split refcoco"
+        )
+    return PROTOCOLS.get(name)
+
+
+def split_name(text: str) -> str:
+    """A split as the public release names it.
+
+    >>> [split_name(name) for name in ("validation", "train", "TestA")]
+    ['val', 'train', 'testA']
+    """
+    return SPLITS.get(text.lower(), text)
+
+
+def known_split(text: str, protocol: Protocol) -> str | None:
+    """The split of `protocol` that a source means, or None where the protocol has none such.
+
+    Copies of RefCOCO and RefCOCO+ call testA `test`; which of them do so is the importer's affair.
+    """
+    name = split_name(text)
+    return name if name in protocol.splits else None
+
+
+def found_files(source: Path, *patterns: str) -> list[Path]:
+    """What matches under a folder, in order, or the file itself where it matches; hidden files are left out."""
+    if source.is_file():
+        return [source] if any(source.match(pattern) for pattern in patterns) else []
+    found: Iterable[Path] = (path for pattern in patterns for path in source.rglob(pattern))
+    return sorted({path for path in found if not path.name.startswith(".") and "__MACOSX" not in path.parts})

@@ -1,0 +1,147 @@
+"""The Parquet copies on Hugging Face: `jxu124/refcoco*` and `lmms-lab/RefCOCO*`. Used by `barbench data import`.
+
+jxu124 (README.md of `jxu124/refcoco` at 9fba820): a row per reference with `ref_id`, `ann_id`, `image_id`, `split`,
+`category_id`, `sentences` [{raw, sent, sent_id, tokens}], and as JSON text `raw_anns`, COCO's annotation with all its
+polygons, and `raw_image_info`, COCO's image entry; revision 957ef85 calls them `anns` and `image_info` and has
+`sentences` as JSON text. No images. The files of testA are called `test`.
+
+lmms-lab (README.md of `lmms-lab/RefCOCO` at e15256e, `RefCOCOplus` at 6ff10a2, `RefCOCOg` at b63a1c8): evaluation
+splits only, a row per reference with `image` {bytes, path}, `answer` (the sentences), `bbox` [x, y, w, h], `file_name`,
+and `segmentation`, one flat polygon in float32: of an object in several parts it is one part. So the whole mask needs
+the annotations of the release, found by image and box. Its val of RefCOCO and RefCOCOg has the rows of two partitions
+(8,811 = 3,811 + 5,000; 7,573 = 2,573 + 5,000), which nothing in a row tells apart: the counts say so afterwards.
+"""
+
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from barbench.datasets.importers.instances import Instances
+from barbench.datasets.importers.layout import Item, Picture, coco_name
+from barbench.datasets.importers.names import known_split
+from barbench.datasets.untrusted import image_size, listed, read_entries, read_key, text, whole
+from barbench.errors import DataError, UsageError
+from barbench.paper.protocols import Protocol
+
+ROWS = 64  # read at a time: rows of lmms-lab hold an image each
+JXU, OLD_JXU = ("ann_id", "raw_anns", "raw_image_info"), ("ann_id", "anns", "image_info")
+LMMS = ("answer", "segmentation", "file_name", "image")
+
+
+def items(path: Path, protocol: Protocol, instances: Instances | None) -> Iterator[Item | str]:
+    """The references of one file, and in words what is left out of it.
+
+    Args:
+        path: a Parquet file; its name, or its folder's, begins with the split.
+        protocol: whose copy it is.
+        instances: annotations of the release, for whole masks of lmms-lab's rows.
+
+    Raises:
+        DataError: for a file that is not Parquet, or has other columns.
+        UsageError: where pyarrow is not installed.
+    """
+    try:
+        parquet: Any = import_module("pyarrow.parquet")
+    except ImportError:
+        raise UsageError("Parquet files need pyarrow: pip install 'barbench[parquet]'") from None
+    try:
+        file = parquet.ParquetFile(path)
+    except Exception as error:  # pyarrow has a dozen of its own
+        raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
+    with file:
+        columns = set(file.schema_arrow.names)
+        jxu = next((names for names in (JXU, OLD_JXU) if columns.issuperset(names)), None)
+        if jxu is None and not columns.issuperset(LMMS):
+            raise DataError(
+                f"{path} has the columns {', '.join(sorted(columns))}; known are the copies of jxu124, with "
+                f"{', '.join(JXU)}, and of lmms-lab, with {', '.join(LMMS)}"
+            )
+        of_file = _split_of(path)
+        split = known_split(of_file, protocol)
+        if jxu is None and split is None:
+            yield f"{path.name} is left out: {of_file} is no split of {protocol.name}"
+            return
+        number = 0
+        for batch in file.iter_batches(ROWS):
+            for row in batch.to_pylist():
+                try:
+                    yield _jxu(row, jxu, of_file, protocol) if jxu else _lmms(row, str(split), instances)
+                except ValueError as error:
+                    raise DataError(f"{path}, row {number}: {error}") from error
+                number += 1
+
+
+def rows(path: Path) -> int:
+    """How many references the file has; 0 where it cannot be read, which `items` will say."""
+    try:
+        return int(import_module("pyarrow.parquet").ParquetFile(path).metadata.num_rows)
+    except Exception:
+        return 0
+
+
+def _split_of(path: Path) -> str:
+    """`test` of data/test-00000-of-00001.parquet; `train` of default/train/0000.parquet, as Hugging Face converts."""
+    name = path.name.split("-")[0].split(".")[0]
+    return path.parent.name if name.isdecimal() else name
+
+
+def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, protocol: Protocol) -> Item:
+    split = known_split(str(row.get("split") or of_file), protocol)
+    if split is None and of_file == "test" and "testA" in protocol.splits:
+        split = "testA"
+    if split is None:
+        raise ValueError(f"the split {row.get('split')!r} is none of {protocol.name}")
+    annotation, info = _json(row, names[1]), _json(row, names[2])
+    if isinstance(annotation, list) and len(annotation) == 1:
+        annotation = annotation[0]
+    sentences = row.get("sentences") if isinstance(row.get("sentences"), list) else _json(row, "sentences")
+    held = row.get("image")
+    return Item(
+        split=split,
+        picture=Picture(
+            coco_name(read_key(info, "file_name", text)),
+            held.get("bytes") if isinstance(held, dict) else None,
+            image_size(info.get("width"), info.get("height")),
+        ),
+        segmentation=read_key(annotation, "segmentation", lambda value: value),
+        sentences=read_entries(sentences, "sentences", lambda s: (whole(s["sent_id"]), read_key(s, "sent", text))),
+        ref_id=read_key(row, "ref_id", whole),
+        ann_id=read_key(row, "ann_id", whole),
+        category=read_key(row, "category_id", whole),
+    )
+
+
+def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> Item:
+    name = coco_name(read_key(row, "file_name", text))
+    held = read_key(row, "image", lambda value: value)
+    data = held.get("bytes") if isinstance(held, dict) else None
+    if not isinstance(data, bytes):
+        raise ValueError("its image has no bytes")
+    polygon = [shortest(value) for value in read_key(row, "segmentation", listed)]
+    segmentation, ann_id, category = [polygon], None, 0
+    if instances is not None:
+        box = [shortest(value) for value in read_key(row, "bbox", listed)]
+        annotation = instances.at(name, box, polygon)
+        segmentation, ann_id, category = annotation["segmentation"], whole(annotation["id"]), annotation["category_id"]
+    sentences = [(None, text(answer)) for answer in read_key(row, "answer", listed)]
+    return Item(split, Picture(name, data), segmentation, sentences, ann_id=ann_id, category=whole(category))
+
+
+def shortest(value: Any) -> float:
+    """The shortest decimal that is the same float32: 265.35 and not 265.3500061, which rounds to another pixel.
+
+    >>> shortest(float(np.float32(265.35)))
+    265.35
+    """
+    return float(str(np.float32(value)))
+
+
+def _json(row: dict[str, Any], key: str) -> Any:
+    try:
+        return json.loads(read_key(row, key, text))
+    except RecursionError:
+        raise ValueError(f"{key!r} is nested too deep") from None

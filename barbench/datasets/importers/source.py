@@ -1,0 +1,215 @@
+"""From whatever a person holds to a REFER folder: `barbench data import SOURCE ROOT`."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from barbench.datasets.importers import archive, lmdb_store, mask_folder, mdetr, parquet, table
+from barbench.datasets.importers.form import Form
+from barbench.datasets.importers.instances import Instances
+from barbench.datasets.importers.layout import Item, Layout, present
+from barbench.datasets.importers.names import found_files, protocol_of
+from barbench.datasets.refer import read_outline
+from barbench.errors import DataError, UsageError
+from barbench.paper.protocols import PROTOCOLS, Counts, Protocol
+
+OnRow = Callable[[int, int], None]
+MISSING_SHOWN = 3
+
+
+class Request(NamedTuple):
+    """The arguments of `barbench data import`, as given; None where they are not.
+
+    Attributes:
+        source: a file or a folder.
+        root: the folder to write.
+        form: what the source is; None: look.
+        split: the data set, as `--split` of a run names it; None: from the names of files and folders.
+        images: a folder with images, for a source without.
+        instances: a COCO instances file, for a source without masks.
+    """
+
+    source: Path
+    root: Path
+    form: Form | None = None
+    split: str | None = None
+    images: Path | None = None
+    instances: Path | None = None
+
+
+class SplitCount(NamedTuple):
+    """One split as it is now under the root; `expected` is the public release's size, None where it is not known."""
+
+    protocol: str
+    split: str
+    found: Counts
+    expected: Counts | None
+
+    @property
+    def as_released(self) -> bool:
+        """Whether references and images, whose numbers are certain, are those of the release."""
+        return self.expected is None or self.found[:2] == self.expected[:2]
+
+
+class Imported(NamedTuple):
+    """What an import has made: the splits of every data set that it wrote, and notes in words."""
+
+    form: Form
+    counts: list[SplitCount]
+    notes: list[str]
+
+
+def import_data(request: Request, progress: OnRow) -> Imported:
+    """Write what `request.source` holds as a REFER folder.
+
+    Args:
+        request: what to read, and where to.
+        progress: called with rows (bytes of a zip) done and in all, where that is known.
+
+    Returns:
+        Counts and notes.
+
+    Raises:
+        UsageError: where the source is not there, is none of the forms, or something is in the way.
+        DataError: where it is damaged.
+    """
+    if not request.source.exists():
+        raise UsageError(f"{request.source} is not there")
+    if request.images is not None and not request.images.is_dir():
+        raise UsageError(f"--images {request.images} is not a folder")
+    if request.root.resolve().is_relative_to(request.source.resolve()):
+        raise UsageError(f"{request.root} is inside of {request.source}: name a folder beside it")
+    form = request.form or look(request.source)
+    if form is Form.zip:
+        places = {str(place) for place in archive.copy_release(request.source, request.root, progress)}
+        written = [p for p in present(request.root, PROTOCOLS) if f"{p.folder}/{p.refs_file}" in places]
+        notes = [f"{len(places):,} files copied"]
+    else:
+        written, notes = _write(request, form, progress)
+    return Imported(form, [count for protocol in written for count in _count(request.root, protocol)], notes)
+
+
+def look(source: Path) -> Form:
+    """What a source is, from its files.
+
+    Raises:
+        UsageError: where it is none of the forms.
+    """
+    if archive.holds_release(source):
+        return Form.zip
+    if found_files(source, "*.parquet"):
+        return Form.parquet
+    files = found_files(source, "*.json", "*.jsonl", "*.csv", "*.tsv")
+    if any(mask_folder.has_masks(path) for path in files):
+        return Form.masks
+    if _stores(source):
+        return Form.lmdb
+    if any(mdetr.is_mdetr(path) for path in files):
+        return Form.mdetr
+    if any(table.is_table(path) for path in files):
+        return Form.table
+    raise UsageError(
+        f"{source} is none of the forms that are known ({', '.join(Form)}): say with --form which it is, or see "
+        "docs/data.md for how each looks"
+    )
+
+
+def _stores(source: Path) -> list[Path]:
+    """LMDB files, and folders that are one."""
+    found = {path.parent if path.name == "data.mdb" else path for path in found_files(source, "*.lmdb", "data.mdb")}
+    inside = {path for path in found if path.is_file() and path.suffix != ".lmdb"}
+    return sorted(found - inside)
+
+
+def _files(request: Request, form: Form) -> list[Path]:
+    """The files of `form` in the source, each of which is one split; a table is one file."""
+    source = request.source
+    if source.is_file() and request.form is form:
+        return [source]
+    if form is Form.parquet:
+        found = found_files(source, "*.parquet")
+    elif form is Form.lmdb:
+        found = _stores(source)
+    elif form is Form.masks:
+        found = [path for path in found_files(source, "*.json") if mask_folder.has_masks(path)]
+    elif form is Form.mdetr:
+        found = [path for path in found_files(source, "*.json", "*.jsonl") if mdetr.is_mdetr(path)]
+    else:
+        found = [path for path in found_files(source, *(f"*{s}" for s in table.SUFFIXES)) if table.is_table(path)]
+    if not found:
+        raise UsageError(f"{source} has no file of the form {form}")
+    return found
+
+
+def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Protocol], list[str]]:
+    """Every data set of a source that is not the release's own files."""
+    instances = Instances(request.instances) if request.instances else None
+    by_protocol: dict[str, list[Path]] = defaultdict(list)
+    for path in _files(request, form):
+        by_protocol[protocol_of(path.resolve(), request.split).name].append(path)
+    layouts = {
+        name: Layout(request.root, PROTOCOLS.get(name), request.images, instances.categories if instances else None)
+        for name in by_protocol
+    }
+    total = sum(_rows(form, path) for paths in by_protocol.values() for path in paths)
+    notes: list[str] = []
+    left_out: Counter[str] = Counter()
+    done = 0
+    for name, paths in by_protocol.items():
+        layout, protocol = layouts[name], PROTOCOLS.get(name)
+        for path in paths:
+            for item in _items(form, path, protocol, request, instances):
+                if isinstance(item, str):
+                    notes.append(item)
+                    continue
+                if item.split not in protocol.splits:
+                    left_out[f"split {item.split!r}, which {name} does not have"] += 1
+                    continue
+                try:
+                    layout.add(item)
+                except ValueError as error:
+                    raise DataError(f"{path}, reference {done} of the import: {error}") from error
+                done += 1
+                progress(done, max(total, done))
+        notes += _absent(layout)
+    for layout in layouts.values():
+        layout.finish()
+    notes += [f"{count:,} references left out: {why}" for why, count in left_out.items()]
+    return [PROTOCOLS.get(name) for name in by_protocol], notes
+
+
+def _rows(form: Form, path: Path) -> int:
+    """How many references a file has, where that is known without reading it."""
+    return parquet.rows(path) if form is Form.parquet else lmdb_store.rows(path) if form is Form.lmdb else 0
+
+
+def _items(
+    form: Form, path: Path, protocol: Protocol, request: Request, instances: Instances | None
+) -> Iterator[Item | str]:
+    if form is Form.parquet:
+        return parquet.items(path, protocol, instances)
+    if form is Form.lmdb:
+        return lmdb_store.items(path, protocol)
+    if form is Form.masks:
+        return mask_folder.items(path, protocol, request.images)
+    if form is Form.mdetr:
+        return mdetr.items(path, protocol, instances)
+    return iter(table.items(path))
+
+
+def _absent(layout: Layout) -> Iterable[str]:
+    if layout.missing:
+        names = ", ".join(list(layout.missing)[:MISSING_SHOWN]) + ", …" * (len(layout.missing) > MISSING_SHOWN)
+        yield (
+            f"{len(layout.missing):,} images of {layout.protocol.name} are not in the source ({names}): put them into "
+            f"{layout.root / 'images/train2014'}, or import again into a new folder with --images FOLDER"
+        )
+
+
+def _count(root: Path, protocol: Protocol) -> Iterator[SplitCount]:
+    outlines = read_outline(root, protocol)
+    for split in protocol.splits:
+        own = [entry for entry in outlines if entry.split == split]
+        found = Counts(len(own), len({entry.image_id for entry in own}), sum(entry.sentences for entry in own))
+        yield SplitCount(protocol.name, split, found, protocol.counts.get(split))
