@@ -43,7 +43,17 @@ def load_plain(path: Path) -> Any:
 
 
 def loads_plain(data: bytes) -> Any:
-    """The plain value in a pickle's bytes, refusing what `load_plain` refuses; ValueError where there is none."""
+    """Read a pickle from memory, refusing what `load_plain` refuses.
+
+    Args:
+        data: the pickle.
+
+    Returns:
+        Its plain value.
+
+    Raises:
+        ValueError: if it is not usable.
+    """
     try:
         with bounded_memory(len(data)):
             return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()

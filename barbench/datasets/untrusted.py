@@ -86,7 +86,19 @@ def shown(value: Any) -> str:
 
 
 def read_entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) -> list[T]:
-    """What `read` makes of each of `values`; ValueError says which entry (counted from 0) and what is wrong there."""
+    """Apply `read` to each entry of a list.
+
+    Args:
+        values: the list, as it was read from a file.
+        kind: what its entries are, in the plural, for the error.
+        read: raises ValueError for an entry that cannot be used.
+
+    Returns:
+        What `read` gave, in order.
+
+    Raises:
+        ValueError: if an entry cannot be used: which one (counted from 0), and why.
+    """
     made: list[T] = []
     for number, entry in enumerate(listed(values)):
         try:
@@ -97,7 +109,19 @@ def read_entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) ->
 
 
 def read_key(entry: Any, key: str, read: Callable[[Any], T]) -> T:
-    """The one way to a value of an entry: `read` of what is under `key`; ValueError names the key."""
+    """Read one value of an entry; all values of entries are read so.
+
+    Args:
+        entry: a dict, as it was read from a file.
+        key: of the value.
+        read: raises ValueError for a value that cannot be used.
+
+    Returns:
+        What `read` gave.
+
+    Raises:
+        ValueError: if there is no such key, or the value cannot be used; the key is named.
+    """
     if not isinstance(entry, dict):
         raise ValueError(f"{shown(entry)} stands where an entry with the key {key!r} belongs")
     if key not in entry:
@@ -109,7 +133,17 @@ def read_key(entry: Any, key: str, read: Callable[[Any], T]) -> T:
 
 
 def listed(value: Any) -> list[Any]:
-    """A list or a tuple, as a list; raises ValueError."""
+    """Read a list.
+
+    Args:
+        value: a list or a tuple.
+
+    Returns:
+        A list.
+
+    Raises:
+        ValueError: for anything else.
+    """
     if not isinstance(value, list | tuple):
         raise ValueError(f"{shown(value)} is no list")
     return list(value)

@@ -36,7 +36,14 @@ class Member(NamedTuple):
 
 
 def holds_release(source: Path) -> bool:
-    """Whether a folder, or a zip, is for this importer."""
+    """Whether a source is for this importer.
+
+    Args:
+        source: a file or a folder.
+
+    Returns:
+        True for a zip, and for a folder with zips or the release's files.
+    """
     if source.is_file():
         return zipfile.is_zipfile(source)
     return any(zipfile.is_zipfile(path) for path in found_files(source, "*.zip")) or any(

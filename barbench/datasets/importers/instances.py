@@ -43,6 +43,12 @@ class Instances:
     def get(self, ann_id: int) -> dict[str, Any]:
         """The annotation with an id.
 
+        Args:
+            ann_id: COCO's.
+
+        Returns:
+            Its entry.
+
         Raises:
             ValueError: where there is none.
         """
@@ -58,6 +64,9 @@ class Instances:
             image: its file name.
             box: x, y, width and height in pixels; sides may be cut at the image's border.
             polygon: one of the object's polygons, which tells objects with equal boxes apart.
+
+        Returns:
+            Its entry.
 
         Raises:
             ValueError: where there is none, or several.

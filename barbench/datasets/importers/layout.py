@@ -68,6 +68,12 @@ class Item(NamedTuple):
 def coco_name(text: str) -> str:
     """The file of an image from a name or a path, without the suffix that REFER puts behind a COCO name.
 
+    Args:
+        text: a file name or a path, of any system.
+
+    Returns:
+        The name without folders.
+
     >>> coco_name("coco/train2014/COCO_train2014_000000581857_16.jpg")
     'COCO_train2014_000000581857.jpg'
     """
@@ -84,7 +90,14 @@ class Numbers:
         self._next = 1
 
     def take(self, wanted: int | None) -> int:
-        """`wanted`, or another id where it is None or given already."""
+        """Give an id.
+
+        Args:
+            wanted: the source's own; None where it has none.
+
+        Returns:
+            `wanted`, or another id where it is None or given already.
+        """
         if wanted is None or wanted in self._given:
             while self._next in self._given:
                 self._next += 1
@@ -125,6 +138,9 @@ class Layout:
 
     def add(self, item: Item) -> None:
         """Write the image of a reference, and keep the rest for `finish`.
+
+        Args:
+            item: the reference.
 
         Raises:
             ValueError: where the segmentation or the image cannot be read.
@@ -228,18 +244,38 @@ class Layout:
 
 
 def instances_path(root: Path, protocol: Protocol) -> Path:
-    """Where the annotations of `protocol` belong."""
+    """Where the annotations of a protocol belong.
+
+    Args:
+        root: of the layout.
+        protocol: one of its protocols.
+
+    Returns:
+        The path of `instances.json`.
+    """
     return root / protocol.folder / "instances.json"
 
 
 def refuse(path: Path) -> None:
-    """Raise UsageError where `path` exists."""
+    """Stop where a file is in the way.
+
+    Args:
+        path: the file that would be written.
+
+    Raises:
+        UsageError: if it exists.
+    """
     if path.exists():
         raise UsageError(f"{path} is there already, and an import overwrites nothing: name another folder")
 
 
 def place_image(folder: Path, name: str, data: bytes | Path) -> None:
     """Put an image into the layout: a file is linked where the file system can do that, else copied.
+
+    Args:
+        folder: of the layout's images.
+        name: of the file in it.
+        data: the image's bytes, or its file.
 
     Raises:
         DataError: where another image has the place.
@@ -263,7 +299,18 @@ def place_image(folder: Path, name: str, data: bytes | Path) -> None:
 
 
 def stored_size(data: bytes | Path, name: str) -> tuple[int, int]:
-    """Width and height from an image's header; ValueError where it is neither JPEG nor PNG."""
+    """Read an image's size from its header.
+
+    Args:
+        data: the image's bytes, or its file.
+        name: for the error.
+
+    Returns:
+        Width and height in pixels.
+
+    Raises:
+        ValueError: if it is neither a JPEG nor a PNG.
+    """
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=("JPEG", "PNG")) as header:
             return image_size(*header.size)
@@ -289,7 +336,15 @@ def _agree(ours: dict[str, Any], path: Path) -> None:
 
 
 def present(root: Path, protocols: Iterable[Protocol]) -> list[Protocol]:
-    """Those of `protocols` whose two files are under `root`."""
+    """Look which protocols a root has.
+
+    Args:
+        root: of the layout.
+        protocols: to look for.
+
+    Returns:
+        Those whose two files are there.
+    """
     found = []
     for protocol in protocols:
         try:

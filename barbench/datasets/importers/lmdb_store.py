@@ -60,7 +60,14 @@ def items(path: Path, protocol: Protocol) -> Iterator[Item | str]:
 
 
 def rows(path: Path) -> int:
-    """How many references the file has; 0 where it cannot be read, which `items` will say."""
+    """Count the references of a file.
+
+    Args:
+        path: as for `items`.
+
+    Returns:
+        Their number; 0 for a file that cannot be read, which `items` will say.
+    """
     try:
         with _opened(path) as store:
             return max(0, int(store.stat()["entries"]) - 2)
@@ -93,7 +100,17 @@ def _bytes(value: Any) -> bytes:
 
 
 def decoded(value: bytes) -> dict[str, Any]:
-    """The dict of one entry, from `pyarrow.serialize` or pickle; ValueError where it is neither."""
+    """Read one entry.
+
+    Args:
+        value: as `pyarrow.serialize` or pickle wrote it.
+
+    Returns:
+        The dict.
+
+    Raises:
+        ValueError: if it is neither, or no dict.
+    """
     pickled = value[:1] == b"\x80"  # as every pickle of protocol 2 or later begins
     entry = loads_plain(value) if pickled else _from_arrow(value)
     if not isinstance(entry, dict):

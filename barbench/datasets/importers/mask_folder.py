@@ -54,12 +54,29 @@ def items(path: Path, protocol: Protocol, images: Path | None) -> Iterator[Item 
 
 
 def has_masks(path: Path) -> bool:
-    """Whether a file is `anns/<data set>/<split>.json` with a folder of masks beside `anns`."""
+    """Whether a file is of this form.
+
+    Args:
+        path: a JSON file.
+
+    Returns:
+        True for `anns/<data set>/<split>.json` with a folder of masks beside `anns`.
+    """
     return path.parent.parent.name == "anns" and (path.parents[2] / "masks" / path.parent.name).is_dir()
 
 
 def read_list(path: Path) -> list[Any]:
-    """The list in a JSON file; DataError where there is none."""
+    """Read a JSON file that holds a list.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The list.
+
+    Raises:
+        DataError: if it holds none.
+    """
     try:
         return listed(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:
@@ -90,12 +107,30 @@ def _item(entry: Any, split: str, masks: Path, pictures: Path) -> Item:
 
 
 def coco_category(number: Any) -> int:
-    """COCO's id of the category that these sources count from 0; 0 for none."""
+    """Translate the number of a category.
+
+    Args:
+        number: of one of COCO's 80 categories, counted from 0.
+
+    Returns:
+        COCO's id; 0 for what is no such number.
+    """
     return COCO_CATEGORIES[number] if isinstance(number, int) and 0 <= number < len(COCO_CATEGORIES) else 0
 
 
 def decode_mask(data: bytes, name: str) -> NDArray[np.uint8]:
-    """uint8 (H, W) of a mask's file, the object where it is not 0; ValueError where it is no image."""
+    """Decode a mask's file.
+
+    Args:
+        data: its bytes.
+        name: for the error.
+
+    Returns:
+        uint8 (H, W), 1 where any colour is not 0.
+
+    Raises:
+        ValueError: if it is no image.
+    """
     try:
         mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -68,7 +68,14 @@ def items(path: Path, protocol: Protocol, instances: Instances | None) -> Iterat
 
 
 def is_mdetr(path: Path) -> bool:
-    """Whether a JSON file begins as one of these two forms do."""
+    """Whether a file begins as one of these two forms do.
+
+    Args:
+        path: any file.
+
+    Returns:
+        True for MDETR's JSON and for ODVG lines.
+    """
     if path.suffix.lower() not in (".json", ".jsonl"):
         return False
     with path.open("rb") as file:
@@ -143,7 +150,17 @@ def _given(path: Path, instances: Instances | None) -> Instances:
 
 
 def json_lines(path: Path) -> Iterable[Any]:
-    """The value of each line of a file; ValueError names the line that is no JSON."""
+    """Read a file of JSON lines.
+
+    Args:
+        path: the file; empty lines are skipped.
+
+    Yields:
+        The value of each line.
+
+    Raises:
+        ValueError: if a line is no JSON; its number is named.
+    """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():

@@ -20,6 +20,12 @@ SPLITS = {"validation": "val", "testa": "testA", "testb": "testB"}
 def named_protocol(path: Path) -> str | None:
     """The data set that a path names; the part next to its end counts.
 
+    Args:
+        path: of a file or a folder.
+
+    Returns:
+        The name of a protocol; None where the path names none.
+
     >>> named_protocol(Path("datasets/anns/refcocog_u/train.json"))
     'refcocog-u'
     >>> named_protocol(Path("finetune_refcoco+_val.json"))
@@ -34,6 +40,13 @@ def named_protocol(path: Path) -> str | None:
 
 def protocol_of(path: Path, wanted: str | None) -> Protocol:
     """The protocol that was asked for, else the one that a path names.
+
+    Args:
+        path: of a file or a folder.
+        wanted: the name of a protocol, or None.
+
+    Returns:
+        The protocol.
 
     Raises:
         UnknownName: for a name that is none.
@@ -50,6 +63,12 @@ def protocol_of(path: Path, wanted: str | None) -> Protocol:
 def split_name(text: str) -> str:
     """A split as the public release names it.
 
+    Args:
+        text: as a source names it.
+
+    Returns:
+        The release's name; a name that is not known stays as it is.
+
     >>> [split_name(name) for name in ("validation", "train", "TestA")]
     ['val', 'train', 'testA']
     """
@@ -60,13 +79,28 @@ def known_split(text: str, protocol: Protocol) -> str | None:
     """The split of `protocol` that a source means, or None where the protocol has none such.
 
     Copies of RefCOCO and RefCOCO+ call testA `test`; which of them do so is the importer's affair.
+
+    Args:
+        text: as the source names it.
+        protocol: of the source.
+
+    Returns:
+        The split's name, or None.
     """
     name = split_name(text)
     return name if name in protocol.splits else None
 
 
 def found_files(source: Path, *patterns: str) -> list[Path]:
-    """What matches under a folder, in order, or the file itself where it matches; hidden files are left out."""
+    """List the files of a source; hidden ones are left out.
+
+    Args:
+        source: a file or a folder.
+        *patterns: as of `Path.rglob`.
+
+    Returns:
+        What matches under the folder, in order; the file itself where it matches.
+    """
     if source.is_file():
         return [source] if any(source.match(pattern) for pattern in patterns) else []
     found: Iterable[Path] = (path for pattern in patterns for path in source.rglob(pattern))

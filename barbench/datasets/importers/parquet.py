@@ -76,7 +76,14 @@ def items(path: Path, protocol: Protocol, instances: Instances | None) -> Iterat
 
 
 def rows(path: Path) -> int:
-    """How many references the file has; 0 where it cannot be read, which `items` will say."""
+    """Count the references of a file.
+
+    Args:
+        path: as for `items`.
+
+    Returns:
+        Their number; 0 for a file that cannot be read, which `items` will say.
+    """
     try:
         return int(import_module("pyarrow.parquet").ParquetFile(path).metadata.num_rows)
     except Exception:
@@ -132,7 +139,13 @@ def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> Item:
 
 
 def shortest(value: Any) -> float:
-    """The shortest decimal that is the same float32: 265.35 and not 265.3500061, which rounds to another pixel.
+    """Undo the rounding to float32: 265.35 and not 265.3500061, which can rasterise to another pixel.
+
+    Args:
+        value: a number that was float32.
+
+    Returns:
+        The shortest decimal that is the same float32.
 
     >>> shortest(float(np.float32(265.35)))
     265.35

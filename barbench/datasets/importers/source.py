@@ -93,6 +93,12 @@ def import_data(request: Request, progress: OnRow) -> Imported:
 def look(source: Path) -> Form:
     """What a source is, from its files.
 
+    Args:
+        source: a file or a folder.
+
+    Returns:
+        The first form that fits.
+
     Raises:
         UsageError: where it is none of the forms.
     """

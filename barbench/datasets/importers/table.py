@@ -35,23 +35,21 @@ VAL_SHARE = 5  # one image of so many is val where the table does not say
 
 
 def items(path: Path) -> Iterator[Item]:
-    """The references of a table: rows of one object and split that follow one another or not.
+    """The references of a table: the rows of one object and split are one reference.
 
     Args:
         path: the table.
 
+    Yields:
+        The references, in the order of their first rows.
+
     Raises:
-        DataError: for a row that cannot be used, with its number.
+        DataError: if a row cannot be used; its number is named.
     """
     objects: dict[tuple[str, str, str], list[tuple[int, dict[str, Any]]]] = {}
     for number, row in _rows(path):
         try:
-            image, _ = read_key(row, "image", _filled), read_key(row, "expression", _filled)
-            drawn = row.get("mask") or row.get("polygon")
-            if not drawn:
-                raise ValueError("neither 'mask' nor 'polygon' is filled")
-            key = str(row.get("object") or f"{drawn} {row.get('value', '')}")
-            objects.setdefault((image, key, _split(row, image)), []).append((number, row))
+            objects.setdefault(_object(row), []).append((number, row))
         except ValueError as error:
             raise DataError(f"{path}, row {number}: {error}") from error
     for (image, _, split), rows in objects.items():
@@ -69,7 +67,14 @@ def items(path: Path) -> Iterator[Item]:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file has the columns that a table needs."""
+    """Whether a file has the columns that a table needs.
+
+    Args:
+        path: any file.
+
+    Returns:
+        True for a table with `image` and `expression`.
+    """
     if path.suffix.lower() not in SUFFIXES:
         return False
     try:
@@ -97,6 +102,15 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, entry
     except (OSError, ValueError, csv.Error, RecursionError) as error:
         raise DataError(f"{path} is not a table that can be read: {error}") from error
+
+
+def _object(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Image, object and split of a row; ValueError where it lacks one."""
+    image, _ = read_key(row, "image", _filled), read_key(row, "expression", _filled)
+    drawn = row.get("mask") or row.get("polygon")
+    if not drawn:
+        raise ValueError("neither 'mask' nor 'polygon' is filled")
+    return image, str(row.get("object") or f"{drawn} {row.get('value', '')}"), _split(row, image)
 
 
 def _filled(value: Any) -> str:
