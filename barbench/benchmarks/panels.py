@@ -139,7 +139,9 @@ def _choose(store: Store, request: PanelRequest) -> tuple[list[Record], list[str
         shared &= {request.seed}
     if not shared:
         seeds = "; ".join(f"{name}: {', '.join(map(str, each))}" for name, each in zip(names, of_method, strict=True))
-        raise UsageError(f"the methods share no such seed ({seeds}); leave one out or name one with --seed")
+        raise UsageError(
+            f"the methods have no such seed in common ({seeds}); leave a method out, or choose a seed with --seed"
+        )
     chosen = [each[min(shared)] for each in of_method]
     if len({record.cell.precision for record in chosen}) > 1:
         raise UsageError("the cells were trained in different precisions; make their panels one precision at a time")

@@ -86,5 +86,5 @@ def probability(value: float | None) -> float | None:
         typer.BadParameter: unless it is a number from 0 to 1 (nan passes every comparison of a range).
     """
     if value is not None and not (math.isfinite(value) and 0 <= value <= 1):
-        raise typer.BadParameter(f"{value} is no probability; they go from 0 to 1")
+        raise typer.BadParameter(f"{value} is not a probability from 0 to 1")
     return value

@@ -177,7 +177,7 @@ def choose_methods(request: RunRequest, block: Block) -> list[MethodSpec]:
     shapes = chosen_data(request.data) == "shapes"
     widths = {backbone_config(name).width for name in _backbones(request, block, shapes)}
     if len(widths) > 1:
-        raise UsageError(f"--suite {request.suite} sets its knobs by the backbone's width: give one --backbone")
+        raise UsageError(f"--suite {request.suite} chooses sizes by the backbone's width: give one --backbone")
     return suite.methods(*widths)
 
 
@@ -235,7 +235,7 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds:
         raise UsageError("--seeds is empty; try --seeds 0")
     if any(seed < 0 for seed in seeds):
-        raise UsageError(f"--seeds are not negative: {text}")
+        raise UsageError(f"--seeds must not be negative: {text}")
     return list(dict.fromkeys(seeds))
 
 

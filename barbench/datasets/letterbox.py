@@ -120,7 +120,7 @@ class Letterbox:
             ValueError: if `probability` is not (S, S).
         """
         if probability.shape != (self.size, self.size):
-            raise ValueError(f"a probability map of {self.size}x{self.size} is due, this one is {probability.shape}")
+            raise ValueError(f"the probability map must be {self.size}x{self.size}, this one is {probability.shape}")
         inverse = self.inverse(height, width)
         return np.asarray(self._warp(probability, inverse, (width, height), cv2.INTER_CUBIC, (0.0,)), dtype=np.float32)
 

@@ -301,7 +301,7 @@ def _stored_size(data: bytes) -> tuple[int, int]:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as header:
             return header.size
     except Exception as error:  # Pillow's parsers raise nearly anything: OSError, SyntaxError, struct.error, ...
-        raise ValueError("neither a JPEG nor a PNG begins in it") from error
+        raise ValueError("it is neither a JPEG nor a PNG") from error
 
 
 def _turned(data: bytes, info: ImageInfo) -> str:

@@ -39,7 +39,7 @@ def whole(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
-        raise ValueError(f"{shown(value)} is no whole number")
+        raise ValueError(f"{shown(value)} is not a whole number")
     return value
 
 
@@ -56,7 +56,7 @@ def text(value: Any) -> str:
         ValueError: for anything but a string.
     """
     if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is no text")
+        raise ValueError(f"{shown(value)} is not text")
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
@@ -123,7 +123,7 @@ def read_key(entry: Any, key: str, read: Callable[[Any], T]) -> T:
         ValueError: if there is no such key, or the value cannot be used; the key is named.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f"{shown(entry)} stands where an entry with the key {key!r} belongs")
+        raise ValueError(f"{shown(entry)} is not an entry with the key {key!r}")
     if key not in entry:
         raise ValueError(f"it lacks the key {key!r}")
     try:
@@ -145,7 +145,7 @@ def listed(value: Any) -> list[Any]:
         ValueError: for anything else.
     """
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{shown(value)} is no list")
+        raise ValueError(f"{shown(value)} is not a list")
     return list(value)
 
 

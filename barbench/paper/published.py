@@ -1,11 +1,11 @@
-"""The paper's Tables 1-5 as frozen data: `published_rows("2")`. Every cell is one line of
-`published_tables.csv`, as printed.
+"""The paper's Tables 1-5 as frozen data: `published_rows("2")`. Every cell is one line of `published_tables.csv`, as
+printed.
 
-A line tells the table, the row (section, order, method, citation, dagger, the harness's method where there is one,
-backbone where the paper names it, metric, extra training data, mixed training) and the cell: dataset and column, its
-kind, the text as printed, the corrected text where it is known, the reason, and the mark (`bold`, `underline`) as far
-as the text of the paper keeps it. A dagger is the paper's sign for mixed training; whether evaluation images were left
-out of the mix, no published row says.
+A line holds the table, the row (section, order, method, citation, dagger, barbench's method if it has it, backbone if
+the paper names it, metric, extra training data, mixed training) and the cell: dataset and column, its kind, the text as
+printed, the corrected text if it is known, the reason, and the mark (`bold`, `underline`) as far as the text of the
+paper keeps it. A dagger is the paper's sign for mixed training; no published row says whether evaluation images were
+left out of the mix.
 """
 
 import csv

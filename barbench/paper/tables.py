@@ -139,7 +139,7 @@ _EIGHT = ",".join(p.name for p in MEMBERS)
 _EVERY = Block(",".join(PAPER_METHODS), _B, None, "all", "paper")
 
 DEFAULT = Block("all", _B, None, "refcoco+", "paper")
-"""What `barbench run` does when it is told nothing else."""
+"""What `barbench run` does without arguments."""
 
 TABLES: Registry[PaperTable] = Registry("table")
 for _table in (

@@ -174,9 +174,9 @@ class Record(Frozen):
         if self.id != self.cell.id():
             raise ValueError(f"id {self.id!r} is not its cell's, {self.cell.id()!r}")
         if self.status == "done" and (self.reason or not self.splits):
-            raise ValueError("a cell that is done has scores and no reason for failing")
+            raise ValueError("a cell with status done needs scores and has no reason")
         if self.status != "done" and not self.reason:
-            raise ValueError(f"a cell that is {self.status} says its reason")
+            raise ValueError(f"a cell with status {self.status} needs a reason")
         return self
 
     def split_names(self) -> list[str]:

@@ -84,7 +84,7 @@ def test_mistakes_are_explained(finished: tuple[Store, Record], request_for: Ask
         ({"methods": "snf"}, "unknown cell 'snf'"),
         ({"methods": ","}, "no method was named"),
         ({"split": "refcoco"}, "no finished cell of 'etris' with protocol refcoco"),
-        ({"seed": 5}, "share no such seed"),
+        ({"seed": 5}, "no such seed in common"),
         ({"data": "shapes"}, "say where its data are with --data ROOT"),
     ):
         with pytest.raises((UsageError, UnknownName)) as error:

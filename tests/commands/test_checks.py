@@ -20,7 +20,7 @@ def ask(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("value", [35.0, -1.0, float("nan"), float("inf")])
 def test_a_threshold_is_a_probability(value: float) -> None:
-    with pytest.raises(typer.BadParameter, match="no probability"):
+    with pytest.raises(typer.BadParameter, match="not a probability"):
         probability(value)
 
 

@@ -221,9 +221,9 @@ def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
 def test_record_is_consistent() -> None:
     with pytest.raises(ValidationError, match="is not its cell's"):
         record(cell(), id="0" * 12)
-    with pytest.raises(ValidationError, match="says its reason"):
+    with pytest.raises(ValidationError, match="needs a reason"):
         record(cell(), status="failed", splits={})
-    with pytest.raises(ValidationError, match="no reason for failing"):
+    with pytest.raises(ValidationError, match="has no reason"):
         record(cell(), reason="but why")
     with pytest.raises(ValidationError, match="Extra inputs"):
         record(cell(), surprise=1)

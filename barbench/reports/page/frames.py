@@ -14,7 +14,7 @@ from barbench.results.record import Record
 
 PARTS: Final = ("adapter", "positional", "head", "frozen")
 COSTS: Final = ("parameters", "memory", "training", "inference")
-"""Tuned parameters in M (adapter group), peak memory in GiB, images a second in training and in evaluation."""
+"""Tuned parameters in M (adapter group), peak memory in GiB, images per second in training and in evaluation."""
 
 
 class Costs(NamedTuple):

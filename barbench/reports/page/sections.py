@@ -158,7 +158,7 @@ def _expression_sections(
     precision = tuple(precision_figures(own, styles, key))
     bands = tuple(band_figures(own, styles, key))
     if not own:
-        missing = ("No arrays of single expressions lie beside the records, so nothing to draw.",)
+        missing = ("No arrays of single expressions are beside the records, so there is nothing to draw.",)
         return PageSection("precision", "P@X", remarks=missing), PageSection(
             "breakdown", "By expression", remarks=missing
         )
