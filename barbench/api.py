@@ -74,7 +74,7 @@ def open_data(source: str | Path = "shapes", dataset: str = "refcoco+") -> Data:
     Args:
         source: `shapes`, the embedded benchmark, which is generated once and kept in the cache; or the root of a folder
             in the public REFER/COCO layout.
-        dataset: refcoco, refcoco+, refcocog-u, refcocog-g, mixed or mixed-leaked.
+        dataset: refcoco, refcoco+, refcocog-u, refcocog-g, grefcoco, mixed or mixed-leaked.
 
     Returns:
         Training references and evaluation splits.

@@ -294,4 +294,11 @@ def _problems(data: TaskData) -> dict[str, int]:
 def record_scores(metrics: Metrics) -> Scores:
     """Metrics in the schema of a record."""
     names = ("p50", "p60", "p70", "p80", "p90")
-    return Scores(miou=metrics.miou, oiou=metrics.oiou, n=metrics.n, **dict(zip(names, metrics.precision, strict=True)))
+    return Scores(
+        miou=metrics.miou,
+        oiou=metrics.oiou,
+        n=metrics.n,
+        n_acc=metrics.n_acc,
+        t_acc=metrics.t_acc,
+        **dict(zip(names, metrics.precision, strict=True)),
+    )

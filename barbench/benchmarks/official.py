@@ -75,7 +75,11 @@ def evaluate_official(
                 result = evaluate(segmenter, samples, accelerator, batch=batch, threshold=threshold)
             metrics = result.metrics
             precision = {f"P@{t}": 100 * p for t, p in zip(THRESHOLDS, metrics.precision, strict=True)}
-            row = {"split": f"{protocol.name} {name}", "mIoU": 100 * metrics.miou, "oIoU": 100 * metrics.oiou}
+            names = ("gIoU", "cIoU") if protocol.general else ("mIoU", "oIoU")
+            row = {"split": f"{protocol.name} {name}", names[0]: 100 * metrics.miou, names[1]: 100 * metrics.oiou}
+            if protocol.general:
+                shares = {"N-acc": metrics.n_acc, "T-acc": metrics.t_acc}
+                row |= {share: None if value is None else 100 * value for share, value in shares.items()}
             swapped = 100 * result.control.miou if result.control else None
             rows.append({**row, **precision, "swapped mIoU": swapped, "expressions": metrics.n})
         for line in (line for member in found.members for line in member.problems.lines()):

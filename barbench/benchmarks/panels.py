@@ -156,7 +156,8 @@ def _wanted(request: PanelRequest, tables: Sequence[Columns], key: str) -> list[
         if unknown := set(request.sentences) - set(sentences):
             raise UsageError(f"{key} has no sentence {', '.join(map(str, sorted(unknown)))}")
         return [(CHOSEN, sentences.index(sentence)) for sentence in request.sentences]
-    scores, images = np.stack([iou(table["intersection"], table["union"]) for table in tables]), tables[0]["image_id"]
+    counts = [(table["intersection"], table["union"], table.get("targets")) for table in tables]
+    scores, images = np.stack([iou(*each) for each in counts]), tables[0]["image_id"]
     return [(how, place) for how in request.picks for place in pick(how, scores, images, request.each)]
 
 
@@ -182,13 +183,16 @@ def _masks(trained: Trained, samples: EvalSamples, table: Columns, places: list[
         squares |= zip(items.indices, found, strict=True)
     sizes = {place: (int(table["height"][place]), int(table["width"][place])) for place in places}
     limit = trained.recipe.threshold
-    return [to_mask(squares[place], trained.letterbox, *sizes[place], limit) for place in places]
+    none_below = samples.data.protocol.none_below or 0
+    return [to_mask(squares[place], trained.letterbox, *sizes[place], limit, none_below) for place in places]
 
 
 def _checked(record: Record, mask: Mask, samples: EvalSamples, table: Columns, place: int) -> tuple[Overlay, list[str]]:
     """The overlay with the IoU of the mask that is shown, and a note if the record has another IoU."""
     meet, union = overlap(mask, samples.data.mask(samples.expressions[place].reference.ann_id))
-    shown, recorded = float(iou(meet, union)), float(iou(table["intersection"][place], table["union"][place]))
+    targets = table["targets"][place] if "targets" in table else None
+    shown = float(iou(meet, union, targets))
+    recorded = float(iou(table["intersection"][place], table["union"][place], targets))
     note = f"{record.title}, sentence {table['sent_id'][place]}: IoU {shown:.3f} here, {recorded:.3f} in the record"
     return Overlay(record.title, mask, shown), [note] if abs(shown - recorded) > TOLERANCE else []
 

@@ -12,7 +12,7 @@ from barbench.datasets.sources import SHAPES_MARK, DataSource, find_source
 from barbench.errors import MissingData
 from barbench.listing import progress_bar
 from barbench.paper.mixtures import TASKS
-from barbench.paper.protocols import PROTOCOLS, Protocol
+from barbench.paper.protocols import KNOWN, PROTOCOLS, Protocol
 
 
 class Audit(NamedTuple):
@@ -42,12 +42,13 @@ def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], lis
     Raises:
         MissingData: if the root lacks what was asked for.
     """
-    wanted = dict.fromkeys(protocol for task in choose_tasks(split) for protocol in task.reads)
+    tasks = KNOWN if split == "all" else choose_tasks(split)
+    wanted = dict.fromkeys(protocol for task in tasks for protocol in task.reads)
     sources = _sources(data, list(wanted), partly=split == "all")
     root = next(iter(sources.values())).root
     kind: Kind = "shapes" if (root / SHAPES_MARK).exists() else "real"
     with progress_bar("checking the data") as progress:
-        report = verify(root, [PROTOCOLS.get(name) for name in sources], kind, progress)
+        report = verify(root, [KNOWN.get(name) for name in sources], kind, progress)
     rows = [
         {
             "split": f"{row.protocol} {row.split}",

@@ -46,7 +46,7 @@ def run(
     split: Annotated[
         str | None,
         typer.Option(
-            help="refcoco, refcoco+, refcocog-u, refcocog-g, mixed, mixed-leaked, a comma list; all: the first four",
+            help="refcoco, refcoco+, refcocog-u, refcocog-g (all: these), grefcoco, mixed, mixed-leaked, a list",
             show_default="refcoco+",
         ),
     ] = None,

@@ -126,7 +126,7 @@ def _check_split(data: ReferData, name: str, kind: Kind) -> tuple[AuditRow, list
     references = [r for r in data.references if r.split == name]
     images = {r.image_id for r in references}
     found = Counts(len(references), len(images), sum(len(r.sentences) for r in references))
-    expected = protocol.counts[name] if kind == "real" else None
+    expected = protocol.counts.get(name) if kind == "real" else None
     shared = 0 if name == "train" else len(images & {r.image_id for r in data.references if r.split == "train"})
     findings: list[Finding] = []
     if not references:

@@ -5,6 +5,7 @@ rasterises the polygons: other rasterisers differ by tenths of a point of mIoU.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -111,6 +112,37 @@ def from_mask(mask: Mask) -> Rle:
     """
     height, width = mask.shape
     return Rle(height, width, coco.encode(np.asfortranarray(mask))["counts"])
+
+
+def united(parts: Sequence[Rle], height: int, width: int) -> Rle:
+    """Unite masks of one image.
+
+    Args:
+        parts: masks of height x width pixels; none gives an empty mask.
+        height: of the image.
+        width: of the image.
+
+    Returns:
+        The code of the union.
+    """
+    if not parts:
+        return from_mask(np.zeros((height, width), dtype=np.uint8))
+    codes = [{"size": [height, width], "counts": part.counts} for part in parts]
+    return from_mask(np.ascontiguousarray(coco.decode(coco.merge(codes))))
+
+
+def disjoint(one: Rle, other: Rle) -> bool:
+    """Whether two masks of one image have no pixel in common.
+
+    Args:
+        one: a mask.
+        other: of the same image.
+
+    Returns:
+        True where they have none.
+    """
+    codes = [{"size": [rle.height, rle.width], "counts": rle.counts} for rle in (one, other)]
+    return int(coco.area(coco.merge(codes, intersect=True))) == 0
 
 
 def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> Rle:

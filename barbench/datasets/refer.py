@@ -25,6 +25,7 @@ from barbench.paper.protocols import Protocol
 
 T = TypeVar("T")
 
+NO_TARGET = -1  # gRefCOCO's annotation of nothing
 IMAGE_FOLDERS = ("images/train2014", "images/mscoco/images/train2014")
 LAYOUT = """The layout is the public one (the .p files and instances.json of the REFER release, the images of COCO):
   ROOT/
@@ -49,7 +50,18 @@ class Sentence(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """One object of an image and the sentences that refer to it."""
+    """What the sentences refer to in an image: one object; in gRefCOCO several objects or none, too.
+
+    Attributes:
+        ref_id: unique in its protocol's references file.
+        ann_id: of the mask that is meant: the object's annotation, or the union of several (none: empty), under a
+            negative number of its own.
+        image_id: COCO's.
+        category: the object's; names of several are joined by commas.
+        split: train, val, testA, …
+        sentences: all that mean the same.
+        targets: the objects' annotations.
+    """
 
     ref_id: int
     ann_id: int
@@ -57,6 +69,7 @@ class Reference(NamedTuple):
     category: str
     split: str
     sentences: tuple[Sentence, ...]
+    targets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,15 +203,20 @@ def _read(root: Path, protocol: Protocol) -> ReferData:
     refs_path, instances_path = data_files(root, protocol)
     problems = Problems()
     instances = _read_instances(instances_path)
-    references = _references(refs_path, lambda raw: _reference(raw, instances.categories))
+    references = _references(refs_path, lambda raw: _reference(raw, instances.categories, protocol.general))
     kept = tuple(r for r in references if _usable(r, instances, problems))
     images = _images(root, instances_path, {r.image_id: instances.images[r.image_id] for r in kept})
     annotations: dict[int, Annotation] = {}
     for reference in kept:
+        image = images[reference.image_id]
+        for target in reference.targets:
+            if target not in annotations:
+                annotations[target] = _annotation(instances.annotations[target], image, instances_path, problems)
         if reference.ann_id not in annotations:
-            image, entry = images[reference.image_id], instances.annotations[reference.ann_id]
-            annotations[reference.ann_id] = _annotation(entry, image, instances_path, problems)
-        if annotations[reference.ann_id].area == 0:
+            parts = [annotations[target].rle for target in reference.targets]
+            rle = masks.united(parts, image.height, image.width)
+            annotations[reference.ann_id] = Annotation(reference.ann_id, image.image_id, rle, rle.area)
+        if reference.targets and annotations[reference.ann_id].area == 0:
             problems.note("empty mask", f"{reference.split} reference {reference.ref_id}")
     return ReferData(root, protocol, kept, images, annotations, problems)
 
@@ -352,29 +370,45 @@ def _table(raw: Any, kind: str) -> dict[int, dict[str, Any]]:
 def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
     """`read` applied to each entry of a references file; DataError if the file or an entry is unusable."""
     try:
-        raw = load_plain(path)
+        raw = json.loads(path.read_bytes()) if path.suffix == ".json" else load_plain(path)
         if not isinstance(raw, list):
             raise TypeError(f"it is a {type(raw).__name__}, not a list")
         return read_entries(raw, "references", read)
-    except (KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} does not hold REFER references: {_describe(error)}") from error
 
 
-def _reference(raw: dict[str, Any], categories: dict[int, str]) -> Reference:
+def _reference(raw: dict[str, Any], categories: dict[int, str], general: bool) -> Reference:
     """One entry of the references file. Its `file_name` is not used: it can have an annotation's suffix."""
-    category = read_key(raw, "category_id", whole)
-    if isinstance(raw.get("ann_id"), list | tuple):
+    if not general and isinstance(raw.get("ann_id"), list | tuple):
         raise ValueError(
             "'ann_id': a list of targets, as gRefCOCO has them; this protocol has one target per reference"
         )
+    read = _several if general else _one
+    targets, numbers, ref_id = (
+        read_key(raw, "ann_id", read),
+        read_key(raw, "category_id", read),
+        read_key(raw, "ref_id", whole),
+    )
     return Reference(
-        ref_id=read_key(raw, "ref_id", whole),
-        ann_id=read_key(raw, "ann_id", whole),
+        ref_id=ref_id,
+        ann_id=targets[0] if len(targets) == 1 else -2 - ref_id,
         image_id=read_key(raw, "image_id", whole),
-        category=categories.get(category, str(category)),
+        category=", ".join(dict.fromkeys(categories.get(n, str(n)) for n in numbers)),
         split=repair_text(read_key(raw, "split", text)),
         sentences=tuple(read_entries(read_key(raw, "sentences", listed), "sentences", _sentence)),
+        targets=targets,
     )
+
+
+def _one(value: Any) -> tuple[int, ...]:
+    return (whole(value),)
+
+
+def _several(value: Any) -> tuple[int, ...]:
+    """Ids of gRefCOCO, each once: a list, in older copies a single number; [-1] is none."""
+    ids = map(whole, value) if isinstance(value, list | tuple) else _one(value)
+    return tuple(dict.fromkeys(number for number in ids if number != NO_TARGET))
 
 
 def _sentence(raw: dict[str, Any]) -> Sentence:
@@ -384,13 +418,13 @@ def _sentence(raw: dict[str, Any]) -> Sentence:
 def _usable(reference: Reference, instances: _Instances, problems: Problems) -> bool:
     """Whether a reference can be evaluated; what is wrong with it is noted."""
     where = f"{reference.split} reference {reference.ref_id}"
-    annotation = instances.annotations.get(reference.ann_id)
+    annotations = [instances.annotations.get(target) for target in reference.targets]
     fault = None
-    if annotation is None:
+    if None in annotations:
         fault = "reference without annotation"
     elif reference.image_id not in instances.images:
         fault = "reference without image entry"
-    elif annotation.get("image_id") != reference.image_id:
+    elif any(annotation and annotation.get("image_id") != reference.image_id for annotation in annotations):
         fault = "reference whose annotation is of another image"
     elif not reference.sentences:
         fault = "reference without sentence"

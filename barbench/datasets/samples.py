@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from barbench.datasets import masks
 from barbench.datasets.expression_kinds import kind
 from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.letterbox_cache import LetterboxCache
@@ -72,6 +73,7 @@ class ExpressionMeta(NamedTuple):
         width: of the image, in its own pixels.
         area: of the object, in the image's own pixels.
         kind: position in `expression_kinds.KINDS`.
+        targets: number of objects that are meant; saved for gRefCOCO only, since it is 1 elsewhere.
     """
 
     sent_id: int
@@ -83,6 +85,7 @@ class ExpressionMeta(NamedTuple):
     width: int
     area: int
     kind: int
+    targets: int = 1
 
 
 def draw(seed: int, epoch: int, ref_id: int, count: int) -> int:
@@ -104,7 +107,9 @@ def draw(seed: int, epoch: int, ref_id: int, count: int) -> int:
 
 
 class TrainSamples(Dataset[TrainBatch]):
-    """References with a non-empty mask; each epoch draws one sentence of each. A list of indices gives a batch.
+    """References with a mask, and gRefCOCO's that mean nothing; each epoch draws one sentence of each.
+
+    A list of indices gives a batch.
 
     Args:
         split: what to train on.
@@ -125,7 +130,8 @@ class TrainSamples(Dataset[TrainBatch]):
         lengths: list[int] = []
         for reference in split.references:
             sentences = [s for s in reference.sentences if s.text]
-            if areas[reference.ann_id] > 0 and sentences:
+            nothing_meant = split.data.protocol.general and not reference.targets
+            if (areas[reference.ann_id] > 0 or nothing_meant) and sentences:
                 self.references.append(reference)
                 spoken += sentences
                 lengths.append(len(sentences))
@@ -247,7 +253,9 @@ class EvalSamples(Dataset[EvalBatch]):
 
         It is the image's next reference in cyclic order of ref_id that has another annotation and another, non-empty
         mask. A model that ignores the words scores as well on it as on the target. The reference may be of another
-        split: google's partition divides an image's objects, so that few have a neighbour in their own split.
+        split: google's partition divides an image's objects, so that few have a neighbour in their own split. In
+        gRefCOCO, where masks of several objects may share some, it has no pixel of the target, and an expression that
+        means nothing has no partner: there is no target to compare with.
 
         Args:
             index: of an expression.
@@ -258,10 +266,15 @@ class EvalSamples(Dataset[EvalBatch]):
         own = self.expressions[index].reference
         group = self._neighbours[own.image_id]
         at = group.index(own)
-        annotations = self.data.annotations
+        annotations, general = self.data.annotations, self.data.protocol.general
+        target = annotations[own.ann_id].rle
+        if general and not own.targets:
+            return None
         for other in group[at + 1 :] + group[:at]:
             rle = annotations[other.ann_id].rle
-            if other.ann_id != own.ann_id and rle.area > 0 and rle != annotations[own.ann_id].rle:
+            if other.ann_id == own.ann_id or rle.area == 0 or rle == target:
+                continue
+            if not general or masks.disjoint(rle, target):
                 return other
         return None
 
@@ -279,6 +292,7 @@ class EvalSamples(Dataset[EvalBatch]):
             width=info.width,
             area=self.data.annotations[reference.ann_id].area,
             kind=kind(sentence.text),
+            targets=len(reference.targets),
         )
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from barbench.datasets.samples import EvalBatch, EvalSamples
 from barbench.engine.predict import predict, to_mask
-from barbench.metrics import Metrics, iou, overlap, summarise
+from barbench.metrics import Metrics, iou, overlap, summarise, summarise_general
 from barbench.models.segmenter import Segmenter
 
 OnBatch = Callable[[int, int, float], None]
@@ -81,12 +81,16 @@ def evaluate(
     names = ("intersection", "union", "control_intersection", "control_union")
     table = dict(zip(names, columns, strict=True))
     metas = [samples.meta(i) for i in range(len(samples))]
-    table |= {name: np.array([getattr(m, name) for m in metas], np.int64) for name in metas[0]._fields}
+    general = samples.data.protocol.general
+    fields = [name for name in metas[0]._fields if general or name != "targets"]
+    table |= {name: np.array([getattr(m, name) for m in metas], np.int64) for name in fields}
     # The control exists for expressions whose image has another object.
     has = table["control_union"] >= 0
     control = summarise(table["control_intersection"][has], table["control_union"][has]) if has.any() else None
     per_second = len(samples) / max(sum(gather_object([seconds])) / accelerator.num_processes, 1e-9)
-    return Evaluation(summarise(table["intersection"], table["union"]), control, table, per_second)
+    counts = [table[name] for name in ("intersection", "union", *(("targets", "area") if general else ()))]
+    metrics = summarise_general(*counts) if general else summarise(*counts)
+    return Evaluation(metrics, control, table, per_second)
 
 
 Row = tuple[int, int, int, int, int]  # index, then the four counts
@@ -145,12 +149,13 @@ def _counted(batches: Iterable[Predicted], count: Count, threads: int) -> Iterat
 
 def _counter(samples: EvalSamples, threshold: float) -> Count:
     """Counts the pixels of an expression's prediction against both objects, in the image's own pixels."""
+    none_below = samples.data.protocol.none_below or 0
     decoded = lru_cache(maxsize=32)(samples.data.mask)  # an object's expressions follow one another
 
     def count(index: int, probability: NDArray[np.float32]) -> Row:
         target, partner = decoded(samples.expressions[index].reference.ann_id), samples.partner(index)
         height, width = target.shape
-        mask = to_mask(probability, samples.letterbox, height, width, threshold)
+        mask = to_mask(probability, samples.letterbox, height, width, threshold, none_below)
         control = (-1, -1) if partner is None else overlap(mask, decoded(partner.ann_id))
         return (index, *overlap(mask, target), *control)
 

@@ -48,7 +48,12 @@ def probabilities(logits: Tensor, size: int) -> Tensor:
 
 
 def to_mask(
-    probability: NDArray[np.float32], letterbox: Letterbox, height: int, width: int, threshold: float
+    probability: NDArray[np.float32],
+    letterbox: Letterbox,
+    height: int,
+    width: int,
+    threshold: float,
+    none_below: int = 0,
 ) -> NDArray[np.bool_]:
     """Probabilities on the model's square to a mask in the image's own pixels.
 
@@ -58,8 +63,10 @@ def to_mask(
         height: of the image.
         width: of the image.
         threshold: probability above which a pixel is foreground.
+        none_below: a mask of fewer pixels is emptied (see `Protocol.none_below`).
 
     Returns:
         (height, width).
     """
-    return letterbox.restore(probability, height, width) > threshold
+    mask = letterbox.restore(probability, height, width) > threshold
+    return mask if np.count_nonzero(mask) >= none_below else np.zeros_like(mask)

@@ -16,7 +16,7 @@ trained on G-Ref alone, and some methods walk the padding, so that a model has o
 
 from dataclasses import dataclass
 
-from barbench.paper.protocols import PROTOCOLS, Evaluated, Protocol
+from barbench.paper.protocols import KNOWN, PROTOCOLS, Evaluated, Protocol
 from barbench.registry import Registry
 
 
@@ -58,7 +58,7 @@ MEMBERS = tuple(map(PROTOCOLS.get, ("refcoco", "refcoco+", "refcocog-u")))
 WORDS = max(p.words for p in MEMBERS)
 
 TASKS: Registry[Task] = Registry("split")
-for _protocol in PROTOCOLS:
+for _protocol in KNOWN:
     TASKS.register(_protocol.name, _protocol)
 TASKS.register("mixed", Mixture("mixed", "Mixed", MEMBERS, tuple(PROTOCOLS), WORDS, "-Mixed"))
 TASKS.register(

@@ -1,4 +1,4 @@
-"""The four protocols: their files, splits, context lengths and table columns, as facts. `barbench list splits`."""
+"""The protocols: their files, splits, context lengths and table columns, as facts. `barbench list splits`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +40,8 @@ class Protocol:
         counts: the public release's sizes, by split.
         leaks: evaluation splits that share images with `train` by the partition's construction.
         trusted_sentences: False if the sentence counts are from memory (a mismatch is then a warning, not a failure).
+        none_below: a prediction of fewer pixels says that the expression means no object; None where every expression
+            means one.
     """
 
     name: str
@@ -54,6 +56,12 @@ class Protocol:
     counts: Mapping[str, Counts] = field(hash=False)
     leaks: tuple[str, ...] = ()
     trusted_sentences: bool = True
+    none_below: int | None = None
+
+    @property
+    def general(self) -> bool:
+        """Whether an expression may mean several objects, or none."""
+        return self.none_below is not None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -77,6 +85,7 @@ class Protocol:
 
 
 PROTOCOLS: Registry[Protocol] = Registry("split")
+"""The paper's four."""
 
 PROTOCOLS.register(
     "refcoco",
@@ -158,3 +167,26 @@ PROTOCOLS.register(
         trusted_sentences=False,
     ),
 )
+
+# Liu, Ding and Jiang, GRES (CVPR 2023): expressions that mean one object, several, or none. The release has the files
+# grefs(unc).json and instances.json (henghuiding/ReLA, gres_model/data/datasets/grefer.py at a389648). Where a method
+# has no output that says "no object", a mask of fewer than 50 pixels counts as none. Sizes are not compared: releases
+# differ. The context is G-Ref's, since expressions of several objects are as long.
+GREFCOCO = Protocol(
+    name="grefcoco",
+    folder="grefcoco",
+    refs_file="grefs(unc).json",
+    evals=("val", "testA", "testB"),
+    words=22,
+    title="gRefCOCO",
+    dataset="gRefCOCO",
+    partition="unc",
+    columns={"val": "val", "testA": "testA", "testB": "testB"},
+    counts={},
+    none_below=50,
+)
+
+KNOWN: Registry[Protocol] = Registry("split")
+"""The paper's four, and gRefCOCO."""
+for _protocol in (*PROTOCOLS, GREFCOCO):
+    KNOWN.register(_protocol.name, _protocol)

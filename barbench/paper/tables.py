@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from barbench.errors import UsageError
 from barbench.paper.mixtures import MEMBERS, TASKS, Mixture
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.protocols import KNOWN, PROTOCOLS
 from barbench.registry import Registry, split_list
 
 PAPER_METHODS = ("etris", "snf", "snf-etris", "no-global", "barleria")
@@ -49,7 +49,7 @@ class Column(NamedTuple):
 
 def dataset_title(protocol: str) -> str:
     """What the paper calls the dataset of `protocol`; an unknown name is returned as it is."""
-    return PROTOCOLS.get(protocol).dataset if protocol in PROTOCOLS else protocol
+    return KNOWN.get(protocol).dataset if protocol in KNOWN else protocol
 
 
 PAPER_COLUMNS = tuple(Column(p.name, p.columns[split]) for p in PROTOCOLS for split in p.evals)

@@ -53,7 +53,10 @@ class Interval(NamedTuple):
 
 
 def image_sums(
-    images: NDArray[np.int64], intersections: NDArray[np.int64], unions: NDArray[np.int64]
+    images: NDArray[np.int64],
+    intersections: NDArray[np.int64],
+    unions: NDArray[np.int64],
+    targets: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.int64], Floats]:
     """Sum over the expressions of each image.
 
@@ -63,12 +66,13 @@ def image_sums(
         images: image ids, (n,), one per expression.
         intersections: pixels, (n,).
         unions: pixels, (n,).
+        targets: number of objects that are meant, (n,), as gRefCOCO's arrays have it; None: one each.
 
     Returns:
         Sorted image ids (I,), and float64 (I, 5) sums in the order of FIELDS.
     """
     ids, place = np.unique(images, return_inverse=True)
-    ratios = iou(intersections, unions)
+    ratios = iou(intersections, unions, targets)
     columns = (np.ones(len(ratios)), ratios, ratios > 0.5, intersections, unions)
     return ids, np.stack([np.bincount(place, column, minlength=len(ids)) for column in columns], axis=-1)
 

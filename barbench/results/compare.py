@@ -190,16 +190,19 @@ def _titles(left: Record, right: Record) -> tuple[str, str]:
 def _rows(
     store: Store, pairs: Sequence[tuple[Record, Record]], split: str, titles: tuple[str, str], resamples: int
 ) -> list[ComparisonRow]:
+    names = {"mIoU": "gIoU", "oIoU": "cIoU"} if pairs[0][0].splits[split].scores.general else {}
     sums = np.stack([_sums(store, pair, split) for pair in pairs])
     scores = bootstrap.metrics(sums.sum(axis=2)).mean(axis=0)  # (2, metrics), means over the runs
     rows = []
     for m, interval in enumerate(bootstrap.paired_intervals(sums, resamples=resamples)):
+        if names and bootstrap.METRICS[m] not in names:
+            continue  # gRefCOCO's P@X is over the expressions that mean something
         ahead = f"{titles[0] if interval.difference > 0 else titles[1]} is higher" if interval.excludes_zero else None
         first, second, difference, low, high = (float(100 * v) for v in (scores[0, m], scores[1, m], *interval))
         rows.append(
             ComparisonRow(
                 split=split,
-                metric=bootstrap.METRICS[m],
+                metric=names.get(bootstrap.METRICS[m], bootstrap.METRICS[m]),
                 images=sums.shape[2],
                 expressions=int(sums[0, 0, :, 0].sum()),
                 first=first,
@@ -216,7 +219,8 @@ def _rows(
 def _sums(store: Store, pair: tuple[Record, Record], split: str) -> NDArray[np.float64]:
     """(2, images, fields) of one pair of runs."""
     columns = ("image_id", "intersection", "union")
-    return np.stack([image_sums(*(table[c] for c in columns))[1] for table in aligned(store, pair, split)])
+    tables = aligned(store, pair, split)
+    return np.stack([image_sums(*(t[c] for c in columns), t.get("targets"))[1] for t in tables])
 
 
 def _reading(pairs: int, resamples: int) -> list[str]:

@@ -105,7 +105,9 @@ class Evidence:
         if not all(np.array_equal(table[c], tables[0][c]) for table in tables for c in same):
             return None
         columns = ("image_id", "intersection", "union")
-        sums = np.stack([image_sums(*(table[c] for c in columns))[1] for table in tables])  # (runs, images, FIELDS)
+        sums = np.stack(
+            [image_sums(*(t[c] for c in columns), t.get("targets"))[1] for t in tables]
+        )  # (runs, images, FIELDS)
         images = sums.shape[1]
         if images < 2:
             return None

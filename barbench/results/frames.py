@@ -94,7 +94,9 @@ def _expressions(store: Store, record: Record, split: str) -> pd.DataFrame:
         "data": cell.data.kind,
         "split": split,
     }
-    table = pd.DataFrame(columns).assign(**told, iou=iou(columns["intersection"], columns["union"]))
+    table = pd.DataFrame(columns).assign(
+        **told, iou=iou(columns["intersection"], columns["union"], columns.get("targets"))
+    )
     kinds = dict(enumerate(record.kinds))
     table["kind"] = [kinds.get(number) for number in columns["kind"]] if "kind" in columns else None
     control = table[["control_intersection", "control_union"]].astype("Int64")

@@ -74,7 +74,11 @@ Ratio = Field(ge=0, le=1)
 
 
 class Scores(Frozen):
-    """Metrics over `n` expressions, as fractions: mean and overall IoU, share with IoU strictly above 0.5 ... 0.9."""
+    """Metrics over `n` expressions, as fractions: mean and overall IoU, share with IoU strictly above 0.5 ... 0.9.
+
+    On gRefCOCO `miou` is its authors' gIoU and `oiou` their cIoU, and the shares are of the expressions that mean
+    something (`metrics.Metrics`).
+    """
 
     miou: float = Ratio
     oiou: float = Ratio
@@ -84,6 +88,13 @@ class Scores(Frozen):
     p80: float = Ratio
     p90: float = Ratio
     n: int = Field(gt=0)
+    n_acc: float | None = Field(default=None, ge=0, le=1, description="gRefCOCO: nothing meant, nothing found")
+    t_acc: float | None = Field(default=None, ge=0, le=1, description="gRefCOCO: something meant, something found")
+
+    @property
+    def general(self) -> bool:
+        """Whether they are gRefCOCO's, which do not compare with those of other data sets."""
+        return self.n_acc is not None or self.t_acc is not None
 
 
 class SplitResult(Frozen):

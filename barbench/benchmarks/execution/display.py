@@ -37,7 +37,8 @@ def outcome(record: Record) -> str:
         split = record.splits[name]
         control = f" (swapped {100 * split.control.miou:.1f})" if split.control else ""
         parts.append(f"{name} {100 * split.scores.miou:.1f}{control}")
-    return "mIoU " + ", ".join(parts)
+    general = any(split.scores.general for split in record.splits.values())
+    return f"{'gIoU' if general else 'mIoU'} {', '.join(parts)}"
 
 
 @dataclass

@@ -10,7 +10,7 @@ from barbench.benchmarks.job import Job
 from barbench.benchmarks.planning.estimate import Estimate, Size, estimate
 from barbench.datasets.overlap import expressions, read_outlines, training
 from barbench.paper.mixtures import TASKS
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.protocols import KNOWN
 from barbench.results.record import Record
 from barbench.results.store import Store
 
@@ -118,5 +118,5 @@ def _sizes(jobs: Sequence[Job]) -> dict[str, Size]:
     [root] = set(roots.values())
     tasks = [TASKS.get(name) for name in roots]
     read = {protocol for task in tasks for protocol in task.reads}
-    outlines = read_outlines(root, [p for p in PROTOCOLS if p in read])
+    outlines = read_outlines(root, [p for p in KNOWN if p in read])
     return {t.name: Size(len(training(t, outlines)), expressions(t, outlines)) for t in tasks}

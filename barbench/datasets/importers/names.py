@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from barbench.errors import UsageError
-from barbench.paper.protocols import PROTOCOLS, Protocol
+from barbench.paper.protocols import KNOWN, Protocol
 
 # What a part of a path says, most special first: CRIS writes refcocog_u, MDETR finetune_refcoco+_val, others refcocop.
 PATTERNS = (
+    ("grefcoco", r"(?<![a-z])grefcoco(?![a-z])"),
     ("refcocog-g", r"(?<![a-z])refcoco[-_]?g[-_]?(g(oogle)?)(?![a-z])"),
     ("refcocog-u", r"(?<![a-z])refcoco[-_]?g[-_]?(u(md)?)?(?![a-z])"),
     ("refcoco+", r"(?<![a-z])refcoco(\+|[-_]?p(lus)?(?![a-z]))"),
@@ -57,7 +58,7 @@ def protocol_of(path: Path, wanted: str | None) -> Protocol:
         raise UsageError(
             f"which data set is {path}? Its path does not tell; say it with --split, as in --split refcoco"
         )
-    return PROTOCOLS.get(name)
+    return KNOWN.get(name)
 
 
 def split_name(text: str) -> str:

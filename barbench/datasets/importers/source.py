@@ -12,7 +12,7 @@ from barbench.datasets.importers.layout import Item, Layout, present
 from barbench.datasets.importers.names import found_files, protocol_of
 from barbench.datasets.refer import read_outline
 from barbench.errors import DataError, UsageError
-from barbench.paper.protocols import PROTOCOLS, Counts, Protocol
+from barbench.paper.protocols import KNOWN, Counts, Protocol
 
 OnRow = Callable[[int, int], None]
 MISSING_SHOWN = 3
@@ -83,7 +83,7 @@ def import_data(request: Request, progress: OnRow) -> Imported:
     form = request.form or look(request.source)
     if form is Form.zip:
         places = {str(place) for place in archive.copy_release(request.source, request.root, progress)}
-        written = [p for p in present(request.root, PROTOCOLS) if f"{p.folder}/{p.refs_file}" in places]
+        written = [p for p in present(request.root, KNOWN) if f"{p.folder}/{p.refs_file}" in places]
         notes = [f"{len(places):,} files copied"]
     else:
         written, notes = _write(request, form, progress)
@@ -155,7 +155,7 @@ def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Protocol
     for path in _files(request, form):
         by_protocol[protocol_of(path.resolve(), request.split).name].append(path)
     layouts = {
-        name: Layout(request.root, PROTOCOLS.get(name), request.images, instances.categories if instances else None)
+        name: Layout(request.root, KNOWN.get(name), request.images, instances.categories if instances else None)
         for name in by_protocol
     }
     total = sum(_rows(form, path) for paths in by_protocol.values() for path in paths)
@@ -163,7 +163,7 @@ def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Protocol
     left_out: Counter[str] = Counter()
     done = 0
     for name, paths in by_protocol.items():
-        layout, protocol = layouts[name], PROTOCOLS.get(name)
+        layout, protocol = layouts[name], KNOWN.get(name)
         for path in paths:
             for item in _items(form, path, protocol, request, instances):
                 if isinstance(item, str):
@@ -182,7 +182,7 @@ def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Protocol
     for layout in layouts.values():
         layout.finish()
     notes += [f"{count:,} references left out: {why}" for why, count in left_out.items()]
-    return [PROTOCOLS.get(name) for name in by_protocol], notes
+    return [KNOWN.get(name) for name in by_protocol], notes
 
 
 def _rows(form: Form, path: Path) -> int:

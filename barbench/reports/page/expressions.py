@@ -130,7 +130,7 @@ def _bands(expressions: Scored, what: str) -> Bands | None:
 def _one(arrays: Arrays, split: str, record: Record) -> Scored:
     own = pick_split(arrays, split)
     shares = own["area"] / np.maximum(own["height"] * own["width"], 1)
-    ratios = iou(own["intersection"], own["union"])
+    ratios = iou(own["intersection"], own["union"], own.get("targets"))
     return Scored(ratios[None], own["image_id"], own["words"], shares, own.get("kind"), record.kinds)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from barbench.paper.mixtures import MEMBERS
+from barbench.paper.protocols import KNOWN
 from barbench.paper.tables import EVERYTHING, MIXED, NOTHING, PAPER_COLUMNS, PAPER_METHODS, Column
 from barbench.results.record import Cell, Record, SplitResult
 
@@ -26,6 +27,8 @@ class Conditions(NamedTuple):
     recipe: str
     other: str
     """Every remaining field of the cell that is not at its default, so that a field added later is never mixed."""
+    metric: str = "mIoU"
+    """What `MethodRow.iou` is: gIoU for gRefCOCO."""
 
     @property
     def recipe_fields(self) -> dict[str, object]:
@@ -44,6 +47,8 @@ class MethodRow:
         iou: mean IoU.
         control: mean IoU with expressions swapped within the image.
         overall: overall IoU of the same expressions.
+        n_acc: of gRefCOCO's expressions that mean nothing, the share for which nothing was found.
+        t_acc: of those that mean something, the share for which something was found.
         leaks: columns with images that some record of the row was trained on.
     """
 
@@ -52,6 +57,8 @@ class MethodRow:
     iou: SeedScores = field(default_factory=dict)
     control: SeedScores = field(default_factory=dict)
     overall: SeedScores = field(default_factory=dict)
+    n_acc: SeedScores = field(default_factory=dict)
+    t_acc: SeedScores = field(default_factory=dict)
     leaks: set[Column] = field(default_factory=set)
 
     @property
@@ -143,7 +150,8 @@ def by_column(record: Record) -> dict[Column, SplitResult]:
 
 def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
     """The columns in the paper's order; others follow by name."""
-    paper = {column: index for index, column in enumerate(PAPER_COLUMNS)}
+    general = (Column(p.name, p.columns[split]) for p in KNOWN for split in p.evals if p.general)
+    paper = {column: index for index, column in enumerate((*PAPER_COLUMNS, *general))}
     return tuple(sorted(columns, key=lambda column: (paper.get(column, len(paper)), column)))
 
 
@@ -201,6 +209,7 @@ def _conditions(cell: Cell) -> Conditions:
         data_version="",
         recipe=json.dumps(cell.shared_recipe(), sort_keys=True),
         other=", ".join(f"{name}={value}" for name, value in sorted(other.items())),
+        metric="gIoU" if cell.protocol in KNOWN and KNOWN.get(cell.protocol).general else "mIoU",
     )
 
 
@@ -220,6 +229,9 @@ def _row(records: Sequence[Record]) -> MethodRow:
         for column, split in by_column(record).items() if record.status == "done" else ():
             row.iou.setdefault(column, {})[record.cell.seed] = 100 * split.scores.miou
             row.overall.setdefault(column, {})[record.cell.seed] = 100 * split.scores.oiou
+            for share, values in ((split.scores.n_acc, row.n_acc), (split.scores.t_acc, row.t_acc)):
+                if share is not None:
+                    values.setdefault(column, {})[record.cell.seed] = 100 * share
             if split.control is not None:
                 row.control.setdefault(column, {})[record.cell.seed] = 100 * split.control.miou
             if split.leaks:

@@ -38,7 +38,12 @@ def comparable(table: PaperTable, conditions: Conditions) -> bool:
         True for real data, and for the paper's backbone with its weights, which are the tag or a file of the user's.
     """
     weights = conditions.weights == table.family.tag or "@" in conditions.weights
-    return conditions.data == "refer" and conditions.backbone in table.family.backbones and weights
+    return (
+        conditions.data == "refer"
+        and conditions.metric == "mIoU"
+        and conditions.backbone in table.family.backbones
+        and weights
+    )
 
 
 def scores_of(table: PaperTable, mine: tuple[Column, ...]) -> tuple[Score, ...]:

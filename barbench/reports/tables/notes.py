@@ -137,8 +137,15 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column]) -
 
 
 def _iou(group: Group) -> str:
+    mean = "mean over expressions of intersection / union (mIoU)"
+    if group.conditions.metric == "gIoU":
+        mean = (
+            "gIoU, the mean over expressions of intersection / union, where an expression that means nothing counts "
+            "100 if nothing is found, else 0; overall IoU is cIoU. A mask of fewer than 50 pixels counts as nothing. "
+            "Swapped: mean IoU of the expressions that mean something"
+        )
     return (
-        "Measured IoU in percent: mean over expressions of intersection / union (mIoU). "
+        f"Measured IoU in percent: {mean}. "
         f"±: half of the {CONFIDENCE:.0%} interval, {_covers(group)} Bold: the best, and all that are not "
         "distinguishable from it (paired bootstrap over images, all pairs, corrected by Holm's rule at 5 %)."
     )

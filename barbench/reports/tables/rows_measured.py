@@ -57,6 +57,25 @@ def swapped(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
     return Section("Expressions swapped (lower is better)", tuple(rows))
 
 
+def targets_found(frame: Frame, members: Group, footnotes: Footnotes) -> list[Section]:
+    """For gRefCOCO, how often nothing was found where nothing is meant, and something where something is."""
+    accuracies = (
+        ("N-acc: nothing is meant, nothing is found", [(row, row.n_acc) for row in members.rows]),
+        ("T-acc: something is meant, something is found", [(row, row.t_acc) for row in members.rows]),
+    )
+    return [
+        Section(
+            heading,
+            tuple(
+                frame.row(Entry(row.label), _scores(frame, row, values, members, footnotes))
+                for row, values in rows
+                if values
+            ),
+        )
+        for heading, rows in accuracies
+    ]
+
+
 def number(summary: Summary, sign: str = "") -> str:
     """For example `51.3±0.4`.
 
