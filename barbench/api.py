@@ -18,9 +18,10 @@ from barbench.benchmarks.cell_model import find_in_photo
 from barbench.benchmarks.execution.accelerator import make_accelerator
 from barbench.benchmarks.execution.devices import pick_device
 from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.own import find_task
 from barbench.datasets.photo import RGB, read_photo
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
-from barbench.datasets.sources import DataSource, find_source
+from barbench.datasets.sources import DataSource, data_root, find_source
 from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.engine.checkpoint import Checkpoint
@@ -37,7 +38,6 @@ from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
-from barbench.paper.mixtures import TASKS
 from barbench.results.compare import Comparison, Wanted
 from barbench.results.compare import compare as compare_cells
 from barbench.results.store import Store
@@ -74,7 +74,8 @@ def open_data(source: str | Path = "shapes", dataset: str = "refcoco+") -> Data:
     Args:
         source: `shapes`, the embedded benchmark, which is generated once and kept in the cache; or the root of a folder
             in the public REFER/COCO layout.
-        dataset: refcoco, refcoco+, refcocog-u, refcocog-g, grefcoco, mixed or mixed-leaked.
+        dataset: refcoco, refcoco+, refcocog-u, refcocog-g, grefcoco, mixed or mixed-leaked; or a data set of
+            one's own, see `barbench.datasets.own`.
 
     Returns:
         Training references and evaluation splits.
@@ -84,7 +85,7 @@ def open_data(source: str | Path = "shapes", dataset: str = "refcoco+") -> Data:
         MissingData: if a file of it is absent.
         DataError: if one is damaged.
     """
-    task = TASKS.get(dataset)
+    task = find_task(dataset, data_root(str(source)))
     found = find_source(str(source), task)
     return Data(dataset, found, read_task(found.root, task))
 

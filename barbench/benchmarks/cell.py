@@ -18,6 +18,7 @@ from barbench.benchmarks.job import Job
 from barbench.datasets.expression_kinds import KINDS
 from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.letterbox_cache import LetterboxCache, disk_space
+from barbench.datasets.own import find_task
 from barbench.datasets.refer import ReferSplit
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
 from barbench.datasets.tasks import TaskData, read_task
@@ -33,7 +34,7 @@ from barbench.engine.train import fit
 from barbench.files import write_atomically
 from barbench.metrics import Metrics
 from barbench.models.segmenter import Segmenter
-from barbench.paper.mixtures import TASKS, Mixture
+from barbench.paper.mixtures import Mixture
 from barbench.paper.protocols import Evaluated
 from barbench.results.expressions import join_splits
 from barbench.results.record import EpochLog, Profile, Record, Scores, SplitResult, TrainingSet
@@ -116,7 +117,8 @@ def _load(job: Job, emit: Emit) -> Loaded:
     """Dataset and model, as training starts from them."""
     torch.set_num_threads(job.threads)
     accelerator = make_accelerator(job.device, job.cell.precision)
-    data = read_task(job.data_root, TASKS.get(job.cell.protocol), job.cell.held_out)
+    task = find_task(job.cell.protocol, job.data_root, job.cell.context_length)
+    data = read_task(job.data_root, task, job.cell.held_out)
     if data.removed_images:
         left_out = f"{data.removed_images:,} images with {data.removed_references:,} references"
         emit({"event": "note", "text": f"{left_out} train nothing: they are in evaluation splits"})

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from barbench.benchmarks.job import Job
-from barbench.datasets.sources import DataSource
+from barbench.datasets.own import find_task
+from barbench.datasets.sources import DataSource, data_root
 from barbench.engine.recipe import Recipe
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
@@ -107,6 +108,7 @@ class Matrix:
                 protocol=task.name,
                 recipe=_start(self.recipe.of(method.name), backbone).fields(),
                 held_out=self.held_out,
+                context_length=_context(task, backbone),
                 seed=seed,
                 data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
                 precision=self.precision,
@@ -130,6 +132,14 @@ class Matrix:
                 )
             )
         return jobs
+
+
+def _context(task: Task, backbone: str) -> int | None:
+    """The cell's context length where it is not the one that the task's name stands for."""
+    limit = backbone_config(backbone).context
+    if task.words > limit:
+        raise UsageError(f"a context of {task.words} tokens is longer than {backbone}'s, which is {limit}")
+    return None if task.name in TASKS and TASKS.get(task.name).words == task.words else task.words
 
 
 def _start(recipe: Recipe, backbone: str) -> Recipe:
@@ -180,7 +190,7 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | No
     return f"{PRETRAINED if weights == PRETRAINED else path.name}@{digest}", path.resolve()
 
 
-def choose_tasks(text: str) -> list[Task]:
+def choose_tasks(text: str, data: str | None = None, words: int | None = None) -> list[Task]:
     """Read a comma list of datasets.
 
     Args:
@@ -197,4 +207,5 @@ def choose_tasks(text: str) -> list[Task]:
     if not names:
         raise UsageError("no split was named; try --split refcoco+")
     chosen = PROTOCOLS.names() if names == ["all"] else names
-    return [TASKS.get(name) for name in dict.fromkeys(chosen)]
+    root = data_root(data)
+    return [find_task(name, root, words) for name in dict.fromkeys(chosen)]

@@ -66,7 +66,7 @@ def evaluate_official(
     segmenter.to(accelerator.device)
     letterbox = Letterbox(frozen.image_size)
     rows = []
-    for task in choose_tasks(split):
+    for task in choose_tasks(split, data):
         found = read_task(find_source(data, task).root, task)
         tokens = Tokens(frozen.tokenizer, task.words)
         for key, protocol, name in task.evaluated:

@@ -8,14 +8,14 @@ import numpy as np
 
 from barbench.benchmarks.cell_model import Trained, load_trained
 from barbench.benchmarks.matrix import identify_backbone, identify_weights
+from barbench.datasets.own import find_task
 from barbench.datasets.refer import decode_image, read_refer
 from barbench.datasets.samples import EvalSamples
-from barbench.datasets.sources import find_source
+from barbench.datasets.sources import data_root, find_source
 from barbench.engine.predict import predict, to_mask
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.resolve import resolve
 from barbench.metrics import iou, overlap
-from barbench.paper.mixtures import TASKS
 from barbench.paper.protocols import Evaluated
 from barbench.plain import OnProgress
 from barbench.registry import split_list
@@ -90,7 +90,7 @@ def make_panels(store: Store, request: PanelRequest, progress: OnProgress) -> Ma
         if how not in PICKS:
             raise UnknownName("pick", how, PICKS)
     records, notes = _choose(store, request)
-    splits = {split.key: split for split in TASKS.get(records[0].cell.protocol).evaluated}
+    splits = {split.key: split for split in find_task(records[0].cell.protocol, data_root(request.data)).evaluated}
     key = request.eval_split or next(iter(splits))
     if key not in splits:
         raise UnknownName("evaluation split", key, splits)
@@ -164,7 +164,7 @@ def _wanted(request: PanelRequest, tables: Sequence[Columns], key: str) -> list[
 def _samples(trained: Trained, data: str | None, split: Evaluated) -> EvalSamples:
     """The expressions of `split`; UsageError if the data are not those that the cell was scored on."""
     cell = trained.record.cell
-    source = find_source(data, TASKS.get(cell.protocol))
+    source = find_source(data, find_task(cell.protocol, data_root(data)))
     if source.fingerprint != cell.data.fingerprint:
         raise UsageError(
             f"{cell.stem()} was scored on {cell.data.kind} data {cell.data.fingerprint[:12]}, not on {source.kind} "

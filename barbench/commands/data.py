@@ -93,6 +93,7 @@ def verify(
         str | None, typer.Argument(help="REFER/COCO root, or shapes", show_default="$BARBENCH_DATA, else shapes")
     ] = None,
     split: Annotated[str, typer.Option(help="a comma list, or all that the root holds")] = "all",
+    own: Annotated[bool, typer.Option("--own", help="the data need not be the public release, only sound")] = False,
     format_: FormatOption = Format.table,
 ) -> None:
     """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test.
@@ -100,11 +101,11 @@ def verify(
     \f
     Raises:
         MissingData: if the root lacks what was asked for.
-        typer.Exit: with code 1 if the data are not sound.
+        typer.Exit: with code 1 if the data are not sound, or (without --own) not the public release.
     """
     from barbench.commands.data_checks import verify_data
 
-    rows, findings, sound = verify_data(root, split)
+    rows, findings, sound = verify_data(root, split, own)
     print_rows(rows, format_, title="splits as found")
     for line in findings:
         print(line, file=sys.stderr)

@@ -8,7 +8,8 @@ from barbench.datasets.audit import Kind, verify
 from barbench.datasets.importers.form import Form
 from barbench.datasets.importers.source import Request, SplitCount, import_data
 from barbench.datasets.overlap import TrainingOverlap, evaluation_images, overlaps, read_outlines
-from barbench.datasets.sources import SHAPES_MARK, DataSource, find_source
+from barbench.datasets.own import own_names
+from barbench.datasets.sources import SHAPES_MARK, DataSource, data_root, find_source
 from barbench.errors import MissingData
 from barbench.listing import progress_bar
 from barbench.paper.mixtures import TASKS
@@ -29,26 +30,28 @@ class Audit(NamedTuple):
     absent: list[str]
 
 
-def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], list[str], bool]:
+def verify_data(data: str | None, split: str, own: bool = False) -> tuple[list[dict[str, Any]], list[str], bool]:
     """Check a data root.
 
     Args:
         data: REFER/COCO root, or shapes; None for the default.
         split: a comma list; `all` means those that the root has.
+        own: whether the data need not be the public release.
 
     Returns:
-        One row per split, findings in words, and whether everything is sound.
+        One row per split, findings in words, and whether everything is as it should be.
 
     Raises:
         MissingData: if the root lacks what was asked for.
     """
-    tasks = KNOWN if split == "all" else choose_tasks(split)
-    wanted = dict.fromkeys(protocol for task in tasks for protocol in task.reads)
-    sources = _sources(data, list(wanted), partly=split == "all")
+    place = data_root(data)
+    names = ",".join([*KNOWN.names(), *(own_names(place) if place else ())]) if split == "all" else split
+    wanted = {protocol.name: protocol for task in choose_tasks(names, data) for protocol in task.reads}
+    sources = _sources(data, list(wanted.values()), partly=split == "all")
     root = next(iter(sources.values())).root
     kind: Kind = "shapes" if (root / SHAPES_MARK).exists() else "real"
     with progress_bar("checking the data") as progress:
-        report = verify(root, [KNOWN.get(name) for name in sources], kind, progress)
+        report = verify(root, [wanted[name] for name in sources], kind, progress)
     rows = [
         {
             "split": f"{row.protocol} {row.split}",
@@ -63,7 +66,10 @@ def verify_data(data: str | None, split: str) -> tuple[list[dict[str, Any]], lis
     ]
     findings = [f"{f.severity}: {f.protocol}: {f.text}" for f in report.findings]
     verdict = "sound" if report.ok else "not sound"
-    return rows, [*findings, f"{report.images_opened} images opened; the data are {verdict}"], report.ok
+    if report.ok and not report.released:
+        verdict += ", but not the public release" + (" (accepted: --own)" if own else ": accept that with --own")
+    ok = report.ok and (own or report.released)
+    return rows, [*findings, f"{report.images_opened} images opened; the data are {verdict}"], ok
 
 
 def import_rows(

@@ -49,6 +49,7 @@ class RunRequest:
     jobs: int | None = None
     cache: str = "auto"
     held_out: int = 0
+    context: int | None = None
     results: Path = Path("results")
 
 
@@ -130,10 +131,10 @@ def _recipe(request: RunRequest, default: str) -> Recipe:
 
 def _choose_splits(request: RunRequest, blocks: Sequence[Block]) -> list[list[Task]]:
     """The splits of each block; UsageError for one that the tables do not have."""
-    tasks = [choose_tasks(block.split) for block in blocks]
+    tasks = [choose_tasks(block.split, None, request.context) for block in blocks]
     if request.split is None:
         return tasks
-    wanted = choose_tasks(request.split)
+    wanted = choose_tasks(request.split, request.data, request.context)
     if request.table is None:
         return [wanted]
     if strange := [t.name for t in wanted if t not in chain(*tasks)]:

@@ -72,6 +72,10 @@ def run(
     option: ArgumentsOption = None,
     seeds: Annotated[str, typer.Option(help="comma list of whole numbers; one run per seed")] = "0",
     image_size: ImageSizeOption = None,
+    context: Annotated[
+        int | None,
+        typer.Option(min=3, help="tokens of an expression, start and end included", show_default="the split's own"),
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
     device: DeviceOption = "auto",
     processes: Annotated[int, typer.Option(min=1, help="number of processes that share each batch, one per GPU")] = 1,
@@ -126,6 +130,7 @@ def run(
         options=option or [],
         seeds=seeds,
         image_size=image_size,
+        context=context,
         precision=precision,
         device=device,
         processes=processes,

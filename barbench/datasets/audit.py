@@ -21,6 +21,7 @@ T = TypeVar("T")
 THREADS = 8
 CHUNK = 64  # images that are decoded before the decoders' warnings are read
 Kind = Literal["real", "shapes"]
+Severity = Literal["failure", "difference", "warning"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ class Finding:
     """Something that a check found.
 
     Attributes:
-        severity: a `failure` makes results incomparable; a `warning` is handled by a stated rule, or is uncertain.
+        severity: a `failure` makes results wrong; a `difference` from the public release makes them incomparable with
+            published ones; a `warning` is handled by a stated rule, or is uncertain.
         protocol: its name.
         text: what is wrong.
     """
 
-    severity: Literal["failure", "warning"]
+    severity: Severity
     protocol: str
     text: str
 
@@ -71,6 +73,11 @@ class AuditReport:
     def ok(self) -> bool:
         """Whether there is no failure."""
         return not any(finding.severity == "failure" for finding in self.findings)
+
+    @property
+    def released(self) -> bool:
+        """Whether nothing differs from the public release, where there is one."""
+        return not any(finding.severity == "difference" for finding in self.findings)
 
 
 def verify(root: Path, protocols: Iterable[Protocol], kind: Kind, progress: OnProgress | None = None) -> AuditReport:
@@ -130,13 +137,14 @@ def _check_split(data: ReferData, name: str, kind: Kind) -> tuple[AuditRow, list
     shared = 0 if name == "train" else len(images & {r.image_id for r in data.references if r.split == "train"})
     findings: list[Finding] = []
     if not references:
-        findings.append(Finding("failure", protocol.name, f"{name} has no references"))
+        severity: Severity = "failure" if expected is None else "difference"
+        findings.append(Finding(severity, protocol.name, f"{name} has no references"))
     elif expected is not None:
         for unit, has, due in zip(found._fields, found, expected, strict=True):
             if has != due:
                 certain = unit != "sentences" or protocol.trusted_sentences
                 text = f"{name} has {has:,} {unit}, the public release has {due:,}"
-                findings.append(Finding("failure" if certain else "warning", protocol.name, text))
+                findings.append(Finding("difference" if certain else "warning", protocol.name, text))
     if shared:
         by_design = name in protocol.leaks
         text = f"{shared:,} of {len(images):,} images of {name} are in train too"

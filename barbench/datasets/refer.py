@@ -270,7 +270,7 @@ def data_files(root: Path, protocol: Protocol) -> tuple[Path, Path]:
     Raises:
         MissingData: if one of them is absent; the message shows the layout.
     """
-    files = root / protocol.folder / protocol.refs_file, root / protocol.folder / "instances.json"
+    files = root / protocol.folder / protocol.refs_file, root / protocol.folder / protocol.instances_file
     for path in files:
         if not path.is_file():
             raise MissingData(f"no {path.name} for {protocol.name}: looked for {path}.\n{LAYOUT}")

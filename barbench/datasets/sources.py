@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from barbench.datasets.own import FILE
 from barbench.datasets.refer import data_files
 from barbench.datasets.shapes import ShapesSpec, make_shapes
 from barbench.files import is_left_behind, own_mark
-from barbench.paper.mixtures import Task
+from barbench.paper.mixtures import TASKS, Task
 from barbench.plain import OnProgress
 
 MAKING = ".making-"
@@ -51,6 +52,19 @@ def find_source(data: str | None, task: Task, progress: OnProgress | None = None
     return shapes_source(ShapesSpec(), progress) if chosen == "shapes" else folder_source(Path(chosen), task)
 
 
+def data_root(data: str | None) -> Path | None:
+    """The folder that `--data` names, as `chosen_data`.
+
+    Args:
+        data: as given.
+
+    Returns:
+        A folder, whether it exists or not; None for the shapes.
+    """
+    chosen = chosen_data(data)
+    return None if chosen == "shapes" else Path(chosen).expanduser()
+
+
 def chosen_data(data: str | None) -> str:
     """What `--data` names; without it $BARBENCH_DATA, and without that `shapes`."""
     return data or os.environ.get("BARBENCH_DATA") or "shapes"
@@ -71,7 +85,8 @@ def folder_source(root: Path, task: Task) -> DataSource:
     """
     root = root.expanduser()
     digest = hashlib.sha256()
-    for path in dict.fromkeys(path for protocol in task.reads for path in data_files(root, protocol)):
+    own = [root / task.name / FILE] if task.name not in TASKS else []
+    for path in dict.fromkeys([*own, *(path for protocol in task.reads for path in data_files(root, protocol))]):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return DataSource("shapes" if (root / SHAPES_MARK).exists() else "refer", root, digest.hexdigest())

@@ -42,6 +42,7 @@ class Protocol:
         trusted_sentences: False if the sentence counts are from memory (a mismatch is then a warning, not a failure).
         none_below: a prediction of fewer pixels says that the expression means no object; None where every expression
             means one.
+        instances_file: images and annotations, in that folder too.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Protocol:
     leaks: tuple[str, ...] = ()
     trusted_sentences: bool = True
     none_below: int | None = None
+    instances_file: str = "instances.json"
 
     @property
     def general(self) -> bool:

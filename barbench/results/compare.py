@@ -218,9 +218,8 @@ def _rows(
 
 def _sums(store: Store, pair: tuple[Record, Record], split: str) -> NDArray[np.float64]:
     """(2, images, fields) of one pair of runs."""
-    columns = ("image_id", "intersection", "union")
     tables = aligned(store, pair, split)
-    return np.stack([image_sums(*(t[c] for c in columns), t.get("targets"))[1] for t in tables])
+    return np.stack([image_sums(t["image_id"], t["intersection"], t["union"], t.get("targets"))[1] for t in tables])
 
 
 def _reading(pairs: int, resamples: int) -> list[str]:

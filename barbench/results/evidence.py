@@ -104,9 +104,8 @@ class Evidence:
         same = ("sent_id", "image_id", "ann_id")
         if not all(np.array_equal(table[c], tables[0][c]) for table in tables for c in same):
             return None
-        columns = ("image_id", "intersection", "union")
         sums = np.stack(
-            [image_sums(*(t[c] for c in columns), t.get("targets"))[1] for t in tables]
+            [image_sums(t["image_id"], t["intersection"], t["union"], t.get("targets"))[1] for t in tables]
         )  # (runs, images, FIELDS)
         images = sums.shape[1]
         if images < 2:

@@ -44,6 +44,9 @@ class Cell(Frozen):
     data: DataIdentity
     precision: str = "fp32"
     processes: int = Field(default=1, description="processes that shared each batch")
+    context_length: int | None = Field(
+        default=None, description="tokens of an expression; None: as the protocol of that name has it"
+    )
     held_out: int = Field(
         default=0,
         ge=0,

@@ -9,8 +9,7 @@ from barbench.benchmarks.execution.environment import device_name
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.planning.estimate import Estimate, Size, estimate
 from barbench.datasets.overlap import expressions, read_outlines, training
-from barbench.paper.mixtures import TASKS
-from barbench.paper.protocols import KNOWN
+from barbench.datasets.own import find_task
 from barbench.results.record import Record
 from barbench.results.store import Store
 
@@ -116,7 +115,7 @@ def _sizes(jobs: Sequence[Job]) -> dict[str, Size]:
     """Sizes by split, from the references files alone: a few unusable references make no difference."""
     roots = {job.cell.protocol: job.data_root for job in jobs}
     [root] = set(roots.values())
-    tasks = [TASKS.get(name) for name in roots]
-    read = {protocol for task in tasks for protocol in task.reads}
-    outlines = read_outlines(root, [p for p in KNOWN if p in read])
+    tasks = [find_task(name, root) for name in roots]
+    read = list(dict.fromkeys(protocol for task in tasks for protocol in task.reads))
+    outlines = read_outlines(root, read)
     return {t.name: Size(len(training(t, outlines)), expressions(t, outlines)) for t in tasks}

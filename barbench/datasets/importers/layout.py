@@ -253,7 +253,7 @@ def instances_path(root: Path, protocol: Protocol) -> Path:
     Returns:
         The path of `instances.json`.
     """
-    return root / protocol.folder / "instances.json"
+    return root / protocol.folder / protocol.instances_file
 
 
 def refuse(path: Path) -> None:

@@ -9,7 +9,8 @@ from barbench.datasets.importers import archive, lmdb_store, mask_folder, mdetr,
 from barbench.datasets.importers.form import Form
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.layout import Item, Layout, present
-from barbench.datasets.importers.names import found_files, protocol_of
+from barbench.datasets.importers.names import found_files, named_protocol, protocol_of
+from barbench.datasets.own import own_protocol, write_own
 from barbench.datasets.refer import read_outline
 from barbench.errors import DataError, UsageError
 from barbench.paper.protocols import KNOWN, Counts, Protocol
@@ -152,18 +153,19 @@ def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Protocol
     """Every data set of a source that is not the release's own files."""
     instances = Instances(request.instances) if request.instances else None
     by_protocol: dict[str, list[Path]] = defaultdict(list)
+    protocols: dict[str, Protocol] = {}
     for path in _files(request, form):
-        by_protocol[protocol_of(path.resolve(), request.split).name].append(path)
-    layouts = {
-        name: Layout(request.root, KNOWN.get(name), request.images, instances.categories if instances else None)
-        for name in by_protocol
-    }
+        found = _own(path, request) if form is Form.table else protocol_of(path.resolve(), request.split)
+        protocols[found.name] = found
+        by_protocol[found.name].append(path)
+    categories = instances.categories if instances else None
+    layouts = {name: Layout(request.root, p, request.images, categories) for name, p in protocols.items()}
     total = sum(_rows(form, path) for paths in by_protocol.values() for path in paths)
     notes: list[str] = []
     left_out: Counter[str] = Counter()
     done = 0
     for name, paths in by_protocol.items():
-        layout, protocol = layouts[name], KNOWN.get(name)
+        layout, protocol = layouts[name], protocols[name]
         for path in paths:
             for item in _items(form, path, protocol, request, instances):
                 if isinstance(item, str):
@@ -179,10 +181,23 @@ def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Protocol
                 done += 1
                 progress(done, max(total, done))
         notes += _absent(layout)
-    for layout in layouts.values():
+    for name, layout in layouts.items():
         layout.finish()
+        if name not in KNOWN:
+            write_own(request.root, protocols[name])
     notes += [f"{count:,} references left out: {why}" for why, count in left_out.items()]
-    return [KNOWN.get(name) for name in by_protocol], notes
+    return list(protocols.values()), notes
+
+
+def _own(path: Path, request: Request) -> Protocol:
+    """The data set of a table: a public one that was named, else one of its own with the table's splits."""
+    name = request.split or named_protocol(Path(path.name)) or path.stem
+    if name in KNOWN:
+        return KNOWN.get(name)
+    splits = table.splits(path)
+    if "train" not in splits or len(splits) == 1:
+        raise UsageError(f"{path} has the splits {', '.join(splits)}; train and at least one other are due")
+    return own_protocol(name, tuple(split for split in splits if split != "train"))
 
 
 def _rows(form: Form, path: Path) -> int:

@@ -66,6 +66,27 @@ def items(path: Path) -> Iterator[Item]:
             raise DataError(f"{path}, row {number}: {error}") from error
 
 
+def splits(path: Path) -> list[str]:
+    """The splits of a table.
+
+    Args:
+        path: the table.
+
+    Returns:
+        Names, in the order of their first rows.
+
+    Raises:
+        DataError: if the table or a row cannot be read.
+    """
+    found: dict[str, None] = {}
+    for number, row in _rows(path):
+        try:
+            found[_object(row)[2]] = None
+        except ValueError as error:
+            raise DataError(f"{path}, row {number}: {error}") from error
+    return list(found)
+
+
 def is_table(path: Path) -> bool:
     """Whether a file has the columns that a table needs.
 

@@ -101,6 +101,11 @@ class BackboneConfig:
         raise UsageError(f"--weights: say which weights {self.name} takes: random, a tag of open_clip, or a file")
 
     @property
+    def context(self) -> int:
+        """Tokens that the text tower can read; open_clip's default is CLIP's."""
+        return int(self.model["text_cfg"].get("context_length", 77))
+
+    @property
     def width(self) -> int:
         """Channels of the vision tower; timm has its size in the model's name."""
         vision = self.model["vision_cfg"]

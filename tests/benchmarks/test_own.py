@@ -1,0 +1,64 @@
+"""Cells of data sets of one's own, and of another context length: their identity, and a run from a table on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from barbench.benchmarks.matrix import choose_tasks
+from barbench.commands.expand import RunRequest, expand
+from barbench.errors import UsageError
+from barbench.results.record import Cell
+from tests.datasets.importers import forms
+from tests.datasets.importers.release import Release
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def cells(root: Path, **fields: object) -> list[Cell]:
+    request = RunRequest(methods="snf", backbone="tiny", recipe="demo", data=str(root), device="cpu", **fields)  # type: ignore[arg-type]
+    return [job.cell for job in expand(request)]
+
+
+def test_the_context_is_part_of_a_cell_where_it_is_not_the_splits_own(tmp_path: Path) -> None:
+    root = Release().write(tmp_path / "root")
+    [plain], [same], [longer] = (cells(root, split="refcoco", context=c) for c in (None, 17, 30))
+    assert plain.id() == same.id() != longer.id()
+    assert (plain.context_length, longer.context_length) == (None, 30)
+    assert "context_length" not in plain.model_dump(exclude_defaults=True)
+    with pytest.raises(UsageError, match=r"a context of 200 tokens is longer than tiny's, which is \d+"):
+        cells(root, split="refcoco", context=200)
+    assert choose_tasks("refcoco")[0].words == 17
+
+
+@pytest.mark.slow
+def test_a_table_is_imported_trained_and_evaluated(tmp_path: Path) -> None:
+    folder = forms.table(Release(), tmp_path / "source", masks=True)
+    table = (folder / "refcoco.csv").rename(folder / "mine.csv")
+
+    def barbench(*arguments: str) -> None:
+        command = [sys.executable, "-m", "barbench.cli", *arguments]
+        made = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr + made.stdout
+
+    root, results = str(tmp_path / "root"), ("--results", str(tmp_path / "results"))
+    barbench("data", "import", str(table), root)
+    barbench("data", "verify", root)
+    barbench(
+        *("run", "--methods", "head-only", "--backbone", "tiny", "--recipe", "demo", "--split", "mine", "--data", root),
+        *("--set", "epochs=1", "--set", "batch=4", "--device", "cpu", "--cache", "off", "--context", "30", *results),
+        *("--reports", str(tmp_path / "reports")),
+    )
+    [path] = (tmp_path / "results").glob("*.json")
+    record = json.loads(path.read_text())
+    assert (record["cell"]["protocol"], record["cell"]["context_length"]) == ("mine", 30)
+    assert list(record["splits"]) == ["val", "testA", "testB"]
+    barbench(
+        *("panels", "--methods", "head-only", "--split", "mine", "--data", root, "--pick", "random", "--count", "1"),
+        *("--device", "cpu", "--out", str(tmp_path / "panels"), *results),
+    )
+    photo = next((tmp_path / "root/images/train2014").iterdir())
+    barbench("predict", str(photo), "left thing", "--cell", "head-only", "--out", str(tmp_path / "p.png"), *results)
