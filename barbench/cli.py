@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from barbench.commands import data, lists, model, report, run, tune
+from barbench.commands import data, lists, measure, model, report, run, runs, tune
 from barbench.commands.checks import CheckedCommand
 from barbench.commands.streams import prepare_streams
 from barbench.errors import BarbenchError
@@ -24,12 +24,13 @@ app = typer.Typer(
     help="Compare parameter-efficient tuning methods for referring image segmentation.",
 )
 for command in (
-    *(run.run, report.report, report.compare, report.panels, report.export, run.profile, run.check),
-    *(model.evaluate, model.predict, lists.show, tune.tune),
+    *(run.run, report.report, report.compare, report.panels, report.export, measure.profile, measure.check),
+    *(model.evaluate, model.predict, lists.show, tune.tune, runs.status, runs.stop),
 ):
     app.command(cls=CheckedCommand)(command)
 app.add_typer(lists.app, name="list")
 app.add_typer(data.app, name="data")
+app.add_typer(runs.results, name="results")
 
 
 @app.callback()

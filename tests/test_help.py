@@ -104,7 +104,9 @@ def test_how_to_print_is_the_format_of_every_command_that_prints_rows() -> None:
     for path in COMMANDS:
         names = {name for p in parameters(path) for name in p.opts}
         assert "--output" not in names
-        assert ("--format" in names) == (path not in {("run",), ("tune",), ("panels",), ("data", "make-shapes")})
+        assert ("--format" in names) == (
+            path not in {("run",), ("tune",), ("panels",), ("data", "make-shapes"), ("stop",), ("results", "merge")}
+        )
     assert "etris, cris, barleria" in entries(("evaluate",))["--layout"]
 
 

@@ -12,9 +12,9 @@ from safetensors.torch import save
 
 from barbench.benchmarks.cell_model import build
 from barbench.benchmarks.execution.accelerator import make_accelerator
-from barbench.benchmarks.execution.environment import environment
+from barbench.benchmarks.execution.environment import device_name, environment
 from barbench.benchmarks.execution.signals import Stop
-from barbench.benchmarks.job import Job
+from barbench.benchmarks.job import AUTO, Job
 from barbench.datasets.expression_kinds import KINDS
 from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.letterbox_cache import LetterboxCache, disk_space
@@ -93,6 +93,7 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
     emit({"event": "phase", "name": "loading"})
     loaded = _load(job, emit)
     lap("loading")
+    emit({"event": "device", "name": device_name(str(loaded.accelerator.device))})
     emit({"event": "phase", "name": "profiling"})
     cost = _cost(loaded)
     lap("profiling")
@@ -127,7 +128,7 @@ def _load(job: Job, emit: Emit) -> Loaded:
     segmenter = segmenter.to(accelerator.device)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]
-    cache = _cache(job.cache, letterbox, [*data.train, *data.evals.values()], emit)
+    cache = _cache(None if job.cache == AUTO else job.cache, letterbox, [*data.train, *data.evals.values()], emit)
     samples = JointSamples([TrainSamples(split, letterbox, tokens, job.cell.seed, cache) for split in data.train])
     recipe = Recipe.model_validate(job.cell.recipe)
     return Loaded(recipe, accelerator, data, segmenter, samples, letterbox, tokens, cache)
@@ -156,7 +157,7 @@ def _train(job: Job, loaded: Loaded, emit: Emit, stop: Stop) -> Training:
             seed=cell.seed,
             checkpoint=checkpoint,
             checkpoint_seconds=job.checkpoint_seconds,
-            workers=job.workers,
+            workers=job.workers or 0,
             on_step=lambda log: emit({"event": "step", **log._asdict()}),
             stop=asked,
         )
@@ -176,7 +177,7 @@ def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
             loaded.accelerator,
             batch=loaded.recipe.eval_batch,
             threshold=loaded.recipe.threshold,
-            workers=job.workers,
+            workers=job.workers or 0,
         )
     return evaluations
 
@@ -211,8 +212,9 @@ def _record(
         splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.evaluated},
         training=_training_set(data, loaded.samples),
         profile=measured,
-        environment=environment(loaded.accelerator.device, job.threads)
-        | {"precision": precision_facts(loaded.accelerator)},
+        environment=environment(loaded.accelerator.device, job.threads, job.cell.method)
+        | {"precision": precision_facts(loaded.accelerator)}
+        | job.place,
         timings=timings,
         history=tuple(EpochLog(**h) for h in training.history),
         data_problems=_problems(data),

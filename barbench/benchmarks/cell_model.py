@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from barbench.benchmarks.execution.accelerator import make_accelerator
 from barbench.benchmarks.matrix import identify_backbone, identify_weights
@@ -111,16 +111,14 @@ def load_trained(
         DataError: if the tuned weights are missing or do not fit.
         UsageError: if the backbone or its weights are not those of the record.
     """
-    cell, tuned = record.cell, store.tuned(record.cell)
-    if not tuned.is_file():
-        raise DataError(f"{tuned} does not exist: without its tuned weights {cell.stem()} must be trained again")
+    cell, tuned = record.cell, store.tuned_weights(record.cell)
     name, source = _find(cell, backbone, weights)
     recipe = Recipe.model_validate(cell.recipe)
     segmenter, letterbox, tokens = build(cell, name, source)
     try:
-        load_tuned(segmenter, load_file(tuned))
+        load_tuned(segmenter, load(tuned))
     except (SafetensorError, ValueError, RuntimeError, OSError) as error:
-        raise DataError(f"{tuned} does not hold the weights of {cell.stem()}: {error}") from None
+        raise DataError(f"{store.tuned(cell)} does not hold the weights of {cell.stem()}: {error}") from None
     accelerator = make_accelerator(device, cell.precision)
     segmenter.to(accelerator.device).eval()
     return Trained(record, segmenter, letterbox, tokens, recipe, accelerator)

@@ -1,18 +1,25 @@
 """What a worker process is given: the cell, and where and with what it runs, which cannot change the cell's result."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 
 from barbench.engine.recipe import Recipe
 from barbench.errors import printable
-from barbench.results.record import Cell, Record
+from barbench.files import write_atomically
+from barbench.results.record import AttemptLog, Cell, Record
 from barbench.results.store import Store
+
+AUTO: Final = "auto"
+_LOGS = TypeAdapter(tuple[AttemptLog, ...])
 
 
 class Job(BaseModel):
     """A cell, and how it runs.
+
+    What belongs to a host may be open until the cell is there (`site.settle`).
 
     Attributes:
         cell: everything that can change its result.
@@ -23,11 +30,14 @@ class Job(BaseModel):
         data_root: a folder in REFER layout.
         results: folder of the records.
         device: as torch names it.
-        threads: of torch, per process.
-        workers: processes that load images, per process.
+        threads: of torch, per process; 0: open.
+        workers: processes that load images, per process; None: open.
         checkpoint_seconds: between two checkpoints.
-        cache: folder of letterboxed images; None for none.
+        cache: folder of letterboxed images; None for none; `auto`: open.
         notes: for the record.
+        cores: share of the host; 0: all that the process may use.
+        attempts: those of before, and last the one under way.
+        place: what the record tells of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,10 +51,13 @@ class Job(BaseModel):
     results: Path
     device: str
     threads: int
-    workers: int
+    workers: int | None
     checkpoint_seconds: float
-    cache: Path | None = None
+    cache: Path | Literal["auto"] | None = None
     notes: tuple[str, ...] = ()
+    cores: int = 0
+    attempts: tuple[AttemptLog, ...] = ()
+    place: dict[str, JsonValue] = {}
 
     @property
     def scratch(self) -> Path:
@@ -55,6 +68,24 @@ class Job(BaseModel):
     def checkpoint(self) -> Path:
         """The state of an unfinished training."""
         return self.scratch / "checkpoint.pt"
+
+    @property
+    def attempts_file(self) -> Path:
+        """What is known of the attempts at an unfinished cell."""
+        return self.scratch / "attempts.json"
+
+    def read_attempts(self) -> tuple[AttemptLog, ...]:
+        """Those at this cell that left no record of it being done; the last may be under way."""
+        return _LOGS.validate_json(self.attempts_file.read_bytes()) if self.attempts_file.exists() else ()
+
+    def write_attempts(self, attempts: tuple[AttemptLog, ...]) -> None:
+        """Replace `attempts_file`."""
+        write_atomically(self.attempts_file, _LOGS.dump_json(attempts))
+
+    @property
+    def lease(self) -> Path:
+        """The marker of whoever runs the cell."""
+        return self.scratch / ".lease"
 
     @property
     def tuned(self) -> Path:
@@ -111,3 +142,32 @@ class Job(BaseModel):
             peak_memory_bytes=peak_memory_bytes if status == "out-of-memory" else None,
             notes=self.notes,
         )
+
+
+class Seen:
+    """What the events of an attempt say of it."""
+
+    def __init__(self) -> None:
+        self._steps: tuple[int, int] | None = None
+        self._device: str | None = None
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Take note of an event."""
+        if event["event"] == "step":
+            step = (event["epoch"] - 1) * event["steps"] + event["step"]
+            self._steps = (self._steps[0] if self._steps else step, step)
+        elif event["event"] == "device":
+            self._device = event["name"]
+
+    def complete(self, log: AttemptLog, how: str, seconds: float) -> AttemptLog:
+        """Add what was heard of.
+
+        Args:
+            log: of an attempt that has ended.
+            how: it ended.
+            seconds: it took.
+
+        Returns:
+            `log` with its end, steps and device.
+        """
+        return log.model_copy(update={"how": how, "seconds": seconds, "steps": self._steps, "device": self._device})

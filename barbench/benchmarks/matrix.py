@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from barbench.benchmarks.job import Job
 from barbench.datasets.own import find_task
@@ -47,9 +47,9 @@ class Host:
     device: str
     processes: int
     threads: int
-    workers: int
+    workers: int | None
     checkpoint_seconds: float = 30.0
-    cache: Path | None = None
+    cache: Path | Literal["auto"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

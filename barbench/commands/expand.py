@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from barbench.benchmarks.job import Job
+from barbench.benchmarks.job import AUTO, Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.commands.executors import on_gpus
 from barbench.commands.options import whole_numbers
 from barbench.datasets.sources import DataSource, cache_folder, chosen_data, find_source
 from barbench.engine.recipe import Recipe, load_recipe
@@ -47,6 +48,9 @@ class RunRequest:
     processes: int = 1
     workers: int | None = None
     jobs: int | None = None
+    gpus: str | None = None
+    executor: str = "local"
+    cluster: str | None = None
     cache: str = "auto"
     held_out: int = 0
     context: int | None = None
@@ -87,7 +91,7 @@ def expand(request: RunRequest) -> list[Job]:
     for block, specs, splits in zip(blocks, methods, tasks, strict=True):
         chosen = {spec.name: options[spec.name] for spec in specs if spec.name in options}
         matrices.append(_matrix(request, block, specs, splits, sources, seeds, chosen))
-    host = _host(request, slots_for(request, [name for matrix in matrices for name in matrix.backbones]))
+    host = _host(request, [name for matrix in matrices for name in matrix.backbones])
     jobs: dict[str, Job] = {}
     for matrix in matrices:
         jobs |= {job.cell.id(): job for job in matrix.jobs(sources, host) if job.cell.id() not in jobs}
@@ -146,7 +150,10 @@ def _choose_splits(request: RunRequest, blocks: Sequence[Block]) -> list[list[Ta
 def _check_precision(request: RunRequest) -> None:
     if request.precision not in PRECISIONS:
         raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not {request.precision!r}")
-    if request.precision == "fp16" and request.device in ("auto", "cpu"):
+    if request.precision == "fp16" and request.executor != "local":
+        if not on_gpus(request):
+            raise UsageError("--precision fp16 needs a GPU; on a CPU use fp32 or bf16")
+    elif request.precision == "fp16" and request.device in ("auto", "cpu"):
         from barbench.benchmarks.execution.devices import pick_device
 
         if pick_device(request.device) == "cpu":
@@ -182,34 +189,42 @@ def choose_methods(request: RunRequest, block: Block) -> list[MethodSpec]:
     return suite.methods(*widths)
 
 
-def slots_for(request: RunRequest, backbones: Sequence[str]) -> int:
-    """How many cells run at the same time.
+def slots_for(request: RunRequest, backbones: Sequence[str]) -> Any:
+    """How this host is divided among cells.
 
     Args:
-        request: `jobs` decides if given.
+        request: `device`, `gpus`, `processes` and `jobs` of it.
         backbones: names.
 
     Returns:
-        One per core if all backbones are embedded and run on a CPU: two cells on one thread each are faster there than
-            one cell on two threads. Else 1.
+        One slot per cell that runs at a time: one per GPU, or per core of a CPU if all backbones are embedded: two
+            cells on one thread each are faster there than one cell on two threads.
     """
-    from barbench.benchmarks.execution.devices import core_count, pick_device
+    from barbench.benchmarks.execution.executors.local import local_slots
 
-    if request.jobs is not None:
-        return request.jobs
-    small = all(name in EMBEDDED for name in backbones) and pick_device(request.device) == "cpu"
-    return max(1, core_count() // request.processes) if small else 1
+    small = all(name in EMBEDDED for name in backbones)
+    return local_slots(request.device, request.gpus, request.processes, request.jobs, small)
 
 
-def _host(request: RunRequest, slots: int) -> Host:
-    from barbench.benchmarks.execution.devices import core_count, pick_device
+def _host(request: RunRequest, backbones: Sequence[str]) -> Host:
+    """What is known of where cells run: all of it on this host; on a cluster the rest is settled there."""
+    if request.executor != "local":
+        return Host(
+            results=request.results.resolve(),
+            device="cuda" if on_gpus(request) else "cpu",
+            processes=request.processes,
+            threads=0,
+            workers=request.workers,
+            cache=AUTO if request.cache == "auto" else None if request.cache == "off" else Path(request.cache),
+        )
+    from barbench.benchmarks.execution.devices import pick_device
 
-    device, cores = pick_device(request.device), core_count()
-    workers = request.workers
+    slots = slots_for(request, backbones)
+    device = "cuda" if slots[0].gpus else pick_device("cpu" if request.gpus == "none" else request.device)
+    threads, workers = max(1, slots[0].cores // request.processes), request.workers
     if workers is None:  # on a CPU the model needs every core, and small images decode fast
-        workers = 0 if device == "cpu" else min(8, max(1, cores // request.processes - 1))
+        workers = 0 if device == "cpu" else min(8, max(1, threads - 1))
     cache = cache_folder() if request.cache == "auto" else None if request.cache == "off" else Path(request.cache)
-    threads = max(1, cores // (slots * request.processes))
     return Host(
         results=request.results,
         device=device,

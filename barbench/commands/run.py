@@ -8,21 +8,26 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from barbench.commands.executors import make_executor, run_cells
 from barbench.commands.options import (
     METHODS_HELP,
     WEIGHTS_HELP,
     ArgumentsOption,
-    BackboneOption,
     DataOption,
     DeviceOption,
-    FormatOption,
     ImageSizeOption,
-    MethodsOption,
     ResultsOption,
 )
-from barbench.errors import Interrupted, UnknownName, UsageError
-from barbench.listing import Format, print_rows, progress_bar, stdout_console
-from barbench.registry import split_list
+from barbench.errors import Interrupted, UsageError
+from barbench.listing import Format, print_rows, stdout_console
+
+
+class Where(StrEnum):
+    """What `--executor` takes."""
+
+    local = "local"
+    slurm = "slurm"
+    ray = "ray"
 
 
 class OnOom(StrEnum):
@@ -92,9 +97,33 @@ def run(
         typer.Option(
             min=1,
             help="cells that run at the same time; the cores are divided among them",
-            show_default="one per core for embedded backbones on a CPU, else 1",
+            show_default="one per GPU; on a CPU one per core for embedded backbones, else 1",
         ),
     ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            help="GPUs to use, numbers as in 0,2; all; or none; one cell runs on each, or on --processes of them",
+            show_default="all, or what --device says",
+        ),
+    ] = None,
+    executor: Annotated[
+        Where, typer.Option(help="where cells run: local (this host), slurm (extra: slurm), or ray (extra: ray)")
+    ] = Where.local,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="what a cell asks of Slurm or Ray: partition=gpu,minutes=480,cpus=8, or a YAML file",
+            show_default="4 cores and 480 minutes",
+        ),
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="times that a cell whose process or host died is tried again", show_default="2, on this host 0"
+        ),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="submit the cells to Slurm and end")] = False,
     cache: Annotated[
         str,
         typer.Option(
@@ -136,70 +165,54 @@ def run(
         processes=processes,
         workers=workers,
         jobs=jobs,
+        gpus=gpus,
+        executor=executor.value,
+        cluster=cluster,
         cache=cache,
         results=results,
     )
+    if detach and executor is not Where.slurm:
+        raise UsageError("--detach is for --executor slurm; with Ray, give the command to `ray job submit`")
     console = stdout_console()
     if plan:
-        _show_plan(expand(request), results, console)
+        _show_plan(expand(request), request, console)
         return
     try:
-        records = _run(request, on_oom is OnOom.halve, console)
+        records = _run(request, on_oom is OnOom.halve, console, retries, detach)
     except KeyboardInterrupt as asked:
         raise Interrupted("interrupted; the same command goes on from here", *asked.args) from None
+    if detach:
+        console.print("submitted; barbench status shows them, the same command listens to them", soft_wrap=True)
+        return
     _report(table, records, results, reports, console)
     if any(record.status != "done" for record in records):
         raise typer.Exit(1)
 
 
-def _run(request: Any, halve: bool, console: Console) -> Any:
+def _run(request: Any, halve: bool, console: Console, retries: int | None, detach: bool) -> Any:
     """The records of the cells of `request`; the cells of a table are planned and shown first."""
     from barbench.benchmarks.execution.signals import interruptible
 
     with interruptible():
-        from barbench.commands.expand import expand, slots_for
+        from barbench.commands.expand import expand
 
+        engine = None if request.executor == "local" else make_executor(request)
         jobs = expand(request)
-        slots = slots_for(request, [job.backbone for job in jobs])
-        plan = None if request.table is None else _show_plan(jobs, request.results, console)
-        return run_cells(jobs, request.results, console, plan.forecast if plan else {}, halve, slots)
+        engine = engine or make_executor(request, [job.backbone for job in jobs])
+        plan = None if request.table is None else _show_plan(jobs, request, console)
+        forecast = plan.forecast if plan else {}
+        return run_cells(jobs, request.results, console, engine, forecast, halve, retries, detach)
 
 
-def run_cells(
-    jobs: Any, results: Path, console: Console, forecast: Any = None, halve: bool = False, slots: int = 1
-) -> Any:
-    """Run cells, with their progress on `console`.
-
-    Args:
-        jobs: the cells.
-        results: folder of the records.
-        console: shows the progress.
-        forecast: seconds that each cell should take, by its id.
-        halve: as for `run_jobs`.
-        slots: as for `run_jobs`.
-
-    Returns:
-        One record per job, in their order.
-    """
-    from barbench.benchmarks.execution.display import display_for
-    from barbench.benchmarks.execution.runner import run_jobs
-
-    display = display_for(console, forecast, slots)
-    try:
-        return run_jobs(jobs, results, display, halve, slots)
-    finally:
-        display.stop()
-
-
-def _show_plan(jobs: Any, results: Path, console: Console) -> Any:
+def _show_plan(jobs: Any, request: Any, console: Console) -> Any:
     """Print which cells are done, which will run, and how long that will take; nothing is run."""
     from barbench.benchmarks.planning.plan import make_plan
     from barbench.results.store import Store
 
     with console.status("estimating"):
-        plan = make_plan(jobs, Store(results))
+        plan = make_plan(jobs, Store(request.results))
     print_rows(plan.rows(), Format.table, title="plan")
-    console.print(plan.summary(), markup=False, highlight=False, soft_wrap=True)
+    console.print(plan.summary(request.jobs or 1), markup=False, highlight=False, soft_wrap=True)
     return plan
 
 
@@ -226,95 +239,3 @@ def _measured(table: str | None, records: Any, store: Any) -> Any:
     if table is not None:
         return [built for number in table_numbers(table) for built in build_measured(number, groups, evidence)]
     return next((built for number in ("5", "2", "3") if (built := build_measured(number, groups, evidence))), [])
-
-
-class By(StrEnum):
-    """The values of `--by`: what one row of `barbench profile` is about."""
-
-    method = "method"
-    part = "part"
-
-
-def profile(
-    methods: MethodsOption = "all",
-    backbone: BackboneOption = "tiny",
-    weights: Annotated[
-        str | None, typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, else random")
-    ] = None,
-    image_size: ImageSizeOption = None,
-    batch: Annotated[int, typer.Option(min=1, help="images per training step")] = 8,
-    words: Annotated[int, typer.Option(min=3, help="context length in tokens")] = 17,
-    device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
-    by: Annotated[By, typer.Option(help="one row per method, or one row per part of each method")] = By.method,
-    option: ArgumentsOption = None,
-    format_: FormatOption = Format.table,
-) -> None:
-    """Measure what each method costs, on random input. Each method runs in its own process.
-
-    \f
-    Raises:
-        UsageError: for a precision that cannot be profiled, or wrong options.
-        BarbenchError: if no method could be measured.
-    """
-    from barbench.commands.expand import parse_options
-    from barbench.methods.resolve import resolve
-
-    if precision not in ("fp32", "bf16"):
-        raise UsageError(f"--precision of a profile is fp32 or bf16, not {precision!r}")
-    specs = resolve(methods)
-    options = parse_options(option or [], specs)
-    from barbench.benchmarks.profiling import profile_methods
-
-    with progress_bar("profiling") as progress:
-        rows = profile_methods(
-            specs, options, backbone, weights, image_size, batch, words, device, precision, progress=progress
-        )
-    if format_ is not Format.json:  # which holds all
-        parts = [
-            {"method": row["method"], "part": name, **part}
-            for row in rows
-            for name, part in row.pop("parts", {}).items()
-        ]
-        rows = parts if by is By.part else rows
-    print_rows(rows, format_, title=f"{backbone}, batch {batch}, {precision}")
-
-
-def check(
-    baseline: Annotated[
-        Path | None, typer.Option(help="baseline file to compare with", show_default="the one that barbench ships")
-    ] = None,
-    update: Annotated[bool, typer.Option("--update", help="store the measured values as the new baseline")] = False,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            help="sections to check, a comma list: ledger, flops, memory, data, models, evaluation, scores, speed",
-            show_default="all",
-        ),
-    ] = None,
-    allow_new: Annotated[
-        bool, typer.Option("--allow-new", help="show entries that the baseline lacks without failing")
-    ] = False,
-    format_: Annotated[
-        str, typer.Option("--format", help="how to print: table, json, or md (markdown, for a pull request)")
-    ] = "table",
-) -> None:
-    """Measure a small fixed matrix and compare it with a stored baseline. The exit code is 1 if any value moved.
-
-    \f
-    Raises:
-        UnknownName: for an unknown format or section.
-        typer.Exit: with code 1 if any value moved.
-    """
-    from barbench.regression import check as gate
-    from barbench.regression.show import FORMATS, show
-
-    if format_ not in FORMATS:
-        raise UnknownName("format", format_, FORMATS)
-    if update:
-        print(f"accepted into {gate.update(baseline, split_list(only or ''))}")
-        return
-    outcome = gate.check(baseline, split_list(only or ""), allow_new)
-    show(outcome, format_, stdout_console(160))
-    if not outcome.ok:
-        raise typer.Exit(1)

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from barbench.commands.executors import make_executor, run_cells
 from barbench.commands.options import METHODS_HELP, ArgumentsOption, DataOption, ResultsOption
-from barbench.commands.run import run_cells
 from barbench.errors import Interrupted, UnknownName, UsageError
 from barbench.listing import Format, print_rows, stdout_console
 from barbench.registry import split_list
@@ -54,7 +54,7 @@ def tune(
         Interrupted: after Ctrl-C or SIGTERM.
     """
     from barbench.benchmarks.tuning import SAMPLERS, best_rates, recipe_text, search
-    from barbench.commands.expand import RunRequest, expand, slots_for
+    from barbench.commands.expand import RunRequest, expand
     from barbench.engine.recipe import Recipe, Tuning, load_recipe
     from barbench.methods.resolve import resolve
 
@@ -97,9 +97,9 @@ def tune(
         whole = cells[spec.name]
         return whole.model_copy(update={"cell": whole.cell.model_copy(update={"recipe": changed.fields()})})
 
-    slots = slots_for(request, [cell.backbone for cell in expanded])
+    backbones = [cell.backbone for cell in expanded]
     try:
-        found = search(specs, base, budget, job, lambda cells: _run(cells, folder, slots))
+        found = search(specs, base, budget, job, lambda cells: _run(cells, folder, make_executor(request, backbones)))
     except KeyboardInterrupt as asked:
         raise Interrupted("interrupted; the same command goes on from here", *asked.args) from None
     rates = best_rates(found)
@@ -112,11 +112,11 @@ def tune(
     stdout_console().print(f"recipe in {out}: barbench run --recipe {out}", markup=False, soft_wrap=True)
 
 
-def _run(cells: Any, folder: Path, slots: int) -> Any:
+def _run(cells: Any, folder: Path, executor: Any) -> Any:
     from barbench.benchmarks.execution.signals import interruptible
 
     with interruptible():
-        return run_cells(cells, folder, stdout_console(), slots=slots)
+        return run_cells(cells, folder, stdout_console(), executor)
 
 
 def _range(option: str, text: str) -> tuple[float, float]:

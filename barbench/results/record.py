@@ -154,6 +154,18 @@ class EpochLog(Frozen):
     steps: int
 
 
+class AttemptLog(Frozen):
+    """One attempt at a cell: a cell that was interrupted went on in another, perhaps elsewhere."""
+
+    number: int = Field(ge=1, description="1 for the first")
+    executor: str = Field(description="local, slurm or ray")
+    host: str = Field(description="eight hex digits that stand for the host")
+    how: Literal["done", "failed", "out-of-memory", "stopped", "lost", "refused", "unwritable"]
+    device: str | None = Field(default=None, description="the GPU's or the processor's name; None where it never began")
+    steps: tuple[int, int] | None = Field(default=None, description="first and last training step, counted from 1")
+    seconds: float | None = None
+
+
 class Record(Frozen):
     """The outcome of one cell; a failed cell states its reason.
 
@@ -181,6 +193,8 @@ class Record(Frozen):
     kinds: tuple[str, ...] = Field(
         default=(), description="what the numbers in the expressions' column `kind` stand for"
     )
+    attempts: tuple[AttemptLog, ...] = Field(default=(), description="how the cell came to its end; () in old records")
+    files: dict[str, str] = Field(default={}, description="SHA-256 of what lies beside it: `expressions`, `tuned`")
     tuning_budget: str = Field(default="none", description="what was tried before this recipe was fixed for the method")
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@
 complete; a file that cannot be read is set aside under another name, never overwritten, and the rest continues.
 """
 
+import hashlib
 import io
 import json
 import zipfile
@@ -72,14 +73,20 @@ class Store:
         Raises:
             ValueError: for NaN, infinity or arrays of Python objects, before anything is written.
         """
-        path = self.path(record.cell)
+        path, packed = self.path(record.cell), None if expressions is None else _packed(expressions)
+        beside = {
+            "expressions": packed,
+            "tuned": _content(self.tuned(record.cell)) if record.status == "done" else None,
+        }
+        files = {name: hashlib.sha256(content).hexdigest() for name, content in beside.items() if content is not None}
+        record = record.model_copy(update={"files": files})
         content = json.dumps(
             record.model_dump(mode="json"), allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1
         )
-        if expressions is None:
+        if packed is None:
             path.with_suffix(".npz").unlink(missing_ok=True)
         else:
-            write_atomically(path.with_suffix(".npz"), _packed(expressions))
+            write_atomically(path.with_suffix(".npz"), packed)
         write_atomically(path, content.encode() + b"\n")
         return path
 
@@ -106,13 +113,43 @@ class Store:
         """
         path = self.path(cell).with_suffix(".npz")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            content = path.read_bytes()
+            self._check(cell, "expressions", content)
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 return dict(arrays)
         except FileNotFoundError:
             raise DataError(f"{path} does not exist: this record was saved without its expressions") from None
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             moved = self._set_aside(self.path(cell), f"{path.name} is damaged ({error})")
             raise DataError(f"{path} is damaged; its record is now {moved.name}: run the cell again") from error
+
+    def tuned_weights(self, cell: Cell) -> bytes:
+        """Read the weights that training changed.
+
+        Args:
+            cell: a finished one.
+
+        Returns:
+            The content of its file.
+
+        Raises:
+            DataError: if the file is not there, or is not the one that the record was saved with.
+        """
+        path = self.tuned(cell)
+        if (content := _content(path)) is None:
+            raise DataError(f"{path} does not exist: without its tuned weights {cell.stem()} must be trained again")
+        try:
+            self._check(cell, "tuned", content)
+        except ValueError as error:
+            raise DataError(f"{path} cannot be used: {error}") from None
+        return content
+
+    def _check(self, cell: Cell, name: str, content: bytes) -> None:
+        """Raises ValueError where a file is of another attempt at the cell than the record."""
+        record = self._read(self.path(cell))
+        known = record.files.get(name) if record else None
+        if known is not None and known != hashlib.sha256(content).hexdigest():
+            raise ValueError("it is not the file that the record was saved with")
 
     def _read(self, path: Path) -> Record | None:
         try:
@@ -142,6 +179,13 @@ class Store:
             raise DataError(f"{path} cannot be used ({reason}) and cannot be set aside: {error}") from error
         self.set_aside.append(SetAside(path, moved, reason))
         return moved
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _packed(arrays: Arrays) -> bytes:

@@ -48,7 +48,7 @@ def jobs(work: Path, backbone: Path) -> list[Job]:
 class Forked(process.Worker):
     """A worker, forked from the runner instead of started anew."""
 
-    def __init__(self, command: list[str], errors: IO[bytes], lock: int) -> None:
+    def __init__(self, command: list[str], errors: IO[bytes], lock: int, gpus: Sequence[str] = ()) -> None:
         def become_worker() -> None:
             code = 1
             try:

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.job import Job
 from barbench.files import host_id
@@ -33,10 +34,17 @@ from barbench import cli
 from barbench.commands import run
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.execution.runner import run_jobs
+from barbench.benchmarks.execution.signals import interruptible
 from tests.faults.matrix import Events
 
 jobs = [Job.model_validate_json(line) for line in Path(sys.argv.pop(1)).read_text().splitlines()]
-run._run = lambda request, halve, console: run_jobs(jobs, jobs[0].results, Events())
+
+def with_signals(*_):
+    with interruptible():
+        return run_jobs(jobs, jobs[0].results, Events())
+
+
+run._run = with_signals
 sys.argv[1:] = ["run", "--results", str(jobs[0].results), "--reports", str(jobs[0].results.parent / "reports")]
 cli.main()
 """
@@ -85,7 +93,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 def left(results: Path) -> set[str]:
     """Names of files that no finished or interrupted run should leave."""
-    return {p.name for p in results.rglob("*") if p.name.endswith(".tmp") or p.name.startswith(".job")}
+    return {p.name for p in results.rglob("*") if p.name.endswith(".tmp") or p.name in (".runs", ".lease")}
 
 
 @pytest.mark.slow
@@ -243,12 +251,11 @@ def test_what_killed_runs_left_is_removed(make_jobs: MakeJobs, tmp_path: Path) -
     mine, theirs = f"{host_id()}-{dead.pid}-0123abcd", f"00000000-{dead.pid}-0123abcd"
     job.scratch.mkdir(parents=True)
     for mark in (mine, theirs):
-        (tmp_path / f".job-{mark}-x").mkdir()
-        (tmp_path / f".job-{mark}-x/job.json").write_text("{}")
         for stray in (tmp_path / f".a.json.{mark}.tmp", job.scratch / f".checkpoint.pt.{mark}.tmp"):
             stray.write_bytes(b"half")
+    RunFolder.make(tmp_path, "local", {"0": "of a run that was killed"}, "")
     assert run_jobs([], tmp_path, Told()) == []
     kept = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
-    assert len(kept) == 4
+    assert len(kept) == 3
     assert all(name == ".lock" or theirs in name for name in kept), "another host's workers may be alive"
     assert os.path.exists(job.scratch)

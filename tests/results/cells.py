@@ -68,4 +68,6 @@ def put_cell(
         for name, column in expressions(cell.seed + 100 * number, better, first=first).items()
     }
     store.save(record, columns if status == "done" else None)
-    return record
+    saved = store.load(cell)
+    assert saved is not None
+    return saved

@@ -1,5 +1,6 @@
 """Records survive crashes, corruption and newer schemas: nothing is lost silently, nothing is overwritten."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -51,6 +52,8 @@ def test_round_trip_is_exact_and_stable(tmp_path: Path) -> None:
     store, saved = Store(tmp_path / "new" / "results"), record(cell())
     path = store.save(saved, expressions())
     first = path.read_bytes()
+    npz = path.with_suffix(".npz")
+    saved = saved.model_copy(update={"files": {"expressions": hashlib.sha256(npz.read_bytes()).hexdigest()}})
     assert store.load(saved.cell) == saved
     assert store.all() == [saved]
     loaded = store.expressions(saved.cell)
@@ -188,7 +191,32 @@ def test_crash_between_arrays_and_record_leaves_no_record(tmp_path: Path, monkey
     assert store.load(saved.cell) is None
     assert store.all() == store.set_aside == []
     store.save(saved, expressions())
-    assert store.all() == [saved]
+    assert [kept.id for kept in store.all()] == [saved.id]
+
+
+def test_files_of_another_attempt_are_refused(tmp_path: Path) -> None:
+    """As where two attempts at a cell ended at the same time: each file is whole, but they do not belong together."""
+    store = Store(tmp_path)
+    write_atomically(store.tuned(cell()), b"weights")
+    path = store.save(record(cell()), expressions())
+    assert store.tuned_weights(cell()) == b"weights"
+    write_atomically(store.tuned(cell()), b"others")
+    with pytest.raises(DataError, match="is not the file that the record was saved with"):
+        store.tuned_weights(cell())
+    np.savez(path.with_suffix(".npz"), **{"val/sent_id": np.array([4, 5, 7])})
+    with pytest.raises(DataError, match=r"is damaged; its record is now .*: run the cell again"):
+        store.expressions(cell())
+    assert store.load(cell()) is None
+
+
+def test_records_of_before_attempts_and_files_were_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.save(record(cell()), expressions())
+    fields = json.loads(path.read_text())
+    del fields["attempts"], fields["files"]
+    path.write_text(json.dumps(fields))
+    assert (store.all()[0].attempts, store.all()[0].files) == ((), {})
+    assert list(store.expressions(cell())) == ["val/sent_id", "val/intersection"]
 
 
 def test_saving_a_failure_removes_arrays_of_an_earlier_attempt(tmp_path: Path) -> None:

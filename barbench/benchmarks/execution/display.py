@@ -1,5 +1,6 @@
 """What a person sees while a matrix runs: one live line per cell on a terminal, one line per epoch in a pipe."""
 
+import heapq
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,21 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def makespan(under_way: Sequence[float], later: Sequence[float], slots: int) -> float:
+    """Seconds until the last cell ends.
+
+    Args:
+        under_way: seconds that are left of each cell that runs.
+        later: seconds of each that has not begun, in their order; each takes the slot that is free first.
+        slots: cells at a time.
+    """
+    free = [*under_way, *[0.0] * (slots - len(under_way))]
+    heapq.heapify(free)
+    for seconds in later:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
 
 
 def outcome(record: Record) -> str:
@@ -75,6 +91,7 @@ class PlainDisplay:
         self.cells: dict[str, _Cell] = {}
         self.lefts: dict[str, float] = {}
         self.begun = 0
+        self.seen: set[str] = set()
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -87,6 +104,7 @@ class PlainDisplay:
 
     def start(self, job: Job) -> None:
         self.begun += 1
+        self.seen.add(job.cell.id())
         self.cells[job.cell.id()] = _Cell(job, self.begun, time.monotonic())
         self.say(f"cell {self.begun}/{len(self.jobs)}  {name_of(job)}")
 
@@ -132,21 +150,14 @@ class PlainDisplay:
             return self.forecast[job.cell.id()] * taken / foretold
         return sum(seconds for _, seconds in self.took) / len(self.took) if self.took else None
 
-    @property
-    def later(self) -> float | None:
-        """Seconds that the cells which have not begun will take, one after the other; None where some are unknown."""
-        expected = [self.expected(job) for job in self.jobs[self.begun :]]
-        told = [seconds for seconds in expected if seconds is not None]
-        return sum(told) if expected and len(told) == len(expected) else None
-
     def remaining(self, left: float) -> str:
         """`left 1:20`, and of the whole run where that can be told."""
-        later = self.later
-        if later is None:
+        later = [self.expected(job) for job in self.jobs if job.cell.id() not in self.seen]
+        known = [seconds for seconds in later if seconds is not None]
+        if not later or len(known) < len(later):
             return f"left {clock(left)}"
-        under_way = sum(self.lefts.values()) if self.slots > 1 else left
-        whole = (under_way + later) / min(self.slots, max(len(self.cells), 1))
-        return f"left {clock(left)}, all {clock(max(whole, left))}"
+        under_way = list(self.lefts.values()) if self.slots > 1 else [left]
+        return f"left {clock(left)}, all {clock(makespan(under_way, known, self.slots))}"
 
 
 class LiveDisplay(PlainDisplay):

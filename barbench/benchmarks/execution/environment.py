@@ -1,5 +1,6 @@
-"""Where a cell ran: packages, device, the code's commit. No paths and no names of machines or people."""
+"""Where a cell ran: packages, device, the code. No paths and no names of machines or people."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -8,17 +9,25 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
+from barbench.benchmarks.execution.source import code_hash
+from barbench.files import host_id
+
 PACKAGES = ("barbench", "torch", "open_clip_torch", "accelerate", "numpy", "opencv-python-headless", "pycocotools")
 
 
-def environment(device: torch.device, threads: int) -> dict[str, JsonValue]:
+def environment(device: torch.device, threads: int, method: str = "") -> dict[str, JsonValue]:
     """For the record: enough to tell why two numbers differ."""
+    gpus = range(torch.cuda.device_count()) if device.type == "cuda" else ()
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES},
         "device": device_name(str(device)),
+        "gpus": [torch.cuda.get_device_name(number) for number in gpus],
         "threads": threads,
+        "niceness": os.nice(0),
+        "host": host_id(),
+        "code": code_hash(method),
         **_commit(),
     }
 

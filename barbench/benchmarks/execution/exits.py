@@ -1,14 +1,21 @@
-"""How a worker says why it left no record: exit codes, and an event, since a launcher of several processes hides codes.
+"""How a worker says that it ends without a record: an event, since a launcher of several processes hides exit codes.
 
-Imports nothing: a worker needs it before torch.
+A worker needs it before torch, so that it imports next to nothing.
 """
 
-from typing import Final
+import errno
+from typing import Final, Literal
 
-STOPPED: Final = 75
-"""It was asked to stop, and the cell goes on another time."""
+Left = Literal["stopped", "refused", "unwritable"]
 
-UNWRITABLE: Final = 74
-"""The results folder cannot be written to, so that no other cell could be kept either."""
+LEFT: Final = 75
+"""Exit code of a worker that said so."""
 
-STOPPED_EVENT: Final = {"event": "stopped"}
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the system says where nothing more can be written."""
+
+
+def leaving(how: Left, said: str = "") -> dict[str, str]:
+    """The event. `stopped`: it was asked to; the cell goes on another time. `refused`: this host cannot run the cell.
+    `unwritable`: the results folder cannot be written to, so that no other cell could be kept either."""
+    return {"event": "leaving", "how": how, "said": said}

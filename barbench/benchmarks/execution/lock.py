@@ -11,7 +11,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -52,10 +52,20 @@ def locked(results: Path) -> Iterator[int]:
         os.close(held)
 
 
-def lease_on(path: Path) -> SoftFileLease:
-    """A lease that any thread may release; two objects of one path exclude each other."""
+def lease_on(path: Path, on_loss: Callable[[object], None] = lambda _: None) -> SoftFileLease:
+    """A lease that any thread may release; two objects of one path exclude each other.
+
+    Args:
+        path: of its marker.
+        on_loss: called in another thread once somebody else took it, which happens to a holder that was frozen.
+    """
     return SoftFileLease(
-        path, lease_duration=LEASE_SECONDS, heartbeat_interval=BEAT_SECONDS, thread_local=False, timeout=0
+        path,
+        lease_duration=LEASE_SECONDS,
+        heartbeat_interval=BEAT_SECONDS,
+        thread_local=False,
+        timeout=0,
+        on_compromise=on_loss,
     )
 
 

@@ -7,116 +7,109 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Collection
-from concurrent.futures import Future, wait
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
-from barbench.benchmarks.execution.exits import STOPPED, STOPPED_EVENT
+from barbench.benchmarks.execution.exits import Left
 from barbench.benchmarks.execution.signals import TO_WORKERS
 from barbench.benchmarks.execution.variables import worker_variables
 from barbench.benchmarks.job import Job
-from barbench.errors import Interrupted
-from barbench.files import own_mark
 
 WORKER = "barbench.benchmarks.execution.start"
 GRACE = 9.0  # seconds that a worker has to end the step under way and write its checkpoint
-JOB_FOLDERS = ".job-*"  # beside the records, so that the next run finds what a killed one left
 _STDERR_BYTES = 100_000  # bytes of the standard error that are looked at
 
 OnEvent = Callable[[dict[str, Any]], None]
 
 
-class Ended(NamedTuple):
-    """`said`: the end of its standard error; `peak_bytes` of resident memory; `oom_kills`: of all processes of this
-    machine while it ran, None where the system does not count them."""
+class Died(NamedTuple):
+    """`left`: why it ended without a record, in its own words; `said`: the end of its standard error; `peak_bytes` of
+    resident memory; `oom_kills`: of all processes of this machine while it ran, None where nobody counts them."""
 
     code: int
+    left: tuple[Left, str] | None
     said: str
     peak_bytes: int
     oom_kills: int | None
 
 
-class Workers:
-    """The workers of a run that are alive, several at once, so that all of them can be asked to stop."""
+def run_worker(
+    job: Job,
+    folder: Path,
+    on_event: OnEvent,
+    asked: Callable[[], bool],
+    kill: threading.Event,
+    gpus: Sequence[str] = (),
+    lock: int = -1,
+    grace: float = GRACE,
+) -> Died:
+    """Run the worker of one cell to its end.
 
-    def __init__(self, lock: int) -> None:
-        """Each worker inherits the file descriptor `lock`, so that the results folder is free only once all ended."""
-        self._lock = lock
-        self._alive: set[Worker] = set()
-        self._guard = threading.Lock()
-        self._stopping = False
+    Args:
+        job: all that it is told.
+        folder: where its job and its standard error lie while it runs.
+        on_event: hears its events, in a thread of their own.
+        asked: looked at ten times a second: the worker is to write a checkpoint and end.
+        kill: end it at once.
+        gpus: that it sees.
+        lock: a descriptor that it inherits, so that the results folder is free only once it has ended.
+        grace: seconds between asking it and killing it.
 
-    def run(self, job: Job, on_event: OnEvent) -> Ended:
-        """Run the worker of one cell to its end; any thread may call it.
+    Returns:
+        How it ended.
+    """
+    before, over, left = _oom_kills(), threading.Event(), list[tuple[Left, str]]()
 
-        Raises:
-            Interrupted: where `stop` was called before the cell was done.
-        """
-        before, stopped = _oom_kills(), threading.Event()
+    def heard(event: dict[str, Any]) -> None:
+        if event["event"] == "leaving":
+            left.append((event["how"], event["said"]))
+        else:
+            on_event(event)
 
-        def heard(event: dict[str, Any]) -> None:
-            if event == STOPPED_EVENT:
-                stopped.set()
-            else:
-                on_event(event)
+    path, log = folder / "job.json", folder / "stderr"
+    path.write_text(job.model_dump_json())
+    with log.open("wb") as errors, closing(Worker(_command(job, path.resolve()), errors, lock, gpus)) as worker:
+        helpers = [
+            threading.Thread(target=_listen, args=(worker, heard), daemon=True),
+            threading.Thread(target=_watch, args=(worker, over, asked, kill, grace), daemon=True),
+        ]
+        for helper in helpers:
+            helper.start()
+        code, peak = worker.result()
+        over.set()
+        worker.close_input()  # processes whose launcher was killed end with it
+        for helper in helpers:
+            helper.join()
+    said = log.read_bytes()[-_STDERR_BYTES:].decode(errors="replace")
+    after = _oom_kills()
+    peak *= 1 if sys.platform == "darwin" else 1024
+    if -code in TO_WORKERS:  # a launcher of several processes that was still starting
+        left.append(("stopped", ""))
+    return Died(
+        code,
+        left[-1] if left and code else None,
+        said,
+        peak,
+        None if before is None or after is None else after - before,
+    )
 
-        with tempfile.TemporaryDirectory(dir=job.results, prefix=f"{JOB_FOLDERS[:-1]}{own_mark()}-") as folder:
-            path, log = Path(folder) / "job.json", Path(folder) / "stderr"
-            path.write_text(job.model_dump_json())
-            with log.open("wb") as errors, closing(self._start(job, path.resolve(), errors)) as worker:
-                reader = threading.Thread(target=_listen, args=(worker, heard), daemon=True)
-                reader.start()
-                code, peak = self._result(worker)
-                worker.close_input()  # processes whose launcher was killed end with it
-                reader.join()
-            said = log.read_bytes()[-_STDERR_BYTES:].decode(errors="replace")
-        if self._stopping and code != 0:
-            raise Interrupted(f"{job.cell.stem()} was asked to stop")
-        after = _oom_kills()
-        peak *= 1 if sys.platform == "darwin" else 1024
-        # A launcher ends with 1 whatever its processes said, or by the signal itself where it was still starting.
-        if (code == 1 and stopped.is_set()) or -code in TO_WORKERS:
-            code = STOPPED
-        return Ended(code, said, peak, None if before is None or after is None else after - before)
 
-    def stop(self, threads: Collection[Future[Any]]) -> None:
-        """Ask all workers to write a checkpoint and end; kill those that have not after GRACE seconds.
-
-        Args:
-            threads: what the threads that called `run` will give; all have ended when this returns.
-        """
-        self._signal(signal.SIGTERM)
-        try:
-            wait(threads, GRACE)
-        finally:  # a second Ctrl-C does not wait
-            self._signal(signal.SIGKILL)
-            wait(threads)
-
-    def _start(self, job: Job, path: Path, errors: IO[bytes]) -> "Worker":
-        with self._guard:
-            if self._stopping:
-                raise Interrupted(f"{job.cell.stem()} was not begun")
-            worker = Worker(_command(job, path), errors, self._lock)
-            self._alive.add(worker)
-            return worker
-
-    def _result(self, worker: "Worker") -> tuple[int, int]:
-        try:
-            return worker.result()
-        finally:
-            with self._guard:
-                self._alive.discard(worker)
-
-    def _signal(self, number: signal.Signals) -> None:
-        with self._guard:
-            self._stopping = True
-            for worker in self._alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker.pid, number)
+def _watch(
+    worker: "Worker", over: threading.Event, asked: Callable[[], bool], kill: threading.Event, grace: float
+) -> None:
+    """Hand on the wish to stop, and end a worker that does not."""
+    limit: float | None = None
+    while not over.wait(0.1):
+        if limit is None and asked():
+            worker.signal(signal.SIGTERM)
+            limit = time.monotonic() + grace
+        if kill.is_set() or (limit is not None and time.monotonic() > limit):
+            worker.signal(signal.SIGKILL)
+            return
 
 
 def _command(job: Job, path: Path) -> list[str]:
@@ -129,14 +122,14 @@ def _command(job: Job, path: Path) -> list[str]:
 class Worker(subprocess.Popen[bytes]):
     """A process in a session of its own, so that Ctrl-C reaches the runner only."""
 
-    def __init__(self, command: list[str], errors: IO[bytes], lock: int) -> None:
+    def __init__(self, command: list[str], errors: IO[bytes], lock: int = -1, gpus: Sequence[str] = ()) -> None:
         super().__init__(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=worker_variables(),
-            pass_fds=(lock,),
+            env=worker_variables(gpus),
+            pass_fds=(lock,) if lock >= 0 else (),
             start_new_session=True,
         )
 
@@ -145,6 +138,12 @@ class Worker(subprocess.Popen[bytes]):
         _, status, usage = os.wait4(self.pid, 0)
         self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode, usage.ru_maxrss
+
+    def signal(self, number: signal.Signals) -> None:
+        """To a worker that is alive."""
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def close_input(self) -> None:
         assert self.stdin is not None
@@ -155,12 +154,12 @@ class Worker(subprocess.Popen[bytes]):
             stream.close()
 
 
-def death(ended: Ended) -> tuple[Literal["failed", "out-of-memory"], str]:
+def death(ended: Died) -> tuple[Literal["failed", "out-of-memory"], str]:
     """Status and reason for a worker that left no record."""
     if ended.code == -signal.SIGKILL and ended.oom_kills != 0:
         why = "as systems do that run out of memory" if ended.oom_kills is None else "for want of memory"
         return "out-of-memory", f"the process was killed (signal 9), {why}, at {ended.peak_bytes / 1e9:.2f} GB"
-    if ended.code == STOPPED:
+    if ended.left is not None:
         return "failed", "the process was asked to stop; it goes on from its checkpoint"
     last = ended.said.strip().splitlines()[-1:] or ["it said nothing"]
     how = f"was ended by signal {-ended.code}" if ended.code < 0 else f"ended with code {ended.code}"

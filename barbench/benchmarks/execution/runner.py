@@ -1,29 +1,34 @@
-"""Run the cells that have no finished record yet, each in a process of its own, several at once. `barbench run` calls
+"""Run the cells that have no finished record yet, several at once, wherever an executor puts them. `barbench run` calls
 it.
 
 A cell that fails leaves a record with its reason and the next one starts; a finished cell is skipped; an interrupted
 one goes on from its checkpoint when the same command is given again.
 """
 
+import os
 import shutil
-import threading
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
-from barbench.benchmarks.execution.exits import UNWRITABLE
+from barbench.benchmarks.execution.executors.base import Attempt, Ended, Executor
+from barbench.benchmarks.execution.executors.local import Local
 from barbench.benchmarks.execution.lock import locked
-from barbench.benchmarks.execution.process import JOB_FOLDERS, Workers, death
+from barbench.benchmarks.execution.run_folder import FOLDER, RunFolder
+from barbench.benchmarks.execution.source import code_hash
 from barbench.benchmarks.job import Job
-from barbench.errors import BarbenchError
+from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.files import is_left_behind, sweep
 from barbench.results.record import Record
 from barbench.results.store import Store
 
+REFUSALS: Final = 3  # after which a run ends: hosts that cannot run its cells
+LATE_SECONDS = 60.0  # that another host's file may take to be seen here
+
 
 class Display(Protocol):
-    """What is told of a run while it goes on; never by two threads at once."""
+    """What is told of a run while it goes on."""
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None: ...
     def start(self, job: Job) -> None: ...
@@ -32,45 +37,49 @@ class Display(Protocol):
     def note(self, text: str) -> None: ...
 
 
-def run_jobs(jobs: Sequence[Job], results: Path, display: Display, halve: bool = False, slots: int = 1) -> list[Record]:
+def run_jobs(
+    jobs: Sequence[Job],
+    results: Path,
+    display: Display,
+    halve: bool = False,
+    executor: Executor | None = None,
+    retries: int = 0,
+    forecast: Mapping[str, float] | None = None,
+    detach: bool = False,
+) -> list[Record]:
     """The records of all `jobs`, in their order.
 
     Args:
         halve: a cell that runs out of memory gives way to the same with half the micro-batch, as often as need be.
-        slots: how many cells run at the same time.
+        executor: where cells run; None: one after the other on this host.
+        retries: how often a cell that was lost without a fault of its own is tried again.
+        forecast: seconds of each cell by its id, as far as known: the longest begin first.
+        detach: submit the cells and return; the same call without it listens to them.
 
     Raises:
         UsageError: where another run holds the results folder.
-        BarbenchError: where nothing more can be written there.
+        BarbenchError: where nothing more can be written there, or no host can run the cells.
         KeyboardInterrupt: passed on once every worker has ended, with a checkpoint where it was training.
     """
     with locked(results) as lock:
         _tidy(results)
-        store = Store(results)
-        records = {job.cell.id(): store.load(job.cell) for job in jobs}
+        store, engine = Store(results), executor or Local()
+        run = _open_run(results, engine, jobs)
+        records = {job.cell.id(): _record_of(store, job, halve) for job in jobs}
         for lost in store.set_aside:
             display.note(f"{lost.path.name} cannot be used ({lost.reason}); it is now {lost.renamed.name}")
         waiting = [job for job in jobs if not _finished(records[job.cell.id()])]
+        waiting.sort(key=lambda job: -(forecast or {}).get(job.cell.id(), float("inf")))
         for job in jobs:
-            if job not in waiting:
-                job.checkpoint.unlink(missing_ok=True)  # of a run that was killed right after it wrote the record
+            if job not in waiting:  # of a run that was killed right after it wrote the record
+                for path in (job.checkpoint, job.attempts_file, job.lease):
+                    path.unlink(missing_ok=True)
         display.begin(waiting, len(jobs) - len(waiting))
-        workers, run = Workers(lock), _Run(store, display, halve)
-        pool = ThreadPoolExecutor(slots)
-        threads: dict[Future[Record], Job] = {}
-        try:
-            for job in waiting:
-                threads[pool.submit(run.cell, job, workers)] = job
-            for thread in as_completed(threads):
-                records[threads[thread].cell.id()] = thread.result()
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if isinstance(error, KeyboardInterrupt):
-                run.note("stopping once the steps under way are in checkpoints")
-            workers.stop([thread for thread in threads if not thread.cancelled()])
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        if waiting:
+            driver = _Driver(store, display, engine, run, halve, retries)
+            records |= driver.run(waiting, lock, detach)
+        else:
+            run.remove()
         return [record for job in jobs if (record := records[job.cell.id()]) is not None]
 
 
@@ -79,65 +88,156 @@ def _finished(record: Record | None) -> bool:
     return record is not None and record.status == "done"
 
 
+def _record_of(store: Store, job: Job, halve: bool) -> Record | None:
+    """The record of a cell, or of the one that it gave way to."""
+    record, smaller = store.load(job.cell), job.halved() if halve else None
+    if record is not None and record.status == "out-of-memory" and smaller is not None:
+        return _record_of(store, smaller, halve) or record
+    return record
+
+
 def _tidy(results: Path) -> None:
     """Remove what killed processes left unfinished; other hosts' workers may be writing here."""
     for folder in (results, *(results / "cells").glob("*")):
         sweep(folder)
-    for folder in filter(is_left_behind, results.glob(JOB_FOLDERS)):
-        shutil.rmtree(folder, ignore_errors=True)
+    for folder in (results / FOLDER).glob("*/"):
+        if not RunFolder(folder).exists() and is_left_behind(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    for run in RunFolder.all(results):
+        if run.executor == Local.name:  # its cells ended with it, and this process holds the folder now
+            run.remove()
 
 
-class _Run:
-    """What the threads of a run share."""
+def _open_run(results: Path, executor: Executor, jobs: Sequence[Job]) -> RunFolder:
+    """A new run, or the one of an earlier process that led it and is gone while its cells go on elsewhere."""
+    cells = {job.cell.id(): job.cell.stem() for job in jobs}
+    for run in RunFolder.all(results):
+        if not run.cells.keys() & cells.keys():
+            continue
+        if run.executor != executor.name:
+            raise UsageError(f"run {run.id} ({run.executor}) has some of these cells: barbench stop {run.id} ends it")
+        run.take_over(cells)
+        return run
+    return RunFolder.make(results, executor.name, cells, code_hash())
 
-    def __init__(self, store: Store, display: Display, halve: bool) -> None:
-        self.store, self.display, self.halve = store, display, halve
-        self.telling = threading.Lock()
 
-    def note(self, text: str) -> None:
-        with self.telling:
-            self.display.note(text)
+class _Driver:
+    """The cells of a run on their way to their records."""
 
-    def cell(self, job: Job, workers: Workers) -> Record:
-        """Run a cell to its record."""
-        with self.telling:
-            self.display.start(job)
-        record = self._settle(job, job, workers)
-        with self.telling:
-            self.display.end(job, record)
-        return record
+    def __init__(
+        self, store: Store, display: Display, executor: Executor, run: RunFolder, halve: bool, retries: int
+    ) -> None:
+        self.store, self.display, self.executor, self.folder = store, display, executor, run
+        self.halve, self.retries = halve, retries
+        self.jobs: dict[str, Job] = {}
+        self.numbers: dict[str, int] = {}
+        self.records: dict[str, Record | None] = {}
+        self.started: set[str] = set()
+        self.refusals: list[str] = []
 
-    def _settle(self, asked: Job, job: Job, workers: Workers) -> Record:
-        """The record of the cell, or of the one that it gave way to. What did not fit before is not tried again where
-        it may be halved."""
-        smaller, record = job.halved() if self.halve else None, self.store.load(job.cell)
-        if record is None or (record.status != "done" and (smaller is None or record.status != "out-of-memory")):
-            record = self._run_one(asked, job, workers)
-        if smaller is None or record.status != "out-of-memory":
-            return record
-        self.note(f"{record.reason}; now with {smaller.cell.recipe['accumulate']} micro-batches a batch")
-        return self._settle(asked, smaller, workers)
+    def run(self, jobs: Sequence[Job], lock: int, detach: bool = False) -> dict[str, Record | None]:
+        """The records by the cells' ids; None of cells that were asked to stop. Where it is to `detach`, none: cells go
+        on by themselves once they are submitted."""
+        self.jobs = {job.cell.id(): job for job in jobs}
+        try:
+            self.executor.start(self.folder, lock)
+            self.numbers = self.executor.adopt()
+            self.submit([job for job in jobs if job.cell.id() not in self.numbers])
+            while self.waiting and not detach:
+                self.listen(0.5)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                self.display.note("stopping once the steps under way are in checkpoints")
+            self.executor.stop()
+            try:
+                while self.executor.alive():
+                    self.executor.poll(0.5)
+            finally:
+                self.leave()
+            raise
+        if not detach:
+            self.leave()
+        return self.records
 
-    def _run_one(self, asked: Job, job: Job, workers: Workers) -> Record:
-        """The cell's record as its worker left it; where the worker died without one, a record that says so."""
-        for stale in (self.store.path(job.cell), job.traceback):  # of an earlier failure
-            stale.unlink(missing_ok=True)
+    def leave(self) -> None:
+        self.executor.close()
+        self.folder.remove()
 
-        def tell(event: dict[str, Any]) -> None:
-            with self.telling:
-                self.display.event(asked, event)
+    @property
+    def waiting(self) -> set[str]:
+        return self.jobs.keys() - self.records.keys()
 
-        ended = workers.run(job, tell)
-        if ended.code == UNWRITABLE:
-            last = ended.said.strip().splitlines()[-1]
+    def submit(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self.numbers[job.cell.id()] = self.numbers.get(job.cell.id(), 0) + 1
+        local = self.executor.name == Local.name
+        self.executor.submit(
+            [
+                Attempt(
+                    job=job,
+                    run=self.folder.id,
+                    number=self.numbers[job.cell.id()],
+                    executor=self.executor.name,
+                    halve=self.halve,
+                    code=None if local else code_hash(job.cell.method),
+                )
+                for job in jobs
+            ]
+        )
+
+    def listen(self, seconds: float) -> None:
+        for cell, what in self.executor.poll(seconds):
+            if cell not in self.waiting:
+                continue
+            if isinstance(what, Ended):
+                if what.number >= self.numbers.get(cell, 0):  # not of an attempt before this one
+                    self.end(cell, what)
+                continue
+            self.start(cell)
+            self.display.event(self.jobs[cell], dict(what))
+
+    def start(self, cell: str) -> None:
+        if cell not in self.started:
+            self.started.add(cell)
+            self.display.start(self.jobs[cell])
+
+    def end(self, cell: str, ended: Ended) -> None:
+        """Settle a cell, or have it tried again."""
+        job = self.jobs[cell]
+        if ended.how == "unwritable":
             raise BarbenchError(
-                f"cannot write to {job.results}: {last}. What was kept stays; the same command goes on from it"
+                f"cannot write to {job.results}: {ended.said}. What was kept stays; the same command goes on from it"
             )
-        record = self.store.load(job.cell)
+        if ended.how == "refused":
+            self.refusals.append(ended.said)
+            if len(self.refusals) >= REFUSALS:
+                raise BarbenchError("no host can run the cells: " + "; ".join(dict.fromkeys(self.refusals)))
+            self.submit([job])
+            return
+        if ended.how == "stopped":
+            if self.folder.asked_to_stop():
+                raise Interrupted("stopped by barbench stop; the same command goes on from here")
+            self.records[cell] = None
+            self.display.note(f"{job.cell.stem()}: {ended.said}")
+            return
+        if ended.how == "lost" and self.numbers.get(cell, 0) <= self.retries:
+            self.display.note(f"{job.cell.stem()} was lost ({ended.said}); it is tried again")
+            self.submit([job])
+            return
+        record = self.written(job, ended)
+        self.records[cell] = record
+        self.start(cell)
+        self.display.end(job, record)
+
+    def written(self, job: Job, ended: Ended) -> Record:
+        """The record that an attempt left, as soon as it can be seen here; one that says what is known without it."""
+        late = self.executor.name != Local.name and ended.how in ("done", "failed")
+        limit = time.monotonic() + LATE_SECONDS * late
+        while (record := _record_of(self.store, job, self.halve)) is None and time.monotonic() < limit:
+            time.sleep(1.0)
+            os.listdir(job.results)  # a network file system remembers for a while that a file was not there
         if record is None:
-            record = job.failure(*death(ended), peak_memory_bytes=ended.peak_bytes)
+            status: Literal["failed", "out-of-memory"] = "out-of-memory" if ended.how == "out-of-memory" else "failed"
+            record = job.failure(status, ended.said or "it ended without a record")
             self.store.save(record)
-        if record.status == "failed" and "Traceback" in ended.said:
-            job.scratch.mkdir(parents=True, exist_ok=True)
-            job.traceback.write_text(ended.said)
         return record

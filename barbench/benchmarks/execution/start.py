@@ -10,18 +10,18 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
-from barbench.benchmarks.execution.exits import STOPPED, STOPPED_EVENT
+from barbench.benchmarks.execution.exits import LEFT, leaving
 from barbench.benchmarks.execution.signals import listen
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    os.write(sys.__stdout__.fileno() if sys.__stdout__ else 1, json.dumps(STOPPED_EVENT).encode() + b"\n")
-    os._exit(STOPPED)
+    os.write(sys.__stdout__.fileno() if sys.__stdout__ else 1, json.dumps(leaving("stopped")).encode() + b"\n")
+    os._exit(LEFT)
 
 
 if __name__ == "__main__":
     listen(_leave)
     code = import_module("barbench.benchmarks.execution.worker").main(Path(sys.argv[1]))
-    if code == STOPPED:
+    if code == LEFT:
         os._exit(code)  # at once: taking torch apart can take longer than the checkpoint did
     sys.exit(code)

@@ -5,11 +5,11 @@ once the process has ended. When the runner dies, standard input closes, and the
 SIGUSR2, makes it write a checkpoint and end.
 """
 
-import errno
 import json
 import os
 import sys
 import threading
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -18,15 +18,14 @@ from typing import Any, Literal
 import torch
 
 from barbench.benchmarks.cell import run_cell
-from barbench.benchmarks.execution.exits import STOPPED, STOPPED_EVENT, UNWRITABLE
+from barbench.benchmarks.execution.exits import FULL, LEFT, leaving
 from barbench.benchmarks.execution.no_memory import ran_out
 from barbench.benchmarks.execution.signals import Stop
-from barbench.benchmarks.job import Job
+from barbench.benchmarks.execution.site import settle
+from barbench.benchmarks.job import Job, Seen
 from barbench.engine import profile
-from barbench.errors import BarbenchError, Interrupted
+from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.results.store import Store
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def main(path: Path) -> int:
@@ -38,32 +37,42 @@ def main(path: Path) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else prints does not mix with the events
     threading.Thread(target=_end_with_runner, daemon=True).start()
 
+    begun, seen = time.monotonic(), Seen()
+
     def emit(event: dict[str, Any]) -> None:
+        seen.hear(event)
         if first:
             events.write(json.dumps(event) + "\n")
 
     store = Store(job.results)
     try:
+        job = settle(job)
+    except UsageError as error:
+        emit(leaving("refused", str(error)))
+        return LEFT
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = run_cell(job, emit, stop)
         if result is not None:
-            store.save(*result)
+            record, arrays = result
+            last = [seen.complete(log, "done", time.monotonic() - begun) for log in job.attempts[-1:]]
+            store.save(record.model_copy(update={"attempts": (*job.attempts[:-1], *last)}), arrays)
             job.checkpoint.unlink(missing_ok=True)
             emit({"event": "done"})
         return 0
     except (KeyboardInterrupt, Interrupted):
-        emit(STOPPED_EVENT)
-        return STOPPED
+        emit(leaving("stopped"))
+        return LEFT
     except BarbenchError as error:
         return _fail(store, job, "failed", _own_words(error), emit)
     except Exception as error:
         if ran_out(error):
             return _fail(store, job, "out-of-memory", str(error) or "out of memory", emit)
         traceback.print_exc()
-        if isinstance(error, OSError) and error.errno in _FULL:
-            print(error.strerror, file=sys.stderr)
-            return UNWRITABLE
+        if isinstance(error, OSError) and error.errno in FULL:
+            emit(leaving("unwritable", str(error.strerror)))
+            return LEFT
         return _fail(store, job, "failed", f"{type(error).__name__}: {error}", emit)
 
 

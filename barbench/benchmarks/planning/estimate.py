@@ -57,6 +57,8 @@ def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate | None
     Returns:
         Medians over the records of the same method and conditions, scaled by steps and expressions; None without one.
     """
+    if not job.threads:
+        return None  # on a cluster, whose devices are not known here
     recipe = Recipe.model_validate(job.cell.recipe)
     pace = _measured(job, [record for record in records if _comparable(record, job)])
     if pace is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from barbench.benchmarks.execution.display import clock
+from barbench.benchmarks.execution.display import clock, makespan
 from barbench.benchmarks.execution.environment import device_name
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.planning.estimate import Estimate, Size, estimate
@@ -76,18 +76,29 @@ class RunPlan:
             for c in self.cells
         ]
 
-    def summary(self) -> str:
-        """The total in one line."""
+    def summary(self, slots: int = 1) -> str:
+        """The total in one line.
+
+        Args:
+            slots: cells that run at a time.
+
+        Returns:
+            What is done, and how long the rest will take as far as records tell.
+        """
         waiting, job, total = self.waiting, self.cells[0].job, len(self.cells)
         done = f"{total} cell{'s' * (total != 1)}: {total - len(waiting)} done, {len(waiting)} to run"
         if not waiting:
             return f"{done}."
+        if not job.threads:
+            return f"{done}; time and memory unknown: they are those of the cluster's devices."
         where = f"{device_name(job.device)}, {job.threads} thread{'s' * (job.threads != 1)}"
         known = [c.estimate for c in waiting if c.estimate]
         if not known:
             return f"{done}; time and memory unknown: no record of these methods here ({where})."
-        time, memory = clock(sum(each.seconds for each in known)), max(each.bytes for each in known) / 1e9
+        seconds = sorted((each.seconds for each in known), reverse=True)  # the longest begin first
+        time, memory = clock(makespan([], seconds, slots)), max(each.bytes for each in known) / 1e9
         rest = f", without the {len(waiting) - len(known)} that no record tells of" if len(known) < len(waiting) else ""
+        where += f", {slots} at a time" * (slots > 1)
         return f"{done}, about {time} here ({where}) and up to {memory:.1f} GB of memory{rest}."
 
 

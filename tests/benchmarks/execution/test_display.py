@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from barbench.benchmarks.execution import display as progress
-from barbench.benchmarks.execution.display import LiveDisplay, PlainDisplay, clock, display_for, outcome
+from barbench.benchmarks.execution.display import LiveDisplay, PlainDisplay, clock, display_for, makespan, outcome
 from barbench.benchmarks.job import Job
 from barbench.results.record import Record, Scores, SplitResult
 from tests.benchmarks.conftest import MakeJobs
@@ -122,7 +122,7 @@ def test_time_left_of_all_cells(job: Job, monkeypatch: pytest.MonkeyPatch) -> No
         now[0] += 20.0
         display.end(cells[0], done(cells[0]))
         display.start(cells[1])
-        assert display.later == pytest.approx(last)
+        assert sum(display.expected(cell) or 0.0 for cell in cells[2:]) == pytest.approx(last)
         now[0] += 80.0
         display.end(cells[1], done(cells[1]))
         display.start(cells[2])
@@ -146,4 +146,10 @@ def test_cells_that_run_at_the_same_time_are_told_apart(job: Job, monkeypatch: p
     assert lines[3].startswith("  1/3  epoch 1/2")
     assert lines[4].startswith("  2/3  epoch 1/2")
     # Each has five steps of one second left; the third cell follows on one of the two slots.
-    assert lines[4].endswith(f"left 0:05, all {clock((5 + 5 + 60) / 2)}")
+    assert lines[4].endswith(f"left 0:05, all {clock(5 + 60)}")
+
+
+def test_the_last_cells_end() -> None:
+    """Three slots, by hand: 4, 1, and none; 5 on the third until 5, 2 on the second until 3, 6 there until 9."""
+    assert makespan([4.0, 1.0], [5.0, 2.0, 6.0], 3) == 9.0
+    assert makespan([4.0], [], 1) == 4.0

@@ -75,7 +75,9 @@ importlib.import_module = imported
 runpy.run_module("barbench.benchmarks.execution.start", run_name="__main__")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, json.loads(done.stdout)) == (75, {"event": "stopped"}), done.stderr
+    assert (done.returncode, json.loads(done.stdout)) == (75, {"event": "leaving", "how": "stopped", "said": ""}), (
+        done.stderr
+    )
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of GNU's C library")

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from barbench.benchmarks.execution import process, runner
+from barbench.benchmarks.execution import attempt, process
+from barbench.benchmarks.execution.executors.base import Slot
+from barbench.benchmarks.execution.executors.local import Local
 from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.job import Job
 from barbench.errors import UsageError
@@ -118,7 +120,7 @@ def test_a_record_is_complete(ran: Ran) -> None:
 def test_finished_cells_are_skipped_and_no_byte_changes(
     ran: Ran, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(runner._Run, "_run_one", lambda *_: pytest.fail("a finished cell was run again"))
+    monkeypatch.setattr(attempt._Attempt, "_run_one", lambda *_: pytest.fail("a finished cell was run again"))
     before, told = files(ran.results), Told()
     records = run_jobs(ran.jobs[1:], ran.results, told)
     assert records == ran.records[1:]
@@ -218,7 +220,12 @@ def test_a_damaged_record_is_named_set_aside_and_run_again(
     path = Store(tmp_path).path(job.cell)
     path.write_text('{"schema_version": 1, "id"')
     failure = job.failure("failed", "not really run")
-    monkeypatch.setattr(runner._Run, "_run_one", lambda *_: failure)
+
+    def fail(self: attempt._Attempt, job: Job) -> Any:
+        self.store.save(failure)
+        return self.ended("failed")
+
+    monkeypatch.setattr(attempt._Attempt, "_run_one", fail)
     assert run_jobs([job], tmp_path, told) == [failure]
     assert path.with_name(f"{path.name}.corrupt-1").read_text() == '{"schema_version": 1, "id"'
     assert len(told.notes) == 1
@@ -316,7 +323,7 @@ def test_a_cell_that_does_not_fit_gives_way_to_one_with_smaller_micro_batches(
     kept = Store(tmp_path).load(job.cell)
     assert kept is not None
     assert kept.status == "out-of-memory"
-    monkeypatch.setattr(process.Workers, "run", lambda *_: pytest.fail("what is finished was run again"))
+    monkeypatch.setattr(attempt, "run_worker", lambda *_: pytest.fail("what is finished was run again"))
     assert run_jobs([job], tmp_path, told, halve=True) == [done]
 
 
@@ -356,7 +363,7 @@ def test_slots_run_cells_at_the_same_time_and_keep_their_order(
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     own_code(monkeypatch, FAKE % 3)
     jobs, told = seeds(make_jobs, tmp_path, 3), Told()
-    records = run_jobs(jobs, tmp_path, told, slots=3)
+    records = run_jobs(jobs, tmp_path, told, executor=Local([Slot()] * 3))
     assert [r.cell.seed for r in records] == [0, 1, 2]
     assert {r.status for r in records} == {"done"}
 
@@ -366,7 +373,7 @@ def test_a_cell_that_dies_leaves_the_others_alone(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     own_code(monkeypatch, "import json; json.loads(path.read_text())['cell']['seed'] == 1 and exit(7)\n" + FAKE % 1)
-    records = run_jobs(seeds(make_jobs, tmp_path, 3), tmp_path, Told(), slots=2)
+    records = run_jobs(seeds(make_jobs, tmp_path, 3), tmp_path, Told(), executor=Local([Slot()] * 2))
     assert [r.status for r in records] == ["done", "failed", "done"]
 
 
@@ -380,13 +387,13 @@ def test_an_interrupted_run_ends_every_worker_and_writes_no_failure(
 
     def event(job: Job, event: dict[str, Any]) -> None:
         told.events.append(event)
-        if len(told.events) == 2:
+        if [e["event"] for e in told.events].count("phase") == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(told, "event", event)
     with pytest.raises(KeyboardInterrupt):
-        run_jobs(seeds(make_jobs, tmp_path, 3), tmp_path, told, slots=2)
+        run_jobs(seeds(make_jobs, tmp_path, 3), tmp_path, told, executor=Local([Slot()] * 2))
     assert time.monotonic() - begun < 60
     assert len(told.started) == 2
     assert Store(tmp_path).all() == []
-    assert not list(tmp_path.glob(".job-*"))
+    assert not (tmp_path / ".runs").exists()

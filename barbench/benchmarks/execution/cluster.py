@@ -1,0 +1,72 @@
+"""What a cell asks of a cluster: `--cluster partition=gpu,minutes=480`, or the same fields in a YAML file."""
+
+from pathlib import Path
+from typing import Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from barbench.errors import UsageError
+from barbench.registry import split_list
+
+
+class Cluster(BaseModel):
+    """Of one cell, except `address` and `autoscale`. GPUs are not here: a cell has one per process, or none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpus: int = Field(default=4, ge=1, description="cores of a cell")
+    memory_gb: float | None = Field(default=None, gt=0, description="None: what the cluster gives by itself")
+    # Slurm
+    minutes: int = Field(default=480, ge=1, description="time limit; a cell that needs more goes on in another turn")
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    nodelist: str | None = None
+    exclude: str | None = None
+    gres: str | None = Field(default=None, description="in place of --gpus-per-node, as in gpu:a100:1")
+    signal_before: int = Field(default=180, ge=10, description="seconds before the time limit: a step and a checkpoint")
+    setup: tuple[str, ...] = Field(default=(), description="shell lines before the cell, such as module load")
+    extra: dict[str, JsonValue] = Field(default={}, description="further options of sbatch by their long names")
+    # Ray
+    address: str = Field(default="auto", description="of a cluster that is there; local starts one on this host")
+    autoscale: bool = Field(default=False, description="nodes that do not exist yet may come")
+
+    @classmethod
+    def read(cls, text: str | None) -> Self:
+        """From `key=value,key=value`, or from a YAML file.
+
+        Raises:
+            UsageError: for what is not written so, and for unknown fields.
+        """
+        if text is None:
+            return cls()
+        fields = _from_file(Path(text)) if text.endswith((".yaml", ".yml")) else _from_pairs(text)
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                raise UsageError(f"--cluster has no field {name!r}; it has {', '.join(cls.model_fields)}") from None
+            raise UsageError(f"--cluster {name}: {first['msg']}") from None
+
+
+def _from_file(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text("utf-8")) or {}
+    except OSError as error:
+        raise UsageError(f"--cluster {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise UsageError(f"--cluster {path} is not YAML") from None
+
+
+def _from_pairs(text: str) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for part in split_list(text):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(f"--cluster {text}: write key=value,key=value, or name a .yaml file")
+        fields[name] = (value,) if name == "setup" else value
+    return fields

@@ -1,0 +1,131 @@
+"""Cells as tasks of a Ray cluster (extra `ray`), one each. A task that its node took with it is tried again by the run.
+
+Ray ends the tasks of a command that ends; to leave a run alone, give the command to `ray job submit`.
+"""
+
+import logging
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+from barbench.benchmarks.execution.attempt import Wish, perform, tell_end
+from barbench.benchmarks.execution.cluster import Cluster
+from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot, Told
+from barbench.benchmarks.execution.executors.files import Followed
+from barbench.benchmarks.execution.run_folder import RunFolder
+from barbench.errors import UsageError
+
+GRACE = 120.0  # seconds that a worker has for the step under way and its checkpoint
+
+
+class Ray:
+    """Executor of a Ray cluster. `gpus` of a cell; at most `cells_at_once` are given to Ray at a time."""
+
+    name: Final = "ray"
+
+    def __init__(self, cluster: Cluster, gpus: int, cells_at_once: int | None = None) -> None:
+        try:
+            self._ray: Any = import_module("ray")
+        except ImportError:
+            raise UsageError("--executor ray needs Ray: pip install 'barbench[ray]'") from None
+        self.cluster, self.gpus, self.slots = cluster, gpus, cells_at_once
+        self._tasks: dict[Any, Attempt] = {}
+        self._waiting: list[Attempt] = []
+        self._stopped: list[Told] = []
+        self._connect()
+        self._check()
+
+    def _connect(self) -> None:
+        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
+        address = self.cluster.address
+        if address != "local":
+            quiet |= {"address": address}
+            quiet.pop("include_dashboard")
+        try:
+            self._ray.init(**quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UsageError(
+                f"--executor ray: no cluster at {address} ({first}); `ray start --head` begins one, and "
+                "--cluster address=local one for this command"
+            ) from None
+
+    def _check(self) -> None:
+        """Some one node must hold a cell: what all of them have together says nothing."""
+        wanted = {"CPU": float(self.cluster.cpus), "GPU": float(self.gpus)}
+        if self.cluster.memory_gb is not None:
+            wanted["memory"] = self.cluster.memory_gb * 2**30
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if self.cluster.autoscale or any(all(n.get(k, 0.0) >= v for k, v in wanted.items()) for n in nodes):
+            return
+        needs = f"{self.cluster.cpus} cores and {self.gpus} GPUs"
+        there = "; ".join(f"{n.get('CPU', 0):.0f} cores and {n.get('GPU', 0):.0f} GPUs" for n in nodes[:8])
+        self._ray.shutdown()
+        raise UsageError(f"no node of the Ray cluster can hold a cell with {needs}; they have {there}")
+
+    def start(self, run: RunFolder, lock: int) -> None:
+        """Tasks know the run by its folder alone."""
+        self._run, self._followed = run, Followed(run)
+        options: dict[str, Any] = {"num_cpus": self.cluster.cpus, "num_gpus": self.gpus, "max_retries": 0}
+        if self.cluster.memory_gb is not None:
+            options["memory"] = self.cluster.memory_gb * 2**30
+        self._task = self._ray.remote(**options)(task)
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        """In this order."""
+        self._waiting += attempts
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._waiting and (self.slots is None or len(self._tasks) < self.slots):
+            attempt = self._waiting.pop(0)
+            self._tasks[self._task.remote(attempt.model_dump_json(), self.cluster.cpus)] = attempt
+
+    def adopt(self) -> dict[str, int]:
+        """None: Ray ended them with the command that began them."""
+        return {}
+
+    def poll(self, seconds: float) -> list[Told]:
+        """What the cells said, then the ends of tasks."""
+        over, _ = self._ray.wait(list(self._tasks), timeout=seconds, num_returns=1) if self._tasks else ([], [])
+        cells = {attempt.cell for attempt in self._tasks.values()}
+        found = [told for told in self._followed.new(cells) if not isinstance(told[1], Ended)] + self._stopped
+        self._stopped = []
+        for reference in over:
+            attempt = self._tasks.pop(reference)
+            found.append((attempt.cell, self._end_of(reference, attempt)))
+        self._fill()
+        return found
+
+    def _end_of(self, reference: Any, attempt: Attempt) -> Ended:
+        errors = self._ray.exceptions
+        try:
+            return Ended(*self._ray.get(reference))
+        except errors.OutOfMemoryError:
+            return Ended("out-of-memory", "Ray ended the task for want of memory", attempt.number)
+        except errors.RayError as error:
+            return Ended("lost", f"its task is gone ({type(error).__name__})", attempt.number)
+
+    def alive(self) -> set[str]:
+        """Those of which Ray has not said that they ended."""
+        return {attempt.cell for attempt in self._tasks.values()}
+
+    def stop(self) -> None:
+        """Those that run look at the run's folder; those that wait find it there, too."""
+        self._run.ask_to_stop()
+        self._stopped += [(a.cell, Ended("stopped", "it was not begun", a.number)) for a in self._waiting]
+        self._waiting = []
+
+    def close(self) -> None:
+        """End what is left; a cluster that was there before stays."""
+        for reference in self._tasks:
+            self._ray.cancel(reference, force=True)
+        self._ray.shutdown()
+
+
+def task(text: str, cores: int) -> tuple[Any, ...]:
+    """What a node runs: one attempt."""
+    attempt = Attempt.model_validate_json(text)
+    ended = perform(attempt, Wish(), slot=Slot(cores=cores), grace=GRACE)
+    tell_end(attempt, ended)
+    return tuple(ended)

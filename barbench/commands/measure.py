@@ -1,0 +1,112 @@
+"""`barbench profile` and `check`: what each method costs, and whether anything moved."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from barbench.commands.options import (
+    WEIGHTS_HELP,
+    ArgumentsOption,
+    BackboneOption,
+    DeviceOption,
+    FormatOption,
+    ImageSizeOption,
+    MethodsOption,
+)
+from barbench.errors import UnknownName, UsageError
+from barbench.listing import Format, print_rows, progress_bar, stdout_console
+from barbench.registry import split_list
+
+
+class By(StrEnum):
+    """The values of `--by`: what one row of `barbench profile` is about."""
+
+    method = "method"
+    part = "part"
+
+
+def profile(
+    methods: MethodsOption = "all",
+    backbone: BackboneOption = "tiny",
+    weights: Annotated[
+        str | None, typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, else random")
+    ] = None,
+    image_size: ImageSizeOption = None,
+    batch: Annotated[int, typer.Option(min=1, help="images per training step")] = 8,
+    words: Annotated[int, typer.Option(min=3, help="context length in tokens")] = 17,
+    device: DeviceOption = "auto",
+    precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
+    by: Annotated[By, typer.Option(help="one row per method, or one row per part of each method")] = By.method,
+    option: ArgumentsOption = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Measure what each method costs, on random input. Each method runs in its own process.
+
+    \f
+    Raises:
+        UsageError: for a precision that cannot be profiled, or wrong options.
+        BarbenchError: if no method could be measured.
+    """
+    from barbench.commands.expand import parse_options
+    from barbench.methods.resolve import resolve
+
+    if precision not in ("fp32", "bf16"):
+        raise UsageError(f"--precision of a profile is fp32 or bf16, not {precision!r}")
+    specs = resolve(methods)
+    options = parse_options(option or [], specs)
+    from barbench.benchmarks.profiling import profile_methods
+
+    with progress_bar("profiling") as progress:
+        rows = profile_methods(
+            specs, options, backbone, weights, image_size, batch, words, device, precision, progress=progress
+        )
+    if format_ is not Format.json:  # which holds all
+        parts = [
+            {"method": row["method"], "part": name, **part}
+            for row in rows
+            for name, part in row.pop("parts", {}).items()
+        ]
+        rows = parts if by is By.part else rows
+    print_rows(rows, format_, title=f"{backbone}, batch {batch}, {precision}")
+
+
+def check(
+    baseline: Annotated[
+        Path | None, typer.Option(help="baseline file to compare with", show_default="the one that barbench ships")
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="store the measured values as the new baseline")] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="sections to check, a comma list: ledger, flops, memory, data, models, evaluation, scores, speed",
+            show_default="all",
+        ),
+    ] = None,
+    allow_new: Annotated[
+        bool, typer.Option("--allow-new", help="show entries that the baseline lacks without failing")
+    ] = False,
+    format_: Annotated[
+        str, typer.Option("--format", help="how to print: table, json, or md (markdown, for a pull request)")
+    ] = "table",
+) -> None:
+    """Measure a small fixed matrix and compare it with a stored baseline. The exit code is 1 if any value moved.
+
+    \f
+    Raises:
+        UnknownName: for an unknown format or section.
+        typer.Exit: with code 1 if any value moved.
+    """
+    from barbench.regression import check as gate
+    from barbench.regression.show import FORMATS, show
+
+    if format_ not in FORMATS:
+        raise UnknownName("format", format_, FORMATS)
+    if update:
+        print(f"accepted into {gate.update(baseline, split_list(only or ''))}")
+        return
+    outcome = gate.check(baseline, split_list(only or ""), allow_new)
+    show(outcome, format_, stdout_console(160))
+    if not outcome.ok:
+        raise typer.Exit(1)
