@@ -45,6 +45,10 @@ class UsageError(BarbenchError):
     exit_code = 2
 
 
+class UnfitBackbone(UsageError):
+    """A method cannot be used on a backbone."""
+
+
 class Interrupted(BarbenchError):
     """A run was stopped, by a person (Ctrl-C) or by the system; the exit code is 128 more than the signal's number.
 

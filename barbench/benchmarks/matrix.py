@@ -91,7 +91,8 @@ class Matrix:
             One job per cell, ordered by backbone, split, seed, method.
 
         Raises:
-            UsageError: for options that a method does not have, and for weights that cannot be used.
+            UsageError: for options that a method does not have, for weights that cannot be used, and for a method that
+                cannot be used on a backbone.
         """
         chosen = self.options or {}
         jobs = []
@@ -106,7 +107,7 @@ class Matrix:
                 weights=weights,
                 image_size=backbone_config(backbone).image_size(self.image_size),
                 protocol=task.name,
-                recipe=_start(self.recipe.of(method.name), backbone).fields(),
+                recipe=_start(self.recipe.of(method.name), backbone, method).fields(),
                 held_out=self.held_out,
                 context_length=_context(task, backbone),
                 seed=seed,
@@ -114,13 +115,14 @@ class Matrix:
                 precision=self.precision,
                 processes=host.processes,
             )
-            composition = tuple(method.create(options).composition())
+            made = method.create(options)
+            made.check(backbone, not backbone_config(backbone).convolutional)
             jobs.append(
                 Job(
                     cell=cell,
                     backbone=backbone,
                     title=method.title,
-                    composition=composition,
+                    composition=tuple(made.composition()),
                     weights_path=path,
                     data_root=source.root,
                     results=host.results,
@@ -142,10 +144,11 @@ def _context(task: Task, backbone: str) -> int | None:
     return None if task.name in TASKS and TASKS.get(task.name).words == task.words else task.words
 
 
-def _start(recipe: Recipe, backbone: str) -> Recipe:
-    """The recipe with a random head if the backbone ships without one; its record says so."""
-    folder = backbone_config(backbone).folder
-    ships = folder is not None and (folder / HEAD_WEIGHTS).is_file()
+def _start(recipe: Recipe, backbone: str, method: MethodSpec) -> Recipe:
+    """The recipe with a random head if the backbone ships with none for the method; its record says so."""
+    config = backbone_config(backbone)
+    folder, neck = config.folder, config.head.neck
+    ships = folder is not None and (folder / HEAD_WEIGHTS).is_file() and method.neck in (None, neck)
     return recipe if ships or recipe.head == "random" else recipe.model_copy(update={"head": "random"})
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
+from barbench.errors import UnfitBackbone, UsageError
 from barbench.models.hooks import Carry, Hooks, Order
 from barbench.models.stream import (
     ATTENTION_ROLES,
@@ -24,6 +24,8 @@ from barbench.models.stream import (
 from barbench.models.towers.base import Backbone, Tower
 
 BOTH: tuple[TowerName, ...] = ("vision", "text")
+IN_BLOCKS = ("before_block", "project", "branch", "shortcut", "tapped", "tapped_tokens")
+"""The hooks that are called inside the blocks or with the tokens of one."""
 
 
 class Component(Hooks):
@@ -38,6 +40,25 @@ class Component(Hooks):
     label: ClassVar[str]
     alone: ClassVar[str] = ""
     settings: Mapping[str, Any] = MappingProxyType({})
+
+    def obstacle(self, transformer: bool) -> str | None:
+        """Why it cannot be used on a kind of vision tower.
+
+        By default, a component that has a hook inside the blocks or reads their tokens needs transformer blocks in the
+        vision tower, unless its option `towers` leaves that tower out.
+
+        Args:
+            transformer: whether the vision tower is one.
+
+        Returns:
+            The reason in words; None where it can be used.
+        """
+        if transformer or "vision" not in getattr(self, "towers", ("vision",)):
+            return None
+        if not any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in IN_BLOCKS):
+            return None
+        hint = "; its option towers=text leaves it out" if hasattr(self, "towers") else ""
+        return f"its vision tower is a ResNet, which has no transformer blocks{hint}"
 
 
 class Method(Hooks):
@@ -68,8 +89,30 @@ class Method(Hooks):
         """The components' labels, for the tables."""
         return [c.label for c in self.components if isinstance(c, Component)]
 
+    def check(self, backbone: str, transformer: bool) -> None:
+        """Refuse a backbone on which a component cannot be used.
+
+        Args:
+            backbone: its name, for messages.
+            transformer: whether its vision tower is one.
+
+        Raises:
+            UnfitBackbone: with the component and the reason.
+        """
+        for c in self.components:
+            if isinstance(c, Component) and (reason := c.obstacle(transformer)):
+                raise UnfitBackbone(f"{self.name}: {c.label} cannot be used on {backbone}: {reason}")
+
     def attach(self, backbone: Backbone) -> None:
-        """Attach every component."""
+        """Attach every component.
+
+        Args:
+            backbone: both encoders.
+
+        Raises:
+            UnfitBackbone: where a component cannot be used on this backbone.
+        """
+        self.check(backbone.name, backbone.vision.transformer)
         for c in self._users["attach"]:
             c.attach(backbone)
 
@@ -251,7 +294,7 @@ def per_map(
 
 
 def norm_names(backbone: Backbone) -> set[str]:
-    """Gains and shifts of every LayerNorm of both towers.
+    """Gains and shifts of every norm of both towers: LayerNorms, and a ResNet's BatchNorms.
 
     Args:
         backbone: both encoders.
@@ -263,6 +306,6 @@ def norm_names(backbone: Backbone) -> set[str]:
         f"{tower.name}.{module}.{parameter}"
         for tower in (backbone.vision, backbone.text)
         for module, norm in tower.named_modules()
-        if isinstance(norm, nn.LayerNorm)
+        if isinstance(norm, nn.LayerNorm | nn.BatchNorm2d)
         for parameter, _ in norm.named_parameters()
     }

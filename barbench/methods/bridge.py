@@ -1,4 +1,7 @@
-"""The bridge of ETRIS (Xu et al., ICCV 2023): after each third of the depth both towers exchange in a narrow space."""
+"""The bridge of ETRIS (Xu et al., ICCV 2023): after each third of the depth both towers exchange in a narrow space.
+
+On a ResNet it is another one, as in the released code; both are here.
+"""
 
 from typing import ClassVar
 
@@ -7,11 +10,15 @@ from torch import Tensor, nn
 from barbench.errors import UsageError
 from barbench.methods.base import Component
 from barbench.models.attention import multihead
+from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry
 from barbench.models.neck import conv_block, deconv_block
 from barbench.models.stream import Stream
-from barbench.models.towers.base import Backbone
+from barbench.models.towers.base import Backbone, Level
 from barbench.models.walk import STAGES
+
+HIDDEN = 128
+"""Hidden channels of the MLP in a ResNet's exchange, whatever its dim."""
 
 
 class Interactor(nn.Module):
@@ -39,15 +46,55 @@ class Interactor(nn.Module):
         return x * multihead(self.multihead_attn, x, memory, memory)
 
 
+class CrossLayer(nn.Module):
+    """The ResNet form's exchange: self-attention, attention to the other tower and an MLP, a norm after each sum.
+
+    Args:
+        dim: channels of both inputs.
+        heads: attention heads.
+        dropout: of attention weights and of what is added, in training.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(dim, heads, dropout)
+        self.multihead_attn = nn.MultiheadAttention(dim, heads, dropout)
+        self.linear1, self.linear2 = nn.Linear(dim, HIDDEN), nn.Linear(HIDDEN, dim)
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        """One post-norm decoder layer.
+
+        Args:
+            x: (B, T, dim).
+            memory: tokens of the other tower (B, S, dim).
+
+        Returns:
+            (B, T, dim).
+        """
+        x = self.norm1(x + self.dropout(multihead(self.self_attn, x, x, x)))
+        x = self.norm2(x + self.dropout(multihead(self.multihead_attn, x, memory, memory)))
+        hidden = self.dropout(self.linear1(x).relu())
+        y: Tensor = self.norm3(x + self.dropout(self.linear2(hidden)))
+        return y
+
+
 class Bridge(Component):
     """Patches and words are reduced to `dim`, gate each other by attention, are widened again and added to the tokens.
 
     The default of 128 gives the 1.39 M of Tables 4 and 5; the released default is 64. Padding takes part, as in the
     released code. Submodules are named as there, so that its checkpoints map one to one; initialised as there.
 
+    On a ResNet the stages have grids of their own: plain convolutions without BatchNorm bring them to the middle one
+    and back, and a decoder layer takes the place of the gate. Its default of 64 is that of the released code for RN50
+    and RN101 and gives 1,942,080 for both, the printed 1.94 M of RN101. The printed 1.68 M of RN50 is not what that
+    code gives; a dim of 56 would meet it.
+
     Args:
-        dim: channels of the narrow space.
-        heads: attention heads, which must divide `dim`.
+        dim: channels of the narrow space; None: 128, and 64 on a ResNet.
+        heads: attention heads, which must divide `dim`; None: 8, and 4 on a ResNet.
+        dropout: of a ResNet's exchange, in training; that of a ViT has none.
 
     Raises:
         UsageError: if `heads` does not divide `dim`.
@@ -55,25 +102,40 @@ class Bridge(Component):
 
     label: ClassVar[str] = "Bridge"
 
-    def __init__(self, dim: int = 128, heads: int = 8) -> None:
+    def __init__(self, dim: int | None = None, heads: int | None = None, dropout: float = 0.1) -> None:
         super().__init__()
+        self.dim, self.heads, self.dropout = dim, heads, dropout
+        self._sizes(True)
+        self._sizes(False)
+
+    def _sizes(self, transformer: bool) -> tuple[int, int]:
+        """`dim` and `heads` on a kind of vision tower."""
+        dim, heads = self.dim or (128 if transformer else 64), self.heads or (8 if transformer else 4)
         if dim % heads:
             raise UsageError(f"the bridge's dim {dim} is not a multiple of its {heads} heads")
-        self.dim, self.heads = dim, heads
+        return dim, heads
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate the maps of the three stages, and LayerNorms for the features that are carried to the last two."""
-        dim, stages = self.dim, range(STAGES)
-        wide, words, last = backbone.vision.width, backbone.text.width, STAGES - 1
-        self.zoom_in = nn.ModuleList(deconv_block(wide, dim) if s == last else conv_block(wide, dim) for s in stages)
-        self.zoom_out = nn.ModuleList(conv_block(dim, wide) if s == last else deconv_block(dim, wide) for s in stages)
+        vision, words, stages = backbone.vision, backbone.text.width, range(STAGES)
+        dim, heads = self._sizes(vision.transformer)
+        maps = [vision.after(vision.depth * (s + 1) // STAGES - 1) for s in stages]
+        self.grid, self.grids = vision.grid, [level.grid for level in maps]
+        self.zoom_in, self.zoom_out = nn.ModuleList(), nn.ModuleList()
+        for level in maps:
+            down, up = (_plain if not vision.transformer else _blocks)(level, dim, self.grid, level is maps[-1])
+            self.zoom_in.append(down)
+            self.zoom_out.append(up)
         self.linear1 = nn.ModuleList(nn.Linear(words, dim) for _ in stages)
         self.linear2 = nn.ModuleList(nn.Linear(dim, words) for _ in stages)
-        self.fusion_v = nn.ModuleList(Interactor(dim, self.heads) for _ in stages)
-        self.fusion_t = nn.ModuleList(Interactor(dim, self.heads) for _ in stages)
-        self.ln_v = nn.ModuleList(nn.LayerNorm(dim) for _ in range(last))
-        self.ln_t = nn.ModuleList(nn.LayerNorm(dim) for _ in range(last))
-        self.grid = backbone.vision.grid
+
+        def exchange() -> nn.Module:
+            return Interactor(dim, heads) if vision.transformer else CrossLayer(dim, heads, self.dropout)
+
+        self.fusion_v = nn.ModuleList(exchange() for _ in stages)
+        self.fusion_t = nn.ModuleList(exchange() for _ in stages)
+        self.ln_v = nn.ModuleList(nn.LayerNorm(dim) for _ in range(STAGES - 1))
+        self.ln_t = nn.ModuleList(nn.LayerNorm(dim) for _ in range(STAGES - 1))
         self.apply(_initialise)
 
     def text_independent_steps(self, steps: int) -> int:
@@ -94,7 +156,7 @@ class Bridge(Component):
         """
         patches, words = vision.body, text.body
         # Reduce: v (B, N, dim), t (B, L, dim).
-        v = on_grid(self.zoom_in[stage], patches, self.grid)
+        v = on_grid(self.zoom_in[stage], patches, self.grids[stage])
         t = self.linear1[stage](words)
         # From the second stage on: LayerNorm(current + reduced features of the stage before).
         if stage:
@@ -112,15 +174,28 @@ def on_grid(module: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """Apply a map-to-map module to tokens.
 
     Args:
-        module: (B, D, H, W) -> (B, D', H, W).
+        module: (B, D, H, W) -> (B, D', H', W'), N' = H' * W'.
         tokens: (B, N, D), row by row.
         grid: H and W, N = H * W.
 
     Returns:
-        (B, N, D').
+        (B, N', D').
     """
     y: Tensor = module(tokens.transpose(1, 2).reshape(len(tokens), -1, *grid))
     return y.flatten(2).transpose(1, 2)
+
+
+def _blocks(level: Level, dim: int, grid: tuple[int, int], last: bool) -> tuple[nn.Module, nn.Module]:
+    """To `dim` and back on one grid; the last stage has its weights stored the other way round."""
+    there, back = (deconv_block, conv_block) if last else (conv_block, deconv_block)
+    return there(level.width, dim), back(dim, level.width)
+
+
+def _plain(level: Level, dim: int, grid: tuple[int, int], last: bool) -> tuple[nn.Module, nn.Module]:
+    """To `dim` on the middle grid and back: kernel and stride are the ratio of the grids."""
+    ratio = max(level.grid[0] // grid[0], grid[0] // level.grid[0])
+    there, back = (nn.ConvTranspose2d, nn.Conv2d) if last else (nn.Conv2d, nn.ConvTranspose2d)
+    return there(level.width, dim, ratio, ratio, bias=False), back(dim, level.width, ratio, ratio, bias=False)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,5 +1,7 @@
 """From a method and a backbone to a segmenter that is ready to train."""
 
+from dataclasses import replace
+
 import torch
 
 from barbench.methods.catalog import NONE, MethodSpec, Options
@@ -24,6 +26,10 @@ def build_segmenter(spec: MethodSpec, backbone: Backbone, seed: int = 0, options
     Raises:
         UsageError: for options that the method does not have.
     """
+    if spec.neck not in (None, backbone.head.neck):
+        # CRIS' decoder has MLPs of four times its width.
+        head = replace(backbone.head, neck=spec.neck, ffn=4 * backbone.head.width)
+        backbone = replace(backbone, head=head, head_weights=None)
     device = next(backbone.vision.parameters()).device
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)

@@ -49,6 +49,7 @@ class MethodSpec:
         options: options that are set beforehand (a row of a suite).
         kind: what it is grouped under.
         parts: the methods that a composition, `snf+lora`, is made of, in the order in which their components apply.
+        neck: the neck of the segmentation head that it needs; None: the backbone's.
     """
 
     name: str
@@ -59,6 +60,7 @@ class MethodSpec:
     options: Options = field(default_factory=dict)
     kind: Kind = "own"
     parts: tuple["MethodSpec", ...] = ()
+    neck: Literal["cris"] | None = None
 
     @property
     def summary(self) -> str:
@@ -129,13 +131,16 @@ COMPONENTS = {
 """The components that barbench ships: name in options -> file and class in this folder."""
 
 
-def method(*, title: str, variant: str | None = None, kind: Kind = "own") -> Callable[[Build], MethodSpec]:
+def method(
+    *, title: str, variant: str | None = None, kind: Kind = "own", neck: Literal["cris"] | None = None
+) -> Callable[[Build], MethodSpec]:
     """Decorator that registers a function that returns components; its name, with dashes, is the method's.
 
     Args:
         title: the method's row in tables.
         variant: how it departs from the paper, in words; None for the paper's own.
         kind: what it is grouped under.
+        neck: the neck of the segmentation head that it needs; None: the backbone's.
 
     Returns:
         The decorator. It replaces the function by a `MethodSpec`.
@@ -145,7 +150,7 @@ def method(*, title: str, variant: str | None = None, kind: Kind = "own") -> Cal
         name = build.__name__.replace("_", "-")
         home = build.__module__
         reference = name if home.rpartition(".")[0] == __package__ else f"{home}:{build.__name__}"
-        return METHODS.register(name, MethodSpec(name, title, build, variant, reference, kind=kind))
+        return METHODS.register(name, MethodSpec(name, title, build, variant, reference, kind=kind, neck=neck))
 
     return register
 
@@ -296,4 +301,10 @@ def head_only() -> Components:
 @method(title="Full fine-tuning", kind="reference")
 def full() -> Components:
     """Reference point: both encoders are trained in full."""
+    return (part("full"),)
+
+
+@method(title="CRIS", kind="reference", neck="cris")
+def cris() -> Components:
+    """Both encoders trained in full behind the neck of CRIS (Wang et al., CVPR 2022); recipe `cris` has its rates."""
     return (part("full"),)

@@ -4,6 +4,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from barbench.errors import UnfitBackbone
 from barbench.methods.base import Component
 from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import KINDS, NONE, MethodSpec, Options
@@ -25,14 +26,18 @@ def describe_methods(
 
     Returns:
         One dictionary per method, grouped by kind in the order of `KINDS`: kind, name, title, components, parameter
-        ledger, and `variant` where the method has one.
+        ledger, and `variant` where the method has one. In place of the ledger, `refused` says why a method cannot be
+        used on a ResNet.
     """
     rows = []
     for spec in sorted(specs, key=lambda spec: KINDS.index(spec.kind)):
-        model = _on_meta(spec, backbone, image_size, options.get(spec.name, NONE))
-        components = [c.label for c in _components(model)]
+        chosen = options.get(spec.name, NONE)
+        components = spec.create(chosen).composition()
         row: dict[str, Any] = {"kind": spec.kind, "name": spec.name, "title": spec.title, "components": components}
-        row["ledger"] = model.ledger()
+        try:
+            row["ledger"] = _on_meta(spec, backbone, image_size, chosen).ledger()
+        except UnfitBackbone as error:
+            row["refused"] = str(error)
         rows.append(row | {"variant": spec.variant} if spec.variant else row)
     return rows
 

@@ -2,7 +2,7 @@
 
 `barbench evaluate --weights FILE.pth --format etris` uses it. Names here are those of the public repositories
 `kkakkkka/ETRIS`, `NastrondAd/BarLeRIa` and `DerrickWang005/CRIS.pytorch`; every tensor of a file is either mapped or
-named as unused. CRIS checkpoints need a ViT: those with the ResNets that its authors used are refused.
+named as unused. Vision encoders are ViTs or CLIP's ResNets.
 """
 
 import pickle
@@ -88,7 +88,7 @@ def read_release(file: Path, format_: Format) -> Release:
         The method that the checkpoint holds, and its tensors.
 
     Raises:
-        DataError: if the file cannot be read, lacks what the format has, or has a ResNet as vision encoder.
+        DataError: if the file cannot be read, or lacks what the format has.
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
@@ -100,12 +100,10 @@ def read_release(file: Path, format_: Format) -> Release:
     state = {str(name).removeprefix("module."): value.float() for name, value in state.items()}
     if MARKS[format_] not in state:
         raise DataError(f"{file} is no {format_} checkpoint: it has no {MARKS[format_]}")
-    if "backbone.visual.layer1.0.conv1.weight" in state:
-        raise DataError(f"{file} has a ResNet as its vision encoder; barbench supports ViTs only")
     if format_ == "etris":
         return Release(format_, "etris", {"bridge.dim": len(state[MARKS[format_]]), "positional": "train"}, state)
     if format_ == "cris":
-        return Release(format_, "full", {}, state)
+        return Release(format_, "cris", {}, state)
     return Release(format_, "barleria-released", {"positional": "train"}, state)
 
 
@@ -122,8 +120,14 @@ def with_head(backbone: Backbone, release: Release) -> Backbone:
         The backbone with another `head`.
 
     Raises:
-        DataError: if the checkpoint has no decoder.
+        DataError: if the checkpoint has no decoder, or the other kind of vision encoder.
     """
+    resnet = "backbone.visual.layer1.0.conv1.weight" in release.state
+    if resnet == backbone.vision.transformer:
+        theirs, fitting = ("ResNet", "RN50-quickgelu or RN101-quickgelu") if resnet else ("ViT", "ViT-B-16-quickgelu")
+        raise DataError(
+            f"the {release.format} checkpoint has a {theirs} as its vision encoder; try --backbone {fitting}"
+        )
     norm, ffn = release.state.get("decoder.norm.weight"), release.state.get("decoder.layers.0.ffn.0.weight")
     if norm is None or ffn is None:
         raise DataError(f"the {release.format} checkpoint does not fit: it has no decoder")

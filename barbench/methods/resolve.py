@@ -79,6 +79,7 @@ def _composed(parts: list[MethodSpec]) -> MethodSpec:
         reference="+".join(part.reference for part in parts),
         kind="own",
         parts=tuple(parts),
+        neck=next((part.neck for part in parts if part.neck), None),
     )
     made.create()  # which says by name what does not go together
     return made

@@ -5,34 +5,38 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_block(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
-    """Convolution without bias, BatchNorm, ReLU; the map keeps its size.
+def conv_block(inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> nn.Sequential:
+    """Convolution without bias, BatchNorm, ReLU; the map keeps its size, or is divided by the stride.
 
     Args:
         inputs: channels of the input.
         outputs: channels of the output.
-        kernel: side of the kernel, odd.
+        kernel: side of the kernel, odd, or the stride.
+        stride: of the kernel.
 
     Returns:
-        A module (B, inputs, H, W) -> (B, outputs, H, W).
+        A module (B, inputs, H, W) -> (B, outputs, H / stride, W / stride).
     """
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=(kernel - stride) // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-def deconv_block(inputs: int, outputs: int) -> nn.Sequential:
-    """`conv_block` of kernel 1 that stores its weight as (inputs, outputs, 1, 1), as some layers of released heads do.
+def deconv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """Transposed convolution without bias, BatchNorm, ReLU; the map keeps its size, or is multiplied by the stride.
+
+    With a stride of 1 it is a `conv_block` that stores its weight as (inputs, outputs, 1, 1), as some layers of
+    released heads do.
 
     Args:
         inputs: channels of the input.
         outputs: channels of the output.
+        stride: of the kernel, and its side.
 
     Returns:
-        A module (B, inputs, H, W) -> (B, outputs, H, W).
+        A module (B, inputs, H, W) -> (B, outputs, stride * H, stride * W).
     """
-    return nn.Sequential(
-        nn.ConvTranspose2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
+    conv = nn.ConvTranspose2d(inputs, outputs, stride, stride, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class SentenceGate(nn.Module):
@@ -108,15 +112,19 @@ class Neck(nn.Module):
     Args:
         channels: channels of the three feature levels; the sentence has those of the last.
         width: channels of the output.
-        grid: rows and columns of the maps.
+        grid: rows and columns of the middle level and of the output.
+        strides: how many times finer the first level is, and coarser the last: 2 and 2 for a ResNet.
     """
 
-    def __init__(self, channels: tuple[int, int, int], width: int, grid: tuple[int, int]) -> None:
+    def __init__(
+        self, channels: tuple[int, int, int], width: int, grid: tuple[int, int], strides: tuple[int, int] = (1, 1)
+    ) -> None:
         super().__init__()
+        fine, coarse = strides
         self.fusion3, self.fusion4, self.fusion5 = SentenceGate(width), SentenceGate(width), SentenceGate(width)
         self.txt_proj = nn.Linear(channels[2], width)
-        self.f3_proj, self.f4_proj = conv_block(channels[0], width), conv_block(channels[1], width)
-        self.f5_proj = deconv_block(channels[2], width)
+        self.f3_proj, self.f4_proj = conv_block(channels[0], width, fine, fine), conv_block(channels[1], width)
+        self.f5_proj = deconv_block(channels[2], width, coarse)
         self.aggr = conv_block(3 * width, width)
         self.coordconv = nn.Sequential(Coordinates(width, grid), conv_block(width, width, 3))
 
@@ -124,7 +132,7 @@ class Neck(nn.Module):
         """From three feature levels and the sentence to the map F_c.
 
         Args:
-            levels: F_v^i, three maps (B, channels[i], H, W).
+            levels: F_v^i, three maps (B, channels[i], H, W), the first and the last finer and coarser by `strides`.
             sentence: sentence embedding (B, channels[2]).
 
         Returns:

@@ -50,19 +50,27 @@ class Segmenter(nn.Module):
         self.vision, self.text = vision, text
         self.image_size, self.tokenizer = backbone.image_size, backbone.tokenizer
         self._head_weights = backbone.head_weights
-        neck = {"etris": Neck, "cris": PyramidNeck}[spec.neck]
-        self.neck = neck((vision.width, vision.width, vision.joint), spec.width, vision.grid)
+        levels, rows = vision.levels, vision.grid[0]
+        channels = levels[0].width, levels[1].width, levels[2].width
+        strides = levels[0].grid[0] // rows, rows // levels[2].grid[0]
+        self.neck: nn.Module = (
+            Neck(channels, spec.width, vision.grid, strides)
+            if spec.neck == "etris"
+            else PyramidNeck(channels, spec.width, vision.grid)
+        )
         self.decoder = Decoder(spec, text.width, vision.grid, text.context)
         self.projector = Projector(spec.width, vision.joint)
         self.method = method
         method.attach(backbone)
+        inside = {id(p) for module in vision.head_modules() for p in module.parameters()}
         for tower in (vision, text):
             for name, parameter in tower.named_parameters():
-                parameter.requires_grad_(method.trains(f"{tower.name}.{name}", parameter))
+                trains = id(parameter) in inside or method.trains(f"{tower.name}.{name}", parameter)
+                parameter.requires_grad_(trains)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for the head and the method; the encoders stay in evaluation mode.
+        """Training mode for the head and the method; the encoders stay in evaluation mode, but for what is head.
 
         Args:
             mode: True for training, False for evaluation.
@@ -73,6 +81,8 @@ class Segmenter(nn.Module):
         super().train(mode)
         self.vision.eval()
         self.text.eval()
+        for module in self.vision.head_modules():
+            module.train(mode)
         return self
 
     def forward(self, image: Tensor, ids: Tensor, rows: Tensor | None = None) -> Output:
@@ -117,8 +127,9 @@ class Segmenter(nn.Module):
         self.load_state_dict({name: value.float() for name, value in state.items()}, strict=False)
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        """The segmentation head's parameters by name: neck, decoder, projector, and what a component counts there."""
-        counted = {id(p) for p in self.method.head_parameters()}
+        """The segmentation head's parameters by name: neck, decoder, projector, and what else counts there."""
+        inside = (p for module in self.vision.head_modules() for p in module.parameters())
+        counted = {id(p) for p in (*self.method.head_parameters(), *inside)}
         return {n: p for n, p in self.named_parameters() if n.startswith(HEAD) or id(p) in counted}
 
     def ledger(self) -> dict[str, int]:

@@ -190,7 +190,8 @@ class Stream:
 
 
 class Trace(NamedTuple):
-    """What the encoders hand to the head; every map has the grid H x W of the vision tower.
+    """What the encoders hand to the head; the maps have the grid H x W of the vision tower, those of a ResNet the
+    grids of its stages.
 
     Attributes:
         image: the images (B, 3, S, S).

@@ -51,6 +51,8 @@ def run_block(
 ) -> Stream:
     """One frozen pre-norm block: x <- shortcut(x) + branch(x, f(norm(x))), for attention and then for the MLP.
 
+    A stage of a ResNet runs as it is.
+
     Args:
         tower: the encoder.
         block: counted from 0.
@@ -62,6 +64,8 @@ def run_block(
     Returns:
         The stream after the block.
     """
+    if isinstance(tower, VisionTower) and not tower.transformer:
+        return tower.stage(block, stream)
     roles, carry = hooks.projects() if roles is None else roles, {} if carry is None else carry
     sites = Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")
     for site, inside in zip(sites, (ATTENTION_ROLES, MLP_ROLES), strict=True):
@@ -134,9 +138,9 @@ class _Walk:
         """Something of vision with a row for every text."""
         return x if self.waiting is None else x[self.waiting]
 
-    def as_map(self, x: Tensor) -> Tensor:
+    def as_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patches (B, N, C) as a map (B, C, H, W) with a row for every text."""
-        return self.spread(x.transpose(1, 2).reshape(len(x), -1, *self.vision.grid))
+        return self.spread(x.transpose(1, 2).reshape(len(x), -1, *grid))
 
     def keep(self, tower: TowerName, block: int, stream: Stream) -> None:
         """Keep the tokens after a block, where a component asked for them."""
@@ -149,7 +153,7 @@ class _Walk:
         if step.vision is not None:
             v = run_block(self.vision, step.vision, v, self.hooks, self.carry, self.roles)
             if step.vision in self.wanted:
-                self.taps[step.vision] = self.as_map(v.body)
+                self.taps[step.vision] = self.as_map(v.body, self.vision.after(step.vision).grid)
             self.keep("vision", step.vision, v)
         if step.text is not None:
             t = run_block(self.text, step.text, t, self.hooks, self.carry, self.roles)
@@ -163,7 +167,8 @@ class _Walk:
         if step.number + 1 == self.steps * (stage + 1) // STAGES:
             v, t = self.hooks.after_stage(stage, v, t, self.carry)
             last = stage == STAGES - 1
-            self.levels.append(self.as_map(self.finished(v.body) if last else v.body))
+            grid = self.vision.levels[stage].grid
+            self.levels.append(self.as_map(self.finished(v.body) if last else v.body, grid))
         return v, t
 
     def finished(self, patches: Tensor) -> Tensor:

@@ -14,19 +14,19 @@ from barbench.models.hooks import Hooks
 from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.towers.load import load_backbone
 from barbench.models.walk import walk
-from tests.models.small import KINDS, inputs, small
+from barbench.paper.tables import PAPER_METHODS
+from tests.models.small import KINDS, RESNET, RESNET_SIZE, SIZE, inputs, small
+from tests.models.towers.test_resnet import USED_ON
 
 RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3, "adapter_lr": 0.5})
 METHODS = {spec.name: spec for spec in resolve("everything")}
 # By design of the released code, its predictions depend on the batch; with these options they do not.
 BATCH_DEPENDENT = {"barleria-released": {"topdown.cosine": "sample"}}
-everything = pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in METHODS for kind in KINDS])
-# The field's methods use each hook in one way, so that two kinds of tower tell as much here as six.
+# The paper's five methods use every hook that reads a tower's kind; two kinds tell as much of the others as six.
 TWO = ("quickgelu", "eva")
-PAPERS = ("paper", "reference", "own")
-most = pytest.mark.parametrize(
-    ("name", "kind"), [(n, kind) for n, spec in METHODS.items() for kind in (KINDS if spec.kind in PAPERS else TWO)]
-)
+PAIRS = [(name, kind) for name in METHODS for kind in (KINDS if name in PAPER_METHODS else TWO)]
+PAIRS += [(name, RESNET) for name in sorted(USED_ON)]
+everything = pytest.mark.parametrize(("name", "kind"), PAIRS)
 # A detached side network lets nothing be tuned behind it: tests/methods/test_lst.py.
 POSITIONS_UNREACHED = {"lst"}
 # What a method changes before anything is trained: nothing to rounding, except these, as their originals.
@@ -35,7 +35,11 @@ CHANGES = {"vpt-shallow", "vpt-deep", "deep-prompts", "maple", "detris", "lst"}
 
 
 def built(name: str, kind: str, **options: object) -> Segmenter:
-    return build_segmenter(METHODS[name], small(kind), seed=0, options=options)
+    return build_segmenter(METHODS[name], small(kind, shallow=True), seed=0, options=options)
+
+
+def given(kind: str, batch: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
+    return inputs(batch, seed, size=RESNET_SIZE if kind == RESNET else SIZE)
 
 
 def loss_of(model: Segmenter, image: Tensor, ids: Tensor) -> Tensor:
@@ -43,70 +47,53 @@ def loss_of(model: Segmenter, image: Tensor, ids: Tensor) -> Tensor:
 
 
 @everything
-def test_one_training_step_reaches_every_tuned_parameter(name: str, kind: str) -> None:
-    model = built(name, kind).train()
-    loss_of(model, *inputs()).backward()
-    tuned = model.tuned_parameters()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in tuned.values())
-    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
-    assert sum(p.numel() for p in tuned.values()) == sum(v for k, v in model.ledger().items() if k != "frozen")
-    assert unmoved(model) == set()
-
-
-def unmoved(model: Segmenter, steps: int = 10) -> set[str]:
-    """The tuned parameters that no gradient reaches in so many steps. Most methods start with a zero matrix, so that
-    what is behind it gets its first gradient in the second step; two zeros behind each other would never get one."""
-    left = model.tuned_parameters()
-    optimiser = torch.optim.Adam(left.values(), lr=1e-2)
-    for step in range(steps):
-        left = {n: p for n, p in left.items() if p.grad is None or not p.grad.any()}
-        if not left or step + 1 == steps:
-            break
-        optimiser.step()
-        optimiser.zero_grad()
-        loss_of(model, *inputs()).backward()
-    return set(left)
-
-
-@most
-def test_frozen_weights_and_modes_survive_training(name: str, kind: str) -> None:
+def test_training_reaches_every_tuned_parameter_and_no_other(name: str, kind: str) -> None:
+    """In two to ten steps: most methods start with a zero matrix, so that what is behind it gets its first gradient in
+    the second step; two zeros behind each other would never get one."""
     model = built(name, kind).train()
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    optimiser = torch.optim.Adam(model.tuned_parameters().values(), lr=1e-2)
-    for seed in (0, 1):
+    tuned = model.tuned_parameters()
+    assert sum(p.numel() for p in tuned.values()) == sum(v for k, v in model.ledger().items() if k != "frozen")
+    optimiser, unmoved = torch.optim.Adam(tuned.values(), lr=1e-2), set(tuned)
+    for step in range(10):
         optimiser.zero_grad()
-        loss_of(model, *inputs(seed=seed)).backward()
+        loss_of(model, *given(kind, seed=step)).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in tuned.values())
+        unmoved -= {n for n in unmoved if tuned[n].grad.any()}
         optimiser.step()
-    tuned = model.tuned_parameters().keys()
+        if step and not unmoved:
+            break
+    assert unmoved == set()
     for n, p in model.named_parameters():
         assert torch.equal(p, before[n]) != (n in tuned), n
-    assert not any(m.training for tower in (model.vision, model.text) for m in tower.modules())
+    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+    inside = {m for part in model.vision.head_modules() for m in part.modules()}
+    assert not any(m.training for tower in (model.vision, model.text) for m in tower.modules() if m not in inside)
     assert model.neck.training
     assert model.method.training
 
 
-@most
-def test_outputs_do_not_depend_on_batch_mates(name: str, kind: str) -> None:
+@everything
+def test_outputs_depend_on_the_expression_but_not_on_batch_mates(name: str, kind: str) -> None:
+    """Nor on whether an image's texts share what is declared independent of them."""
     model = built(name, kind, **BATCH_DEPENDENT.get(name, {})).eval()
-    image, ids = inputs(batch=4)
+    image, ids = given(kind, batch=4)
+    rows = torch.tensor([1, 1, 0, 1])
     with torch.no_grad():
         together = model(image, ids).logits
         alone = torch.cat([model(image[i : i + 1], ids[i : i + 1]).logits for i in range(4)])
-    assert together.shape == (4, 1, 24, 24)
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
-
-
-@most
-def test_an_images_texts_may_share_it(name: str, kind: str) -> None:
-    """Steps declared independent of the text give the same, computed once per image or once per text."""
-    model = built(name, kind).eval()
-    image, ids = inputs(batch=5)
-    rows = torch.tensor([1, 1, 0, 1, 0])
-    with torch.no_grad():
-        for number, p in enumerate(model.method.parameters()):
-            p += torch.randn(p.shape, generator=torch.Generator().manual_seed(number)) * 0.05
+        assert not torch.allclose(together, model(image, ids.roll(1, 0)).logits)
+        perturb(model)
         shared, plain = model(image[:2], ids, rows).logits, model(image[rows], ids).logits
+    assert together.shape == (4, 1, *(4 * n for n in model.vision.grid))
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(shared, plain, rtol=1e-5, atol=1e-6 * float(plain.abs().max()))
+
+
+def perturb(model: Segmenter, spread: float = 0.05) -> None:
+    """Move every parameter of the method away from its start."""
+    for number, p in enumerate(model.method.parameters()):
+        p += torch.randn(p.shape, generator=torch.Generator().manual_seed(number)) * spread
 
 
 @pytest.mark.parametrize("name", BATCH_DEPENDENT)
@@ -119,14 +106,6 @@ def test_declared_batch_dependence_is_there(name: str) -> None:
         together, alone = model(image, ids).logits[:1], model(image[:1], ids[:1]).logits
     assert not torch.allclose(together, alone, rtol=1e-3, atol=1e-4)
     assert "depend on the batch" in (METHODS[name].variant or "")
-
-
-@most
-def test_the_expression_matters(name: str, kind: str) -> None:
-    model = built(name, kind).eval()
-    image, ids = inputs()
-    with torch.no_grad():
-        assert not torch.allclose(model(image, ids).logits, model(image, ids.roll(1, 0)).logits)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -160,7 +139,7 @@ def test_trained_positions_are_their_own_group(name: str) -> None:
 @pytest.mark.parametrize("name", [spec.name for spec in METHODS.values() if spec.kind not in ("paper", "own")])
 def test_the_start_is_the_identity_or_near_it_as_stated(name: str, kind: str) -> None:
     """To rounding: a method that opens the MLP leaves the fused one, which alone moves features by about 1e-6."""
-    model, backbone = built(name, kind).eval(), small(kind)
+    model, backbone = built(name, kind).eval(), small(kind, shallow=True)
     with torch.no_grad():
         plain = walk(backbone.vision, backbone.text, Hooks(), *inputs())
         tuned = walk(model.vision, model.text, model.method, *inputs())
@@ -182,19 +161,19 @@ def test_vision_does_not_depend_on_text_where_the_method_says_so(name: str) -> N
     model = built(name, "quickgelu").eval()
     image, ids = inputs()
     with torch.no_grad():
-        for number, p in enumerate(model.method.parameters()):
-            p += torch.randn(p.shape, generator=torch.Generator().manual_seed(number)) * 0.05
+        perturb(model)
         one, other = (walk(model.vision, model.text, model.method, image, i).levels for i in (ids, ids.roll(1, 0)))
-    free = model.method.text_independent_steps(6)
+    free, depth = model.method.text_independent_steps(model.vision.depth), model.vision.depth
     for stage, (a, b) in enumerate(zip(one, other, strict=True)):
-        if 2 * (stage + 1) <= free - (free < 6):  # what a bridge adds behind its last free step depends on the text
+        # What a bridge adds behind its last free step depends on the text.
+        if depth * (stage + 1) // 3 <= free - (free < depth):
             assert torch.equal(a, b), stage
-    assert torch.equal(one[2], other[2]) or free < 6
+    assert torch.equal(one[2], other[2]) or free < depth
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_state_dict_restores_the_outputs(name: str) -> None:
-    model, other = built(name, "gelu"), build_segmenter(METHODS[name], small("gelu", seed=9), seed=9)
+    model, other = built(name, "gelu"), build_segmenter(METHODS[name], small("gelu", seed=9, shallow=True), seed=9)
     loss_of(model.train(), *inputs()).backward()  # moves the BatchNorm statistics
     other.load_state_dict(model.state_dict())
     with torch.no_grad():
@@ -214,7 +193,7 @@ def test_vit_b_16_trains_at_the_papers_size(name: str) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.tuned_parameters().values())
 
 
-@everything
+@pytest.mark.parametrize(("name", "kind"), [*((name, "gelu") for name in METHODS), ("etris", RESNET)])
 def test_the_optimizer_and_the_ledger_agree_on_what_the_head_is(name: str, kind: str) -> None:
     model, counted = built(name, kind), Counter[float]()
     for group in make_optimizer(RECIPE, model).param_groups:

@@ -75,6 +75,26 @@ def test_larger_and_rotary_backbones_build_with_every_method(name: str, size: in
     assert ledger(load_backbone(name, "random", device="meta"), "snf")["frozen"] == frozen
 
 
+@pytest.mark.parametrize(
+    ("name", "vision", "connect", "etris", "cris"),
+    [
+        ("RN50", 38_316_896, 2_099_200, 26_735_105, 42_742_785),
+        ("RN101", 56_259_936, 1_049_600, 24_244_225, 40_514_049),
+    ],
+)
+def test_resnets(name: str, vision: int, connect: int, etris: int, cris: int) -> None:
+    """Counted in the public classes (kkakkkka/ETRIS cdc6d8e, DerrickWang005/CRIS.pytorch e596332) at their settings;
+    `connect`, which ETRIS leaves random and CRIS books with the encoders, is head here."""
+    text = {"RN50": 63_690_240, "RN101": 63_428_096}[name]
+    positions, backbone = 39_424 + 102_400, load_backbone(name, "random", device="meta")
+    found = ledger(backbone, "etris", positional="train")
+    assert (found["adapter"], found["positional"], found["head"]) == (1_942_080, positions, etris + connect)
+    assert found["frozen"] == vision + text - positions
+    assert ledger(load_backbone(name, "random", device="meta"), "etris", **{"bridge.dim": 56})["adapter"] == 1_678_104
+    found = ledger(load_backbone(name, "random", device="meta"), "cris")
+    assert (found["adapter"] + found["positional"], found["head"]) == (vision + text, cris + connect)
+
+
 # METHODS-MORE.md's table: vision, text, both towers. An option of a component chooses the towers.
 FIELD: dict[str, tuple[str, dict[str, object], int, int, int]] = {
     "lora": ("lora", {}, 294_912, 196_608, 491_520),

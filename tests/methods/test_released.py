@@ -16,7 +16,7 @@ from barbench.methods.released import Format, fill, key_map, read_release, with_
 from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.configs import HeadSpec
-from tests.models.small import inputs, small
+from tests.models.small import RESNET, RESNET_SIZE, SIZE, inputs, small
 
 
 def etris(seed: int, **options: Any) -> Segmenter:
@@ -51,24 +51,55 @@ def test_an_etris_checkpoint_restores_the_outputs(tmp_path: Path) -> None:
         assert torch.equal(fresh(*inputs()).logits, trained(*inputs()).logits)
 
 
-@pytest.mark.parametrize("format_", ["etris", "cris", "barleria"])
-def test_every_format_builds_the_model_that_it_came_from(format_: Format, tmp_path: Path) -> None:
-    backbone = small("quickgelu", 1)
+@pytest.mark.parametrize(
+    ("format_", "kind"),
+    [("etris", "quickgelu"), ("cris", "quickgelu"), ("barleria", "quickgelu"), ("etris", RESNET), ("cris", RESNET)],
+)
+def test_every_format_builds_the_model_that_it_came_from(format_: Format, kind: str, tmp_path: Path) -> None:
+    backbone, given = small(kind, 1), inputs(size=RESNET_SIZE if kind == RESNET else SIZE)
     head = HeadSpec(width=24, ffn=20, heads=4, layers=1, neck="cris" if format_ == "cris" else "etris")
-    method = {"etris": "etris", "cris": "full", "barleria": "barleria-released"}[format_]
+    method = {"etris": "etris", "cris": "cris", "barleria": "barleria-released"}[format_]
     trained = build_segmenter(resolve(method)[0], replace(backbone, head=head), 1).eval()
     release = read_release(save(tmp_path / "best_model.pth", public(trained, format_)), format_)
-    fresh = with_head(small("quickgelu", 2), release)
+    fresh = with_head(small(kind, 2), release)
     model = build_segmenter(resolve(release.method)[0], fresh, 2, release.options).eval()
     fill(model, release)
     with torch.no_grad():
-        assert torch.equal(model(*inputs()).logits, trained(*inputs()).logits)
+        assert torch.equal(model(*given).logits, trained(*given).logits)
 
 
-def test_resnets_are_refused(tmp_path: Path) -> None:
-    state = {"neck.f1_v_proj.0.weight": torch.zeros(1), "backbone.visual.layer1.0.conv1.weight": torch.zeros(1)}
-    with pytest.raises(DataError, match="ResNet"):
-        read_release(save(tmp_path / "r50.pth", state), "cris")
+def test_the_public_names_of_a_resnet_are_there() -> None:
+    """As `model/clip.py`, `model/bridger.py` and `model/layers.py` of kkakkkka/ETRIS (cdc6d8e) name them."""
+    model = build_segmenter(resolve("etris")[0], small(RESNET), options={"positional": "train"})
+    names = {name for sources in key_map(model, "etris").values() for name in sources}
+    assert names >= {
+        "backbone.visual.conv1.weight",
+        "backbone.visual.bn1.running_var",
+        "backbone.visual.layer2.0.downsample.0.weight",
+        "backbone.visual.layer4.0.bn3.num_batches_tracked",
+        "backbone.visual.attnpool.positional_embedding",
+        "backbone.visual.attnpool.c_proj.bias",
+        "backbone.visual.attnpool.connect.0.weight",
+        "backbone.visual.attnpool.connect.1.running_mean",
+        "backbone.transformer.resblocks.0.attn.in_proj_weight",
+        "bridger.zoom_in.2.weight",
+        "bridger.fusion_v.0.self_attn.in_proj_weight",
+        "bridger.fusion_t.2.multihead_attn.out_proj.bias",
+        "bridger.fusion_v.1.linear2.weight",
+        "bridger.fusion_t.1.norm3.bias",
+        "bridger.ln_v.1.weight",
+        "neck.f3_proj.0.weight",
+        "neck.f5_proj.1.running_var",
+        "proj.vis.1.0.weight",
+    }
+
+
+def test_a_checkpoint_of_the_other_kind_of_encoder_says_which_backbone_it_needs(tmp_path: Path) -> None:
+    for kind, other, message in (("quickgelu", RESNET, "has a ViT .* ViT-B-16-"), (RESNET, "gelu", "ResNet .* RN50-")):
+        model = build_segmenter(resolve("etris")[0], small(kind), options={"bridge.dim": 16})
+        release = read_release(save(tmp_path / f"{kind}.pth", public(model)), "etris")
+        with pytest.raises(DataError, match=message):
+            with_head(small(other), release)
 
 
 def test_what_is_missing_left_over_or_misshapen_is_named(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_unknown_backbones_and_weights_are_explained(tmp_path: Path) -> None:
         load_backbone("ViT-B-16-SigLIP")
     with pytest.raises(UsageError, match="pre-norm"):
         load_backbone("EVA02-E-14")
-    with pytest.raises(UsageError, match="convolutional"):
+    with pytest.raises(UsageError, match="RN50 takes"):
         load_backbone("RN50")
     with pytest.raises(UnknownName, match="openai"):
         load_backbone("ViT-B-16-quickgelu", "openia")
@@ -160,7 +160,8 @@ def test_image_sizes() -> None:
 def test_names_list_what_is_supported() -> None:
     names = backbone_names()
     assert {"ViT-B-16-quickgelu", "ViT-L-14-quickgelu", "ViT-B-32", "EVA02-B-16", "EVA02-L-14"} <= set(names)
-    assert not {"RN50", "EVA02-E-14", "EVA01-g-14", "coca_ViT-B-32", "ViT-B-16-SigLIP"} & set(names)
+    assert {"RN50", "RN101-quickgelu"} <= set(names)
+    assert not {"EVA02-E-14", "EVA01-g-14", "coca_ViT-B-32", "ViT-B-16-SigLIP"} & set(names)
 
 
 def test_broken_folders_are_named(tmp_path: Path) -> None:

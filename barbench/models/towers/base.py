@@ -27,6 +27,18 @@ class Linear(NamedTuple):
     bias: Tensor | None
 
 
+class Level(NamedTuple):
+    """A feature map.
+
+    Attributes:
+        width: channels.
+        grid: rows and columns.
+    """
+
+    width: int
+    grid: tuple[int, int]
+
+
 class Tower(nn.Module, ABC):
     """A stack of pre-norm transformer blocks, each of two residual branches.
 
@@ -115,15 +127,51 @@ class VisionTower(Tower):
 
     Attributes:
         name: `vision`.
-        grid: rows and columns of patches.
-        patch: side of a patch, in pixels.
+        transformer: whether it is a stack of blocks; False for a ResNet, which has stages in their place and neither
+            norms nor branches that a component could change.
+        grid: rows and columns of patches, the grid of the head; of a ResNet, the middle stage's.
+        patch: side of a patch of this grid, in pixels.
         joint: channels E of the joint space.
     """
 
     name: TowerName = "vision"
+    transformer: bool = True
     grid: tuple[int, int]
     patch: int
     joint: int
+
+    def after(self, block: int) -> Level:
+        """The patches' channels and grid after a block.
+
+        Args:
+            block: counted from 0.
+
+        Returns:
+            Width and grid, the same for every block of a transformer.
+        """
+        return Level(self.width, self.grid)
+
+    @property
+    def levels(self) -> tuple[Level, Level, Level]:
+        """What the head is given: after each third of the depth, the last one in the joint space."""
+        first, second, last = (self.after(self.depth * (i + 1) // 3 - 1) for i in range(3))
+        return first, second, Level(self.joint, last.grid)
+
+    def head_modules(self) -> list[nn.Module]:
+        """Parts of it that no pretrained weights hold: they are trained and count as head."""
+        return []
+
+    def stage(self, block: int, stream: Stream) -> Stream:
+        """One stage of a tower that is no transformer.
+
+        Args:
+            block: counted from 0.
+            stream: the tokens before it.
+
+        Returns:
+            The tokens after it.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:

@@ -19,6 +19,8 @@ EMBEDDED = {name: Path(__file__).parents[1] / name for name in ("tiny", "tiny-ev
 CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
 HEAD_WEIGHTS = "head.safetensors"
 PAPER_SIZE = 416
+RESNET = 32
+"""Of CLIP's ResNets: pixels per cell of the last map, and how many times wider it is than the first."""
 RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
 FILES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 EVA02 = re.compile(r"eva02_(?!enormous)")
@@ -106,17 +108,26 @@ class BackboneConfig:
         return int(self.model["text_cfg"].get("context_length", 77))
 
     @property
+    def convolutional(self) -> bool:
+        """Whether the vision tower is a ResNet."""
+        return not isinstance(self.model["vision_cfg"].get("layers", 12), int)
+
+    @property
     def width(self) -> int:
-        """Channels of the vision tower; timm has its size in the model's name."""
+        """Channels of the vision tower, of a ResNet's last stage; timm has its size in the model's name."""
         vision = self.model["vision_cfg"]
+        if self.convolutional:
+            return RESNET * int(vision["width"])
         sizes = {"tiny": 192, "small": 384, "large": 1024}
         named = re.search(r"_(tiny|small|base|large)_", vision.get("timm_model_name", ""))
         return sizes.get(named[1], 768) if named else int(vision.get("width", 768))
 
     @property
     def patch(self) -> int:
-        """Side of a patch in pixels; timm states it in the model's name."""
+        """Side of a patch in pixels, of a cell of a ResNet's last map; timm states it in the model's name."""
         vision = self.model["vision_cfg"]
+        if self.convolutional:
+            return RESNET
         named = re.search(r"_patch(\d+)", vision.get("timm_model_name", ""))
         return int(named[1] if named else vision["patch_size"])
 
@@ -197,7 +208,6 @@ def _obstacle(model: dict[str, Any]) -> str | None:
             vision.get("timm_model_name", "eva02_")
         ),
         "no class token readout in timm": vision.get("timm_pool", "token") != "token" or bool(vision.get("timm_proj")),
-        "a convolutional vision tower": not isinstance(vision.get("layers", 12), int),
         "a Hugging Face text tower": "hf_model_name" in text,
         "a text decoder (CoCa)": "multimodal_cfg" in model,
         "attentional pooling": bool(vision.get("attentional_pool")),

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
 from barbench.models.towers import embedded as _embedded  # noqa: F401  (registers its model with timm)
-from barbench.models.towers.base import Backbone
+from barbench.models.towers.base import Backbone, VisionTower
 from barbench.models.towers.clip import ClipText, ClipVision
 from barbench.models.towers.configs import (
     HEAD_WEIGHTS,
@@ -36,6 +36,7 @@ from barbench.models.towers.configs import (
     backbone_config,
 )
 from barbench.models.towers.eva import EvaVision, resize
+from barbench.models.towers.resnet import ResNetVision
 
 _scalar = np.int64(0).__reduce__()[0]  # numpy moved it between its versions; the value says where it is
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, OSError, ValueError, StopIteration)
@@ -78,7 +79,8 @@ def load_backbone(
     weights = weights or config.default_weights()
     model = dict(config.model)
     size = config.image_size(image_size)
-    model["vision_cfg"] = {**model["vision_cfg"], "image_size": size}
+    if not config.convolutional:  # a ResNet resizes its positions in every forward pass
+        model["vision_cfg"] = {**model["vision_cfg"], "image_size": size}
     custom = bool(model.pop("custom_text", False))
     source = None if weights == RANDOM else _locate(config, weights, check=device != "meta")
     with torch.random.fork_rng(devices=[]), torch.device(device):
@@ -89,20 +91,31 @@ def load_backbone(
     rotary = hasattr(clip.visual, "trunk")
     if rotary:
         resize(clip.visual, size, antialias)  # after loading: timm builds it at its own size
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(seed)
+        vision = _vision(clip.visual, size)
     clip.eval().requires_grad_(False)
-    vision = EvaVision(clip.visual) if rotary else ClipVision(clip.visual)
     text = ClipText(clip.text if custom else clip)
     head = config.folder / HEAD_WEIGHTS if config.folder else None
     found = head if head and head.is_file() else None
-    return Backbone(name, weights, vision, text, size, _tokenizer(config.folder), config.head, found)
+    return Backbone(name, weights, vision, text, size, _tokenizer(_merges(config.folder)), config.head, found)
+
+
+def _vision(visual: Any, size: int) -> VisionTower:
+    """The tower around open_clip's vision encoder; a ResNet's draws random weights."""
+    if hasattr(visual, "trunk"):
+        return EvaVision(visual)
+    return ResNetVision(visual, size) if hasattr(visual, "attnpool") else ClipVision(visual)
+
+
+def _merges(folder: Path | None) -> Path | None:
+    """The folder's own byte-pair merges; None: CLIP's."""
+    return folder / MERGES if folder is not None and (folder / MERGES).is_file() else None
 
 
 @lru_cache
-def _tokenizer(folder: Path | None) -> Callable[..., Tensor]:
-    """The folder's own byte-pair merges, or CLIP's."""
-    merges = folder / MERGES if folder is not None else None
-    own = merges is not None and merges.is_file()
-    tokenizer: Callable[..., Tensor] = SimpleTokenizer(str(merges)) if own else SimpleTokenizer()
+def _tokenizer(merges: Path | None) -> Callable[..., Tensor]:
+    tokenizer: Callable[..., Tensor] = SimpleTokenizer(str(merges)) if merges else SimpleTokenizer()
     return tokenizer
 
 

@@ -1,0 +1,109 @@
+"""CLIP's ResNet (open_clip's `ModifiedResNet`), stage by stage, with its attention pool used at every position.
+
+As ETRIS and CRIS use it: after stem and first layer, three stages on grids of S/8, S/16 and S/32; the pool has no mean
+token, and its positions are resized to the last grid in every forward pass.
+"""
+
+from typing import Any, NoReturn
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from barbench.errors import UsageError
+from barbench.models.attention import attend
+from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
+from barbench.models.towers.base import Level, Linear, VisionTower
+from barbench.models.towers.configs import RESNET
+
+
+class ResNetVision(VisionTower):
+    """Three stages instead of blocks: the tokens of a stage are the cells of its map, row by row; no class token.
+
+    `connect`, a 1x1 convolution with BatchNorm from the last stage to the joint space, stands beside the pool; a ReLU
+    follows their sum. No CLIP checkpoint has it. ETRIS leaves it random and frozen, CRIS trains it; here it is trained
+    and counts as head. All other BatchNorms keep their statistics, also where their gains are tuned; the public code of
+    both trains with those of the batch.
+
+    Args:
+        visual: the ModifiedResNet; receives `connect`.
+        size: side S of the images, a multiple of 32.
+    """
+
+    transformer = False
+    depth = 3
+    maps: tuple[LinearRole, ...] = ()
+
+    def __init__(self, visual: Any, size: int) -> None:
+        super().__init__()
+        self.visual: Any = visual
+        pool = visual.attnpool
+        self.width, self.joint, self.heads = pool.c_proj.in_features, pool.c_proj.out_features, pool.num_heads
+        pool.connect = nn.Sequential(nn.Conv2d(self.width, self.joint, 1, bias=False), nn.BatchNorm2d(self.joint))
+        self.patch, cells = RESNET // 2, size // RESNET
+        self.grid = (2 * cells, 2 * cells)
+        self._layers = [visual.layer2, visual.layer3, visual.layer4]
+        self._sides = [4 * cells, 2 * cells, cells]
+
+    def after(self, block: int) -> Level:
+        """Width and grid of a stage, counted from 0."""
+        side = self._sides[block]
+        return Level(self._layers[block][-1].conv3.out_channels, (side, side))
+
+    def head_modules(self) -> list[nn.Module]:
+        """`connect`."""
+        return [self.visual.attnpool.connect]
+
+    def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
+        """Stem and first layer: (B, 3, S, S) -> (B, S/4 * S/4, D); no norm follows."""
+        return Stream(_cells(self.visual.layer1(self.visual.stem(inputs))), prefix=0)
+
+    def stage(self, block: int, stream: Stream) -> Stream:
+        """One stage, which halves the grid: (B, 4 N, D) -> (B, N, D')."""
+        side = 2 * self._sides[block]
+        return Stream(_cells(self._layers[block](_map(stream.tokens, side))), prefix=0)
+
+    def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
+        """Attention pool at every position, `connect`, ReLU: (B, N, D) -> (B, N, E); no norm is called."""
+        pool, side = self.visual.attnpool, self._sides[-1]
+        y = x + self._positions().to(x.dtype)
+        pooled = pool.c_proj(attend(pool.q_proj(y), pool.k_proj(y), pool.v_proj(y), self.heads))
+        z: Tensor = F.relu(pooled + _cells(pool.connect(_map(x, side))))
+        return z
+
+    def _positions(self) -> Tensor:
+        """The pool's positions on the last grid, (N, D), without the mean token's."""
+        own = self.visual.attnpool.positional_embedding[1:]
+        side = round(len(own) ** 0.5)
+        wanted = (self._sides[-1], self._sides[-1])
+        resized = F.interpolate(_map(own[None], side), wanted, mode="bicubic", align_corners=False)
+        return resized[0].flatten(1).T
+
+    def norm(self, site: Site, x: Tensor) -> Tensor:
+        """Not there."""
+        _refuse()
+
+    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """Not there."""
+        _refuse()
+
+    def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """Not there."""
+        _refuse()
+
+    def linear(self, block: int, role: LinearRole) -> Linear:
+        """Not there."""
+        _refuse()
+
+
+def _cells(x: Tensor) -> Tensor:
+    """A map (B, D, H, W) as tokens (B, H * W, D)."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def _map(x: Tensor, side: int) -> Tensor:
+    """Tokens (B, side * side, D) as a map (B, D, side, side)."""
+    return x.transpose(1, 2).reshape(len(x), -1, side, side)
+
+
+def _refuse() -> NoReturn:
+    raise UsageError("a ResNet has no transformer blocks")
