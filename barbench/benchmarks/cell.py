@@ -17,7 +17,7 @@ from barbench.benchmarks.execution.signals import Stop
 from barbench.benchmarks.job import AUTO, Job
 from barbench.datasets.expression_kinds import KINDS
 from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.letterbox_cache import LetterboxCache, disk_space
+from barbench.datasets.letterbox_cache import LetterboxCache, check_images, disk_space
 from barbench.datasets.own import find_task
 from barbench.datasets.refer import ReferSplit
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
@@ -92,6 +92,8 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
 
     emit({"event": "phase", "name": "loading"})
     loaded = _load(job, emit)
+    evaluated = [split.data.images[r.image_id] for split in loaded.data.evals.values() for r in split.references]
+    check_images(evaluated, LetterboxCache(loaded.letterbox, loaded.cache))
     lap("loading")
     emit({"event": "device", "name": device_name(str(loaded.accelerator.device))})
     emit({"event": "phase", "name": "profiling"})

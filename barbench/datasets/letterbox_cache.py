@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from barbench.datasets.masks import Rle
 from barbench.datasets.refer import ImageInfo, ReferSplit, decode_image
 from barbench.files import atomic_file
 
+THREADS = 4  # that decode what an evaluation will need
 VERSION = 1  # raise it whenever the letterbox would give other pixels
 MASK_BYTES = 8192  # of a mask, about; an image takes 3 bytes a pixel
 RUN = np.dtype([("value", "<f4"), ("length", "<i4")])
@@ -111,6 +113,22 @@ class LetterboxCache:
         assert self.folder is not None
         name = hashlib.blake2b(key, digest_size=16).hexdigest()
         return self.folder / f"{kind}s-{self.letterbox.size}-v{VERSION}-cv{cv2.__version__}" / name[:2] / name
+
+
+def check_images(infos: Iterable[ImageInfo], squares: LetterboxCache) -> None:
+    """Decode images that an evaluation will need, so that a damaged one is found before the training.
+
+    Args:
+        infos: images, some several times; those that the cache holds have been decoded before and are skipped.
+        squares: the cache, which keeps the others.
+
+    Raises:
+        DataError: if one cannot be decoded.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        wanted = [info for info in dict.fromkeys(infos) if not squares.holds(info)]
+        for _ in pool.map(lambda info: squares.images([info]), wanted):
+            pass
 
 
 @dataclass(frozen=True)
