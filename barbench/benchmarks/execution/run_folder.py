@@ -70,6 +70,11 @@ class RunFolder:
         """This process leads the run from now on; it may have further cells."""
         self.fields.update(host=host_id(), process=os.getpid())
         self.fields["cells"] |= cells
+        for asked in (
+            self.path / STOP,
+            *self.path.glob(f"*/{STOP}"),
+        ):  # whoever gives the command again wants it to run
+            asked.unlink(missing_ok=True)
         self._write()
 
     def exists(self) -> bool:

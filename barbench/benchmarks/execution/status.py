@@ -22,7 +22,7 @@ def status(results: Path) -> list[dict[str, Any]]:
     rows = []
     for run in RunFolder.all(results):
         jobs = {cell: str(handle["job"]) for cell, handle in run.handles.items()}
-        states = squeue(list(jobs.values()))
+        states = squeue(list(jobs.values())) or {}
         orphan = run.executor != "slurm" and run.is_led() is False
         for cell, stem in run.cells.items():
             queued = states.get(jobs.get(cell, ""))
@@ -92,7 +92,7 @@ def stop(run: RunFolder, cells: list[str]) -> str:
     """
     chosen = [_cell(run, name) for name in cells]
     jobs = {cell: str(handle["job"]) for cell, handle in run.handles.items()}
-    states = squeue(list(jobs.values()))
+    states = squeue(list(jobs.values())) or {}
     cancel_waiting([job for cell, job in jobs.items() if job in states and (not chosen or cell in chosen)])
     if not chosen and run.is_led() is False and not any(_is_alive(states.get(job, "")) for job in jobs.values()):
         run.remove()

@@ -4,6 +4,7 @@ A job that hears of its time limit, or is preempted, keeps a checkpoint and puts
 accounting of Slurm's is asked: what a cell said is in the run's folder, and one `squeue` for all jobs tells the rest.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -92,6 +93,8 @@ class Slurm:
         """The cells whose jobs wait or run, with the number of their attempt."""
         handles = self._run.handles
         states = squeue([handle["job"] for handle in handles.values()])
+        if states is None:
+            raise UsageError("squeue does not answer; give the command again later")
         found = {}
         for cell, handle in handles.items():
             ended = self._followed.skip(cell)
@@ -116,6 +119,8 @@ class Slurm:
     def _missed(self) -> list[Told]:
         """A file may be seen late: a cell counts as gone when Slurm says so twice."""
         states = squeue(list(self._jobs.values()))
+        if states is None:
+            return []
         over = {c: states.get(job, "") for c, job in self._jobs.items()}
         over = {c: state for c, state in over.items() if state not in QUEUED | RUNNING | ENDING}
         twice = {c: state for c, state in over.items() if c in self._gone}
@@ -141,13 +146,19 @@ class Slurm:
             _call("scancel", *self._jobs.values())
 
 
-def squeue(jobs: Sequence[str]) -> dict[str, str]:
-    """The state of each job that Slurm still knows, by its id; {} for none. One call for all."""
+def squeue(jobs: Sequence[str]) -> dict[str, str] | None:
+    """The state of each job that Slurm still knows, by its id, in one call for all; None where Slurm did not answer."""
     if not jobs:
         return {}
     arrays = sorted({job.partition("_")[0] for job in jobs})
-    said = _call("squeue", "-h", "-r", "-t", "all", "-o", "%i %T", "-j", ",".join(arrays))
-    return dict(line.split()[:2] for line in said.splitlines() if len(line.split()) >= 2)
+    command = ["squeue", "-h", "-r", "-t", "all", "-o", "%i %T", "-j", ",".join(arrays)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if done.returncode and "Invalid job id" not in done.stderr:
+        return None
+    return dict(line.split()[:2] for line in done.stdout.splitlines() if len(line.split()) >= 2)
 
 
 def cancel_waiting(jobs: Sequence[str]) -> None:
@@ -156,12 +167,9 @@ def cancel_waiting(jobs: Sequence[str]) -> None:
         _call("scancel", "--state=PENDING", *jobs)
 
 
-def _call(*command: str) -> str:
-    """Standard output; what a busy controller refuses is asked again the next time."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
+def _call(*command: str) -> None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(command, capture_output=True, timeout=60, check=False)
 
 
 def _end_of(state: str, number: int) -> Ended:
@@ -211,6 +219,7 @@ def requeue() -> bool:
     job = variables["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in variables:
         job = f"{variables['SLURM_ARRAY_JOB_ID']}_{variables['SLURM_ARRAY_TASK_ID']}"
-    if squeue([job]).get(job) != "RUNNING":
+    if (squeue([job]) or {}).get(job, "RUNNING") != "RUNNING":
         return False
-    return subprocess.run(["scontrol", "requeue", job], capture_output=True, timeout=60).returncode == 0
+    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, timeout=60)
+    return done.returncode <= 0  # it may be ended by the very signal that it makes Slurm send to this job

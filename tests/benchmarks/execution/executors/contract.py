@@ -35,6 +35,7 @@ def step(number, steps=9):
 
 asked = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: asked.set())
+signal.signal(signal.SIGUSR2, lambda *_: asked.set())
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(3)), daemon=True).start()
 path = Path(sys.argv[1])
 fields = json.loads(path.read_text())

@@ -1,0 +1,170 @@
+"""Slurm's own ways, against stand-ins for its commands: what is asked of it, time limits, preemption, adoption."""
+
+import json
+import pickle
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from barbench.benchmarks.execution.cluster import Cluster
+from barbench.benchmarks.execution.executors import slurm
+from barbench.benchmarks.execution.executors.slurm import Slurm, Task
+from barbench.benchmarks.execution.run_folder import RunFolder
+from barbench.benchmarks.execution.runner import run_jobs
+from barbench.benchmarks.execution.status import find_run, status, stop
+from barbench.benchmarks.job import Job
+from barbench.errors import UsageError
+from barbench.results.record import AttemptLog
+from barbench.results.store import Store
+from tests.benchmarks.conftest import MakeJobs, Told
+from tests.benchmarks.execution.executors import contract, fake_slurm
+
+pytest.importorskip("submitit")
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the stand-in keeps its jobs."""
+    contract.fake(monkeypatch, tmp_path / "hook")
+    fake_slurm.install(tmp_path / "slurm", monkeypatch)
+    monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.5)
+    return tmp_path / "slurm"
+
+
+@pytest.fixture
+def job(make_jobs: MakeJobs, tmp_path: Path) -> Job:
+    return make_jobs(tmp_path / "results")[0]
+
+
+def wait(condition: Callable[[], object]) -> None:
+    limit = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < limit, "it never came"
+        time.sleep(0.1)
+
+
+def test_what_sbatch_is_asked_for(folder: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One array for all cells; the jobs themselves are not begun."""
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:/usr/bin:/bin")
+    (folder / "bin" / "sbatch").write_text(f'#!/bin/sh\ncp "$1" {folder}/batch\necho Submitted batch job 7\n')
+    cluster = Cluster.read("partition=gpu,account=vision,minutes=90,cpus=8,memory_gb=1.5,signal_before=240")
+    cluster = cluster.model_copy(update={"setup": ("module load cuda",), "extra": {"mail_type": "FAIL"}})
+    jobs = contract.cells(job, ["ok"] * 3)
+    run_jobs(jobs, job.results, Told(), executor=Slurm(cluster, gpus=2, cells_at_once=2), detach=True)
+    text = (folder / "batch").read_text()
+    for line in (
+        "--array=0-2%2", "--partition=gpu", "--account=vision", "--time=90", "--cpus-per-task=8", "--mem=1536M",
+        "--gpus-per-node=2", "--signal=USR2@240", "--requeue", "--mail-type=FAIL", "--nodes=1",
+    ):  # fmt: skip
+        assert f"#SBATCH {line}\n" in text, line
+    assert "\nmodule load cuda\n" in text
+    [run] = RunFolder.all(job.results)
+    assert [run.handles[j.cell.id()] for j in jobs] == [{"job": f"7_{i}", "number": 1} for i in range(3)]
+
+
+def test_what_slurm_refuses_is_one_line(folder: Path, job: Job) -> None:
+    with pytest.raises(UsageError, match=r"^sbatch refuses the cells: .*invalid partition .*: nowhere$") as error:
+        contract.run(contract.cells(job, ["ok"]), Slurm(Cluster(partition="nowhere"), 0))
+    assert "\n" not in str(error.value)
+    assert RunFolder.all(job.results) == []
+
+
+def test_a_time_limit_shorter_than_the_start(job: Job) -> None:
+    """Stopped twice before its first step, the cell fails instead of queueing for ever."""
+    [job] = contract.cells(job, ["ok"])
+    attempt = contract.attempt_at(job)
+    log = AttemptLog(number=1, executor="slurm", host="0" * 8, how="stopped")
+    for logs, stuck in (
+        ((), False),
+        ((log,), False),
+        ((log, log), True),
+        ((log, log.model_copy(update={"steps": (1, 9)})), False),
+    ):
+        job.write_attempts(logs)
+        assert slurm.stuck(attempt) is stuck
+
+
+def test_a_task_is_text_alone(job: Job) -> None:
+    task = Task('{"job": 1}')
+    assert pickle.loads(pickle.dumps(task)).attempt == task.attempt
+    assert vars(task) == {"attempt": '{"job": 1}'}
+
+
+def test_a_controller_that_does_not_answer_loses_no_cell(folder: Path) -> None:
+    (folder / "bin" / "squeue").write_text("#!/bin/sh\necho slurm_load_jobs error: Socket timed out >&2\nexit 1\n")
+    assert slurm.squeue(["7_0"]) is None
+    (folder / "bin" / "squeue").write_text(
+        "#!/bin/sh\necho slurm_load_jobs error: Invalid job id specified >&2\nexit 1\n"
+    )
+    assert slurm.squeue(["7_0"]) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM], ids=["time-limit", "preemption"])
+def test_a_job_whose_time_is_over_queues_again(number: signal.Signals, folder: Path, job: Job) -> None:
+    [only] = contract.cells(job, ["wait"])
+    sent: list[str] = []
+
+    class Sending(Told):
+        def event(self, job: Job, event: dict[str, object]) -> None:
+            super().event(job, event)
+            if event["event"] == "step" and not sent:
+                sent.extend(fake_slurm.jobs(folder))
+                fake_slurm.flag(folder, sent[0], "signal", int(number))
+
+    told = Sending()
+    [record] = contract.run([only], Slurm(Cluster(cpus=1), 0), told=told)
+    assert record.status == "done"
+    assert [log.how for log in record.attempts] == ["stopped", "lost"], "the second was under way when it was written"
+    assert "its time was over; it queues again" in told.notes
+    assert "scontrol requeue" in (folder / "calls.log").read_text()
+    assert (folder / "calls.log").read_text().count("\nsbatch ") <= 1, "one submission"
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_does_not_queue_again(folder: Path, job: Job) -> None:
+    [only] = contract.cells(job, ["wait"])
+
+    class Cancelling(Told):
+        def event(self, job: Job, event: dict[str, object]) -> None:
+            super().event(job, event)
+            if event["event"] == "step":
+                for name in fake_slurm.jobs(folder):
+                    fake_slurm.flag(folder, name, "cancel")
+
+    told = Cancelling()
+    assert contract.run([only], Slurm(Cluster(cpus=1), 0), told=told) == []
+    assert only.checkpoint.exists()
+    assert "scontrol requeue" not in (folder / "calls.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_detached_run_is_adopted_and_nothing_runs_twice(folder: Path, job: Job) -> None:
+    jobs = contract.cells(job, ["ok", "wait", "ok"])
+    engine = Slurm(Cluster(cpus=1), 0, cells_at_once=1)
+    assert run_jobs(jobs, job.results, Told(), executor=engine, detach=True) == []
+    wait(lambda: (jobs[1].scratch / "tries").exists())
+    rows = {row["cell"]: row["state"] for row in status(job.results)}
+    assert rows == {jobs[0].cell.stem(): "done", jobs[1].cell.stem(): "running", jobs[2].cell.stem(): "waiting"}
+    (name,) = (n for n, j in fake_slurm.jobs(folder).items() if j["state"] == "RUNNING")
+    fake_slurm.flag(folder, name, "signal", int(signal.SIGUSR2))
+    records = contract.run(jobs, Slurm(Cluster(cpus=1), 0, cells_at_once=1))
+    assert [r.status for r in records] == ["done"] * 3
+    assert [len(contract.tries(j)) for j in jobs] == [1, 2, 1]
+    assert len((folder / "sbatch.log").read_text().splitlines()) == 1
+    assert json.loads((folder / "sbatch.log").read_text())["array"] == "0-2%1"
+
+
+@pytest.mark.slow
+def test_a_detached_run_is_stopped_from_elsewhere(folder: Path, job: Job) -> None:
+    jobs = contract.cells(job, ["wait", "ok"])
+    run_jobs(jobs, job.results, Told(), executor=Slurm(Cluster(cpus=1), 0, cells_at_once=1), detach=True)
+    wait(lambda: (jobs[0].scratch / "tries").exists())
+    assert "asked to stop" in stop(find_run(job.results, None), [])
+    wait(lambda: all(j["state"] in fake_slurm.FINAL for j in fake_slurm.jobs(folder).values()))
+    assert jobs[0].checkpoint.exists()
+    assert Store(job.results).all() == []
+    assert [r.status for r in contract.run(jobs, Slurm(Cluster(cpus=1), 0))] == ["done", "done"]
