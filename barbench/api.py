@@ -162,7 +162,9 @@ def fit(
     accelerator = _accelerator(device, precision)
     model.to(accelerator.device)
     letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, data.content.task.words)
-    samples = JointSamples([TrainSamples(split, letterbox, tokens, seed) for split in data.content.train])
+    samples = JointSamples(
+        [TrainSamples(split, letterbox, tokens, seed, grid=model.mask_grid) for split in data.content.train]
+    )
     seed_everything(seed)
     return fit_samples(
         model,

@@ -87,7 +87,7 @@ def test_no_help_text_holds_a_bracket_that_would_vanish_as_markup(path: tuple[st
         ("run", "--backbone", "tiny on shapes, else ViT-B-16-quickgelu"),
         ("run", "--recipe", "demo on shapes, else paper"),
         ("run", "--data", "$BARBENCH_DATA, else shapes"),
-        ("run", "--workers", "0 on a CPU, else up to 8"),
+        ("run", "--workers", "0 on a CPU, else all cores but two, 16 at most"),
         ("check", "--baseline", "the one that barbench ships"),
         ("panels", "--eval-split", "the first, val"),
         ("panels", "--seed", "the smallest that all methods have"),

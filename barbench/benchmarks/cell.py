@@ -33,6 +33,7 @@ from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
 from barbench.files import write_atomically
 from barbench.metrics import Metrics
+from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.segmenter import Segmenter
 from barbench.paper.mixtures import Mixture
 from barbench.paper.protocols import Evaluated
@@ -119,6 +120,7 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
 def _load(job: Job, emit: Emit) -> Loaded:
     """Dataset and model, as training starts from them."""
     torch.set_num_threads(job.threads)
+    choose_kernels(job.kernels)
     accelerator = make_accelerator(job.device, job.cell.precision)
     task = find_task(job.cell.protocol, job.data_root, job.cell.context_length)
     data = read_task(job.data_root, task, job.cell.held_out)
@@ -131,7 +133,8 @@ def _load(job: Job, emit: Emit) -> Loaded:
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]
     cache = _cache(None if job.cache == AUTO else job.cache, letterbox, [*data.train, *data.evals.values()], emit)
-    samples = JointSamples([TrainSamples(split, letterbox, tokens, job.cell.seed, cache) for split in data.train])
+    grid = segmenter.mask_grid  # a sixteenth of the square travels to the device
+    samples = JointSamples([TrainSamples(split, letterbox, tokens, job.cell.seed, cache, grid) for split in data.train])
     recipe = Recipe.model_validate(job.cell.recipe)
     return Loaded(recipe, accelerator, data, segmenter, samples, letterbox, tokens, cache)
 

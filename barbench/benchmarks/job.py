@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 from barbench.engine.recipe import Recipe
 from barbench.errors import printable
 from barbench.files import write_atomically
+from barbench.models.efficient.kernels import Kernels
 from barbench.results.record import AttemptLog, Cell, Record
 from barbench.results.store import Store
 
@@ -54,6 +55,7 @@ class Job(BaseModel):
     workers: int | None
     checkpoint_seconds: float
     cache: Path | Literal["auto"] | None = None
+    kernels: Kernels = "auto"
     notes: tuple[str, ...] = ()
     cores: int = 0
     attempts: tuple[AttemptLog, ...] = ()

@@ -13,6 +13,7 @@ from barbench.datasets.sources import DataSource, data_root
 from barbench.engine.recipe import Recipe
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
+from barbench.models.efficient.kernels import Kernels
 from barbench.models.towers.configs import (
     CONFIG,
     EMBEDDED,
@@ -50,6 +51,7 @@ class Host:
     workers: int | None
     checkpoint_seconds: float = 30.0
     cache: Path | Literal["auto"] | None = None
+    kernels: Kernels = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,7 @@ class Matrix:
                     workers=host.workers,
                     checkpoint_seconds=host.checkpoint_seconds,
                     cache=host.cache,
+                    kernels=host.kernels,
                 )
             )
         return jobs

@@ -20,6 +20,7 @@ from barbench.errors import BarbenchError
 from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import MethodSpec, Options
 from barbench.methods.resolve import resolve
+from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.towers.configs import RANDOM, backbone_config
 from barbench.models.towers.load import load_backbone
 from barbench.plain import OnProgress
@@ -54,6 +55,7 @@ def profile_methods(
     words: int,
     device: str,
     precision: str,
+    kernels: str,
     progress: OnProgress,
 ) -> list[dict[str, Any]]:
     """Measure each method in its own process; a method that fails has its reason instead of figures.
@@ -68,6 +70,7 @@ def profile_methods(
         words: context length in tokens.
         device: as torch names it, or auto.
         precision: fp32 or bf16.
+        kernels: auto, plain or lean.
         progress: called before each method.
 
     Returns:
@@ -87,6 +90,7 @@ def profile_methods(
         "device": pick_device(device),
         "threads": core_count(),
         "precision": precision,
+        "kernels": kernels,
     }
     rows = []
     for number, spec in enumerate(specs):
@@ -118,6 +122,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         matrix-product rate that a training step reaches.
     """
     torch.set_num_threads(task["threads"])
+    choose_kernels(task["kernels"])
     device, kind = torch.device(task["device"]), DTYPES[task["precision"]]
     backbone = load_backbone(task["backbone"], task["weights"], task["image_size"])
     segmenter = build_segmenter(resolve(task["reference"])[0], backbone, options=task["options"]).to(device)

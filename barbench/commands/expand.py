@@ -19,6 +19,7 @@ from barbench.listing import progress_bar
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
+from barbench.models.efficient.kernels import Kernels
 from barbench.models.towers.configs import EMBEDDED, backbone_config, check_weights
 from barbench.paper.mixtures import Task
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
@@ -52,6 +53,7 @@ class RunRequest:
     executor: str = "local"
     cluster: str | None = None
     cache: str = "auto"
+    kernels: Kernels = "auto"
     held_out: int = 0
     context: int | None = None
     results: Path = Path("results")
@@ -215,15 +217,16 @@ def _host(request: RunRequest, backbones: Sequence[str]) -> Host:
             processes=request.processes,
             threads=0,
             workers=request.workers,
+            kernels=request.kernels,
             cache=AUTO if request.cache == "auto" else None if request.cache == "off" else Path(request.cache),
         )
-    from barbench.benchmarks.execution.devices import pick_device
+    from barbench.benchmarks.execution.devices import loader_count, pick_device
 
     slots = slots_for(request, backbones)
     device = "cuda" if slots[0].gpus else pick_device("cpu" if request.gpus == "none" else request.device)
     threads, workers = max(1, slots[0].cores // request.processes), request.workers
     if workers is None:  # on a CPU the model needs every core, and small images decode fast
-        workers = 0 if device == "cpu" else min(8, max(1, threads - 1))
+        workers = loader_count(device, threads)
     cache = cache_folder() if request.cache == "auto" else None if request.cache == "off" else Path(request.cache)
     return Host(
         results=request.results,
@@ -232,6 +235,7 @@ def _host(request: RunRequest, backbones: Sequence[str]) -> Host:
         threads=threads,
         workers=workers,
         cache=cache,
+        kernels=request.kernels,
     )
 
 

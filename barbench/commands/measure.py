@@ -13,6 +13,8 @@ from barbench.commands.options import (
     DeviceOption,
     FormatOption,
     ImageSizeOption,
+    KernelsChoice,
+    KernelsOption,
     MethodsOption,
 )
 from barbench.errors import UnknownName, UsageError
@@ -38,6 +40,7 @@ def profile(
     words: Annotated[int, typer.Option(min=3, help="context length in tokens")] = 17,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
+    kernels: KernelsOption = KernelsChoice.auto,
     by: Annotated[By, typer.Option(help="one row per method, or one row per part of each method")] = By.method,
     option: ArgumentsOption = None,
     format_: FormatOption = Format.table,
@@ -60,7 +63,8 @@ def profile(
 
     with progress_bar("profiling") as progress:
         rows = profile_methods(
-            specs, options, backbone, weights, image_size, batch, words, device, precision, progress=progress
+            *(specs, options, backbone, weights, image_size, batch, words),
+            *(device, precision, kernels.value, progress),
         )
     if format_ is not Format.json:  # which holds all
         parts = [

@@ -1,5 +1,6 @@
 """Arguments that several commands have, each with one name, one help text and one default."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,23 @@ ArgumentsOption = Annotated[
         "--option",
         help="change an argument of a method: METHOD:component.parameter=value, e.g. barleria:gst.prior=false; "
         "may be repeated",
+    ),
+]
+
+
+class KernelsChoice(StrEnum):
+    """What `--kernels` takes."""
+
+    auto = "auto"
+    plain = "plain"
+    lean = "lean"
+
+
+KernelsOption = Annotated[
+    KernelsChoice,
+    typer.Option(
+        "--kernels",
+        help="lean: few large kernels, for a GPU; plain: many small ones; auto: lean on CUDA, plain elsewhere",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, or another device name of torch: cuda, cuda:1, mps")]

@@ -16,6 +16,8 @@ from barbench.commands.options import (
     DataOption,
     DeviceOption,
     ImageSizeOption,
+    KernelsChoice,
+    KernelsOption,
     ResultsOption,
 )
 from barbench.errors import Interrupted, UsageError
@@ -83,13 +85,14 @@ def run(
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
     device: DeviceOption = "auto",
+    kernels: KernelsOption = KernelsChoice.auto,
     processes: Annotated[int, typer.Option(min=1, help="number of processes that share each batch, one per GPU")] = 1,
     workers: Annotated[
         int | None,
         typer.Option(
             min=0,
             help="number of data loading processes per training process",
-            show_default="0 on a CPU, else up to 8",
+            show_default="0 on a CPU, else all cores but two, 16 at most",
         ),
     ] = None,
     jobs: Annotated[
@@ -162,6 +165,7 @@ def run(
         context=context,
         precision=precision,
         device=device,
+        kernels=kernels.value,
         processes=processes,
         workers=workers,
         jobs=jobs,

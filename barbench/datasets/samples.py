@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -27,7 +28,7 @@ class TrainBatch(NamedTuple):
     Attributes:
         images: uint8 (B, S, S, 3) RGB.
         ids: int64 (B, L) token ids.
-        masks: float32 (B, S, S) in 0..1.
+        masks: float32 (B, S, S) in 0..1, or (B, *grid) where the samples have one.
         indices: of the samples in the dataset.
     """
 
@@ -117,12 +118,19 @@ class TrainSamples(Dataset[TrainBatch]):
         tokens: to token ids.
         seed: of the sentences drawn.
         cache: folder of letterboxed images; None for none.
+        grid: height and width of the masks, resized by nearest neighbour as the loss would; None for the square.
     """
 
     def __init__(
-        self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens, seed: int, cache: Path | None = None
+        self,
+        split: ReferSplit,
+        letterbox: Letterbox,
+        tokens: Tokens,
+        seed: int,
+        cache: Path | None = None,
+        grid: tuple[int, int] | None = None,
     ) -> None:
-        self.data, self.seed = split.data, seed
+        self.data, self.seed, self.grid = split.data, seed, grid
         self._squares = LetterboxCache(letterbox, cache)
         areas = {r.ann_id: split.data.annotations[r.ann_id].area for r in split.references}
         self.references: list[Reference] = []
@@ -151,6 +159,8 @@ class TrainSamples(Dataset[TrainBatch]):
         chosen = [self.references[index] for index in indices]
         images = self._squares.images([self.data.images[r.image_id] for r in chosen])
         masks = self._squares.masks([self.data.annotations[r.ann_id].rle for r in chosen])
+        if self.grid is not None:
+            masks = F.interpolate(masks[:, None], self.grid, mode="nearest")[:, 0]
         epoch = int(self._epoch)
         return TrainBatch(images, self._ids[[self._row(index, epoch) for index in indices]], masks, indices)
 

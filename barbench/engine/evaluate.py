@@ -7,6 +7,7 @@ are predicted anyway.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from barbench.datasets.samples import EvalBatch, EvalSamples
-from barbench.engine.predict import predict, to_mask
+from barbench.engine.late import Late, lag
+from barbench.engine.predict import predict_late, to_mask
 from barbench.metrics import Metrics, iou, overlap, summarise, summarise_general
 from barbench.models.segmenter import Segmenter
 
@@ -110,18 +112,35 @@ def _score_share(
 ) -> tuple[list[Row], float]:
     """Rows of the expressions in `share`, and the seconds of the model's own forward passes."""
     loader: DataLoader[EvalBatch] = DataLoader(
-        samples, batch_size=None, sampler=samples.batches(share, batch), num_workers=workers
+        samples,
+        batch_size=None,
+        sampler=samples.batches(share, batch),
+        num_workers=workers,
+        pin_memory=accelerator.device.type == "cuda",
     )
     rows: list[Row] = []
     seconds, total = 0.0, 0.0
 
     def predicted() -> Iterator[Predicted]:
         nonlocal seconds
+        launched: deque[tuple[list[int], Late]] = deque()
+
+        def read() -> Predicted:
+            nonlocal seconds
+            begin = time.perf_counter()
+            indices, late = launched.popleft()
+            found = late.read().numpy()
+            seconds += time.perf_counter() - begin
+            return indices, found
+
         for items in loader:
             begin = time.perf_counter()
-            found = predict(segmenter, items.images, items.ids, accelerator, items.rows)
+            launched.append((items.indices, predict_late(segmenter, items.images, items.ids, accelerator, items.rows)))
             seconds += time.perf_counter() - begin
-            yield items.indices, found
+            if len(launched) > lag(accelerator.device):  # on CUDA the next batch is computed while this one is read
+                yield read()
+        while launched:
+            yield read()
 
     for counted in _counted(predicted(), _counter(samples, threshold), workers):
         rows += counted

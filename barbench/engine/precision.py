@@ -6,6 +6,8 @@ import torch
 from accelerate import Accelerator
 from pydantic import JsonValue
 
+from barbench.models.efficient.kernels import lean
+
 
 def compute_exactly() -> None:
     """Let fp32 be fp32 on CUDA: without TF32, which convolutions use unless they are told not to.
@@ -23,17 +25,17 @@ def precision_facts(accelerator: Accelerator) -> dict[str, JsonValue]:
         accelerator: of the run.
 
     Returns:
-        `autocast` (a dtype's name, or None), and on CUDA `tf32_products`, `tf32_convolutions`, `allocator` and
-        `allocator_settings`.
+        `autocast` (a dtype's name, or None) and `kernels` (plain or lean); on CUDA also `tf32_products`,
+        `tf32_convolutions`, `allocator` and `allocator_settings`.
     """
     device = accelerator.device
     with accelerator.autocast():
         enabled = torch.is_autocast_enabled(device.type)
         kind = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.") if enabled else None
+    facts: dict[str, JsonValue] = {"autocast": kind, "kernels": "lean" if lean(device) else "plain"}
     if device.type != "cuda":
-        return {"autocast": kind}
-    return {
-        "autocast": kind,
+        return facts
+    return facts | {
         "tf32_products": torch.backends.cuda.matmul.allow_tf32,
         "tf32_convolutions": torch.backends.cudnn.allow_tf32,
         "allocator": torch.cuda.get_allocator_backend(),

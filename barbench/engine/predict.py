@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from barbench.datasets.letterbox import Letterbox, normalised
+from barbench.engine.late import Late
 from barbench.models.segmenter import Segmenter
 
 
-@torch.inference_mode()
 def predict(
     segmenter: Segmenter, images: Tensor, ids: Tensor, accelerator: Accelerator, rows: Tensor | None = None
 ) -> NDArray[np.float32]:
@@ -27,11 +27,31 @@ def predict(
     Returns:
         (B, S, S) in letterbox coordinates.
     """
+    return predict_late(segmenter, images, ids, accelerator, rows).read().numpy()
+
+
+@torch.inference_mode()
+def predict_late(
+    segmenter: Segmenter, images: Tensor, ids: Tensor, accelerator: Accelerator, rows: Tensor | None = None
+) -> Late:
+    """`predict` without waiting for the device.
+
+    Args:
+        segmenter: in evaluation mode.
+        images: letterboxed images, uint8 (U, S, S, 3).
+        ids: token ids, int64 (B, L), 0 = padding.
+        accelerator: device and precision.
+        rows: int64 (B,): expression i refers to image rows[i]. None: to image i, and U = B.
+
+    Returns:
+        What will be (B, S, S) in letterbox coordinates.
+    """
     device = accelerator.device
     with accelerator.autocast():
         pixels = normalised(images.to(device, non_blocking=True))
-        logits = segmenter(pixels, ids.to(device), None if rows is None else rows.to(device)).logits
-    return probabilities(logits, images.shape[1]).cpu().numpy()
+        words, seen = (None if t is None else t.to(device, non_blocking=True) for t in (ids, rows))
+        logits = segmenter(pixels, words, seen).logits
+    return Late(probabilities(logits, images.shape[1]))
 
 
 def probabilities(logits: Tensor, size: int) -> Tensor:

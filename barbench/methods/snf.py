@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import BOTH, Component, per_site
-from barbench.models.efficient.flows import planar
+from barbench.models.efficient.flows import planar_flow
 from barbench.models.stream import Site, TowerName
 from barbench.models.towers.base import Backbone
 
@@ -36,21 +36,13 @@ class PlanarFlow(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """F = f_J o ... o f_1 after the affine map (Eq. 1, 2).
 
-        Each transform adds a multiple of its lambda, so all inner products follow from those with the input and the
-        small matrix gamma_j . lambda_k: the tokens are read once and written once, instead of J times.
-
         Args:
             x: tokens (B, T, d).
 
         Returns:
             (B, T, d).
         """
-        sigma = self.log_sigma.exp()
-        # gamma_j . z + beta_j for z = mu + sigma * x, before any transform.
-        inner, start = self.gamma * sigma, self.gamma @ self.mu + self.beta
-        # What transform k adds to the argument of transform j: gamma_j . lambda_k.
-        mixed = self.gamma @ self.lam.T
-        return planar(x, self.mu, sigma, inner, start, mixed, self.lam)
+        return planar_flow(x, self.mu, self.log_sigma, self.gamma, self.beta, self.lam)
 
 
 class HadamardFlow(nn.Module):

@@ -5,6 +5,8 @@ from torch.utils.checkpoint import checkpoint
 
 from barbench.models.attention import multihead
 from barbench.models.efficient.dropout import Dropout
+from barbench.models.efficient.kernels import lean
+from barbench.models.efficient.norms import LayerNorm
 from barbench.models.positions import sincos_1d, sincos_2d
 from barbench.models.towers.configs import HeadSpec
 
@@ -24,13 +26,13 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, width: int, words: int, heads: int, ffn: int, dropout: float) -> None:
         super().__init__()
-        self.self_attn_norm, self.cross_attn_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.self_attn_norm, self.cross_attn_norm = LayerNorm(width), LayerNorm(width)
         self.self_attn = nn.MultiheadAttention(width, heads, dropout)
         self.multihead_attn = nn.MultiheadAttention(width, heads, dropout, kdim=words, vdim=words)
         self.ffn = nn.Sequential(
-            nn.Linear(width, ffn), nn.ReLU(inplace=True), Dropout(dropout), nn.LayerNorm(ffn), nn.Linear(ffn, width)
+            nn.Linear(width, ffn), nn.ReLU(inplace=True), Dropout(dropout), LayerNorm(ffn), nn.Linear(ffn, width)
         )
-        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1, self.norm2, self.norm3 = LayerNorm(width), LayerNorm(width), LayerNorm(width)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, words: Tensor, positions: Tensor, keys: Tensor, attend: Tensor) -> Tensor:
@@ -48,15 +50,18 @@ class DecoderLayer(nn.Module):
         """
         # Self-attention: global context. Positions enter queries and keys, not values.
         h = self.norm1(x)
-        q = h + positions
+        q = h + positions.to(h.dtype)
         x = x + self.dropout(self.self_attn_norm(multihead(self.self_attn, q, q, h)))
+        if lean(x):  # a GPU has the memory, and each kernel computed again is launched again
+            return self._across(x, words, positions, keys, attend)
         rest: Tensor = checkpoint(self._across, x, words, positions, keys, attend, use_reentrant=False)
         return rest
 
     def _across(self, x: Tensor, words: Tensor, positions: Tensor, keys: Tensor, attend: Tensor) -> Tensor:
         """Cross-attention and MLP, computed again in the backward pass: cheap in time, costly in saved activations."""
         # Cross-attention: patches are queries, words are keys and values, padding is hidden.
-        h = self.norm2(x) + positions
+        h = self.norm2(x)
+        h = h + positions.to(h.dtype)
         x = x + self.dropout(self.cross_attn_norm(multihead(self.multihead_attn, h, keys, words, attend)))
         # MLP of two layers.
         x = x + self.dropout(self.ffn(self.norm3(x)))
@@ -78,7 +83,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(spec.width, words, spec.heads, spec.ffn, spec.dropout) for _ in range(spec.layers)
         )
-        self.norm = nn.LayerNorm(spec.width)
+        self.norm = LayerNorm(spec.width)
         self.patch_positions: Tensor
         self.word_positions: Tensor
         self.register_buffer("patch_positions", sincos_2d(*grid, spec.width), persistent=False)

@@ -107,6 +107,12 @@ class Segmenter(nn.Module):
         # Projector (Eq. 12): F_ci . F_t.
         return Output(self.projector(x, trace.sentence), fused.loss)
 
+    @property
+    def mask_grid(self) -> tuple[int, int]:
+        """Height and width of the logits, at which the loss reads masks."""
+        height, width = self.vision.grid
+        return 4 * height, 4 * width
+
     def tuned_parameters(self) -> dict[str, nn.Parameter]:
         """What training changes, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}

@@ -15,6 +15,7 @@ from barbench.datasets.refer import ReferData, ReferSplit, decode_image, read_re
 from barbench.datasets.samples import EvalSamples, ExpressionMeta, TrainSamples, draw
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError
+from barbench.models.segmenter import segmentation_loss
 from barbench.paper.protocols import Protocol
 from tests.datasets.refer_folder import MASKS
 
@@ -194,3 +195,15 @@ def test_a_truncated_image_names_its_file(val: EvalSamples) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match=r"000000000009.jpg is truncated"):
         val[[0]]
+
+
+@pytest.mark.parametrize("size", [64, 56, 42])
+def test_masks_on_the_grid_of_the_logits_give_the_same_loss(data: ReferData, tokens: Tokens, size: int) -> None:
+    """Four, three and a half, and less than three pixels to a logit: exact for all."""
+    split, box = data.split("train"), Letterbox(size)
+    whole, small = (TrainSamples(split, box, tokens, 0, grid=grid)[[0, 1]] for grid in (None, (16, 16)))
+    logits = torch.randn(2, 1, 16, 16)
+    assert small.masks.shape == (2, 16, 16)
+    assert whole.masks.shape == (2, size, size)
+    assert small.masks.sum() > 0
+    assert torch.equal(segmentation_loss(logits, whole.masks), segmentation_loss(logits, small.masks))

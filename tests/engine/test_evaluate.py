@@ -246,3 +246,15 @@ def test_two_processes_give_the_same_table(
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["processes"] == 2
     assert found["table"] == {name: column.tolist() for name, column in alone.expressions.items()}
+
+
+def test_reading_one_batch_late_changes_no_count(
+    build: Callable[..., Segmenter], val_samples: EvalSamples, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on CUDA, where the next batch is computed meanwhile."""
+    segmenter, found = build("head-only"), []
+    for late in (0, 1):
+        monkeypatch.setattr("barbench.engine.evaluate.lag", lambda device, late=late: late)
+        found.append(evaluate(segmenter, val_samples, accelerator, batch=3, threshold=0.2))
+    assert all(np.array_equal(found[0].expressions[name], found[1].expressions[name]) for name in found[0].expressions)
+    assert found[0].expressions["intersection"].sum() > 0

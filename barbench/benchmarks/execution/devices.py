@@ -36,6 +36,20 @@ def pick_device(name: str) -> str:
     return name
 
 
+def loader_count(device: str, threads: int) -> int:
+    """Loader processes of one training process, where the user says nothing.
+
+    Args:
+        device: as torch names it.
+        threads: cores of the training process.
+
+    Returns:
+        0 on a CPU, where the model needs every core and small images decode fast; else all cores but two, and 16 at
+        most, which feed a fast GPU without a cache of images.
+    """
+    return 0 if device == "cpu" else min(16, max(1, threads - 2))
+
+
 def core_count() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

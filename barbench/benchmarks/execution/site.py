@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from barbench.benchmarks.execution.devices import core_count
+from barbench.benchmarks.execution.devices import core_count, loader_count
 from barbench.benchmarks.job import AUTO, Job
 from barbench.benchmarks.matrix import identify_weights
 from barbench.datasets.shapes import ShapesSpec
@@ -27,7 +27,7 @@ def settle(job: Job) -> Job:
     if job.device == "cuda" and (count := torch.cuda.device_count()) < processes:
         raise UsageError(f"{count or 'no'} GPU{'s' * (count != 1)} where the cell needs {processes}")
     threads = max(1, cores // processes)
-    workers = job.workers if job.workers is not None else 0 if job.device == "cpu" else min(8, max(1, threads - 1))
+    workers = job.workers if job.workers is not None else loader_count(job.device, threads)
     return job.model_copy(
         update={
             "threads": threads,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import Function, once_differentiable
 
 from barbench.models.efficient.autocast import autocast_disabled
+from barbench.models.efficient.kernels import lean
 
 _PARTS = 1 << 16  # a dropout probability is rounded to this many parts: 16 random bits decide an element
 
@@ -27,6 +28,8 @@ class Dropout(nn.Dropout):
         """
         if not (self.training and self.p):
             return input
+        if lean(input):  # CUDA has one kernel for it, with a mask of booleans
+            return super().forward(input)
         y: Tensor = _Drop.apply(input, self.p)
         return y
 

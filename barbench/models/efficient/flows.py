@@ -7,6 +7,36 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
 from barbench.models.efficient.autocast import autocast_disabled
+from barbench.models.efficient.fused import fusable
+from barbench.models.efficient.kernels import lean
+
+
+def planar_flow(x: Tensor, mu: Tensor, log_sigma: Tensor, gamma: Tensor, beta: Tensor, lam: Tensor) -> Tensor:
+    """J planar transforms z + lam_j tanh(gamma_j . z + beta_j) after an elementwise affine map, exp(log_sigma) x + mu.
+
+    Each transform adds a multiple of its lam, so all inner products follow from those with the input and the small
+    matrix gamma_j . lam_k: the tokens are read once and written once, instead of J times. On lean kernels one kernel
+    per direction holds the tokens while it applies the transforms one by one.
+
+    Args:
+        x: tokens (..., d).
+        mu: (d).
+        log_sigma: (d).
+        gamma: (J, d).
+        beta: (J).
+        lam: (J, d).
+
+    Returns:
+        (..., d).
+    """
+    if lean(x) and fusable(x):
+        y: Tensor = _PlanarFlow.apply(x, mu, log_sigma, gamma, beta, lam)
+        return y
+    sigma = log_sigma.exp()
+    # gamma_j . z + beta_j for z = mu + sigma * x, before any transform.
+    inner, start = gamma * sigma, gamma @ mu + beta
+    # What transform k adds to the argument of transform j: gamma_j . lam_k.
+    return planar(x, mu, sigma, inner, start, gamma @ lam.T, lam)
 
 
 def planar(x: Tensor, mu: Tensor, sigma: Tensor, inner: Tensor, start: Tensor, mixed: Tensor, lam: Tensor) -> Tensor:
@@ -69,3 +99,25 @@ class _Planar(Function):
                 x_grad = g * sigma.to(dtype)
                 x_grad = torch.addmm(x_grad, arguments, inner.to(dtype), out=x_grad).view(x.shape)
             return x_grad, *(total.to(weights) for total in totals)
+
+
+class _PlanarFlow(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mu: Tensor, log_sigma: Tensor, gamma: Tensor, beta: Tensor, lam: Tensor) -> Tensor:
+        with autocast_disabled(x):
+            tokens = x.reshape(-1, x.shape[-1])
+            y, moves = torch.ops.barbench.planar(tokens, mu, log_sigma, gamma, beta, lam)
+            ctx.save_for_backward(x, mu, log_sigma, gamma, lam, moves)
+            out: Tensor = y.view(x.shape)
+            return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        x, mu, log_sigma, gamma, lam, moves = ctx.saved_tensors
+        with autocast_disabled(x):
+            tokens, g = x.reshape(-1, x.shape[-1]), grad.reshape(-1, x.shape[-1])
+            x_grad, sums = torch.ops.barbench.planar_backward(g, tokens, mu, log_sigma, gamma, lam, moves)
+            length, weights = len(gamma), gamma.dtype
+            gammas, lams, betas = sums[2 : 2 + length], sums[2 + length : 2 + 2 * length], sums[-1, :length]
+            return x_grad.view(x.shape), *(total.to(weights) for total in (sums[0], sums[1], gammas, betas, lams))

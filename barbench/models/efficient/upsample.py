@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
 from barbench.models.efficient.autocast import autocast_disabled, autocast_enabled
+from barbench.models.efficient.kernels import lean
 
 TAPS = 3
 WIDE = (torch.float32, torch.float64)
@@ -19,7 +20,8 @@ def convolve_upsampled(x: Tensor, weight: Tensor) -> Tensor:
     Upsampling acts on positions and each tap of the kernel on channels, so the two commute: the products of C with O
     channels are done at H x W, a quarter of the positions. What is left is a weighted sum over positions, separable and
     without channel products: first the rows, then the columns, as two small dense matrices. Exact, borders included.
-    Only x is saved for the backward pass, and intermediate maps exist for one sample at a time.
+    Only x is saved for the backward pass. Intermediate maps exist for one sample at a time; on lean kernels for all of
+    them, in a dozen kernels in place of a dozen per sample.
 
     Args:
         x: (B, H, W, C).
@@ -31,7 +33,7 @@ def convolve_upsampled(x: Tensor, weight: Tensor) -> Tensor:
     if autocast_enabled(x):
         kind = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(kind), weight.to(kind)
-    y: Tensor = _ConvolveUpsampled.apply(x, weight)
+    y: Tensor = (_ConvolveBatch if lean(x) else _ConvolveUpsampled).apply(x, weight)
     return y
 
 
@@ -101,3 +103,38 @@ class _ConvolveUpsampled(Function):
                         tap_grad += positions_of_sample @ mixed
             taps_grad = taps_grad.to(weight.dtype).view(TAPS, channels, TAPS, -1).permute(3, 1, 0, 2)
             return x_grad, taps_grad.contiguous()
+
+
+class _ConvolveBatch(Function):
+    """`_ConvolveUpsampled` with one product for the samples of a batch."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        with autocast_disabled(x):
+            (batch, height, width, channels), outputs = x.shape, len(weight)
+            rows, columns, taps = upsampling(height, x), _columns(width, x), _taps(weight)
+            tall = x.new_empty(batch, 2 * height, width * TAPS * outputs)
+            for number, (row, tap) in enumerate(zip(rows, taps, strict=True)):
+                mixed = (x.reshape(-1, channels) @ tap).view(batch, height, -1)
+                torch.baddbmm(tall, row.expand(batch, -1, -1), mixed, beta=min(number, 1), out=tall)  # 0: not read
+            lines = tall.view(batch * 2 * height, -1, outputs)
+            ctx.save_for_backward(x, weight)
+            return torch.bmm(columns.expand(len(lines), -1, -1), lines).view(batch, 2 * height, 2 * width, outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        with autocast_disabled(x):
+            batch, height, width, channels = x.shape
+            rows, columns, taps = upsampling(height, x), _columns(width, x), _taps(weight)
+            positions, taps_grad = x.reshape(-1, channels), torch.empty_like(taps)
+            x_grad = torch.empty_like(positions)
+            lines = grad.reshape(batch * 2 * height, 2 * width, -1)
+            tall = torch.bmm(columns.T.expand(len(lines), -1, -1), lines).view(batch, 2 * height, -1)
+            for number, (row, tap, tap_grad) in enumerate(zip(rows, taps, taps_grad, strict=True)):
+                mixed = torch.bmm(row.T.expand(batch, -1, -1), tall).view(batch * height * width, -1)
+                torch.addmm(x_grad, mixed, tap.T, beta=min(number, 1), out=x_grad)
+                torch.mm(positions.T, mixed, out=tap_grad)
+            taps_grad = taps_grad.view(TAPS, channels, TAPS, -1).permute(3, 1, 0, 2)
+            return x_grad.view(x.shape), taps_grad.contiguous()

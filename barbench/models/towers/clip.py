@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from barbench.errors import UsageError
 from barbench.models.attention import attend
 from barbench.models.efficient.activations import quick_gelu, quick_mlp
+from barbench.models.efficient.norms import layer_norm
 from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
 from barbench.models.towers.base import Linear, TextTower, VisionTower
 
@@ -25,8 +26,7 @@ def clip_norm(block: Any, site: Site, x: Tensor) -> Tensor:
     Returns:
         (B, T, D).
     """
-    y: Tensor = (block.ln_1 if site.branch == "attn" else block.ln_2)(x)
-    return y
+    return layer_norm(block.ln_1 if site.branch == "attn" else block.ln_2, x)
 
 
 def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: Project) -> Tensor:
@@ -143,7 +143,7 @@ class ClipVision(VisionTower):
 
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm and projection: (B, T, D) -> (B, T, E)."""
-        y: Tensor = project(self.ends[-1], "norm", x, self.visual.ln_post(x)) @ self.visual.proj
+        y: Tensor = project(self.ends[-1], "norm", x, layer_norm(self.visual.ln_post, x)) @ self.visual.proj
         return y
 
 
@@ -208,7 +208,7 @@ class ClipText(TextTower):
 
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm: (B, L, D) -> (B, L, D)."""
-        return project(self.ends[-1], "norm", x, self.ln_final(x))
+        return project(self.ends[-1], "norm", x, layer_norm(self.ln_final, x))
 
     def project(self, x: Tensor) -> Tensor:
         """Words into the joint space: (B, L, D) -> (B, L, E)."""

@@ -37,7 +37,7 @@ def test_its_cores_are_divided_among_its_processes(job: Job, monkeypatch: pytest
     assert two.threads == 4
     assert settle(job.model_copy(update={"workers": 2})).workers == 2
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert settle(with_cell(job, processes=2).model_copy(update={"device": "cuda"})).workers == 3
+    assert settle(with_cell(job, processes=2).model_copy(update={"device": "cuda"})).workers == 2
 
 
 def test_data_lie_elsewhere(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shapes_root: Path) -> None:
