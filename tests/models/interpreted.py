@@ -37,6 +37,20 @@ def check_flow() -> None:
                 assert float((ours.double() - theirs).norm() / theirs.norm()) < allowed, (kind, width, length)
 
 
+def check_layouts() -> None:
+    """Tokens that are a transposed map, and a gradient that is one number, expanded."""
+    x, weight = torch.randn(1, 20, 6, dtype=torch.float64).transpose(1, 2), torch.randn(20, dtype=torch.float64)
+    rest = [torch.randn(shape, dtype=torch.float64) * 0.2 for shape in ((20,), (20,), (2, 20), (2,), (2, 20))]
+    tokens = x.detach().requires_grad_()
+    for ours, theirs in (
+        (planar_flow(tokens, *rest), flow(tokens, *rest)),
+        (_Norm.apply(tokens, weight, weight, 1e-5, torch.float64), F.layer_norm(tokens, (20,), weight, weight)),
+    ):
+        torch.testing.assert_close(ours, theirs)
+        found, expected = (torch.autograd.grad(y.sum(), tokens)[0] for y in (ours, theirs))
+        torch.testing.assert_close(found, expected)
+
+
 def check_norm() -> None:
     """In float64 against torch's own; in bf16 against float64, as near as torch's that goes through fp32."""
     module = nn.LayerNorm(20).double()
@@ -65,6 +79,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     choose_kernels("lean")
     assert fusable(torch.empty(0))
-    for check in (check_flow, check_norm):
+    for check in (check_flow, check_layouts, check_norm):
         check()
         print(check.__name__.removeprefix("check_"))

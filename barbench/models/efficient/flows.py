@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
 from barbench.models.efficient.autocast import autocast_disabled
-from barbench.models.efficient.fused import fusable
+from barbench.models.efficient.fused import fusable, rows_of
 from barbench.models.efficient.kernels import lean
 
 
@@ -105,7 +105,7 @@ class _PlanarFlow(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, mu: Tensor, log_sigma: Tensor, gamma: Tensor, beta: Tensor, lam: Tensor) -> Tensor:
         with autocast_disabled(x):
-            tokens = x.reshape(-1, x.shape[-1])
+            tokens = rows_of(x)
             y, moves = torch.ops.barbench.planar(tokens, mu, log_sigma, gamma, beta, lam)
             ctx.save_for_backward(x, mu, log_sigma, gamma, lam, moves)
             out: Tensor = y.view(x.shape)
@@ -116,7 +116,7 @@ class _PlanarFlow(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         x, mu, log_sigma, gamma, lam, moves = ctx.saved_tensors
         with autocast_disabled(x):
-            tokens, g = x.reshape(-1, x.shape[-1]), grad.reshape(-1, x.shape[-1])
+            tokens, g = rows_of(x), rows_of(grad)
             x_grad, sums = torch.ops.barbench.planar_backward(g, tokens, mu, log_sigma, gamma, lam, moves)
             length, weights = len(gamma), gamma.dtype
             gammas, lams, betas = sums[2 : 2 + length], sums[2 + length : 2 + 2 * length], sums[-1, :length]

@@ -33,6 +33,18 @@ def fusable(x: Tensor) -> bool:
     return triton_kernels is not None and (x.device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1")
 
 
+def rows_of(x: Tensor) -> Tensor:
+    """The last dimension as rows that lie one behind the other in memory, as the kernels read them.
+
+    Args:
+        x: (..., d).
+
+    Returns:
+        (N, d); a copy where x is transposed or expanded.
+    """
+    return x.reshape(-1, x.shape[-1]).contiguous()
+
+
 _library = torch.library.Library("barbench", "DEF")
 _library.define(
     "planar(Tensor x, Tensor mu, Tensor log_sigma, Tensor gamma, Tensor beta, Tensor lam) -> (Tensor, Tensor)"
@@ -55,12 +67,13 @@ def _wide(kind: torch.dtype) -> torch.dtype:
     return torch.float64 if kind == torch.float64 else torch.float32
 
 
-def _shape(x: Tensor) -> Shapes:
-    """Rows, columns, and what all kernels are specialised by."""
+def _shape(x: Tensor, sums: bool = False) -> Shapes:
+    """Rows, columns, and what all kernels are specialised by; `sums` over rows take more registers."""
     rows, width = x.shape
     block = 1 << (width - 1).bit_length()
     accumulate = triton_kernels.tl.float64 if x.dtype == torch.float64 else triton_kernels.tl.float32
-    return rows, width, {"lines": ROWS, "block": block, "kind": accumulate, "num_warps": 8 if block >= 1024 else 4}
+    warps = (8 if block >= 1024 else 4) * (1 + sums)
+    return rows, width, {"lines": ROWS, "block": block, "kind": accumulate, "num_warps": warps}
 
 
 def _programs(rows: int) -> int:
@@ -82,7 +95,7 @@ def _planar(
 def _planar_backward(
     grad: Tensor, x: Tensor, mu: Tensor, log_sigma: Tensor, gamma: Tensor, lam: Tensor, moves: Tensor
 ) -> tuple[Tensor, Tensor]:
-    rows, width, settings = _shape(x)
+    rows, width, settings = _shape(x, sums=True)
     length, programs, x_grad = len(gamma), _programs(rows), torch.empty_like(x)
     sums = x.new_zeros(programs, 3 + 2 * length, width, dtype=_wide(x.dtype))
     padded = 1 << (length - 1).bit_length()
@@ -104,7 +117,7 @@ def _norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, kind: torch.dtype
 def _norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, spread: Tensor, sums: bool
 ) -> tuple[Tensor, Tensor]:
-    rows, width, settings = _shape(x)
+    rows, width, settings = _shape(x, sums=True)
     x_grad, programs = torch.empty_like(x), _programs(rows)
     parts = x.new_empty(programs if sums else 0, 2, width, dtype=_wide(x.dtype))
     triton_kernels.norm_backward[(programs,)](

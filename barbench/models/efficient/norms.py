@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import Function, once_differentiable
 
 from barbench.models.efficient.autocast import autocast_disabled, autocast_enabled
-from barbench.models.efficient.fused import fusable
+from barbench.models.efficient.fused import fusable, rows_of
 from barbench.models.efficient.kernels import lean
 
 
@@ -59,7 +59,7 @@ class _Norm(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, kind: torch.dtype) -> Tensor:
         with autocast_disabled(x):
-            tokens = x.reshape(-1, x.shape[-1])
+            tokens = rows_of(x)
             y, mean, spread = torch.ops.barbench.norm(tokens, weight, bias, eps, kind)
             ctx.save_for_backward(x, weight, mean, spread)
             out: Tensor = y.view(x.shape)
@@ -71,7 +71,7 @@ class _Norm(Function):
         x, weight, mean, spread = ctx.saved_tensors
         tuned = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         with autocast_disabled(x):
-            tokens, g = x.reshape(-1, x.shape[-1]), grad.reshape(-1, x.shape[-1])
+            tokens, g = rows_of(x), rows_of(grad)
             x_grad, sums = torch.ops.barbench.norm_backward(g, tokens, weight, mean, spread, tuned)
             w, b = (sums[0].to(weight.dtype), sums[1].to(weight.dtype)) if tuned else (None, None)
             return x_grad.view(x.shape), w, b, None, None

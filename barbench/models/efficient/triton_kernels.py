@@ -1,6 +1,6 @@
 """Kernels in Triton: a planar flow and a LayerNorm, each read once and written once per direction.
 
-They were run in Triton's interpreter and compiled for sm_80 and sm_90, on a machine without a GPU; the tests of
+They were run in Triton's interpreter and compiled for sm_90, on a machine without a GPU; the tests of
 `pytest -m gpu` are the first that run them on one. Rows are tokens (T), columns channels (D), padded to a power of two.
 Sums over rows are kept per program and added up afterwards, so that results do not depend on the order of programs.
 """
