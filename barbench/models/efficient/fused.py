@@ -4,6 +4,7 @@ Where Triton is missing, `fusable` says no, and the plain form computes.
 """
 
 import os
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch.utils.flop_counter import register_flop_formula
 
 # Without a GPU Triton is of use to its interpreter only, and takes a second to import.
 if find_spec("triton") and (torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"):
-    from barbench.models.efficient import triton_kernels
+    triton_kernels: Any = import_module("barbench.models.efficient.triton_kernels")
 else:
-    triton_kernels = None  # type: ignore[assignment]
+    triton_kernels = None
 
 ROWS = 4  # tokens that a program holds at a time
 PROGRAMS = 512  # programs of a backward pass, which loop over the rows: a few per multiprocessor of a large card
@@ -45,7 +46,7 @@ def rows_of(x: Tensor) -> Tensor:
     return x.reshape(-1, x.shape[-1]).contiguous()
 
 
-_library = torch.library.Library("barbench", "DEF")
+_library: Any = torch.library.Library("barbench", "DEF")  # type: ignore[no-untyped-call]
 _library.define(
     "planar(Tensor x, Tensor mu, Tensor log_sigma, Tensor gamma, Tensor beta, Tensor lam) -> (Tensor, Tensor)"
 )
@@ -71,7 +72,7 @@ def _shape(x: Tensor, sums: bool = False) -> Shapes:
     """Rows, columns, and what all kernels are specialised by; `sums` over rows take more registers."""
     rows, width = x.shape
     block = 1 << (width - 1).bit_length()
-    accumulate = triton_kernels.tl.float64 if x.dtype == torch.float64 else triton_kernels.tl.float32
+    accumulate = getattr(triton_kernels.tl, str(_wide(x.dtype)).removeprefix("torch."))
     warps = (8 if block >= 1024 else 4) * (1 + sums)
     return rows, width, {"lines": ROWS, "block": block, "kind": accumulate, "num_warps": warps}
 
@@ -158,13 +159,13 @@ for _name, _kernel, _meta in (
     _library.impl(_name, _meta, "Meta")
 
 
-@register_flop_formula(torch.ops.barbench.planar)  # type: ignore[untyped-decorator]
+@register_flop_formula(torch.ops.barbench.planar)
 def _planar_flops(x: Any, mu: Any, log_sigma: Any, gamma: Any, *_: Any, **__: Any) -> int:
     """As the plain form: its products with `inner` and with `lam`."""
     return int(4 * x[0] * x[1] * gamma[0])
 
 
-@register_flop_formula(torch.ops.barbench.planar_backward)  # type: ignore[untyped-decorator]
+@register_flop_formula(torch.ops.barbench.planar_backward)
 def _planar_backward_flops(grad: Any, x: Any, mu: Any, log_sigma: Any, gamma: Any, *_: Any, **__: Any) -> int:
     """As the plain form: four products of the same size."""
     return int(8 * x[0] * x[1] * gamma[0])
