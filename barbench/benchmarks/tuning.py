@@ -64,7 +64,8 @@ class SobolSampler:
         """
         draws = dict.fromkeys(self.space, 0.0)
         if self.free:
-            points = SobolEngine(len(self.free), scramble=True, seed=self.seed).draw(trial + 1)
+            engine = SobolEngine(len(self.free), scramble=True, seed=self.seed)  # type: ignore[no-untyped-call]
+            points = engine.draw(trial + 1)
             draws |= zip(self.free, points[trial].tolist(), strict=True)
         return {
             name: float(f"{math.exp(math.log(low) + draws[name] * (math.log(high) - math.log(low))):.3g}")

@@ -63,7 +63,9 @@ def test_a_record_comes_back_as_it_was_saved(record: Record, column: list[int]) 
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         path = store.save(record, {"val/intersection": np.array(column)})
-        assert store.load(record.cell) == record
+        loaded = store.load(record.cell)
+        assert loaded is not None
+        assert loaded.model_copy(update={"files": {}}) == record  # the store adds the hash of the arrays
         assert store.expressions(record.cell)["val/intersection"].tolist() == column
         assert store.set_aside == []
         again = Store(Path(folder)).save(record, {"val/intersection": np.array(column)})
