@@ -21,14 +21,14 @@ part() { # part NAME SECONDS COMMAND...: the log goes to OUT/NAME.log, one line 
   printf '%-10s rc %-3s %4ss  %s\n' "$name" "$code" "$((SECONDS - begin))" "$last" | tee -a "$OUT/summary.txt"
 }
 run="$PY -m barbench.cli run --split refcoco+ --device $DEVICE --results $OUT/results --reports $OUT/reports"
-quick=${QUICK:+--quick}; profiled="--backbone ViT-B-16-quickgelu --weights random --batch 32"
-if [ -n "$QUICK" ]; then chosen="-k etris"; profiled="--backbone tiny --batch 2"; methods=etris; else methods="etris barleria"; fi
+quick=${QUICK:+--quick}; profiled="--backbone ViT-B-16-quickgelu --weights random --batch 32 --precision bf16"
+if [ -n "$QUICK" ]; then chosen="-k etris"; profiled="--backbone tiny --batch 2 --precision fp32"; methods=etris; else methods="etris barleria"; fi
 # What everything rests on: the device gives the CPU's numbers, in every method and precision, with both kinds of kernels.
 part tests 120 $PY -m pytest -q -p no:cacheprovider -m gpu $chosen --maxfail=12 tests/gpu
 # Speed of the two methods that span the field, lean kernels and plain ones.
 part measure 180 $PY -m tools.gpu_check.measure $methods --device "$DEVICE" --out "$OUT" $quick
 # The public command: time and FLOPs by part.
-part profile 90 $PY -m barbench.cli profile --methods "${methods// /,}" $profiled --device "$DEVICE" --precision bf16 --by part --format csv
+part profile 90 $PY -m barbench.cli profile --methods "${methods// /,}" $profiled --device "$DEVICE" --by part --format csv
 # One cell from end to end: worker process, loader, checkpoint, evaluation, record.
 part job-bf16 90 $run --methods etris --precision bf16 --set epochs=1 ${QUICK:+--plan}
 [ "$DEVICE" = cuda ] && part job-fp16 60 $run --methods snf --precision fp16 --set epochs=1
