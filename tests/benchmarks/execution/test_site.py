@@ -1,5 +1,6 @@
 """A cell that was made on another host, as it is settled on this one."""
 
+import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from barbench.benchmarks.execution import site
 from barbench.benchmarks.execution.site import settle
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import identify_weights
+from barbench.datasets.own import find_task
+from barbench.datasets.sources import folder_source
 from barbench.errors import UsageError
 from tests.benchmarks.conftest import MakeJobs
 
@@ -52,6 +55,15 @@ def test_other_data(job: Job, shapes_root: Path) -> None:
     other = with_cell(job, data=job.cell.data.model_copy(update={"fingerprint": "0"}))
     with pytest.raises(UsageError, match=f"^{shapes_root} holds other data than the cell was made for$"):
         settle(other)
+
+
+def test_data_of_ones_own_are_found_by_their_folder(job: Job, shapes_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(shapes_root / "refcoco+", tmp_path / "mine")
+    (tmp_path / "mine" / "protocol.yaml").write_text("refs: refs(unc).p\nsplits: [val]\n")
+    fingerprint = folder_source(tmp_path, find_task("mine", tmp_path)).fingerprint
+    data = job.cell.data.model_copy(update={"fingerprint": fingerprint})
+    own = with_cell(job, protocol="mine", data=data).model_copy(update={"data_root": tmp_path})
+    assert settle(own).data_root == tmp_path
 
 
 def test_shapes_are_drawn_where_they_are_missing(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
