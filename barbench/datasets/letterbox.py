@@ -1,7 +1,7 @@
 """The letterbox: images and masks into the model's square, predictions back to the image's own pixels.
 
 One affine map and its exact inverse, as in the released code of CRIS, ETRIS and BarLeRIa (`getTransformMat`): the
-aspect ratio is kept, the image is centreed, and pixel i goes to s * i + b on the integer grid. Nothing here resizes,
+aspect ratio is kept, the image is centred, and pixel i goes to s * i + b on the integer grid. Nothing here resizes,
 because mixing `resize` (half-pixel centres) with `warpAffine` (integer grid) costs 1.5 points of mask IoU.
 """
 
