@@ -55,9 +55,7 @@ def verify_data(data: str | None, split: str, own: bool = False) -> tuple[list[d
     rows = [
         {
             "split": f"{row.protocol} {row.split}",
-            "references": row.found.references,
-            "images": row.found.images,
-            "sentences": row.found.sentences,
+            **row.found._asdict(),
             "expected": list(row.expected) if row.expected else None,
             "images shared with train": row.shared_images,
             "problems": list(row.problems),
@@ -81,9 +79,7 @@ def import_rows(
     rows = [
         {
             "split": f"{count.protocol} {count.split}",
-            "references": count.found.references,
-            "images": count.found.images,
-            "sentences": count.found.sentences,
+            **count.found._asdict(),
             "public release": list(count.expected) if count.expected else None,
         }
         for count in made.counts

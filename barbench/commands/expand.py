@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -210,6 +210,9 @@ def slots_for(request: RunRequest, backbones: Sequence[str]) -> Any:
 
 def _host(request: RunRequest, backbones: Sequence[str]) -> Host:
     """What is known of where cells run: all of it on this host; on a cluster the rest is settled there."""
+    cache: Path | Literal["auto"] | None = None if request.cache == "off" else Path(request.cache)
+    if request.cache == "auto":
+        cache = cache_folder() if request.executor == "local" else AUTO
     if request.executor != "local":
         return Host(
             results=request.results.resolve(),
@@ -218,7 +221,7 @@ def _host(request: RunRequest, backbones: Sequence[str]) -> Host:
             threads=0,
             workers=request.workers,
             kernels=request.kernels,
-            cache=AUTO if request.cache == "auto" else None if request.cache == "off" else Path(request.cache),
+            cache=cache,
         )
     from barbench.benchmarks.execution.devices import loader_count, pick_device
 
@@ -227,7 +230,6 @@ def _host(request: RunRequest, backbones: Sequence[str]) -> Host:
     threads, workers = max(1, slots[0].cores // request.processes), request.workers
     if workers is None:  # on a CPU the model needs every core, and small images decode fast
         workers = loader_count(device, threads)
-    cache = cache_folder() if request.cache == "auto" else None if request.cache == "off" else Path(request.cache)
     return Host(
         results=request.results,
         device=device,

@@ -78,7 +78,7 @@ def load_expressions(folder: str | Path) -> pd.DataFrame:
     tables = [
         _expressions(store, record, split)
         for record in store.all()
-        if store.path(record.cell).with_suffix(".npz").exists()
+        if store.arrays(record.cell).exists()
         for split in record.splits
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(EXPRESSION_COLUMNS))

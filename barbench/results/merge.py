@@ -85,16 +85,10 @@ def _check(store: Store, record: Record) -> None:
 
 def _copy(store: Store, target: Store, record: Record) -> None:
     """The record last, so that it is never there without its files."""
-    source, path = store.path(record.cell), target.path(record.cell)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pairs = [
-        (source.with_suffix(".npz"), path.with_suffix(".npz")),
-        (store.tuned(record.cell), target.tuned(record.cell)),
-    ]
-    for old, new in pairs:
+    for place in (Store.arrays, Store.tuned, Store.path):
+        old, new = place(store, record.cell), place(target, record.cell)
         if old.exists():
             new.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(old, new)
         else:
             new.unlink(missing_ok=True)
-    shutil.copyfile(source, path)

@@ -52,6 +52,10 @@ class Store:
         """Where the record of `cell` is, or would be."""
         return self.folder / f"{cell.stem()}.json"
 
+    def arrays(self, cell: Cell) -> Path:
+        """Where the arrays of its expressions are, or would be."""
+        return self.path(cell).with_suffix(".npz")
+
     def scratch(self, cell: Cell) -> Path:
         """The cell's own folder: its checkpoint while it runs, its tuned weights when it is done."""
         return self.folder / "cells" / cell.stem()
@@ -84,9 +88,9 @@ class Store:
             record.model_dump(mode="json"), allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1
         )
         if packed is None:
-            path.with_suffix(".npz").unlink(missing_ok=True)
+            self.arrays(record.cell).unlink(missing_ok=True)
         else:
-            write_atomically(path.with_suffix(".npz"), packed)
+            write_atomically(self.arrays(record.cell), packed)
         write_atomically(path, content.encode() + b"\n")
         return path
 
@@ -111,7 +115,7 @@ class Store:
         Raises:
             DataError: if there are none, or if they are damaged; record and arrays are then set aside.
         """
-        path = self.path(cell).with_suffix(".npz")
+        path = self.arrays(cell)
         try:
             content = path.read_bytes()
             self._check(cell, "expressions", content)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from barbench.benchmarks.execution.executors.slurm import cancel_waiting, squeue
+from barbench.benchmarks.execution.executors.slurm import ENDING, RUNNING, cancel_waiting, squeue
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.errors import UnknownName, UsageError
 
@@ -106,7 +106,7 @@ def stop(run: RunFolder, cells: list[str]) -> str:
 
 
 def _is_alive(state: str) -> bool:
-    return state in ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED")
+    return state in {*RUNNING, *ENDING, "SUSPENDED"}
 
 
 def _cell(run: RunFolder, name: str) -> str:

@@ -25,6 +25,13 @@ REFS = re.compile(r"g?refs\(\w+\)\.(p|json)")
 IMAGE = re.compile(r"COCO_\w+?_\d+\.jpe?g", re.IGNORECASE)
 MAX_DEPTH = 3  # of zips in zips
 BLOCK = 1 << 20
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+)  # of a damaged zip, or one with a password
 
 
 class Member(NamedTuple):
@@ -84,7 +91,7 @@ def copy_release(source: Path, root: Path, progress: Callable[[int, int], None])
             try:
                 with members[place].open() as file:
                     _copy(file, root / place)
-            except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+            except UNREADABLE as error:
                 raise DataError(f"{members[place].path} cannot be taken out of its zip: {error}") from error
             done += members[place].size
             progress(done, total)
@@ -151,6 +158,6 @@ def _zipped(path: Path, inside: PurePosixPath, scratch: Path, depth: int) -> Ite
             try:
                 with archive.open(entry) as file:
                     shutil.copyfileobj(file, copy, BLOCK)
-            except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+            except UNREADABLE as error:
                 raise DataError(f"{name} cannot be taken out of its zip: {error}") from error
         yield from _zipped(Path(copy.name), name, scratch, depth + 1)

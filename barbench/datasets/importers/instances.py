@@ -28,15 +28,15 @@ class Instances:
         self.path = path
         try:
             raw = json.loads(path.read_bytes())
-            self._images = {read_key(entry, "file_name", text): whole(entry["id"]) for entry in raw["images"]}
+            self._images = {
+                read_key(entry, "file_name", text): (whole(entry["id"]), whole(entry["width"]), whole(entry["height"]))
+                for entry in raw["images"]
+            }
             self._annotations = {whole(entry["id"]): entry for entry in raw["annotations"]}
             self.categories = {whole(entry["id"]): str(entry["name"]) for entry in raw.get("categories", [])}
             self._by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
             for entry in self._annotations.values():
                 self._by_image[whole(entry["image_id"])].append(entry)
-            self._sizes = {
-                read_key(e, "file_name", text): (whole(e["width"]), whole(e["height"])) for e in raw["images"]
-            }
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"{path} is not a COCO instances file: {error}") from error
 
@@ -71,10 +71,10 @@ class Instances:
         Raises:
             ValueError: where there is none, or several.
         """
-        width, height = self._sizes.get(image, (0, 0))
+        number, width, height = self._images.get(image, (-1, 0, 0))
         near = [
             entry
-            for entry in self._by_image.get(self._images.get(image, -1), [])
+            for entry in self._by_image.get(number, [])
             if _same(entry["bbox"], box) or _same(_cut(entry["bbox"], width, height), box)
         ]
         if len(near) > 1 and polygon is not None:

@@ -118,18 +118,19 @@ def coco_category(number: Any) -> int:
     return COCO_CATEGORIES[number] if isinstance(number, int) and 0 <= number < len(COCO_CATEGORIES) else 0
 
 
-def decode_mask(data: bytes, name: str) -> NDArray[np.uint8]:
+def decode_mask(data: bytes, name: str, value: int | None = None) -> NDArray[np.uint8]:
     """Decode a mask's file.
 
     Args:
         data: its bytes.
         name: for the error.
+        value: of the object's pixels in an image of labels; None: whatever is not 0.
 
     Returns:
-        uint8 (H, W), 1 where any colour is not 0.
+        uint8 (H, W), 1 inside: where any colour is not 0, or where the label is `value`.
 
     Raises:
-        ValueError: if it is no image.
+        ValueError: if it is no image, or has colours where labels are due.
     """
     try:
         mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -138,5 +139,7 @@ def decode_mask(data: bytes, name: str) -> NDArray[np.uint8]:
     if mask is None:
         raise ValueError(f"the mask {name} is no image that can be read")
     if mask.ndim == 3:
+        if value is not None:
+            raise ValueError(f"{name} has colours, and 'value' needs a mask with one number per pixel")
         mask = mask[..., :3].max(axis=2)  # without transparency
-    return np.asarray(mask != 0, dtype=np.uint8)
+    return np.asarray(mask != 0 if value is None else mask == value, dtype=np.uint8)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.datasets.importers.layout import COCO_NAME, Item, Picture, coco_name
+from barbench.datasets.importers.mask_folder import decode_mask
 from barbench.datasets.importers.mdetr import json_lines
 from barbench.datasets.importers.names import split_name
 from barbench.datasets.untrusted import read_key, shown, text, whole
@@ -180,13 +181,7 @@ def _segmentation(folder: Path, row: dict[str, Any]) -> Any:
 
 def _mask(file: Path, wanted: Any) -> NDArray[np.uint8]:
     try:
-        mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        mask = None
-    if mask is None:
-        raise ValueError(f"the mask {file} is not there" if not file.exists() else f"{file} is no image")
-    if mask.ndim == 3:
-        if wanted not in (None, ""):
-            raise ValueError(f"{file} has colours, and 'value' needs a mask with one number per pixel")
-        mask = mask[..., :3].max(axis=2)
-    return np.asarray(mask != 0 if wanted in (None, "") else mask == whole(wanted), dtype=np.uint8)
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"the mask {file} is not there") from None
+    return decode_mask(data, str(file), None if wanted in (None, "") else whole(wanted))

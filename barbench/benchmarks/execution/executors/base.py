@@ -1,12 +1,11 @@
 """What an executor is: it decides where and when an attempt at a cell runs, and tells how it ended."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from barbench.benchmarks.execution.run_folder import RunFolder
+from barbench.benchmarks.execution.run_folder import FOLDER, RunFolder
 from barbench.benchmarks.job import Job
 
 How = Literal["done", "failed", "out-of-memory", "stopped", "lost", "refused", "unwritable"]
@@ -40,7 +39,7 @@ class Attempt(BaseModel):
 
     @property
     def folder(self) -> RunFolder:
-        return RunFolder(Path(self.job.results) / ".runs" / self.run)
+        return RunFolder(self.job.results / FOLDER / self.run)
 
 
 class Ended(NamedTuple):

@@ -19,7 +19,7 @@ from barbench.benchmarks.execution.attempt import Wish, perform, tell_end
 from barbench.benchmarks.execution.cluster import Cluster
 from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot, Told
 from barbench.benchmarks.execution.executors.files import Followed
-from barbench.benchmarks.execution.run_folder import RunFolder
+from barbench.benchmarks.execution.run_folder import LOGS, RunFolder
 from barbench.errors import UsageError
 from barbench.results.record import AttemptLog
 
@@ -55,7 +55,7 @@ class Slurm:
         """Raises UsageError with what sbatch said where it takes none of them."""
         if not attempts:
             return
-        executor = self._submitit.SlurmExecutor(folder=self._run.path / "slurm", max_num_timeout=10**6)
+        executor = self._submitit.SlurmExecutor(folder=self._run.path / LOGS, max_num_timeout=10**6)
         try:
             executor.update_parameters(**self.parameters())
             with executor.batch():
