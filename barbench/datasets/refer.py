@@ -380,10 +380,6 @@ def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
 
 def _reference(raw: dict[str, Any], categories: dict[int, str], general: bool) -> Reference:
     """One entry of the references file. Its `file_name` is not used: it can have an annotation's suffix."""
-    if not general and isinstance(raw.get("ann_id"), list | tuple):
-        raise ValueError(
-            "'ann_id': a list of targets, as gRefCOCO has them; this protocol has one target per reference"
-        )
     read = _several if general else _one
     targets, numbers, ref_id = (
         read_key(raw, "ann_id", read),
@@ -402,6 +398,9 @@ def _reference(raw: dict[str, Any], categories: dict[int, str], general: bool) -
 
 
 def _one(value: Any) -> tuple[int, ...]:
+    """The id of one target; ValueError for gRefCOCO's list of them."""
+    if isinstance(value, list | tuple):
+        raise ValueError("a list of targets, as gRefCOCO has them; this protocol has one target per reference")
     return (whole(value),)
 
 
