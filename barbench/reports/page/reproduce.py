@@ -51,6 +51,8 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
             words += ["--option", f"{short}:{name}={json.dumps(value)}"]
     if first.image_size is not None:
         words += ["--image-size", str(first.image_size)]
+    if first.context_length is not None:
+        words += ["--context", str(first.context_length)]
     words += ["--precision", first.precision, "--processes", str(first.processes)]
     return join(words + (["--device", device] if device else []))
 

@@ -17,7 +17,7 @@ RUNS = {
     "options": ["--methods", "snf,etris", "--option", "etris:bridge.dim=64", "--option", "etris:positional=train"],
     "everything else": [
         *("--methods", "head-only", "--recipe", "paper", "--precision", "bf16", "--processes", "2"),
-        *("--image-size", "64", "--weights", "random", "--seeds", "7"),
+        *("--image-size", "64", "--weights", "random", "--seeds", "7", "--context", "20"),
     ],
     "mixed": ["--methods", "no-global", "--split", "mixed"],
 }
@@ -75,4 +75,8 @@ def test_what_only_the_user_has_is_named() -> None:
 
 def test_a_new_field_of_a_cell_needs_a_place_in_the_command() -> None:
     told = {"method", "options", "backbone", "weights", "image_size", "protocol", "recipe", "seed", "data", "precision"}
-    assert set(Cell.model_fields) == told | {"processes", "held_out"}  # a trial of a search has no command
+    assert set(Cell.model_fields) == told | {
+        "processes",
+        "context_length",
+        "held_out",
+    }  # a trial of a search has no command
