@@ -77,8 +77,8 @@ def test_the_control_shares_no_pixel_with_the_target(general: Path, tokens: Toke
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda r: r.update(ann_id=["x"]), r"entry 4 of its references: 'ann_id': 'x' is no whole number"),
-        (lambda r: r.update(ann_id={"a": 1}), r"entry 4 of its references: 'ann_id': a dict is no whole number"),
+        (lambda r: r.update(ann_id=["x"]), r"entry 4 of its references: 'ann_id': 'x' is not a whole number"),
+        (lambda r: r.update(ann_id={"a": 1}), r"entry 4 of its references: 'ann_id': a dict is not a whole number"),
         (lambda r: r.pop("category_id"), r"entry 4 of its references: it lacks the key 'category_id'"),
     ],
 )

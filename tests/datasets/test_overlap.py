@@ -7,8 +7,10 @@ import pytest
 from barbench.datasets.overlap import expressions, overlaps, read_outlines, training
 from barbench.datasets.tasks import read_task
 from barbench.paper.mixtures import TASKS
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.protocols import GREFCOCO, PROTOCOLS
 from tests.datasets.overlapping import EVALUATED, SPLITS, write_overlapping
+
+PAPERS = [task for task in TASKS if task.name != GREFCOCO.name]
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def mixed_root(tmp_path: Path) -> Path:
 
 
 def test_every_training_set_against_every_evaluation_split(mixed_root: Path) -> None:
-    found = {f.task.name: f for f in overlaps(TASKS, list(PROTOCOLS), read_outlines(mixed_root, PROTOCOLS))}
+    found = {f.task.name: f for f in overlaps(PAPERS, list(PROTOCOLS), read_outlines(mixed_root, PROTOCOLS))}
     trained = {name: set(splits["train"]) for name, splits in SPLITS.items()}
     union = trained["refcoco"] | trained["refcoco+"] | trained["refcocog-u"]
     trained |= {"mixed": union - EVALUATED, "mixed-leaked": union}
@@ -31,7 +33,7 @@ def test_every_training_set_against_every_evaluation_split(mixed_root: Path) -> 
     assert found["refcocog-g"].shared["refcoco", "val"] == len({4})
 
 
-@pytest.mark.parametrize("name", TASKS.names())
+@pytest.mark.parametrize("name", [task.name for task in PAPERS])
 def test_the_outline_agrees_with_what_a_cell_reads(mixed_root: Path, name: str) -> None:
     """The audit and the plan count from the references' files, a cell from the data themselves."""
     task = TASKS.get(name)

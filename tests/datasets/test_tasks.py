@@ -12,7 +12,7 @@ from barbench.datasets.tasks import TaskData, _held, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError, MissingData
 from barbench.paper.mixtures import MEMBERS, TASKS
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.protocols import GREFCOCO, PROTOCOLS
 from barbench.paper.tables import MEMBER_COLUMNS
 from tests.datasets.overlapping import EVALUATED, SPLITS, write_overlapping
 
@@ -121,7 +121,7 @@ def test_an_entry_without_an_image_is_named(mixed_root: Path) -> None:
 
 def test_the_identity_follows_every_file_that_is_read(mixed_root: Path) -> None:
     def prints() -> dict[str, str]:
-        return {task.name: folder_source(mixed_root, task).fingerprint for task in TASKS}
+        return {task.name: folder_source(mixed_root, task).fingerprint for task in TASKS if task.name != GREFCOCO.name}
 
     before = prints()
     assert len(set(before.values())) == 6

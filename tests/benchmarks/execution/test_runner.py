@@ -381,6 +381,7 @@ def test_an_interrupted_run_ends_every_worker_and_writes_no_failure(
     make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C while two cells run: both are asked to stop, the third never begins."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs without it
     waiting = 'import time\nprint(\'{"event": "phase", "name": "loading"}\', flush=True)\ntime.sleep(120)'
     own_code(monkeypatch, waiting)
     told, begun = Told(), time.monotonic()
@@ -391,8 +392,11 @@ def test_an_interrupted_run_ends_every_worker_and_writes_no_failure(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(told, "event", event)
-    with pytest.raises(KeyboardInterrupt):
-        run_jobs(seeds(make_jobs, tmp_path, 3), tmp_path, told, executor=Local([Slot()] * 2))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs(seeds(make_jobs, tmp_path, 3), tmp_path, told, executor=Local([Slot()] * 2))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - begun < 60
     assert len(told.started) == 2
     assert Store(tmp_path).all() == []
