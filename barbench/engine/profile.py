@@ -89,7 +89,9 @@ def flops_forward(segmenter: Segmenter, image: Tensor, ids: Tensor) -> int:
     """
     was = segmenter.training
     segmenter.train()
-    with torch.no_grad(), _kept_norms(segmenter), FlopCounterMode(display=False) as counter:
+    # With gradients: under `no_grad` a view of a parameter, as learned tokens are, still asks for them without having a
+    # node in a graph, and the counter's hooks fail on a module that is given one.
+    with _kept_norms(segmenter), FlopCounterMode(display=False) as counter:
         segmenter(image[:2], ids[:2])
     segmenter.train(was)
     return int(counter.get_total_flops()) // 2

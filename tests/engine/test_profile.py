@@ -52,6 +52,22 @@ def test_flops_of_a_matrix_by_hand() -> None:
     assert flops_forward(OneLinear(6), image, ids) == 2 * (3 * 6 * 6) * 7  # type: ignore[arg-type]
 
 
+def test_flops_where_a_module_is_given_a_learned_token() -> None:
+    """As prompts are: a view of a parameter, which asks for gradients even where none are computed."""
+
+    class OneToken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.dropout = nn.Parameter(torch.randn(2, 7)), nn.Dropout(0.0)
+
+        def forward(self, image: Tensor, ids: Tensor) -> Output:
+            return Output(self.dropout(self.tokens[1].expand(len(image), -1)) @ torch.ones(7, 5), None)
+
+    model, image, ids = OneToken(), torch.randn(4, 3, 6, 6), torch.zeros(4, 5, dtype=torch.long)
+    assert flops_forward(model, image, ids) == 2 * 7 * 5  # type: ignore[arg-type]
+    assert model.tokens.requires_grad
+
+
 def test_flops_of_attention_by_hand() -> None:
     """Scores and values: two products of (S x d) with (d x S), d = 3 S / heads, for each head."""
     size, heads = 8, 2
