@@ -224,7 +224,7 @@ def _record(
         history=tuple(EpochLog(**h) for h in training.history),
         data_problems=_problems(data),
         kinds=KINDS,
-        tuning_budget=str(loaded.recipe.tuning or "the recipe's rates for every method; no search"),
+        tuning_budget=loaded.recipe.budget,
     )
 
 

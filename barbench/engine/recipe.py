@@ -73,6 +73,7 @@ class Recipe(BaseModel):
     )
     rates: dict[str, Rates] = Field(default={}, description="method name -> its own lr and adapter_lr")
     own_rates: bool = Field(default=False, description="in a cell: whether lr and adapter_lr are its method's own")
+    searched: bool = Field(default=True, description="in a cell: whether the search of `tuning` was run for its method")
     tuning: Tuning | None = Field(default=None, description="how the learning rates were found; None: without a search")
     eval_batch: PositiveInt = Field(default=32, description="expressions per evaluation step and process")
 
@@ -86,7 +87,17 @@ class Recipe(BaseModel):
             A recipe with the method's own learning rates in place of the recipe's, and no other method's.
         """
         own = self.rates.get(method, Rates()).model_dump(exclude_none=True)
-        return self.model_copy(update={**own, "rates": {}, "own_rates": bool(self.rates)})
+        searched = self.tuning is None or method in self.rates
+        return self.model_copy(
+            update={**own, "rates": {}, "own_rates": bool(self.rates), "searched": searched},
+        )
+
+    @property
+    def budget(self) -> str:
+        """What was tried before the learning rates were fixed, for the record of a cell."""
+        if self.tuning is None:
+            return "the recipe's rates for every method; no search"
+        return str(self.tuning) if self.searched else "no search for this method; the recipe's rates"
 
     def fields(self) -> dict[str, Any]:
         """The recipe as a cell stores it.
@@ -124,7 +135,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-_LATER = ("rates", "own_rates", "tuning", "head")
+_LATER = ("rates", "own_rates", "searched", "tuning", "head")
 
 
 def recipe_names() -> list[str]:

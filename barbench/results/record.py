@@ -62,9 +62,9 @@ class Cell(Frozen):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def shared_recipe(self) -> dict[str, JsonValue]:
-        """The recipe without each method's own part: the learning rates, if they were chosen for every method
-        separately."""
-        own = ("lr", "adapter_lr") if self.recipe.get("own_rates") else ()
+        """The recipe without each method's own part: the learning rates, if they were chosen for methods separately,
+        and whether they were searched for this one."""
+        own = ("lr", "adapter_lr", "searched") if self.recipe.get("own_rates") else ()
         return {name: value for name, value in self.recipe.items() if name not in own}
 
     def stem(self) -> str:

@@ -163,6 +163,17 @@ def test_rates_of_single_methods_replace_the_recipes() -> None:
         parse_recipe("r", {**MINIMAL, "rates": {"full": {"speed": 1}}})
 
 
+def test_a_budget_is_that_of_the_methods_that_were_searched() -> None:
+    demo = load_recipe("demo")
+    searched, other, never = demo.of("etris"), demo.of("lora"), load_recipe("paper").of("etris")
+    assert searched.budget.startswith("8 trials per method")
+    assert other.budget == "no search for this method; the recipe's rates"
+    assert (other.lr, other.adapter_lr) == (demo.lr, demo.adapter_lr)
+    assert never.budget == "the recipe's rates for every method; no search"
+    assert "searched" not in searched.fields() | never.fields()
+    assert other.fields()["searched"] is False
+
+
 def test_fields_that_came_later_do_not_change_the_ids_of_older_records() -> None:
     fields = parse_recipe("r", MINIMAL).fields()
     assert fields.keys() == {
