@@ -201,6 +201,8 @@ def choose_tasks(text: str, data: str | None = None, words: int | None = None) -
 
     Args:
         text: names of protocols and mixtures; `all` means the four protocols.
+        data: folder with images and annotations, where protocols of one's own are looked for; None: $BARBENCH_DATA.
+        words: context length in tokens; None: that of each protocol.
 
     Returns:
         Each once.

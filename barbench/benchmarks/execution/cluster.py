@@ -35,7 +35,13 @@ class Cluster(BaseModel):
 
     @classmethod
     def read(cls, text: str | None) -> Self:
-        """From `key=value,key=value`, or from a YAML file.
+        """Read what the command line says.
+
+        Args:
+            text: `key=value,key=value`, or the path of a YAML file with the same fields; None: all as by default.
+
+        Returns:
+            The fields, checked.
 
         Raises:
             UsageError: for what is not written so, and for unknown fields.

@@ -17,6 +17,7 @@ from barbench.results.record import Record
 
 
 def name_of(job: Job) -> str:
+    """A cell in one line: method with its options, backbone, protocol, seed."""
     cell = job.cell
     options = ",".join(f"{name}={value}" for name, value in cell.options.items())
     return f"{cell.method}{' ' * bool(cell.options)}{options} · {cell.backbone} · {cell.protocol} · seed {cell.seed}"
@@ -36,6 +37,9 @@ def makespan(under_way: Sequence[float], later: Sequence[float], slots: int) -> 
         under_way: seconds that are left of each cell that runs.
         later: seconds of each that has not begun, in their order; each takes the slot that is free first.
         slots: cells at a time.
+
+    Returns:
+        Seconds, 0 or more.
     """
     free = [*under_way, *[0.0] * (slots - len(under_way))]
     heapq.heapify(free)
@@ -80,6 +84,7 @@ class PlainDisplay:
     """Lines of text, for pipes and logs.
 
     Args:
+        console: where the lines go.
         forecast: seconds that each cell should take, by its id.
         slots: cells that run at the same time.
     """
@@ -94,21 +99,25 @@ class PlainDisplay:
         self.seen: set[str] = set()
 
     def say(self, text: str) -> None:
+        """Print a line as it is."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None:
+        """Of the cells to run, in their order, and how many were finished before."""
         self.jobs = list(jobs)
         done = f"; {finished} finished before, skipped" if finished else ""
         at_once = f", {self.slots} at a time" if self.slots > 1 and len(jobs) > 1 else ""
         self.say(f"{len(jobs)} cell{'s' * (len(jobs) != 1)} to run{at_once}{done}")
 
     def start(self, job: Job) -> None:
+        """A cell's first worker began."""
         self.begun += 1
         self.seen.add(job.cell.id())
         self.cells[job.cell.id()] = _Cell(job, self.begun, time.monotonic())
         self.say(f"cell {self.begun}/{len(self.jobs)}  {name_of(job)}")
 
     def event(self, job: Job, event: dict[str, Any]) -> None:
+        """What a worker says of its cell: a step, a phase, a note."""
         if event["event"] == "step":
             left = self.lefts[job.cell.id()] = self.cells[job.cell.id()].left(event)
             if event["step"] == event["steps"]:
@@ -124,6 +133,7 @@ class PlainDisplay:
         self.say(f"  {number}{text}")
 
     def end(self, job: Job, record: Record) -> None:
+        """A cell is settled, with the record that it left."""
         seconds = time.monotonic() - self.cells[job.cell.id()].begun
         self.tell(job, f"{outcome(record)}  in {clock(seconds)}")
         del self.cells[job.cell.id()]
@@ -132,6 +142,7 @@ class PlainDisplay:
             self.took.append((job, seconds))
 
     def note(self, text: str) -> None:
+        """A line about the run."""
         self.say(f"  note: {text}")
 
     def stop(self) -> None:
@@ -139,6 +150,7 @@ class PlainDisplay:
 
     @staticmethod
     def training(event: dict[str, Any]) -> str:
+        """How training stands at a step: epoch, running loss, mean IoU of the batch."""
         return f"epoch {event['epoch']}/{event['epochs']}  loss {event['loss']:.4f}  batch IoU {event['iou']:.2f}"
 
     def expected(self, job: Job) -> float | None:
@@ -169,11 +181,13 @@ class LiveDisplay(PlainDisplay):
         self.rows: dict[str, tuple[Text | ProgressBar, ...]] = {}
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None:
+        """Starts the moving part, where there is anything to run."""
         super().begin(jobs, finished)
         if jobs:
             self.live.start()
 
     def event(self, job: Job, event: dict[str, Any]) -> None:
+        """Steps and phases move the cell's line; a note is printed above it."""
         if event["event"] == "step":
             left = self.lefts[job.cell.id()] = self.cells[job.cell.id()].left(event)
             done = (event["epoch"] - 1) * event["steps"] + event["step"]
@@ -184,6 +198,7 @@ class LiveDisplay(PlainDisplay):
             self.tell(job, f"note: {event['text']}")
 
     def end(self, job: Job, record: Record) -> None:
+        """The cell's line gives way to what it reached."""
         super().end(job, record)
         self.rows.pop(job.cell.id(), None)
         self.update()
@@ -191,9 +206,18 @@ class LiveDisplay(PlainDisplay):
             self.stop()
 
     def stop(self) -> None:
+        """Gives the terminal back."""
         self.live.stop()
 
     def draw(self, job: Job, what: str, share: float | None, left: float | None) -> None:
+        """Set a cell's line.
+
+        Args:
+            job: the cell.
+            what: it does.
+            share: of its training that is done, 0 to 1; None: not known, and the bar pulses.
+            left: seconds of training; None: not known.
+        """
         bar = ProgressBar(total=1.0, completed=share or 0.0, width=24, pulse=share is None)
         number = self.cells[job.cell.id()].number
         head = Text(f"{number}/{len(self.jobs)} {job.cell.method}", style="bold")
@@ -202,6 +226,7 @@ class LiveDisplay(PlainDisplay):
         self.update()
 
     def update(self) -> None:
+        """Draw all lines anew."""
         table = Table.grid(padding=(0, 1))
         for row in self.rows.values():
             table.add_row(*row)
@@ -209,4 +234,5 @@ class LiveDisplay(PlainDisplay):
 
 
 def display_for(console: Console, forecast: Mapping[str, float] | None = None, slots: int = 1) -> PlainDisplay:
+    """Live on a terminal, plain in a pipe; the arguments are those of `PlainDisplay`."""
     return (LiveDisplay if console.is_terminal else PlainDisplay)(console, forecast, slots)

@@ -28,9 +28,16 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP)  # what 
 
 @contextmanager
 def locked(results: Path) -> Iterator[int]:
-    """Hold `results`, made if need be; gives the lock's descriptor, for workers to inherit.
+    """Hold a results folder, made if need be.
 
-    Raises UsageError where another run holds it, naming its process, or where the folder cannot be written to.
+    Args:
+        results: the folder.
+
+    Yields:
+        The lock's descriptor, for workers to inherit.
+
+    Raises:
+        UsageError: where another run holds it, naming its process, or where the folder cannot be written to.
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
@@ -58,6 +65,9 @@ def lease_on(path: Path, on_loss: Callable[[object], None] = lambda _: None) -> 
     Args:
         path: of its marker.
         on_loss: called in another thread once somebody else took it, which happens to a holder that was frozen.
+
+    Returns:
+        The lease, not taken yet.
     """
     return SoftFileLease(
         path,

@@ -146,10 +146,12 @@ class Worker(subprocess.Popen[bytes]):
                 os.kill(self.pid, number)
 
     def close_input(self) -> None:
+        """What a worker takes for the death of its runner."""
         assert self.stdin is not None
         self.stdin.close()
 
     def close(self) -> None:
+        """Both pipes; the process itself is not touched."""
         for stream in filter(None, (self.stdin, self.stdout)):
             stream.close()
 

@@ -51,14 +51,17 @@ class RunFolder:
 
     @property
     def executor(self) -> str:
+        """Name of the executor that runs the cells."""
         return str(self.fields["executor"])
 
     @property
     def cells(self) -> dict[str, str]:
+        """Stem of each cell by its id."""
         return dict(self.fields["cells"])
 
     @property
     def handles(self) -> dict[str, Any]:
+        """What an executor calls its jobs, by the cell's id."""
         return dict(self.fields["handles"])
 
     def keep_handles(self, handles: Mapping[str, Any]) -> None:
@@ -73,11 +76,12 @@ class RunFolder:
         for asked in (
             self.path / STOP,
             *self.path.glob(f"*/{STOP}"),
-        ):  # whoever gives the command again wants it to run
+        ):  # whoever asks for the run again wants it to go on
             asked.unlink(missing_ok=True)
         self._write()
 
     def exists(self) -> bool:
+        """Whether this host sees the run, and it is not over."""
         return (self.path / "run.json").is_file()
 
     def is_led(self) -> bool | None:
@@ -103,6 +107,7 @@ class RunFolder:
         (place / STOP).touch()
 
     def asked_to_stop(self, cell: str | None = None) -> bool:
+        """Whether all cells, or this one by its id, are to end."""
         return (self.path / STOP).exists() or (cell is not None and (self.path / cell / STOP).exists())
 
     def folder(self, cell: str) -> Path:
@@ -110,6 +115,7 @@ class RunFolder:
         return self.path / cell
 
     def events(self, cell: str) -> "Events":
+        """What a cell says, by its id."""
         return Events(self.path / cell / "events.jsonl")
 
     def _write(self) -> None:

@@ -30,11 +30,20 @@ LATE_SECONDS = 60.0  # that another host's file may take to be seen here
 class Display(Protocol):
     """What is told of a run while it goes on."""
 
-    def begin(self, jobs: Sequence[Job], finished: int) -> None: ...
-    def start(self, job: Job) -> None: ...
-    def event(self, job: Job, event: dict[str, Any]) -> None: ...
-    def end(self, job: Job, record: Record) -> None: ...
-    def note(self, text: str) -> None: ...
+    def begin(self, jobs: Sequence[Job], finished: int) -> None:
+        """Before any cell: those to run, in their order, and how many were finished before."""
+
+    def start(self, job: Job) -> None:
+        """A cell began."""
+
+    def event(self, job: Job, event: dict[str, Any]) -> None:
+        """What the cell says while it goes on."""
+
+    def end(self, job: Job, record: Record) -> None:
+        """The cell is settled."""
+
+    def note(self, text: str) -> None:
+        """About the run."""
 
 
 def run_jobs(
@@ -47,14 +56,20 @@ def run_jobs(
     forecast: Mapping[str, float] | None = None,
     detach: bool = False,
 ) -> list[Record]:
-    """The records of all `jobs`, in their order.
+    """Run what is not finished yet.
 
     Args:
+        jobs: the cells.
+        results: folder of the records.
+        display: is told what happens.
         halve: a cell that runs out of memory gives way to the same with half the micro-batch, as often as need be.
         executor: where cells run; None: one after the other on this host.
         retries: how often a cell that was lost without a fault of its own is tried again.
         forecast: seconds of each cell by its id, as far as known: the longest begin first.
         detach: submit the cells and return; the same call without it listens to them.
+
+    Returns:
+        The records of all `jobs`, in their order, without cells that were asked to stop.
 
     Raises:
         UsageError: where another run holds the results folder.

@@ -23,10 +23,12 @@ class Stop:
         listen(self._hear)
 
     def asked(self) -> bool:
+        """Whether a signal came."""
         return self._noted
 
     @contextmanager
     def at_steps(self) -> Iterator[Callable[[], bool]]:
+        """Within it a signal is only noted; gives `asked`."""
         self._patient = True
         try:
             yield self.asked

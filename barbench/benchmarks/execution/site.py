@@ -18,6 +18,12 @@ from barbench.models.towers.configs import PRETRAINED
 def settle(job: Job) -> Job:
     """Fill in what is open in `job`: nothing where the command that made it runs on the same host.
 
+    Args:
+        job: whose threads are 0 where it was made for another host.
+
+    Returns:
+        The same cell with threads, loaders, cache, data and weights of this host.
+
     Raises:
         UsageError: where this host has too few GPUs, or other data or weights than the cell names.
     """

@@ -29,6 +29,14 @@ from barbench.results.store import Store
 
 
 def main(path: Path) -> int:
+    """Run one cell and write its record.
+
+    Args:
+        path: of the job as JSON.
+
+    Returns:
+        Exit code: 0 with a record, 1 with the record of a failure, LEFT without one; an event says why.
+    """
     stop = Stop()
     stop.listen()
     job = Job.model_validate_json(path.read_text("utf-8"))

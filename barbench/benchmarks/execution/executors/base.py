@@ -39,6 +39,7 @@ class Attempt(BaseModel):
 
     @property
     def folder(self) -> RunFolder:
+        """The run's, as this host sees it."""
         return RunFolder(self.job.results / FOLDER / self.run)
 
 

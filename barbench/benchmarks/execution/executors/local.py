@@ -118,7 +118,14 @@ def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None,
 
 
 def choose_gpus(device: str, gpus: str | None) -> list[str]:
-    """The GPUs of `--device` and `--gpus`, as CUDA_VISIBLE_DEVICES names them; none for another device.
+    """The GPUs that the command line asks for.
+
+    Args:
+        device: of `--device`.
+        gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
+
+    Returns:
+        Them as CUDA_VISIBLE_DEVICES names them; none for another device.
 
     Raises:
         UsageError: where the two contradict each other, or a GPU is not there.

@@ -19,7 +19,16 @@ GRACE = 120.0  # seconds that a worker has for the step under way and its checkp
 
 
 class Ray:
-    """Executor of a Ray cluster. `gpus` of a cell; at most `cells_at_once` are given to Ray at a time."""
+    """Executor of a Ray cluster.
+
+    Args:
+        cluster: what a cell asks of it.
+        gpus: of a cell.
+        cells_at_once: that are given to Ray at a time at most; None: all.
+
+    Raises:
+        UsageError: without Ray, without a cluster at the address, and where no node of it can hold a cell.
+    """
 
     name: Final = "ray"
 

@@ -31,7 +31,16 @@ STUCK = "it was stopped twice before its first step: the time limit is shorter t
 
 
 class Slurm:
-    """Executor of a cluster with Slurm. `gpus` of a cell; at most `cells_at_once` of the array run at a time."""
+    """Executor of a cluster with Slurm.
+
+    Args:
+        cluster: what a cell asks of it.
+        gpus: of a cell.
+        cells_at_once: of the array that run at a time at most; None: as many as Slurm likes.
+
+    Raises:
+        UsageError: without sbatch or submitit.
+    """
 
     name: Final = "slurm"
 
@@ -52,7 +61,14 @@ class Slurm:
         self._run, self._followed = run, Followed(run)
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
-        """Raises UsageError with what sbatch said where it takes none of them."""
+        """All as one array.
+
+        Args:
+            attempts: one at each cell.
+
+        Raises:
+            UsageError: with what sbatch said, where it takes none of them.
+        """
         if not attempts:
             return
         executor = self._submitit.SlurmExecutor(folder=self._run.path / LOGS, max_num_timeout=10**6)
@@ -90,7 +106,14 @@ class Slurm:
         }
 
     def adopt(self) -> dict[str, int]:
-        """The cells whose jobs wait or run, with the number of their attempt."""
+        """What an earlier process of this run submitted.
+
+        Returns:
+            The number of the attempt at each cell whose job waits or runs, by the cell's id.
+
+        Raises:
+            UsageError: where Slurm does not answer.
+        """
         handles = self._run.handles
         states = squeue([handle["job"] for handle in handles.values()])
         if states is None:
