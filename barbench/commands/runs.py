@@ -79,4 +79,5 @@ def merge(
     with locked(into):
         merged = copy(folders, into, on_conflict.value)
     kept = f", {len(merged.kept)} differ and were kept" if merged.kept else ""
-    print(f"{len(merged.copied)} records copied into {into}, {len(merged.same)} were there already{kept}")
+    copied = f"{len(merged.copied)} record{'s' * (len(merged.copied) != 1)} copied into {into}"
+    print(f"{copied}, {len(merged.same)} there already{kept}")

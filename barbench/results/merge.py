@@ -59,10 +59,9 @@ def merge(sources: Sequence[Path], into: Path, on_conflict: OnConflict = "refuse
         if store.set_aside:
             raise DataError(f"{store.set_aside[0].path} cannot be used: {store.set_aside[0].reason}")
     if conflicts:
-        shown = "\n".join(f"  {stem}" for stem in conflicts[:12])
-        raise UsageError(
-            f"{len(conflicts)} cells differ; say --on-conflict keep or replace. Nothing was copied:\n{shown}"
-        )
+        count = "1 cell differs" if len(conflicts) == 1 else f"{len(conflicts)} cells differ"
+        shown = ", ".join(conflicts[:3]) + ", …" * (len(conflicts) > 3)
+        raise UsageError(f"{count} ({shown}); nothing was copied. Say --on-conflict keep or replace")
     for store, record in chosen.values():
         _check(store, record)
     for stem, (store, record) in chosen.items():

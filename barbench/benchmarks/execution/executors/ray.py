@@ -4,7 +4,7 @@ Ray ends the tasks of a command that ends; to leave a run alone, give the comman
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -67,10 +67,9 @@ class Ray:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if self.cluster.autoscale or any(all(n.get(k, 0.0) >= v for k, v in wanted.items()) for n in nodes):
             return
-        needs = f"{self.cluster.cpus} cores and {self.gpus} GPUs"
-        there = "; ".join(f"{n.get('CPU', 0):.0f} cores and {n.get('GPU', 0):.0f} GPUs" for n in nodes[:8])
+        there = "; ".join(dict.fromkeys(_in_words(node) for node in nodes))
         self._ray.shutdown()
-        raise UsageError(f"no node of the Ray cluster can hold a cell with {needs}; they have {there}")
+        raise UsageError(f"no node of the Ray cluster can hold a cell with {_in_words(wanted)}; they have {there}")
 
     def start(self, run: RunFolder, lock: int) -> None:
         """Tasks know the run by its folder alone."""
@@ -130,6 +129,12 @@ class Ray:
         for reference in self._tasks:
             self._ray.cancel(reference, force=True)
         self._ray.shutdown()
+
+
+def _in_words(resources: Mapping[str, float]) -> str:
+    cores, gpus = (round(resources.get(name, 0.0)) for name in ("CPU", "GPU"))
+    memory = f", {resources['memory'] / 2**30:.0f} GB of memory" if "memory" in resources else ""
+    return f"{cores} core{'s' * (cores != 1)}, {gpus} GPU{'s' * (gpus != 1)}{memory}"
 
 
 def task(text: str, cores: int) -> tuple[Any, ...]:
