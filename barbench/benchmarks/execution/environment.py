@@ -27,7 +27,8 @@ def environment(device: torch.device, threads: int, method: str = "") -> dict[st
         "threads": threads,
         "niceness": os.nice(0),
         "host": host_id(),
-        "code": code_hash(method),
+        "code": code_hash(),
+        **({"method_code": code_hash(method)} if ":" in method else {}),
         **_commit(),
     }
 

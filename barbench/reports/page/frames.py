@@ -118,8 +118,9 @@ def _machine(record: Record) -> str:
     if record.profile is None:
         return ""
     where, threads = record.environment.get("device"), record.environment.get("threads")
-    memory = f"memory: {record.profile.peak_memory_kind}"
-    parts = [str(where or record.profile.device), f"{threads} thread{'s' * (threads != 1)}" if threads else "", memory]
+    memory, neighbours = f"memory: {record.profile.peak_memory_kind}", record.environment.get("neighbours")
+    parts = [str(where or record.profile.device), f"{threads} thread{'s' * (threads != 1)}" if threads else ""]
+    parts += [f"{neighbours} cells at a time" if neighbours not in (None, 1) else "", memory]
     return ", ".join(filter(None, (*parts, f"batch {record.profile.batch}")))
 
 

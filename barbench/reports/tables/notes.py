@@ -8,6 +8,7 @@ from barbench.paper.tables import Column, PaperTable
 from barbench.plain import flatten
 from barbench.reports.tables.grouping import Conditions, Group, by_column, in_order, name_columns
 from barbench.reports.tables.layout import Score
+from barbench.reports.tables.provenance import per_label, provenance_notes
 from barbench.student import CONFIDENCE
 
 SWAPPED = (
@@ -131,6 +132,7 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column]) -
         _options(group),
         _budget(group),
         _problems(group),
+        *provenance_notes(group.rows),
         *_told(group),
     )
     return [note for note in every if note]
@@ -177,16 +179,9 @@ def _parameters(group: Group) -> str:
                 labels.setdefault(f"{count / 1e6:.2f} M" if count else "none", []).append(row.label)
         return labels
 
-    head, positional = _per_label("head", trained("head")), _per_label("positional embeddings", trained("positional"))
+    head, positional = per_label("head", trained("head")), per_label("positional embeddings", trained("positional"))
     beside = f" Trained beside it: {head[:-1]}; {positional[:-1]}." if head and positional else ""
     return f"Params (M): the ledger's adapter group only, as in the paper.{beside}"
-
-
-def _per_label(what: str, values: dict[str, list[str]]) -> str:
-    """`what value.`, or the rows of each value if they differ."""
-    if len(values) > 1:
-        values = {f"{value} ({', '.join(labels)})": labels for value, labels in values.items()}
-    return f"{what} {'; '.join(values)}." if values else ""
 
 
 def _expressions(group: Group) -> str:
@@ -219,14 +214,14 @@ def _mixing(group: Group) -> str:
                 mixes[f"{seen.mixing}, {seen.references:,} references of {seen.images:,} images{left_out}"].append(
                     row.label
                 )
-    return _per_label("Mixed training:", dict(sorted(mixes.items())))
+    return per_label("Mixed training:", dict(sorted(mixes.items())))
 
 
 def _data(group: Group) -> str:
     protocols: dict[str, list[str]] = {}
     for protocol, version in sorted({(record.cell.protocol, record.cell.data.fingerprint) for record in group.records}):
         protocols.setdefault(version[:12], []).append(protocol)
-    return _per_label("Data version", protocols)
+    return per_label("Data version", protocols)
 
 
 def _options(group: Group) -> str:
@@ -239,7 +234,7 @@ def _budget(group: Group) -> str:
     for row in group.rows:
         for budget in sorted({record.tuning_budget for record in row.records if record.status == "done"}):
             budgets.setdefault(budget, []).append(row.label)
-    return _per_label("Tuning budget:", budgets)
+    return per_label("Tuning budget:", budgets)
 
 
 def _problems(group: Group) -> str:
