@@ -127,12 +127,13 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     backbone = load_backbone(task["backbone"], task["weights"], task["image_size"])
     segmenter = build_segmenter(resolve(task["reference"])[0], backbone, options=task["options"]).to(device)
     batch = profile.example_batch(segmenter, task["image_size"], task["words"], task["batch"])
-    with torch.autocast(device.type, kind, enabled=kind is not torch.float32):
-        profile.reset_peak(device)
-        base = profile.peak(device).bytes
-        times = profile.timing(segmenter, *batch, repeats=REPEATS)
-        peak = profile.peak(device)
-        saved, parts = profile.saved_bytes(segmenter, *batch), by_part(segmenter, *batch)
+    autocast = torch.autocast(device.type, kind, enabled=kind is not torch.float32)
+    profile.reset_peak(device)
+    base = profile.peak(device).bytes
+    times = profile.timing(segmenter, *batch, repeats=REPEATS, autocast=autocast)
+    peak, parts = profile.peak(device), by_part(segmenter, *batch, autocast=autocast)
+    with autocast:
+        saved = profile.saved_bytes(segmenter, *batch)
     rate = matrix_rate(task["device"], task["precision"], task["threads"])
     forward, backward = (sum(p[i] for p in parts.values()) / task["batch"] / 1e9 for i in (2, 3))
     passes = times.forward + times.backward

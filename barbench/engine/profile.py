@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from statistics import median
 from typing import Literal, NamedTuple
@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from barbench.models.segmenter import Segmenter, segmentation_loss, training_loss
 
 PeakKind = Literal["cuda allocator", "process RSS"]
+NO_AUTOCAST = nullcontext()
 
 
 class Peak(NamedTuple):
@@ -130,7 +131,14 @@ def saved_bytes(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) 
     return sum(saved.values())
 
 
-def timing(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, repeats: int = 5) -> Timing:
+def timing(
+    segmenter: Segmenter,
+    image: Tensor,
+    ids: Tensor,
+    mask: Tensor,
+    repeats: int = 5,
+    autocast: AbstractContextManager[object] = NO_AUTOCAST,
+) -> Timing:
     """Time training steps and inference.
 
     The optimizer's steps have a learning rate of zero, so that parameters stay as they are; the norms' statistics
@@ -142,6 +150,7 @@ def timing(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, repea
         ids: (B, L).
         mask: (B, S, S).
         repeats: measured after one warm-up.
+        autocast: entered for each forward pass and its loss, and left before the backward pass, as training does.
 
     Returns:
         Medians over `repeats`.
@@ -149,7 +158,7 @@ def timing(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, repea
     fused = image.device.type in ("cpu", "cuda")  # as in training
     optimizer = torch.optim.Adam(segmenter.tuned_parameters().values(), lr=0.0, fused=fused)
     rows = [
-        (*_train_once(segmenter, optimizer, image, ids, mask), _infer_once(segmenter, image, ids))
+        (*_train_once(segmenter, optimizer, image, ids, mask, autocast), _infer_once(segmenter, image, ids, autocast))
         for _ in range(repeats + 1)
     ]
     return Timing(*(median(column) for column in zip(*rows[1:], strict=True)))
@@ -201,13 +210,19 @@ def _kept_norms(segmenter: Segmenter) -> Iterator[None]:
 
 
 def _train_once(
-    segmenter: Segmenter, optimizer: torch.optim.Optimizer, image: Tensor, ids: Tensor, mask: Tensor
+    segmenter: Segmenter,
+    optimizer: torch.optim.Optimizer,
+    image: Tensor,
+    ids: Tensor,
+    mask: Tensor,
+    autocast: AbstractContextManager[object],
 ) -> tuple[float, float, float]:
     segmenter.train()
     optimizer.zero_grad()
     marks = [_now(image.device)]
-    output = segmenter(image, ids)
-    loss = training_loss(output, mask)
+    with autocast:
+        output = segmenter(image, ids)
+        loss = training_loss(output, mask)
     marks.append(_now(image.device))
     loss.backward()  # type: ignore[no-untyped-call]
     marks.append(_now(image.device))
@@ -216,10 +231,10 @@ def _train_once(
     return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]
 
 
-def _infer_once(segmenter: Segmenter, image: Tensor, ids: Tensor) -> float:
+def _infer_once(segmenter: Segmenter, image: Tensor, ids: Tensor, autocast: AbstractContextManager[object]) -> float:
     segmenter.eval()
     begin = _now(image.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast:
         segmenter(image, ids)
     return _now(image.device) - begin
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.utils.flop_counter import FlopCounterMode
 
+from barbench.engine.profile import NO_AUTOCAST
 from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.stream import Stream
 
@@ -82,7 +83,13 @@ class _Meter:
         return charged
 
 
-def by_part(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Part]:
+def by_part(
+    segmenter: Segmenter,
+    image: Tensor,
+    ids: Tensor,
+    mask: Tensor,
+    autocast: AbstractContextManager[object] = NO_AUTOCAST,
+) -> dict[str, Part]:
     """Measure one training step's forward and backward pass by part.
 
     Two passes over the same batch: one counts FLOPs, one takes times. On CUDA each switch waits for the device, so that
@@ -94,11 +101,12 @@ def by_part(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> d
         image: (B, 3, S, S).
         ids: (B, L).
         mask: (B, S, S).
+        autocast: entered for the forward pass and its loss, and left before the backward pass, as training does.
 
     Returns:
         vision, text, component, neck, decoder, projector and other (residual sums, loss).
     """
-    flops, seconds = (_pass(segmenter, image, ids, mask, counted) for counted in (True, False))
+    flops, seconds = (_pass(segmenter, image, ids, mask, autocast, counted) for counted in (True, False))
     parts = dict.fromkeys([*_owners(segmenter), OTHER])
     return {
         part: Part(
@@ -111,12 +119,19 @@ def by_part(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> d
     }
 
 
-def _pass(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor, counted: bool) -> _Meter:
+def _pass(
+    segmenter: Segmenter,
+    image: Tensor,
+    ids: Tensor,
+    mask: Tensor,
+    autocast: AbstractContextManager[object],
+    counted: bool,
+) -> _Meter:
     counter = FlopCounterMode(display=False) if counted else None
     segmenter.train()
     with counter or nullcontext():
         meter = _Meter(image.device, counter)
-        with _charged(segmenter, meter):
+        with _charged(segmenter, meter), autocast:
             output = segmenter(image, ids)
             loss = training_loss(output, mask)
         meter.claim(loss, OTHER)

@@ -1,6 +1,7 @@
 """Costs against counts by hand, and measuring that leaves the model as it was."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from barbench.engine.profile import example_batch, flops_forward, peak, reset_peak, saved_bytes, timing
+from barbench.engine.profile_parts import by_part
 from barbench.models.segmenter import Output, Segmenter
 from tests.models.small import SIZE
 
@@ -159,3 +161,28 @@ def test_peak_memory_sees_an_allocation() -> None:
     del block
     assert before.kind == after.kind == "process RSS"
     assert after.bytes - before.bytes == pytest.approx(64 * 2**20, rel=0.3)
+
+
+def test_the_backward_pass_is_outside_autocast_as_in_training(build: Build) -> None:
+    """torch wants it so; and weights that are cast once for all steps would cost too little."""
+    seen = set[tuple[str, bool]]()
+
+    class Recorded(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            seen.add(("forward", torch.is_autocast_enabled("cpu")))
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            seen.add(("backward", torch.is_autocast_enabled("cpu")))
+            return grad
+
+    segmenter = build("head-only")
+    segmenter.projector.register_forward_hook(lambda _, __, logits: Recorded.apply(logits))
+    batch, autocast = example_batch(segmenter, SIZE, 17, 2), torch.autocast("cpu", torch.bfloat16)
+    timing(segmenter, *batch, repeats=1, autocast=autocast)
+    assert seen == {("forward", True), ("backward", False)}
+    seen.clear()
+    by_part(segmenter, *batch, autocast=autocast)
+    assert seen == {("forward", True), ("backward", False)}
