@@ -39,6 +39,7 @@ class Job(BaseModel):
         cores: share of the host; 0: all that the process may use.
         attempts: those of before, and last the one under way.
         place: what the record tells of it.
+        tracker: that also gets losses and scores: tensorboard, wandb or trackio.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +61,7 @@ class Job(BaseModel):
     cores: int = 0
     attempts: tuple[AttemptLog, ...] = ()
     place: dict[str, JsonValue] = {}
+    tracker: str | None = None
 
     @property
     def scratch(self) -> Path:

@@ -42,6 +42,7 @@ class Host:
         workers: processes that load images, per process.
         checkpoint_seconds: between two checkpoints.
         cache: folder of letterboxed images; None for none.
+        tracker: as in `Job`.
     """
 
     results: Path
@@ -52,6 +53,7 @@ class Host:
     checkpoint_seconds: float = 30.0
     cache: Path | Literal["auto"] | None = None
     kernels: Kernels = "auto"
+    tracker: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,7 @@ class Matrix:
                     checkpoint_seconds=host.checkpoint_seconds,
                     cache=host.cache,
                     kernels=host.kernels,
+                    tracker=host.tracker,
                 )
             )
         return jobs

@@ -1,6 +1,7 @@
 """From `--executor`, `--cluster`, `--gpus` and `--jobs` to where cells run. Used by `barbench run` and `tune`."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,19 @@ def make_executor(request: Any, backbones: Sequence[str] = ()) -> Any:
     from barbench.benchmarks.execution.executors.ray import Ray
 
     return Ray(cluster, gpus, request.jobs)
+
+
+def check_tracker(name: str) -> None:
+    """Refuse a tracker that is not installed.
+
+    Args:
+        name: as `--tracker` has it.
+
+    Raises:
+        UsageError: where it is not.
+    """
+    if find_spec(name) is None:
+        raise UsageError(f"--tracker {name} needs {name}: pip install 'barbench[trackers]', or {name} alone")
 
 
 def on_gpus(request: Any) -> bool:

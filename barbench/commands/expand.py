@@ -54,6 +54,7 @@ class RunRequest:
     cluster: str | None = None
     cache: str = "auto"
     kernels: Kernels = "auto"
+    tracker: str | None = None
     held_out: int = 0
     context: int | None = None
     results: Path = Path("results")
@@ -222,6 +223,7 @@ def _host(request: RunRequest, backbones: Sequence[str]) -> Host:
             workers=request.workers,
             kernels=request.kernels,
             cache=cache,
+            tracker=request.tracker,
         )
     from barbench.benchmarks.execution.devices import loader_count, pick_device
 
@@ -238,6 +240,7 @@ def _host(request: RunRequest, backbones: Sequence[str]) -> Host:
         workers=workers,
         cache=cache,
         kernels=request.kernels,
+        tracker=request.tracker,
     )
 
 

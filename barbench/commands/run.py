@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from barbench.commands.executors import make_executor, run_cells
+from barbench.commands.executors import check_tracker, make_executor, run_cells
 from barbench.commands.options import (
     METHODS_HELP,
     WEIGHTS_HELP,
@@ -30,6 +30,14 @@ class Where(StrEnum):
     local = "local"
     slurm = "slurm"
     ray = "ray"
+
+
+class Tracker(StrEnum):
+    """What `--tracker` takes."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    trackio = "trackio"
 
 
 class OnOom(StrEnum):
@@ -127,6 +135,13 @@ def run(
         ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="submit the cells to Slurm and end")] = False,
+    tracker: Annotated[
+        Tracker | None,
+        typer.Option(
+            help="also send losses and scores to this tracker, one run per cell, offline (extra: trackers)",
+            show_default="none",
+        ),
+    ] = None,
     cache: Annotated[
         str,
         typer.Option(
@@ -172,6 +187,7 @@ def run(
         gpus=gpus,
         executor=executor.value,
         cluster=cluster,
+        tracker=None if tracker is None else tracker.value,
         cache=cache,
         results=results,
     )
@@ -200,6 +216,8 @@ def _run(request: Any, halve: bool, console: Console, retries: int | None, detac
     with interruptible():
         from barbench.commands.expand import expand
 
+        if request.tracker is not None:
+            check_tracker(request.tracker)
         engine = None if request.executor == "local" else make_executor(request)
         jobs = expand(request)
         engine = engine or make_executor(request, [job.backbone for job in jobs])

@@ -22,6 +22,7 @@ from barbench.benchmarks.execution.exits import FULL, LEFT, leaving
 from barbench.benchmarks.execution.no_memory import ran_out
 from barbench.benchmarks.execution.signals import Stop
 from barbench.benchmarks.execution.site import settle
+from barbench.benchmarks.execution.trackers import Tracked
 from barbench.benchmarks.job import Job, Seen
 from barbench.engine import profile
 from barbench.errors import BarbenchError, Interrupted, UsageError
@@ -46,11 +47,13 @@ def main(path: Path) -> int:
     threading.Thread(target=_end_with_runner, daemon=True).start()
 
     begun, seen = time.monotonic(), Seen()
+    tracked = Tracked(job, lambda text: emit({"event": "note", "text": text}))
 
     def emit(event: dict[str, Any]) -> None:
         seen.hear(event)
         if first:
             events.write(json.dumps(event) + "\n")
+            tracked.hear(event)
 
     store = Store(job.results)
     try:
@@ -67,6 +70,7 @@ def main(path: Path) -> int:
             last = [seen.complete(log, "done", time.monotonic() - begun) for log in job.attempts[-1:]]
             store.save(record.model_copy(update={"attempts": (*job.attempts[:-1], *last)}), arrays)
             job.checkpoint.unlink(missing_ok=True)
+            tracked.end(record)
             emit({"event": "done"})
         return 0
     except (KeyboardInterrupt, Interrupted):
@@ -82,6 +86,8 @@ def main(path: Path) -> int:
             emit(leaving("unwritable", str(error.strerror)))
             return LEFT
         return _fail(store, job, "failed", f"{type(error).__name__}: {error}", emit)
+    finally:
+        tracked.close()
 
 
 def _fail(store: Store, job: Job, status: Literal["failed", "out-of-memory"], reason: str, emit: Any) -> int:

@@ -1,0 +1,82 @@
+"""Losses and scores of a cell in TensorBoard, Weights & Biases or Trackio, through accelerate: one run per cell.
+
+A tracker is for watching. The records stay the truth, and a tracker that fails ends no cell.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+
+from barbench.benchmarks.job import Job
+from barbench.plain import flatten
+from barbench.results.record import Record
+
+PROJECT: Final = "barbench"
+Note = Callable[[str], None]
+
+
+class Tracked:
+    """What one cell tells its tracker.
+
+    Nothing leaves the host unless the user's own settings say so, such as WANDB_MODE=online or TRACKIO_SPACE_ID.
+
+    Args:
+        job: the cell; without a tracker nothing happens here.
+        note: hears why a tracker was given up.
+    """
+
+    def __init__(self, job: Job, note: Note) -> None:
+        self._job, self._note = job, note
+        self._tracker: GeneralTracker | None = None
+        self._step, self._given_up = 0, job.tracker is None
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Log what a training step says; its loss is the mean over the epoch so far."""
+        if event["event"] == "step":
+            self._step = (event["epoch"] - 1) * event["steps"] + event["step"]
+            self._log({f"train/{name}": event[name] for name in ("loss", "iou", "lr")})
+
+    def end(self, record: Record) -> None:
+        """Log the scores."""
+        splits = record.splits.items()
+        self._log({f"{split}/{name}": getattr(s.scores, name) for split, s in splits for name in ("miou", "oiou")})
+
+    def close(self) -> None:
+        """Let the tracker write what it still holds."""
+        if self._tracker is not None:
+            self._try(self._tracker.finish)
+
+    def _log(self, values: dict[str, float]) -> None:
+        if self._tracker is None:
+            self._try(self._begin)
+        if self._tracker is not None:
+            tracker = self._tracker
+            self._try(lambda: tracker.log(values, step=self._step))
+
+    def _begin(self) -> None:
+        """At the first step only: by then accelerate knows the device, which a tracker would make it choose."""
+        assert self._job.tracker is not None
+        name, stem = self._job.tracker, self._job.cell.stem()
+        run = {"name": stem, "resume": "allow"}
+        if name == "tensorboard":
+            tracker = LOGGER_TYPE_TO_CLASS[name](stem, logging_dir=self._job.results / name)
+        elif name == "wandb":
+            folder, mode = self._job.results, os.environ.get("WANDB_MODE", "offline")
+            tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, id=self._job.cell.id(), dir=folder, mode=mode, **run)
+        else:
+            tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, **run)
+        tracker.start()
+        fields = flatten(self._job.cell.model_dump(mode="json", exclude_none=True))
+        tracker.store_init_configuration({key: v for key, v in fields.items() if isinstance(v, str | int | float)})
+        self._tracker = tracker
+
+    def _try(self, act: Callable[[], object]) -> None:
+        if self._given_up:
+            return
+        try:
+            act()
+        except Exception as error:
+            self._given_up, self._tracker = True, None
+            self._note(f"{self._job.tracker} is given up ({type(error).__name__}: {error}); the record has everything")
