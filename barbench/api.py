@@ -38,6 +38,7 @@ from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
+from barbench.paper.mixtures import Exif
 from barbench.results.compare import Comparison, Wanted
 from barbench.results.compare import compare as compare_cells
 from barbench.results.store import Store
@@ -68,7 +69,7 @@ class Data:
         return f"{self.name} ({self.source.kind}): {references:,} references to train on; evaluation: {sizes}"
 
 
-def open_data(source: str | Path = "shapes", dataset: str = "refcoco+") -> Data:
+def open_data(source: str | Path = "shapes", dataset: str = "refcoco+", exif: Exif = "stored") -> Data:
     """Read a dataset.
 
     Args:
@@ -76,6 +77,7 @@ def open_data(source: str | Path = "shapes", dataset: str = "refcoco+") -> Data:
             in the public REFER/COCO layout.
         dataset: refcoco, refcoco+, refcocog-u, refcocog-g, grefcoco, mixed or mixed-leaked; or a data set of
             one's own, see `barbench.datasets.own`.
+        exif: `apply` turns images as their EXIF orientation says.
 
     Returns:
         Training references and evaluation splits.
@@ -85,7 +87,7 @@ def open_data(source: str | Path = "shapes", dataset: str = "refcoco+") -> Data:
         MissingData: if a file of it is absent.
         DataError: if one is damaged.
     """
-    task = find_task(dataset, data_root(str(source)))
+    task = find_task(dataset, data_root(str(source)), exif=exif)
     found = find_source(str(source), task)
     return Data(dataset, found, read_task(found.root, task))
 

@@ -1,7 +1,10 @@
-"""What every room may use on plain values: `flatten` for nested mappings, and the type of a progress callback."""
+"""What every room may use on plain values: `flatten` for mappings, `batched` for lists, and a progress callback."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 OnProgress = Callable[[int, int], None]
 """Called with how much is done and how much there is in total."""
@@ -24,3 +27,18 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in fields.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut values into lists; `itertools.batched` exists from Python 3.12 on.
+
+    Args:
+        values: any number of them.
+        size: of each list but the last, which may be shorter.
+
+    Yields:
+        Lists in order.
+    """
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -19,7 +19,7 @@ from barbench.datasets.expression_kinds import KINDS
 from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.letterbox_cache import LetterboxCache, check_images, disk_space
 from barbench.datasets.own import find_task
-from barbench.datasets.refer import ReferSplit
+from barbench.datasets.references import ReferSplit
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
 from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
@@ -93,8 +93,8 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
 
     emit({"event": "phase", "name": "loading"})
     loaded = _load(job, emit)
-    evaluated = [split.data.images[r.image_id] for split in loaded.data.evals.values() for r in split.references]
-    check_images(evaluated, LetterboxCache(loaded.letterbox, loaded.cache))
+    for line in check_images(loaded.data.evals.values(), LetterboxCache(loaded.letterbox, loaded.cache)):
+        emit({"event": "note", "text": line})
     lap("loading")
     emit({"event": "device", "name": device_name(str(loaded.accelerator.device))})
     emit({"event": "phase", "name": "profiling"})
@@ -122,7 +122,7 @@ def _load(job: Job, emit: Emit) -> Loaded:
     torch.set_num_threads(job.threads)
     choose_kernels(job.kernels)
     accelerator = make_accelerator(job.device, job.cell.precision)
-    task = find_task(job.cell.protocol, job.data_root, job.cell.context_length)
+    task = find_task(job.cell.protocol, job.data_root, job.cell.context_length, job.cell.exif)
     data = read_task(job.data_root, task, job.cell.held_out)
     if data.removed_images:
         left_out = f"{data.removed_images:,} images with {data.removed_references:,} references"

@@ -24,7 +24,7 @@ from barbench.models.towers.configs import (
     WEIGHTS,
     backbone_config,
 )
-from barbench.paper.mixtures import TASKS, Task
+from barbench.paper.mixtures import STORED, TASKS, Exif, Task
 from barbench.paper.protocols import PROTOCOLS
 from barbench.registry import split_list
 from barbench.results.record import Cell, DataIdentity
@@ -71,6 +71,7 @@ class Matrix:
         image_size: pixels; None for the backbone's own.
         options: of each method by name, `component.parameter` to value.
         held_out: percent of the training images, as in `Cell`.
+        exif: how images are read, as in `Cell`.
     """
 
     methods: Sequence[MethodSpec]
@@ -83,6 +84,7 @@ class Matrix:
     image_size: int | None = None
     options: Mapping[str, Mapping[str, Any]] | None = None
     held_out: int = 0
+    exif: Exif = STORED
 
     def jobs(self, sources: Mapping[str, DataSource], host: Host) -> list[Job]:
         """Combine the axes.
@@ -114,6 +116,7 @@ class Matrix:
                 recipe=_start(self.recipe.of(method.name), backbone, method).fields(),
                 held_out=self.held_out,
                 context_length=_context(task, backbone),
+                exif=self.exif,
                 seed=seed,
                 data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
                 precision=self.precision,
@@ -199,11 +202,14 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | No
     return f"{PRETRAINED if weights == PRETRAINED else path.name}@{digest}", path.resolve()
 
 
-def choose_tasks(text: str, data: str | None = None, words: int | None = None) -> list[Task]:
+def choose_tasks(text: str, data: str | None = None, words: int | None = None, exif: Exif = STORED) -> list[Task]:
     """Read a comma list of datasets.
 
     Args:
         text: names of protocols and mixtures; `all` means the four protocols.
+        data: as for `data_root`, which may hold data sets of one's own.
+        words: as for `find_task`.
+        exif: as for `find_task`.
         data: folder with images and annotations, where protocols of one's own are looked for; None: $BARBENCH_DATA.
         words: context length in tokens; None: that of each protocol.
 
@@ -219,4 +225,4 @@ def choose_tasks(text: str, data: str | None = None, words: int | None = None) -
         raise UsageError("no split was named; try --split refcoco+")
     chosen = PROTOCOLS.names() if names == ["all"] else names
     root = data_root(data)
-    return [find_task(name, root, words) for name in dict.fromkeys(chosen)]
+    return [find_task(name, root, words, exif) for name in dict.fromkeys(chosen)]

@@ -20,6 +20,7 @@ from barbench.methods.resolve import resolve
 from barbench.metrics import THRESHOLDS
 from barbench.models.towers.configs import RANDOM
 from barbench.models.towers.load import load_backbone
+from barbench.paper.mixtures import STORED, Exif
 
 
 def evaluate_official(
@@ -33,6 +34,7 @@ def evaluate_official(
     batch: int,
     threshold: float,
     console: Console,
+    exif: Exif = STORED,
 ) -> list[dict[str, Any]]:
     """Evaluate a checkpoint; everything comes from it, the encoders too.
 
@@ -47,6 +49,7 @@ def evaluate_official(
         batch: expressions per forward pass.
         threshold: probability above which a pixel is in the mask.
         console: for progress and notes.
+        exif: how images are read.
 
     Returns:
         One row per evaluation split: the metrics in percent, and the mean IoU with expressions swapped.
@@ -66,7 +69,7 @@ def evaluate_official(
     segmenter.to(accelerator.device)
     letterbox = Letterbox(frozen.image_size)
     rows = []
-    for task in choose_tasks(split, data):
+    for task in choose_tasks(split, data, exif=exif):
         found = read_task(find_source(data, task).root, task)
         tokens = Tokens(frozen.tokenizer, task.words)
         for key, protocol, name in task.evaluated:

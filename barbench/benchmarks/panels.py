@@ -8,20 +8,22 @@ import numpy as np
 
 from barbench.benchmarks.cell_model import Trained, load_trained
 from barbench.benchmarks.matrix import identify_backbone, identify_weights
+from barbench.datasets.images import decode_image
 from barbench.datasets.own import find_task
-from barbench.datasets.refer import decode_image, read_refer
+from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.sources import data_root, find_source
 from barbench.engine.predict import predict, to_mask
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.resolve import resolve
 from barbench.metrics import iou, overlap
+from barbench.paper.mixtures import Task
 from barbench.paper.protocols import Evaluated
 from barbench.plain import OnProgress
 from barbench.registry import split_list
 from barbench.results.expressions import Columns, aligned
 from barbench.results.qualitative import PICKS, Mask, Overlay, Panel, pick
-from barbench.results.record import Record
+from barbench.results.record import Cell, Record
 from barbench.results.select import runs
 from barbench.results.store import Store
 
@@ -90,7 +92,7 @@ def make_panels(store: Store, request: PanelRequest, progress: OnProgress) -> Ma
         if how not in PICKS:
             raise UnknownName("pick", how, PICKS)
     records, notes = _choose(store, request)
-    splits = {split.key: split for split in find_task(records[0].cell.protocol, data_root(request.data)).evaluated}
+    splits = {split.key: split for split in _task(records[0].cell, request.data).evaluated}
     key = request.eval_split or next(iter(splits))
     if key not in splits:
         raise UnknownName("evaluation split", key, splits)
@@ -161,10 +163,14 @@ def _wanted(request: PanelRequest, tables: Sequence[Columns], key: str) -> list[
     return [(how, place) for how in request.picks for place in pick(how, scores, images, request.each)]
 
 
+def _task(cell: Cell, data: str | None) -> Task:
+    return find_task(cell.protocol, data_root(data), cell.context_length, cell.exif)
+
+
 def _samples(trained: Trained, data: str | None, split: Evaluated) -> EvalSamples:
     """The expressions of `split`; UsageError if the data are not those that the cell was scored on."""
     cell = trained.record.cell
-    source = find_source(data, find_task(cell.protocol, data_root(data)))
+    source = find_source(data, _task(cell, data))
     if source.fingerprint != cell.data.fingerprint:
         raise UsageError(
             f"{cell.stem()} was scored on {cell.data.kind} data {cell.data.fingerprint[:12]}, not on {source.kind} "

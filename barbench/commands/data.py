@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from barbench.commands.checks import CheckedCommand
-from barbench.commands.options import FormatOption
+from barbench.commands.options import ExifChoice, ExifOption, FormatOption
 from barbench.datasets.importers.form import Form
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar
@@ -93,6 +93,7 @@ def verify(
         str | None, typer.Argument(help="REFER/COCO root, or shapes", show_default="$BARBENCH_DATA, else shapes")
     ] = None,
     split: Annotated[str, typer.Option(help="a comma list, or all that the root holds")] = "all",
+    exif: ExifOption = ExifChoice.stored,
     own: Annotated[bool, typer.Option("--own", help="the data need not be the public release, only sound")] = False,
     format_: FormatOption = Format.table,
 ) -> None:
@@ -105,7 +106,7 @@ def verify(
     """
     from barbench.commands.data_checks import verify_data
 
-    rows, findings, sound = verify_data(root, split, own)
+    rows, findings, sound = verify_data(root, split, own, exif.value)
     print_rows(rows, format_, title="splits as found")
     for line in findings:
         print(line, file=sys.stderr)

@@ -12,7 +12,7 @@ from barbench.datasets.own import own_names
 from barbench.datasets.sources import SHAPES_MARK, DataSource, data_root, find_source
 from barbench.errors import MissingData
 from barbench.listing import progress_bar
-from barbench.paper.mixtures import TASKS
+from barbench.paper.mixtures import STORED, TASKS, Exif
 from barbench.paper.protocols import KNOWN, PROTOCOLS, Protocol
 
 
@@ -30,13 +30,16 @@ class Audit(NamedTuple):
     absent: list[str]
 
 
-def verify_data(data: str | None, split: str, own: bool = False) -> tuple[list[dict[str, Any]], list[str], bool]:
+def verify_data(
+    data: str | None, split: str, own: bool = False, exif: Exif = STORED
+) -> tuple[list[dict[str, Any]], list[str], bool]:
     """Check a data root.
 
     Args:
         data: REFER/COCO root, or shapes; None for the default.
         split: a comma list; `all` means those that the root has.
         own: whether the data need not be the public release.
+        exif: how images are read.
 
     Returns:
         One row per split, findings in words, and whether everything is as it should be.
@@ -46,7 +49,7 @@ def verify_data(data: str | None, split: str, own: bool = False) -> tuple[list[d
     """
     place = data_root(data)
     names = ",".join([*KNOWN.names(), *(own_names(place) if place else ())]) if split == "all" else split
-    wanted = {protocol.name: protocol for task in choose_tasks(names, data) for protocol in task.reads}
+    wanted = {protocol.name: protocol for task in choose_tasks(names, data, exif=exif) for protocol in task.reads}
     sources = _sources(data, list(wanted.values()), partly=split == "all")
     root = next(iter(sources.values())).root
     kind: Kind = "shapes" if (root / SHAPES_MARK).exists() else "real"

@@ -21,7 +21,7 @@ from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
 from barbench.models.efficient.kernels import Kernels
 from barbench.models.towers.configs import EMBEDDED, backbone_config, check_weights
-from barbench.paper.mixtures import Task
+from barbench.paper.mixtures import STORED, Exif, Task
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
 from barbench.registry import split_list
 
@@ -57,6 +57,7 @@ class RunRequest:
     tracker: str | None = None
     held_out: int = 0
     context: int | None = None
+    exif: Exif = STORED
     results: Path = Path("results")
 
 
@@ -124,6 +125,7 @@ def _matrix(
         image_size=request.image_size,
         options=options,
         held_out=request.held_out,
+        exif=request.exif,
     )
 
 
@@ -138,10 +140,10 @@ def _recipe(request: RunRequest, default: str) -> Recipe:
 
 def _choose_splits(request: RunRequest, blocks: Sequence[Block]) -> list[list[Task]]:
     """The splits of each block; UsageError for one that the tables do not have."""
-    tasks = [choose_tasks(block.split, None, request.context) for block in blocks]
+    tasks = [choose_tasks(block.split, None, request.context, request.exif) for block in blocks]
     if request.split is None:
         return tasks
-    wanted = choose_tasks(request.split, request.data, request.context)
+    wanted = choose_tasks(request.split, request.data, request.context, request.exif)
     if request.table is None:
         return [wanted]
     if strange := [t.name for t in wanted if t not in chain(*tasks)]:

@@ -12,6 +12,8 @@ from barbench.commands.options import (
     BackboneOption,
     DataOption,
     DeviceOption,
+    ExifChoice,
+    ExifOption,
     FormatOption,
     ImageSizeOption,
     ResultsOption,
@@ -27,6 +29,7 @@ def evaluate(
     layout: Annotated[str, typer.Option(help=f"whose code wrote the file: {', '.join(RELEASES)}")],
     split: Annotated[str, typer.Option(help="splits to evaluate on, named as for run")] = "refcoco+",
     data: DataOption = None,
+    exif: ExifOption = ExifChoice.stored,
     backbone: BackboneOption = "ViT-B-16-quickgelu",
     image_size: ImageSizeOption = None,
     device: DeviceOption = "auto",
@@ -50,7 +53,7 @@ def evaluate(
         raise UnknownName("layout", layout, RELEASES)
     console = Console(stderr=True)
     rows = evaluate_official(
-        weights, layout, split, data, backbone, image_size, pick_device(device), batch, threshold, console
+        weights, layout, split, data, backbone, image_size, pick_device(device), batch, threshold, console, exif.value
     )
     print_rows(rows, format_, title=f"{weights.name} ({layout})")
 

@@ -40,6 +40,21 @@ ArgumentsOption = Annotated[
 ]
 
 
+class ExifChoice(StrEnum):
+    """What `--exif` takes."""
+
+    stored = "stored"
+    apply = "apply"
+
+
+ExifOption = Annotated[
+    ExifChoice,
+    typer.Option(
+        "--exif", help="apply: turn images as their EXIF says, for annotations that were drawn on turned images"
+    ),
+]
+
+
 class KernelsChoice(StrEnum):
     """What `--kernels` takes."""
 

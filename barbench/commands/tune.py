@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from barbench.commands.executors import make_executor, run_cells
-from barbench.commands.options import METHODS_HELP, ArgumentsOption, DataOption, ResultsOption
+from barbench.commands.options import METHODS_HELP, ArgumentsOption, DataOption, ExifChoice, ExifOption, ResultsOption
 from barbench.errors import Interrupted, UnknownName, UsageError
 from barbench.listing import Format, print_rows, stdout_console
 from barbench.registry import split_list
@@ -31,6 +31,7 @@ def tune(
     backbone: Annotated[str | None, typer.Option(help="backbone", show_default="tiny on shapes")] = None,
     weights: Annotated[str | None, typer.Option(help="weights, as for run")] = None,
     data: DataOption = None,
+    exif: ExifOption = ExifChoice.stored,
     recipe: Annotated[
         str | None, typer.Option(help="recipe to start from", show_default="demo on shapes, else paper")
     ] = None,
@@ -77,6 +78,7 @@ def tune(
         jobs=jobs,
         results=folder,
         held_out=held_out,
+        exif=exif.value,
     )
     specs, expanded = resolve(methods), expand(request)
     if len(expanded) != len(specs):

@@ -2,21 +2,20 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from barbench.datasets.decoder_warnings import decoder_warnings
+from barbench.datasets.decoder_warnings import heard
+from barbench.datasets.images import ImageInfo, decode_image
 from barbench.datasets.problems import RULES
-from barbench.datasets.refer import ImageInfo, ReferData, decode_image, read_refer
+from barbench.datasets.refer import read_refer
+from barbench.datasets.references import ReferData
 from barbench.errors import BarbenchError, DataError
 from barbench.paper.protocols import Counts, Protocol
-from barbench.plain import OnProgress
-
-T = TypeVar("T")
+from barbench.plain import OnProgress, batched
 
 THREADS = 8
 CHUNK = 64  # images that are decoded before the decoders' warnings are read
@@ -204,10 +203,9 @@ def _open_all(
     done = 0
     try:
         for chunk in batched(images.items(), CHUNK):
-            with decoder_warnings() as said:
-                opened = list(pool.map(_open, chunk))
-            for image, found in zip(chunk, opened, strict=True):
-                found = _open_listening(image) if said else found
+            for image, (found, complaint) in zip(chunk, heard(_open, chunk, pool.map), strict=True):
+                if complaint and not isinstance(found, Finding):
+                    found = Finding("failure", image[1], f"{image[0].path} is damaged: {complaint}")
                 if isinstance(found, Finding):
                     findings.append(found)
                 else:
@@ -218,30 +216,6 @@ def _open_all(
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt does not wait for thousands of images
     return findings, pixels
-
-
-def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Cut values into lists; `itertools.batched` exists from Python 3.12 on.
-
-    Args:
-        values: any number of them.
-        size: of each list but the last, which may be shorter.
-
-    Yields:
-        Lists in order.
-    """
-    iterator = iter(values)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
-
-
-def _open_listening(image: tuple[ImageInfo, str]) -> Finding | bytes:
-    """Open one image alone, so that a decoder's warning is known to be about this file."""
-    with decoder_warnings() as said:
-        found = _open(image)
-    if said and not isinstance(found, Finding):
-        return Finding("failure", image[1], f"{image[0].path} is damaged: {said[0]}")
-    return found
 
 
 def _open(image: tuple[ImageInfo, str]) -> Finding | bytes:

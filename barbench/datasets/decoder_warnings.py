@@ -1,5 +1,5 @@
 """Captures what image decoders print to standard error: libjpeg fills a damaged part with gray, prints a warning, and
-returns an image all the same. Used by `datasets.audit`.
+returns an image all the same. Used by `data verify` and wherever images are letterboxed.
 
 OpenCV and Pillow give no other access to these warnings: both decode a JPEG with a hole of zero bytes without any
 error.
@@ -9,7 +9,10 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+T, R = TypeVar("T"), TypeVar("R")
 
 _COMPLAINT = re.compile(rb"(?i)jpeg|libpng|huffman")
 
@@ -44,3 +47,29 @@ def decoder_warnings() -> Iterator[list[str]]:
                 else:
                     os.write(kept, line)
             os.close(kept)
+
+
+def heard(
+    decode: Callable[[T], R], images: Sequence[T], apply: Callable[..., Iterable[R]] = map
+) -> list[tuple[R, str | None]]:
+    """Decode images, each with what its decoder complained of.
+
+    They are decoded together; only where something was said, once more one by one.
+
+    Args:
+        decode: makes something of one image; must bear to be called twice.
+        images: what it is called with.
+        apply: as `map`, which it may do in threads.
+
+    Returns:
+        What `decode` returned and the decoder's first line, or None, for each image in order.
+    """
+    with decoder_warnings() as said:
+        made = list(apply(decode, images))
+    return [_alone(decode, image) for image in images] if said else [(each, None) for each in made]
+
+
+def _alone(decode: Callable[[T], R], image: T) -> tuple[R, str | None]:
+    with decoder_warnings() as said:
+        made = decode(image)
+    return made, said[0] if said else None

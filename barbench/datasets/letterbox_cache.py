@@ -10,7 +10,8 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from barbench.datasets.decoder_warnings import heard
+from barbench.datasets.images import ImageInfo, decode_image
 from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.masks import Rle
-from barbench.datasets.refer import ImageInfo, ReferSplit, decode_image
+from barbench.datasets.references import ReferSplit
 from barbench.files import atomic_file
+from barbench.plain import batched
 
 THREADS = 4  # that decode what an evaluation will need
+CHUNK = 32  # images that they decode before the decoders' complaints are read
 VERSION = 1  # raise it whenever the letterbox would give other pixels
 MASK_BYTES = 8192  # of a mask, about; an image takes 3 bytes a pixel
 RUN = np.dtype([("value", "<f4"), ("length", "<i4")])
@@ -47,7 +52,8 @@ class LetterboxCache:
     folder: Path | None = None
 
     def images(self, infos: Sequence[ImageInfo]) -> Tensor:
-        """Letterbox images. A file that has changed, by its size or time, is decoded again.
+        """Letterbox images. A file that has changed, by its size or time, is decoded again. What a decoder complains of
+        is printed with the file's name; such an image is not stored.
 
         Args:
             infos: B images.
@@ -60,9 +66,34 @@ class LetterboxCache:
         """
         side = self.letterbox.size
         batch = _fresh((len(infos), side, side, 3), torch.uint8)
-        for square, info in zip(batch.numpy(), infos, strict=True):
-            self._image(info, square)
+        pairs = zip(infos, batch.numpy(), strict=True)
+        absent = [(info, square) for info, square in pairs if not self._read_image(info, square)]
+        for info, complaint in self.decode(absent).items():
+            print(f"note: {info.path} is damaged: {complaint}", file=sys.stderr)
         return batch
+
+    def decode(
+        self, pairs: Sequence[tuple[ImageInfo, NDArray[np.uint8]]], apply: Callable[..., Iterable[None]] = map
+    ) -> dict[ImageInfo, str]:
+        """Decode and letterbox images, and store those that are sound.
+
+        Args:
+            pairs: images, and where their squares are written: uint8 (S, S, 3).
+            apply: as `map`, which it may do in threads.
+
+        Returns:
+            What decoders complained of.
+
+        Raises:
+            DataError: if an image cannot be decoded.
+        """
+        complaints = {}
+        for (info, square), (_, complaint) in zip(pairs, heard(self._letterbox, pairs, apply), strict=True):
+            if complaint is not None:
+                complaints[info] = complaint
+            elif self.folder is not None:
+                _write(self._image_path(info), square)
+        return complaints
 
     def masks(self, rles: Sequence[Rle]) -> Tensor:
         """Letterbox masks; on disk they are runs of equal values.
@@ -79,12 +110,12 @@ class LetterboxCache:
             self._mask(rle, square)
         return batch
 
-    def _image(self, info: ImageInfo, square: NDArray[np.uint8]) -> None:
-        path = None if self.folder is None else self._image_path(info)
-        if path is None or not _read_into(path, square):
-            square[:] = self.letterbox.image(decode_image(info)).numpy()
-            if path is not None:
-                _write(path, square)
+    def _read_image(self, info: ImageInfo, square: NDArray[np.uint8]) -> bool:
+        return self.folder is not None and _read_into(self._image_path(info), square)
+
+    def _letterbox(self, pair: tuple[ImageInfo, NDArray[np.uint8]]) -> None:
+        info, square = pair
+        square[:] = self.letterbox.image(decode_image(info)).numpy()
 
     def _mask(self, rle: Rle, square: NDArray[np.float32]) -> None:
         path = None if self.folder is None else self._path("mask", f"{rle.height} {rle.width} ".encode() + rle.counts)
@@ -106,7 +137,7 @@ class LetterboxCache:
         except OSError:  # which file and why is said where it is decoded
             return self._path("image", str(info.path).encode())
         key = f"{info.path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{info.height}|{info.width}"
-        return self._path("image", key.encode())
+        return self._path("image", (key + "|upright" * info.upright).encode())
 
     def _path(self, kind: str, key: bytes) -> Path:
         """Other code and another OpenCV may round differently, so each has its own folder."""
@@ -115,20 +146,30 @@ class LetterboxCache:
         return self.folder / f"{kind}s-{self.letterbox.size}-v{VERSION}-cv{cv2.__version__}" / name[:2] / name
 
 
-def check_images(infos: Iterable[ImageInfo], squares: LetterboxCache) -> None:
-    """Decode images that an evaluation will need, so that a damaged one is found before the training.
+def check_images(splits: Iterable[ReferSplit], squares: LetterboxCache) -> list[str]:
+    """Decode the images of evaluation splits, so that a bad one is found before the training and not after it.
 
     Args:
-        infos: images, some several times; those that the cache holds have been decoded before and are skipped.
-        squares: the cache, which keeps the others.
+        splits: what will be evaluated; images of which a decoder complains are noted among their problems.
+        squares: the cache, which keeps sound images; those that it holds have been decoded before and are skipped.
+
+    Returns:
+        What decoders complained of, with the files' names.
 
     Raises:
-        DataError: if one cannot be decoded.
+        DataError: if an image cannot be decoded.
     """
+    used = [(split.data, {split.data.images[r.image_id]: None for r in split.references}) for split in splits]
+    wanted = [info for info in dict.fromkeys(info for _, infos in used for info in infos) if not squares.holds(info)]
+    side, complaints = squares.letterbox.size, dict[ImageInfo, str]()
     with ThreadPoolExecutor(THREADS) as pool:
-        wanted = [info for info in dict.fromkeys(infos) if not squares.holds(info)]
-        for _ in pool.map(lambda info: squares.images([info]), wanted):
-            pass
+        for chunk in batched(wanted, CHUNK):
+            room = np.empty((len(chunk), side, side, 3), np.uint8)
+            complaints |= squares.decode(list(zip(chunk, room, strict=True)), pool.map)
+    for data, infos in used:
+        for info in infos.keys() & complaints.keys():
+            data.problems.note("damaged image", info.path.name)
+    return [f"{info.path} is damaged: {complaint}" for info, complaint in complaints.items()]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import yaml
 from barbench.datasets.untrusted import listed, read_key, text, whole
 from barbench.errors import DataError, UnknownName, UsageError
 from barbench.files import write_atomically
-from barbench.paper.mixtures import TASKS, Task
+from barbench.paper.mixtures import APPLY, STORED, TASKS, Exif, Task, turned
 from barbench.paper.protocols import Protocol
 
 FILE = "protocol.yaml"
@@ -51,13 +51,14 @@ def own_protocol(name: str, evals: tuple[str, ...], **fields: Any) -> Protocol:
     return Protocol(name=name, folder=name, evals=evals, partition="own", **given)
 
 
-def find_task(name: str, root: Path | None, words: int | None = None) -> Task:
+def find_task(name: str, root: Path | None, words: int | None = None, exif: Exif = STORED) -> Task:
     """Look up what a cell is trained and evaluated on.
 
     Args:
         name: of a protocol or a mixture, or of a folder of `root` with a `protocol.yaml`.
         root: the data; None for the shapes, which have no data of one's own.
         words: context length in tokens, in place of the task's own.
+        exif: whether images are read as stored, or turned as their EXIF orientation says.
 
     Returns:
         The task.
@@ -70,6 +71,8 @@ def find_task(name: str, root: Path | None, words: int | None = None) -> Task:
         task: Task = TASKS.get(name)
     else:
         task = _read(root / name / FILE, name)
+    if exif == APPLY:
+        task = turned(task)
     return task if words is None else replace(task, words=words)
 
 

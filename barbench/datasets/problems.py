@@ -10,6 +10,7 @@ RULES = {
     "empty mask": "kept in evaluation (scores 0), left out of training",
     "mask reaches outside its image": "clipped to the image",
     "expression longer than the context": "cut, its end-of-text token kept",
+    "damaged image": "used as its decoder fills it; `barbench data verify` refuses it",
 }
 
 

@@ -1,24 +1,20 @@
 """Reads a REFER folder: references, sentences, images, masks. `barbench data verify ROOT` checks one."""
 
 import gc
-import io
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from barbench.datasets import masks
+from barbench.datasets.images import ImageInfo
 from barbench.datasets.pickles import load_plain, repair_text
 from barbench.datasets.problems import Problems
+from barbench.datasets.references import Annotation, ReferData, Reference, Sentence
 from barbench.datasets.untrusted import image_size, listed, read_entries, read_key, text, whole
 from barbench.errors import DataError, MissingData
 from barbench.paper.protocols import Protocol
@@ -35,137 +31,6 @@ LAYOUT = """The layout is the public one (the .p files and instances.json of the
     images/train2014/COCO_train2014_*.jpg     (or images/mscoco/images/train2014/)
 Where copies of the data are known to be is in docs/data.md; `barbench data import SOURCE ROOT` makes this layout from
 zips, Parquet, LMDB, folders of masks, MDETR's JSON and tables of one's own."""
-
-
-class Sentence(NamedTuple):
-    """One referring expression.
-
-    Attributes:
-        sent_id: unique in its protocol's references file.
-        text: repaired by `pickles.repair_text`; may be empty.
-    """
-
-    sent_id: int
-    text: str
-
-
-class Reference(NamedTuple):
-    """What the sentences refer to in an image: one object; in gRefCOCO several objects or none, too.
-
-    Attributes:
-        ref_id: unique in its protocol's references file.
-        ann_id: of the mask that is meant: the object's annotation, or the union of several (none: empty), under a
-            negative number of its own.
-        image_id: COCO's.
-        category: the object's; names of several are joined by commas.
-        split: train, val, testA, …
-        sentences: all that mean the same.
-        targets: the objects' annotations.
-    """
-
-    ref_id: int
-    ann_id: int
-    image_id: int
-    category: str
-    split: str
-    sentences: tuple[Sentence, ...]
-    targets: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class ImageInfo:
-    """One image file.
-
-    Attributes:
-        image_id: COCO's.
-        path: where the file is.
-        width: in pixels, as in instances.json.
-        height: in pixels, as in instances.json.
-    """
-
-    image_id: int
-    path: Path
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """The mask of one object.
-
-    Attributes:
-        ann_id: COCO's.
-        image_id: of the image that the object is in.
-        rle: a canonical code: equal masks of an image have equal codes.
-        area: number of pixels inside.
-    """
-
-    ann_id: int
-    image_id: int
-    rle: masks.Rle
-    area: int
-
-
-@dataclass(frozen=True)
-class ReferData:
-    """All splits of one protocol. Only the images and annotations that some reference uses are kept.
-
-    Attributes:
-        root: the folder that was read.
-        protocol: which partition of which dataset.
-        references: usable ones, in the file's order.
-        images: by image id.
-        annotations: by annotation id.
-        problems: what is wrong with the files, and what was done about it.
-    """
-
-    root: Path
-    protocol: Protocol
-    references: tuple[Reference, ...]
-    images: dict[int, ImageInfo]
-    annotations: dict[int, Annotation]
-    problems: Problems = field(default_factory=Problems)
-
-    def split(self, name: str) -> "ReferSplit":
-        """The references of one split, in the file's order.
-
-        Args:
-            name: train, val, testA, …
-
-        Returns:
-            At least one reference.
-
-        Raises:
-            DataError: if the split has no references; the message lists the splits that have some.
-        """
-        chosen = tuple(r for r in self.references if r.split == name)
-        if not chosen:
-            held = ", ".join(sorted({r.split for r in self.references})) or "none at all"
-            raise DataError(
-                f"{self.root / self.protocol.folder / self.protocol.refs_file} has no references of split {name!r}; it "
-                f"holds {held}. (Some copies call testA 'test': they are not the public release.)"
-            )
-        return ReferSplit(name, chosen, self)
-
-    def mask(self, ann_id: int) -> masks.Mask:
-        """Decode the mask of one object; nothing is cached.
-
-        Args:
-            ann_id: of an annotation that is kept.
-
-        Returns:
-            uint8 (H, W) in the image's own pixels, 1 inside.
-        """
-        return self.annotations[ann_id].rle.decode()
-
-
-@dataclass(frozen=True)
-class ReferSplit:
-    """The references of one split, and the data that they are from."""
-
-    name: str
-    references: tuple[Reference, ...]
-    data: ReferData
 
 
 def read_refer(root: Path, protocol: Protocol) -> ReferData:
@@ -205,7 +70,7 @@ def _read(root: Path, protocol: Protocol) -> ReferData:
     instances = _read_instances(instances_path)
     references = _references(refs_path, lambda raw: _reference(raw, instances.categories, protocol.general))
     kept = tuple(r for r in references if _usable(r, instances, problems))
-    images = _images(root, instances_path, {r.image_id: instances.images[r.image_id] for r in kept})
+    images = _images(root, instances_path, protocol.upright, {r.image_id: instances.images[r.image_id] for r in kept})
     annotations: dict[int, Annotation] = {}
     for reference in kept:
         image = images[reference.image_id]
@@ -275,61 +140,6 @@ def data_files(root: Path, protocol: Protocol) -> tuple[Path, Path]:
         if not path.is_file():
             raise MissingData(f"no {path.name} for {protocol.name}: looked for {path}.\n{LAYOUT}")
     return files
-
-
-def decode_image(info: ImageInfo) -> NDArray[np.uint8]:
-    """Decode an image as stored, without EXIF rotation, since masks are drawn on the stored pixels; gray becomes RGB.
-
-    Args:
-        info: the file, and the size that its annotations were drawn on.
-
-    Returns:
-        uint8 (H, W, 3) RGB.
-
-    Raises:
-        DataError: if the file is absent, unreadable, truncated, neither JPEG nor PNG, or of another size, which is
-            checked before any pixel is decoded; the message names the file.
-    """
-    try:
-        data = info.path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{info.path} cannot be read: {error.strerror or error}") from error
-    # Some OpenCV versions fill what a cut JPEG lacks with gray and say nothing. A whole one ends its last scan.
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise DataError(f"{info.path} is truncated: its last JPEG scan has no end")
-    try:
-        width, height = _stored_size(data)
-        if (width, height) != (info.width, info.height):
-            raise DataError(
-                f"{info.path} has {width}x{height} pixels, instances.json says {info.width}x{info.height}"
-                f"{_turned(data, info)}"
-            )
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        rgb = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
-    except (cv2.error, ValueError) as error:
-        raise DataError(f"{info.path} is not a readable image ({len(data)} bytes): {error}") from error
-    if rgb is None or rgb.shape != (height, width, 3):
-        raise DataError(f"{info.path} is not a readable image ({len(data)} bytes)")
-    return np.asarray(rgb, dtype=np.uint8)
-
-
-def _stored_size(data: bytes) -> tuple[int, int]:
-    """Width and height from a JPEG's or PNG's header, without decoding; ValueError for anything else."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as header:
-            return header.size
-    except Exception as error:  # Pillow's parsers raise nearly anything: OSError, SyntaxError, struct.error, ...
-        raise ValueError("it is neither a JPEG nor a PNG") from error
-
-
-def _turned(data: bytes, info: ImageInfo) -> str:
-    """Addition to the message on a wrong size: whether the EXIF orientation explains it."""
-    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as header:
-        turns = header.getexif().get(0x0112) in (5, 6, 7, 8)
-        explained = turns and header.size == (info.height, info.width)
-    if not explained:
-        return ""
-    return ": its EXIF orientation turns it, and the annotations were drawn on the turned image; store it turned"
 
 
 @dataclass(frozen=True)
@@ -436,7 +246,9 @@ def _usable(reference: Reference, instances: _Instances, problems: Problems) -> 
     return True
 
 
-def _images(root: Path, instances_path: Path, entries: dict[int, dict[str, Any]]) -> dict[int, ImageInfo]:
+def _images(
+    root: Path, instances_path: Path, upright: bool, entries: dict[int, dict[str, Any]]
+) -> dict[int, ImageInfo]:
     """The file of each image. The folders are listed once, because 20,000 single questions are slow on a network
     disk."""
     folders = [root / name for name in IMAGE_FOLDERS]
@@ -452,7 +264,7 @@ def _images(root: Path, instances_path: Path, entries: dict[int, dict[str, Any]]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{instances_path}: image {image_id}: {_describe(error)}") from error
         if name in where:  # a name as listed: one such as ../../x is in no folder
-            images[image_id] = ImageInfo(image_id, where[name] / name, width, height)
+            images[image_id] = ImageInfo(image_id, where[name] / name, width, height, upright)
         else:
             missing.append(name)
     if missing:

@@ -18,7 +18,7 @@ from barbench.datasets import masks
 from barbench.datasets.expression_kinds import kind
 from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.letterbox_cache import LetterboxCache
-from barbench.datasets.refer import Reference, ReferSplit, Sentence
+from barbench.datasets.references import Reference, ReferSplit, Sentence
 from barbench.datasets.tokens import Tokens
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from barbench.datasets.overlap import excluded_images, read_outlines
-from barbench.datasets.refer import ReferData, ReferSplit, read_refer
+from barbench.datasets.refer import read_refer
+from barbench.datasets.references import ReferData, ReferSplit
 from barbench.paper.mixtures import Mixture, Task
 from barbench.paper.protocols import Evaluated
 

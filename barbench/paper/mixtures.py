@@ -14,7 +14,8 @@ All expressions have G-Ref's context of 22 tokens: with RefCOCO's 17 a model wou
 trained on G-Ref alone, and some methods walk the padding, so that a model has one context in training and evaluation.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from barbench.paper.protocols import KNOWN, PROTOCOLS, Evaluated, Protocol
 from barbench.registry import Registry
@@ -53,6 +54,29 @@ class Mixture:
 
 Task = Protocol | Mixture
 """What a cell is trained and evaluated on; both name their `members`, what they `read` and what is `evaluated`."""
+
+Exif = Literal["stored", "apply"]
+STORED: Final = "stored"
+APPLY: Final = "apply"
+"""How the images of a task are read: as stored, or turned as their EXIF orientation says."""
+
+
+def turned(task: Task) -> Task:
+    """Turn the images of a task as their EXIF orientation says.
+
+    Args:
+        task: as registered.
+
+    Returns:
+        The same task, whose files are read so.
+    """
+    if isinstance(task, Protocol):
+        return replace(task, upright=True)
+    members, excluded = (
+        tuple(replace(protocol, upright=True) for protocol in group) for group in (task.members, task.excluded)
+    )
+    return replace(task, members=members, excluded=excluded)
+
 
 MEMBERS = tuple(map(PROTOCOLS.get, ("refcoco", "refcoco+", "refcocog-u")))
 WORDS = max(p.words for p in MEMBERS)

@@ -43,6 +43,7 @@ class Protocol:
         none_below: a prediction of fewer pixels says that the expression means no object; None where every expression
             means one.
         instances_file: images and annotations, in that folder too.
+        upright: whether images are turned as their EXIF says, because the annotations were drawn on the turned ones.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Protocol:
     trusted_sentences: bool = True
     none_below: int | None = None
     instances_file: str = "instances.json"
+    upright: bool = False
 
     @property
     def general(self) -> bool:

@@ -8,7 +8,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.refer import ReferData, ReferSplit, read_refer
+from barbench.datasets.refer import read_refer
+from barbench.datasets.references import ReferData, ReferSplit
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.shapes import ShapesSpec
 from barbench.datasets.sources import shapes_source

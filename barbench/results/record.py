@@ -47,6 +47,9 @@ class Cell(Frozen):
     context_length: int | None = Field(
         default=None, description="tokens of an expression; None: as the protocol of that name has it"
     )
+    exif: Literal["stored", "apply"] = Field(
+        default="stored", description="images as stored, or turned as their EXIF orientation says"
+    )
     held_out: int = Field(
         default=0,
         ge=0,

@@ -8,7 +8,7 @@ import numpy as np
 
 from barbench.datasets.audit import _open_all
 from barbench.datasets.decoder_warnings import decoder_warnings
-from barbench.datasets.refer import ImageInfo
+from barbench.datasets.images import ImageInfo
 
 
 def test_only_the_damaged_image_is_named(tmp_path: Path) -> None:

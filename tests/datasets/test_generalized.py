@@ -10,7 +10,8 @@ import pytest
 
 from barbench.datasets.audit import verify
 from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.refer import ReferData, read_refer
+from barbench.datasets.refer import read_refer
+from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError

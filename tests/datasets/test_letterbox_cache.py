@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from barbench.datasets import letterbox_cache as module
+from barbench.datasets.images import ImageInfo, decode_image
 from barbench.datasets.letterbox import Letterbox
 from barbench.datasets.letterbox_cache import LetterboxCache, disk_space
 from barbench.datasets.masks import Rle, from_mask
-from barbench.datasets.refer import ImageInfo, ReferData, decode_image, read_refer
+from barbench.datasets.refer import read_refer
+from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from barbench.datasets.refer import ImageInfo, decode_image, read_refer
+from barbench.datasets.images import ImageInfo, decode_image
+from barbench.datasets.refer import read_refer
 from barbench.errors import DataError, MissingData
 from barbench.paper.protocols import PROTOCOLS, Protocol
 from tests.datasets.refer_folder import HEIGHT, MASKS, REFS, WIDTH, pixels, python2

@@ -10,8 +10,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from barbench.datasets import letterbox_cache as module
+from barbench.datasets.images import decode_image
 from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.refer import ReferData, ReferSplit, decode_image, read_refer
+from barbench.datasets.refer import read_refer
+from barbench.datasets.references import ReferData, ReferSplit
 from barbench.datasets.samples import EvalSamples, ExpressionMeta, TrainSamples, draw
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError

@@ -9,7 +9,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.refer import ReferData, read_refer
+from barbench.datasets.refer import read_refer
+from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens
 from barbench.engine.recipe import Recipe, parse_recipe

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from barbench.datasets.letterbox import Letterbox, normalised
 from barbench.datasets.pickles import load_plain
-from barbench.datasets.refer import ReferData, read_refer
+from barbench.datasets.refer import read_refer
+from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.tokens import Tokens
 from barbench.engine.evaluate import Evaluation, evaluate

@@ -5,42 +5,21 @@ was interrupted is started again with the same command: images that are there al
 holds something else is never overwritten.
 """
 
-import filecmp
-import io
 import json
-import os
 import pickle
-import re
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
 from pycocotools import mask as coco
 
 from barbench.datasets import masks
+from barbench.datasets.importers.pictures import COCO_NAME, Picture, place_image, stored_size
 from barbench.datasets.refer import IMAGE_FOLDERS, data_files
 from barbench.datasets.untrusted import image_size
 from barbench.errors import DataError, MissingData, UsageError
-from barbench.files import atomic_file, write_atomically
+from barbench.files import write_atomically
 from barbench.paper.protocols import Protocol
-
-COCO_NAME = re.compile(r"(COCO_\w+?_0*(\d+))(?:_\d+)?(\.jpe?g)", re.IGNORECASE)
-
-
-class Picture(NamedTuple):
-    """An image as a source has it.
-
-    Attributes:
-        name: its file name in the layout.
-        data: its bytes, a file that holds them, or None where the source has the annotations alone.
-        size: width and height where the source tells them.
-    """
-
-    name: str
-    data: bytes | Path | None = None
-    size: tuple[int, int] | None = None
 
 
 class Item(NamedTuple):
@@ -63,23 +42,6 @@ class Item(NamedTuple):
     ref_id: int | None = None
     ann_id: int | None = None
     category: int = 0
-
-
-def coco_name(text: str) -> str:
-    """The file of an image from a name or a path, without the suffix that REFER puts behind a COCO name.
-
-    Args:
-        text: a file name or a path, of any system.
-
-    Returns:
-        The name without folders.
-
-    >>> coco_name("coco/train2014/COCO_train2014_000000581857_16.jpg")
-    'COCO_train2014_000000581857.jpg'
-    """
-    name = re.split(r"[/\\]", text)[-1]
-    found = COCO_NAME.fullmatch(name)
-    return found[1] + found[3] if found else name
 
 
 class Numbers:
@@ -267,55 +229,6 @@ def refuse(path: Path) -> None:
     """
     if path.exists():
         raise UsageError(f"{path} is there already, and an import overwrites nothing: name another folder")
-
-
-def place_image(folder: Path, name: str, data: bytes | Path) -> None:
-    """Put an image into the layout: a file is linked where the file system can do that, else copied.
-
-    Args:
-        folder: of the layout's images.
-        name: of the file in it.
-        data: the image's bytes, or its file.
-
-    Raises:
-        DataError: where another image has the place.
-    """
-    target = folder / name
-    if target.exists():
-        same = target.read_bytes() == data if isinstance(data, bytes) else filecmp.cmp(data, target, shallow=False)
-        if not same:
-            raise DataError(f"{target} is there already and holds another image; nothing is overwritten")
-        return
-    if isinstance(data, bytes):
-        with atomic_file(target, sync=False) as file:
-            file.write(data)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(data.resolve(), target)
-    except OSError:  # another file system, or one without links
-        with data.open("rb") as source, atomic_file(target, sync=False) as file:
-            shutil.copyfileobj(source, file)
-
-
-def stored_size(data: bytes | Path, name: str) -> tuple[int, int]:
-    """Read an image's size from its header.
-
-    Args:
-        data: the image's bytes, or its file.
-        name: for the error.
-
-    Returns:
-        Width and height in pixels.
-
-    Raises:
-        ValueError: if it is neither a JPEG nor a PNG.
-    """
-    try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=("JPEG", "PNG")) as header:
-            return image_size(*header.size)
-    except Exception as error:  # Pillow's parsers raise nearly anything
-        raise ValueError(f"the image {name} is neither a JPEG nor a PNG that can be read") from error
 
 
 def _agree(ours: dict[str, Any], path: Path) -> None:

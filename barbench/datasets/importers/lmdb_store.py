@@ -16,9 +16,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from barbench.datasets.importers.layout import Item, Picture, coco_name
+from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.mask_folder import coco_category, decode_mask
 from barbench.datasets.importers.names import known_split
+from barbench.datasets.importers.pictures import Picture, coco_name
 from barbench.datasets.pickles import loads_plain
 from barbench.datasets.untrusted import listed, read_key, text, whole
 from barbench.errors import DataError, UsageError

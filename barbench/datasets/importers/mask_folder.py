@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from barbench.datasets.importers.layout import Item, Picture, coco_name
+from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
+from barbench.datasets.importers.pictures import Picture, coco_name
 from barbench.datasets.untrusted import listed, read_entries, read_key, text, whole
 from barbench.errors import DataError, MissingData
 from barbench.paper.protocols import Protocol

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from barbench.datasets.importers.instances import Instances
-from barbench.datasets.importers.layout import Item, Picture, coco_name
+from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
+from barbench.datasets.importers.pictures import Picture, coco_name
 from barbench.datasets.untrusted import image_size, listed, read_entries, read_key, text, whole
 from barbench.errors import DataError, UsageError
 from barbench.paper.protocols import Protocol

@@ -105,21 +105,27 @@ def look(source: Path) -> Form:
     """
     if archive.holds_release(source):
         return Form.zip
-    if found_files(source, "*.parquet"):
-        return Form.parquet
-    files = found_files(source, "*.json", "*.jsonl", "*.csv", "*.tsv")
-    if any(mask_folder.has_masks(path) for path in files):
-        return Form.masks
-    if _stores(source):
-        return Form.lmdb
-    if any(mdetr.is_mdetr(path) for path in files):
-        return Form.mdetr
-    if any(table.is_table(path) for path in files):
-        return Form.table
+    for form, reader in READERS.items():
+        if reader.find(source):
+            return form
     raise UsageError(
         f"{source} is none of the forms that are known ({', '.join(Form)}): say with --form which it is, or see "
         "docs/data.md for how each looks"
     )
+
+
+class Reader(NamedTuple):
+    """How the sources of one form are read.
+
+    Attributes:
+        find: the files of the form under a folder, each of which is one split; a table is one file.
+        items: the references of such a file, and in words what is left out of it.
+        rows: how many references it has; 0 where that is not known without reading it.
+    """
+
+    find: Callable[[Path], list[Path]]
+    items: Callable[[Path, Protocol, Request, Instances | None], Iterator[Item | str]]
+    rows: Callable[[Path], int] = lambda path: 0
 
 
 def _stores(source: Path) -> list[Path]:
@@ -129,24 +135,29 @@ def _stores(source: Path) -> list[Path]:
     return sorted(found - inside)
 
 
-def _files(request: Request, form: Form) -> list[Path]:
-    """The files of `form` in the source, each of which is one split; a table is one file."""
-    source = request.source
-    if source.is_file() and request.form is form:
-        return [source]
-    if form is Form.parquet:
-        found = found_files(source, "*.parquet")
-    elif form is Form.lmdb:
-        found = _stores(source)
-    elif form is Form.masks:
-        found = [path for path in found_files(source, "*.json") if mask_folder.has_masks(path)]
-    elif form is Form.mdetr:
-        found = [path for path in found_files(source, "*.json", "*.jsonl") if mdetr.is_mdetr(path)]
-    else:
-        found = [path for path in found_files(source, *(f"*{s}" for s in table.SUFFIXES)) if table.is_table(path)]
-    if not found:
-        raise UsageError(f"{source} has no file of the form {form}")
-    return found
+READERS = {
+    Form.parquet: Reader(
+        lambda source: found_files(source, "*.parquet"),
+        lambda path, protocol, request, instances: parquet.items(path, protocol, instances),
+        parquet.rows,
+    ),
+    Form.masks: Reader(
+        lambda source: [path for path in found_files(source, "*.json") if mask_folder.has_masks(path)],
+        lambda path, protocol, request, instances: mask_folder.items(path, protocol, request.images),
+    ),
+    Form.lmdb: Reader(
+        _stores, lambda path, protocol, request, instances: lmdb_store.items(path, protocol), lmdb_store.rows
+    ),
+    Form.mdetr: Reader(
+        lambda source: [path for path in found_files(source, "*.json", "*.jsonl") if mdetr.is_mdetr(path)],
+        lambda path, protocol, request, instances: mdetr.items(path, protocol, instances),
+    ),
+    Form.table: Reader(
+        lambda source: [p for p in found_files(source, *(f"*{s}" for s in table.SUFFIXES)) if table.is_table(p)],
+        lambda path, protocol, request, instances: iter(table.items(path)),
+    ),
+}
+"""In the order in which a source is looked at: a mask folder or MDETR's JSON could pass for a table, too."""
 
 
 def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Protocol], list[str]]:
@@ -154,20 +165,24 @@ def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Protocol
     instances = Instances(request.instances) if request.instances else None
     by_protocol: dict[str, list[Path]] = defaultdict(list)
     protocols: dict[str, Protocol] = {}
-    for path in _files(request, form):
+    reader = READERS[form]
+    files = [request.source] if request.source.is_file() and request.form is form else reader.find(request.source)
+    if not files:
+        raise UsageError(f"{request.source} has no file of the form {form}")
+    for path in files:
         found = _own(path, request) if form is Form.table else protocol_of(path.resolve(), request.split)
         protocols[found.name] = found
         by_protocol[found.name].append(path)
     categories = instances.categories if instances else None
     layouts = {name: Layout(request.root, p, request.images, categories) for name, p in protocols.items()}
-    total = sum(_rows(form, path) for paths in by_protocol.values() for path in paths)
+    total = sum(map(reader.rows, files))
     notes: list[str] = []
     left_out: Counter[str] = Counter()
     done = 0
     for name, paths in by_protocol.items():
         layout, protocol = layouts[name], protocols[name]
         for path in paths:
-            for item in _items(form, path, protocol, request, instances):
+            for item in reader.items(path, protocol, request, instances):
                 if isinstance(item, str):
                     notes.append(item)
                     continue
@@ -198,25 +213,6 @@ def _own(path: Path, request: Request) -> Protocol:
     if "train" not in splits or len(splits) == 1:
         raise UsageError(f"{path} has the splits {', '.join(splits)}; train and at least one other are due")
     return own_protocol(name, tuple(split for split in splits if split != "train"))
-
-
-def _rows(form: Form, path: Path) -> int:
-    """How many references a file has, where that is known without reading it."""
-    return parquet.rows(path) if form is Form.parquet else lmdb_store.rows(path) if form is Form.lmdb else 0
-
-
-def _items(
-    form: Form, path: Path, protocol: Protocol, request: Request, instances: Instances | None
-) -> Iterator[Item | str]:
-    if form is Form.parquet:
-        return parquet.items(path, protocol, instances)
-    if form is Form.lmdb:
-        return lmdb_store.items(path, protocol)
-    if form is Form.masks:
-        return mask_folder.items(path, protocol, request.images)
-    if form is Form.mdetr:
-        return mdetr.items(path, protocol, instances)
-    return iter(table.items(path))
 
 
 def _absent(layout: Layout) -> Iterable[str]:

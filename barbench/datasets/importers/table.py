@@ -24,10 +24,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from barbench.datasets.importers.layout import COCO_NAME, Item, Picture, coco_name
+from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.mask_folder import decode_mask
 from barbench.datasets.importers.mdetr import json_lines
 from barbench.datasets.importers.names import split_name
+from barbench.datasets.importers.pictures import COCO_NAME, Picture, coco_name
 from barbench.datasets.untrusted import read_key, shown, text, whole
 from barbench.errors import DataError
 

@@ -36,6 +36,7 @@ from barbench.models.towers.configs import (
     backbone_config,
 )
 from barbench.models.towers.eva import EvaVision, resize
+from barbench.models.towers.layouts import to_open_clip
 from barbench.models.towers.resnet import ResNetVision
 
 _scalar = np.int64(0).__reduce__()[0]  # numpy moved it between its versions; the value says where it is
@@ -177,7 +178,7 @@ def _read(file: Path, config: BackboneConfig) -> dict[str, Tensor]:
         raise DataError(f"cannot read weights from {file}: {reason}") from None
     if all(key in state for key in _JIT_EXTRAS) and not config.model.get("quick_gelu"):
         raise UsageError(f"{file} holds OpenAI's weights, which need QuickGELU; use {config.name}-quickgelu")
-    return {name: value.float() for name, value in state.items() if name not in _JIT_EXTRAS}
+    return to_open_clip({name: value.float() for name, value in state.items() if name not in _JIT_EXTRAS})
 
 
 def not_weights(file: Path) -> str | None:
@@ -253,6 +254,20 @@ def _fill(clip: Any, state: dict[str, Tensor], file: Path, antialias: bool) -> N
         state = convert_to_custom_text_state_dict(state)
     try:
         resize_pos_embed(state, clip, antialias=antialias)
-        clip.load_state_dict(state)
     except (RuntimeError, AttributeError) as error:
-        raise DataError(f"the weights in {file} do not fit the backbone: {error}") from None
+        raise DataError(f"the positions in {file} do not fit the backbone: {error}") from None
+    if differences := _differences(state, clip.state_dict()):
+        raise DataError(f"the weights in {file} do not fit the backbone: {'; '.join(differences)}")
+    clip.load_state_dict(state)
+
+
+def _differences(given: dict[str, Tensor], due: dict[str, Tensor]) -> list[str]:
+    """How two sets of parameters differ in names and sizes, each kind with its number and its first."""
+    absent, other = [n for n in due if n not in given], [n for n in given if n not in due]
+    sizes = [n for n in due if n in given and due[n].shape != given[n].shape]
+    found = [f"{len(absent)} parameters are absent, the first is {absent[0]}"] if absent else []
+    found += [f"{len(other)} are not the backbone's, the first is {other[0]}"] if other else []
+    if sizes:
+        has, wants = tuple(given[sizes[0]].shape), tuple(due[sizes[0]].shape)
+        found += [f"{len(sizes)} have another size, the first is {sizes[0]}: {has} instead of {wants}"]
+    return found

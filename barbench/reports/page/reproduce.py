@@ -53,6 +53,8 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
         words += ["--image-size", str(first.image_size)]
     if first.context_length is not None:
         words += ["--context", str(first.context_length)]
+    if first.exif != "stored":
+        words += ["--exif", first.exif]
     words += ["--precision", first.precision, "--processes", str(first.processes)]
     return join(words + (["--device", device] if device else []))
 

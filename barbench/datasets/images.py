@@ -1,0 +1,147 @@
+"""The image files of a dataset: their sizes and their pixels, checked against what the annotations say."""
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from barbench.datasets.untrusted import image_size
+from barbench.errors import DataError
+
+RGB = NDArray[np.uint8]
+
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS: dict[Any, Callable[[RGB], RGB]] = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+"""From the stored pixels to what a person sees, by the value of the tag (EXIF 2.3, 4.6.4 A); 1 leaves them."""
+SWAPS, UNTURNED = (5, 6, 7, 8), 1
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """One image file.
+
+    Attributes:
+        image_id: COCO's.
+        path: where the file is.
+        width: in pixels, as in instances.json.
+        height: in pixels, as in instances.json.
+        upright: whether its EXIF orientation is applied, because the annotations were drawn on the turned image.
+    """
+
+    image_id: int
+    path: Path
+    width: int
+    height: int
+    upright: bool = False
+
+
+def decode_image(info: ImageInfo) -> RGB:
+    """Decode an image; gray becomes RGB.
+
+    It is read as stored, without EXIF rotation, since the masks of the public releases are drawn on the stored pixels;
+    `info.upright` asks for the turned image.
+
+    Args:
+        info: the file, and the size that its annotations were drawn on.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+
+    Raises:
+        DataError: if the file is absent, unreadable, truncated, neither JPEG nor PNG, or of another size, which is
+            checked before any pixel is decoded; the message names the file.
+    """
+    try:
+        data = info.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{info.path} cannot be read: {error.strerror or error}") from error
+    # Some OpenCV versions fill what a cut JPEG lacks with gray and say nothing. A whole one ends its last scan.
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise DataError(f"{info.path} is truncated: its last JPEG scan has no end")
+    due = info.width, info.height
+    try:
+        size = stored_size(data)
+        orientation = read_orientation(data) if info.upright or size != due else UNTURNED
+        _check_size(size, orientation, info)
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        rgb: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except (cv2.error, ValueError) as error:
+        raise DataError(f"{info.path} is not a readable image ({len(data)} bytes): {error}") from error
+    if rgb is None or rgb.shape != (size[1], size[0], 3):
+        raise DataError(f"{info.path} is not a readable image ({len(data)} bytes)")
+    if info.upright and orientation != UNTURNED:
+        rgb = np.ascontiguousarray(TURNS[orientation](rgb))
+    return np.asarray(rgb, dtype=np.uint8)
+
+
+def stored_size(data: bytes | Path) -> tuple[int, int]:
+    """Read the size of an image from its header, without decoding it.
+
+    Args:
+        data: the image's bytes, or its file.
+
+    Returns:
+        Width and height as stored, in pixels.
+
+    Raises:
+        ValueError: if it is neither a JPEG nor a PNG, or has a size that is not read.
+    """
+    try:
+        with _opened(data) as image:
+            size = image.size
+    except Exception as error:  # Pillow's parsers raise nearly anything: OSError, SyntaxError, struct.error, ...
+        raise ValueError("it is neither a JPEG nor a PNG") from error
+    return image_size(*size)
+
+
+def read_orientation(data: bytes | Path) -> int:
+    """Read how an image's EXIF turns it.
+
+    Args:
+        data: the image's bytes, or its file: a JPEG or a PNG.
+
+    Returns:
+        The orientation, 1 to 8; 1, which turns nothing, where there is none, or where it cannot be read.
+    """
+    try:
+        with _opened(data) as image, warnings.catch_warnings(action="ignore"):
+            tag = image.getexif().get(ORIENTATION) if "exif" in image.info else None
+            return tag if tag in TURNS else UNTURNED
+    except Exception:  # a broken EXIF block: decoders pass over it, too
+        return UNTURNED
+
+
+def _opened(data: bytes | Path) -> Image.Image:
+    return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=("JPEG", "PNG"))
+
+
+def _check_size(stored: tuple[int, int], orientation: int, info: ImageInfo) -> None:
+    """DataError for another size than the annotations'; it names the EXIF orientation where that explains it."""
+    due = info.width, info.height
+    turned = stored[::-1] if orientation in SWAPS else stored
+    found, other = (turned, stored) if info.upright else (stored, turned)
+    if found == due:
+        return
+    why = ""
+    if other == due and info.upright:
+        why = ": --exif apply has turned it, and the annotations were drawn on the stored image; leave that option out"
+    elif other == due:
+        why = ": its EXIF orientation turns it, and the annotations were drawn on the turned image; use --exif apply"
+    raise DataError(
+        f"{info.path} has {found[0]}x{found[1]} pixels, instances.json says {info.width}x{info.height}{why}"
+    )

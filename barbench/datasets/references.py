@@ -1,0 +1,126 @@
+"""What a REFER folder holds once it is read: references with their sentences, images and masks. Made by
+`datasets.refer`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from barbench.datasets import masks
+from barbench.datasets.images import ImageInfo
+from barbench.datasets.problems import Problems
+from barbench.errors import DataError
+from barbench.paper.protocols import Protocol
+
+
+class Sentence(NamedTuple):
+    """One referring expression.
+
+    Attributes:
+        sent_id: unique in its protocol's references file.
+        text: repaired by `pickles.repair_text`; may be empty.
+    """
+
+    sent_id: int
+    text: str
+
+
+class Reference(NamedTuple):
+    """What the sentences refer to in an image: one object; in gRefCOCO several objects or none, too.
+
+    Attributes:
+        ref_id: unique in its protocol's references file.
+        ann_id: of the mask that is meant: the object's annotation, or the union of several (none: empty), under a
+            negative number of its own.
+        image_id: COCO's.
+        category: the object's; names of several are joined by commas.
+        split: train, val, testA, …
+        sentences: all that mean the same.
+        targets: the objects' annotations.
+    """
+
+    ref_id: int
+    ann_id: int
+    image_id: int
+    category: str
+    split: str
+    sentences: tuple[Sentence, ...]
+    targets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The mask of one object.
+
+    Attributes:
+        ann_id: COCO's.
+        image_id: of the image that the object is in.
+        rle: a canonical code: equal masks of an image have equal codes.
+        area: number of pixels inside.
+    """
+
+    ann_id: int
+    image_id: int
+    rle: masks.Rle
+    area: int
+
+
+@dataclass(frozen=True)
+class ReferData:
+    """All splits of one protocol. Only the images and annotations that some reference uses are kept.
+
+    Attributes:
+        root: the folder that was read.
+        protocol: which partition of which dataset.
+        references: usable ones, in the file's order.
+        images: by image id.
+        annotations: by annotation id.
+        problems: what is wrong with the files, and what was done about it.
+    """
+
+    root: Path
+    protocol: Protocol
+    references: tuple[Reference, ...]
+    images: dict[int, ImageInfo]
+    annotations: dict[int, Annotation]
+    problems: Problems = field(default_factory=Problems)
+
+    def split(self, name: str) -> "ReferSplit":
+        """The references of one split, in the file's order.
+
+        Args:
+            name: train, val, testA, …
+
+        Returns:
+            At least one reference.
+
+        Raises:
+            DataError: if the split has no references; the message lists the splits that have some.
+        """
+        chosen = tuple(r for r in self.references if r.split == name)
+        if not chosen:
+            held = ", ".join(sorted({r.split for r in self.references})) or "none at all"
+            raise DataError(
+                f"{self.root / self.protocol.folder / self.protocol.refs_file} has no references of split {name!r}; it "
+                f"holds {held}. (Some copies call testA 'test': they are not the public release.)"
+            )
+        return ReferSplit(name, chosen, self)
+
+    def mask(self, ann_id: int) -> masks.Mask:
+        """Decode the mask of one object; nothing is cached.
+
+        Args:
+            ann_id: of an annotation that is kept.
+
+        Returns:
+            uint8 (H, W) in the image's own pixels, 1 inside.
+        """
+        return self.annotations[ann_id].rle.decode()
+
+
+@dataclass(frozen=True)
+class ReferSplit:
+    """The references of one split, and the data that they are from."""
+
+    name: str
+    references: tuple[Reference, ...]
+    data: ReferData
