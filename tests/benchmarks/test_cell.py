@@ -1,5 +1,6 @@
-"""What a cell books of its cost."""
+"""What a cell books of its cost, and what its record says of precision, waits and memory."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,8 +9,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from barbench.benchmarks import cell
+from barbench.engine.course import Training
+from barbench.engine.precision import precision_facts
+from barbench.engine.profile import Peak
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
+from barbench.results.record import Record
+from barbench.results.store import Store
+from tests.benchmarks.conftest import MakeJobs
 from tests.models.small import SIZE, small
 
 
@@ -42,3 +49,35 @@ def batch(segmenter: Any, size: int, length: int, count: int) -> tuple[torch.Ten
     ids = torch.zeros(count, length, dtype=torch.long)
     ids[:, :4] = torch.tensor([3, 4, 5, 63])
     return torch.randn(count, 3, size, size), ids, torch.ones(count, size, size)
+
+
+def test_the_record_says_what_ran(finished: tuple[Store, Record]) -> None:
+    _, record = finished
+    measured = record.profile
+    assert measured is not None
+    assert record.environment["precision"] == {"autocast": None, "kernels": "plain"}
+    assert measured.train_wait_s is not None
+    assert 0 < measured.train_wait_s < record.timings["training"]
+    assert (measured.skipped_steps, measured.reserved_memory_bytes) == (0, None)
+
+
+def test_a_cells_precision_is_that_of_its_autocast(make_jobs: MakeJobs, tmp_path: Path) -> None:
+    (job,) = make_jobs(tmp_path)
+    AcceleratorState._reset_state()
+    half = job.model_copy(update={"cell": job.cell.model_copy(update={"precision": "bf16"}), "cache": None})
+    try:
+        assert precision_facts(cell._load(half, lambda _: None).accelerator)["autocast"] == "bfloat16"
+    finally:
+        AcceleratorState._reset_state()
+
+
+def test_what_was_measured_on_a_gpu_reaches_the_record() -> None:
+    loaded: Any = SimpleNamespace(recipe=SimpleNamespace(batch=32), accelerator=SimpleNamespace(device="cuda"))
+    metrics: Any = {"val": SimpleNamespace(metrics=SimpleNamespace(n=10), images_per_second=5.0)}
+    training = Training([], 9.0, 400.0, 0.25, 3)
+    measured = cell._profile(loaded, (7, 8), Peak(100, "cuda allocator", 150), training, metrics)
+    assert (measured.peak_memory_bytes, measured.peak_memory_kind, measured.reserved_memory_bytes) == (
+        100, "cuda allocator", 150,
+    )  # fmt: skip
+    assert (measured.train_images_per_s, measured.train_wait_s, measured.skipped_steps) == (400.0, 0.25, 3)
+    assert measured.infer_images_per_s == 5.0

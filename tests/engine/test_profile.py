@@ -163,6 +163,12 @@ def test_peak_memory_sees_an_allocation() -> None:
     assert after.bytes - before.bytes == pytest.approx(64 * 2**20, rel=0.3)
 
 
+def test_on_cuda_the_peak_is_the_allocators_and_what_it_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 5)
+    assert peak(torch.device("cuda")) == (3, "cuda allocator", 5)
+
+
 def test_the_backward_pass_is_outside_autocast_as_in_training(build: Build) -> None:
     """torch wants it so; and weights that are cast once for all steps would cost too little."""
     seen = set[tuple[str, bool]]()

@@ -30,7 +30,10 @@ DEVICE = torch.device(os.environ.get("BARBENCH_CHECK_DEVICE", "cuda"))
 CUDA = DEVICE.type == "cuda"
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(CUDA and not torch.cuda.is_available(), reason="there is no GPU"),
+    pytest.mark.skipif(
+        CUDA and not torch.cuda.is_available(),
+        reason="there is no GPU (BARBENCH_CHECK_DEVICE=cpu tries these checks on the CPU)",
+    ),
 ]
 PAIRS = [(name, "quickgelu") for name in METHODS] + [("barleria", kind) for kind in KINDS if kind != "quickgelu"]
 HALF = [torch.bfloat16, torch.float16] if CUDA else [torch.bfloat16]

@@ -1,0 +1,38 @@
+"""Parity at full size: a ViT-B/16 at 416 px in float64. Weights and inputs are functions of a name, as in `filling`.
+
+A full-size golden file holds nothing but numbers in float64: of each tensor, ROWS products with rows of signs.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from barbench.regression.filling import uniform
+
+ROWS, SIZE, WORDS = 4, 416, 17
+
+
+def inputs() -> tuple[Tensor, Tensor, Tensor]:
+    """image (2, 3, 416, 416), ids (2, 17), mask (2, 416, 416) of 0 and 1."""
+    ids = torch.zeros(2, WORDS, dtype=torch.long)
+    for row, words in enumerate(([320, 1237, 530, 518], [9, 40000, 2368, 525, 2, 320, 1615, 17, 4160, 38])):
+        ids[row, : len(words) + 2] = torch.tensor([49406, *words, 49407])
+    image, mask = 1.7 * uniform("image", (2, 3, SIZE, SIZE)), uniform("mask", (2, SIZE, SIZE)) > 0.2
+    return image.double(), ids, mask.double()
+
+
+def projected(name: str, x: Tensor) -> Tensor:
+    """(ROWS,): products of a tensor with signs, of the size of its root mean square."""
+    signs = uniform(f"signs of {name}", (ROWS, x.numel())).sign().double()
+    return (signs @ x.detach().flatten().double()) / math.sqrt(x.numel())
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """Training mode is left to BatchNorms alone."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+    return model
