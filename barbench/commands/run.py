@@ -233,12 +233,15 @@ def _run(request: Any, halve: bool, console: Console, retries: int | None, detac
 def _show_plan(jobs: Any, request: Any, console: Console) -> Any:
     """Print which cells are done, which will run, and how long that will take; nothing is run."""
     from barbench.benchmarks.planning.plan import make_plan
+    from barbench.commands.expand import slots_for
     from barbench.results.store import Store
 
     with console.status("estimating"):
         plan = make_plan(jobs, Store(request.results))
+    local = request.executor == "local"
+    slots = len(slots_for(request, [job.backbone for job in jobs])) if local else request.jobs or 1
     print_rows(plan.rows(), Format.table, title="plan")
-    console.print(plan.summary(request.jobs or 1), markup=False, highlight=False, soft_wrap=True)
+    console.print(plan.summary(slots), markup=False, highlight=False, soft_wrap=True)
     return plan
 
 

@@ -1,6 +1,7 @@
 """Kill a run (-9) at chosen moments, start it again, and compare what it leaves with a run that nobody disturbed.
 
-`python -m tests.faults.kill_harness FOLDER BACKBONE KILLS SEED` prints a JSON line for each kill and one at the end.
+`python -m tests.faults.kill_harness FOLDER BACKBONE KILLS SEED SLOTS` prints a JSON line for each kill and one at the
+end. With two slots both cells of the matrix are under way at the same time.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from barbench.results.record import Record
 from tests.faults import matrix
 from tests.faults.folder_watcher import Change, Watcher
 
-Target = Literal["group", "runner", "worker"]
+Target = Literal["group", "runner", "workers", "one worker"]
 PHASES = ("data", "loading", "training", "checkpoint", "evaluation", "record")
 ENDS_WITHIN = 20.0  # seconds that a worker may outlive its runner, on a busy machine
 
@@ -52,7 +53,7 @@ def choose(phase: str, rng: random.Random) -> Point:
     most = {"data": 24, "loading": 2, "training": 5, "checkpoint": 6, "evaluation": 3, "record": 6}[phase]
     longest = {"data": 0.01, "loading": 0.5, "training": 0.05, "checkpoint": 0.004, "evaluation": 0.1, "record": 0.004}
     delay = rng.choice([0.0, rng.uniform(0, longest[phase])])
-    return Point(phase, rng.randint(1, most), delay, rng.choice(["group", "runner", "worker"]))
+    return Point(phase, rng.randint(1, most), delay, rng.choice(["group", "runner", "workers", "one worker"]))
 
 
 def is_moment(phase: str, what: dict[str, Any] | Change) -> bool:
@@ -72,7 +73,7 @@ def is_moment(phase: str, what: dict[str, Any] | Change) -> bool:
     }.get(phase, False)
 
 
-def live(work: Path, backbone: Path, point: Point | None) -> Life:
+def live(work: Path, backbone: Path, slots: int, point: Point | None) -> Life:
     """One life of the run, ended at `point` if it comes."""
     folders = [work / "results", *(job.scratch for job in matrix.jobs(work, backbone))]
     for folder in folders:
@@ -80,7 +81,7 @@ def live(work: Path, backbone: Path, point: Point | None) -> Life:
     watcher, (read, write) = Watcher(folders), os.pipe()
     runner = os.fork()
     if runner == 0:
-        _be_runner(work, backbone, write)
+        _be_runner(work, backbone, slots, write)
     os.close(write)
     seen = 0
     try:
@@ -99,7 +100,7 @@ def live(work: Path, backbone: Path, point: Point | None) -> Life:
     return Life(killed, None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status))
 
 
-def _be_runner(work: Path, backbone: Path, events: int) -> None:
+def _be_runner(work: Path, backbone: Path, slots: int, events: int) -> None:
     """In the forked process; never returns."""
     code = 1
     try:
@@ -109,7 +110,7 @@ def _be_runner(work: Path, backbone: Path, events: int) -> None:
         os.dup2(os.open(work / "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
         os.close(events)
         sys.stdout = os.fdopen(1, "w", closefd=False)
-        code = matrix.run(work, backbone)
+        code = matrix.run(work, backbone, slots)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -135,7 +136,9 @@ def _happenings(read: int, watcher: Watcher) -> Iterator[dict[str, Any] | Change
 def kill(runner: int, target: Target) -> None:
     """SIGKILL; the worker must end with its runner."""
     workers = psutil.Process(runner).children(recursive=True)
-    victims = [w.pid for w in workers if target == "worker"] or [runner, *(w.pid for w in workers if target == "group")]
+    victims = [] if target == "runner" else [w.pid for w in workers[: 1 if target == "one worker" else None]]
+    if not victims or target == "group":
+        victims = [runner, *victims]
     for victim in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
@@ -187,31 +190,31 @@ def use(work: Path) -> Path:
     return work
 
 
-def episode(work: Path, backbone: Path, phases: list[str], rng: random.Random) -> Iterator[Point]:
+def episode(work: Path, backbone: Path, slots: int, phases: list[str], rng: random.Random) -> Iterator[Point]:
     """Kill one run in each of `phases` in turn, then let it end; the points at which it was killed."""
     for phase in phases:
         point = choose(phase, rng)
-        life = live(work, backbone, point)
+        life = live(work, backbone, slots, point)
         check_whole(work / "results")
         if life.killed:
             yield point
         elif life.code == 0:
             break
-    code = live(work, backbone, None).code
+    code = live(work, backbone, slots, None).code
     assert code == 0, f"ended with {code}: {(work / 'stderr').read_text()[-2000:]}"
 
 
-def main(folder: Path, backbone: Path, kills: int, seed: int) -> None:
+def main(folder: Path, backbone: Path, kills: int, seed: int, slots: int) -> None:
     torch.set_num_threads(1)
     rng, counts = random.Random(seed), Counter[str]()
     calm = use(folder / "calm")
-    assert live(calm, backbone, None).code == 0, (calm / "stderr").read_text()[-2000:]
+    assert live(calm, backbone, 1, None).code == 0, (calm / "stderr").read_text()[-2000:]
     expected, episodes = outcome(calm), 0
     while counts.total() < kills:
         work = use(folder / f"episode-{episodes}")
         later = [p for p in PHASES[1:] if kills > 10 or counts[p] == 0] * (2 if kills > 10 else 1)
         rng.shuffle(later)
-        for point in episode(work, backbone, ["data", *later], rng):
+        for point in episode(work, backbone, slots, ["data", *later], rng):
             counts[point.phase] += 1
             print(json.dumps(point._asdict()), flush=True)
         found = outcome(work)
@@ -222,4 +225,4 @@ def main(folder: Path, backbone: Path, kills: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

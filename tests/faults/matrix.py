@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from barbench.benchmarks.execution import process, worker
+from barbench.benchmarks.execution.executors.base import Slot
+from barbench.benchmarks.execution.executors.local import Local
 from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.execution.signals import interruptible
 from barbench.benchmarks.job import Job
@@ -96,11 +98,11 @@ class Events:
         self.say(event="note", text=text)
 
 
-def run(work: Path, backbone: Path) -> int:
+def run(work: Path, backbone: Path, slots: int) -> int:
     """0 where every cell is done."""
     process.Worker = Forked  # type: ignore[misc]
     events = Events()
     with interruptible():
         shapes_source(SPEC, lambda done, total: events.say(event="drawing", done=done, total=total))
-        records = run_jobs(jobs(work, backbone), work / "results", events)
+        records = run_jobs(jobs(work, backbone), work / "results", events, executor=Local([Slot()] * slots))
     return int(any(record.status != "done" for record in records))

@@ -65,7 +65,8 @@ def run_jobs(
         halve: a cell that runs out of memory gives way to the same with half the micro-batch, as often as need be.
         executor: where cells run; None: one after the other on this host.
         retries: how often a cell that was lost without a fault of its own is tried again.
-        forecast: seconds of each cell by its id, as far as known: the longest begin first.
+        forecast: seconds of each cell by its id, as far as known: the longest begin first, after those of which
+            nothing is known.
         detach: submit the cells and return; the same call without it listens to them.
 
     Returns:
@@ -84,7 +85,7 @@ def run_jobs(
         for lost in store.set_aside:
             display.note(f"{lost.path.name} cannot be used ({lost.reason}); it is now {lost.renamed.name}")
         waiting = [job for job in jobs if not _finished(records[job.cell.id()])]
-        waiting.sort(key=lambda job: -(forecast or {}).get(job.cell.id(), float("inf")))
+        waiting.sort(key=lambda job: _order(job, forecast or {}))
         for job in jobs:
             if job not in waiting:  # of a run that was killed right after it wrote the record
                 for path in (job.checkpoint, job.attempts_file, job.lease):
@@ -96,6 +97,15 @@ def run_jobs(
         else:
             run.remove()
         return [record for job in jobs if (record := records[job.cell.id()]) is not None]
+
+
+def _order(job: Job, forecast: Mapping[str, float]) -> tuple[float, int]:
+    """Key of the order of running: a long cell that begins last keeps all other slots waiting for it.
+
+    Without a forecast the number of components tells enough: on the embedded benchmark a cell takes 50 s with none,
+    80 to 95 s with one, 115 s with two and 320 s with BarLeRIa's three.
+    """
+    return -forecast.get(job.cell.id(), float("inf")), -len(job.composition)
 
 
 def _finished(record: Record | None) -> bool:

@@ -4,6 +4,9 @@ Ray ends the tasks of a command that ends; to leave a run alone, give the comman
 """
 
 import logging
+import os
+import signal
+import socket
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -50,14 +53,18 @@ class Ray:
         if address != "local":
             quiet |= {"address": address}
             quiet.pop("include_dashboard")
+        hears = signal.getsignal(signal.SIGTERM)
         try:
+            _look_for(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
             self._ray.init(**quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UsageError(
                 f"--executor ray: no cluster at {address} ({first}); `ray start --head` begins one, and "
                 "--cluster address=local one for this command"
             ) from None
+        finally:
+            signal.signal(signal.SIGTERM, hears)  # Ray's own would end the command without a word to the cells
 
     def _check(self) -> None:
         """Some one node must hold a cell: what all of them have together says nothing."""
@@ -129,6 +136,13 @@ class Ray:
         for reference in self._tasks:
             self._ray.cancel(reference, force=True)
         self._ray.shutdown()
+
+
+def _look_for(address: str) -> None:
+    """Raise OSError where nobody listens, for which Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "://" not in address:
+        socket.create_connection((host, int(port)), timeout=5.0).close()
 
 
 def _in_words(resources: Mapping[str, float]) -> str:
