@@ -14,7 +14,7 @@ from torch import Tensor
 
 from barbench import cli, metrics
 from barbench.datasets import letterbox as transforms
-from barbench.engine import predict, train
+from barbench.engine import predict, step
 from barbench.methods import bridge, gst, lim, snf
 from barbench.models import segmenter
 
@@ -45,11 +45,11 @@ def bridge_without_layer_norm() -> None:
 
 
 def lim_skips_a_block() -> None:
-    """One block of twelve keeps the tokens inserted for the block before, in place of new ones (Eq. 2, 3)."""
+    """One block keeps the tokens inserted for the block before, in place of new ones (Eq. 2, 3)."""
     before = lim.LIM.before_block
 
-    def mutant(self: lim.LIM, step: Any, vision: Any, text: Any) -> Any:
-        return (vision, text) if step.number == 5 else before(self, step, vision, text)
+    def mutant(self: lim.LIM, step: Any, vision: Any, text: Any, carry: Any) -> Any:
+        return (vision, text) if step.number == 5 else before(self, step, vision, text, carry)
 
     lim.LIM.before_block = mutant  # type: ignore[method-assign]
 
@@ -94,18 +94,20 @@ def letterbox_half_a_pixel() -> None:
 def adapters_at_the_rate_of_the_head() -> None:
     """The recipe's factor on the adapters' learning rate is forgotten."""
 
-    def mutant(optimizer: Any, lr: float) -> float:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        return lr
+    launch = step.Stepper.launch
 
-    train._set_rate = mutant
+    def mutant(self: step.Stepper, micros: Any, lr: float) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["factor"] = 1.0
+        return launch(self, micros, lr)
+
+    step.Stepper.launch = mutant  # type: ignore[method-assign]
 
 
 def training_masks_mirrored() -> None:
     """Targets are the mirror image of what the picture shows; training runs and its loss falls."""
-    loss = train.training_loss
-    train.training_loss = lambda output, mask: loss(output, mask.flip(-1))
+    loss = step.training_loss
+    step.training_loss = lambda output, mask: loss(output, mask.flip(-1))  # type: ignore[attr-defined]
 
 
 def words_not_heard() -> None:

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.slow
 
 # mutation, section, entries that must be among those that moved, component that must be named
 CASES = [
-    ("snf_sign_of_beta", "models", {"snf/logits", "barleria/loss"}, ["SNF"]),
+    ("snf_sign_of_beta", "models", {"snf/gradient of SNF", "barleria/loss"}, ["SNF"]),
     ("bridge_without_layer_norm", "models", {"etris/logits", "snf-etris/gradient of head"}, ["Bridge"]),
     ("lim_skips_a_block", "models", {"no-global/gradient of LIM", "barleria/logits"}, ["LIM"]),
     ("gst_prior_not_applied", "models", {"barleria/logits", "barleria/gradient of GST"}, ["GST"]),
     ("metric_not_strictly_greater", "evaluation", {"metrics/precision"}, []),
     ("metric_union_counts_the_overlap_twice", "evaluation", {"metrics/overlap", "snf/target", "etris/swapped"}, []),
-    ("letterbox_half_a_pixel", "data", {"letterbox/image 200x120", "letterbox/mask 64x64", "training/masks"}, []),
+    ("letterbox_half_a_pixel", "data", {"letterbox/image 200x120", "letterbox/mask 131x97", "training/masks"}, []),
     ("adapters_at_the_rate_of_the_head", "models", {"etris/first losses", "barleria/first losses"}, []),
     ("more_is_kept", "memory", {"head-only", "barleria"}, []),
     ("training_masks_mirrored", "scores", {"etris"}, []),
