@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 class Metrics(NamedTuple):
@@ -44,7 +45,7 @@ class Metrics(NamedTuple):
         return f"{', '.join(scores)} over {self.n:,} expressions"
 
 
-def iou(intersections: ArrayLike, unions: ArrayLike, targets: ArrayLike | None = None) -> NDArray[np.float64]:
+def iou(intersections: ArrayLike, unions: ArrayLike, targets: ArrayLike | None = None) -> Floats:
     """IoU of each expression; 0 where both masks are empty: finding nothing is no success, unless nothing is meant.
 
     Args:

@@ -103,10 +103,10 @@ def check(
         typer.Exit: with code 1 if any value moved.
     """
     from barbench.regression import check as gate
-    from barbench.regression.show import FORMATS, show
+    from barbench.regression.show import VIEWS, show
 
-    if format_ not in FORMATS:
-        raise UnknownName("format", format_, FORMATS)
+    if format_ not in VIEWS:
+        raise UnknownName("format", format_, VIEWS)
     if update:
         print(f"accepted into {gate.update(baseline, split_list(only or ''))}")
         return

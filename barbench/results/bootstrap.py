@@ -27,12 +27,9 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from barbench.metrics import iou
+from barbench.metrics import Counts, Floats, iou
 from barbench.student import student
-
-Floats = NDArray[np.float64]
 
 METRICS: Final = ("mIoU", "oIoU", "P@0.5")
 FIELDS: Final = ("expressions", "iou", "above_half", "intersection", "union")
@@ -53,11 +50,11 @@ class Interval(NamedTuple):
 
 
 def image_sums(
-    images: NDArray[np.int64],
-    intersections: NDArray[np.int64],
-    unions: NDArray[np.int64],
-    targets: NDArray[np.int64] | None = None,
-) -> tuple[NDArray[np.int64], Floats]:
+    images: Counts,
+    intersections: Counts,
+    unions: Counts,
+    targets: Counts | None = None,
+) -> tuple[Counts, Floats]:
     """Sum over the expressions of each image.
 
     IoU is 0 if both masks are empty, and counts as above one half strictly, as in `barbench.metrics`.

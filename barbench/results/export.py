@@ -10,7 +10,7 @@ import pandas as pd
 from barbench.errors import UnknownName, UsageError
 from barbench.files import write_atomically
 
-FORMATS: Final = ("csv", "parquet")
+EXPORTS: Final = ("csv", "parquet")
 
 
 def write_table(table: pd.DataFrame, format_: str, path: Path) -> None:
@@ -18,15 +18,15 @@ def write_table(table: pd.DataFrame, format_: str, path: Path) -> None:
 
     Args:
         table: the rows.
-        format_: one of FORMATS.
+        format_: one of EXPORTS.
         path: the file to write.
 
     Raises:
         UnknownName: for an unknown format.
         UsageError: if Parquet's library is not installed.
     """
-    if format_ not in FORMATS:
-        raise UnknownName("format", format_, FORMATS)
+    if format_ not in EXPORTS:
+        raise UnknownName("format", format_, EXPORTS)
     if format_ == "csv":
         write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())
         return

@@ -7,9 +7,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from barbench.metrics import Floats
+
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 
 class Overlay(NamedTuple):

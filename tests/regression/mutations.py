@@ -111,8 +111,11 @@ def training_masks_mirrored() -> None:
 
 
 def words_not_heard() -> None:
-    """The head is given no words: what it masks depends on the picture alone."""
-    decoder, projector = segmenter.Decoder.forward, segmenter.Projector.forward
+    """The head is given no words, in none of its three parts: what it masks depends on the picture alone."""
+    neck, decoder, projector = segmenter.Neck.forward, segmenter.Decoder.forward, segmenter.Projector.forward
+
+    def neck_without_sentence(self: Any, levels: Any, sentence: Tensor) -> Tensor:
+        return neck(self, levels, sentence * 0)
 
     def without_words(self: Any, query: Tensor, words: Tensor, pad: Tensor) -> Tensor:
         return decoder(self, query, words * 0, pad)
@@ -120,6 +123,7 @@ def words_not_heard() -> None:
     def without_sentence(self: Any, x: Tensor, sentence: Tensor) -> Tensor:
         return projector(self, x, sentence * 0)
 
+    segmenter.Neck.forward = neck_without_sentence  # type: ignore[method-assign]
     segmenter.Decoder.forward = without_words  # type: ignore[method-assign]
     segmenter.Projector.forward = without_sentence  # type: ignore[method-assign]
 

@@ -7,12 +7,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from barbench.metrics import Counts, Floats
 from barbench.student import student
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 BAND_RESAMPLES = 1000
 WORD_BANDS = {"short": (1, 3, 4, 6), "long": (1, 6, 8, 11)}
 """First number of words of each band; G-Ref's expressions are long, those of the others short."""
@@ -27,7 +25,7 @@ class Bands(NamedTuple):
     """
 
     labels: tuple[str, ...]
-    places: Ints
+    places: Counts
 
 
 class BandScore(NamedTuple):
@@ -63,7 +61,7 @@ def precision(ious: Floats, thresholds: Floats) -> Floats:
     return 1 - np.searchsorted(ordered, thresholds, side="right") / len(ordered)
 
 
-def by_words(words: Ints) -> Bands:
+def by_words(words: Counts) -> Bands:
     """Bands of WORD_BANDS by the number of words; the long ones if the median is six or more."""
     firsts = WORD_BANDS["long" if np.median(words) >= 6 else "short"]
     labels = [f"{a}" if a == b - 1 else f"{a}–{b - 1}" for a, b in pairwise(firsts)] + [f"{firsts[-1]}+"]
@@ -90,7 +88,7 @@ def by_size(shares: Floats, count: int = 4) -> Bands:
     return Bands(labels, np.searchsorted(borders, shares, side="right"))
 
 
-def by_kind(kinds: Ints, names: Sequence[str]) -> Bands:
+def by_kind(kinds: Counts, names: Sequence[str]) -> Bands:
     """One band for each of the kinds that occur.
 
     Args:
@@ -109,7 +107,7 @@ def by_kind(kinds: Ints, names: Sequence[str]) -> Bands:
     return Bands(tuple(names[kind] for kind in present), index)
 
 
-def means(ious: Floats, bands: Bands, images: Ints) -> list[BandScore]:
+def means(ious: Floats, bands: Bands, images: Counts) -> list[BandScore]:
     """Mean IoU of each band with a 95 % interval: Student's t times the standard error of a bootstrap.
 
     Whole images are resampled, `BAND_RESAMPLES` times, because the expressions of one image are not independent. The
