@@ -212,35 +212,25 @@ def slots_for(request: RunRequest, backbones: Sequence[str]) -> Any:
 
 
 def _host(request: RunRequest, backbones: Sequence[str]) -> Host:
-    """What is known of where cells run: all of it on this host; on a cluster the rest is settled there."""
-    cache: Path | Literal["auto"] | None = None if request.cache == "off" else Path(request.cache)
-    if request.cache == "auto":
-        cache = cache_folder() if request.executor == "local" else AUTO
-    if request.executor != "local":
-        return Host(
-            results=request.results.resolve(),
-            device="cuda" if on_gpus(request) else "cpu",
-            processes=request.processes,
-            threads=0,
-            workers=request.workers,
-            kernels=request.kernels,
-            cache=cache,
-            tracker=request.tracker,
-        )
-    from barbench.benchmarks.execution.devices import loader_count, pick_device
+    """What is known of where cells run: all but the loaders on this host; on a cluster the rest is settled there."""
+    automatic: Path | Literal["auto"] = AUTO
+    results, threads = request.results, 0
+    if request.executor == "local":
+        from barbench.benchmarks.execution.devices import pick_device
 
-    slots = slots_for(request, backbones)
-    device = "cuda" if slots[0].gpus else pick_device("cpu" if request.gpus == "none" else request.device)
-    threads, workers = max(1, slots[0].cores // request.processes), request.workers
-    if workers is None:  # on a CPU the model needs every core, and small images decode fast
-        workers = loader_count(device, threads)
+        slots = slots_for(request, backbones)
+        device = "cuda" if slots[0].gpus else pick_device("cpu" if request.gpus == "none" else request.device)
+        threads = max(1, slots[0].cores // request.processes)
+        automatic = cache_folder()
+    else:
+        results, device = results.resolve(), "cuda" if on_gpus(request) else "cpu"
     return Host(
-        results=request.results,
+        results=results,
         device=device,
         processes=request.processes,
         threads=threads,
-        workers=workers,
-        cache=cache,
+        workers=request.workers,
+        cache={"off": None, AUTO: automatic}.get(request.cache, Path(request.cache)),
         kernels=request.kernels,
         tracker=request.tracker,
     )

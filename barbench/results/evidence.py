@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.errors import DataError
-from barbench.results.bootstrap import FIELDS, Floats, Spread, effective_images, image_sums, spread
+from barbench.metrics import Floats
+from barbench.results.bootstrap import FIELDS, Spread, effective_images, image_sums, spread
 from barbench.results.expressions import Columns, pick_split
 from barbench.results.record import Record
 from barbench.results.store import Store

@@ -16,7 +16,7 @@ from barbench.models.towers.configs import PRETRAINED
 
 
 def settle(job: Job) -> Job:
-    """Fill in what is open in `job`: nothing where the command that made it runs on the same host.
+    """Fill in what is open in `job`: the loaders alone where the command that made it runs on the same host.
 
     Args:
         job: whose threads are 0 where it was made for another host.
@@ -27,13 +27,13 @@ def settle(job: Job) -> Job:
     Raises:
         UsageError: where this host has too few GPUs, or other data or weights than the cell names.
     """
-    if job.threads:
-        return job
     cores, processes = job.cores or core_count(), job.cell.processes
+    threads = job.threads or max(1, cores // processes)
+    workers = job.workers if job.workers is not None else loader_count(job.device, threads)
+    if job.threads:
+        return job.model_copy(update={"workers": workers})
     if job.device == "cuda" and (count := torch.cuda.device_count()) < processes:
         raise UsageError(f"{count or 'no'} GPU{'s' * (count != 1)} where the cell needs {processes}")
-    threads = max(1, cores // processes)
-    workers = job.workers if job.workers is not None else loader_count(job.device, threads)
     return job.model_copy(
         update={
             "threads": threads,

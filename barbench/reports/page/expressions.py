@@ -6,10 +6,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from barbench.metrics import iou
+from barbench.metrics import Counts, Floats, iou
 from barbench.paper.tables import Column
 from barbench.reports.page import breakdown
-from barbench.reports.page.breakdown import Bands, Floats, Ints
+from barbench.reports.page.breakdown import Bands
 from barbench.reports.tables.grouping import Group
 from barbench.results.expressions import pick_split
 from barbench.results.record import Record
@@ -31,10 +31,10 @@ class Scored(NamedTuple):
     """
 
     seeds: Floats
-    images: Ints
-    words: Ints
+    images: Counts
+    words: Counts
     shares: Floats
-    kinds: Ints | None
+    kinds: Counts | None
     names: tuple[str, ...]
 
 

@@ -28,9 +28,10 @@ def with_cell(job: Job, **fields: Any) -> Job:
     return job.model_copy(update={"cell": job.cell.model_copy(update=fields)})
 
 
-def test_what_is_settled_already_stays(job: Job) -> None:
-    settled = job.model_copy(update={"threads": 3, "data_root": Path("/nowhere")})
-    assert settle(settled) is settled
+def test_what_the_command_of_this_host_settled_stays(job: Job) -> None:
+    settled = job.model_copy(update={"threads": 3, "data_root": Path("/nowhere"), "workers": 1})
+    assert settle(settled) == settled
+    assert settle(settled.model_copy(update={"device": "cuda", "threads": 8, "workers": None})).workers == 6
 
 
 def test_its_cores_are_divided_among_its_processes(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
