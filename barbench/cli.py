@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import barbench
 from barbench.commands import data, lists, measure, model, report, run, runs, tune
 from barbench.commands.checks import CheckedCommand
 from barbench.commands.streams import prepare_streams
@@ -33,8 +34,19 @@ app.add_typer(data.app, name="data")
 app.add_typer(runs.results, name="results")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"barbench {barbench.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _main(debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False) -> None:
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     logging.basicConfig(level=logging.INFO if debug else logging.ERROR)
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +81,10 @@ def test_help_says_what_there_is(ask: Ask) -> None:
     assert all(word in answer.out for word in ("run", "report", "profile", "list", "data"))
     for command in (["run"], ["report"], ["profile"], ["list", "methods"], ["data", "verify"], ["data", "make-shapes"]):
         assert ask(*command, "--help").code == 0
+
+
+def test_the_version_is_that_of_the_package(ask: Ask) -> None:
+    assert ask("--version") == (0, f"barbench {metadata.version('barbench')}\n", "")
 
 
 def test_help_answers_at_once_without_torch() -> None:
