@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 _COMPLAINT = re.compile(rb"(?i)jpeg|libpng|huffman")
 

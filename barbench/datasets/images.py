@@ -121,7 +121,7 @@ def read_orientation(data: bytes | Path) -> int:
     try:
         with _opened(data) as image, warnings.catch_warnings(action="ignore"):
             tag = image.getexif().get(ORIENTATION) if "exif" in image.info else None
-            return tag if tag in TURNS else UNTURNED
+            return tag if isinstance(tag, int) and tag in TURNS else UNTURNED
     except Exception:  # a broken EXIF block: decoders pass over it, too
         return UNTURNED
 
