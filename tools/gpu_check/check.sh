@@ -1,6 +1,6 @@
 #!/bin/bash
 # Checks one GPU in about six minutes: docs/gpu-check.md. From the repository's root: bash tools/gpu_check/check.sh
-# Each part has a limit of its own, and the next one runs whatever became of it; all together stay under 540 seconds.
+# Each part has a limit of its own, and the next one runs whatever became of it; all together stay under 540 seconds, without RELEASED.
 #   OUT=folder       where summary.txt, measure.json and all logs go (gpu-check)
 #   WHEELS=folder    wheels to install first, on a machine without a network
 #   RELEASED="ETRIS/config/refcoco/bridge_v16.yaml ..."   the public code to time beside, up to 60 seconds each
