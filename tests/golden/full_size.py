@@ -14,11 +14,10 @@ ROWS, SIZE, WORDS = 4, 416, 17
 
 
 def inputs() -> tuple[Tensor, Tensor, Tensor]:
-    """image (2, 3, 416, 416), ids (2, 17), mask (2, 416, 416) of 0 and 1."""
-    ids = torch.zeros(2, WORDS, dtype=torch.long)
-    for row, words in enumerate(([320, 1237, 530, 518], [9, 40000, 2368, 525, 2, 320, 1615, 17, 4160, 38])):
-        ids[row, : len(words) + 2] = torch.tensor([49406, *words, 49407])
-    image, mask = 1.7 * uniform("image", (2, 3, SIZE, SIZE)), uniform("mask", (2, SIZE, SIZE)) > 0.2
+    """image (1, 3, 416, 416), ids (1, 17), mask (1, 416, 416) of 0 and 1."""
+    words = [49406, 9, 40000, 2368, 525, 2, 320, 1615, 17, 4160, 38, 49407]
+    ids = torch.tensor([words + [0] * (WORDS - len(words))])
+    image, mask = 1.7 * uniform("image", (1, 3, SIZE, SIZE)), uniform("mask", (1, SIZE, SIZE)) > 0.2
     return image.double(), ids, mask.double()
 
 
