@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from barbench.datasets.samples import JointSamples, TrainBatch, TrainSamples
+from barbench.engine.calibrate import calibrate
 from barbench.engine.checkpoint import Checkpoint, Progress
 from barbench.engine.course import Course, StepLog, Training
 from barbench.engine.late import Late, lag
@@ -79,7 +80,7 @@ def batches(
     return cut[rank::processes][first * accumulate :]
 
 
-def make_optimizer(recipe: Recipe, segmenter: Segmenter) -> torch.optim.Optimizer:
+def make_optimizer(recipe: Recipe, segmenter: Segmenter, head_alone: bool = False) -> torch.optim.Optimizer:
     """Adam or AdamW over the tuned parameters.
 
     Each parameter group says its `factor` on the learning rate: 1 for the head, `adapter_lr` for the rest. AdamW decays
@@ -88,13 +89,14 @@ def make_optimizer(recipe: Recipe, segmenter: Segmenter) -> torch.optim.Optimize
     Args:
         recipe: its optimizer, learning rate and weight decay.
         segmenter: on its device.
+        head_alone: whether the other tuned parameters are left out.
 
     Returns:
         The optimizer, fused where torch has one kernel for a whole step.
     """
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     head = segmenter.head_parameters()
-    for name, parameter in segmenter.tuned_parameters().items():
+    for name, parameter in (head if head_alone else segmenter.tuned_parameters()).items():
         factor = 1.0 if name in head else recipe.adapter_lr
         decays = recipe.optimizer == "adam" or parameter.ndim > 1
         groups.setdefault((factor, recipe.weight_decay if decays else 0.0), []).append(parameter)
@@ -158,6 +160,8 @@ def fit(
     order: list[list[int]] = []
     loader = _loader(samples, order, accelerator, workers)
     total = min(recipe.epochs * steps, max_steps or recipe.epochs * steps)
+    if done is None and segmenter.method.calibrates():
+        _calibrate(segmenter, model, samples, recipe, accelerator, seed, workers, stop)
     saved, wishes, late = time.monotonic(), deque[Late](), lag(accelerator.device) * (accelerator.num_processes > 1)
     while run.step < total:
         epoch, first = divmod(run.step, steps)
@@ -178,6 +182,30 @@ def fit(
             if run.step == total:
                 break
     return run.result()
+
+
+def _calibrate(
+    segmenter: Segmenter,
+    model: torch.nn.Module,
+    samples: TrainSamples | JointSamples,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    seed: int,
+    workers: int,
+    stop: Callable[[], bool],
+) -> None:
+    """`calibrate` on the first epoch's samples; raises Interrupted where `stop` asks for it."""
+
+    def check() -> None:
+        if float(_wishes(accelerator, stop()).read()[0]) > 0:
+            raise Interrupted("stopped before the first step, while the method was calibrated; it will start over")
+
+    samples.set_epoch(0)
+    share = batches(recipe, samples, seed, 0, 0, accelerator.process_index, accelerator.num_processes)
+    loader = _loader(samples, share, accelerator, workers)
+    optimizer = accelerator.prepare(make_optimizer(recipe, segmenter, head_alone=True))
+    stepper, order = Stepper(model, optimizer, accelerator, recipe.clip), epoch_order(seed, 0, len(samples))
+    calibrate(segmenter, stepper, _steps(loader, recipe.accumulate), recipe.lr, samples, order, check)
 
 
 def _loader(

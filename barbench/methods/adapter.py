@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
-from barbench.methods.base import BOTH, Component, norm_names, per_site
+from barbench.methods.base import Component
+from barbench.methods.places import BOTH, norm_names, per_site
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry
 from barbench.models.stream import Branch, Site, TowerName

@@ -1,18 +1,15 @@
 """A method is a set of components. `Component` is the base of each; `Method` composes them for the segmenter."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from barbench.errors import UnfitBackbone, UsageError
-from barbench.models.hooks import Carry, Hooks, Order
+from barbench.models.hooks import Carry, Hooks, Losses, Order
 from barbench.models.stream import (
-    ATTENTION_ROLES,
-    Branch,
     Fused,
-    LinearRole,
     Role,
     Roles,
     Site,
@@ -21,9 +18,8 @@ from barbench.models.stream import (
     TowerName,
     Trace,
 )
-from barbench.models.towers.base import Backbone, Tower
+from barbench.models.towers.base import Backbone
 
-BOTH: tuple[TowerName, ...] = ("vision", "text")
 IN_BLOCKS = ("before_block", "project", "branch", "shortcut", "tapped", "tapped_tokens")
 """The hooks that are called inside the blocks or with the tokens of one."""
 
@@ -119,6 +115,33 @@ class Method(Hooks):
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether any component tunes this parameter of the encoders."""
         return any(c.trains(name, parameter) for c in self._users["trains"])
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """What the components give for parameters of the encoders.
+
+        Returns:
+            Tensors by name.
+
+        Raises:
+            UsageError: where two of them give the same parameter.
+        """
+        given: dict[str, Tensor] = {}
+        for c in self._users["weights"]:
+            own = c.weights()
+            if twice := sorted(given.keys() & own.keys()):
+                raise UsageError(f"{self.name}: two components give {twice[0]} in place of the frozen one")
+            given |= own
+        return given
+
+    def calibrates(self) -> bool:
+        """Whether any component wants to see data first."""
+        return any(c.calibrates() for c in self._users["calibrate"])
+
+    def calibrate(self, losses: Losses) -> None:
+        """Each component that wants to looks at the data, with those before it done."""
+        for c in self._users["calibrate"]:
+            if c.calibrates():
+                c.calibrate(losses)
 
     def head_parameters(self) -> list[nn.Parameter]:
         """What the components count as segmentation head."""
@@ -217,95 +240,3 @@ def _check(name: str, components: Sequence[Component]) -> None:
         if c.alone and len(components) > 1:
             others = ", ".join(label for label in labels if label != c.label)
             raise UsageError(f"{name}: {c.label} cannot be combined with {others}: {c.alone}")
-
-
-def per_site(
-    backbone: Backbone,
-    make: Callable[[int], nn.Module],
-    towers: Iterable[TowerName] = BOTH,
-    branches: Iterable[Branch] = ("attn", "mlp"),
-) -> nn.ModuleDict:
-    """One module per residual branch.
-
-    Args:
-        backbone: its towers have the branches.
-        make: called with a tower's width D, once per branch.
-        towers: whose branches.
-        branches: which of a block's two branches.
-
-    Returns:
-        The modules under `Site.key`.
-    """
-    sites = [(Site(t.name, i, b), t.width) for t in chosen(backbone, towers) for i in range(t.depth) for b in branches]
-    return nn.ModuleDict({site.key: make(width) for site, width in sites})
-
-
-def chosen(backbone: Backbone, towers: Iterable[TowerName]) -> list[Tower]:
-    """The towers of a backbone that are named in `towers`.
-
-    Args:
-        backbone: both encoders.
-        towers: names.
-
-    Returns:
-        The towers, vision first.
-    """
-    return [t for t in (backbone.vision, backbone.text) if t.name in set(towers)]
-
-
-def map_key(site: Site, role: Role) -> str:
-    """The place of a frozen map as a module name.
-
-    Args:
-        site: the branch.
-        role: which of its maps.
-
-    Returns:
-        For example `vision-3-attn-q`.
-    """
-    return f"{site.key}-{role}"
-
-
-def per_map(
-    backbone: Backbone,
-    make: Callable[[Tower, int, LinearRole], nn.Module],
-    towers: Iterable[TowerName],
-    roles: Iterable[LinearRole],
-) -> nn.ModuleDict:
-    """One module per frozen linear map. A role that a tower does not have (`gate` is EVA's) is left out there.
-
-    Args:
-        backbone: its towers have the maps.
-        make: called with tower, block and role, once per map.
-        towers: whose maps.
-        roles: which of a block's maps.
-
-    Returns:
-        The modules under `map_key`.
-    """
-    modules: dict[str, nn.Module] = {}
-    wanted = set(roles)
-    for tower in chosen(backbone, towers):
-        for block in range(tower.depth):
-            for role in (r for r in tower.maps if r in wanted):
-                site = Site(tower.name, block, "attn" if role in ATTENTION_ROLES else "mlp")
-                modules[map_key(site, role)] = make(tower, block, role)
-    return nn.ModuleDict(modules)
-
-
-def norm_names(backbone: Backbone) -> set[str]:
-    """Gains and shifts of every norm of both towers: LayerNorms, and a ResNet's BatchNorms.
-
-    Args:
-        backbone: both encoders.
-
-    Returns:
-        Parameter names, `vision.<path>` or `text.<path>`.
-    """
-    return {
-        f"{tower.name}.{module}.{parameter}"
-        for tower in (backbone.vision, backbone.text)
-        for module, norm in tower.named_modules()
-        if isinstance(norm, nn.LayerNorm | nn.BatchNorm2d)
-        for parameter, _ in norm.named_parameters()
-    }

@@ -125,6 +125,7 @@ COMPONENTS = {
     "prompts": "prompts:Prompts",
     "maple": "maple:MaPLe",
     "select": "select:Select",
+    "mask": "mask:Mask",
     "detris": "detris:Detris",
     "lst": "lst:LST",
 }

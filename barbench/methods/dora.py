@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from barbench.methods.base import BOTH, Component, map_key, per_map
+from barbench.methods.base import Component
 from barbench.methods.lora import LowRank, check_low_rank, scale_of
+from barbench.methods.places import BOTH, map_key, per_map
 from barbench.models.stream import LinearRole, Role, Roles, Site, TowerName
 from barbench.models.towers.base import Backbone, Linear, Tower
 

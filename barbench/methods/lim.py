@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from barbench.errors import UsageError
-from barbench.methods.base import BOTH, Component
+from barbench.methods.base import Component
+from barbench.methods.places import BOTH
 from barbench.models.hooks import Carry
 from barbench.models.stream import Step, Stream, TowerName
 from barbench.models.towers.base import Backbone

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
-from barbench.methods.base import BOTH, Component, map_key, per_map
+from barbench.methods.base import Component
+from barbench.methods.places import BOTH, map_key, per_map
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.stream import LinearRole, Role, Roles, Site, TowerName
 from barbench.models.towers.base import Backbone, Tower
@@ -50,9 +51,8 @@ class Principal(LowRank):
 
     def forward(self, u: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        u = self.dropout(u)
-        start: Tensor = F.linear(F.linear(u, self.a0) * self.scale, self.b0)
-        return F.linear(F.linear(u, self.a) * self.scale, self.b) - start
+        down, up = torch.cat([self.a, self.a0]), torch.cat([self.b, -self.b0], 1)
+        return F.linear(F.linear(self.dropout(u), down) * self.scale, up)
 
 
 def scale_of(alpha: float, rank: int, scaling: Literal["lora", "rslora"]) -> float:

@@ -107,6 +107,23 @@ def layernorm_bias(select: Options = NONE) -> Components:
     return (part("select", select, what="norm+bias"),)
 
 
+@method(
+    title="FISH mask",
+    kind="selection",
+    variant="the mask is chosen by 1,024 training samples after one epoch in which the head alone is trained; then the "
+    "head starts anew",
+)
+def fish(mask: Options = NONE) -> Components:
+    """The half percent of both towers' numbers with the largest Fisher information (Sung et al., NeurIPS 2021)."""
+    return (part("mask", mask),)
+
+
+@method(title="Random mask", kind="selection")
+def random_mask(mask: Options = NONE) -> Components:
+    """A half percent of both towers' numbers, drawn at random: what a FISH mask has to beat."""
+    return (part("mask", mask, choice="random"),)
+
+
 @method(title="LIM", kind="fusion")
 def lim(lim: Options = NONE) -> Components:
     """The local intertwined module of BarLeRIa alone, for compositions such as `lora+lim`."""

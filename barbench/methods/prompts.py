@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from barbench.errors import UsageError
-from barbench.methods.base import Component, chosen
+from barbench.methods.base import Component
+from barbench.methods.places import chosen
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry, Order
 from barbench.models.stream import Step, Stream, TowerName

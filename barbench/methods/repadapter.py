@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
-from barbench.methods.base import BOTH, Component, chosen
+from barbench.methods.base import Component
+from barbench.methods.places import BOTH, chosen
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.stream import Role, Roles, Site, TowerName
 from barbench.models.towers.base import Backbone

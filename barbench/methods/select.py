@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from barbench.errors import UsageError
-from barbench.methods.base import BOTH, Component, norm_names
+from barbench.methods.base import Component
+from barbench.methods.places import BOTH, norm_names
 from barbench.models.stream import TowerName
 from barbench.models.towers.base import Backbone
 

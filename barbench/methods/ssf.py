@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
-from barbench.methods.base import BOTH, Component, chosen, map_key, per_map
+from barbench.methods.base import Component
+from barbench.methods.places import BOTH, chosen, map_key, per_map
 from barbench.models.stream import LinearRole, Role, Roles, Site, TowerName
 from barbench.models.towers.base import Backbone, Tower
 

@@ -26,6 +26,9 @@ SCALED = {
     "snf.length": 1,
 }
 
+SHARES = (0.001229530, 0.002604561, 0.009251645, 0.014707178)
+"""B1 to B4 as shares of the encoders of ViT-B/16."""
+
 VISION = ["vision"]
 BOTH = ["vision", "text"]
 ATTENTION = ["q", "k", "v", "out"]
@@ -36,7 +39,7 @@ DEFAULT: Rows = [
     for name in (
         "head-only", "lora", "dora", "ia3", "ssf", "houlsby", "pfeiffer", "adaptformer", "compacter", "repadapter",
         "convpass", "vpt-shallow", "vpt-deep", "deep-prompts", "maple", "bitfit", "layernorm", "layernorm-bias",
-        "detris", "lst", "etris", "snf", "snf-etris", "no-global", "barleria", "full",
+        "fish", "random-mask", "detris", "lst", "etris", "snf", "snf-etris", "no-global", "barleria", "full",
     )
 ]  # fmt: skip
 
@@ -133,6 +136,7 @@ BUDGET: Rows = [
         {"snf.length": 4, "snf.towers": VISION},
         *({"snf.length": length, "snf.towers": BOTH} for length in (5, 22, 35)),
     ),
+    *(row for method in ("fish", "random-mask") for row in _curve(method, *({"mask.share": s} for s in SHARES))),
     *((name, "", {}) for name in ("layernorm", "ia3", "bitfit", "layernorm-bias", "ssf")),
     ("ssf", "vision", {"ssf.towers": VISION}),
     *((name, "", {}) for name in ("no-global", "barleria", "full")),

@@ -1,5 +1,6 @@
 """The hook base: what a tuning method may change in the forward pass of the frozen encoders. By default, nothing."""
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ Carry = dict["Hooks", tuple[Tensor, ...]]
 
 Order = Literal["lockstep", "text first"]
 """Both towers block by block, or the whole text tower before the first vision block."""
+
+Losses = Callable[[int], Iterable[Tensor]]
+"""Number of training samples -> the loss of each, a scalar."""
 
 IN_ENCODERS = ("before_block", "project", "branch", "shortcut", "after_stage", "after_text")
 """The hooks that are called inside the encoders' forward pass; the others come before or after it."""
@@ -40,6 +44,30 @@ class Hooks(nn.Module):
             True for a parameter that training changes.
         """
         return False
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """What stands in for parameters of the encoders in one forward pass, as functions of the component's own.
+
+        Called at the start of each forward pass.
+
+        Returns:
+            `vision.<path>` or `text.<path>` -> a tensor of the parameter's shape.
+        """
+        return {}
+
+    def calibrates(self) -> bool:
+        """Whether `calibrate` is to be called before the training begins."""
+        return type(self).calibrate is not Hooks.calibrate
+
+    def calibrate(self, losses: Losses) -> None:
+        """Look at data before the training begins; what is found belongs in a buffer, which checkpoints keep.
+
+        By then the head alone has been trained for one epoch; afterwards it goes back to its start.
+
+        Args:
+            losses: gives the training loss of so many samples, sample by sample, each computed when it is asked for,
+                in evaluation mode. Their graphs reach the parameters that require gradients at that moment.
+        """
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Those of its own parameters that count as segmentation head, in the ledger and for the learning rate."""

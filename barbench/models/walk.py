@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from barbench.models.hooks import Carry, Hooks, Order
 from barbench.models.stream import (
@@ -183,6 +184,18 @@ class _Walk:
         return self.words
 
 
+class _Encoders(nn.Module):
+    """Both towers as one module, so that parameters of either can be replaced by name in one forward pass."""
+
+    def __init__(self, vision: VisionTower, text: TextTower) -> None:
+        super().__init__()
+        self.vision, self.text = vision, text
+
+    def forward(self, hooks: Hooks, image: Tensor, ids: Tensor, rows: Tensor | None) -> Trace:
+        """See `walk`."""
+        return _walk(self.vision, self.text, hooks, image, ids, rows)
+
+
 def walk(
     vision: VisionTower, text: TextTower, hooks: Hooks, image: Tensor, ids: Tensor, rows: Tensor | None = None
 ) -> Trace:
@@ -204,6 +217,14 @@ def walk(
     Returns:
         Features of images and words, B rows each.
     """
+    if weights := hooks.weights():
+        trace: Trace = functional_call(_Encoders(vision, text), dict(weights), (hooks, image, ids, rows))
+        return trace
+    return _walk(vision, text, hooks, image, ids, rows)
+
+
+def _walk(vision: VisionTower, text: TextTower, hooks: Hooks, image: Tensor, ids: Tensor, rows: Tensor | None) -> Trace:
+    """`walk` with the towers' parameters as they are now."""
     state = _Walk(vision, text, hooks, rows)
     v, t = state.begin(image, ids)
     for step in schedule(hooks.order(), vision.depth, text.depth):

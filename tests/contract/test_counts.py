@@ -150,6 +150,8 @@ def test_the_fields_methods(backbone: Backbone, row: str) -> None:
         ("bitfit", {}, 171_008),
         ("layernorm", {}, 65_536),
         ("layernorm-bias", {}, 203_776),
+        ("fish", {}, 749_946),
+        ("random-mask", {"mask.count": 184_416}, 184_416),
         ("convpass", {}, 327_552),
         ("convpass", {"convpass.places": "attn"}, 163_776),
         ("maple", {}, 3_555_072),

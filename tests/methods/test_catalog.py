@@ -197,5 +197,6 @@ def test_variants_say_so_in_their_title() -> None:
         "no-global-hadamard": "No Global (Hadamard)",
         "no-global-released": "No Global (released)",
         "barleria-released": "BarLeRIa (released)",
+        "fish": "FISH mask",
         "detris": "DETRIS (CLIP)",
     }

@@ -5,14 +5,17 @@ import math
 import pytest
 import torch
 
+from barbench.engine.profile import saved_bytes
 from barbench.errors import UsageError
+from barbench.methods.build import build_segmenter
 from barbench.methods.dora import DoRA
 from barbench.methods.lora import LoRA
+from barbench.methods.resolve import resolve
 from barbench.models.hooks import Hooks
 from barbench.models.stream import MLP_ROLES
 from barbench.models.walk import walk
 from tests.methods.field import attached, gradients, site, tokens, traced
-from tests.models.small import KINDS, inputs, small
+from tests.models.small import KINDS, SIZE, inputs, small
 
 ALL = ("q", "k", "v", "out", "up", "gate", "down")
 BRANCH = {role: "mlp" if role in MLP_ROLES else "attn" for role in ALL}
@@ -128,3 +131,18 @@ def test_equals_peft(kind: str) -> None:
     for p, grad in zip(ours.parameters(), gradients(ours, found), strict=True):
         other = theirs_grads[tuple(p.shape)]
         torch.testing.assert_close(grad, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+
+
+def test_what_is_kept_for_the_backward_pass_is_what_the_formula_needs() -> None:
+    """Per block: the input and the output of the first norm (which A sees), q, k, v, what attention gives, the input of
+    the second norm, the widened tokens (4 d), 2 r low-rank numbers, two numbers per norm and one per head."""
+    kept, d, r = {}, 64, 8
+    for name in ("lora", "head-only"):
+        model = build_segmenter(resolve(name)[0], small("quickgelu"))
+        kept[name] = saved_bytes(model, *inputs(), torch.zeros(3, SIZE, SIZE)) // 4
+    needed = 0
+    for tower, count in ((model.vision, 37), (model.text, 9)):
+        norms = 2 * tower.depth * 2 + 2 + d  # and the last norm's, with its input
+        of_block = 11 * d + 2 * r + tower.heads
+        needed += 3 * count * (tower.depth * of_block + norms - d - 2)  # nothing reaches the first block's norm
+    assert kept["lora"] - kept["head-only"] <= 1.01 * needed

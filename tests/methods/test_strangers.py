@@ -37,6 +37,9 @@ def mine():
 BODIES = {
     "attach": "",
     "trains": "def trains(self, name, parameter):\n    return name == 'vision.visual.ln_post.weight'",
+    "weights": "def weights(self):\n    return {'vision.visual.ln_post.weight': self.gain.expand(64) * 2}",
+    "calibrates": "def calibrates(self):\n    return True",
+    "calibrate": "def calibrate(self, losses):\n    self.heard.append(sum(1 for _ in losses(3)))",
     "head_parameters": "def head_parameters(self):\n    return [self.gain]",
     "tapped": "def tapped(self):\n    return frozenset({0})\n"
     "def fuse(self, query, trace):\n    return super().fuse(query * self.gain * trace.taps[0].abs().mean() * 3, trace)",
@@ -63,7 +66,16 @@ BODIES = {
     "readout": "def readout(self, trace, carry):\n    return trace._replace(words=trace.words * (2 * self.gain))",
     "fuse": "def fuse(self, query, trace):\n    return super().fuse(query * (2 * self.gain), trace)",
 }
-SILENT = {"attach", "trains", "head_parameters", "tapped_tokens", "text_independent_steps", "after_text"}
+SILENT = {
+    "attach",
+    "trains",
+    "calibrates",
+    "calibrate",
+    "head_parameters",
+    "tapped_tokens",
+    "text_independent_steps",
+    "after_text",
+}
 
 
 @pytest.fixture
@@ -93,5 +105,8 @@ def test_a_file_with_this_hook_is_a_method(hook: str, tmp_path: Path) -> None:
         ours, theirs = model.eval()(*inputs()).logits, plain.eval()(*inputs()).logits
     assert torch.allclose(ours, theirs, atol=1e-6) == (hook in SILENT)
     assert model.ledger()["adapter"] + model.ledger()["head"] - plain.ledger()["head"] >= 1
+    if model.method.calibrates():
+        model.method.calibrate(lambda count: iter(ours.unbind()[:count]))
     heard = model.method.components[0].heard
-    assert {"tapped_tokens": {37, 9}, "projects": {"act"}, "after_text": {(3, 9, 64)}}.get(hook, set()) == set(heard)
+    told = {"tapped_tokens": {37, 9}, "projects": {"act"}, "after_text": {(3, 9, 64)}, "calibrate": {3}}
+    assert told.get(hook, set()) == set(heard)

@@ -14,6 +14,8 @@ from barbench.models.efficient.norms import layer_norm
 from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
 from barbench.models.towers.base import Linear, TextTower, VisionTower
 
+QKV: tuple[LinearRole, ...] = ("q", "k", "v")
+
 
 def clip_norm(block: Any, site: Site, x: Tensor) -> Tensor:
     """The norm in front of a branch of open_clip's ResidualAttentionBlock.
@@ -45,8 +47,11 @@ def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: 
         (B, T, D).
     """
     attn = block.attn
-    q, k, v = F.linear(xn, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1)
-    q, k, v = project(site, "q", xn, q), project(site, "k", xn, k), project(site, "v", xn, v)
+    if project is unchanged:
+        q, k, v = F.linear(xn, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1)
+    else:
+        # One by one: the keys as a third of one tensor would keep all of it, beside changed queries and values.
+        q, k, v = (project(site, role, xn, F.linear(xn, *clip_linear(block, role))) for role in QKV)
     mask = None if stream.mask is None else stream.mask.to(q.dtype)
     h = attend(q, k, v, attn.num_heads, mask)
     y: Tensor = block.ls_1(project(site, "out", h, attn.out_proj(h)))
@@ -89,8 +94,8 @@ def clip_linear(block: Any, role: LinearRole) -> Linear:
         Views of weight and bias.
     """
     attn, mlp = block.attn, block.mlp
-    if role in ("q", "k", "v"):
-        place = "qkv".index(role)
+    if role in QKV:
+        place = QKV.index(role)
         bias = attn.in_proj_bias
         return Linear(attn.in_proj_weight.chunk(3)[place], None if bias is None else bias.chunk(3)[place])
     chosen = {"out": attn.out_proj, "up": mlp.c_fc, "down": mlp.c_proj}[role]

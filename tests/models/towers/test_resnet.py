@@ -14,7 +14,7 @@ from barbench.models.towers.resnet import ResNetVision
 from barbench.models.walk import walk
 from tests.models.small import RESNET, RESNET_SIZE, config, inputs, small, write_folder
 
-USED_ON = {"etris", "cris", "full", "head-only", "bitfit", "layernorm", "layernorm-bias"}
+USED_ON = {"etris", "cris", "full", "head-only", "bitfit", "layernorm", "layernorm-bias", "fish", "random-mask"}
 
 
 def test_levels_and_taps_are_open_clips_maps() -> None:

@@ -1,0 +1,64 @@
+"""What a component learns from data before the training begins (`Hooks.calibrate`), behind a head trained for an epoch.
+
+The head then goes back to its start, so that the training itself is that of any other method.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from accelerate.utils import broadcast
+from torch import Tensor
+
+from barbench.datasets.letterbox import normalised
+from barbench.datasets.samples import JointSamples, TrainBatch, TrainSamples
+from barbench.engine.checkpoint import tuned_state
+from barbench.engine.step import Stepper
+from barbench.errors import BarbenchError
+from barbench.models.segmenter import Segmenter, training_loss
+
+
+def calibrate(
+    segmenter: Segmenter,
+    stepper: Stepper,
+    steps: Iterable[list[TrainBatch]],
+    lr: float,
+    samples: TrainSamples | JointSamples,
+    order: Sequence[int],
+    check: Callable[[], None],
+) -> None:
+    """Calibrate a segmenter's method, in place. To be called by all processes, which end with the same result.
+
+    Args:
+        segmenter: on its device; only its method's buffers are changed in the end.
+        stepper: trains its head.
+        steps: one epoch of this process's micro-batches.
+        lr: learning rate of the head.
+        samples: the training split.
+        order: indices of samples; the losses are those of the first ones, the same in every process.
+        check: called after every step and every sample; may raise to stop.
+
+    Raises:
+        BarbenchError: if the head's training ends in numbers that are not finite.
+    """
+    accelerator, head = stepper.accelerator, segmenter.head_parameters()
+    outside = {n: value for n, value in tuned_state(segmenter).items() if n in head or not n.startswith("method.")}
+    for micros in steps:
+        stepper.launch(micros, lr)
+        check()
+    if stepper.bad:
+        raise BarbenchError("the loss is not finite in the epoch in which the head alone is trained")
+
+    def losses(count: int) -> Iterator[Tensor]:
+        segmenter.eval()
+        for index in order[:count]:
+            image, ids, mask = (t.to(accelerator.device) for t in samples[[index]][:3])
+            with accelerator.autocast():
+                loss = training_loss(segmenter(normalised(image), ids), mask)
+            yield loss
+            check()
+
+    segmenter.method.calibrate(losses)
+    segmenter.zero_grad()
+    # What each process found may differ by rounding.
+    found = broadcast(dict(segmenter.method.named_buffers()))
+    segmenter.load_state_dict(outside | {f"method.{name}": value for name, value in found.items()}, strict=False)
+    segmenter.train()

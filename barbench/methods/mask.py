@@ -1,0 +1,153 @@
+"""Fixed sparse masks over the encoders' own parameters: by Fisher information (FISH, Sung et al., NeurIPS 2021) or at
+random."""
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from barbench.errors import BarbenchError, UsageError
+from barbench.methods.base import Component
+from barbench.methods.places import BOTH, chosen
+from barbench.models.hooks import Losses
+from barbench.models.stream import TowerName
+from barbench.models.towers.base import Backbone, VisionTower
+
+
+class Piece(NamedTuple):
+    """The chosen numbers of one parameter.
+
+    Attributes:
+        name: of the parameter.
+        cut: where they stand in `index` and `delta`.
+        offset: where the parameter begins among all numbers of the encoders.
+    """
+
+    name: str
+    cut: slice
+    offset: int
+
+
+class Mask(Component):
+    """k of all numbers in the encoders are trained, the others stay: W <- W + delta at the chosen places.
+
+    Training `delta` (k numbers, zero at the start: identity) is what multiplying the gradient of W by a mask before
+    every step is, with any optimizer that treats each number by itself; but its moments and checkpoints take k numbers
+    instead of all. Weights with chosen numbers are copied in each forward pass, and their whole gradient exists for a
+    moment.
+
+    `fisher`: the k numbers with the largest mean of the squared gradient, taken sample by sample with the true masks,
+    over both towers. Behind an untrained head that says nothing, so the engine trains the head alone for one epoch
+    first, and sets it back afterwards: the training itself is as long as any method's. Until then, and with `random`,
+    the k numbers are drawn from all with equal chances.
+
+    Args:
+        choice: how the numbers are chosen.
+        share: k as a share of the parameters of the chosen towers, rounded down; the original's 0.5 %.
+        count: k itself; None: by `share`.
+        samples: how many training samples the Fisher information is averaged over.
+        towers: whose parameters can be chosen.
+
+    Raises:
+        UsageError: if nothing would be tuned, or there is no sample.
+    """
+
+    label: ClassVar[str] = "Mask"
+
+    def __init__(
+        self,
+        choice: Literal["fisher", "random"] = "fisher",
+        share: float = 0.005,
+        count: int | None = None,
+        samples: int = 1024,
+        towers: tuple[TowerName, ...] = BOTH,
+    ) -> None:
+        super().__init__()
+        if not towers or not 0 < share <= 1 or samples < 1 or (count is not None and count < 1):
+            raise UsageError("a mask needs a tower, a share above 0 and up to 1, a count and samples of at least 1")
+        self.choice, self.share, self.count, self.samples = choice, share, count, samples
+        self.towers = frozenset(towers)
+        self.register_load_state_dict_post_hook(lambda *_: self._cut())
+
+    def attach(self, backbone: Backbone) -> None:
+        """Draw the k numbers, and allocate what is added to them.
+
+        Args:
+            backbone: its towers are kept to look up their parameters.
+
+        Raises:
+            UsageError: if the towers have fewer numbers than the mask, or the share of them is none.
+        """
+        self._encoders = dict(_parameters(backbone, self.towers))
+        sizes = [p.numel() for p in self._encoders.values()]
+        self._starts = np.cumsum([0, *sizes])
+        total = sum(sizes)
+        k = int(self.share * total) if self.count is None else self.count
+        if not 1 <= k <= total:
+            raise UsageError(f"a mask of {k:,} numbers does not fit encoders of {total:,}")
+        generator = np.random.default_rng(int(torch.randint(2**31, (), device="cpu")))
+        drawn = np.sort(generator.choice(total, k, replace=False, shuffle=False))
+        device = next(iter(self._encoders.values())).device
+        self.index: Tensor
+        self.register_buffer("index", torch.from_numpy(drawn).to(device))
+        self.delta = nn.Parameter(torch.zeros(k, device=device))
+        self._cut(drawn)
+
+    def _cut(self, index: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None) -> None:
+        """Where the (ascending) index passes from one parameter to the next."""
+        bounds = np.searchsorted(self.index.cpu().numpy() if index is None else index, self._starts)
+        self._pieces = [
+            Piece(name, slice(int(first), int(end)), int(start))
+            for name, first, end, start in zip(self._encoders, bounds, bounds[1:], self._starts, strict=False)
+            if first < end
+        ]
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The parameters with chosen numbers, `delta` added."""
+        tuned = {}
+        for name, cut, offset in self._pieces:
+            flat, places = self._encoders[name].reshape(-1), self.index[cut] - offset
+            sums = flat[places] + self.delta[cut]
+            tuned[name] = flat.scatter(0, places, sums).view_as(self._encoders[name])
+        return tuned
+
+    def calibrates(self) -> bool:
+        """For a Fisher mask."""
+        return self.choice == "fisher"
+
+    def calibrate(self, losses: Losses) -> None:
+        """Choose the k numbers with the largest Fisher information, once for the whole training.
+
+        Args:
+            losses: number of training samples -> the loss of each.
+
+        Raises:
+            BarbenchError: if a gradient is not finite.
+        """
+        parameters = list(self._encoders.values())
+        trained = [p.requires_grad for p in parameters]
+        self._pieces = []  # `delta` is zero, and its copies of the weights would be in the way
+        for p in parameters:
+            p.requires_grad_(True)
+        fisher = [torch.zeros_like(p) for p in parameters]
+        for loss in losses(self.samples):
+            for total, gradient in zip(fisher, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+                if gradient is not None:
+                    total.addcmul_(gradient, gradient)
+        for p, was in zip(parameters, trained, strict=True):
+            p.requires_grad_(was)
+        scores = torch.cat([total.flatten() for total in fisher])
+        if not scores.isfinite().all():
+            raise BarbenchError("the Fisher information of the encoders is not finite")
+        self.index.copy_(scores.topk(len(self.index)).indices.sort().values)
+        self._cut()
+
+
+def _parameters(backbone: Backbone, towers: frozenset[TowerName]) -> Iterable[tuple[str, nn.Parameter]]:
+    """The encoders' parameters with their names, without what counts as head."""
+    for tower in chosen(backbone, towers):
+        modules = tower.head_modules() if isinstance(tower, VisionTower) else []
+        head = {id(p) for module in modules for p in module.parameters()}
+        yield from ((f"{tower.name}.{name}", p) for name, p in tower.named_parameters() if id(p) not in head)
