@@ -6,15 +6,26 @@ import torch
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
-from barbench.methods.base import Component
-from barbench.methods.places import BOTH, chosen, map_key
+from barbench.methods.places import BOTH, AtMaps, chosen, map_key
 from barbench.models.stream import Role, Roles, Site, TowerName
 from barbench.models.towers.base import Backbone
 
 ROLES: tuple[Role, ...] = ("k", "v", "act")
 
 
-class IA3(Component):
+class Gain(nn.Module):
+    """l * y per channel; l starts at one."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, T, D_in) and (B, T, d) -> (B, T, d)."""
+        return y * self.gain.to(y.dtype)
+
+
+class IA3(AtMaps):
     """k <- l_k * k, v <- l_v * v, and a <- l_ff * a for what feeds the MLP's down map; all start at one: identity.
 
     The activation is scaled after the nonlinearity, in EVA after the inner norm. Scaling the queries would be scaling
@@ -37,33 +48,14 @@ class IA3(Component):
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate the gains l_k, l_v (D each) and l_ff (the MLP's width) per block."""
-        self.gains = nn.ParameterDict()
+        self.maps = nn.ModuleDict()
         for tower in chosen(backbone, self.towers):
             for block in range(tower.depth):
                 wide = tower.linear(block, "down").weight.shape[1]
                 for role, size in zip(ROLES, (tower.width, tower.width, wide), strict=True):
                     site = Site(tower.name, block, "mlp" if role == "act" else "attn")
-                    self.gains[map_key(site, role)] = nn.Parameter(torch.ones(size))
-
-    def text_independent_steps(self, steps: int) -> int:
-        """All steps: a gain sees one token of one tower."""
-        return steps
+                    self.maps[map_key(site, role)] = Gain(size)
 
     def projects(self) -> Roles:
         """Keys, values and activations of the chosen towers."""
         return frozenset((tower, role) for tower in self.towers for role in ROLES)
-
-    def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
-        """Change the output of a frozen map.
-
-        Args:
-            site: the branch.
-            role: which of its maps.
-            x: the map's input (B, T, D_in).
-            y: the map's output (B, T, D_out).
-
-        Returns:
-            (B, T, D_out).
-        """
-        key = map_key(site, role)
-        return y * self.gains[key].to(y.dtype) if key in self.gains else y

@@ -1,9 +1,10 @@
-"""The places of the encoders at which components sit: branches, frozen maps, norms."""
+"""The places of the encoders at which components sit: branches, frozen maps, norms; and the base of those at maps."""
 
 from collections.abc import Callable, Iterable
 
-from torch import nn
+from torch import Tensor, nn
 
+from barbench.methods.base import Component
 from barbench.models.stream import ATTENTION_ROLES, Branch, LinearRole, Role, Site, TowerName
 from barbench.models.towers.base import Backbone, Tower
 
@@ -82,6 +83,39 @@ def per_map(
                 site = Site(tower.name, block, "attn" if role in ATTENTION_ROLES else "mlp")
                 modules[map_key(site, role)] = make(tower, block, role)
     return nn.ModuleDict(modules)
+
+
+class AtMaps(Component):
+    """Base of the components that change outputs of frozen maps, each by a module of its own.
+
+    A subclass fills `maps` when it is attached.
+
+    Attributes:
+        maps: under `map_key`, a module that is called with the map's input x (B, T, D_in) and output y (B, T, D_out),
+            and gives another output (B, T, D_out).
+    """
+
+    maps: nn.ModuleDict
+
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps: a map sees one token of one tower."""
+        return steps
+
+    def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        """Change the output of a frozen map.
+
+        Args:
+            site: the branch.
+            role: which of its maps.
+            x: the map's input (B, T, D_in).
+            y: the map's output (B, T, D_out).
+
+        Returns:
+            (B, T, D_out).
+        """
+        key = map_key(site, role)
+        z: Tensor = self.maps[key](x, y) if key in self.maps else y
+        return z
 
 
 def norm_names(backbone: Backbone) -> set[str]:

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
-from barbench.methods.base import Component
-from barbench.methods.places import BOTH, chosen
+from barbench.methods.places import BOTH, AtMaps, chosen, map_key
 from barbench.models.efficient.dropout import Dropout
-from barbench.models.stream import Role, Roles, Site, TowerName
+from barbench.models.stream import Roles, Site, TowerName
 from barbench.models.towers.base import Backbone
 
 
@@ -25,14 +24,14 @@ class GroupedBottleneck(nn.Module):
         nn.init.xavier_uniform_(self.down.weight)
         nn.init.zeros_(self.down.bias)
 
-    def forward(self, xn: Tensor) -> Tensor:
-        """(B, T, d) -> (B, T, d)."""
+    def forward(self, x: Tensor, xn: Tensor) -> Tensor:
+        """(B, T, d) before and after the norm -> (B, T, d)."""
         hidden = self.dropout(self.down(xn)).unflatten(-1, (len(self.up), -1))
         up = torch.einsum("btgh,gch->btgc", hidden, self.up.to(hidden.dtype)).flatten(2)
         return xn + self.scale * (up + self.bias.to(up.dtype))
 
 
-class RepAdapter(Component):
+class RepAdapter(AtMaps):
     """The normalised input of both branches passes through a linear bottleneck before q, k, v or up see it.
 
     No nonlinearity: after training it could be folded into these maps. Identity at the start. Both towers by default;
@@ -74,33 +73,15 @@ class RepAdapter(Component):
         Raises:
             UsageError: if the groups do not divide a tower's width.
         """
-        self.adapters = nn.ModuleDict()
+        self.maps = nn.ModuleDict()
         for tower in chosen(backbone, self.towers):
             if tower.width % self.groups:
                 raise UsageError(f"RepAdapter: {self.groups} groups do not divide the {tower.name} width {tower.width}")
             for block in range(tower.depth):
                 for branch in ("attn", "mlp"):
                     made = GroupedBottleneck(tower.width, self.width, self.groups, self.scale, self.dropout)
-                    self.adapters[Site(tower.name, block, branch).key] = made
-
-    def text_independent_steps(self, steps: int) -> int:
-        """All steps: an adapter sees one token of one tower."""
-        return steps
+                    self.maps[map_key(Site(tower.name, block, branch), "norm")] = made
 
     def projects(self) -> Roles:
         """The norms of the chosen towers."""
         return frozenset((tower, "norm") for tower in self.towers)
-
-    def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
-        """Change the output of a frozen map.
-
-        Args:
-            site: the branch.
-            role: which of its maps.
-            x: the map's input (B, T, D_in).
-            y: the map's output (B, T, D_out).
-
-        Returns:
-            (B, T, D_out).
-        """
-        return self.adapters[site.key](y) if role == "norm" and site.key in self.adapters else y

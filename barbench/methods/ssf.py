@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
-from barbench.methods.base import Component
-from barbench.methods.places import BOTH, chosen, map_key, per_map
-from barbench.models.stream import LinearRole, Role, Roles, Site, TowerName
+from barbench.methods.places import BOTH, AtMaps, chosen, map_key, per_map
+from barbench.models.stream import LinearRole, Roles, Site, TowerName
 from barbench.models.towers.base import Backbone, Tower
 
 
@@ -20,12 +19,12 @@ class ScaleShift(nn.Module):
         self.gamma = nn.Parameter(1 + spread * torch.randn(width))
         self.beta = nn.Parameter(spread * torch.randn(width))
 
-    def forward(self, z: Tensor) -> Tensor:
-        """(B, T, d) -> (B, T, d)."""
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """(B, T, D_in) and (B, T, d) -> (B, T, d)."""
         return torch.addcmul(self.beta.to(z.dtype), self.gamma.to(z.dtype), z)
 
 
-class SSF(Component):
+class SSF(AtMaps):
     """Scale and shift after both norms, q, k, v, out, up (before the nonlinearity), down, and the norms outside the
     blocks.
 
@@ -56,32 +55,13 @@ class SSF(Component):
         def of_map(tower: Tower, block: int, role: LinearRole) -> ScaleShift:
             return ScaleShift(tower.linear(block, role).weight.shape[0], self.spread)
 
-        self.scales = nn.ModuleDict()
+        self.maps = nn.ModuleDict()
         for tower in chosen(backbone, self.towers):
-            self.scales.update(dict(per_map(backbone, of_map, (tower.name,), tower.maps).items()))
+            self.maps.update(dict(per_map(backbone, of_map, (tower.name,), tower.maps).items()))
             norms = [Site(tower.name, i, branch) for i in range(tower.depth) for branch in ("attn", "mlp")]
             for site in (*norms, *(tower.ends if self.ends else ())):
-                self.scales[map_key(site, "norm")] = ScaleShift(tower.width, self.spread)
-
-    def text_independent_steps(self, steps: int) -> int:
-        """All steps: a scale sees one token of one tower."""
-        return steps
+                self.maps[map_key(site, "norm")] = ScaleShift(tower.width, self.spread)
 
     def projects(self) -> Roles:
         """All maps and norms of the chosen towers; not the activation."""
         return frozenset((tower, role) for tower, role in super().projects() if tower in self.towers and role != "act")
-
-    def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
-        """Change the output of a frozen map.
-
-        Args:
-            site: the branch.
-            role: which of its maps.
-            x: the map's input (B, T, D_in).
-            y: the map's output (B, T, D_out).
-
-        Returns:
-            (B, T, D_out).
-        """
-        key = map_key(site, role)
-        return self.scales[key](y) if key in self.scales else y

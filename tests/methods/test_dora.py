@@ -28,6 +28,13 @@ def test_equals_the_definition_at_every_map() -> None:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
 
 
+def test_from_the_largest_directions_it_starts_at_the_frozen_map() -> None:
+    dora, backbone = attached("dora", spread=0.0, init="pissa")
+    frozen, x = backbone.text.linear(1, "v"), tokens()
+    y = F.linear(x, frozen.weight, frozen.bias)
+    torch.testing.assert_close(dora.project(site("text", "attn"), "v", x, y), y, rtol=1e-4, atol=1e-4)
+
+
 def test_the_norm_sees_weights_that_are_tuned_as_well_and_owns_none() -> None:
     dora, backbone = attached("dora", spread=0.0)
     before = backbone.vision.linear(1, "q")

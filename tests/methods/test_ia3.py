@@ -16,11 +16,11 @@ def test_equals_gains_folded_into_the_weights(kind: str) -> None:
     found, folded = traced(ia3, backbone), small(kind)
     for tower in ("vision", "text"):
         for i, block in enumerate(blocks(folded, tower)):
-            k, v = ia3.gains[f"{tower}-{i}-attn-k"], ia3.gains[f"{tower}-{i}-attn-v"]
+            k, v = ia3.maps[f"{tower}-{i}-attn-k"].gain, ia3.maps[f"{tower}-{i}-attn-v"].gain
             rows = torch.cat([torch.ones_like(k), k, v]).detach()
             block.attn.in_proj_weight.data *= rows[:, None]
             block.attn.in_proj_bias.data *= rows
-            block.mlp.c_proj.weight.data *= ia3.gains[f"{tower}-{i}-mlp-act"].detach()
+            block.mlp.c_proj.weight.data *= ia3.maps[f"{tower}-{i}-mlp-act"].gain.detach()
     with torch.no_grad():
         expected = walk(folded.vision, folded.text, Hooks(), *inputs())
     for a, b in zip((*found.levels, found.words), (*expected.levels, expected.words), strict=True):
@@ -32,11 +32,11 @@ def test_in_eva_the_gain_stands_behind_the_inner_norm() -> None:
     folded = small("eva")
     for i, block in enumerate(folded.vision.visual.trunk.blocks):
         for role, rows in (("k", block.attn.k_proj), ("v", block.attn.v_proj)):
-            gain = ia3.gains[f"vision-{i}-attn-{role}"].detach()
+            gain = ia3.maps[f"vision-{i}-attn-{role}"].gain.detach()
             rows.weight.data *= gain[:, None]
             if rows.bias is not None:
                 rows.bias.data *= gain
-        block.mlp.fc2.weight.data *= ia3.gains[f"vision-{i}-mlp-act"].detach()
+        block.mlp.fc2.weight.data *= ia3.maps[f"vision-{i}-mlp-act"].gain.detach()
     with torch.no_grad():
         expected = walk(folded.vision, folded.text, Hooks(), *inputs())
     torch.testing.assert_close(traced(ia3, backbone).levels[2], expected.levels[2], rtol=1e-4, atol=1e-4)
@@ -47,7 +47,8 @@ def test_equals_peft(feedforward: bool) -> None:
     peft = pytest.importorskip("peft", exc_type=ImportError)
     ia3, backbone = attached("ia3")
     role, branch = ("down", "mlp") if feedforward else ("k", "attn")
-    frozen, gain = backbone.vision.linear(1, role), ia3.gains["vision-1-mlp-act" if feedforward else "vision-1-attn-k"]
+    frozen = backbone.vision.linear(1, role)
+    gain = ia3.maps["vision-1-mlp-act" if feedforward else "vision-1-attn-k"].gain
     wrapped = torch.nn.Sequential(torch.nn.Linear(*reversed(frozen.weight.shape)))
     wrapped[0].weight.data, wrapped[0].bias.data = frozen.weight.detach().clone(), frozen.bias.detach().clone()
     config = peft.IA3Config(target_modules=["0"], feedforward_modules=["0"] if feedforward else [])

@@ -30,7 +30,7 @@ def test_equals_the_same_encoders_with_merged_weights(kind: str, scaling: str) -
     for tower in (merged.vision, merged.text):
         for block in range(tower.depth):
             for role in tower.maps:
-                pair = lora.pairs[f"{tower.name}-{block}-{BRANCH[role]}-{role}"]
+                pair = lora.maps[f"{tower.name}-{block}-{BRANCH[role]}-{role}"]
                 tower.linear(block, role).weight.data += scale * pair.b.data @ pair.a.data
     with torch.no_grad():
         expected = walk(merged.vision, merged.text, Hooks(), *inputs())
@@ -40,7 +40,7 @@ def test_equals_the_same_encoders_with_merged_weights(kind: str, scaling: str) -
 
 def test_pissa_starts_at_the_frozen_map_with_its_largest_directions() -> None:
     lora, backbone = attached("lora", spread=0.0, roles="q", rank=2, init="pissa")
-    pair, weight = lora.pairs["vision-1-attn-q"], backbone.vision.linear(1, "q").weight
+    pair, weight = lora.maps["vision-1-attn-q"], backbone.vision.linear(1, "q").weight
     values = torch.linalg.svdvals(weight)
     torch.testing.assert_close(torch.linalg.svdvals(pair.scale * pair.b @ pair.a)[:2], values[:2])
     plain = walk(backbone.vision, backbone.text, Hooks(), *inputs())
@@ -49,7 +49,7 @@ def test_pissa_starts_at_the_frozen_map_with_its_largest_directions() -> None:
     assert names == {"a", "b"}
     pair.a.data += 0.1  # what is added is s (B A - B0 A0) u
     x = tokens()
-    torch.testing.assert_close(pair(x), pair.scale * x @ (pair.b @ pair.a - pair.b0 @ pair.a0).T)
+    torch.testing.assert_close(pair.product(x), pair.scale * x @ (pair.b @ pair.a - pair.b0 @ pair.a0).T)
 
 
 @pytest.mark.parametrize(("roles", "fused"), [(("q", "v"), True), (("q", "up"), False)])
@@ -102,7 +102,7 @@ def test_equals_peft(kind: str) -> None:
     )
     theirs = peft.get_peft_model(wrapped, config)
     layer = theirs.base_model.model[0]
-    ours = lora.maps["vision-1-attn-q"] if kind == "dora" else lora.pairs["vision-1-attn-q"]
+    ours = lora.maps["vision-1-attn-q"]
     pair = ours.pair if kind == "dora" else ours
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     if kind == "pissa":  # signs of singular vectors are free, so the products are compared before both are moved

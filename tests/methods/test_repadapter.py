@@ -19,7 +19,7 @@ def test_equals_encoders_whose_maps_took_it_in() -> None:
         for i, block in enumerate(blocks(folded, tower)):
             maps = ((block.attn.in_proj_weight, block.attn.in_proj_bias), (block.mlp.c_fc.weight, block.mlp.c_fc.bias))
             for branch, (weight, bias) in zip(("attn", "mlp"), maps, strict=True):
-                one = adapter.adapters[f"{tower}-{i}-{branch}"]
+                one = adapter.maps[f"{tower}-{i}-{branch}-norm"]
                 up = torch.block_diag(*one.up.detach())  # group i of the hidden units writes part i of the channels
                 shift = 0.7 * (up @ one.down.bias.detach() + one.bias.detach())
                 bias.data += weight.data @ shift

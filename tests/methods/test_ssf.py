@@ -15,7 +15,7 @@ def test_equals_encoders_with_scales_and_shifts_folded_in(ends: bool) -> None:
     found, folded = traced(ssf, backbone), small("quickgelu")
 
     def fold(key: str, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        gamma, beta = ssf.scales[key].gamma.detach(), ssf.scales[key].beta.detach()
+        gamma, beta = ssf.maps[key].gamma.detach(), ssf.maps[key].beta.detach()
         weight.data *= gamma if weight.ndim == 1 else gamma[:, None]
         bias.data.copy_(bias.data * gamma + beta)
 
@@ -46,15 +46,15 @@ def test_equals_encoders_with_scales_and_shifts_folded_in(ends: bool) -> None:
 def test_the_shift_of_the_keys_is_inert() -> None:
     ssf, backbone = attached("ssf")
     before = traced(ssf, backbone).levels[2]
-    ssf.scales["vision-1-attn-k"].beta.data += 1.0
+    ssf.maps["vision-1-attn-k"].beta.data += 1.0
     torch.testing.assert_close(traced(ssf, backbone).levels[2], before, rtol=1e-4, atol=1e-4)
-    ssf.scales["vision-1-attn-q"].beta.data += 1.0
+    ssf.maps["vision-1-attn-q"].beta.data += 1.0
     assert not torch.allclose(traced(ssf, backbone).levels[2], before, rtol=1e-2, atol=1e-2)
 
 
 def test_no_spread_is_the_identity() -> None:
     ssf, backbone = attached("ssf", spread=0.0)  # the helper's; the component's own start is put to zero below
-    for scale in ssf.scales.values():
+    for scale in ssf.maps.values():
         scale.gamma.data.fill_(1)
         scale.beta.data.zero_()
     plain = walk(backbone.vision, backbone.text, Hooks(), *inputs())
