@@ -7,7 +7,7 @@ import pytest
 
 from barbench.methods.catalog import METHODS
 from barbench.methods.resolve import BUILT_IN
-from tools.methods_table import BACKBONES, counts
+from tools.methods_table import BACKBONES, RESNETS, counts, resnet_counts
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods-catalogue.md"
 NUMBERS = r"\| ([^|`]+) \| `([^`]+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|"
@@ -33,3 +33,11 @@ def test_every_method_is_on_the_page_with_its_kind() -> None:
 def test_the_printed_counts_are_the_models(backbone: str) -> None:
     place = list(BACKBONES).index(backbone)
     assert {name: numbers[place] for name, (_, numbers) in printed().items()} == counts(backbone)
+
+
+@pytest.mark.parametrize("backbone", RESNETS)
+def test_the_printed_counts_on_resnets_are_the_models(backbone: str) -> None:
+    rows = re.findall(r"\| `([^`]+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", PAGE.read_text("utf-8"))
+    place = list(RESNETS).index(backbone)
+    found = {name: (int(n[place].replace(",", "")), int(n[2 + place].replace(",", ""))) for name, *n in rows}
+    assert found == resnet_counts(backbone)

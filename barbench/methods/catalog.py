@@ -3,7 +3,8 @@
 The paper's methods are below, those of the literature in `pet`.
 
 Options of a method are `component.parameter` pairs, `{"gst.prior": False}`, checked against the component's
-constructor; the option `positional="train"` exists for every method. A method from outside is one more decorated
+constructor; the options `positional="train"` and, on a ResNet, `resnet.connect` and `resnet.batchnorm` exist for every
+method. A method from outside is one more decorated
 function, found as `package.module:name` or through an entry point of group `barbench.methods`.
 """
 
@@ -85,8 +86,10 @@ class MethodSpec:
         positional = rest.pop("positional", "frozen")
         if positional not in ("frozen", "train"):
             raise UsageError(f"{self.name}: positional is 'frozen' or 'train', not {positional!r}")
-        extra = (part("positional"),) if positional == "train" else ()
-        made: Method = _load("base:Method")(self.name, (*self._components(_nested(rest)), *extra))
+        nested = _nested(rest)
+        first = [part("resnet", nested.pop("resnet"))] if "resnet" in nested else []
+        last = [part("positional")] if positional == "train" else []
+        made: Method = _load("base:Method")(self.name, (*first, *self._components(nested), *last))
         return made
 
     def _components(self, options: Options) -> Components:
@@ -114,6 +117,7 @@ COMPONENTS = {
     "topdown": "topdown:TopDown",
     "full": "tune:Full",
     "positional": "tune:Positional",
+    "resnet": "tune:ResNetParts",
     "lora": "lora:LoRA",
     "dora": "dora:DoRA",
     "ia3": "ia3:IA3",

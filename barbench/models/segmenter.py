@@ -81,7 +81,7 @@ class Segmenter(nn.Module):
         super().train(mode)
         self.vision.eval()
         self.text.eval()
-        for module in self.vision.head_modules():
+        for module in self.vision.training_modules():
             module.train(mode)
         return self
 

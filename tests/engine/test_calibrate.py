@@ -91,7 +91,7 @@ def test_a_resumed_training_keeps_its_mask(
     build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator, tmp_path: Path
 ) -> None:
     """Bit for bit that of an uninterrupted one, from another random mask to begin with."""
-    chosen = recipe(epochs=2)
+    chosen = recipe(epochs=1)
 
     def run(path: Path, seed: int, stop_after: int) -> Segmenter:
         model, steps = build("fish", seed), []
@@ -103,7 +103,7 @@ def test_a_resumed_training_keeps_its_mask(
 
     whole = tuned_state(run(tmp_path / "whole", 0, -1))
     with pytest.raises(Interrupted):
-        run(tmp_path / "cut", 0, 3)
+        run(tmp_path / "cut", 0, 2)
     resumed = tuned_state(run(tmp_path / "cut", 7, -1))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())

@@ -63,7 +63,7 @@ class SSFBlock(nn.Module):
         backbone, ssf = small("quickgelu"), SSF(towers=("vision",))
         ssf.attach(backbone)
         self.block = backbone.vision.visual.transformer.resblocks[0]
-        self.scales = nn.ModuleDict({k.removeprefix("vision-0-"): v for k, v in ssf.scales.items() if "-0-" in k})
+        self.scales = nn.ModuleDict({k.removeprefix("vision-0-"): v for k, v in ssf.maps.items() if "-0-" in k})
         self.run = lambda x: run_block(backbone.vision, 0, Stream(x, prefix=1), Method("m", [ssf])).tokens
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def modules() -> dict[str, Module]:
         ),
         "repadapter": Module(
             GroupedBottleneck(48, 6, 2, 0.7, 0.0),
-            lambda m: m(tokens("x", 17, 48)),
+            lambda m: m(torch.zeros(0), tokens("x", 17, 48)),  # what the norm was given is not read
             {"down": "conv_A", "up": "conv_B.weight", "bias": "conv_B.bias"},
         ),
         "adaptformer": Module(

@@ -161,6 +161,10 @@ class VisionTower(Tower):
         """Parts of it that no pretrained weights hold: they are trained and count as head."""
         return []
 
+    def training_modules(self) -> list[nn.Module]:
+        """Parts of it that are in training mode while the segmenter trains: by default what counts as head."""
+        return self.head_modules()
+
     def stage(self, block: int, stream: Stream) -> Stream:
         """One stage of a tower that is no transformer.
 

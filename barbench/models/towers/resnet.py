@@ -4,10 +4,11 @@ As ETRIS and CRIS use it: after stem and first layer, three stages on grids of S
 token, and its positions are resized to the last grid in every forward pass.
 """
 
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from barbench.errors import UsageError
 from barbench.models.attention import attend
@@ -15,14 +16,16 @@ from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
 from barbench.models.towers.base import Level, Linear, VisionTower
 from barbench.models.towers.configs import RESNET
 
+Connect = Literal["train", "frozen", "none"]
+BatchNorms = Literal["keep", "train"]
+
 
 class ResNetVision(VisionTower):
     """Three stages instead of blocks: the tokens of a stage are the cells of its map, row by row; no class token.
 
     `connect`, a 1x1 convolution with BatchNorm from the last stage to the joint space, stands beside the pool; a ReLU
-    follows their sum. No CLIP checkpoint has it. ETRIS leaves it random and frozen, CRIS trains it; here it is trained
-    and counts as head. All other BatchNorms keep their statistics, also where their gains are tuned; the public code of
-    both trains with those of the batch.
+    follows their sum. No CLIP checkpoint has it. By default it is trained and counts as head, and all other BatchNorms
+    keep their statistics, also where their gains are tuned.
 
     Args:
         visual: the ModifiedResNet; receives `connect`.
@@ -43,6 +46,20 @@ class ResNetVision(VisionTower):
         self.grid = (2 * cells, 2 * cells)
         self._layers = [visual.layer2, visual.layer3, visual.layer4]
         self._sides = [4 * cells, 2 * cells, cells]
+        self._connect: Connect = "train"
+        self._batchnorm: BatchNorms = "keep"
+
+    def choose(self, connect: Connect, batchnorm: BatchNorms) -> None:
+        """Treat `connect` and the BatchNorms in another way; to be called before anything is trained.
+
+        Args:
+            connect: `train`: as head, as in CRIS; `frozen`: random as it is, as in ETRIS; `none`: the pool alone, as in
+                CLIP, without the ReLU.
+            batchnorm: `keep` their statistics; `train`: with those of the batch while it trains, as both public codes.
+        """
+        self._connect, self._batchnorm = connect, batchnorm
+        if connect == "none":
+            self.visual.attnpool.connect = nn.Sequential()
 
     def after(self, block: int) -> Level:
         """Width and grid of a stage, counted from 0."""
@@ -50,8 +67,13 @@ class ResNetVision(VisionTower):
         return Level(self._layers[block][-1].conv3.out_channels, (side, side))
 
     def head_modules(self) -> list[nn.Module]:
-        """`connect`."""
-        return [self.visual.attnpool.connect]
+        """`connect`, where it is trained."""
+        return [self.visual.attnpool.connect] if self._connect == "train" else []
+
+    def training_modules(self) -> list[nn.Module]:
+        """`connect`, where it is trained, and the BatchNorms, where they see batches."""
+        norms = [m for m in self.visual.modules() if isinstance(m, _BatchNorm)] if self._batchnorm == "train" else []
+        return [*self.head_modules(), *norms]
 
     def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
         """Stem and first layer: (B, 3, S, S) -> (B, S/4 * S/4, D); no norm follows."""
@@ -67,7 +89,7 @@ class ResNetVision(VisionTower):
         pool, side = self.visual.attnpool, self._sides[-1]
         y = x + self._positions().to(x.dtype)
         pooled = pool.c_proj(attend(pool.q_proj(y), pool.k_proj(y), pool.v_proj(y), self.heads))
-        z: Tensor = F.relu(pooled + _cells(pool.connect(_map(x, side))))
+        z: Tensor = pooled if self._connect == "none" else F.relu(pooled + _cells(pool.connect(_map(x, side))))
         return z
 
     def _positions(self) -> Tensor:

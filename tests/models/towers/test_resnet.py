@@ -100,3 +100,34 @@ def test_the_list_of_methods_says_which_are_refused(tmp_path) -> None:  # type: 
     }
     assert {name for name, row in rows.items() if "ledger" in row} == USED_ON
     assert "ResNet" in rows["lora"]["refused"]
+
+
+def test_connect_can_stay_random_and_frozen_or_be_left_out() -> None:
+    trained = build_segmenter(resolve("etris")[0], small(RESNET)).ledger()
+    frozen = build_segmenter(resolve("etris")[0], small(RESNET), options={"resnet.connect": "frozen"})
+    size = 256 * 40 + 2 * 40
+    assert trained["head"] - frozen.ledger()["head"] == frozen.ledger()["frozen"] - trained["frozen"] == size
+    before = {n: b.clone() for n, b in frozen.vision.state_dict().items()}
+    frozen.train()(*inputs(size=RESNET_SIZE))
+    assert all(torch.equal(b, before[n]) for n, b in frozen.vision.state_dict().items())
+    without = build_segmenter(resolve("etris")[0], small(RESNET), options={"resnet.connect": "none"}).eval()
+    assert trained["head"] - without.ledger()["head"] == size
+    assert without.ledger()["frozen"] == trained["frozen"]
+    with torch.no_grad():
+        assert (walk(without.vision, without.text, Hooks(), *inputs(size=RESNET_SIZE)).levels[2] < 0).any()
+
+
+def test_batchnorms_can_see_batches_while_the_rest_trains() -> None:
+    """As in the public code: normalised by the batch, and the running statistics follow it."""
+    model = build_segmenter(resolve("etris")[0], small(RESNET), options={"resnet.batchnorm": "train"}).train()
+    norm, seen = model.vision.visual.bn1, []
+    norm.register_forward_hook(lambda module, given, out: seen.append((given[0].clone(), out.clone())))
+    model(*inputs(size=RESNET_SIZE))
+    (x, y), mean = seen[0], seen[0][0].mean((0, 2, 3))
+    spread = x.var((0, 2, 3), unbiased=False)
+    expected = (x - mean[:, None, None]) / (spread + norm.eps).sqrt()[:, None, None]
+    torch.testing.assert_close(y, expected * norm.weight[:, None, None] + norm.bias[:, None, None])
+    torch.testing.assert_close(norm.running_mean, 0.1 * mean)
+    assert not any(m.training for m in model.eval().vision.modules())
+    with pytest.raises(UnfitBackbone, match="not a ResNet"):
+        build_segmenter(resolve("etris")[0], small(), options={"resnet.batchnorm": "train"})
