@@ -13,8 +13,8 @@ from barbench.models.towers.base import Tower
 class Decomposed(nn.Module):
     """y = b + g * ((W + s B A) x), g = magnitude / ||W + s B A|| per output row, the norm detached.
 
-    `magnitude` starts at the row norms of W. From a map's output y: y + (g - 1)(y - b) + g s B A x. W and b are looked
-    up in the tower each time: they may be tuned as well.
+    `magnitude` starts at the row norms of W. From a map's output y: b + g (y - b + s B A x). W and b are looked up in
+    the tower each time: they may be tuned as well.
     """
 
     def __init__(self, pair: LowRank, tower: Tower, block: int, role: LinearRole) -> None:
@@ -32,9 +32,11 @@ class Decomposed(nn.Module):
             changed = frozen.weight + self.pair.scale * (b @ a).to(frozen.weight.dtype)
             length = torch.linalg.vector_norm(changed, dim=1)
         gain = (self.magnitude / length).to(y.dtype)
-        turned = y if frozen.bias is None else y - frozen.bias.to(y.dtype)
-        z: Tensor = y + (gain - 1) * turned + gain * self.pair.product(x)
-        return z
+        turned = y + self.pair.product(x)  # with b, which the gain leaves alone
+        if frozen.bias is None:
+            return gain * turned
+        bias = frozen.bias.to(y.dtype)
+        return torch.addcmul(bias, gain, turned - bias)
 
 
 class DoRA(LoRA):

@@ -69,7 +69,7 @@ class Mask(Component):
             raise UsageError("a mask needs a tower, a share above 0 and up to 1, a count and samples of at least 1")
         self.choice, self.share, self.count, self.samples = choice, share, count, samples
         self.towers = frozenset(towers)
-        self.register_load_state_dict_post_hook(lambda *_: self._cut())
+        self.register_load_state_dict_post_hook(lambda *_: self._cut())  # type: ignore[no-untyped-call]
 
     def attach(self, backbone: Backbone) -> None:
         """Draw the k numbers, and allocate what is added to them.
