@@ -36,7 +36,8 @@ class Decomposed(nn.Module):
         if frozen.bias is None:
             return gain * turned
         bias = frozen.bias.to(y.dtype)
-        return torch.addcmul(bias, gain, turned - bias)
+        z: Tensor = torch.addcmul(bias, gain, turned - bias)
+        return z
 
 
 class DoRA(LoRA):
