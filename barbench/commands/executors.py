@@ -106,7 +106,7 @@ def run_cells(
 
     if retries is None:
         retries = 0 if executor.name == "local" else RETRIES
-    display = display_for(console, forecast, executor.slots or max(1, len(jobs)))
+    display = display_for(console, forecast, executor.slots)
     try:
         return run_jobs(jobs, results, display, halve, executor, retries, forecast, detach)
     finally:

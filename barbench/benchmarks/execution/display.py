@@ -86,10 +86,10 @@ class PlainDisplay:
     Args:
         console: where the lines go.
         forecast: seconds that each cell should take, by its id.
-        slots: cells that run at the same time.
+        slots: cells that run at the same time; None where a cluster decides that.
     """
 
-    def __init__(self, console: Console, forecast: Mapping[str, float] | None = None, slots: int = 1) -> None:
+    def __init__(self, console: Console, forecast: Mapping[str, float] | None = None, slots: int | None = 1) -> None:
         self.console, self.forecast, self.slots = console, forecast or {}, slots
         self.jobs: list[Job] = []
         self.took: list[tuple[Job, float]] = []
@@ -106,7 +106,7 @@ class PlainDisplay:
         """Of the cells to run, in their order, and how many were finished before."""
         self.jobs = list(jobs)
         done = f"; {finished} finished before, skipped" if finished else ""
-        at_once = f", {self.slots} at a time" if self.slots > 1 and len(jobs) > 1 else ""
+        at_once = f", {self.slots} at a time" if self.slots and self.slots > 1 and len(jobs) > 1 else ""
         self.say(f"{len(jobs)} cell{'s' * (len(jobs) != 1)} to run{at_once}{done}")
 
     def start(self, job: Job) -> None:
@@ -129,7 +129,7 @@ class PlainDisplay:
 
     def tell(self, job: Job, text: str) -> None:
         """A line about one cell, with its number where several run at the same time."""
-        number = f"{self.cells[job.cell.id()].number}/{len(self.jobs)}  " if self.slots > 1 else ""
+        number = f"{self.cells[job.cell.id()].number}/{len(self.jobs)}  " if self.slots != 1 else ""
         self.say(f"  {number}{text}")
 
     def end(self, job: Job, record: Record) -> None:
@@ -168,14 +168,14 @@ class PlainDisplay:
         known = [seconds for seconds in later if seconds is not None]
         if not later or len(known) < len(later):
             return f"left {clock(left)}"
-        under_way = list(self.lefts.values()) if self.slots > 1 else [left]
-        return f"left {clock(left)}, all {clock(makespan(under_way, known, self.slots))}"
+        under_way = list(self.lefts.values()) if self.slots != 1 else [left]
+        return f"left {clock(left)}, all {clock(makespan(under_way, known, self.slots or len(under_way)))}"
 
 
 class LiveDisplay(PlainDisplay):
     """The same, with one line that moves for each cell: its epoch, loss, IoU, a bar, the time left."""
 
-    def __init__(self, console: Console, forecast: Mapping[str, float] | None = None, slots: int = 1) -> None:
+    def __init__(self, console: Console, forecast: Mapping[str, float] | None = None, slots: int | None = 1) -> None:
         super().__init__(console, forecast, slots)
         self.live = Live(console=console, refresh_per_second=8, transient=True)
         self.rows: dict[str, tuple[Text | ProgressBar, ...]] = {}
@@ -233,6 +233,6 @@ class LiveDisplay(PlainDisplay):
         self.live.update(table)
 
 
-def display_for(console: Console, forecast: Mapping[str, float] | None = None, slots: int = 1) -> PlainDisplay:
+def display_for(console: Console, forecast: Mapping[str, float] | None = None, slots: int | None = 1) -> PlainDisplay:
     """Live on a terminal, plain in a pipe; the arguments are those of `PlainDisplay`."""
     return (LiveDisplay if console.is_terminal else PlainDisplay)(console, forecast, slots)

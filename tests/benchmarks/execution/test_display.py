@@ -129,11 +129,14 @@ def test_time_left_of_all_cells(job: Job, monkeypatch: pytest.MonkeyPatch) -> No
         assert display.remaining(5.0) == "left 0:05"
 
 
-def test_cells_that_run_at_the_same_time_are_told_apart(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("slots", [2, None], ids=["two slots", "a cluster, two cells run"])
+def test_cells_that_run_at_the_same_time_are_told_apart(
+    slots: int | None, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now, out = [100.0], io.StringIO()
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     cells = [job.model_copy(update={"cell": job.cell.model_copy(update={"seed": seed})}) for seed in range(3)]
-    display = PlainDisplay(Console(file=out, width=80), {c.cell.id(): 60.0 for c in cells}, slots=2)
+    display = PlainDisplay(Console(file=out, width=80), {c.cell.id(): 60.0 for c in cells}, slots)
     display.begin(cells, 0)
     for cell in cells[:2]:
         display.start(cell)
@@ -142,7 +145,7 @@ def test_cells_that_run_at_the_same_time_are_told_apart(job: Job, monkeypatch: p
     for cell in cells[:2]:
         display.event(cell, step(1, 5))
     lines = out.getvalue().splitlines()
-    assert lines[0] == "3 cells to run, 2 at a time"
+    assert lines[0] == "3 cells to run" + ", 2 at a time" * (slots is not None)
     assert lines[3].startswith("  1/3  epoch 1/2")
     assert lines[4].startswith("  2/3  epoch 1/2")
     # Each has five steps of one second left; the third cell follows on one of the two slots.

@@ -5,6 +5,7 @@ accounting of Slurm's is asked: what a cell said is in the run's folder, and one
 """
 
 import contextlib
+import io
 import os
 import shutil
 import signal
@@ -27,6 +28,10 @@ LOOK_SECONDS = 15.0  # between two calls of squeue: Slurm's controller serves ev
 QUEUED: Final = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SUSPENDED", "STOPPED"}
 RUNNING: Final = {"RUNNING", "CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT"}
 ENDING: Final = {"COMPLETING"}
+NEVER: Final = {
+    *("PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit", "BadConstraints"),
+    *("InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"),
+}
 STUCK = "it was stopped twice before its first step: the time limit is shorter than the start takes"
 
 
@@ -74,12 +79,16 @@ class Slurm:
         executor = self._submitit.SlurmExecutor(folder=self._run.path / LOGS, max_num_timeout=10**6)
         try:
             executor.update_parameters(**self.parameters())
-            with executor.batch():
+            # submitit repeats there what sbatch said
+            with contextlib.redirect_stderr(io.StringIO()), executor.batch():
                 jobs = [executor.submit(Task(attempt.model_dump_json())) for attempt in attempts]
         except (ValueError, subprocess.CalledProcessError, self._submitit.core.utils.FailedJobError) as error:
             said = [line.strip() for line in str(error).splitlines() if line.strip()] or ["it said nothing"]
             told = next((line for line in said if "error" in line), said[-1])
             raise UsageError(f"sbatch refuses the cells: {told}") from None
+        if reason := never(jobs[0].job_id):
+            _call("scancel", *(job.job_id for job in jobs))
+            raise UsageError(f"Slurm would never begin such a cell ({reason}); sinfo shows what partitions have")
         self._jobs |= {a.cell: job.job_id for a, job in zip(attempts, jobs, strict=True)}
         self._run.keep_handles({a.cell: {"job": self._jobs[a.cell], "number": a.number} for a in attempts})
 
@@ -182,6 +191,15 @@ def squeue(jobs: Sequence[str]) -> dict[str, str] | None:
     if done.returncode and "Invalid job id" not in done.stderr:
         return None
     return dict(line.split()[:2] for line in done.stdout.splitlines() if len(line.split()) >= 2)
+
+
+def never(job: str) -> str:
+    """Why a job that was just submitted will wait for ever; empty where it need not. Most clusters take such a job."""
+    command = ["squeue", "-h", "-o", "%r", "-j", job.partition("_")[0]]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        reasons = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.split()
+        return next((reason for reason in reasons if reason in NEVER), "")
+    return ""
 
 
 def cancel_waiting(jobs: Sequence[str]) -> None:

@@ -60,10 +60,19 @@ def sbatch(folder: Path, script: str) -> None:
         sys.exit("sbatch: error: invalid partition specified: nowhere\nsbatch: error: Batch job submission failed")
     number = 100 + len(list(folder.glob("*.sh")))
     (folder / f"{number}.sh").write_text(text)
+    reason = "PartitionConfig" if int(options.get("cpus-per-task", 1)) > 64 else "None"
     first, last, limit = map(int, re.findall(r"\d+", options.get("array", "0-0%1")))
     for index in range(first, last + 1):
         name = f"{number}_{index}" if "array" in options else str(number)
-        write(folder / f"{name}.job", state="PENDING", array=number, index=index, limit=limit, options=options)
+        write(
+            folder / f"{name}.job",
+            state="PENDING",
+            array=number,
+            index=index,
+            limit=limit,
+            options=options,
+            reason=reason,
+        )
         subprocess.Popen(
             [sys.executable, __file__, "serve", name],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -75,7 +84,7 @@ def serve(folder: Path, name: str) -> None:
     """Look after one job to its end."""
     path, restarts = folder / f"{name}.job", 0
     while True:
-        while others(folder, name) >= read(path)["limit"]:
+        while others(folder, name) >= read(path)["limit"] or read(path)["reason"] != "None":
             if (folder / f"{name}.cancel").exists():
                 return write(path, state="CANCELLED")
             time.sleep(0.05)
@@ -147,11 +156,11 @@ def srun(*arguments: str) -> None:
     os.execvp(rest[0], rest)
 
 
-def squeue(folder: Path, arrays: str) -> None:
+def squeue(folder: Path, form: str, arrays: str) -> None:
     wanted = arrays.split(",")
     for name, job in jobs(folder).items():
         if name in wanted or str(job["array"]) in wanted:
-            print(name, job["state"])
+            print(*([job["reason"]] if form == "%r" else [name, job["state"]]))
 
 
 def main(name: str, *arguments: str) -> None:
@@ -165,7 +174,7 @@ def main(name: str, *arguments: str) -> None:
     elif name == "srun":
         srun(*arguments)
     elif name == "squeue":
-        squeue(folder, arguments[-1])
+        squeue(folder, arguments[arguments.index("-o") + 1], arguments[-1])
     elif name == "scontrol" and arguments[0] == "requeue":
         flag(folder, arguments[1], "requeue")
     elif name == "scancel":

@@ -65,10 +65,19 @@ def test_what_sbatch_is_asked_for(folder: Path, job: Job, monkeypatch: pytest.Mo
     assert [run.handles[j.cell.id()] for j in jobs] == [{"job": f"7_{i}", "number": 1} for i in range(3)]
 
 
-def test_what_slurm_refuses_is_one_line(folder: Path, job: Job) -> None:
+def test_what_slurm_refuses_is_one_line(folder: Path, job: Job, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match=r"^sbatch refuses the cells: .*invalid partition .*: nowhere$") as error:
         contract.run(contract.cells(job, ["ok"]), Slurm(Cluster(partition="nowhere"), 0))
     assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == "", "the command itself prints the error"
+    assert RunFolder.all(job.results) == []
+
+
+def test_what_slurm_takes_but_would_never_begin(folder: Path, job: Job) -> None:
+    """Unless it enforces the limits of partitions, such a job waits for ever."""
+    with pytest.raises(UsageError, match=r"^Slurm would never begin such a cell \(PartitionConfig\); sinfo shows what"):
+        contract.run(contract.cells(job, ["ok"] * 2), Slurm(Cluster(cpus=65), 0))
+    wait(lambda: {j["state"] for j in fake_slurm.jobs(folder).values()} == {"CANCELLED"})
     assert RunFolder.all(job.results) == []
 
 
