@@ -103,7 +103,7 @@ def tries(job: Job, what: str = "begun") -> list[float]:
 
 HOOK = """
 import sys
-if {"submitit.core._submit"} & set(sys.orig_argv) or any("default_worker" in a for a in sys.orig_argv):
+if "submitit.core._submit" in sys.orig_argv or any("default_worker" in a for a in sys.orig_argv):
     from pathlib import Path
     from barbench.benchmarks.execution import process
     cell = Path(__file__).with_name("cell").read_text()

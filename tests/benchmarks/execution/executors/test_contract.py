@@ -15,6 +15,7 @@ from barbench.benchmarks.execution.cluster import Cluster
 from barbench.benchmarks.execution.executors import slurm as slurm_module
 from barbench.benchmarks.execution.executors.base import Attempt, Executor, Slot
 from barbench.benchmarks.execution.executors.local import Local
+from barbench.benchmarks.execution.executors.ray import Ray
 from barbench.benchmarks.execution.executors.slurm import Slurm
 from barbench.benchmarks.execution.lock import lease_on
 from barbench.benchmarks.execution.run_folder import RunFolder
@@ -36,8 +37,11 @@ def slurm(slots: int) -> Executor:
     return Slurm(Cluster(cpus=1), gpus=0, cells_at_once=slots)
 
 
-@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slow)])
+@pytest.fixture(params=["local", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slurm", "ray"))])
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Make:
+    if request.param == "ray":
+        address = request.getfixturevalue("ray_cluster").address
+        return lambda slots: Ray(Cluster(cpus=1, address=address), gpus=0, cells_at_once=slots)
     contract.fake(monkeypatch, tmp_path / "hook")
     if request.param == "local":
         return local
