@@ -18,6 +18,7 @@ RUNS = {
     "everything else": [
         *("--methods", "head-only", "--recipe", "paper", "--precision", "bf16", "--processes", "2"),
         *("--image-size", "64", "--weights", "random", "--seeds", "7", "--context", "20"),
+        *("--exif", "apply"),
     ],
     "mixed": ["--methods", "no-global", "--split", "mixed"],
 }
@@ -78,5 +79,6 @@ def test_a_new_field_of_a_cell_needs_a_place_in_the_command() -> None:
     assert set(Cell.model_fields) == told | {
         "processes",
         "context_length",
+        "exif",
         "held_out",
     }  # a trial of a search has no command
