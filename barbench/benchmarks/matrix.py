@@ -22,6 +22,7 @@ from barbench.models.towers.configs import (
     MERGES,
     PRETRAINED,
     WEIGHTS,
+    BackboneConfig,
     backbone_config,
 )
 from barbench.paper.mixtures import STORED, TASKS, Exif, Task
@@ -147,10 +148,22 @@ class Matrix:
 
 def _context(task: Task, backbone: str) -> int | None:
     """The cell's context length where it is not the one that the task's name stands for."""
-    limit = backbone_config(backbone).context
-    if task.words > limit:
-        raise UsageError(f"a context of {task.words} tokens is longer than {backbone}'s, which is {limit}")
+    check_context(task.words, backbone_config(backbone))
     return None if task.name in TASKS and TASKS.get(task.name).words == task.words else task.words
+
+
+def check_context(words: int, config: BackboneConfig) -> None:
+    """Check a context length.
+
+    Args:
+        words: in tokens.
+        config: of the backbone.
+
+    Raises:
+        UsageError: if the text tower cannot read that many.
+    """
+    if words > config.context:
+        raise UsageError(f"a context of {words} tokens is longer than {config.name}'s, which is {config.context}")
 
 
 def _start(recipe: Recipe, backbone: str, method: MethodSpec) -> Recipe:

@@ -1,27 +1,25 @@
 """Checks of the arguments of every command, in one place and before anything runs. Used by `barbench.cli`."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
-PATHS = frozenset(
-    {"weights", "data", "root", "backbone", "recipe", "cache", "results", "reports", "out", "photo", "baseline"}
-    | {"source", "images", "instances"}
-)
-"""Parameters that take a file or a folder, or a comma list of them: a leading ~ means the home folder."""
+HOME = re.compile(r"(?:^|(?<=[,=]))~[\w.-]*(?=/)|^~$")
+"""A home folder where a path begins: at the start of a word, after `--option=`, or in a comma list."""
 
 
 class CheckedCommand(TyperCommand):
-    """A command that refuses empty arguments, and whose paths may begin with ~.
+    """A command that refuses empty arguments, nan and inf, and reads ~ in paths, as in `--out=~/x`, which shells leave.
 
     An empty argument is nearly always a variable that is not set; read as "not given", it would choose the default.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Check the arguments and replace ~ in paths.
+        """Check the arguments, and replace ~ in paths.
 
         Args:
             ctx: click's context.
@@ -31,19 +29,21 @@ class CheckedCommand(TyperCommand):
             The words that are left over.
 
         Raises:
-            typer.BadParameter: for an empty argument, and for ~ without a home folder.
+            typer.BadParameter: for an empty argument, for nan and inf, and for ~ without a home folder.
         """
         parameters: dict[str | None, Any] = {p.name: p for p in self.get_params(ctx)}
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for name, value in given.items():
             if name in parameters and any(_empty(each) for each in _each(value)):
                 raise typer.BadParameter("it is empty; is a variable not set?", ctx=ctx, param=parameters[name])
-        rest = super().parse_args(ctx, args)
-        for name in PATHS & ctx.params.keys():
-            try:
-                ctx.params[name] = expanded(ctx.params[name])
-            except RuntimeError as error:
-                raise typer.BadParameter(str(error), ctx=ctx, param=parameters[name]) from None
+        try:
+            words = [expanded(word) for word in args]
+        except RuntimeError as error:
+            raise typer.BadParameter(str(error), ctx=ctx) from None
+        rest = super().parse_args(ctx, words)
+        for name, value in ctx.params.items():
+            if isinstance(value, float) and not math.isfinite(value):  # nan passes every comparison of a range
+                raise typer.BadParameter(f"{value} is not a number", ctx=ctx, param=parameters[name])
         return rest
 
 
@@ -56,25 +56,37 @@ def _empty(value: Any) -> bool:
     return isinstance(value, str) and not value.strip(" ,\t\n")
 
 
-def expanded(value: Any) -> Any:
-    """Replace a leading ~ by the home folder.
+def expanded(word: str) -> str:
+    """Replace ~ by the home folder where a path begins.
 
     Args:
-        value: a path, a comma list of paths as text, or anything else, which is returned as it is.
+        word: of the command line.
 
     Returns:
-        A value of the same type. RuntimeError is raised if there is no home folder.
+        The word. RuntimeError is raised if there is no home folder.
     """
-    if isinstance(value, Path):
-        return value.expanduser()
-    if isinstance(value, str) and "~" in value:
-        parts = (part.strip() for part in value.split(","))
-        return ",".join(str(Path(part).expanduser()) if part.startswith("~") else part for part in parts)
+    return HOME.sub(lambda found: str(Path(found[0]).expanduser()), word)
+
+
+def device_name(value: str) -> str:
+    """Check the form of a device's name; whether there is such a device, torch knows.
+
+    Args:
+        value: as given.
+
+    Returns:
+        The name.
+
+    Raises:
+        typer.BadParameter: for what no device can be called.
+    """
+    if not re.fullmatch(r"[a-z]+(:\d{1,3})?", value):
+        raise typer.BadParameter(f"{value!r} is not the name of a device: auto, cpu, cuda, cuda:1, …")
     return value
 
 
-def probability(value: float | None) -> float | None:
-    """Check a threshold of probabilities.
+def gpu_list(value: str | None) -> str | None:
+    """Check the form of `--gpus`.
 
     Args:
         value: None if not given.
@@ -83,8 +95,8 @@ def probability(value: float | None) -> float | None:
         The value.
 
     Raises:
-        typer.BadParameter: unless it is a number from 0 to 1 (nan passes every comparison of a range).
+        typer.BadParameter: unless it is `all`, `none`, or a comma list of numbers.
     """
-    if value is not None and not (math.isfinite(value) and 0 <= value <= 1):
-        raise typer.BadParameter(f"{value} is not a probability from 0 to 1")
+    if value is not None and not re.fullmatch(r"all|none|[\d, ]+", value):
+        raise typer.BadParameter(f"{value!r} is not all, none, or numbers as in 0,2")
     return value

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from barbench.commands.checks import CheckedCommand
-from barbench.commands.options import ExifChoice, ExifOption, FormatOption
+from barbench.commands.options import MAX_SEED, ExifChoice, ExifOption, FormatOption
 from barbench.datasets.importers.form import Form
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar
@@ -17,18 +17,20 @@ app = typer.Typer(no_args_is_help=True, help="Make, import and check data.")
 
 @app.command("make-shapes", cls=CheckedCommand)
 def make_shapes(
-    root: Annotated[Path, typer.Argument(help="folder to write, in the REFER/COCO layout")],
-    train: Annotated[int, typer.Option(min=1, help="number of training images")] = 800,
-    evaluate: Annotated[int, typer.Option(min=1, help="number of images of val, of testA and of testB each")] = 120,
-    shortest: Annotated[int, typer.Option(min=32, help="shortest image side, in pixels")] = 72,
-    longest: Annotated[int, typer.Option(min=32, help="longest image side, in pixels")] = 96,
-    references: Annotated[int, typer.Option(min=1, help="maximum references per image")] = 3,
-    sentences: Annotated[int, typer.Option(min=1, help="maximum sentences per reference")] = 2,
+    root: Annotated[Path, typer.Argument(file_okay=False, help="folder to write, in the REFER/COCO layout")],
+    train: Annotated[int, typer.Option(min=1, max=10**6, help="number of training images")] = 800,
+    evaluate: Annotated[
+        int, typer.Option(min=1, max=10**6, help="number of images of val, of testA and of testB each")
+    ] = 120,
+    shortest: Annotated[int, typer.Option(min=32, max=4096, help="shortest image side, in pixels")] = 72,
+    longest: Annotated[int, typer.Option(min=32, max=4096, help="longest image side, in pixels")] = 96,
+    references: Annotated[int, typer.Option(min=1, max=100, help="maximum references per image")] = 3,
+    sentences: Annotated[int, typer.Option(min=1, max=100, help="maximum sentences per reference")] = 2,
     haze: Annotated[float, typer.Option(min=0, max=0.99, help="share of the contrast that haze takes")] = 0.8,
     processes: Annotated[
-        int, typer.Option(min=1, help="number of drawing processes; the images do not depend on it")
+        int, typer.Option(min=1, max=1024, help="number of drawing processes; the images do not depend on it")
     ] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="seed of the generator")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="seed of the generator")] = 0,
 ) -> None:
     """Generate a dataset of coloured figures with referring expressions, for all four splits.
 
@@ -61,17 +63,27 @@ def make_shapes(
 
 @app.command("import", cls=CheckedCommand)
 def import_(
-    source: Annotated[Path, typer.Argument(help="file or folder that you hold: docs/data.md says what can be read")],
-    root: Annotated[Path, typer.Argument(help="folder to write, in the REFER/COCO layout; nothing is overwritten")],
+    source: Annotated[
+        Path, typer.Argument(exists=True, help="file or folder that you hold: docs/data.md says what can be read")
+    ],
+    root: Annotated[
+        Path, typer.Argument(file_okay=False, help="folder to write, in the REFER/COCO layout; nothing is overwritten")
+    ],
     form: Annotated[Form | None, typer.Option(help="what the source is", show_default="look")] = None,
     split: Annotated[
         str | None, typer.Option(help="data set of the source, named as for run", show_default="from its names")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="folder of COCO's train2014 images, for a source without images")
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="folder of COCO's train2014 images, for a source without images"
+        ),
     ] = None,
     instances: Annotated[
-        Path | None, typer.Option(help="COCO's instances_train2014.json, for a source without whole masks")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="COCO's instances_train2014.json, for a source without whole masks"
+        ),
     ] = None,
     format_: FormatOption = Format.table,
 ) -> None:

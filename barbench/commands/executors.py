@@ -30,8 +30,6 @@ def make_executor(request: Any, backbones: Sequence[str] = ()) -> Any:
         from barbench.benchmarks.execution.executors.local import Local
         from barbench.commands.expand import slots_for
 
-        if request.cluster is not None:
-            raise UsageError("--cluster is for --executor slurm or ray")
         return Local(slots_for(request, backbones))
     from barbench.benchmarks.execution.cluster import Cluster
 

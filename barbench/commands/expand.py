@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import yaml
 
+from barbench.benchmarks.execution.cluster import Cluster
 from barbench.benchmarks.job import AUTO, Job
-from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.benchmarks.matrix import Host, Matrix, check_context, choose_tasks
 from barbench.commands.executors import on_gpus
-from barbench.commands.options import whole_numbers
+from barbench.commands.options import MAX_SEED, whole_numbers
 from barbench.datasets.sources import DataSource, cache_folder, chosen_data, find_source
 from barbench.engine.recipe import Recipe, load_recipe
 from barbench.errors import UsageError
@@ -20,7 +21,7 @@ from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
 from barbench.models.efficient.kernels import Kernels
-from barbench.models.towers.configs import EMBEDDED, backbone_config, check_weights
+from barbench.models.towers.configs import EMBEDDED, RANDOM, backbone_config, check_weights
 from barbench.paper.mixtures import STORED, Exif, Task
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
 from barbench.registry import split_list
@@ -85,9 +86,8 @@ def expand(request: RunRequest) -> list[Job]:
     options, seeds = parse_options(request.options, every), parse_seeds(request.seeds)
     _check_precision(request)
     tasks = _choose_splits(request, blocks)
-    for name in split_list(request.backbone or ""):
-        check_weights(request.weights, backbone_config(name))
-    check_weights(request.weights)
+    _check_executor(request)
+    _check_backbones(request, [*chain(*tasks)])
     _recipe(request, DEFAULT.recipe)
     with progress_bar("drawing shapes") as progress:
         sources = {t.name: find_source(request.data, t, progress) for t in dict.fromkeys(chain(*tasks))}
@@ -95,6 +95,9 @@ def expand(request: RunRequest) -> list[Job]:
     for block, specs, splits in zip(blocks, methods, tasks, strict=True):
         chosen = {spec.name: options[spec.name] for spec in specs if spec.name in options}
         matrices.append(_matrix(request, block, specs, splits, sources, seeds, chosen))
+    if request.executor == "local":  # a cluster's hosts may have other weights than this one
+        for matrix in matrices:
+            require_weights(matrix.backbones, matrix.weights)
     host = _host(request, [name for matrix in matrices for name in matrix.backbones])
     jobs: dict[str, Job] = {}
     for matrix in matrices:
@@ -150,6 +153,65 @@ def _choose_splits(request: RunRequest, blocks: Sequence[Block]) -> list[list[Ta
         has = ", ".join(dict.fromkeys(t.name for t in chain(*tasks)))
         raise UsageError(f"--split {', '.join(strange)}: table {request.table} has {has}")
     return [[t for t in have if t in wanted] for have in tasks]
+
+
+def _check_executor(request: RunRequest) -> None:
+    if request.cluster is not None:
+        if request.executor == "local":
+            raise UsageError("--cluster is for --executor slurm or ray")
+        Cluster.read(request.cluster)
+
+
+def _check_backbones(request: RunRequest, tasks: Sequence[Task]) -> None:
+    """Weights, image size and context of backbones that were named; of a table's own the matrix tells."""
+    check_weights(request.weights)
+    names = split_list(request.backbone or ("tiny" if chosen_data(request.data) == "shapes" else ""))
+    for name in names:
+        check_backbone(name, request.image_size, request.weights, max(task.words for task in tasks))
+    if request.executor == "local" and request.weights is not None:
+        require_weights(names, request.weights)
+
+
+def check_backbone(
+    name: str, image_size: int | None = None, weights: str | None = None, words: int | None = None
+) -> None:
+    """Check arguments that go with a backbone, without torch.
+
+    Args:
+        name: as `backbone_config` takes it.
+        image_size: side in pixels; None for the backbone's own.
+        weights: as for `check_weights`.
+        words: context length in tokens; None for any.
+
+    Raises:
+        UsageError: for what the backbone does not have or cannot do.
+    """
+    config = backbone_config(name)
+    config.image_size(image_size)
+    check_weights(weights, config)
+    check_context(words or 0, config)
+
+
+def require_weights(backbones: Sequence[str], weights: str | None) -> None:
+    """Check that weights are on this machine. Only open_clip knows its tags, so torch is imported for those alone.
+
+    Args:
+        backbones: names.
+        weights: as given; None for the backbones' default.
+
+    Raises:
+        UsageError: if a backbone has no default.
+        UnknownName: for weights that a backbone does not have.
+        MissingData: if they are not there.
+    """
+    for name in backbones:
+        config = backbone_config(name)
+        chosen = weights or config.default_weights()
+        check_weights(chosen, config)
+        if config.folder is None and chosen != RANDOM and not Path(chosen).is_file():
+            from barbench.models.towers.load import find_weights
+
+            find_weights(config, chosen)
 
 
 def _check_precision(request: RunRequest) -> None:
@@ -251,8 +313,8 @@ def parse_seeds(text: str) -> list[int]:
     seeds = whole_numbers(text, "--seeds")
     if not seeds:
         raise UsageError("--seeds is empty; try --seeds 0")
-    if any(seed < 0 for seed in seeds):
-        raise UsageError(f"--seeds must not be negative: {text}")
+    if not all(0 <= seed <= MAX_SEED for seed in seeds):
+        raise UsageError(f"--seeds are from 0 to {MAX_SEED}, not {text}")
     return list(dict.fromkeys(seeds))
 
 

@@ -19,11 +19,12 @@ def list_methods(
     format_: FormatOption = Format.table,
 ) -> None:
     """Methods with their components and parameter counts on a backbone; no weights are needed."""
-    from barbench.commands.expand import parse_options
+    from barbench.commands.expand import check_backbone, parse_options
     from barbench.methods.resolve import resolve
 
     specs = resolve("everything")
     options = parse_options(option or [], specs)
+    check_backbone(backbone, image_size)
     from barbench.methods.describe import describe_methods
 
     print_rows(describe_methods(specs, backbone, image_size, options), format_, title=f"methods on {backbone}")
@@ -111,7 +112,7 @@ def show(
         UsageError: for several methods at once.
         UnknownName: for an unknown method or backbone.
     """
-    from barbench.commands.expand import parse_options
+    from barbench.commands.expand import check_backbone, parse_options
     from barbench.errors import UsageError
     from barbench.methods.resolve import resolve
 
@@ -120,6 +121,7 @@ def show(
         raise UsageError(f"show takes one method, not {len(specs)}")
     (spec,) = specs
     options = parse_options(option or [], specs).get(spec.name, {})
+    check_backbone(backbone, image_size)
     from barbench.methods.describe import describe_options, describe_parts
 
     settings = describe_options(spec, options)

@@ -17,7 +17,7 @@ from barbench.commands.options import (
     KernelsOption,
     MethodsOption,
 )
-from barbench.errors import UnknownName, UsageError
+from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
 from barbench.registry import split_list
 
@@ -29,6 +29,14 @@ class By(StrEnum):
     part = "part"
 
 
+class Shown(StrEnum):
+    """How `barbench check` can print."""
+
+    table = "table"
+    json = "json"
+    md = "md"
+
+
 def profile(
     methods: MethodsOption = "all",
     backbone: BackboneOption = "tiny",
@@ -36,8 +44,8 @@ def profile(
         str | None, typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, else random")
     ] = None,
     image_size: ImageSizeOption = None,
-    batch: Annotated[int, typer.Option(min=1, help="images per training step")] = 8,
-    words: Annotated[int, typer.Option(min=3, help="context length in tokens")] = 17,
+    batch: Annotated[int, typer.Option(min=1, max=65_536, help="images per training step")] = 8,
+    words: Annotated[int, typer.Option(min=3, max=1024, help="context length in tokens")] = 17,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
     kernels: KernelsOption = KernelsChoice.auto,
@@ -52,13 +60,14 @@ def profile(
         UsageError: for a precision that cannot be profiled, or wrong options.
         BarbenchError: if no method could be measured.
     """
-    from barbench.commands.expand import parse_options
+    from barbench.commands.expand import check_backbone, parse_options
     from barbench.methods.resolve import resolve
 
     if precision not in ("fp32", "bf16"):
         raise UsageError(f"--precision of a profile is fp32 or bf16, not {precision!r}")
     specs = resolve(methods)
     options = parse_options(option or [], specs)
+    check_backbone(backbone, image_size, weights, words)
     from barbench.benchmarks.profiling import profile_methods
 
     with progress_bar("profiling") as progress:
@@ -78,7 +87,8 @@ def profile(
 
 def check(
     baseline: Annotated[
-        Path | None, typer.Option(help="baseline file to compare with", show_default="the one that barbench ships")
+        Path | None,
+        typer.Option(dir_okay=False, help="baseline file to compare with", show_default="the one that barbench ships"),
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="store the measured values as the new baseline")] = False,
     only: Annotated[
@@ -92,25 +102,23 @@ def check(
         bool, typer.Option("--allow-new", help="show entries that the baseline lacks without failing")
     ] = False,
     format_: Annotated[
-        str, typer.Option("--format", help="how to print: table, json, or md (markdown, for a pull request)")
-    ] = "table",
+        Shown, typer.Option("--format", help="how to print: table, json, or md (markdown, for a pull request)")
+    ] = Shown.table,
 ) -> None:
     """Measure a small fixed matrix and compare it with a stored baseline. The exit code is 1 if any value moved.
 
     \f
     Raises:
-        UnknownName: for an unknown format or section.
+        UnknownName: for an unknown section.
         typer.Exit: with code 1 if any value moved.
     """
     from barbench.regression import check as gate
-    from barbench.regression.show import VIEWS, show
+    from barbench.regression.show import show
 
-    if format_ not in VIEWS:
-        raise UnknownName("format", format_, VIEWS)
     if update:
         print(f"accepted into {gate.update(baseline, split_list(only or ''))}")
         return
     outcome = gate.check(baseline, split_list(only or ""), allow_new)
-    show(outcome, format_, stdout_console(160))
+    show(outcome, format_.value, stdout_console(160))
     if not outcome.ok:
         raise typer.Exit(1)

@@ -1,13 +1,13 @@
 """`barbench evaluate` and `predict`: one trained model, on data or on a photo."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from barbench.commands.checks import probability
 from barbench.commands.options import (
     BackboneOption,
     DataOption,
@@ -18,24 +18,32 @@ from barbench.commands.options import (
     ImageSizeOption,
     ResultsOption,
 )
-from barbench.errors import UnknownName, UsageError
+from barbench.errors import UsageError
 from barbench.listing import Format, print_rows
 
-RELEASES: tuple[Literal["etris", "cris", "barleria"], ...] = ("etris", "cris", "barleria")
+
+class Release(StrEnum):
+    """The values of `--layout`."""
+
+    etris = "etris"
+    cris = "cris"
+    barleria = "barleria"
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Option(help=".pth file that the authors' public code wrote")],
-    layout: Annotated[str, typer.Option(help=f"whose code wrote the file: {', '.join(RELEASES)}")],
+    weights: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help=".pth file that the authors' public code wrote")
+    ],
+    layout: Annotated[Release, typer.Option(help="whose code wrote the file")],
     split: Annotated[str, typer.Option(help="splits to evaluate on, named as for run")] = "refcoco+",
     data: DataOption = None,
     exif: ExifOption = ExifChoice.stored,
     backbone: BackboneOption = "ViT-B-16-quickgelu",
     image_size: ImageSizeOption = None,
     device: DeviceOption = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="images per forward pass")] = 32,
+    batch: Annotated[int, typer.Option(min=1, max=65_536, help="images per forward pass")] = 32,
     threshold: Annotated[
-        float, typer.Option(help="probability above which a pixel is in the mask", callback=probability)
+        float, typer.Option(min=0, max=1, help="probability above which a pixel is in the mask")
     ] = 0.35,
     format_: FormatOption = Format.table,
 ) -> None:
@@ -43,43 +51,66 @@ def evaluate(
 
     \f
     Raises:
-        UnknownName: for an unknown layout, split or backbone.
+        UnknownName: for an unknown split or backbone.
         DataError: if the checkpoint is absent or does not fit.
     """
+    from barbench.benchmarks.matrix import choose_tasks
+    from barbench.commands.expand import check_backbone
+    from barbench.datasets.sources import data_root, folder_source
+
+    tasks = choose_tasks(split, data, exif=exif.value)
+    check_backbone(backbone, image_size, words=max(task.words for task in tasks))
+    if root := data_root(data):
+        for task in tasks:
+            folder_source(root, task)
     from barbench.benchmarks.execution.devices import pick_device
     from barbench.benchmarks.official import evaluate_official
 
-    if layout not in RELEASES:
-        raise UnknownName("layout", layout, RELEASES)
     console = Console(stderr=True)
     rows = evaluate_official(
-        weights, layout, split, data, backbone, image_size, pick_device(device), batch, threshold, console, exif.value
+        weights,
+        layout.value,
+        split,
+        data,
+        backbone,
+        image_size,
+        pick_device(device),
+        batch,
+        threshold,
+        console,
+        exif.value,
     )
-    print_rows(rows, format_, title=f"{weights.name} ({layout})")
+    print_rows(rows, format_, title=f"{weights.name} ({layout.value})")
 
 
 def predict(
-    photo: Annotated[Path, typer.Argument(help="image file")],
+    photo: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="image file")],
     expressions: Annotated[list[str], typer.Argument(help='one or more expressions, each in quotes: "the man in red"')],
     cell: Annotated[str, typer.Option(help="trained cell to use: method, id, or the start of its record's file name")],
     backbone: Annotated[
-        str | None, typer.Option(help="folder of the backbone, if the cell has one from a folder")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="folder of the backbone, if the cell has one from a folder"),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="file of the backbone's weights, if the cell has them from a file")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="file of the backbone's weights, if the cell has them from a file"
+        ),
     ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
+            min=0,
+            max=1,
             help="probability above which a pixel is in the mask",
             show_default="the cell's recipe",
-            callback=probability,
         ),
     ] = None,
     device: DeviceOption = "auto",
     results: ResultsOption = Path("results"),
     out: Annotated[
-        Path | None, typer.Option(help="PNG file to write", show_default="PHOTO-found.png in this folder")
+        Path | None,
+        typer.Option(dir_okay=False, help="PNG file to write", show_default="PHOTO-found.png in this folder"),
     ] = None,
     format_: FormatOption = Format.table,
 ) -> None:
@@ -92,17 +123,20 @@ def predict(
         UsageError: if --out is not a PNG, or if several cells match.
         DataError: if the photo or the cell's weights cannot be used.
     """
-    from barbench.benchmarks.cell_model import load_trained
-    from barbench.benchmarks.execution.devices import pick_device
     from barbench.datasets.photo import read_photo
-    from barbench.reports.panels import write_found
     from barbench.results.select import one
     from barbench.results.store import Store
 
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: the overlay is a PNG; give a name that ends in .png")
     pixels, store = read_photo(photo), Store(results)
-    trained = load_trained(store, one(store.all(), cell), pick_device(device), backbone, weights)
+    record = one(store.all(), cell)
+    from barbench.benchmarks.cell_model import load_trained
+    from barbench.benchmarks.execution.devices import pick_device
+    from barbench.reports.panels import write_found
+
+    folder, file = (None if path is None else str(path) for path in (backbone, weights))
+    trained = load_trained(store, record, pick_device(device), folder, file)
     found = trained.find(pixels, expressions, threshold)
     path = out or Path(f"{photo.stem}-found.png")
     write_found(pixels, found, path)

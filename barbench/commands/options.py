@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from barbench.commands.checks import device_name
 from barbench.errors import UsageError
 from barbench.listing import Format
 from barbench.registry import split_list
 
+MAX_SEED = 2**32 - 1  # that NumPy takes
 METHODS_HELP = (
     "all (the paper's five between head-only and full), everything, or a comma list; "
     "snf+lora for both in one method; package.module:name for a method of your own"
@@ -21,7 +23,12 @@ BackboneOption = Annotated[
 WEIGHTS_HELP = "random, pretrained (tiny), an open_clip tag whose file is in the local cache, or a file"
 ImageSizeOption = Annotated[
     int | None,
-    typer.Option(help="side of the square input in pixels", show_default="the backbone's own; 416 for open_clip's"),
+    typer.Option(
+        min=1,
+        max=4096,
+        help="side of the square input in pixels",
+        show_default="the backbone's own; 416 for open_clip's",
+    ),
 ]
 DataOption = Annotated[
     str | None,
@@ -29,7 +36,7 @@ DataOption = Annotated[
         help="folder in the REFER/COCO layout, or shapes (generated data)", show_default="$BARBENCH_DATA, else shapes"
     ),
 ]
-ResultsOption = Annotated[Path, typer.Option(help="folder that holds the records")]
+ResultsOption = Annotated[Path, typer.Option(file_okay=False, help="folder that holds the records")]
 ArgumentsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -70,7 +77,10 @@ KernelsOption = Annotated[
         help="lean: few large kernels, for a GPU; plain: many small ones; auto: lean on CUDA, plain elsewhere",
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, or another device name of torch: cuda, cuda:1, mps")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(help="auto, cpu, or another device name of torch: cuda, cuda:1, mps", callback=device_name),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="how to print the rows")]
 
 

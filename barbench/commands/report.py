@@ -16,7 +16,7 @@ EACH = "write FIRST,SECOND if the two differ"
 
 def report(
     results: ResultsOption = Path("results"),
-    out: Annotated[Path, typer.Option(help="folder to write the report into")] = Path("reports"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="folder to write the report into")] = Path("reports"),
     table: Annotated[str, typer.Option(help="tables to write: 1 to 5, a comma list, or all")] = "all",
     format_: Annotated[
         str,
@@ -62,7 +62,7 @@ def compare(
     weights: Annotated[str | None, typer.Option(help=f"weights of the cells, as the records name them; {EACH}")] = None,
     recipe: Annotated[str | None, typer.Option(help=f"recipe of the cells, by name; {EACH}")] = None,
     image_size: Annotated[str | None, typer.Option(help=f"image size of the cells in pixels; {EACH}")] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="number of bootstrap resamples")] = 10_000,
+    resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="number of bootstrap resamples")] = 10_000,
     results: ResultsOption = Path("results"),
     format_: FormatOption = Format.table,
 ) -> None:
@@ -91,14 +91,16 @@ def panels(
     pick: Annotated[
         str, typer.Option(help="how to choose expressions: comma list of disagree, fail, succeed, random")
     ] = "disagree,succeed,fail",
-    count: Annotated[int, typer.Option(min=1, help="number of expressions per pick, at most one per image")] = 8,
+    count: Annotated[
+        int, typer.Option(min=1, max=10_000, help="number of expressions per pick, at most one per image")
+    ] = 8,
     sent: Annotated[str | None, typer.Option(help="comma list of sentence ids, instead of --pick")] = None,
     split: Annotated[str, typer.Option(help="what the cells were trained on")] = "refcoco+",
     eval_split: Annotated[
         str | None, typer.Option(help="split to show, e.g. testA", show_default="the first, val")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="seed of the runs", show_default="the smallest that all methods have")
+        int | None, typer.Option(min=0, help="seed of the runs", show_default="the smallest that all methods have")
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="backbone of the cells; a folder must be named here")] = None,
     weights: Annotated[str | None, typer.Option(help="weights of the cells; a file must be named here")] = None,
@@ -109,7 +111,9 @@ def panels(
     data: DataOption = None,
     device: DeviceOption = "auto",
     results: ResultsOption = Path("results"),
-    out: Annotated[Path, typer.Option(help="folder to write the panels into")] = Path("reports/panels"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="folder to write the panels into")] = Path(
+        "reports/panels"
+    ),
 ) -> None:
     """Draw the masks that the methods predict, image by image, as in the paper's Fig. 3 to 7.
 
@@ -118,9 +122,7 @@ def panels(
         UsageError: if cells, sentences or data are not there.
         UnknownName: for an unknown pick or split.
     """
-    from barbench.benchmarks.execution.devices import pick_device
-    from barbench.benchmarks.panels import PanelRequest, make_panels
-    from barbench.reports.panels import write_panels
+    from barbench.benchmarks.panel_choice import PanelRequest, choose
     from barbench.results.store import Store
 
     sentences = whole_numbers(sent or "", "--sent")
@@ -137,8 +139,14 @@ def panels(
         recipe=recipe,
         image_size=image_size,
         data=data,
-        device=pick_device(device),
+        device=device,
     )
+    choose(Store(results), request)  # mistakes are answered before torch is imported
+    from barbench.benchmarks.execution.devices import pick_device
+    from barbench.benchmarks.panels import make_panels
+    from barbench.reports.panels import write_panels
+
+    request = request._replace(device=pick_device(device))
     with progress_bar("predicting") as progress:
         made = make_panels(Store(results), request, progress)
     for note in made.notes:
@@ -154,7 +162,8 @@ def export(
     ] = False,
     results: ResultsOption = Path("results"),
     out: Annotated[
-        Path | None, typer.Option(help="file to write", show_default="results.csv, expressions.csv, …")
+        Path | None,
+        typer.Option(dir_okay=False, help="file to write", show_default="results.csv, expressions.csv, …"),
     ] = None,
 ) -> None:
     """Write all records as one table, unrounded, for other programs.

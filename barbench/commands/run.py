@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from barbench.commands.checks import gpu_list
 from barbench.commands.executors import check_tracker, make_executor, run_cells
 from barbench.commands.options import (
     METHODS_HELP,
@@ -91,17 +92,22 @@ def run(
     image_size: ImageSizeOption = None,
     context: Annotated[
         int | None,
-        typer.Option(min=3, help="tokens of an expression, start and end included", show_default="the split's own"),
+        typer.Option(
+            min=3, max=1024, help="tokens of an expression, start and end included", show_default="the split's own"
+        ),
     ] = None,
     exif: ExifOption = ExifChoice.stored,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
     device: DeviceOption = "auto",
     kernels: KernelsOption = KernelsChoice.auto,
-    processes: Annotated[int, typer.Option(min=1, help="number of processes that share each batch, one per GPU")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, max=1024, help="number of processes that share each batch, one per GPU")
+    ] = 1,
     workers: Annotated[
         int | None,
         typer.Option(
             min=0,
+            max=1024,
             help="number of data loading processes per training process",
             show_default="0 on a CPU, else all cores but two, 16 at most",
         ),
@@ -110,6 +116,7 @@ def run(
         int | None,
         typer.Option(
             min=1,
+            max=1024,
             help="cells that run at the same time; the cores are divided among them",
             show_default="one per GPU; on a CPU one per core for embedded backbones, else 1",
         ),
@@ -119,6 +126,7 @@ def run(
         typer.Option(
             help="GPUs to use, numbers as in 0,2; all; or none; one cell runs on each, or on --processes of them",
             show_default="all, or what --device says",
+            callback=gpu_list,
         ),
     ] = None,
     executor: Annotated[
@@ -134,7 +142,10 @@ def run(
     retries: Annotated[
         int | None,
         typer.Option(
-            min=0, help="times that a cell whose process or host died is tried again", show_default="2, on this host 0"
+            min=0,
+            max=1000,
+            help="times that a cell whose process or host died is tried again",
+            show_default="2, on this host 0",
         ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="submit the cells to Slurm and end")] = False,
@@ -152,7 +163,7 @@ def run(
         ),
     ] = "auto",
     results: ResultsOption = Path("results"),
-    reports: Annotated[Path, typer.Option(help="folder to write the tables into")] = Path("reports"),
+    reports: Annotated[Path, typer.Option(file_okay=False, help="folder to write the tables into")] = Path("reports"),
     on_oom: Annotated[
         OnOom, typer.Option(help="when a cell runs out of memory: record it, or halve its micro-batch and try again")
     ] = OnOom.record,

@@ -65,8 +65,8 @@ def stop(
 
 @results.command(cls=CheckedCommand)
 def merge(
-    folders: Annotated[list[Path], typer.Argument(help="results folders")],
-    into: Annotated[Path, typer.Option(help="results folder that gets their records")],
+    folders: Annotated[list[Path], typer.Argument(exists=True, file_okay=False, help="results folders")],
+    into: Annotated[Path, typer.Option(file_okay=False, help="results folder that gets their records")],
     on_conflict: Annotated[
         OnConflict,
         typer.Option(help="where two records of one cell differ: copy nothing, keep the first, or replace it"),

@@ -1,33 +1,50 @@
 """`barbench tune`: the same search for every method's learning rates, on held-out training images."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from barbench.commands.executors import make_executor, run_cells
-from barbench.commands.options import METHODS_HELP, ArgumentsOption, DataOption, ExifChoice, ExifOption, ResultsOption
-from barbench.errors import Interrupted, UnknownName, UsageError
+from barbench.commands.options import (
+    MAX_SEED,
+    METHODS_HELP,
+    ArgumentsOption,
+    DataOption,
+    DeviceOption,
+    ExifChoice,
+    ExifOption,
+    ResultsOption,
+)
+from barbench.errors import Interrupted, UsageError
 from barbench.listing import Format, print_rows, stdout_console
 from barbench.registry import split_list
 
 
+class Sampler(StrEnum):
+    """What `--sampler` takes."""
+
+    sobol = "sobol"
+    optuna = "optuna"
+
+
 def tune(
     methods: Annotated[str, typer.Option(help=METHODS_HELP)] = "all",
-    trials: Annotated[int, typer.Option(min=1, help="trainings per method")] = 8,
+    trials: Annotated[int, typer.Option(min=1, max=10_000, help="trainings per method")] = 8,
     split: Annotated[str, typer.Option(help="dataset whose training images are used")] = "refcoco+",
     held_out: Annotated[
         int, typer.Option(min=1, max=90, help="percent of the training images that judge the trials")
     ] = 20,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="epochs of a trial", show_default="those of the recipe")
+        int | None, typer.Option(min=1, max=1_000_000, help="epochs of a trial", show_default="those of the recipe")
     ] = None,
     lr: Annotated[str, typer.Option(help="lowest and highest learning rate of the head, as LOW,HIGH")] = "5e-4,5e-3",
     adapter_lr: Annotated[
         str, typer.Option(help="lowest and highest rate of the method's own parameters, as a factor on the head's")
     ] = "0.03,3",
-    sampler: Annotated[str, typer.Option(help="sobol (evenly spread), or optuna (extra: tune)")] = "sobol",
-    seed: Annotated[int, typer.Option(min=0, help="of the search and of every trial")] = 0,
+    sampler: Annotated[Sampler, typer.Option(help="sobol (evenly spread), or optuna (extra: tune)")] = Sampler.sobol,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="of the search and of every trial")] = 0,
     backbone: Annotated[str | None, typer.Option(help="backbone", show_default="tiny on shapes")] = None,
     weights: Annotated[str | None, typer.Option(help="weights, as for run")] = None,
     data: DataOption = None,
@@ -36,12 +53,12 @@ def tune(
         str | None, typer.Option(help="recipe to start from", show_default="demo on shapes, else paper")
     ] = None,
     option: ArgumentsOption = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, or what torch knows: cuda, cuda:1, mps")] = "auto",
+    device: DeviceOption = "auto",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="cells that run at the same time", show_default="as for run")
+        int | None, typer.Option(min=1, max=1024, help="cells that run at the same time", show_default="as for run")
     ] = None,
     results: ResultsOption = Path("results"),
-    out: Annotated[Path, typer.Option(help="recipe to write, for run --recipe")] = Path("tuned.yaml"),
+    out: Annotated[Path, typer.Option(dir_okay=False, help="recipe to write, for run --recipe")] = Path("tuned.yaml"),
 ) -> None:
     """Search every method's learning rates with the same number of trials, and write them as a recipe.
 
@@ -50,17 +67,14 @@ def tune(
 
     \f
     Raises:
-        UnknownName: for an unknown sampler, method or split.
+        UnknownName: for an unknown method or split.
         UsageError: for arguments that are wrong, several splits or several backbones.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    from barbench.benchmarks.tuning import SAMPLERS, best_rates, recipe_text, search
     from barbench.commands.expand import RunRequest, expand
     from barbench.engine.recipe import Recipe, Tuning, load_recipe
     from barbench.methods.resolve import resolve
 
-    if sampler not in SAMPLERS:
-        raise UnknownName("sampler", sampler, SAMPLERS)
     if out.suffix not in (".yaml", ".yml"):
         raise UsageError(f"--out {out}: name a .yaml file, which run --recipe can read")
     space = {"lr": _range("--lr", lr), "adapter_lr": _range("--adapter-lr", adapter_lr)}
@@ -83,11 +97,13 @@ def tune(
     specs, expanded = resolve(methods), expand(request)
     if len(expanded) != len(specs):
         raise UsageError("tune takes one split and one backbone at a time")
+    from barbench.benchmarks.tuning import best_rates, recipe_text, search
+
     cells = {spec.name: job for spec, job in zip(specs, expanded, strict=True)}
     base = load_recipe(recipe or str(expanded[0].cell.recipe["name"]))
     budget = Tuning(
         trials=trials,
-        sampler=sampler,
+        sampler=sampler.value,
         space=space,
         held_out=held_out,
         split=split,

@@ -12,7 +12,6 @@ from barbench.regression.compare import GateFinding
 
 HEADERS = ("Section", "Entry", "", "Baseline", "Now", "Difference")
 LONGEST = 40  # rows of a table; a mistake in the backbone moves hundreds of values
-VIEWS = ("table", "json", "md")
 
 
 def show(outcome: Outcome, format_: str, console: Console) -> None:

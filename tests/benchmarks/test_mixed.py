@@ -4,7 +4,8 @@ from pathlib import Path
 
 from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
-from barbench.benchmarks.panels import PanelRequest, make_panels
+from barbench.benchmarks.panel_choice import PanelRequest
+from barbench.benchmarks.panels import make_panels
 from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from barbench.benchmarks.panels import PanelRequest, make_panels
+from barbench.benchmarks.panel_choice import PanelRequest
+from barbench.benchmarks.panels import make_panels
 from barbench.errors import UnknownName, UsageError
 from barbench.results.record import Record
 from barbench.results.store import Store

@@ -145,9 +145,13 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
     """
     if weights is None or weights == RANDOM or Path(weights).is_file():
         return
+    if weights == PRETRAINED and config is not None and config.folder is not None:
+        if not (config.folder / WEIGHTS).is_file():
+            raise MissingData(f"{config.folder / WEIGHTS} does not exist; give --weights random or a file")
+        return
     if "/" in weights or Path(weights).suffix in FILES:
         raise MissingData(f"--weights {weights}: there is no such file")
-    if config is not None and config.folder is not None and weights != PRETRAINED:
+    if config is not None and config.folder is not None:
         raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
 
 

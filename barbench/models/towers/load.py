@@ -83,7 +83,9 @@ def load_backbone(
     if not config.convolutional:  # a ResNet resizes its positions in every forward pass
         model["vision_cfg"] = {**model["vision_cfg"], "image_size": size}
     custom = bool(model.pop("custom_text", False))
-    source = None if weights == RANDOM else _locate(config, weights, check=device != "meta")
+    source = None if weights == RANDOM else _locate(config, weights)
+    if device != "meta" and weights != RANDOM:
+        source = find_weights(config, weights)
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         clip: Any = (CustomTextCLIP if custom else CLIP)(**model)
@@ -120,8 +122,8 @@ def _tokenizer(merges: Path | None) -> Callable[..., Tensor]:
     return tokenizer
 
 
-def _locate(config: BackboneConfig, weights: str, check: bool) -> Path | None:
-    """The file that holds `weights`; without `check` it may be missing."""
+def _locate(config: BackboneConfig, weights: str) -> Path | None:
+    """The file that holds `weights`, whether it is there or not; None for a tag that open_clip's cache lacks."""
     if Path(weights).is_file():
         return Path(weights)
     if config.folder is not None:
@@ -138,7 +140,26 @@ def _locate(config: BackboneConfig, weights: str, check: bool) -> Path | None:
             other = config.name.removesuffix("-quickgelu") if quick else f"{config.name}-quickgelu"
             raise UsageError(f"the {weights} weights need another activation than {config.name} has; use {other}")
         file = _cached(tag)
-    if check and (file is None or not file.is_file()):
+    return file
+
+
+def find_weights(config: BackboneConfig, weights: str) -> Path:
+    """The file that holds weights.
+
+    Args:
+        config: of the backbone.
+        weights: as for `load_backbone`, other than random.
+
+    Returns:
+        A file that exists.
+
+    Raises:
+        UnknownName: if the backbone has no such weights.
+        UsageError: if they are for another activation.
+        MissingData: if they are not on this machine.
+    """
+    file = _locate(config, weights)
+    if file is None or not file.is_file():
         where = f"{file} does not exist" if file else "open_clip's cache does not hold them"
         raise MissingData(
             f"{weights} weights of {config.name}: {where}. Give --weights random or a file, or fetch them where there "
