@@ -10,13 +10,16 @@ import resource
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import typer.rich_utils  # noqa: F401
-
 from barbench import cli
 
+LIGHT = (
+    *("barbench.benchmarks.panel_choice", "barbench.commands.data_checks", "barbench.commands.expand"),
+    *("barbench.datasets.photo", "barbench.reports.write", "barbench.results.compare", "typer.rich_utils"),
+)
 HEAVY = ("torch", "open_clip", "pandas", "matplotlib")
 CPU_SECONDS = 60  # after which a command is killed that has not noticed a mistake
 
@@ -51,6 +54,8 @@ def _run(arguments: list[str], names: dict[str, Path]) -> None:
 
 
 if __name__ == "__main__":
+    for module in LIGHT:
+        import_module(module)
     assert not any(name in sys.modules for name in HEAVY)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
