@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from barbench.errors import UsageError
+
 DAY: Final = 86_400.0
 
 
@@ -61,6 +63,24 @@ def is_left_behind(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return time.time() - path.lstat().st_mtime > DAY
     return False
+
+
+def at_home(path: str | Path) -> Path:
+    """Replace a leading ~ by the home folder.
+
+    Args:
+        path: as a person or a variable gives it.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: where a user id has neither $HOME nor an entry in passwd, as in containers.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{path}: there is no home folder here; write the whole path") from None
 
 
 def is_alive(process: int) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "barbench"
 ROOMS = ("paper", "datasets", "models", "methods", "engine", "results", "reports", "benchmarks", "regression")
-BOTTOM = {"errors", "registry", "files", "metrics", "plain", "student", "paper"}
+BOTTOM = {"errors", "registry", "files", "metrics", "plain", "student", "values", "paper"}
 # What each room may import of barbench, itself and the bottom apart.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": set(),
     "plain": set(),
     "student": set(),
+    "values": set(),
     "paper": set(),
     "datasets": set(),
     "models": set(),
@@ -38,6 +39,7 @@ TORCH_FREE = (
     "metrics",
     "plain",
     "student",
+    "values",
     "listing",
     *COMMANDS,
 )

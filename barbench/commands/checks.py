@@ -2,11 +2,12 @@
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
+
+from barbench.files import at_home
 
 HOME = re.compile(r"(?:^|(?<=[,=]))~[\w.-]*(?=/)|^~$")
 """A home folder where a path begins: at the start of a word, after `--option=`, or in a comma list."""
@@ -29,18 +30,14 @@ class CheckedCommand(TyperCommand):
             The words that are left over.
 
         Raises:
-            typer.BadParameter: for an empty argument, for nan and inf, and for ~ without a home folder.
+            typer.BadParameter: for an empty argument, and for nan and inf.
         """
         parameters: dict[str | None, Any] = {p.name: p for p in self.get_params(ctx)}
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for name, value in given.items():
             if name in parameters and any(_empty(each) for each in _each(value)):
                 raise typer.BadParameter("it is empty; is a variable not set?", ctx=ctx, param=parameters[name])
-        try:
-            words = [expanded(word) for word in args]
-        except RuntimeError as error:
-            raise typer.BadParameter(str(error), ctx=ctx) from None
-        rest = super().parse_args(ctx, words)
+        rest = super().parse_args(ctx, [expanded(word) for word in args])
         for name, value in ctx.params.items():
             if isinstance(value, float) and not math.isfinite(value):  # nan passes every comparison of a range
                 raise typer.BadParameter(f"{value} is not a number", ctx=ctx, param=parameters[name])
@@ -63,9 +60,9 @@ def expanded(word: str) -> str:
         word: of the command line.
 
     Returns:
-        The word. RuntimeError is raised if there is no home folder.
+        The word. Errors are those of `at_home`.
     """
-    return HOME.sub(lambda found: str(Path(found[0]).expanduser()), word)
+    return HOME.sub(lambda found: str(at_home(found[0])), word)
 
 
 def device_name(value: str) -> str:

@@ -6,8 +6,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from barbench.benchmarks.execution.cluster import Cluster
 from barbench.benchmarks.job import AUTO, Job
 from barbench.benchmarks.matrix import Host, Matrix, check_context, choose_tasks
@@ -25,6 +23,7 @@ from barbench.models.towers.configs import EMBEDDED, RANDOM, backbone_config, ch
 from barbench.paper.mixtures import STORED, Exif, Task
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
 from barbench.registry import split_list
+from barbench.values import read_yaml
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
@@ -341,8 +340,8 @@ def parse_options(options: Sequence[str], methods: Sequence[MethodSpec]) -> dict
         if method != "all" and method not in known:
             raise UsageError(f"--option {text}: {method} is not among the methods; they are {', '.join(names)}")
         try:
-            parsed_value = yaml.safe_load(value)
-        except yaml.YAMLError:
+            parsed_value = read_yaml(value)
+        except ValueError:
             raise UsageError(f"--option {text}: the value is not YAML") from None
         for each in names if method == "all" else [known[method]]:
             parsed.setdefault(each, {})[name] = parsed_value

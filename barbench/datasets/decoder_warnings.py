@@ -27,7 +27,7 @@ def decoder_warnings() -> Iterator[list[str]]:
 
     Yields:
         A list that is filled when the block ends, one entry per line; it stays empty in a process without standard
-            error.
+            error, or without a place for temporary files.
     """
     said: list[str] = []
     try:
@@ -35,7 +35,13 @@ def decoder_warnings() -> Iterator[list[str]]:
     except OSError:
         yield said
         return
-    with tempfile.TemporaryFile() as caught:
+    try:
+        caught = tempfile.TemporaryFile()  # noqa: SIM115  (closed below)
+    except OSError:  # no place for temporary files: the decoders' lines go where they would
+        os.close(kept)
+        yield said
+        return
+    with caught:
         os.dup2(caught.fileno(), 2)
         try:
             yield said

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from barbench.datasets.untrusted import MAX_OUTLINE, shown, whole
+from barbench.datasets.untrusted import MAX_OUTLINE
+from barbench.values import shown, whole
 
 Mask = NDArray[np.uint8]
 NOT_FLAT = "its polygon is not a flat list x1, y1, x2, y2, … of finite numbers"

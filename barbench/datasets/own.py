@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
-from barbench.datasets.untrusted import listed, read_key, text, whole
 from barbench.errors import DataError, UnknownName, UsageError
 from barbench.files import write_atomically
 from barbench.paper.mixtures import APPLY, STORED, TASKS, Exif, Task, turned
 from barbench.paper.protocols import Protocol
+from barbench.values import listed, read_key, read_yaml, text, whole
 
 FILE = "protocol.yaml"
 REFS, WORDS = "refs(own).p", 22
@@ -108,7 +108,7 @@ def write_own(root: Path, protocol: Protocol) -> None:
 
 def _read(path: Path, name: str) -> Protocol:
     try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
+        raw = read_yaml(path.read_text("utf-8"))
         evals = tuple(map(text, read_key(raw, "splits", listed)))
         if unknown := [key for key in raw if key not in KEYS]:
             raise UnknownName("key", str(unknown[0]), KEYS)
@@ -125,7 +125,7 @@ def _read(path: Path, name: str) -> Protocol:
             if key in raw
         }
         return own_protocol(name, evals, **fields)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError, UnknownName) as error:
+    except (OSError, ValueError, UnknownName) as error:
         raise DataError(f"{path} does not describe a data set: {error}") from error
 
 

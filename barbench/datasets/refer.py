@@ -15,9 +15,10 @@ from barbench.datasets.images import ImageInfo
 from barbench.datasets.pickles import load_plain, repair_text
 from barbench.datasets.problems import Problems
 from barbench.datasets.references import Annotation, ReferData, Reference, Sentence
-from barbench.datasets.untrusted import image_size, listed, read_entries, read_key, text, whole
+from barbench.datasets.untrusted import read_size
 from barbench.errors import DataError, MissingData
 from barbench.paper.protocols import Protocol
+from barbench.values import listed, read_entries, read_key, text, whole
 
 T = TypeVar("T")
 
@@ -260,7 +261,7 @@ def _images(
     missing: list[str] = []
     for image_id, entry in entries.items():
         try:
-            name, (width, height) = text(entry["file_name"]), image_size(entry["width"], entry["height"])
+            name, (width, height) = read_key(entry, "file_name", text), read_size(entry)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{instances_path}: image {image_id}: {_describe(error)}") from error
         if name in where:  # a name as listed: one such as ../../x is in no folder
@@ -278,7 +279,7 @@ def _images(
 
 def _annotation(entry: dict[str, Any], image: ImageInfo, path: Path, problems: Problems) -> Annotation:
     try:
-        code = masks.encode(entry["segmentation"], image.height, image.width)
+        code = read_key(entry, "segmentation", lambda value: masks.encode(value, image.height, image.width))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: annotation {entry['id']}: {_describe(error)}") from error
     if code.clipped:

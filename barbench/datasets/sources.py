@@ -11,7 +11,7 @@ from typing import Literal
 from barbench.datasets.own import FILE
 from barbench.datasets.refer import data_files
 from barbench.datasets.shapes import ShapesSpec, make_shapes
-from barbench.files import is_left_behind, own_mark
+from barbench.files import at_home, is_left_behind, own_mark
 from barbench.paper.mixtures import TASKS, Task
 from barbench.plain import OnProgress
 
@@ -62,7 +62,7 @@ def data_root(data: str | None) -> Path | None:
         A folder, whether it exists or not; None for the shapes.
     """
     chosen = chosen_data(data)
-    return None if chosen == "shapes" else Path(chosen).expanduser()
+    return None if chosen == "shapes" else at_home(chosen)
 
 
 def chosen_data(data: str | None) -> str:
@@ -83,7 +83,7 @@ def folder_source(root: Path, task: Task) -> DataSource:
     Raises:
         MissingData: if one of the files is absent.
     """
-    root = root.expanduser()
+    root = at_home(root)
     digest = hashlib.sha256()
     own = [root / task.name / FILE] if task.name not in TASKS else []
     for path in dict.fromkeys([*own, *(path for protocol in task.reads for path in data_files(root, protocol))]):
@@ -128,7 +128,7 @@ def cache_folder() -> Path:
     """$BARBENCH_CACHE, by default ~/.cache/barbench, or a temporary folder if that cannot be made."""
     chosen = os.environ.get("BARBENCH_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return at_home(chosen)
     try:
         home = Path.home()
     except RuntimeError:  # a user id without $HOME and without an entry in passwd, as in containers

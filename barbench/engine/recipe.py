@@ -4,31 +4,40 @@ A recipe is a YAML file: one that ships with barbench, by name, or the user's ow
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from barbench.errors import UnknownName, UsageError
+from barbench.values import read_yaml
 
 
-class Rates(BaseModel):
-    """Learning rates of one method, in place of the recipe's `lr` and `adapter_lr`; None leaves the recipe's."""
+class Fields(BaseModel):
+    """Base of what a YAML file holds: immutable, no unknown field, and no yes or no where a number is due."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_flags(cls, fields: Any) -> Any:
+        for name, value in fields.items() if isinstance(fields, Mapping) else ():
+            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+                raise ValueError(f"{name} is {str(value).lower()}, and a number or a name is due")
+        return fields
+
+
+class Rates(Fields):
+    """Learning rates of one method, in place of the recipe's `lr` and `adapter_lr`; None leaves the recipe's."""
 
     lr: PositiveFloat | None = None
     adapter_lr: PositiveFloat | None = None
 
 
-class Tuning(BaseModel):
+class Tuning(Fields):
     """How the learning rates of a recipe were found, with the same budget for every method (`barbench tune`)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     trials: PositiveInt = Field(description="trainings per method")
     sampler: str = Field(description="sobol or optuna; random in recipes of old")
@@ -47,10 +56,8 @@ class Tuning(BaseModel):
         return f"{trials} ({self.sampler} search over {ranges}), {judged}"
 
 
-class Recipe(BaseModel):
+class Recipe(Fields):
     """Everything about training and evaluation that can change a result, apart from method, data and seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     description: str = ""
@@ -192,8 +199,8 @@ def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = 
         if key.strip() not in Recipe.model_fields:
             raise UnknownName("recipe field", key.strip(), Recipe.model_fields)
         try:
-            merged[key.strip()] = _value(value)
-        except yaml.YAMLError:
+            merged[key.strip()] = read_yaml(value)
+        except ValueError:
             raise UsageError(f"--set {change}: the value is not YAML") from None
     try:
         return Recipe.model_validate(merged)
@@ -208,14 +215,9 @@ def _folder() -> Any:
 
 def _mapping(text: str, name: str) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"recipe {name!r} is not YAML: {error}") from None
+        value = read_yaml(text)
+    except ValueError as error:
+        raise UsageError(f"recipe {name!r}: {error}") from None
     if not isinstance(value, dict):
         raise UsageError(f"recipe {name!r} holds no fields")
-    return {key: _value(v) if isinstance(v, str) and key != "description" else v for key, v in value.items()}
-
-
-def _value(text: str) -> Any:
-    """A value as YAML reads it, but `1e-4` is a number (YAML 1.1 takes it for text)."""
-    return float(text) if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text.strip()) else yaml.safe_load(text)
+    return value

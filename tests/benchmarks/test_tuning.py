@@ -173,7 +173,6 @@ def test_the_command_searches_and_goes_on_from_its_records(
         (["--lr", "1e-3"], "--lr is LOW,HIGH"),
         (["--lr", "0,1"], "0 < LOW <= HIGH"),
         (["--adapter-lr", "3,1"], "0 < LOW <= HIGH"),
-        (["--sampler", "grid"], "sampler"),
         (["--out", "tuned.json"], "name a .yaml file"),
     ],
 )

@@ -137,7 +137,10 @@ def test_an_image_without_entry_leaves_its_references_out(root: Path, refcoco: P
         (lambda v: v.pop("images"), "lacks the key 'images'"),
         (lambda v: v["images"][0].pop("width"), "image 1: it lacks the key 'width'"),
         (lambda v: v["annotations"][0].pop("segmentation"), "annotation 101: it lacks the key 'segmentation'"),
-        (lambda v: v["annotations"][1]["segmentation"].update(counts="5"), "annotation 102: its RLE's runs sum to 5"),
+        (
+            lambda v: v["annotations"][1]["segmentation"].update(counts="5"),
+            "annotation 102: 'segmentation': its RLE's runs sum to 5",
+        ),
         (lambda v: v["annotations"].append(v["annotations"][0]), "1 ids occur twice among its annotations.*101"),
     ],
 )

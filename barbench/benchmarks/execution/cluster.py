@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from barbench.errors import UsageError
 from barbench.registry import split_list
+from barbench.values import read_yaml
 
 
 class Cluster(BaseModel):
@@ -61,11 +61,11 @@ class Cluster(BaseModel):
 
 def _from_file(path: Path) -> object:
     try:
-        return yaml.safe_load(path.read_text("utf-8")) or {}
+        return read_yaml(path.read_text("utf-8")) or {}
     except OSError as error:
         raise UsageError(f"--cluster {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise UsageError(f"--cluster {path} is not YAML") from None
+    except ValueError as error:
+        raise UsageError(f"--cluster {path}: {error}") from None
 
 
 def _from_pairs(text: str) -> dict[str, object]:

@@ -8,8 +8,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from barbench.datasets.untrusted import read_key, text, whole
+from barbench.datasets.untrusted import read_size
 from barbench.errors import DataError
+from barbench.values import listed, number, read_entries, read_key, text, whole
 
 TOLERANCE = 0.02  # pixels; boxes are rounded to two decimals, and added up in some sources
 
@@ -28,17 +29,19 @@ class Instances:
         self.path = path
         try:
             raw = json.loads(path.read_bytes())
-            self._images = {
-                read_key(entry, "file_name", text): (whole(entry["id"]), whole(entry["width"]), whole(entry["height"]))
-                for entry in raw["images"]
-            }
-            self._annotations = {whole(entry["id"]): entry for entry in raw["annotations"]}
-            self.categories = {whole(entry["id"]): str(entry["name"]) for entry in raw.get("categories", [])}
-            self._by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-            for entry in self._annotations.values():
-                self._by_image[whole(entry["image_id"])].append(entry)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            images, annotations = (read_key(raw, kind, listed) for kind in ("images", "annotations"))
+            self._images = dict(read_entries(images, "images", _image))
+            read = read_entries(annotations, "annotations", _annotation)
+            names = read_entries(
+                raw.get("categories", []), "categories", lambda c: (read_key(c, "id", whole), read_key(c, "name", text))
+            )
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path} is not a COCO instances file: {error}") from error
+        self.categories = dict(names)
+        self._annotations = {entry["id"]: entry for entry in read}
+        self._by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for entry in self._annotations.values():
+            self._by_image[entry["image_id"]].append(entry)
 
     def get(self, ann_id: int) -> dict[str, Any]:
         """The annotation with an id.
@@ -83,6 +86,20 @@ class Instances:
             raise ValueError(f"{self.path} has {len(near)} annotations with the box {box} in {image}, and 1 is due")
         found: dict[str, Any] = near[0]
         return found
+
+
+def _image(entry: Any) -> tuple[str, tuple[int, int, int]]:
+    """File name; id, width and height."""
+    return read_key(entry, "file_name", text), (read_key(entry, "id", whole), *read_size(entry))
+
+
+def _annotation(entry: Any) -> dict[str, Any]:
+    """An entry whose ids are whole numbers, and whose box has numbers."""
+    ids = {key: read_key(entry, key, whole) for key in ("id", "image_id")}
+    box = [number(side) for side in read_key(entry, "bbox", listed)]
+    if len(box) != 4:
+        raise ValueError(f"'bbox' has {len(box)} numbers, not x, y, width and height")
+    return {**entry, **ids, "bbox": box, "segmentation": read_key(entry, "segmentation", lambda value: value)}
 
 
 def _same(box: list[float], other: list[float]) -> bool:

@@ -21,9 +21,9 @@ from barbench.datasets.importers.mask_folder import coco_category, decode_mask
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
 from barbench.datasets.pickles import loads_plain
-from barbench.datasets.untrusted import listed, read_key, text, whole
 from barbench.errors import DataError, UsageError
 from barbench.paper.protocols import Protocol
+from barbench.values import listed, read_key, text, whole
 
 CONTINUATION = b"\xff\xff\xff\xff"  # begins every message of an Arrow stream
 HEADER = 64  # bytes within which the stream begins
@@ -54,7 +54,7 @@ def items(path: Path, protocol: Protocol) -> Iterator[Item | str]:
                 decode_mask(read_key(entry, "mask", _bytes), "of the entry"),
                 [(None, text(sentence)) for sentence in read_key(entry, "sents", listed)],
                 ref_id=read_key(entry, "seg_id", whole),
-                category=coco_category(entry.get("cat")),
+                category=read_key({"cat": None, **entry}, "cat", coco_category),
             )
         except ValueError as error:
             raise DataError(f"{path}, entry {key}: {error}") from error

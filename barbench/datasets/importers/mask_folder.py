@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
-from barbench.datasets.untrusted import listed, read_entries, read_key, text, whole
 from barbench.errors import DataError, MissingData
 from barbench.paper.protocols import Protocol
+from barbench.values import listed, read_entries, read_key, text, whole
 
 ABSENT = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
 COCO_CATEGORIES = tuple(number for number in range(1, 91) if number not in ABSENT)
@@ -103,7 +103,7 @@ def _item(entry: Any, split: str, masks: Path, pictures: Path) -> Item:
             lambda s: (read_key(s, "sent_id", whole), read_key(s, "sent", text)),
         ),
         ref_id=number,
-        category=coco_category(entry.get("cat")),
+        category=read_key({"cat": None, **entry}, "cat", coco_category),
     )
 
 
@@ -114,9 +114,17 @@ def coco_category(number: Any) -> int:
         number: of one of COCO's 80 categories, counted from 0.
 
     Returns:
-        COCO's id; 0 for what is no such number.
+        COCO's id; 0 where the source has no category.
+
+    Raises:
+        ValueError: for anything but a number from 0 to 79.
     """
-    return COCO_CATEGORIES[number] if isinstance(number, int) and 0 <= number < len(COCO_CATEGORIES) else 0
+    if number is None:
+        return 0
+    place = whole(number)
+    if not 0 <= place < len(COCO_CATEGORIES):
+        raise ValueError(f"{place} is none of COCO's {len(COCO_CATEGORIES)} categories, counted from 0")
+    return COCO_CATEGORIES[place]
 
 
 def decode_mask(data: bytes, name: str, value: int | None = None) -> NDArray[np.uint8]:

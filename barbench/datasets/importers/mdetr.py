@@ -21,9 +21,10 @@ from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
-from barbench.datasets.untrusted import image_size, listed, read_key, shown, text, whole
+from barbench.datasets.untrusted import read_size
 from barbench.errors import DataError, UsageError
 from barbench.paper.protocols import Protocol
+from barbench.values import listed, number, read_entries, read_key, text, whole
 
 
 class Sentence(NamedTuple):
@@ -61,8 +62,8 @@ def items(path: Path, protocol: Protocol, instances: Instances | None) -> Iterat
                 sentences[0].picture,
                 read_key(annotation, "segmentation", lambda value: value),
                 [(s.number, s.text) for s in sentences],
-                ann_id=whole(annotation["id"]),
-                category=whole(annotation.get("category_id", 0)),
+                ann_id=annotation["id"],
+                category=read_key({"category_id": 0, **annotation}, "category_id", whole),
             )
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
@@ -93,22 +94,26 @@ def _sentences(path: Path, instances: Instances | None) -> Iterator[Sentence]:
         return
     try:
         raw = json.loads(path.read_bytes())
-        images, annotations = listed(raw["images"]), listed(raw["annotations"])
-        objects = {whole(entry["image_id"]): entry for entry in annotations}
-        counts = Counter(whole(entry["image_id"]) for entry in annotations)
-    except (KeyError, TypeError, RecursionError) as error:
+        images = read_key(raw, "images", listed)
+        pairs = read_entries(
+            read_key(raw, "annotations", listed),
+            "annotations",
+            lambda entry: (read_key(entry, "image_id", whole), entry),
+        )
+        objects, counts = dict(pairs), Counter(number for number, _ in pairs)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not MDETR's JSON: {error}") from error
     for place, entry in enumerate(images):
         try:
-            number = read_key(entry, "id", whole)
-            if counts[number] != 1:
-                raise ValueError(f"{counts[number]} objects; one is due: gRefCOCO comes as grefs(unc).json")
-            own = objects[number]
-            ann_id = read_key(own, "original_id", whole) if "original_id" in own else number
+            own_id = read_key(entry, "id", whole)
+            if counts[own_id] != 1:
+                raise ValueError(f"{counts[own_id]} objects; one is due: gRefCOCO comes as grefs(unc).json")
+            own = objects[own_id]
+            ann_id = read_key(own, "original_id", whole) if "original_id" in own else own_id
             annotation = own if own.get("segmentation") else _given(path, instances).get(ann_id)
             yield Sentence(
                 place,
-                number,
+                own_id,
                 read_key(entry, "caption", text),
                 _picture(read_key(entry, "file_name", text), entry),
                 {**annotation, "id": ann_id},
@@ -125,21 +130,15 @@ def _odvg(path: Path, instances: Instances) -> Iterator[Sentence]:
             if len(boxes) != 1 or len(boxes[0]) != 4:
                 raise ValueError(f"{len(boxes)} regions; one with one box is due")
             name = read_key(entry, "filename", text)
-            x1, y1, x2, y2 = (_number(value) for value in boxes[0])
+            x1, y1, x2, y2 = map(number, boxes[0])
             annotation = instances.at(coco_name(name), [x1, y1, x2 - x1, y2 - y1])
             yield Sentence(place, None, read_key(grounding, "caption", text), _picture(name, entry), annotation)
         except ValueError as error:
             raise ValueError(f"line {place + 1}: {error}") from error
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{shown(value)} is no number")
-    return float(value)
-
-
 def _picture(name: str, entry: dict[str, Any]) -> Picture:
-    return Picture(coco_name(name), None, image_size(entry.get("width"), entry.get("height")))
+    return Picture(coco_name(name), None, read_size(entry))
 
 
 def _given(path: Path, instances: Instances | None) -> Instances:

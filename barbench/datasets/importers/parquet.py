@@ -24,9 +24,10 @@ from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
-from barbench.datasets.untrusted import image_size, listed, read_entries, read_key, text, whole
+from barbench.datasets.untrusted import read_size
 from barbench.errors import DataError, UsageError
 from barbench.paper.protocols import Protocol
+from barbench.values import listed, read_entries, read_key, text, whole
 
 ROWS = 64  # read at a time: rows of lmms-lab hold an image each
 JXU, OLD_JXU = ("ann_id", "raw_anns", "raw_image_info"), ("ann_id", "anns", "image_info")
@@ -113,10 +114,12 @@ def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, protocol: Pr
         picture=Picture(
             coco_name(read_key(info, "file_name", text)),
             held.get("bytes") if isinstance(held, dict) else None,
-            image_size(info.get("width"), info.get("height")),
+            read_size(info),
         ),
         segmentation=read_key(annotation, "segmentation", lambda value: value),
-        sentences=read_entries(sentences, "sentences", lambda s: (whole(s["sent_id"]), read_key(s, "sent", text))),
+        sentences=read_entries(
+            sentences, "sentences", lambda s: (read_key(s, "sent_id", whole), read_key(s, "sent", text))
+        ),
         ref_id=read_key(row, "ref_id", whole),
         ann_id=read_key(row, "ann_id", whole),
         category=read_key(row, "category_id", whole),
@@ -134,9 +137,10 @@ def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> Item:
     if instances is not None:
         box = [shortest(value) for value in read_key(row, "bbox", listed)]
         annotation = instances.at(name, box, polygon)
-        segmentation, ann_id, category = annotation["segmentation"], whole(annotation["id"]), annotation["category_id"]
+        segmentation, ann_id = annotation["segmentation"], annotation["id"]
+        category = read_key(annotation, "category_id", whole)
     sentences = [(None, text(answer)) for answer in read_key(row, "answer", listed)]
-    return Item(split, Picture(name, data), segmentation, sentences, ann_id=ann_id, category=whole(category))
+    return Item(split, Picture(name, data), segmentation, sentences, ann_id=ann_id, category=category)
 
 
 def shortest(value: Any) -> float:

@@ -29,8 +29,8 @@ from barbench.datasets.importers.mask_folder import decode_mask
 from barbench.datasets.importers.mdetr import json_lines
 from barbench.datasets.importers.names import split_name
 from barbench.datasets.importers.pictures import COCO_NAME, Picture, coco_name
-from barbench.datasets.untrusted import read_key, shown, text, whole
 from barbench.errors import DataError
+from barbench.values import read_key, shown, text, whole
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 VAL_SHARE = 5  # one image of so many is val where the table does not say
@@ -62,7 +62,7 @@ def items(path: Path) -> Iterator[Item]:
                 _picture(path.parent, image),
                 _segmentation(path.parent, first),
                 [(None, read_key(row, "expression", _filled)) for _, row in rows],
-                category=whole(first.get("category") or 0),
+                category=read_key(first, "category", whole) if first.get("category") else 0,
             )
         except ValueError as error:
             raise DataError(f"{path}, row {number}: {error}") from error
@@ -185,4 +185,4 @@ def _mask(file: Path, wanted: Any) -> NDArray[np.uint8]:
         data = file.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"the mask {file} is not there") from None
-    return decode_mask(data, str(file), None if wanted in (None, "") else whole(wanted))
+    return decode_mask(data, str(file), None if wanted in (None, "") else read_key({"value": wanted}, "value", whole))

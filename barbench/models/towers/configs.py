@@ -8,12 +8,13 @@ tokenizer) and `barbench.json` (its `HeadSpec`).
 import importlib.util
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
+from barbench.values import number, read_key, text, whole
 
 EMBEDDED = {name: Path(__file__).parents[1] / name for name in ("tiny", "tiny-eva", "tiny-l")}
 CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
@@ -23,6 +24,9 @@ RESNET = 32
 """Of CLIP's ResNets: pixels per cell of the last map, and how many times wider it is than the first."""
 RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
 FILES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+SIZES = frozenset(
+    ("image_size", "layers", "width", "patch_size", "head_width", "heads", "context_length", "vocab_size")
+)
 EVA02 = re.compile(r"eva02_(?!enormous)")
 
 
@@ -179,13 +183,9 @@ def backbone_config(name: str) -> BackboneConfig:
     """
     folder = EMBEDDED.get(name) or (Path(name) if (Path(name) / CONFIG).is_file() else None)
     if folder is not None:
-        model, head = _read(folder / CONFIG), HeadSpec()
-        model = model.get("model_cfg", model)
+        model, head = _model(folder / CONFIG), HeadSpec()
         if (folder / HEAD).is_file():
-            try:
-                head = HeadSpec(**_read(folder / HEAD))
-            except TypeError as error:
-                raise DataError(f"{folder / HEAD}: {error}") from None
+            head = _head(folder / HEAD)
     elif name in _shipped():
         model, head = _shipped()[name], HeadSpec()
     else:
@@ -225,6 +225,41 @@ def _obstacle(model: dict[str, Any]) -> str | None:
         or bool(text.get("proj_bias")),
     }
     return next((reason for reason, found in checks.items() if found), None)
+
+
+def _head(file: Path) -> HeadSpec:
+    """The sizes that a folder's own file gives; DataError names the key of a value that is none."""
+    given = _read(file)
+    try:
+        if unknown := given.keys() - {field.name for field in fields(HeadSpec)}:
+            raise ValueError(f"there is no {sorted(unknown)[0]!r}")
+        read = {"dropout": number, "neck": text}
+        head = HeadSpec(**{key: read_key(given, key, read.get(key, whole)) for key in given})
+        if head.neck not in ("etris", "cris") or not 0 <= head.dropout < 1 or min(astuple(head)[:4]) < 1:
+            raise ValueError("sizes are from 1 on, dropout from 0 to 1, and neck is etris or cris")
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from None
+    return head
+
+
+def _model(file: Path) -> dict[str, Any]:
+    """open_clip's configuration in a folder's file: its sizes are whole numbers there, text would end in open_clip."""
+    model = _read(file)
+    model = model.get("model_cfg", model)
+    try:
+        read_key(model, "embed_dim", whole)
+        for part in ("vision_cfg", "text_cfg"):
+            sizes = read_key(model, part, dict)
+            for key in SIZES & sizes.keys():
+                if not isinstance(sizes[key], list):  # of a ResNet: blocks of each stage
+                    sizes[key] = read_key(sizes, key, whole)
+            model = {**model, part: sizes}
+        if "timm_model_name" not in model["vision_cfg"]:
+            for key in ("image_size", "width", "layers"):
+                read_key(model["vision_cfg"], key, lambda value: value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{file} is not open_clip's configuration: {error}") from None
+    return {**model, "embed_dim": whole(model["embed_dim"])}
 
 
 @lru_cache(maxsize=1)

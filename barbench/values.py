@@ -1,0 +1,178 @@
+"""Reads values of files that anybody may have written: ids, sizes, numbers and text, with entry and key in the error.
+
+Every value of a data file and of a backbone's configuration is read by one of these functions; a YAML file is read by
+`read_yaml`. They raise ValueError; who reads the file makes it a DataError with the file's name.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+
+def whole(value: Any) -> int:
+    """Read an id or a length.
+
+    Args:
+        value: an int, a float without fraction, or a string of digits.
+
+    Returns:
+        An int within 64 bits.
+
+    Raises:
+        ValueError: for anything else, booleans included.
+    """
+    if type(value) is int and -(2**63) < value < 2**63:  # nearly all of half a million
+        return value
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
+        raise ValueError(f"{shown(value)} is not a whole number")
+    return value
+
+
+def text(value: Any) -> str:
+    """Read a string so that it can be encoded: each lone surrogate becomes a question mark.
+
+    Args:
+        value: a string.
+
+    Returns:
+        The string, valid as UTF-8.
+
+    Raises:
+        ValueError: for anything but a string.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not text")
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def number(value: Any) -> float:
+    """Read a coordinate or another measure.
+
+    Args:
+        value: an int, a float, or text of one.
+
+    Returns:
+        A finite float.
+
+    Raises:
+        ValueError: for anything else, booleans included.
+    """
+    try:
+        found = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError, OverflowError):
+        found = float("nan")
+    if found != found or abs(found) == float("inf"):
+        raise ValueError(f"{shown(value)} is not a number")
+    return found
+
+
+def shown(value: Any) -> str:
+    """A value for a message: a scalar as written (at most 80 characters), of anything else only its type, since a
+    nested value's text has no limit."""
+    return repr(value)[:80] if isinstance(value, int | float | str) else f"a {type(value).__name__}"
+
+
+def read_entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) -> list[T]:
+    """Apply `read` to each entry of a list.
+
+    Args:
+        values: the list, as it was read from a file.
+        kind: what its entries are, in the plural, for the error.
+        read: raises ValueError for an entry that cannot be used.
+
+    Returns:
+        What `read` gave, in order.
+
+    Raises:
+        ValueError: if an entry cannot be used: which one (counted from 0), and why.
+    """
+    made: list[T] = []
+    for number, entry in enumerate(listed(values)):
+        try:
+            made.append(read(entry))
+        except ValueError as error:
+            raise ValueError(f"entry {number} of its {kind}: {error}") from error
+    return made
+
+
+def read_key(entry: Any, key: str, read: Callable[[Any], T]) -> T:
+    """Read one value of an entry; all values of entries are read so.
+
+    Args:
+        entry: a dict, as it was read from a file.
+        key: of the value.
+        read: raises ValueError for a value that cannot be used.
+
+    Returns:
+        What `read` gave.
+
+    Raises:
+        ValueError: if there is no such key, or the value cannot be used; the key is named.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError(f"{shown(entry)} is not an entry with the key {key!r}")
+    if key not in entry:
+        raise ValueError(f"it lacks the key {key!r}")
+    try:
+        return read(entry[key])
+    except ValueError as error:
+        raise ValueError(f"{key!r}: {error}") from error
+
+
+def listed(value: Any) -> list[Any]:
+    """Read a list.
+
+    Args:
+        value: a list or a tuple.
+
+    Returns:
+        A list.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{shown(value)} is not a list")
+    return list(value)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key stands once, and `1e-4` is a number (YAML 1.1 takes it for text)."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Make a dict, as the parent; ValueError for a key that stands twice, of which YAML would keep the last."""
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if isinstance(key, str) and keys.count(key) > 1 and key != "<<"]:
+            raise ValueError(f"the key {twice[0]!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def read_yaml(content: str) -> Any:
+    """Read YAML that a person wrote.
+
+    Args:
+        content: of the file, or one value.
+
+    Returns:
+        Plain values.
+
+    Raises:
+        ValueError: if it is not YAML, or a key stands twice.
+    """
+    try:
+        return yaml.load(content, _Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"it is not YAML: {error}") from error

@@ -1,0 +1,157 @@
+"""Values that a file has in another type than expected: read where it is clear what is meant, else refused by name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from barbench.benchmarks.execution.cluster import Cluster
+from barbench.datasets.importers.instances import Instances
+from barbench.datasets.importers.mask_folder import coco_category
+from barbench.datasets.own import find_task
+from barbench.engine.recipe import load_recipe, parse_recipe
+from barbench.errors import DataError, UsageError
+from barbench.models.towers.configs import backbone_config
+from barbench.values import number, read_yaml, whole
+from tests.models.small import HEAD, config, write_folder
+
+RECIPE: dict[str, Any] = {"epochs": 3, "batch": 4, "lr": 1e-3}
+
+
+@pytest.mark.parametrize("value", ["1.5", True, None, float("nan"), 1.5, [1], "x", "9" * 30, 2**63])
+def test_what_is_no_whole_number(value: Any) -> None:
+    with pytest.raises(ValueError, match="is not a whole number"):
+        whole(value)
+
+
+def test_whole_numbers_and_numbers_in_other_types() -> None:
+    assert [whole(v) for v in (3, "3", 3.0)] == [3, 3, 3]
+    assert [number(v) for v in (3, "3.5", 3.25)] == [3.0, 3.5, 3.25]
+    for value in (True, "x", None, float("inf"), [1]):
+        with pytest.raises(ValueError, match="is not a number"):
+            number(value)
+
+
+def test_yaml_has_each_key_once_and_reads_exponents() -> None:
+    assert read_yaml("lr: 1e-4\nrates: {snf: {lr: 2E-05}}\nname: 1e") == {
+        "lr": 1e-4, "rates": {"snf": {"lr": 2e-5}}, "name": "1e",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="'lr' stands twice"):
+        read_yaml("rates:\n  snf: {lr: 1, lr: 2}")
+    with pytest.raises(ValueError, match="not YAML"):
+        read_yaml("[1")
+
+
+def test_a_recipe_takes_no_flag_for_a_number(tmp_path: Path) -> None:
+    assert parse_recipe("r", RECIPE | {"epochs": "3", "batch": 4.0}).batch == 4
+    with pytest.raises(UsageError, match="batch is true"):
+        parse_recipe("r", RECIPE | {"batch": True})
+    with pytest.raises(UsageError, match="warmup is false"):
+        parse_recipe("r", RECIPE | read_yaml("warmup: off"))
+    with pytest.raises(UsageError, match="lr is true"):
+        parse_recipe("r", RECIPE | {"rates": {"snf": {"lr": True}}})
+    (tmp_path / "r.yaml").write_text("epochs: 1\nbatch: 2\nlr: 1e-4\nlr: 1e-3\n")
+    with pytest.raises(UsageError, match="'lr' stands twice"):
+        load_recipe(str(tmp_path / "r.yaml"))
+
+
+def test_a_cluster_file_has_each_key_once(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("cpus: 4\ncpus: 8\n")
+    with pytest.raises(UsageError, match="'cpus' stands twice"):
+        Cluster.read(str(tmp_path / "c.yaml"))
+
+
+def test_a_data_set_of_ones_own_names_the_key(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    file = tmp_path / "mine/protocol.yaml"
+    for content, says in (
+        ("splits: val", "'splits': 'val' is not a list"),
+        ("splits: [1]", "1 is not text"),
+        ("splits: [val]\ncontext_length: true", "'context_length': True is not a whole number"),
+        ("splits: [val]\nsplits: [test]", "'splits' stands twice"),
+        ("splits: [val]\nrefs: ../x.p", "'refs': '../x.p' is not the name of a file"),
+        ("- 1", "is not an entry with the key 'splits'"),
+    ):
+        file.write_text(content)
+        with pytest.raises(DataError, match=r"protocol\.yaml") as caught:
+            find_task("mine", tmp_path)
+        assert says in str(caught.value)
+    file.write_text("splits: [val]\ncontext_length: '20'")
+    assert find_task("mine", tmp_path).words == 20
+
+
+INSTANCES: dict[str, Any] = {
+    "images": [{"id": "7", "file_name": "a.jpg", "width": "40", "height": 30.0}],
+    "annotations": [{"id": "3", "image_id": 7.0, "bbox": ["1", 2, 3, 4], "segmentation": [[1, 2, 3, 4, 5, 6]]}],
+    "categories": [{"id": "1", "name": "thing"}],
+}
+
+
+def test_cocos_annotations_are_read_in_any_type(tmp_path: Path) -> None:
+    (tmp_path / "i.json").write_text(json.dumps(INSTANCES))
+    read = Instances(tmp_path / "i.json")
+    assert read.at("a.jpg", [1, 2, 3, 4]) == read.get(3)
+    assert (read.get(3)["image_id"], read.categories) == (7, {1: "thing"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "says"),
+    [
+        ("images", "width", "wide", "entry 0 of its images: 'width': 'wide' is not a whole number"),
+        ("images", "height", None, "entry 0 of its images: it lacks the key 'height'"),
+        ("annotations", "image_id", True, "entry 0 of its annotations: 'image_id': True is not a whole number"),
+        ("annotations", "bbox", [1, 2], "entry 0 of its annotations: 'bbox' has 2 numbers"),
+        ("annotations", "bbox", ["a", 1, 1, 1], "entry 0 of its annotations: 'a' is not a number"),
+        ("annotations", "segmentation", None, "entry 0 of its annotations: it lacks the key 'segmentation'"),
+        ("categories", "name", 5, "entry 0 of its categories: 'name': 5 is not text"),
+    ],
+)
+def test_entry_and_key_of_a_bad_value_are_named(tmp_path: Path, kind: str, key: str, value: Any, says: str) -> None:
+    entry = {k: v for k, v in INSTANCES[kind][0].items() if k != key} | ({} if value is None else {key: value})
+    (tmp_path / "i.json").write_text(json.dumps(INSTANCES | {kind: [entry]}))
+    with pytest.raises(DataError, match="instances file") as caught:
+        Instances(tmp_path / "i.json")
+    assert says in str(caught.value)
+
+
+def test_a_category_as_text_is_not_silently_none() -> None:
+    assert [coco_category(c) for c in (0, "0", 79, None)] == [1, 1, 90, 0]
+    for bad in (80, -1, "person", True):
+        with pytest.raises(ValueError, match=r"whole number|categories"):
+            coco_category(bad)
+
+
+def test_a_backbones_sizes_are_whole_numbers_in_its_files(tmp_path: Path) -> None:
+    folder, model = write_folder(tmp_path), config("gelu")
+    file, head = folder / "open_clip_config.json", folder / "barbench.json"
+    model["vision_cfg"]["image_size"] = "48"
+    file.write_text(json.dumps({"model_cfg": model}))
+    head.write_text(json.dumps(HEAD | {"width": "32", "dropout": "0.1"}))
+    read = backbone_config(str(folder))
+    assert (read.image_size(None), read.head.width, read.head.dropout) == (48, 32, 0.1)
+    for content, says in (
+        ({"width": "wide"}, "'width': 'wide' is not a whole number"),
+        ({"dropout": True}, "'dropout': True is not a number"),
+        ({"layers": 0}, "sizes are from 1 on"),
+        ({"neck": "giraffe"}, "neck is etris or cris"),
+    ):
+        head.write_text(json.dumps(HEAD | content))
+        with pytest.raises(DataError, match=r"barbench\.json") as caught:
+            backbone_config(str(folder))
+        assert says in str(caught.value)
+    head.unlink()
+    for change, says in (
+        ({"embed_dim": "many"}, "'embed_dim': 'many' is not a whole number"),
+        ({"vision_cfg": {**model["vision_cfg"], "patch_size": [8]}}, ""),
+        ({"text_cfg": {**model["text_cfg"], "heads": True}}, "'heads': True is not a whole number"),
+        ({"vision_cfg": 3}, "is not open_clip's configuration"),
+    ):
+        file.write_text(json.dumps({"model_cfg": model | change}))
+        if says:
+            with pytest.raises(DataError, match=r"open_clip_config\.json") as caught:
+                backbone_config(str(folder))
+            assert says in str(caught.value)
+    file.write_text(json.dumps({"model_cfg": {k: v for k, v in model.items() if k != "text_cfg"}}))
+    with pytest.raises(DataError, match="lacks the key 'text_cfg'"):
+        backbone_config(str(folder))
