@@ -10,7 +10,7 @@ import pandas as pd
 from barbench.reports.page import plots
 from barbench.reports.page.figures import Drawing
 from barbench.reports.page.frames import Costs
-from barbench.reports.page.plots import Axis, Styles
+from barbench.reports.page.style import Axis, Styles
 from barbench.reports.tables.grouping import Group
 
 AXES: Final = {

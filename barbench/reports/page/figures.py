@@ -10,7 +10,7 @@ from barbench.paper.tables import Column, dataset_title
 from barbench.reports.page import plots
 from barbench.reports.page.expressions import Scored, band_frame, pooled, precision_frame
 from barbench.reports.page.frames import PARTS, Costs, history, ledger
-from barbench.reports.page.plots import Axis, Style, Styles
+from barbench.reports.page.style import Axis, Style, Styles
 from barbench.reports.tables.grouping import Group, name_columns
 
 COST_AXES: Final = {

@@ -21,7 +21,7 @@ from barbench.reports.page.figures import (
 )
 from barbench.reports.page.frames import costs
 from barbench.reports.page.listings import ledger_table
-from barbench.reports.page.plots import Style
+from barbench.reports.page.style import Style, Styles
 from barbench.reports.page.summary import summary_table
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
 from barbench.reports.tables.table import Table
@@ -100,13 +100,13 @@ def sections_of(
     )
 
 
-def _legend(styles: plots.Styles, name: str, labels: Sequence[str] | None = None) -> Legend:
+def _legend(styles: Styles, name: str, labels: Sequence[str] | None = None) -> Legend:
     """The glyph of each label; `name` is the legend's own on the page."""
     chosen = {label: style for label, style in styles.items() if labels is None or label in labels}
     return [(label, plots.glyph(style, f"{name}-{n}")) for n, (label, style) in enumerate(chosen.items())]
 
 
-def _cost_section(members: Group, styles: plots.Styles, key: str) -> PageSection:
+def _cost_section(members: Group, styles: Styles, key: str) -> PageSection:
     found = costs(members)
     figures = tuple(cost_figures(found, styles, key))
     if not figures:
@@ -131,7 +131,7 @@ def _cost_section(members: Group, styles: plots.Styles, key: str) -> PageSection
     )
 
 
-def _budget_sections(members: Group, styles: plots.Styles, key: str) -> tuple[PageSection, ...]:
+def _budget_sections(members: Group, styles: Styles, key: str) -> tuple[PageSection, ...]:
     """Empty if no method has several points."""
     figures = tuple(budget_figures(costs(members), members, styles, key))
     if not figures:
@@ -143,7 +143,7 @@ def _budget_sections(members: Group, styles: plots.Styles, key: str) -> tuple[Pa
     return (PageSection("budget", "Score over budget", figures, intro),)
 
 
-def _training_section(members: Group, styles: plots.Styles, key: str) -> PageSection:
+def _training_section(members: Group, styles: Styles, key: str) -> PageSection:
     figures = tuple(training_figures(members, styles, key))
     if not figures:
         return PageSection("training", "Training", remarks=("No record has a training history.",))
@@ -151,7 +151,7 @@ def _training_section(members: Group, styles: plots.Styles, key: str) -> PageSec
 
 
 def _expression_sections(
-    members: Group, arrays: Mapping[str, Mapping[str, Any]], styles: plots.Styles, key: str
+    members: Group, arrays: Mapping[str, Mapping[str, Any]], styles: Styles, key: str
 ) -> tuple[PageSection, PageSection]:
     own = scored(members, arrays)
     labels = list(dict.fromkeys(label for by_label in own.values() for label in by_label))

@@ -7,7 +7,7 @@ import pytest
 
 from barbench.reports.page.budgets import AXES, budget_figures, curve_names
 from barbench.reports.page.frames import costs
-from barbench.reports.page.plots import Style
+from barbench.reports.page.style import Style
 from barbench.reports.tables.grouping import Group, group
 from barbench.results.store import Store
 from tests.reports.conftest import Make

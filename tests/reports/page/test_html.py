@@ -9,8 +9,8 @@ import pytest
 
 from barbench.reports.page.html import LIMIT, condition_names
 from barbench.reports.page.pictures import embed_panels
-from barbench.reports.page.plots import Style
 from barbench.reports.page.sections import choose_looks
+from barbench.reports.page.style import Style
 from barbench.reports.tables.grouping import group
 from barbench.reports.write import write_reports
 from barbench.results.store import Store

@@ -11,7 +11,8 @@ from barbench.paper.tables import Column
 from barbench.reports.page import plots
 from barbench.reports.page.expressions import band_frame, pooled, precision_frame, scored
 from barbench.reports.page.frames import costs, history, ledger
-from barbench.reports.page.plots import Axis, Style, pareto
+from barbench.reports.page.plots import pareto
+from barbench.reports.page.style import Axis, Style
 from barbench.reports.tables.grouping import group
 from barbench.results.store import Store
 from tests.reports import runs
