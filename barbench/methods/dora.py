@@ -33,10 +33,12 @@ class Decomposed(nn.Module):
             length = torch.linalg.vector_norm(changed, dim=1)
         gain = (self.magnitude / length).to(y.dtype)
         turned = y + self.pair.product(x)  # with b, which the gain leaves alone
+        z: Tensor
         if frozen.bias is None:
-            return gain * turned
-        bias = frozen.bias.to(y.dtype)
-        z: Tensor = torch.addcmul(bias, gain, turned - bias)
+            z = gain * turned
+        else:
+            bias = frozen.bias.to(y.dtype)
+            z = torch.addcmul(bias, gain, turned - bias)
         return z
 
 
