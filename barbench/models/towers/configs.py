@@ -234,7 +234,8 @@ def _head(file: Path) -> HeadSpec:
         if unknown := given.keys() - {field.name for field in fields(HeadSpec)}:
             raise ValueError(f"there is no {sorted(unknown)[0]!r}")
         read = {"dropout": number, "neck": text}
-        head = HeadSpec(**{key: read_key(given, key, read.get(key, whole)) for key in given})
+        values: dict[str, Any] = {key: read_key(given, key, read.get(key, whole)) for key in given}
+        head = HeadSpec(**values)
         if head.neck not in ("etris", "cris") or not 0 <= head.dropout < 1 or min(astuple(head)[:4]) < 1:
             raise ValueError("sizes are from 1 on, dropout from 0 to 1, and neck is etris or cris")
     except ValueError as error:
