@@ -18,7 +18,7 @@ from barbench.regression.filling import weight
 from tests.golden.full_size import SIZE, inputs, projected, without_dropout
 
 HERE = Path(__file__).parent / "full-size"
-TOLERANCE = 1e-10
+TOLERANCE, LEAST = 1e-10, 1e-6  # gradients far below the others, which are some 1e-2, are sums that cancel
 CASES: dict[Format, tuple[str, dict[str, Any]]] = {
     "etris": ("etris", {"bridge.dim": 64}),
     "barleria": ("barleria-released", {}),
@@ -65,6 +65,6 @@ def test_equals_the_released_code_at_full_size(case: Format) -> None:
         expected = dict(zip(str(arrays["names"]).split("\n"), parts, strict=True))
     found = measured(filled(case), case)
     assert found.keys() == expected.keys()
-    errors = {n: ((found[n] - e).abs().max() / e.abs().max().clamp_min(1e-12)).item() for n, e in expected.items()}
+    errors = {n: ((found[n] - e).abs().max() / e.abs().max().clamp_min(LEAST)).item() for n, e in expected.items()}
     worst = max(errors, key=errors.__getitem__)
     assert errors[worst] < TOLERANCE, f"{worst} differs by {errors[worst]:.1e}"
