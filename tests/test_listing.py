@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from barbench import listing
 from barbench.listing import Format, print_rows, progress_bar
 
 ROWS: list[dict[str, Any]] = [
@@ -59,3 +61,27 @@ def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> Non
     with progress_bar("drawing") as progress:
         progress(1, 2)
     assert capsys.readouterr() == ("", "")
+
+
+WIDE = {
+    "split": "refcoco+ testA", "mIoU": 61.2345, "oIoU": 60.1, **{f"P@0.{i}": 50.1234 for i in range(5, 10)},
+    "swapped mIoU": None, "expressions": 10758, "problems": ["sentence without words: 1", "empty mask: 3"],
+    "ledger": {"adapter": 1234567, "positional": 89}, "reason": "x" * 70,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160, 300])
+def test_no_heading_and_no_number_is_cut(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(listing, "Console", lambda width=width, asked=width: Console(width=asked))
+    print_rows([WIDE, WIDE | {"split": "val", "swapped mIoU": 4.25}], Format.table, "a title")
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("a title") == 1
+    words = text.replace("│", " ").replace("┃", " ").split()
+    headings = "split mIoU oIoU P@0.5 P@0.9 swapped expressions problems adapter positional reason"
+    assert set(headings.split()) <= set(words)
+    numbers = ["61.23", "10,758", "1,234,567", "4.25", "89"]
+    assert all(words.count(number) == (1 if number == "4.25" else 2) for number in numbers)
+    assert sum(word.count("x") for word in words if set(word) == {"x"}) == 140  # long words are folded, nothing is lost

@@ -65,7 +65,7 @@ def by_words(words: Counts) -> Bands:
     """Bands of WORD_BANDS by the number of words; the long ones if the median is six or more."""
     firsts = WORD_BANDS["long" if np.median(words) >= 6 else "short"]
     labels = [f"{a}" if a == b - 1 else f"{a}–{b - 1}" for a, b in pairwise(firsts)] + [f"{firsts[-1]}+"]
-    return Bands(tuple(labels), np.maximum(np.searchsorted(firsts, words, side="right") - 1, 0))
+    return _held(labels, np.maximum(np.searchsorted(firsts, words, side="right") - 1, 0))
 
 
 def by_size(shares: Floats, count: int = 4) -> Bands:
@@ -85,7 +85,7 @@ def by_size(shares: Floats, count: int = 4) -> Bands:
         return Bands(("all",), np.zeros(len(shares), np.int64))
     inner = [f"{low}–{high} %" for low, high in pairwise(percent)]
     labels = (f"under {percent[0]} %", *inner, f"over {percent[-1]} %")
-    return Bands(labels, np.searchsorted(borders, shares, side="right"))
+    return _held(labels, np.searchsorted(borders, shares, side="right"))
 
 
 def by_kind(kinds: Counts, names: Sequence[str]) -> Bands:
@@ -103,8 +103,13 @@ def by_kind(kinds: Counts, names: Sequence[str]) -> Bands:
     """
     if len(kinds) and not 0 <= kinds.min() <= kinds.max() < len(names):
         raise ValueError(f"kinds {sorted(set(kinds.tolist()))}, but there are names for {len(names)}")
-    present, index = np.unique(kinds, return_inverse=True)
-    return Bands(tuple(names[kind] for kind in present), index)
+    return _held(names, kinds)
+
+
+def _held(labels: Sequence[str], places: Counts) -> Bands:
+    """The bands that hold an expression: one without has no mean, and nothing to draw."""
+    present, index = np.unique(places, return_inverse=True)
+    return Bands(tuple(labels[place] for place in present), index)
 
 
 def means(ious: Floats, bands: Bands, images: Counts) -> list[BandScore]:
