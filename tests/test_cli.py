@@ -206,6 +206,14 @@ def test_an_interruption_says_how_to_go_on(
     assert (answer.code, "the same command goes on from here" in answer.err) == (130, True)
 
 
+def test_cells_that_were_stopped_from_elsewhere(
+    ask: Ask, small_run: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("barbench.benchmarks.execution.runner.run_jobs", lambda *_, **__: [])
+    answer = ask(*small_run, "--results", tmp_path / "results")
+    assert (answer.code, answer.err) == (130, "error: 1 cell stopped; the same command goes on from here\n")
+
+
 def test_folders_that_cannot_be_written(ask: Ask, small_run: list[object], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     blocked = tmp_path / "file" / "deep"

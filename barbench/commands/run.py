@@ -173,7 +173,7 @@ def run(
     \f
     Raises:
         UsageError: for arguments that are wrong or do not go together.
-        Interrupted: after Ctrl-C or SIGTERM.
+        Interrupted: after Ctrl-C or SIGTERM, or where cells were stopped from elsewhere.
         typer.Exit: with code 1 if a cell failed.
     """
     from barbench.commands.expand import RunRequest, expand
@@ -213,19 +213,22 @@ def run(
         _show_plan(expand(request), request, console)
         return
     try:
-        records = _run(request, on_oom is OnOom.halve, console, retries, detach)
+        records, stopped = _run(request, on_oom is OnOom.halve, console, retries, detach)
     except KeyboardInterrupt as asked:
         raise Interrupted("interrupted; the same command goes on from here", *asked.args) from None
     if detach:
         console.print("submitted; barbench status shows them, the same command listens to them", soft_wrap=True)
         return
-    _report(table, records, results, reports, console)
+    if records:
+        _report(table, records, results, reports, console)
+    if stopped:
+        raise Interrupted(f"{stopped} cell{'s' * (stopped != 1)} stopped; the same command goes on from here")
     if any(record.status != "done" for record in records):
         raise typer.Exit(1)
 
 
 def _run(request: Any, halve: bool, console: Console, retries: int | None, detach: bool) -> Any:
-    """The records of the cells of `request`; the cells of a table are planned and shown first."""
+    """The records of the cells of `request`, and how many were stopped; the cells of a table are planned first."""
     from barbench.benchmarks.execution.signals import interruptible
 
     with interruptible():
@@ -238,7 +241,8 @@ def _run(request: Any, halve: bool, console: Console, retries: int | None, detac
         engine = engine or make_executor(request, [job.backbone for job in jobs])
         plan = None if request.table is None else _show_plan(jobs, request, console)
         forecast = plan.forecast if plan else {}
-        return run_cells(jobs, request.results, console, engine, forecast, halve, retries, detach)
+        records = run_cells(jobs, request.results, console, engine, forecast, halve, retries, detach)
+        return records, len(jobs) - len(records)
 
 
 def _show_plan(jobs: Any, request: Any, console: Console) -> Any:

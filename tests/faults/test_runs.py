@@ -41,7 +41,7 @@ jobs = [Job.model_validate_json(line) for line in Path(sys.argv.pop(1)).read_tex
 
 def with_signals(*_):
     with interruptible():
-        return run_jobs(jobs, jobs[0].results, Events())
+        return run_jobs(jobs, jobs[0].results, Events()), 0
 
 
 run._run = with_signals

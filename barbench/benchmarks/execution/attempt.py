@@ -150,7 +150,7 @@ class _Attempt:
         elif self.compromised.is_set():
             ended = self.ended("lost", "another attempt took the cell over")
         elif self.asked():
-            ended = self.ended("stopped", f"{job.cell.stem()} was asked to stop")
+            ended = self.ended("stopped", "it was asked to stop")
         else:
             status, reason = death(died)
             record = job.failure(status, reason, died.peak_bytes)

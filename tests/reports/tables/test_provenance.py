@@ -46,6 +46,13 @@ def test_a_cell_that_moved_was_on_both_devices(make: Make) -> None:
     assert note.endswith(": NVIDIA A100 (ETRIS); NVIDIA H100 (ETRIS).")
 
 
+def test_threads_change_the_last_digits_on_a_processor(make: Make) -> None:
+    cpu, gpu = {"device": "Some CPU", "gpus": []}, {"device": "NVIDIA H100", "gpus": ["NVIDIA H100"]}
+    [note] = notes(at(make, "etris", cpu | {"threads": 1}), at(make, "snf", cpu | {"threads": 2}))
+    assert note.endswith("numbers of threads, so that the last digits may differ: 1 (ETRIS); 2 (SNF).")
+    assert notes(at(make, "etris", gpu | {"threads": 8}), at(make, "snf", gpu | {"threads": 4})) == []
+
+
 def test_an_own_method_that_was_edited_between_seeds(make: Make) -> None:
     records = [at(make, "snf", H100 | {"method_code": str(seed)}, seed) for seed in range(2)]
     assert notes(*records) == ["The module of the method changed between records: SNF."]
