@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from barbench.commands.checks import expanded
+from barbench.errors import UsageError
+from barbench.models.towers.configs import check_weights
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -61,3 +63,13 @@ def test_what_a_stream_cannot_encode_is_spelled_out() -> None:
     answer = ask("list", "splits", PYTHONIOENCODING="ascii")
     assert answer.returncode == 0
     assert "refcoco" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "empty"), (b"<!DOCTYPE html>", "web page"), (b"version https://git-lfs.github.com/spec/v1", "LFS")],
+)
+def test_what_is_plainly_no_weights_is_named_before_anything_runs(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(UsageError, match=f"w.pt holds no weights: it is .*{says}"):
+        check_weights(str(tmp_path / "w.pt"))

@@ -145,9 +145,14 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
 
     Raises:
         MissingData: for a file that does not exist.
+        UsageError: for a file that is plainly something else.
         UnknownName: for a word that a folder's backbone does not know.
     """
-    if weights is None or weights == RANDOM or Path(weights).is_file():
+    if weights is None or weights == RANDOM:
+        return
+    if Path(weights).is_file():
+        if reason := not_weights(Path(weights)):
+            raise UsageError(f"--weights {weights} holds no weights: it is {reason}")
         return
     if weights == PRETRAINED and config is not None and config.folder is not None:
         if not (config.folder / WEIGHTS).is_file():
@@ -157,6 +162,19 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
         raise MissingData(f"--weights {weights}: there is no such file")
     if config is not None and config.folder is not None:
         raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
+
+
+def not_weights(file: Path) -> str | None:
+    """What a file is that is commonly found in the place of weights, in words; None where it may be weights."""
+    with file.open("rb") as opened:
+        start = opened.read(512).lstrip()
+    if not start:
+        return "empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer; fetch the file itself with `git lfs pull`"
+    if start[:1] == b"<":
+        return "a web page, as a failed download leaves"
+    return None
 
 
 def backbone_names() -> list[str]:

@@ -34,6 +34,7 @@ from barbench.models.towers.configs import (
     WEIGHTS,
     BackboneConfig,
     backbone_config,
+    not_weights,
 )
 from barbench.models.towers.eva import EvaVision, resize
 from barbench.models.towers.layouts import to_open_clip
@@ -200,19 +201,6 @@ def _read(file: Path, config: BackboneConfig) -> dict[str, Tensor]:
     if all(key in state for key in _JIT_EXTRAS) and not config.model.get("quick_gelu"):
         raise UsageError(f"{file} holds OpenAI's weights, which need QuickGELU; use {config.name}-quickgelu")
     return to_open_clip({name: value.float() for name, value in state.items() if name not in _JIT_EXTRAS})
-
-
-def not_weights(file: Path) -> str | None:
-    """What a file is that is commonly found in the place of weights, in words; None where it may be weights."""
-    with file.open("rb") as opened:
-        start = opened.read(512).lstrip()
-    if not start:
-        return "empty"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer; fetch the file itself with `git lfs pull`"
-    if start[:1] == b"<":
-        return "a web page, as a failed download leaves"
-    return None
 
 
 def _state_dict(file: Path) -> dict[str, Tensor]:

@@ -146,6 +146,8 @@ def _iou(group: Group) -> str:
             "100 if nothing is found, else 0; overall IoU is cIoU. A mask of fewer than 50 pixels counts as nothing. "
             "Swapped: mean IoU of the expressions that mean something"
         )
+    if not group.seeds:
+        return f"Measured IoU in percent: {mean}. No cell is finished."
     return (
         f"Measured IoU in percent: {mean}. "
         f"±: half of the {CONFIDENCE:.0%} interval, {_covers(group)} Bold: the best, and all that are not "
