@@ -65,7 +65,7 @@ def stop(
 
 @results.command(cls=CheckedCommand)
 def merge(
-    folders: Annotated[list[Path], typer.Argument(file_okay=False, help="results folders")],
+    folders: Annotated[list[Path], typer.Argument(exists=True, file_okay=False, help="results folders")],
     into: Annotated[Path, typer.Option(file_okay=False, help="results folder that gets their records")],
     on_conflict: Annotated[
         OnConflict,

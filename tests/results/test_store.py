@@ -93,6 +93,7 @@ def test_identity_depends_on_every_field_and_not_on_the_order_of_keys() -> None:
         cell(processes=2),
         cell(held_out=20),
         cell(context_length=30),
+        cell(exif="apply"),
     ]
     assert len({base.id(), *(other.id() for other in changed)}) == 1 + len(changed)
     touched = {name for other in changed for name in Cell.model_fields if getattr(other, name) != getattr(base, name)}
