@@ -36,6 +36,7 @@ def test_four_kills(tmp_path: Path, backbone_folder: Path) -> None:
     assert found["files"] > 30
 
 
+@pytest.mark.slow
 def test_four_kills_with_two_cells_under_way(tmp_path: Path, backbone_folder: Path) -> None:
     assert sum(killed(tmp_path, backbone_folder, 4, seed=2, slots=2)["kills"].values()) >= 4
 
