@@ -54,11 +54,11 @@ def test_a_worker_is_nobodys_rank_unless_its_own_launcher_says_so(monkeypatch: p
     """By such variables of a job around it, accelerate would wait for other processes."""
     strays = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT PMI_SIZE OMPI_COMM_WORLD_RANK"
     for name in f"{strays} MV2_COMM_WORLD_SIZE MPI_LOCALRANKID ACCELERATE_USE_FSDP TORCHELASTIC_RUN_ID".split():
-        monkeypatch.setenv(name, "3")
+        monkeypatch.setenv(name, "stray")
     monkeypatch.setenv("NAME", "kept")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     before, seen = worker_variables(), worker_variables(["GPU-1", "GPU-2"])
-    assert not {name for name, value in before.items() if value == "3"}
+    assert not {name for name, value in before.items() if value == "stray"}
     assert (before["NAME"], before["CUDA_VISIBLE_DEVICES"]) == ("kept", "5")
     assert seen["CUDA_VISIBLE_DEVICES"] == "GPU-1,GPU-2"
     assert "SIGUSR2" in seen["TORCHELASTIC_SIGNALS_TO_HANDLE"].split(",")
