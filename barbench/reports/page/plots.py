@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from barbench.reports.page.names import LETTER, name_column, name_points
 from barbench.reports.page.style import Axis, Style, Styles
 from barbench.reports.page.svg import GRID, INK, MUTED, colour, inline, with_page_style
 
@@ -71,13 +72,14 @@ def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, a
         tips[gid] = f"{row['label']}: {row['y']:.1f} at {row['x']:.3g}"
     axes.margins(x=0.12, y=0.14)
     axes.set(xlabel=x.text, ylabel=y.text)
-    _name_points(axes, points)
+    name_points(axes, points)
     return inline(figure, name, alt, tips)
 
 
 @with_page_style
 def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, ends: Set[str], name: str, alt: str) -> str:
-    """Draw a line through the points of each curve, with intervals, and with the curve's name at its last point.
+    """Draw a line through the points of each curve, with intervals; curves are named in a column on the right, single
+    points beside them where there is space.
 
     Args:
         points: label, curve, x, y, y_low, y_high, ordered by x.
@@ -91,12 +93,12 @@ def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, ends: Se
     Returns:
         An `<svg>` element.
     """
-    figure, axes = _figure(WIDE, 270)
     inside = points[~points["label"].isin(ends)]
+    last = inside.groupby("curve", sort=False).tail(1).assign(label=lambda frame: frame["curve"])
+    figure, axes = _figure(WIDE, 270, right=22 + LETTER * last["label"].str.len().max() if len(last) else 12)
     positive = inside["x"][inside["x"] > 0]
     if len(positive) and positive.max() > 20 * positive.min():
         _logarithmic(axes, inside["x"])
-    last = []
     for curve, line in inside.groupby("curve", sort=False):
         style = styles[str(curve)]
         axes.errorbar(
@@ -109,14 +111,16 @@ def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, ends: Se
             elinewidth=1,
         )
         axes.plot(line["x"], line["y"], linestyle="", **style.point(6))
-        last.append({"label": curve, "x": line["x"].iloc[-1], "y": line["y"].iloc[-1]})
     for row in points[points["label"].isin(ends)].to_dict("records"):
         axes.axhline(row["y"], color=MUTED, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
         axes.annotate(row["label"], (0, row["y"]), (3, 2), xycoords=("axes fraction", "data"),
                       textcoords="offset points", fontsize=8.5, color=MUTED)  # fmt: skip
-    axes.margins(x=0.16, y=0.1)
+    axes.margins(x=0.08, y=0.1)
     axes.set(xlabel=x.text, ylabel=y.text)
-    _name_points(axes, pd.DataFrame(last, columns=["label", "x", "y"]))
+    single = last[~last["curve"].duplicated() & (last["curve"].map(inside["curve"].value_counts()) == 1)]
+    left = name_points(axes, single, inside)
+    column = last[~last["label"].isin(single["label"]) | last["label"].isin(left)]
+    name_column(axes, column, [styles[label].colour for label in column["label"]])
     return inline(figure, name, alt)
 
 
@@ -247,10 +251,12 @@ def glyph(style: Style, name: str) -> str:
     return inline(figure, name, "")
 
 
-def _figure(width: float, height: float, left: float = 40, bottom: float = 36) -> tuple[Figure, Axes]:
-    """A figure of this size in px, with one pair of axes that leaves space for text on the left and below."""
+def _figure(
+    width: float, height: float, left: float = 40, bottom: float = 36, right: float = 12
+) -> tuple[Figure, Axes]:
+    """A figure of this size in px, with one pair of axes that leaves space for text around it."""
     figure = Figure((width / 72, height / 72), dpi=72)
-    inner = (left / width, bottom / height, (width - left - 12) / width, (height - bottom - 8) / height)
+    inner = (left / width, bottom / height, (width - left - right) / width, (height - bottom - 8) / height)
     return figure, figure.add_axes(inner)
 
 
@@ -262,27 +268,3 @@ def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
     axes.xaxis.set_major_locator(FixedLocator([*([0.0] if (values <= 0).any() else []), *ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _name_points(axes: Axes, points: pd.DataFrame) -> None:
-    """Write each point's label beside it, above or below, right or left, wherever there is space."""
-    axes.autoscale_view()
-    frame = axes.get_window_extent()
-    spots = axes.transData.transform(points[["x", "y"]].to_numpy(float))
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
-    for label, (x, y) in zip(points["label"], spots, strict=True):
-        width, height = 4.7 * len(label), 9.0
-        for right, above in ((True, True), (False, True), (True, False), (False, False)):
-            left, low = x + 5 if right else x - 5 - width, y + 4 if above else y - 4 - height
-            box = (left, low, left + width, low + height)
-            inside = frame.x0 <= box[0] and box[2] <= frame.x1 + 10 and frame.y0 <= box[1] and box[3] <= frame.y1
-            if inside and not any(_meet(box, other) for other in taken):
-                taken.append(box)
-                spot = (x + (5 if right else -5), y + (4 if above else -4))
-                ha, va = "left" if right else "right", "bottom" if above else "top"
-                axes.annotate(label, spot, xycoords="figure pixels", ha=ha, va=va, fontsize=8.5)
-                break
-
-
-def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
