@@ -220,11 +220,9 @@ def choose_tasks(text: str, data: str | None = None, words: int | None = None, e
 
     Args:
         text: names of protocols and mixtures; `all` means the four protocols.
-        data: as for `data_root`, which may hold data sets of one's own.
-        words: as for `find_task`.
-        exif: as for `find_task`.
         data: folder with images and annotations, where protocols of one's own are looked for; None: $BARBENCH_DATA.
         words: context length in tokens; None: that of each protocol.
+        exif: how images are read, as in `Cell`.
 
     Returns:
         Each once.
