@@ -13,12 +13,9 @@ SyncBatchNorm nor DistributedDataParallel, which cost time.
 import argparse
 import json
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from statistics import median
 from typing import Any
 from unittest import mock
 
@@ -26,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from barbench.engine import profile
+from tools.gpu_check.measure import middle
 from tools.gpu_check.stand_ins import stand_in
 
 CLIP = {
@@ -189,8 +187,8 @@ def measure(config: Path, device: torch.device, batch: int, size: int | None, st
     for cudnn in (False, True)[: 1 + half]:
         torch.backends.cudnn.enabled = cudnn
         profile.reset_peak(device)
-        train, peak = _median(trainer.step, device, steps), profile.peak(device)
-        infer = _median(trainer.infer, device, steps)
+        train, peak = middle(trainer.step, device, steps), profile.peak(device)
+        infer = middle(trainer.infer, device, steps)
         rows["cudnn" if cudnn else "as released"] = {
             "step_ms": train * 1e3, "train_images_per_s": batch / train, "infer_images_per_s": batch / infer,
             "peak_gb": peak.bytes / 1e9,
@@ -199,21 +197,6 @@ def measure(config: Path, device: torch.device, batch: int, size: int | None, st
         "released": config.stem, "precision": "fp16" if half else "fp32", "batch": batch, "size": settings.input_size,
         "tuned_parameters": sum(p.numel() for p in tuned), "rows": rows,
     }  # fmt: skip
-
-
-def _median(run: Callable[[], Any], device: torch.device, steps: int) -> float:
-    seconds = []
-    for _ in range(steps + 2):
-        begin = _now(device)
-        run()
-        seconds.append(_now(device) - begin)
-    return median(seconds[2:])
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def ratios(found: dict[str, Any], ours: dict[str, Any]) -> list[str]:
