@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
+_DUE: Any = object()
 
 
 def whole(value: Any) -> int:
@@ -103,23 +104,26 @@ def read_entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) ->
     return made
 
 
-def read_key(entry: Any, key: str, read: Callable[[Any], T]) -> T:
+def read_key(entry: Any, key: str, read: Callable[[Any], T], absent: T = _DUE) -> T:
     """Read one value of an entry; all values of entries are read so.
 
     Args:
         entry: a dict, as it was read from a file.
         key: of the value.
         read: raises ValueError for a value that cannot be used.
+        absent: what an entry without the key stands for; without it there must be one.
 
     Returns:
         What `read` gave.
 
     Raises:
-        ValueError: if there is no such key, or the value cannot be used; the key is named.
+        ValueError: if there is no such key and none may be absent, or the value cannot be used; the key is named.
     """
     if not isinstance(entry, dict):
         raise ValueError(f"{shown(entry)} is not an entry with the key {key!r}")
     if key not in entry:
+        if absent is not _DUE:
+            return absent
         raise ValueError(f"it lacks the key {key!r}")
     try:
         return read(entry[key])

@@ -13,7 +13,7 @@ from barbench.datasets.own import find_task
 from barbench.engine.recipe import load_recipe, parse_recipe
 from barbench.errors import DataError, UsageError
 from barbench.models.towers.configs import backbone_config
-from barbench.values import number, read_yaml, whole
+from barbench.values import number, read_key, read_yaml, whole
 from tests.models.small import HEAD, config, write_folder
 
 RECIPE: dict[str, Any] = {"epochs": 3, "batch": 4, "lr": 1e-3}
@@ -155,3 +155,12 @@ def test_a_backbones_sizes_are_whole_numbers_in_its_files(tmp_path: Path) -> Non
     file.write_text(json.dumps({"model_cfg": {k: v for k, v in model.items() if k != "text_cfg"}}))
     with pytest.raises(DataError, match="lacks the key 'text_cfg'"):
         backbone_config(str(folder))
+
+
+def test_an_absent_key_stands_for_what_it_is_told() -> None:
+    assert read_key({}, "n", whole, absent=7) == 7
+    assert read_key({"n": "3"}, "n", whole, absent=7) == 3
+    with pytest.raises(ValueError, match="'n': 'x' is not a whole number"):
+        read_key({"n": "x"}, "n", whole, absent=7)
+    with pytest.raises(ValueError, match="it lacks the key 'n'"):
+        read_key({}, "n", whole)

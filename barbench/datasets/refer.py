@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from barbench.datasets import masks
+from barbench.datasets.entries import read_categories, read_sentence, read_size
 from barbench.datasets.images import ImageInfo
 from barbench.datasets.pickles import load_plain, repair_text
 from barbench.datasets.problems import Problems
 from barbench.datasets.references import Annotation, ReferData, Reference, Sentence
-from barbench.datasets.untrusted import read_size
 from barbench.errors import DataError, MissingData
 from barbench.paper.protocols import Protocol
 from barbench.values import listed, read_entries, read_key, text, whole
@@ -154,16 +154,14 @@ def _read_instances(path: Path) -> _Instances:
     try:
         raw = json.loads(path.read_bytes())
         images, annotations = (_table(raw, kind) for kind in ("images", "annotations"))
-        names = read_entries(
-            raw.get("categories", []), "categories", lambda c: (read_key(c, "id", whole), read_key(c, "name", text))
-        )
+        categories = read_categories(raw)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a COCO instances file: {_describe(error)}") from error
     for kind, table in (("images", images), ("annotations", annotations)):
         if len(table) < len(raw[kind]):
             twice = [i for i, n in Counter(whole(entry["id"]) for entry in raw[kind]).items() if n > 1]
             raise DataError(f"{path}: {len(twice)} ids occur twice among its {kind}, the first is {twice[0]}")
-    return _Instances(images, annotations, dict(names))
+    return _Instances(images, annotations, categories)
 
 
 def _table(raw: Any, kind: str) -> dict[int, dict[str, Any]]:
@@ -222,7 +220,8 @@ def _several(value: Any) -> tuple[int, ...]:
 
 
 def _sentence(raw: dict[str, Any]) -> Sentence:
-    return Sentence(read_key(raw, "sent_id", whole), repair_text(read_key(raw, "sent", text)))
+    sent_id, written = read_sentence(raw)
+    return Sentence(sent_id, repair_text(written))
 
 
 def _usable(reference: Reference, instances: _Instances, problems: Problems) -> bool:

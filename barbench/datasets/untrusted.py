@@ -5,9 +5,6 @@ import contextlib
 import resource
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from barbench.values import read_key, whole
 
 MAX_PIXELS = 2**26  # of an image; COCO's largest has 2**18.6
 MAX_OUTLINE = 10**6  # pixels along a segmentation's polygons; COCO's longest have some thousands
@@ -34,21 +31,6 @@ def image_size(width: int, height: int) -> tuple[int, int]:
             f"an image of {width}x{height} pixels; at least 1x1 and at most {MAX_PIXELS:,} pixels are read"
         )
     return width, height
-
-
-def read_size(entry: Any) -> tuple[int, int]:
-    """Read the `width` and `height` of an image's entry.
-
-    Args:
-        entry: a dict, as it was read from a file.
-
-    Returns:
-        Width and height in pixels.
-
-    Raises:
-        ValueError: if one is absent or no whole number, which is named, or for a size that is not read.
-    """
-    return image_size(read_key(entry, "width", whole), read_key(entry, "height", whole))
 
 
 @contextlib.contextmanager

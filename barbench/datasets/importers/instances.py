@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from barbench.datasets.untrusted import read_size
+from barbench.datasets.entries import read_categories, read_size
 from barbench.errors import DataError
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
@@ -32,12 +32,9 @@ class Instances:
             images, annotations = (read_key(raw, kind, listed) for kind in ("images", "annotations"))
             self._images = dict(read_entries(images, "images", _image))
             read = read_entries(annotations, "annotations", _annotation)
-            names = read_entries(
-                raw.get("categories", []), "categories", lambda c: (read_key(c, "id", whole), read_key(c, "name", text))
-            )
+            self.categories = read_categories(raw)
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path} is not a COCO instances file: {error}") from error
-        self.categories = dict(names)
         self._annotations = {entry["id"]: entry for entry in read}
         self._by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for entry in self._annotations.values():

@@ -54,7 +54,7 @@ def items(path: Path, protocol: Protocol) -> Iterator[Item | str]:
                 decode_mask(read_key(entry, "mask", _bytes), "of the entry"),
                 [(None, text(sentence)) for sentence in read_key(entry, "sents", listed)],
                 ref_id=read_key(entry, "seg_id", whole),
-                category=read_key({"cat": None, **entry}, "cat", coco_category),
+                category=read_key(entry, "cat", coco_category, absent=0),
             )
         except ValueError as error:
             raise DataError(f"{path}, entry {key}: {error}") from error

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from barbench.datasets.entries import read_sentence
 from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
@@ -97,13 +98,9 @@ def _item(entry: Any, split: str, masks: Path, pictures: Path) -> Item:
         split,
         Picture(name, picture if picture.is_file() else None),
         decode_mask(data, file.name),
-        read_entries(
-            read_key(entry, "sentences", listed),
-            "sentences",
-            lambda s: (read_key(s, "sent_id", whole), read_key(s, "sent", text)),
-        ),
+        read_entries(read_key(entry, "sentences", listed), "sentences", read_sentence),
         ref_id=number,
-        category=read_key({"cat": None, **entry}, "cat", coco_category),
+        category=read_key(entry, "cat", coco_category, absent=0),
     )
 
 

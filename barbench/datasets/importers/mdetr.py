@@ -17,11 +17,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from barbench.datasets.entries import read_size
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
-from barbench.datasets.untrusted import read_size
 from barbench.errors import DataError, UsageError
 from barbench.paper.protocols import Protocol
 from barbench.values import listed, number, read_entries, read_key, text, whole
@@ -63,7 +63,7 @@ def items(path: Path, protocol: Protocol, instances: Instances | None) -> Iterat
                 read_key(annotation, "segmentation", lambda value: value),
                 [(s.number, s.text) for s in sentences],
                 ann_id=annotation["id"],
-                category=read_key({"category_id": 0, **annotation}, "category_id", whole),
+                category=read_key(annotation, "category_id", whole, absent=0),
             )
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
@@ -109,7 +109,7 @@ def _sentences(path: Path, instances: Instances | None) -> Iterator[Sentence]:
             if counts[own_id] != 1:
                 raise ValueError(f"{counts[own_id]} objects; one is due: gRefCOCO comes as grefs(unc).json")
             own = objects[own_id]
-            ann_id = read_key(own, "original_id", whole) if "original_id" in own else own_id
+            ann_id = read_key(own, "original_id", whole, absent=own_id)
             annotation = own if own.get("segmentation") else _given(path, instances).get(ann_id)
             yield Sentence(
                 place,

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from barbench.datasets.entries import read_sentence, read_size
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
-from barbench.datasets.untrusted import read_size
 from barbench.errors import DataError, UsageError
 from barbench.paper.protocols import Protocol
 from barbench.values import listed, read_entries, read_key, text, whole
@@ -117,9 +117,7 @@ def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, protocol: Pr
             read_size(info),
         ),
         segmentation=read_key(annotation, "segmentation", lambda value: value),
-        sentences=read_entries(
-            sentences, "sentences", lambda s: (read_key(s, "sent_id", whole), read_key(s, "sent", text))
-        ),
+        sentences=read_entries(sentences, "sentences", read_sentence),
         ref_id=read_key(row, "ref_id", whole),
         ann_id=read_key(row, "ann_id", whole),
         category=read_key(row, "category_id", whole),
