@@ -40,7 +40,6 @@ class PanelRequest(NamedTuple):
         recipe: of the cells.
         image_size: of the cells.
         data: as for `find_source`.
-        device: as torch names it.
     """
 
     methods: str
@@ -55,13 +54,13 @@ class PanelRequest(NamedTuple):
     recipe: str | None
     image_size: str | None
     data: str | None
-    device: str
 
 
 class Choice(NamedTuple):
     """What panels will show.
 
     Attributes:
+        request: as it was given.
         records: one per method.
         notes: what a reader needs to know.
         split: whose expressions they are.
@@ -70,6 +69,7 @@ class Choice(NamedTuple):
         rows: (pick, row): why and which rows of the tables are shown.
     """
 
+    request: PanelRequest
     records: list[Record]
     notes: list[str]
     split: Evaluated
@@ -103,7 +103,7 @@ def choose(store: Store, request: PanelRequest) -> Choice:
         raise UnknownName("evaluation split", key, splits)
     tables = aligned(store, records, key)
     root = _root(records[0].cell, request.data)
-    return Choice(records, notes, splits[key], root, tables, _wanted(request, tables, key))
+    return Choice(request, records, notes, splits[key], root, tables, _wanted(request, tables, key))
 
 
 def _task(cell: Cell, data: str | None) -> Task:

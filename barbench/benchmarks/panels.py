@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from barbench.benchmarks.cell_model import Trained, load_trained
-from barbench.benchmarks.panel_choice import PanelRequest, choose
+from barbench.benchmarks.panel_choice import Choice
 from barbench.datasets.images import decode_image
 from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples
@@ -31,29 +31,29 @@ class MadePanels(NamedTuple):
     notes: list[str]
 
 
-def make_panels(store: Store, request: PanelRequest, progress: OnProgress) -> MadePanels:
+def make_panels(store: Store, choice: Choice, device: str, progress: OnProgress) -> MadePanels:
     """Compute the masks of several cells on some expressions.
 
     Args:
         store: the results folder.
-        request: what to show.
+        choice: what to show, chosen from it.
+        device: as torch names it.
         progress: called with the cells done and all cells.
 
     Returns:
         One panel per expression.
 
     Raises:
-        UnknownName: for an unknown pick, split or cell.
-        UsageError: if the cells share no seed, or if sentences or data are not there.
-        DataError: if tuned weights, arrays or images cannot be used.
+        DataError: if tuned weights or images cannot be used.
     """
-    records, notes, split, root, tables, chosen = choose(store, request)
+    request, records, notes, split, root, tables, chosen = choice
+    notes = [*notes]
     places = list(dict.fromkeys(place for _, place in chosen))
     samples: EvalSamples | None = None
     found: dict[int, list[Overlay]] = {place: [] for place in places}
     for number, (record, table) in enumerate(zip(records, tables, strict=True)):
         progress(number, len(records))
-        trained = load_trained(store, record, request.device, request.backbone, request.weights)
+        trained = load_trained(store, record, device, request.backbone, request.weights)
         samples = samples or _samples(trained, root, split)
         for place, mask in zip(places, _masks(trained, samples, table, places), strict=True):
             overlay, note = _checked(record, mask, samples, table, place)

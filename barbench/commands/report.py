@@ -139,16 +139,16 @@ def panels(
         recipe=recipe,
         image_size=image_size,
         data=data,
-        device=device,
     )
-    choose(Store(results), request)  # mistakes are answered before torch is imported
+    store = Store(results)
+    choice = choose(store, request)  # mistakes are answered before torch is imported
     from barbench.benchmarks.execution.devices import pick_device
     from barbench.benchmarks.panels import make_panels
     from barbench.reports.panels import write_panels
 
-    request = request._replace(device=pick_device(device))
+    place = pick_device(device)
     with progress_bar("predicting") as progress:
-        made = make_panels(Store(results), request, progress)
+        made = make_panels(store, choice, place, progress)
     for note in made.notes:
         print(f"note: {note}", file=sys.stderr)
     for path in write_panels(made.panels, out):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
-from barbench.benchmarks.panel_choice import PanelRequest
+from barbench.benchmarks.panel_choice import PanelRequest, choose
 from barbench.benchmarks.panels import make_panels
 from barbench.datasets.sources import folder_source
 from barbench.engine.recipe import parse_recipe
@@ -49,8 +49,9 @@ def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
     assert [row[0].text for row in table.sections[0].rows] == ["Head only-Mixed", "Head only-Mixed (leaked)"]
     request = PanelRequest(
         "head-only", "mixed", "refcocog-u test", ["random"], 2, [], None, str(backbone_folder), None, None, None,
-        str(root), "cpu",
+        str(root),
     )  # fmt: skip
-    panels, notes = make_panels(Store(tmp_path / "out"), request, lambda done, total: None)
+    store = Store(tmp_path / "out")
+    panels, notes = make_panels(store, choose(store, request), "cpu", lambda done, total: None)
     assert {panel.title.partition(",")[0] for panel in panels} == {"G-Ref (umd) test"}
     assert notes == []

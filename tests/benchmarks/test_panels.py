@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from barbench.benchmarks.panel_choice import PanelRequest
-from barbench.benchmarks.panels import make_panels
+from barbench.benchmarks.panel_choice import PanelRequest, choose
+from barbench.benchmarks.panels import MadePanels, make_panels
 from barbench.errors import UnknownName, UsageError
 from barbench.results.record import Record
 from barbench.results.store import Store
@@ -23,20 +23,20 @@ def request_for(shapes_root: Path, backbone_folder: Path) -> Ask:
         fields: dict[str, Any] = {
             "methods": "etris", "split": "refcocog-g", "eval_split": None, "picks": ["disagree"], "each": 3,
             "sentences": [], "seed": None, "backbone": str(backbone_folder), "weights": None, "recipe": None,
-            "image_size": None, "data": str(shapes_root), "device": "cpu",
+            "image_size": None, "data": str(shapes_root),
         }  # fmt: skip
         return PanelRequest(**fields | changes)
 
     return make
 
 
-def silent(done: int, total: int) -> None:
-    pass
+def panels_of(store: Store, request: PanelRequest) -> MadePanels:
+    return make_panels(store, choose(store, request), "cpu", lambda done, total: None)
 
 
 def test_the_masks_are_those_of_the_record(finished: tuple[Store, Record], request_for: Ask) -> None:
     store, record = finished
-    made = make_panels(store, request_for(picks=["succeed", "random"]), silent)
+    made = panels_of(store, request_for(picks=["succeed", "random"]))
     assert made.notes == []
     assert [panel.pick for panel in made.panels] == ["succeed"] * 3 + ["random"] * 3
     columns = store.expressions(record.cell)
@@ -62,7 +62,7 @@ def test_a_mask_that_is_not_the_records_is_told(
     copytree(store.folder, tmp_path, dirs_exist_ok=True)
     columns = store.expressions(record.cell)
     other.save(record, columns | {"val/intersection": columns["val/union"]})
-    made = make_panels(other, request_for(each=1), silent)
+    made = panels_of(other, request_for(each=1))
     assert len(made.notes) == 1
     assert "ETRIS, sentence" in made.notes[0]
     assert "1.000 in the record" in made.notes[0]
@@ -71,10 +71,10 @@ def test_a_mask_that_is_not_the_records_is_told(
 def test_sentences_by_id(finished: tuple[Store, Record], request_for: Ask) -> None:
     store, record = finished
     ids = store.expressions(record.cell)["val/sent_id"][[3, 0]].tolist()
-    made = make_panels(store, request_for(sentences=ids), silent)
+    made = panels_of(store, request_for(sentences=ids))
     assert [(panel.name, panel.pick) for panel in made.panels] == [(f"sentence-{i}", "chosen") for i in ids]
     with pytest.raises(UsageError, match="val has no sentence 999999"):
-        make_panels(store, request_for(sentences=[*ids, 999999]), silent)
+        panels_of(store, request_for(sentences=[*ids, 999999]))
 
 
 def test_mistakes_are_explained(finished: tuple[Store, Record], request_for: Ask, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_mistakes_are_explained(finished: tuple[Store, Record], request_for: Ask
         ({"data": "shapes"}, "say where its data are with --data ROOT"),
     ):
         with pytest.raises((UsageError, UnknownName)) as error:
-            make_panels(store, request_for(**changes), silent)
+            panels_of(store, request_for(**changes))
         assert says in str(error.value)
     with pytest.raises(UsageError, match="no finished cell of the paper's methods"):
-        make_panels(Store(tmp_path), request_for(methods="all"), silent)
+        panels_of(Store(tmp_path), request_for(methods="all"))
