@@ -86,7 +86,7 @@ def expand(request: RunRequest) -> list[Job]:
     _check_precision(request)
     tasks = _choose_splits(request, blocks)
     _check_executor(request)
-    _check_backbones(request, [*chain(*tasks)])
+    _check_backbones(request, blocks, [*chain(*tasks)])
     _recipe(request, DEFAULT.recipe)
     with progress_bar("drawing shapes") as progress:
         sources = {t.name: find_source(request.data, t, progress) for t in dict.fromkeys(chain(*tasks))}
@@ -161,10 +161,13 @@ def _check_executor(request: RunRequest) -> None:
         Cluster.read(request.cluster)
 
 
-def _check_backbones(request: RunRequest, tasks: Sequence[Task]) -> None:
-    """Weights, image size and context of backbones that were named; of a table's own the matrix tells."""
+def _check_backbones(request: RunRequest, blocks: Sequence[Block], tasks: Sequence[Task]) -> None:
+    """Weights, image size and context of the backbones that were named, or that ship with barbench; of a table's own
+    the matrix tells."""
     check_weights(request.weights)
-    names = split_list(request.backbone or ("tiny" if chosen_data(request.data) == "shapes" else ""))
+    shapes = chosen_data(request.data) == "shapes"
+    named = blocks if shapes or request.backbone is not None else ()
+    names = list(dict.fromkeys(chain(*(_backbones(request, block, shapes) for block in named))))
     for name in names:
         check_backbone(name, request.image_size, request.weights, max(task.words for task in tasks))
     if request.executor == "local" and request.weights is not None:

@@ -2,6 +2,7 @@
 
 import sys
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -56,13 +57,14 @@ def evaluate(
     """
     from barbench.benchmarks.matrix import choose_tasks
     from barbench.commands.expand import check_backbone
-    from barbench.datasets.sources import data_root, folder_source
+    from barbench.datasets.refer import data_files
+    from barbench.datasets.sources import data_root
 
     tasks = choose_tasks(split, data, exif=exif.value)
     check_backbone(backbone, image_size, words=max(task.words for task in tasks))
     if root := data_root(data):
-        for task in tasks:
-            folder_source(root, task)
+        for protocol in chain(*(task.reads for task in tasks)):
+            data_files(root, protocol)
     from barbench.benchmarks.execution.devices import pick_device
     from barbench.benchmarks.official import evaluate_official
 
