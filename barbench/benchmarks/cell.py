@@ -164,6 +164,7 @@ def _train(job: Job, loaded: Loaded, emit: Emit, stop: Stop) -> Training:
             checkpoint_seconds=job.checkpoint_seconds,
             workers=job.workers or 0,
             on_step=lambda log: emit({"event": "step", **log._asdict()}),
+            on_phase=lambda name, share: emit({"event": "phase", "name": name, "share": share}),
             stop=asked,
         )
     if checkpoint.set_aside:

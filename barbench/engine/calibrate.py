@@ -20,10 +20,11 @@ def calibrate(
     segmenter: Segmenter,
     stepper: Stepper,
     steps: Iterable[list[TrainBatch]],
+    count: int,
     lr: float,
     samples: TrainSamples | JointSamples,
     order: Sequence[int],
-    check: Callable[[], None],
+    on_progress: Callable[[str, float], None],
 ) -> None:
     """Calibrate a segmenter's method, in place. To be called by all processes, which end with the same result.
 
@@ -31,30 +32,31 @@ def calibrate(
         segmenter: on its device; only its method's buffers are changed in the end.
         stepper: trains its head.
         steps: one epoch of this process's micro-batches.
+        count: how many steps that is.
         lr: learning rate of the head.
         samples: the training split.
         order: indices of samples; the losses are those of the first ones, the same in every process.
-        check: called after every step and every sample; may raise to stop.
+        on_progress: told after every step and every sample what is done, and which share of it; may raise to stop.
 
     Raises:
         BarbenchError: if the head's training ends in numbers that are not finite.
     """
     accelerator, head = stepper.accelerator, segmenter.head_parameters()
     outside = {n: value for n, value in tuned_state(segmenter).items() if n in head or not n.startswith("method.")}
-    for micros in steps:
+    for number, micros in enumerate(steps, 1):
         stepper.launch(micros, lr)
-        check()
+        on_progress("calibrating: an epoch of the head alone", number / count)
     if stepper.bad:
         raise BarbenchError("the loss is not finite in the epoch in which the head alone is trained")
 
-    def losses(count: int) -> Iterator[Tensor]:
+    def losses(wanted: int) -> Iterator[Tensor]:
         segmenter.eval()
-        for index in order[:count]:
+        for number, index in enumerate(order[:wanted], 1):
             image, ids, mask = (t.to(accelerator.device) for t in samples[[index]][:3])
             with accelerator.autocast():
                 loss = training_loss(segmenter(normalised(image), ids), mask)
             yield loss
-            check()
+            on_progress("calibrating: the method", number / len(order[:wanted]))
 
     segmenter.method.calibrate(losses)
     segmenter.zero_grad()

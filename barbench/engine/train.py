@@ -118,6 +118,7 @@ def fit(
     checkpoint_seconds: float = 30.0,
     workers: int = 0,
     on_step: Callable[[StepLog], None] | None = None,
+    on_phase: Callable[[str, float], None] = lambda name, share: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Training:
     """Train a segmenter in place, from the checkpoint on if there is one.
@@ -137,6 +138,7 @@ def fit(
         checkpoint_seconds: seconds between two checkpoints within an epoch.
         workers: processes that load images.
         on_step: called after every step; on CUDA one step late, so that the device never waits.
+        on_phase: told what is done before the first step (a method's calibration), and which share of it, 0 to 1.
         stop: asked after every step; training stops if it is True on any process, on several GPUs one step late.
 
     Returns:
@@ -161,7 +163,7 @@ def fit(
     loader = _loader(samples, order, accelerator, workers)
     total = min(recipe.epochs * steps, max_steps or recipe.epochs * steps)
     if done is None and segmenter.method.calibrates():
-        _calibrate(segmenter, model, samples, recipe, accelerator, seed, workers, stop)
+        _calibrate(segmenter, model, samples, recipe, accelerator, seed, workers, on_phase, stop)
     saved, wishes, late = time.monotonic(), deque[Late](), lag(accelerator.device) * (accelerator.num_processes > 1)
     while run.step < total:
         epoch, first = divmod(run.step, steps)
@@ -192,11 +194,13 @@ def _calibrate(
     accelerator: Accelerator,
     seed: int,
     workers: int,
+    on_phase: Callable[[str, float], None],
     stop: Callable[[], bool],
 ) -> None:
     """`calibrate` on the first epoch's samples; raises Interrupted where `stop` asks for it."""
 
-    def check() -> None:
+    def on_progress(name: str, share: float) -> None:
+        on_phase(name, share)
         if float(_wishes(accelerator, stop()).read()[0]) > 0:
             raise Interrupted("stopped before the first step, while the method was calibrated; it will start over")
 
@@ -205,7 +209,8 @@ def _calibrate(
     loader = _loader(samples, share, accelerator, workers)
     optimizer = accelerator.prepare(make_optimizer(recipe, segmenter, head_alone=True))
     stepper, order = Stepper(model, optimizer, accelerator, recipe.clip), epoch_order(seed, 0, len(samples))
-    calibrate(segmenter, stepper, _steps(loader, recipe.accumulate), recipe.lr, samples, order, check)
+    steps, count = _steps(loader, recipe.accumulate), len(share) // recipe.accumulate
+    calibrate(segmenter, stepper, steps, count, recipe.lr, samples, order, on_progress)
 
 
 def _loader(

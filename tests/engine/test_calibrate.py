@@ -64,6 +64,20 @@ def test_the_mask_is_that_of_the_fisher_information_behind_a_trained_head(
     assert len(set(drawn.tolist()) & set(expected.tolist())) < 0.1 * len(expected)
 
 
+def test_its_progress_is_told(
+    build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator
+) -> None:
+    """Every step of the head's epoch, then every sample."""
+    model, chosen, told = build("fish"), recipe(epochs=1), []
+    mask_of(model)
+    fit(model, train_samples, chosen, accelerator, seed=5, max_steps=1, on_phase=lambda *phase: told.append(phase))
+    steps = len(train_samples) // chosen.batch
+    assert told == [
+        *(("calibrating: an epoch of the head alone", i / steps) for i in range(1, steps + 1)),
+        *(("calibrating: the method", i / 6) for i in range(1, 7)),
+    ]
+
+
 def test_nothing_is_left_of_the_heads_epoch(
     build: Build,
     train_samples: TrainSamples,

@@ -126,6 +126,8 @@ class PlainDisplay:
             self.tell(job, f"note: {event['text']}")
         elif event["event"] == "phase" and event["name"].startswith("evaluating"):
             self.tell(job, event["name"])
+        elif event.get("share") == 1:
+            self.tell(job, f"{event['name']}, done")
 
     def tell(self, job: Job, text: str) -> None:
         """A line about one cell, with its number where several run at the same time."""
@@ -193,7 +195,7 @@ class LiveDisplay(PlainDisplay):
             done = (event["epoch"] - 1) * event["steps"] + event["step"]
             self.draw(job, self.training(event), done / (event["epochs"] * event["steps"]), left)
         elif event["event"] == "phase":
-            self.draw(job, event["name"], None, None)
+            self.draw(job, event["name"], event.get("share"), None)
         elif event["event"] == "note":
             self.tell(job, f"note: {event['text']}")
 
@@ -215,7 +217,7 @@ class LiveDisplay(PlainDisplay):
         Args:
             job: the cell.
             what: it does.
-            share: of its training that is done, 0 to 1; None: not known, and the bar pulses.
+            share: of it that is done, 0 to 1; None: not known, and the bar pulses.
             left: seconds of training; None: not known.
         """
         bar = ProgressBar(total=1.0, completed=share or 0.0, width=24, pulse=share is None)

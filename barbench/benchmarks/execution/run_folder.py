@@ -131,8 +131,8 @@ class Events:
         self._told = 0.0
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Keep an event; of steps about one a second. A file that cannot be written ends no cell."""
-        if event["event"] == "step" and event["step"] != event["steps"]:
+        """Keep an event; of steps and shares about one a second. A file that cannot be written ends no cell."""
+        if event.get("share", 1.0) < 1 or (event["event"] == "step" and event["step"] != event["steps"]):
             if time.monotonic() - self._told < 1.0:
                 return
             self._told = time.monotonic()

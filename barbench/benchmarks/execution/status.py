@@ -41,7 +41,7 @@ def _state(run: RunFolder, cell: str, record: Path, queued: str | None) -> dict[
         elif event["event"] == "step":
             found |= {"epoch": f"{event['epoch']}/{event['epochs']}", "step": f"{event['step']}/{event['steps']}"}
         elif event["event"] == "phase":
-            found["step"] = event["name"]
+            found["step"] = event["name"] + (f", {event['share']:.0%}" if "share" in event else "")
         elif event["event"] == "ended":
             found["state"] = event["how"]
     if record.exists() and found["state"] in ("waiting", "running"):

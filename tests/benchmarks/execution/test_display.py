@@ -52,6 +52,8 @@ def told(display: PlainDisplay, job: Job) -> None:
     display.begin([job, job], 3)
     display.start(job)
     display.event(job, {"event": "phase", "name": "loading"})
+    for share in (0.5, 1.0):
+        display.event(job, {"event": "phase", "name": "calibrating", "share": share})
     for epoch in (1, 2):
         for number in range(1, 6):
             display.event(job, step(epoch, number))
@@ -73,6 +75,7 @@ def test_a_pipe_gets_a_line_an_epoch(job: Job) -> None:
     assert [line.split("  left")[0] for line in lines if "epoch" in line] == [
         f"  epoch {epoch}/2  loss 0.2500  batch IoU 0.50" for epoch in (1, 2)
     ]
+    assert [line for line in lines if "calibrating" in line] == ["  calibrating, done"]
     assert "  note: a [bold]note[/odd]" in lines
     assert lines[-1].startswith("  failed: for [a] reason  in 0:0")
     assert "\x1b" not in out.getvalue()
@@ -84,8 +87,12 @@ def test_a_terminal_gets_a_moving_line(job: Job) -> None:
     assert isinstance(display, LiveDisplay)
     display.begin([job], 0)
     display.start(job)
-    display.event(job, step(2, 3))
+    display.event(job, {"event": "phase", "name": "calibrating", "share": 0.25})
     display.live.refresh()  # by itself it draws eight times a second
+    assert "━━━━━━\x1b[0m\x1b[90m╺" in out.getvalue()  # a quarter of the bar
+    assert "calibrating" in out.getvalue()
+    display.event(job, step(2, 3))
+    display.live.refresh()
     assert "1/1 head-only" in out.getvalue()
     assert "epoch 2/2  loss 0.2500  batch IoU 0.50" in out.getvalue()
     assert "left" in out.getvalue()
