@@ -244,7 +244,7 @@ def test_a_loss_that_is_no_number_stops_with_step_and_references(
 
 def test_mixed_precision_trains(build: Build, train_samples: TrainSamples, recipe: Recipes, tmp_path: Path) -> None:
     AcceleratorState._reset_state()
-    segmenter, half = build("barleria"), Accelerator(cpu=True, mixed_precision="bf16")
+    segmenter, half = build("snf"), Accelerator(cpu=True, mixed_precision="bf16")
     result = trained(segmenter, train_samples, recipe(epochs=1), half, tmp_path / "c.pt")
     assert result.history[0]["loss"] < 2
     assert {p.dtype for p in segmenter.tuned_parameters().values()} == {torch.float32}

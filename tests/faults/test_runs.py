@@ -182,7 +182,7 @@ def test_two_runs_with_one_seed_leave_the_same_record(make_jobs: MakeJobs, tmp_p
     """Two workers, one with a loading process: scores, losses, each expression's counts and weights, bit for bit."""
     outcomes = []
     for name, loading in (("a", 0), ("b", 1)):
-        [made] = make_jobs(tmp_path / name, "barleria", epochs=2, batch=8)
+        [made] = make_jobs(tmp_path / name, "barleria", epochs=1, batch=8)
         job = made.model_copy(update={"workers": loading})
         [record] = run_jobs([job], job.results, Told())
         assert record.status == "done", record.reason
