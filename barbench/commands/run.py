@@ -85,7 +85,8 @@ def run(
         typer.Option(help="name of a recipe, or a YAML file", show_default="demo on shapes, else paper"),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="change one field of the recipe: key=value; may be repeated")
+        list[str] | None,
+        typer.Option("--set", help="change one field of the recipe, for all methods: key=value; may be repeated"),
     ] = None,
     option: ArgumentsOption = None,
     seeds: Annotated[str, typer.Option(help="comma list of whole numbers; one run per seed")] = "0",

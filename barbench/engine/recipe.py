@@ -182,7 +182,8 @@ def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = 
     Args:
         name: of the recipe.
         fields: as in a YAML file.
-        changes: `key=value` per changed field.
+        changes: `key=value` per changed field. A learning rate among them is every method's: the recipe's own rates of
+            single methods, and the search that found them, are left out.
 
     Returns:
         The recipe; a changed one is called `name*`.
@@ -202,6 +203,8 @@ def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = 
             merged[key.strip()] = read_yaml(value)
         except ValueError:
             raise UsageError(f"--set {change}: the value is not YAML") from None
+        if key.strip() in Rates.model_fields:
+            merged |= {"rates": {}, "tuning": None}
     try:
         return Recipe.model_validate(merged)
     except ValidationError as error:

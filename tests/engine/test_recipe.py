@@ -163,6 +163,19 @@ def test_rates_of_single_methods_replace_the_recipes() -> None:
         parse_recipe("r", {**MINIMAL, "rates": {"full": {"speed": 1}}})
 
 
+@pytest.mark.parametrize("change", ["lr=0.0003", "adapter_lr=22.3"])
+def test_a_rate_on_the_command_line_is_every_methods(change: str) -> None:
+    field, _, value = change.partition("=")
+    recipe = load_recipe("demo", ["epochs=3", change])
+    plain = load_recipe("demo")
+    for method in ("barleria", "full", "lora"):
+        found = recipe.of(method)
+        assert getattr(found, field) == float(value)
+        assert {found.lr, found.adapter_lr} & {plain.lr, plain.adapter_lr}
+        assert found.budget == "the recipe's rates for every method; no search"
+        assert "own_rates" not in found.fields()
+
+
 def test_a_budget_is_that_of_the_methods_that_were_searched() -> None:
     demo = load_recipe("demo")
     searched, other, never = demo.of("etris"), demo.of("lora"), load_recipe("paper").of("etris")

@@ -60,9 +60,12 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
 
 
 def _recipe(cells: Sequence[Cell]) -> list[str]:
-    """The recipe by name; one that was changed (`name*`) with every field, since any may have changed."""
+    """The recipe by name; one that was changed (`name*`) with every field, since any may have changed, but learning
+    rates that are each method's own: those are the recipe's."""
     name, recipes = str(cells[0].recipe["name"]), [cell.recipe for cell in cells]
-    fixed = ("name", "description", "own_rates", "searched")
+    fixed = {"name", "description", "own_rates", "searched"}
+    if recipes[0].get("own_rates"):
+        fixed |= {"lr", "adapter_lr"}
     alike = {key: value for key, value in recipes[0].items() if all(other.get(key) == value for other in recipes)}
     changes = [f"{key}={json.dumps(value)}" for key, value in alike.items() if key not in fixed]
     sets = [word for change in changes for word in ("--set", change)] if name.endswith("*") else []

@@ -14,6 +14,8 @@ from barbench.results.record import Cell
 RUNS = {
     "plain": ["--methods", "etris,snf", "--split", "refcoco,refcoco+", "--seeds", "0,3"],
     "changed recipe": ["--methods", "snf", "--set", "epochs=1", "--set", "clip=null", "--set", "lr=1e-5"],
+    "changed recipe, own rates": ["--methods", "snf", "--set", "epochs=1"],
+    "one rate for all": ["--methods", "snf,etris", "--set", "adapter_lr=22.3"],
     "options": ["--methods", "snf,etris", "--option", "etris:bridge.dim=64", "--option", "etris:positional=train"],
     "everything else": [
         *("--methods", "head-only", "--recipe", "paper", "--precision", "bf16", "--processes", "2"),
