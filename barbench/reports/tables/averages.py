@@ -76,3 +76,15 @@ def printed(value: float, digits: int = 1) -> str:
     """
     exact = Decimal(repr(round(value, 9)))
     return str(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP) + 0)  # + 0: no negative zero
+
+
+def millions(count: int) -> str:
+    """Parameters in millions: two digits as the paper prints, three below a tenth: no small method shows as 0.00.
+
+    Args:
+        count: of parameters.
+
+    Returns:
+        The text, without unit.
+    """
+    return f"{count / 1e6:.{3 if 0 < count < 1e5 else 2}f}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from barbench.paper.published import published_rows, text_misprints
 from barbench.paper.tables import Column, PaperTable
 from barbench.plain import flatten
+from barbench.reports.tables.averages import millions
 from barbench.reports.tables.grouping import Conditions, Group, by_column, in_order, name_columns
 from barbench.reports.tables.layout import Score
 from barbench.reports.tables.provenance import per_label, provenance_notes
@@ -178,7 +179,7 @@ def _parameters(group: Group) -> str:
         labels: dict[str, list[str]] = {}
         for row in group.rows:
             for count in row.parameters(ledger_group):
-                labels.setdefault(f"{count / 1e6:.2f} M" if count else "none", []).append(row.label)
+                labels.setdefault(f"{millions(count)} M" if count else "none", []).append(row.label)
         return labels
 
     head, positional = per_label("head", trained("head")), per_label("positional embeddings", trained("positional"))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from textwrap import shorten
 
-from barbench.reports.tables.averages import over_seeds, printed
+from barbench.reports.tables.averages import millions, over_seeds, printed
 from barbench.reports.tables.grouping import Group, MethodRow, SeedScores, name_columns
 from barbench.reports.tables.judgement import Judgement, judge
 from barbench.reports.tables.layout import Frame, Score
@@ -99,7 +99,7 @@ def _row(
     judged: Sequence[Judgement],
     gaps: Mapping[str, GapClosed | None],
 ) -> EntryRow:
-    counts = dict.fromkeys(f"{count / 1e6:.2f}" for count in row.parameters("adapter"))
+    counts = dict.fromkeys(millions(count) for count in row.parameters("adapter"))
     return frame.row(
         Entry(row.label),
         [

@@ -3,7 +3,7 @@
 import pytest
 
 from barbench.paper.tables import Column
-from barbench.reports.tables.averages import average, over_seeds, printed
+from barbench.reports.tables.averages import average, millions, over_seeds, printed
 
 SCORES = [("RefCOCO", 70.0), ("RefCOCO", 74.0), ("RefCOCO+", 60.0)]
 
@@ -34,3 +34,12 @@ def test_seeds_are_averaged_before_they_are_summarised() -> None:
     assert unlike is not None
     assert (unlike.mean, unlike.margin) == (22.5, None)
     assert over_seeds("columns", {}, [val]) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0.00"), (1_920, "0.002"), (29_760, "0.030"), (100_000, "0.10"), (184_416, "0.18"), (2_205_920, "2.21")],
+)
+def test_a_small_method_has_parameters(count: int, text: str) -> None:
+    """The last two are the paper's."""
+    assert millions(count) == text
