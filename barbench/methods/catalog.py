@@ -64,6 +64,11 @@ class MethodSpec:
     neck: Literal["cris"] | None = None
 
     @property
+    def family(self) -> str:
+        """Its name without the options of a suite's row: `snf` of `snf[snf.length=4]`."""
+        return self.name.partition("[")[0]
+
+    @property
     def summary(self) -> str:
         """What the method is, in a sentence or two: the first paragraph of its function's docstring."""
         if self.parts:

@@ -13,21 +13,31 @@ from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks, identify_weights
 from barbench.commands.expand import parse_options, parse_seeds
 from barbench.datasets.sources import folder_source
-from barbench.engine.recipe import parse_recipe
+from barbench.engine.recipe import load_recipe, parse_recipe
 from barbench.errors import UnknownName, UsageError
+from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
+from barbench.methods.suites import SUITES
 
 RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3})
 
 
 def jobs(
-    root: Path, backbone: Path, methods: str = "head-only,etris", split: str = "refcoco,refcocog-u", **changes: Any
+    root: Path,
+    backbone: Path,
+    methods: str | list[MethodSpec] = "head-only,etris",
+    split: str = "refcoco,refcocog-u",
+    **changes: Any,
 ) -> list[Job]:
     protocols = choose_tasks(split)
     sources = {p.name: folder_source(root, p) for p in protocols}
     host = changes.pop("host", Host(results=Path("out"), device="cpu", processes=1, threads=1, workers=0))
     fields: dict[str, Any] = {"seeds": [0, 1], "recipe": RECIPE, "weights": "random"}
-    axes = {"methods": resolve(methods), "backbones": [str(backbone)], "tasks": protocols}
+    axes = {
+        "methods": resolve(methods) if isinstance(methods, str) else methods,
+        "backbones": [str(backbone)],
+        "tasks": protocols,
+    }
     return Matrix(**(axes | fields | changes)).jobs(sources, host)
 
 
@@ -87,6 +97,22 @@ def test_changed_words_change_the_identity(shapes_root: Path, backbone_folder: P
     before, after = (jobs(root, backbone_folder, split="refcoco,refcoco+") for root in (shapes_root, copy))
     same = [a.cell.id() == b.cell.id() for a, b in zip(before, after, strict=True)]
     assert same == [False] * 4 + [True] * 4
+
+
+def test_rows_of_a_suite_have_their_methods_own_rates(shapes_root: Path, backbone_folder: Path) -> None:
+    """An ablation that trained at another rate than what it is compared with would measure the rate."""
+    demo = load_recipe("demo", ["head=random"])
+    made = jobs(
+        shapes_root,
+        backbone_folder,
+        methods=SUITES.get("ablations").methods(),
+        split="refcoco+",
+        recipe=demo,
+        seeds=[0],
+    )
+    rates = {(job.cell.method, job.cell.recipe["adapter_lr"]) for job in made}
+    assert rates == {(method, demo.rates[method].adapter_lr) for method in ("barleria", "no-global")}
+    assert len(made) == 11
 
 
 def test_a_job_survives_its_way_to_the_worker(shapes_root: Path, backbone_folder: Path) -> None:
