@@ -2,7 +2,7 @@
 parameters."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import pandas as pd
@@ -32,6 +32,17 @@ class Costs(NamedTuple):
     columns: tuple[Column, ...]
     machine: str
     absent: tuple[str, ...]
+
+    def with_intervals(self, margins: Mapping[str, float]) -> "Costs":
+        """The same with `iou_low` and `iou_high` at the ends of an interval in place of the seeds.
+
+        Args:
+            margins: half the interval's width in points, by label; rows without one stay as they are.
+        """
+        margin = self.frame["label"].map(margins)
+        low, high = self.frame["iou"] - margin, self.frame["iou"] + margin
+        ends = {"iou_low": low.fillna(self.frame["iou_low"]), "iou_high": high.fillna(self.frame["iou_high"])}
+        return self._replace(frame=self.frame.assign(**ends))
 
 
 def costs(group: Group) -> Costs:

@@ -19,11 +19,13 @@ from barbench.reports.page.figures import (
     precision_figures,
     training_figures,
 )
-from barbench.reports.page.frames import costs
+from barbench.reports.page.frames import Costs, costs
 from barbench.reports.page.listings import ledger_table
 from barbench.reports.page.style import Style, Styles
 from barbench.reports.page.summary import summary_table
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
+from barbench.reports.tables.judgement import judge
+from barbench.reports.tables.layout import Score
 from barbench.reports.tables.table import Table
 from barbench.results.evidence import Evidence
 
@@ -90,10 +92,17 @@ def sections_of(
         In the order of the page.
     """
     styles = {row.label: looks[_who(row)] for row in members.rows}
+    found = costs(members)
+    judgement = judge(Score("", "mIoU", found.columns, "datasets"), members, evidence)
+    found = found.with_intervals(judgement.margins)
+    seeds = len(members.seeds)
+    bars = f"Bars reach from the lowest to the highest of {seeds} seeds." if seeds > 1 else "One seed: no intervals."
+    if judgement.margins:
+        bars = f"Bars of IoU are 95 % intervals over images{' and seeds' * (seeds > 1)}."
     return (
-        PageSection("summary", "What was measured", table=summary_table(members, evidence), opening=True),
-        _cost_section(members, styles, key),
-        *_budget_sections(members, styles, key),
+        PageSection("summary", "What was measured", table=summary_table(members, found, judgement), opening=True),
+        _cost_section(found, bars, styles, key),
+        *_budget_sections(members, found, bars, styles, key),
         _training_section(members, styles, key),
         *_expression_sections(members, arrays, styles, key),
         _ledger_section(members, key),
@@ -106,15 +115,12 @@ def _legend(styles: Styles, name: str, labels: Sequence[str] | None = None) -> L
     return [(label, plots.glyph(style, f"{name}-{n}")) for n, (label, style) in enumerate(chosen.items())]
 
 
-def _cost_section(members: Group, styles: Styles, key: str) -> PageSection:
-    found = costs(members)
+def _cost_section(found: Costs, bars: str, styles: Styles, key: str) -> PageSection:
     figures = tuple(cost_figures(found, styles, key))
     if not figures:
         return PageSection(
             "cost", "Score and cost", remarks=("No finished cell, so nothing to compare.",), opening=True
         )
-    seeds = len(members.seeds)
-    bars = f"Bars reach from the lowest to the highest of {seeds} seeds." if seeds > 1 else "One seed: no intervals."
     intro = (
         f"IoU is the average over {name_columns(found.columns)}. {bars} The dashed line is the Pareto front: no method "
         "beside it has both more IoU and less cost."
@@ -131,14 +137,14 @@ def _cost_section(members: Group, styles: Styles, key: str) -> PageSection:
     )
 
 
-def _budget_sections(members: Group, styles: Styles, key: str) -> tuple[PageSection, ...]:
+def _budget_sections(members: Group, found: Costs, bars: str, styles: Styles, key: str) -> tuple[PageSection, ...]:
     """Empty if no method has several points."""
-    figures = tuple(budget_figures(costs(members), members, styles, key))
+    figures = tuple(budget_figures(found, members, styles, key))
     if not figures:
         return ()
     intro = (
         "A line joins the rows of one method that differ in numbers and towers alone; a method without such a knob is "
-        "a point. The place of a point is the count of its cell, not the budget's name."
+        f"a point. The place of a point is the count of its cell, not the budget's name. {bars}"
     )
     return (PageSection("budget", "Score over budget", figures, intro),)
 

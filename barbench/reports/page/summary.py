@@ -2,34 +2,30 @@
 
 from statistics import fmean
 
-from barbench.reports.page.frames import costs
+from barbench.reports.page.frames import Costs
 from barbench.reports.tables.averages import over_seeds
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
-from barbench.reports.tables.judgement import judge
-from barbench.reports.tables.layout import Score
+from barbench.reports.tables.judgement import Judgement
 from barbench.reports.tables.rows_measured import gap_entry, number
 from barbench.reports.tables.table import Entry, Header, Mark, Section, Table
-from barbench.results.evidence import Evidence
 
 
-def summary_table(members: Group, evidence: Evidence | None) -> Table | None:
+def summary_table(members: Group, found: Costs, judgement: Judgement) -> Table | None:
     """One row per method: mean IoU over the columns that all share, the gap closed, parameters, time and memory.
 
     Args:
         members: comparable records.
-        evidence: the counts of expressions, for intervals, bold and the gap.
+        found: their scores and costs.
+        judgement: of the average that `found` holds: intervals, bold and the gap.
 
     Returns:
         None if no cell is finished.
     """
-    found = costs(members)
     if not found.columns:
         return None
-    score = Score("", "mIoU", found.columns, "datasets")
-    judgement, spent = judge(score, members, evidence), found.frame.set_index("label")
-    rows = []
+    spent, rows = found.frame.set_index("label"), []
     for row in members.rows:
-        summary = over_seeds(score.rule, row.iou, score.over)
+        summary = over_seeds("datasets", row.iou, found.columns)
         if summary is None or row.label not in spent.index:
             continue
         margin = judgement.margins.get(row.label, summary.margin)

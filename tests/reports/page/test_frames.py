@@ -12,3 +12,11 @@ def test_error_bars_have_no_negative_length(make) -> None:
         assert (frame[f"{name}_low"] <= frame[name]).all()
         assert (frame[name] <= frame[f"{name}_high"]).all()
     assert {"iou", "parameters"} <= set(frame.columns)
+
+
+def test_an_interval_takes_the_place_of_the_seeds(make) -> None:
+    records = [make(m, "refcoco", {"val": 50.0 + seed}, seed=seed) for seed in range(3) for m in ("snf", "etris")]
+    [members] = group(records)
+    found = costs(members).with_intervals({"SNF": 2.5}).frame.set_index("label")
+    assert found.loc["SNF", ["iou_low", "iou", "iou_high"]].tolist() == [48.5, 51.0, 53.5]
+    assert found.loc["ETRIS", ["iou_low", "iou", "iou_high"]].tolist() == [50.0, 51.0, 52.0]

@@ -45,7 +45,7 @@ def test_the_page_stands_alone_and_says_everything(make, tmp_path: Path) -> None
     for said in ("kind of expression", "object&#39;s share", "empty mask", "torch", "2.15.0", "0123456789abcdef"):
         assert said.replace("&#39;", "'") in text or said in text
     assert "barbench run --methods etris,snf --split refcoco+ --seeds 0,1 --data ROOT" in text
-    assert "the lowest to the highest of 2 seeds" in text
+    assert "Bars of IoU are 95 % intervals over images and seeds." in text
     assert "Synthetic shapes" not in text
     assert 'id="panels"' not in text
     assert 'id="failures"' not in text
@@ -57,7 +57,7 @@ def test_synthetic_data_is_announced(make, tmp_path: Path) -> None:
     text = page(store, tmp_path / "out")
     assert "Synthetic shapes, not comparable with the paper." in text.partition("</header>")[0]
     assert "All records of this page come from the embedded benchmark" in text
-    assert "One seed: no intervals" in text
+    assert "Bars of IoU are 95 % intervals over images." in text
     runs.save(store, make, "etris", "refcoco")
     mixed = page(store, tmp_path / "out").partition("</header>")[0]
     assert "The records of tiny · paper" in mixed
@@ -73,6 +73,7 @@ def test_records_without_arrays_kinds_or_cost(make, tmp_path: Path) -> None:
     assert "memory and throughput were measured on another machine or not at all" in text
     bare.save(make("etris", "refcoco", {"val": 40.0}))
     text = page(bare, tmp_path / "out")
+    assert "One seed: no intervals" in text
     for said in ("No arrays of single expressions", "No record has a training history", "ETRIS alone"):
         assert said in text
 
