@@ -34,10 +34,13 @@ class Costs(NamedTuple):
     absent: tuple[str, ...]
 
     def with_intervals(self, margins: Mapping[str, float]) -> "Costs":
-        """The same with `iou_low` and `iou_high` at the ends of an interval in place of the seeds.
+        """Put the ends of an interval in place of the lowest and the highest seed's IoU.
 
         Args:
             margins: half the interval's width in points, by label; rows without one stay as they are.
+
+        Returns:
+            The same with other `iou_low` and `iou_high`.
         """
         margin = self.frame["label"].map(margins)
         low, high = self.frame["iou"] - margin, self.frame["iou"] + margin
