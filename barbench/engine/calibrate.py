@@ -51,12 +51,13 @@ def calibrate(
 
     def losses(wanted: int) -> Iterator[Tensor]:
         segmenter.eval()
-        for number, index in enumerate(order[:wanted], 1):
+        first = order[:wanted]
+        for number, index in enumerate(first, 1):
             image, ids, mask = (t.to(accelerator.device) for t in samples[[index]][:3])
             with accelerator.autocast():
                 loss = training_loss(segmenter(normalised(image), ids), mask)
             yield loss
-            on_progress("calibrating: the method", number / len(order[:wanted]))
+            on_progress("calibrating: the method", number / len(first))
 
     segmenter.method.calibrate(losses)
     segmenter.zero_grad()

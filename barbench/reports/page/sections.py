@@ -24,7 +24,7 @@ from barbench.reports.page.listings import ledger_table
 from barbench.reports.page.style import Style, Styles
 from barbench.reports.page.summary import summary_table
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
-from barbench.reports.tables.judgement import judge
+from barbench.reports.tables.judgement import Judgement, judge
 from barbench.reports.tables.layout import Score
 from barbench.reports.tables.table import Table
 from barbench.results.evidence import Evidence
@@ -94,11 +94,7 @@ def sections_of(
     styles = {row.label: looks[_who(row)] for row in members.rows}
     found = costs(members)
     judgement = judge(Score("", "mIoU", found.columns, "datasets"), members, evidence)
-    found = found.with_intervals(judgement.margins)
-    seeds = len(members.seeds)
-    bars = f"Bars reach from the lowest to the highest of {seeds} seeds." if seeds > 1 else "One seed: no intervals."
-    if judgement.margins:
-        bars = f"Bars of IoU are 95 % intervals over images{' and seeds' * (seeds > 1)}."
+    found, bars = found.with_intervals(judgement.margins), _bars(len(members.seeds), judgement)
     return (
         PageSection("summary", "What was measured", table=summary_table(members, found, judgement), opening=True),
         _cost_section(found, bars, styles, key),
@@ -106,6 +102,19 @@ def sections_of(
         _training_section(members, styles, key),
         *_expression_sections(members, arrays, styles, key),
         _ledger_section(members, key),
+    )
+
+
+def _bars(seeds: int, judgement: Judgement) -> str:
+    """What the bars of the drawings over cost and budget are."""
+    if not judgement.margins:
+        return (
+            f"Bars reach from the lowest to the highest of {seeds} seeds." if seeds > 1 else "One seed: no intervals."
+        )
+    if seeds == 1:
+        return "Bars of IoU are 95 % intervals over images."
+    return (
+        "Bars of IoU are 95 % intervals over images and seeds. Bars of cost reach from the lowest to the highest seed."
     )
 
 
