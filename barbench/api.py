@@ -15,20 +15,19 @@ from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 
 from barbench.benchmarks.cell_model import find_in_photo
-from barbench.benchmarks.execution.accelerator import make_accelerator
-from barbench.benchmarks.execution.devices import pick_device
-from barbench.datasets.letterbox import Letterbox
+from barbench.benchmarks.execution.host.devices import pick_device
 from barbench.datasets.own import find_task
-from barbench.datasets.photo import RGB, read_photo
+from barbench.datasets.pixels.letterbox import Letterbox
+from barbench.datasets.pixels.photo import RGB, read_photo
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
 from barbench.datasets.sources import DataSource, data_root, find_source
 from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
+from barbench.engine.accelerator import make_accelerator
 from barbench.engine.checkpoint import Checkpoint
 from barbench.engine.course import StepLog, Training
 from barbench.engine.evaluate import Evaluation
 from barbench.engine.evaluate import evaluate as evaluate_samples
-from barbench.engine.recipe import Recipe, load_recipe
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit as fit_samples
 from barbench.errors import UnknownName
@@ -42,6 +41,7 @@ from barbench.paper.mixtures import Exif
 from barbench.results.compare import Comparison, Wanted
 from barbench.results.compare import compare as compare_cells
 from barbench.results.store import Store
+from barbench.spec.recipe import Recipe, load_recipe
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # tests run in parallel, their worker proce
 import pytest
 
 from barbench.datasets.shapes import ShapesSpec, make_shapes
-from barbench.models.towers.configs import EMBEDDED
+from barbench.spec.backbone import EMBEDDED
 from tests.models.small import HEAD, config
 
 SPEC = ShapesSpec(train=16, val=4, testA=4, testB=4, sides=(64, 96), seed=3)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import barbench as bb
-from barbench.benchmarks.execution.runner import run_jobs
-from barbench.engine.recipe import parse_recipe
+from barbench.benchmarks.execution.run import run_jobs
 from barbench.errors import UnknownName
+from barbench.spec.recipe import parse_recipe
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.conftest import make_jobs as make_jobs
 

@@ -201,7 +201,7 @@ def test_an_interruption_says_how_to_go_on(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("barbench.benchmarks.execution.runner.run_jobs", interrupt)
+    monkeypatch.setattr("barbench.benchmarks.execution.run.run_jobs", interrupt)
     answer = ask(*small_run, "--results", tmp_path / "results")
     assert (answer.code, "the same command goes on from here" in answer.err) == (130, True)
 
@@ -209,7 +209,7 @@ def test_an_interruption_says_how_to_go_on(
 def test_cells_that_were_stopped_from_elsewhere(
     ask: Ask, small_run: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("barbench.benchmarks.execution.runner.run_jobs", lambda *_, **__: [])
+    monkeypatch.setattr("barbench.benchmarks.execution.run.run_jobs", lambda *_, **__: [])
     answer = ask(*small_run, "--results", tmp_path / "results")
     assert (answer.code, answer.err) == (130, "error: 1 cell stopped; the same command goes on from here\n")
 

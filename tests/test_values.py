@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from barbench.benchmarks.execution.cluster import Cluster
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.mask_folder import coco_category
 from barbench.datasets.own import find_task
-from barbench.engine.recipe import load_recipe, parse_recipe
 from barbench.errors import DataError, UsageError
-from barbench.models.towers.configs import backbone_config
+from barbench.spec.backbone import backbone_config
+from barbench.spec.cluster import Cluster
+from barbench.spec.recipe import load_recipe, parse_recipe
 from barbench.values import number, read_key, read_yaml, whole
 from tests.models.small import HEAD, config, write_folder
 

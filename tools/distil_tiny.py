@@ -24,7 +24,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from barbench.datasets.letterbox import Letterbox, normalised
+from barbench.datasets.pixels.letterbox import Letterbox, normalised
 from barbench.datasets.shapes.language import propose, spoken
 from barbench.datasets.shapes.scene import draw, sample_scene
 from barbench.files import atomic_file
@@ -32,9 +32,9 @@ from barbench.models.hooks import Hooks
 from barbench.models.towers import embedded
 from barbench.models.towers.base import TextTower, Tower, VisionTower
 from barbench.models.towers.clip import ClipText, ClipVision
-from barbench.models.towers.configs import CONFIG, HEAD, MERGES, WEIGHTS
 from barbench.models.towers.eva import EvaVision
 from barbench.models.walk import run_block
+from barbench.spec.backbone import CONFIG, HEAD, MERGES, WEIGHTS
 
 SIZE, WORDS = 64, 20  # pixels, tokens
 PICTURES, TEXTS = 32, 64  # a step

@@ -23,7 +23,7 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from barbench.datasets.letterbox import CLIP_MEAN, CLIP_STD
+from barbench.datasets.pixels.letterbox import CLIP_MEAN, CLIP_STD
 from barbench.datasets.shapes.captions import CaptionedBatch, captioned_batch
 from barbench.datasets.shapes.language import vocabulary
 

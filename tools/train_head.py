@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 import barbench as bb
 from barbench.datasets.shapes import ShapesSpec, make_shapes
-from barbench.engine.recipe import parse_recipe
 from barbench.models.segmenter import HEAD
-from barbench.models.towers.configs import EMBEDDED, HEAD_WEIGHTS
+from barbench.spec.backbone import EMBEDDED, HEAD_WEIGHTS
+from barbench.spec.recipe import parse_recipe
 
 CLEAR = ShapesSpec(train=800, val=100, testA=1, testB=1, haze=0.0, seed=1)
 RECIPE = {"batch": 16, "optimizer": "adamw", "lr": 3e-3, "schedule": "cosine", "warmup": 0.05, "clip": 1.0}

@@ -11,24 +11,23 @@ from accelerate import Accelerator
 from safetensors.torch import save
 
 from barbench.benchmarks.cell_model import build
-from barbench.benchmarks.execution.accelerator import make_accelerator
-from barbench.benchmarks.execution.environment import device_name, environment
-from barbench.benchmarks.execution.signals import Stop
+from barbench.benchmarks.execution.host.environment import device_name, environment
+from barbench.benchmarks.execution.worker.signals import Stop
 from barbench.benchmarks.job import AUTO, Job
 from barbench.datasets.expression_kinds import KINDS
-from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.letterbox_cache import LetterboxCache, check_images, disk_space
 from barbench.datasets.own import find_task
+from barbench.datasets.pixels.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox_cache import LetterboxCache, check_images, disk_space
 from barbench.datasets.references import ReferSplit
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
 from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.engine import profile
+from barbench.engine.accelerator import make_accelerator
 from barbench.engine.checkpoint import Checkpoint, tuned_state
 from barbench.engine.course import Training
 from barbench.engine.evaluate import Evaluation, evaluate
 from barbench.engine.precision import precision_facts
-from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
 from barbench.files import write_atomically
@@ -40,6 +39,7 @@ from barbench.paper.protocols import Evaluated
 from barbench.results.expressions import join_splits
 from barbench.results.record import EpochLog, Profile, Record, Scores, SplitResult, TrainingSet
 from barbench.results.store import Arrays
+from barbench.spec.recipe import Recipe
 
 Emit = Callable[[dict[str, Any]], None]
 PROFILE_BATCH = 8

@@ -7,24 +7,24 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from barbench.benchmarks.execution.accelerator import make_accelerator
 from barbench.benchmarks.matrix import identify_backbone, identify_weights
-from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.photo import RGB, smoothed
+from barbench.datasets.pixels.letterbox import Letterbox
+from barbench.datasets.pixels.photo import RGB, smoothed
 from barbench.datasets.tokens import Tokens
+from barbench.engine.accelerator import make_accelerator
 from barbench.engine.checkpoint import load_tuned
 from barbench.engine.predict import predict
-from barbench.engine.recipe import Recipe
 from barbench.errors import DataError, UsageError
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter
-from barbench.models.towers.configs import PRETRAINED
 from barbench.models.towers.load import load_backbone
 from barbench.paper.mixtures import TASKS
 from barbench.results.qualitative import Found
 from barbench.results.record import Cell, Record
 from barbench.results.store import Store
+from barbench.spec.backbone import PRETRAINED
+from barbench.spec.recipe import Recipe
 
 
 class Built(NamedTuple):

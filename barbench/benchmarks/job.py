@@ -6,12 +6,12 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 
-from barbench.engine.recipe import Recipe
 from barbench.errors import printable
 from barbench.files import write_atomically
 from barbench.models.efficient.kernels import Kernels
 from barbench.results.record import AttemptLog, Cell, Record
 from barbench.results.store import Store
+from barbench.spec.recipe import Recipe
 
 AUTO: Final = "auto"
 _LOGS = TypeAdapter(tuple[AttemptLog, ...])

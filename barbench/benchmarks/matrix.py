@@ -10,11 +10,14 @@ from typing import Any, Literal
 from barbench.benchmarks.job import Job
 from barbench.datasets.own import find_task
 from barbench.datasets.sources import DataSource, data_root
-from barbench.engine.recipe import Recipe
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.models.efficient.kernels import Kernels
-from barbench.models.towers.configs import (
+from barbench.paper.mixtures import STORED, TASKS, Exif, Task
+from barbench.paper.protocols import PROTOCOLS
+from barbench.registry import split_list
+from barbench.results.record import Cell, DataIdentity
+from barbench.spec.backbone import (
     CONFIG,
     EMBEDDED,
     HEAD,
@@ -25,10 +28,7 @@ from barbench.models.towers.configs import (
     BackboneConfig,
     backbone_config,
 )
-from barbench.paper.mixtures import STORED, TASKS, Exif, Task
-from barbench.paper.protocols import PROTOCOLS
-from barbench.registry import split_list
-from barbench.results.record import Cell, DataIdentity
+from barbench.spec.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

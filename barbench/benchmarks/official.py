@@ -5,22 +5,22 @@ from typing import Any
 
 from rich.console import Console
 
-from barbench.benchmarks.execution.accelerator import make_accelerator
 from barbench.benchmarks.matrix import choose_tasks
-from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.sources import find_source
 from barbench.datasets.tasks import read_task
 from barbench.datasets.tokens import Tokens
+from barbench.engine.accelerator import make_accelerator
 from barbench.engine.evaluate import evaluate
 from barbench.errors import DataError
 from barbench.methods.build import build_segmenter
 from barbench.methods.released import Format, fill, read_release, with_head
 from barbench.methods.resolve import resolve
 from barbench.metrics import THRESHOLDS
-from barbench.models.towers.configs import RANDOM
 from barbench.models.towers.load import load_backbone
 from barbench.paper.mixtures import STORED, Exif
+from barbench.spec.backbone import RANDOM
 
 
 def evaluate_official(

@@ -9,7 +9,7 @@ import numpy as np
 
 from barbench.benchmarks.cell_model import Trained, load_trained
 from barbench.benchmarks.panel_choice import Choice
-from barbench.datasets.images import decode_image
+from barbench.datasets.pixels.images import decode_image
 from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.engine.predict import predict, to_mask

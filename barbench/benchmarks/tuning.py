@@ -15,10 +15,10 @@ import yaml
 from torch.quasirandom import SobolEngine
 
 from barbench.benchmarks.job import Job
-from barbench.engine.recipe import Rates, Recipe, Tuning
 from barbench.errors import BarbenchError, UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.results.record import Record
+from barbench.spec.recipe import Rates, Recipe, Tuning
 
 SPACE: Mapping[str, tuple[float, float]] = {"lr": (5e-4, 5e-3), "adapter_lr": (0.03, 3.0)}
 """Lowest and highest value of each rate; values are drawn evenly on the logarithm."""

@@ -31,7 +31,7 @@ def make_executor(request: Any, backbones: Sequence[str] = ()) -> Any:
         from barbench.commands.expand import slots_for
 
         return Local(slots_for(request, backbones))
-    from barbench.benchmarks.execution.cluster import Cluster
+    from barbench.spec.cluster import Cluster
 
     gpus = request.processes if on_gpus(request) else 0
     cluster = Cluster.read(request.cluster)
@@ -100,7 +100,7 @@ def run_cells(
         One record per job, in their order.
     """
     from barbench.benchmarks.execution.display import display_for
-    from barbench.benchmarks.execution.runner import run_jobs
+    from barbench.benchmarks.execution.run import run_jobs
 
     if retries is None:
         retries = 0 if executor.name == "local" else RETRIES

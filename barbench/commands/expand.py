@@ -6,23 +6,23 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from barbench.benchmarks.execution.cluster import Cluster
 from barbench.benchmarks.job import AUTO, Job
 from barbench.benchmarks.matrix import Host, Matrix, check_context, choose_tasks
 from barbench.commands.executors import on_gpus
 from barbench.commands.options import MAX_SEED, whole_numbers
 from barbench.datasets.sources import DataSource, cache_folder, chosen_data, find_source
-from barbench.engine.recipe import Recipe, load_recipe
 from barbench.errors import UsageError
 from barbench.listing import progress_bar
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
 from barbench.models.efficient.kernels import Kernels
-from barbench.models.towers.configs import EMBEDDED, RANDOM, backbone_config, check_weights
 from barbench.paper.mixtures import STORED, Exif, Task
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
 from barbench.registry import split_list
+from barbench.spec.backbone import EMBEDDED, RANDOM, backbone_config, check_weights
+from barbench.spec.cluster import Cluster
+from barbench.spec.recipe import Recipe, load_recipe
 from barbench.values import read_yaml
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -223,7 +223,7 @@ def _check_precision(request: RunRequest) -> None:
         if not on_gpus(request):
             raise UsageError("--precision fp16 needs a GPU; on a CPU use fp32 or bf16")
     elif request.precision == "fp16" and request.device in ("auto", "cpu"):
-        from barbench.benchmarks.execution.devices import pick_device
+        from barbench.benchmarks.execution.host.devices import pick_device
 
         if pick_device(request.device) == "cpu":
             raise UsageError("--precision fp16 needs a GPU; on a CPU use fp32 or bf16")
@@ -280,7 +280,7 @@ def _host(request: RunRequest, backbones: Sequence[str]) -> Host:
     automatic: Path | Literal["auto"] = AUTO
     results, threads = request.results, 0
     if request.executor == "local":
-        from barbench.benchmarks.execution.devices import pick_device
+        from barbench.benchmarks.execution.host.devices import pick_device
 
         slots = slots_for(request, backbones)
         device = "cuda" if slots[0].gpus else pick_device("cpu" if request.gpus == "none" else request.device)

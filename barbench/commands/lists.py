@@ -33,7 +33,7 @@ def list_methods(
 @app.command("backbones", cls=CheckedCommand)
 def list_backbones(format_: FormatOption = Format.table) -> None:
     """Backbones that barbench supports."""
-    from barbench.models.towers.configs import backbone_config, backbone_names
+    from barbench.spec.backbone import backbone_config, backbone_names
 
     rows = []
     for name in backbone_names():
@@ -75,7 +75,7 @@ def list_splits(format_: FormatOption = Format.table) -> None:
 @app.command("recipes", cls=CheckedCommand)
 def list_recipes(format_: FormatOption = Format.table) -> None:
     """Training recipes that ship with barbench."""
-    from barbench.engine.recipe import load_recipe, recipe_names
+    from barbench.spec.recipe import load_recipe, recipe_names
 
     rows = [load_recipe(name).model_dump(mode="json") for name in recipe_names()]
     if format_ is Format.table:

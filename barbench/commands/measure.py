@@ -68,7 +68,7 @@ def profile(
     specs = resolve(methods)
     options = parse_options(option or [], specs)
     check_backbone(backbone, image_size, weights, words)
-    from barbench.benchmarks.profiling import profile_methods
+    from barbench.benchmarks.costs import profile_methods
 
     with progress_bar("profiling") as progress:
         rows = profile_methods(

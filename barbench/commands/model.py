@@ -65,7 +65,7 @@ def evaluate(
     if root := data_root(data):
         for protocol in chain(*(task.reads for task in tasks)):
             data_files(root, protocol)
-    from barbench.benchmarks.execution.devices import pick_device
+    from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.benchmarks.official import evaluate_official
 
     console = Console(stderr=True)
@@ -125,7 +125,7 @@ def predict(
         UsageError: if --out is not a PNG, or if several cells match.
         DataError: if the photo or the cell's weights cannot be used.
     """
-    from barbench.datasets.photo import read_photo
+    from barbench.datasets.pixels.photo import read_photo
     from barbench.results.select import one
     from barbench.results.store import Store
 
@@ -134,7 +134,7 @@ def predict(
     pixels, store = read_photo(photo), Store(results)
     record = one(store.all(), cell)
     from barbench.benchmarks.cell_model import load_trained
-    from barbench.benchmarks.execution.devices import pick_device
+    from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.reports.panels import write_found
 
     folder, file = (None if path is None else str(path) for path in (backbone, weights))

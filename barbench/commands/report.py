@@ -142,7 +142,7 @@ def panels(
     )
     store = Store(results)
     choice = choose(store, request)  # mistakes are answered before torch is imported
-    from barbench.benchmarks.execution.devices import pick_device
+    from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.benchmarks.panels import make_panels
     from barbench.reports.panels import write_panels
 

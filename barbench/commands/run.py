@@ -230,7 +230,7 @@ def run(
 
 def _run(request: Any, halve: bool, console: Console, retries: int | None, detach: bool) -> Any:
     """The records of the cells of `request`, and how many were stopped; the cells of a table are planned first."""
-    from barbench.benchmarks.execution.signals import interruptible
+    from barbench.benchmarks.execution.worker.signals import interruptible
 
     with interruptible():
         from barbench.commands.expand import expand

@@ -73,7 +73,7 @@ def merge(
     ] = OnConflict.refuse,
 ) -> None:
     """Copy records, with their expressions and weights, from several results folders into one."""
-    from barbench.benchmarks.execution.lock import locked
+    from barbench.benchmarks.execution.host.lock import locked
     from barbench.results.merge import merge as copy
 
     with locked(into):

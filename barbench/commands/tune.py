@@ -72,8 +72,8 @@ def tune(
         Interrupted: after Ctrl-C or SIGTERM.
     """
     from barbench.commands.expand import RunRequest, expand
-    from barbench.engine.recipe import Recipe, Tuning, load_recipe
     from barbench.methods.resolve import resolve
+    from barbench.spec.recipe import Recipe, Tuning, load_recipe
 
     if out.suffix not in (".yaml", ".yml"):
         raise UsageError(f"--out {out}: name a .yaml file, which run --recipe can read")
@@ -131,7 +131,7 @@ def tune(
 
 
 def _run(cells: Any, folder: Path, executor: Any) -> Any:
-    from barbench.benchmarks.execution.signals import interruptible
+    from barbench.benchmarks.execution.worker.signals import interruptible
 
     with interruptible():
         return run_cells(cells, folder, stdout_console(), executor)

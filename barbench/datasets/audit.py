@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from barbench.datasets.decoder_warnings import heard
-from barbench.datasets.images import ImageInfo, decode_image
+from barbench.datasets.pixels.decoder_warnings import heard
+from barbench.datasets.pixels.images import ImageInfo, decode_image
 from barbench.datasets.problems import RULES
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData

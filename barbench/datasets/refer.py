@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from barbench.datasets import masks
 from barbench.datasets.entries import read_categories, read_sentence, read_size
-from barbench.datasets.images import ImageInfo
 from barbench.datasets.pickles import load_plain, repair_text
+from barbench.datasets.pixels import masks
+from barbench.datasets.pixels.images import ImageInfo
 from barbench.datasets.problems import Problems
 from barbench.datasets.references import Annotation, ReferData, Reference, Sentence
 from barbench.errors import DataError, MissingData

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from barbench.datasets import masks
-from barbench.datasets.images import ImageInfo
+from barbench.datasets.pixels import masks
+from barbench.datasets.pixels.images import ImageInfo
 from barbench.datasets.problems import Problems
 from barbench.errors import DataError
 from barbench.paper.protocols import Protocol

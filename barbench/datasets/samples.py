@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from barbench.datasets import masks
 from barbench.datasets.expression_kinds import kind
-from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.letterbox_cache import LetterboxCache
+from barbench.datasets.pixels import masks
+from barbench.datasets.pixels.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox_cache import LetterboxCache
 from barbench.datasets.references import Reference, ReferSplit, Sentence
 from barbench.datasets.tokens import Tokens
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from barbench.datasets.letterbox import normalised
+from barbench.datasets.pixels.letterbox import normalised
 from barbench.datasets.samples import JointSamples, TrainBatch, TrainSamples
 from barbench.engine.checkpoint import tuned_state
 from barbench.engine.step import Stepper

@@ -12,9 +12,9 @@ from accelerate.utils import gather_object
 from barbench.datasets.samples import JointSamples, TrainBatch, TrainSamples
 from barbench.engine.checkpoint import Epoch, Progress
 from barbench.engine.late import Late, lag
-from barbench.engine.recipe import Recipe
 from barbench.engine.step import Stepper
 from barbench.errors import BarbenchError
+from barbench.spec.recipe import Recipe
 
 # The loss scaler starts at 2^16 and halves with each overflow: after so many it is no longer the scale that overflows.
 OVERFLOWS = 32

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from barbench.datasets.letterbox import Letterbox, normalised
+from barbench.datasets.pixels.letterbox import Letterbox, normalised
 from barbench.engine.late import Late
 from barbench.models.segmenter import Segmenter
 

@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from barbench.datasets.letterbox import normalised
+from barbench.datasets.pixels.letterbox import normalised
 from barbench.datasets.samples import TrainBatch
 from barbench.models.segmenter import mask_at, training_loss
 

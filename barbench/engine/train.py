@@ -14,11 +14,11 @@ from barbench.engine.calibrate import calibrate
 from barbench.engine.checkpoint import Checkpoint, Progress
 from barbench.engine.course import Course, StepLog, Training
 from barbench.engine.late import Late, lag
-from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order
 from barbench.engine.step import Stepper
 from barbench.errors import Interrupted, UsageError
 from barbench.models.segmenter import Segmenter
+from barbench.spec.recipe import Recipe
 
 
 class Plan(NamedTuple):

@@ -9,8 +9,8 @@ from barbench.methods.base import Component
 from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import KINDS, NONE, MethodSpec, Options
 from barbench.models.segmenter import Segmenter
-from barbench.models.towers.configs import RANDOM
 from barbench.models.towers.load import load_backbone
+from barbench.spec.backbone import RANDOM
 
 
 def describe_methods(

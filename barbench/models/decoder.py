@@ -8,7 +8,7 @@ from barbench.models.efficient.dropout import Dropout
 from barbench.models.efficient.kernels import lean
 from barbench.models.efficient.norms import LayerNorm
 from barbench.models.positions import sincos_1d, sincos_2d
-from barbench.models.towers.configs import HeadSpec
+from barbench.spec.backbone import HeadSpec
 
 
 class DecoderLayer(nn.Module):

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from accelerate import Accelerator
 from torch import Tensor
 
-from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData, ReferSplit
 from barbench.datasets.samples import EvalSamples, TrainSamples
@@ -16,7 +16,6 @@ from barbench.datasets.sources import shapes_source
 from barbench.datasets.tokens import Tokens
 from barbench.engine.checkpoint import Checkpoint
 from barbench.engine.course import StepLog
-from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
 from barbench.methods.build import build_segmenter
@@ -27,6 +26,7 @@ from barbench.models.towers.load import load_backbone
 from barbench.paper.protocols import PROTOCOLS
 from barbench.paper.tables import PAPER_METHODS
 from barbench.regression.filling import fill
+from barbench.spec.recipe import Recipe
 
 BACKBONE, IMAGE_SIZE = "tiny", 64
 PROTOCOL = PROTOCOLS.get("refcoco+")

@@ -8,14 +8,14 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from barbench.benchmarks.cell import run_cell
-from barbench.benchmarks.execution.signals import Stop
+from barbench.benchmarks.execution.worker.signals import Stop
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
 from barbench.datasets.sources import folder_source
-from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
 from barbench.results.record import Record
 from barbench.results.store import Store
+from barbench.spec.recipe import parse_recipe
 from tests.benchmarks.benchmark_comparison import pytest_sessionfinish
 
 __all__ = ["pytest_sessionfinish"]  # a hook

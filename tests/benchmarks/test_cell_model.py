@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from barbench.benchmarks.cell_model import Trained, load_trained
-from barbench.datasets.images import decode_image
+from barbench.datasets.pixels.images import decode_image
 from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.errors import DataError, UsageError

@@ -8,7 +8,7 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from barbench.benchmarks.cell import run_cell
-from barbench.benchmarks.execution.signals import Stop
+from barbench.benchmarks.execution.worker.signals import Stop
 from barbench.datasets.refer import read_refer
 from barbench.errors import DataError
 from barbench.paper.protocols import PROTOCOLS

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from barbench.benchmarks.execution.devices import pick_device
+from barbench.benchmarks.execution.host.devices import pick_device
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks, identify_weights
 from barbench.commands.expand import parse_options, parse_seeds
 from barbench.datasets.sources import folder_source
-from barbench.engine.recipe import load_recipe, parse_recipe
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
+from barbench.spec.recipe import load_recipe, parse_recipe
 
 RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3})
 

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from barbench.benchmarks.execution.runner import run_jobs
+from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
 from barbench.benchmarks.panel_choice import PanelRequest, choose
 from barbench.benchmarks.panels import make_panels
 from barbench.datasets.sources import folder_source
-from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
 from barbench.reports.tables.build import build_measured
 from barbench.reports.tables.grouping import group
 from barbench.results.record import TrainingSet
 from barbench.results.store import Store
+from barbench.spec.recipe import parse_recipe
 from tests.benchmarks.conftest import Told
 from tests.datasets.overlapping import write_overlapping
 

@@ -15,8 +15,8 @@ from accelerate import Accelerator
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from barbench.datasets.images import decode_image
-from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.pixels.images import decode_image
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.tokens import Tokens

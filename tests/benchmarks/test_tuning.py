@@ -10,12 +10,12 @@ import yaml
 from barbench import cli
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.tuning import SobolSampler, Trial, best_rates, recipe_text, search
-from barbench.engine.recipe import Rates, Recipe, Tuning, load_recipe, parse_recipe
 from barbench.errors import BarbenchError, UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.results.record import Record, Scores, SplitResult
 from barbench.results.store import Store
+from barbench.spec.recipe import Rates, Recipe, Tuning, load_recipe, parse_recipe
 from tests.benchmarks.conftest import MakeJobs
 
 SPACE = {"lr": (1e-4, 1e-2), "adapter_lr": (0.1, 10.0)}

@@ -18,7 +18,7 @@ from barbench import cli
 
 LIGHT = (
     *("barbench.benchmarks.panel_choice", "barbench.commands.data_checks", "barbench.commands.expand"),
-    *("barbench.datasets.photo", "barbench.reports.write", "barbench.results.compare", "typer.rich_utils"),
+    *("barbench.datasets.pixels.photo", "barbench.reports.write", "barbench.results.compare", "typer.rich_utils"),
 )
 HEAVY = ("torch", "open_clip", "pandas", "matplotlib")
 CPU_SECONDS = 60  # after which a command is killed that has not noticed a mistake

@@ -9,7 +9,7 @@ import pytest
 
 from barbench.commands.checks import expanded
 from barbench.errors import UsageError
-from barbench.models.towers.configs import check_weights
+from barbench.spec.backbone import check_weights
 
 REPOSITORY = Path(__file__).parents[2]
 

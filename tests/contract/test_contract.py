@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from barbench.engine.recipe import parse_recipe
 from barbench.engine.train import make_optimizer
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
@@ -15,6 +14,7 @@ from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.towers.load import load_backbone
 from barbench.models.walk import walk
 from barbench.paper.tables import PAPER_METHODS
+from barbench.spec.recipe import parse_recipe
 from tests.models.small import KINDS, RESNET, RESNET_SIZE, SIZE, inputs, small
 from tests.models.towers.test_resnet import USED_ON
 

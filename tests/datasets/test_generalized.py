@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from barbench.datasets.audit import verify
-from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples, TrainSamples

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco
 
-from barbench.datasets.letterbox import Letterbox
-from barbench.datasets.masks import encode, from_mask
+from barbench.datasets.pixels.letterbox import Letterbox
+from barbench.datasets.pixels.masks import encode, from_mask
 from tests.datasets.refer_folder import runs as runs_of
 
 sides = st.integers(1, 700)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from barbench.datasets.images import ImageInfo, decode_image
+from barbench.datasets.pixels.images import ImageInfo, decode_image
 from barbench.datasets.refer import read_refer
 from barbench.errors import DataError, MissingData
 from barbench.paper.protocols import PROTOCOLS, Protocol

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.samples import JointSamples, TrainSamples
 from barbench.datasets.sources import folder_source
 from barbench.datasets.tasks import TaskData, _held, read_task

@@ -8,18 +8,18 @@ import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens
-from barbench.engine.recipe import Recipe, parse_recipe
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
 from barbench.paper.protocols import PROTOCOLS
+from barbench.spec.recipe import Recipe, parse_recipe
 from tests.models.small import SIZE
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.tokens import Tokens

@@ -8,18 +8,18 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from barbench.datasets.letterbox import normalised
+from barbench.datasets.pixels.letterbox import normalised
 from barbench.datasets.samples import TrainSamples
 from barbench.engine import train
 from barbench.engine.calibrate import calibrate
 from barbench.engine.checkpoint import Checkpoint, tuned_state
-from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order, seed_everything
 from barbench.engine.train import fit
 from barbench.errors import Interrupted
 from barbench.methods.mask import Mask
 from barbench.models.hooks import Losses
 from barbench.models.segmenter import Segmenter, training_loss
+from barbench.spec.recipe import Recipe
 
 Build, Recipes = Callable[..., Segmenter], Callable[..., Recipe]
 

@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from pycocotools import mask as coco
 from torch import Tensor, nn
 
-from barbench.datasets.letterbox import Letterbox, normalised
 from barbench.datasets.pickles import load_plain
+from barbench.datasets.pixels.letterbox import Letterbox, normalised
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from barbench.benchmarks.execution.accelerator import make_accelerator
+from barbench.engine.accelerator import make_accelerator
 from barbench.engine.precision import precision_facts
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from barbench.datasets.letterbox import Letterbox, normalised
+from barbench.datasets.pixels.letterbox import Letterbox, normalised
 from barbench.datasets.samples import EvalSamples
 from barbench.engine.predict import predict, probabilities, to_mask
 from barbench.models.segmenter import Segmenter

@@ -13,11 +13,11 @@ from barbench.datasets.samples import TrainBatch, TrainSamples
 from barbench.engine import course, train
 from barbench.engine.checkpoint import tuned_state
 from barbench.engine.course import StepLog
-from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
 from barbench.errors import BarbenchError, Interrupted
 from barbench.models.segmenter import Segmenter
+from barbench.spec.recipe import Recipe
 
 Build, Recipes = Callable[..., Segmenter], Callable[..., Recipe]
 

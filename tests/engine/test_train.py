@@ -13,11 +13,11 @@ from barbench.datasets.samples import TrainSamples
 from barbench.engine import step as stepping
 from barbench.engine.checkpoint import Checkpoint, tuned_state
 from barbench.engine.course import StepLog, Training
-from barbench.engine.recipe import Recipe
 from barbench.engine.seeding import epoch_order, seed_everything
 from barbench.engine.train import Plan, batches, fit, make_optimizer, plan
 from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.models.segmenter import Segmenter
+from barbench.spec.recipe import Recipe
 
 Build, Recipes = Callable[..., Segmenter], Callable[..., Recipe]
 

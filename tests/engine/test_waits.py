@@ -8,14 +8,14 @@ import torch
 from accelerate import Accelerator
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from barbench.datasets import letterbox
+from barbench.datasets.pixels import letterbox
 from barbench.datasets.samples import TrainBatch
-from barbench.engine.recipe import parse_recipe
 from barbench.engine.step import Stepper
 from barbench.engine.train import make_optimizer
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.efficient.kernels import choose_kernels
+from barbench.spec.recipe import parse_recipe
 from tests.models.small import SIZE, small
 from tools.gpu_check.simulate import Step, _Count, cuda_rules, simulate
 

@@ -14,18 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from barbench.benchmarks.execution import process, worker
 from barbench.benchmarks.execution.executors.base import Slot
 from barbench.benchmarks.execution.executors.local import Local
-from barbench.benchmarks.execution.runner import run_jobs
-from barbench.benchmarks.execution.signals import interruptible
+from barbench.benchmarks.execution.run import run_jobs
+from barbench.benchmarks.execution.worker.main import process, worker
+from barbench.benchmarks.execution.worker.signals import interruptible
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
 from barbench.datasets.shapes import ShapesSpec
 from barbench.datasets.sources import DataSource, cache_folder, shapes_source
-from barbench.engine.recipe import parse_recipe
 from barbench.methods.resolve import resolve
 from barbench.results.record import Record
+from barbench.spec.recipe import parse_recipe
 
 SPEC = ShapesSpec(train=16, val=3, testA=3, testB=3, sides=(64, 96), seed=3)
 RECIPE = {"epochs": 3, "batch": 8, "lr": 1e-3, "optimizer": "adamw"}

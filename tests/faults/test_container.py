@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from barbench.datasets import decoder_warnings, sources, untrusted
+from barbench.datasets.pixels import decoder_warnings, sources, untrusted
 from barbench.errors import UsageError
 from barbench.files import at_home
 from barbench.results.store import Store

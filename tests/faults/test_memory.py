@@ -7,8 +7,8 @@ from typing import Any
 import psutil
 import pytest
 
-from barbench.benchmarks.execution import process
-from barbench.benchmarks.execution.runner import run_jobs
+from barbench.benchmarks.execution.run import run_jobs
+from barbench.benchmarks.execution.worker.main import process
 from barbench.benchmarks.job import Job
 from barbench.results.store import Store
 from tests.benchmarks.conftest import MakeJobs, Told

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.execution.run_folder import RunFolder
-from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.job import Job
 from barbench.files import host_id
 from barbench.results.store import Store
@@ -33,8 +33,8 @@ from pathlib import Path
 from barbench import cli
 from barbench.commands import run
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.execution.runner import run_jobs
-from barbench.benchmarks.execution.signals import interruptible
+from barbench.benchmarks.execution.run import run_jobs
+from barbench.benchmarks.execution.worker.signals import interruptible
 from tests.faults.matrix import Events
 
 jobs = [Job.model_validate_json(line) for line in Path(sys.argv.pop(1)).read_text().splitlines()]

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from open_clip.tokenizer import SimpleTokenizer
 
 from barbench.datasets.audit import verify
-from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens

@@ -18,10 +18,10 @@ from barbench.models.projector import Projector
 from barbench.models.pyramid import PyramidNeck
 from barbench.models.segmenter import Segmenter, segmentation_loss
 from barbench.models.stream import Trace
-from barbench.models.towers.configs import HeadSpec
 from barbench.models.towers.load import load_backbone
 from barbench.models.walk import walk
 from barbench.regression.filling import weight
+from barbench.spec.backbone import HeadSpec
 from tests.golden import filling
 
 HERE = Path(__file__).parent

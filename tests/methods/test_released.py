@@ -15,7 +15,7 @@ from barbench.methods.build import build_segmenter
 from barbench.methods.released import Format, fill, key_map, read_release, with_head
 from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter
-from barbench.models.towers.configs import HeadSpec
+from barbench.spec.backbone import HeadSpec
 from tests.models.small import RESNET, RESNET_SIZE, SIZE, inputs, small
 
 

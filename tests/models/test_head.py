@@ -10,7 +10,7 @@ from barbench.models.positions import sincos_1d, sincos_2d
 from barbench.models.projector import Projector
 from barbench.models.pyramid import PyramidNeck
 from barbench.models.segmenter import segmentation_loss
-from barbench.models.towers.configs import HeadSpec
+from barbench.spec.backbone import HeadSpec
 
 B, WIDTH, WORDS, JOINT, GRID = 2, 16, 12, 20, (3, 4)
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
-from barbench.models.towers.configs import HeadSpec, backbone_config, backbone_names
 from barbench.models.towers.load import load_backbone
+from barbench.spec.backbone import HeadSpec, backbone_config, backbone_names
 from tests.models.small import HEAD, config, inputs, small, write_folder
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from barbench import cli, metrics
-from barbench.datasets import letterbox as transforms
+from barbench.datasets.pixels import letterbox as transforms
 from barbench.engine import predict, step
 from barbench.methods import bridge, gst, lim, snf
 from barbench.models import segmenter
@@ -141,7 +141,7 @@ def component_never_trained() -> None:
 
 def rate_off_by_ten() -> None:
     """Every learning rate is ten times too large."""
-    from barbench.engine import recipe
+    from barbench.spec import recipe
 
     rate = recipe.Recipe.rate
     recipe.Recipe.rate = lambda self, step, steps: 10 * rate(self, step, steps)  # type: ignore[method-assign]
@@ -149,7 +149,7 @@ def rate_off_by_ten() -> None:
 
 def rate_a_tenth() -> None:
     """Every learning rate is ten times too small."""
-    from barbench.engine import recipe
+    from barbench.spec import recipe
 
     rate = recipe.Recipe.rate
     recipe.Recipe.rate = lambda self, step, steps: rate(self, step, steps) / 10  # type: ignore[method-assign]

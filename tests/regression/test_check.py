@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from barbench import cli
-from barbench.datasets import letterbox as transforms
+from barbench.datasets.pixels import letterbox as transforms
 from barbench.methods.resolve import resolve
 from barbench.regression import check
 from barbench.regression.sections import cost, data

@@ -23,23 +23,23 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from barbench.benchmarks.execution.accelerator import make_accelerator
-from barbench.benchmarks.profiling import matrix_rate
+from barbench.benchmarks.costs import matrix_rate
 from barbench.datasets.samples import TrainBatch
 from barbench.engine import profile
+from barbench.engine.accelerator import make_accelerator
 from barbench.engine.checkpoint import Checkpoint
 from barbench.engine.course import StepLog
 from barbench.engine.late import lag
 from barbench.engine.precision import precision_facts
 from barbench.engine.predict import predict
 from barbench.engine.profile_parts import by_part
-from barbench.engine.recipe import load_recipe
 from barbench.engine.train import fit
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
+from barbench.spec.recipe import load_recipe
 
 WORDS, TRACED = 17, 3
 COLUMNS = {

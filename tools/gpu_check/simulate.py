@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from barbench.datasets import letterbox
+from barbench.datasets.pixels import letterbox
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models import attention

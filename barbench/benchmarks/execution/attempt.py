@@ -12,10 +12,10 @@ from typing import Any
 from filelock import Timeout
 
 from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot
-from barbench.benchmarks.execution.exits import FULL
-from barbench.benchmarks.execution.lock import LEASE_SECONDS, lease_on
-from barbench.benchmarks.execution.process import GRACE, death, run_worker
-from barbench.benchmarks.execution.source import code_hash
+from barbench.benchmarks.execution.host.lock import LEASE_SECONDS, lease_on
+from barbench.benchmarks.execution.host.source import code_hash
+from barbench.benchmarks.execution.worker.exits import FULL
+from barbench.benchmarks.execution.worker.process import GRACE, death, run_worker
 from barbench.benchmarks.job import Job, Seen
 from barbench.files import host_id
 from barbench.results.record import AttemptLog

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from barbench.benchmarks.execution.environment import device_name
+from barbench.benchmarks.execution.host.environment import device_name
 from barbench.benchmarks.job import Job
-from barbench.engine.recipe import Recipe
 from barbench.results.record import Record
+from barbench.spec.recipe import Recipe
 
 
 class Size(NamedTuple):

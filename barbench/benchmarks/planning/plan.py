@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from barbench.benchmarks.execution.display import clock, makespan
-from barbench.benchmarks.execution.environment import device_name
+from barbench.benchmarks.execution.host.environment import device_name
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.planning.estimate import Estimate, Size, estimate
 from barbench.datasets.overlap import expressions, read_outlines, training

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as coco
 
-from barbench.datasets import masks
 from barbench.datasets.importers.pictures import COCO_NAME, Picture, place_image, stored_size
+from barbench.datasets.pixels import masks
 from barbench.datasets.refer import IMAGE_FOLDERS, data_files
 from barbench.datasets.untrusted import image_size
 from barbench.errors import DataError, MissingData, UsageError

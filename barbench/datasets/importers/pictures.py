@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from barbench.datasets import images
+from barbench.datasets.pixels import images
 from barbench.errors import DataError
 from barbench.files import atomic_file
 

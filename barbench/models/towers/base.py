@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from barbench.models.stream import LinearRole, Project, Site, Stream, TowerName, unchanged
-from barbench.models.towers.configs import HeadSpec
+from barbench.spec.backbone import HeadSpec
 
 POSITIONAL = ("positional_embedding", "pos_embed")
 """How the parameter names of learned positional embeddings end."""

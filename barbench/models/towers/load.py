@@ -26,7 +26,10 @@ from barbench.errors import DataError, MissingData, UnknownName, UsageError
 from barbench.models.towers import embedded as _embedded  # noqa: F401  (registers its model with timm)
 from barbench.models.towers.base import Backbone, VisionTower
 from barbench.models.towers.clip import ClipText, ClipVision
-from barbench.models.towers.configs import (
+from barbench.models.towers.eva import EvaVision, resize
+from barbench.models.towers.layouts import to_open_clip
+from barbench.models.towers.resnet import ResNetVision
+from barbench.spec.backbone import (
     HEAD_WEIGHTS,
     MERGES,
     PRETRAINED,
@@ -36,9 +39,6 @@ from barbench.models.towers.configs import (
     backbone_config,
     not_weights,
 )
-from barbench.models.towers.eva import EvaVision, resize
-from barbench.models.towers.layouts import to_open_clip
-from barbench.models.towers.resnet import ResNetVision
 
 _scalar = np.int64(0).__reduce__()[0]  # numpy moved it between its versions; the value says where it is
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, OSError, ValueError, StopIteration)

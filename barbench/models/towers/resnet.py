@@ -14,7 +14,7 @@ from barbench.errors import UsageError
 from barbench.models.attention import attend
 from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
 from barbench.models.towers.base import Level, Linear, VisionTower
-from barbench.models.towers.configs import RESNET
+from barbench.spec.backbone import RESNET
 
 Connect = Literal["train", "frozen", "none"]
 BatchNorms = Literal["keep", "train"]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.plain import OnProgress
 from barbench.regression.fixtures import IMAGE_SIZE, shapes, training
 from barbench.regression.rules import Value, Values

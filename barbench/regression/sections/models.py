@@ -9,7 +9,6 @@ from torch import Tensor
 
 from barbench.datasets.samples import TrainSamples
 from barbench.engine import profile
-from barbench.engine.recipe import Recipe
 from barbench.methods.base import Method
 from barbench.methods.catalog import MethodSpec
 from barbench.models.segmenter import Segmenter
@@ -28,6 +27,7 @@ from barbench.regression.fixtures import (
 )
 from barbench.regression.rules import Value, Values
 from barbench.regression.sketch import sketch
+from barbench.spec.recipe import Recipe
 
 BATCH, STEPS = 4, 5
 FIRST = Recipe(

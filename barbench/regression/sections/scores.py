@@ -6,7 +6,6 @@ the interval. A baseline holds one run per seed; a check runs only the first see
 """
 
 from barbench.engine.evaluate import evaluate
-from barbench.engine.recipe import Recipe
 from barbench.methods.catalog import MethodSpec
 from barbench.plain import OnProgress
 from barbench.regression.fixtures import (
@@ -20,6 +19,7 @@ from barbench.regression.fixtures import (
     training,
 )
 from barbench.regression.rules import Value, Values
+from barbench.spec.recipe import Recipe
 
 SEEDS = (0, 1, 2)
 SHORT = Recipe(

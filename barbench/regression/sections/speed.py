@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from barbench.datasets.letterbox import Letterbox
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.engine import profile
 from barbench.engine.evaluate import evaluate
 from barbench.methods.catalog import MethodSpec

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from barbench.benchmarks.execution.environment import device_name
+from barbench.benchmarks.execution.host.environment import device_name
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.planning.estimate import Size, estimate
 from barbench.benchmarks.planning.plan import make_plan

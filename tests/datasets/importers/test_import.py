@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from barbench.datasets.audit import verify
-from barbench.datasets.images import decode_image
 from barbench.datasets.importers.form import Form
 from barbench.datasets.importers.source import Request, import_data, look
+from barbench.datasets.pixels.images import decode_image
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.errors import BarbenchError, DataError, UsageError

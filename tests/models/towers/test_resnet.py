@@ -9,9 +9,9 @@ from barbench.methods.build import build_segmenter
 from barbench.methods.describe import describe_methods
 from barbench.methods.resolve import resolve
 from barbench.models.hooks import Hooks
-from barbench.models.towers.configs import backbone_config
 from barbench.models.towers.resnet import ResNetVision
 from barbench.models.walk import walk
+from barbench.spec.backbone import backbone_config
 from tests.models.small import RESNET, RESNET_SIZE, config, inputs, small, write_folder
 
 USED_ON = {"etris", "cris", "full", "head-only", "bitfit", "layernorm", "layernorm-bias", "fish", "random-mask"}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from barbench.errors import DataError
-from barbench.models.towers.configs import backbone_config
 from barbench.models.towers.load import _read
+from barbench.spec.backbone import backbone_config
 
 STATE = {"a.weight": torch.arange(3.0), "b.bias": torch.ones(2)}
 

@@ -9,8 +9,8 @@ from typing import Final
 import torch
 
 from barbench.benchmarks.execution.attempt import Wish, perform
-from barbench.benchmarks.execution.devices import core_count, pick_device
 from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot, Told
+from barbench.benchmarks.execution.host.devices import core_count, pick_device
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.errors import UsageError
 from barbench.registry import split_list

@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import Any, Final
 
 from barbench.benchmarks.execution.attempt import Wish, perform, tell_end
-from barbench.benchmarks.execution.cluster import Cluster
 from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot, Told
 from barbench.benchmarks.execution.executors.files import Followed
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.errors import UsageError
+from barbench.spec.cluster import Cluster
 
 GRACE = 120.0  # seconds that a worker has for the step under way and its checkpoint
 

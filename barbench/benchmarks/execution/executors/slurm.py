@@ -17,12 +17,12 @@ from types import FrameType
 from typing import Any, Final
 
 from barbench.benchmarks.execution.attempt import Wish, perform, tell_end
-from barbench.benchmarks.execution.cluster import Cluster
 from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot, Told
 from barbench.benchmarks.execution.executors.files import Followed
 from barbench.benchmarks.execution.run_folder import LOGS, RunFolder
 from barbench.errors import UsageError
 from barbench.results.record import AttemptLog
+from barbench.spec.cluster import Cluster
 
 LOOK_SECONDS = 15.0  # between two calls of squeue: Slurm's controller serves everybody
 QUEUED: Final = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SUSPENDED", "STOPPED"}

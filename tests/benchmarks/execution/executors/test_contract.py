@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from barbench.benchmarks.execution.attempt import Wish, perform
-from barbench.benchmarks.execution.cluster import Cluster
 from barbench.benchmarks.execution.executors import slurm as slurm_module
 from barbench.benchmarks.execution.executors.base import Attempt, Executor, Slot
 from barbench.benchmarks.execution.executors.local import Local
 from barbench.benchmarks.execution.executors.ray import Ray
 from barbench.benchmarks.execution.executors.slurm import Slurm
-from barbench.benchmarks.execution.lock import lease_on
+from barbench.benchmarks.execution.host.lock import lease_on
 from barbench.benchmarks.execution.run_folder import RunFolder
-from barbench.benchmarks.execution.signals import interruptible
+from barbench.benchmarks.execution.worker.signals import interruptible
 from barbench.benchmarks.job import Job
 from barbench.errors import BarbenchError, Interrupted
 from barbench.results.store import Store
+from barbench.spec.cluster import Cluster
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.execution.executors import contract, fake_slurm
 
@@ -192,7 +192,7 @@ def test_a_holder_whose_lease_was_taken_publishes_nothing(job: Job, monkeypatch:
     """As one that was frozen for a minute finds out: its marker is another's."""
     contract.fake(monkeypatch)
     for name, value in (("LEASE_SECONDS", 0.6), ("BEAT_SECONDS", 0.1)):
-        monkeypatch.setattr(f"barbench.benchmarks.execution.lock.{name}", value)
+        monkeypatch.setattr(f"barbench.benchmarks.execution.host.lock.{name}", value)
     [job] = contract.cells(job, ["wait"])
     taken = threading.Thread(target=lambda: (_wait_for(job.scratch / "tries"), job.lease.unlink()))
     taken.start()

@@ -7,7 +7,7 @@ import pytest
 from barbench.benchmarks.execution.executors import local
 from barbench.benchmarks.execution.executors.base import Slot
 from barbench.benchmarks.execution.executors.local import Local, choose_gpus, local_slots
-from barbench.benchmarks.execution.runner import run_jobs
+from barbench.benchmarks.execution.run import run_jobs
 from barbench.errors import UsageError
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.execution.executors import contract

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from barbench.benchmarks.execution.cluster import Cluster
 from barbench.benchmarks.execution.executors.ray import Ray
 from barbench.benchmarks.job import Job
 from barbench.errors import UsageError
+from barbench.spec.cluster import Cluster
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.execution.executors import contract
 

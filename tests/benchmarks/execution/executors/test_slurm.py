@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from barbench.benchmarks.execution.cluster import Cluster
 from barbench.benchmarks.execution.executors import slurm
 from barbench.benchmarks.execution.executors.slurm import Slurm, Task
+from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.execution.run_folder import RunFolder
-from barbench.benchmarks.execution.runner import run_jobs
 from barbench.benchmarks.execution.status import find_run, status, stop
 from barbench.benchmarks.job import Job
 from barbench.errors import UsageError
 from barbench.results.record import AttemptLog
 from barbench.results.store import Store
+from barbench.spec.cluster import Cluster
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.execution.executors import contract, fake_slurm
 

@@ -1,0 +1,70 @@
+"""Where a cell ran: packages, device, the code. No paths and no names of machines or people."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from pydantic import JsonValue
+
+from barbench.benchmarks.execution.host.source import code_hash
+from barbench.files import host_id
+
+PACKAGES = ("barbench", "torch", "open_clip_torch", "accelerate", "numpy", "opencv-python-headless", "pycocotools")
+
+
+def environment(device: torch.device, threads: int, method: str = "") -> dict[str, JsonValue]:
+    """For the record: enough to tell why two numbers differ."""
+    gpus = range(torch.cuda.device_count()) if device.type == "cuda" else ()
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": device_name(str(device)),
+        "gpus": [torch.cuda.get_device_name(number) for number in gpus],
+        "threads": threads,
+        "niceness": os.nice(0),
+        "host": host_id(),
+        "code": code_hash(),
+        **({"method_code": code_hash(method)} if ":" in method else {}),
+        **_commit(),
+    }
+
+
+def device_name(device: str) -> str:
+    """The GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else _processor()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _commit() -> dict[str, JsonValue]:
+    """The commit of a checkout that barbench runs from, and whether it was changed since; nothing for an installed
+    copy."""
+    folder = Path(__file__).resolve().parents[4]
+    if not (folder / ".git").exists():
+        return {}
+    try:
+        git = ["git", "-C", str(folder)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        changes = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}

@@ -1,0 +1,71 @@
+"""What belongs to a host is settled there: threads, loading processes, cache, where data and weights lie."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from barbench.benchmarks.execution.host.devices import core_count, loader_count
+from barbench.benchmarks.job import AUTO, Job
+from barbench.benchmarks.matrix import identify_weights
+from barbench.datasets.own import find_task
+from barbench.datasets.shapes import ShapesSpec
+from barbench.datasets.sources import cache_folder, folder_source, shapes_source
+from barbench.errors import UsageError
+from barbench.spec.backbone import PRETRAINED
+
+
+def settle(job: Job) -> Job:
+    """Fill in what is open in `job`: the loaders alone where the command that made it runs on the same host.
+
+    Args:
+        job: whose threads are 0 where it was made for another host.
+
+    Returns:
+        The same cell with threads, loaders, cache, data and weights of this host.
+
+    Raises:
+        UsageError: where this host has too few GPUs, or other data or weights than the cell names.
+    """
+    cores, processes = job.cores or core_count(), job.cell.processes
+    threads = job.threads or max(1, cores // processes)
+    workers = job.workers if job.workers is not None else loader_count(job.device, threads)
+    if job.threads:
+        return job.model_copy(update={"workers": workers})
+    if job.device == "cuda" and (count := torch.cuda.device_count()) < processes:
+        raise UsageError(f"{count or 'no'} GPU{'s' * (count != 1)} where the cell needs {processes}")
+    return job.model_copy(
+        update={
+            "threads": threads,
+            "workers": workers,
+            "cache": cache_folder() if job.cache == AUTO else job.cache,
+            "data_root": _data(job),
+            "weights_path": _weights(job),
+        }
+    )
+
+
+def _data(job: Job) -> Path:
+    """The folder with the cell's data: where it was, or what this host's $BARBENCH_DATA says, or shapes drawn here."""
+    wanted, root = job.cell.data.fingerprint, job.data_root
+    if root.name == f"shapes-{wanted}" and root.exists():
+        return root
+    if ShapesSpec().fingerprint() == wanted:
+        return shapes_source(ShapesSpec()).root
+    if not root.exists() and "BARBENCH_DATA" in os.environ:
+        root = Path(os.environ["BARBENCH_DATA"])
+    if folder_source(root, find_task(job.cell.protocol, root)).fingerprint != wanted:
+        raise UsageError(f"{root} holds other data than the cell was made for")
+    return root
+
+
+def _weights(job: Job) -> Path | None:
+    """The file with the cell's weights: where it was, or where this host's copy of barbench has it."""
+    path = job.weights_path
+    if path is None:
+        return None
+    default = not path.is_file() and job.cell.weights.startswith(f"{PRETRAINED}@")
+    tag, found = identify_weights(job.backbone, None if default else str(path))
+    if tag.rpartition("@")[2] != job.cell.weights.rpartition("@")[2]:
+        raise UsageError(f"{path} is not there, or does not hold the weights {job.cell.weights}")
+    return found

@@ -1,0 +1,226 @@
+"""How a model is trained and evaluated, as data. `barbench list recipes`, `barbench run --recipe demo --set epochs=4`.
+
+A recipe is a YAML file: one that ships with barbench, by name, or the user's own, by path.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from barbench.errors import UnknownName, UsageError
+from barbench.values import read_yaml
+
+
+class Fields(BaseModel):
+    """Base of what a YAML file holds: immutable, no unknown field, and no yes or no where a number is due."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_flags(cls, fields: Any) -> Any:
+        for name, value in fields.items() if isinstance(fields, Mapping) else ():
+            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+                raise ValueError(f"{name} is {str(value).lower()}, and a number or a name is due")
+        return fields
+
+
+class Rates(Fields):
+    """Learning rates of one method, in place of the recipe's `lr` and `adapter_lr`; None leaves the recipe's."""
+
+    lr: PositiveFloat | None = None
+    adapter_lr: PositiveFloat | None = None
+
+
+class Tuning(Fields):
+    """How the learning rates of a recipe were found, with the same budget for every method (`barbench tune`)."""
+
+    trials: PositiveInt = Field(description="trainings per method")
+    sampler: str = Field(description="sobol or optuna; random in recipes of old")
+    space: dict[str, tuple[float, float]] = Field(description="lowest and highest value of each field")
+    held_out: PositiveInt = Field(description="percent of the training images that trials are judged on")
+    split: str
+    epochs: PositiveInt = Field(description="of a trial")
+    seed: int = 0
+
+    def __str__(self) -> str:
+        ranges = ", ".join(
+            f"{name} {low:g}" + f" to {high:g}" * (low < high) for name, (low, high) in self.space.items()
+        )
+        trials = f"{_count(self.trials, 'trial')} per method, {_count(self.epochs, 'epoch')} each"
+        judged = f"judged on {self.held_out} % of {self.split}'s training images, held out"
+        return f"{trials} ({self.sampler} search over {ranges}), {judged}"
+
+
+class Recipe(Fields):
+    """Everything about training and evaluation that can change a result, apart from method, data and seed."""
+
+    name: str
+    description: str = ""
+    epochs: PositiveInt = Field(description="passes over the references; each draws one of a reference's sentences")
+    batch: PositiveInt = Field(description="references per step, over all processes and accumulated micro-batches")
+    accumulate: PositiveInt = Field(default=1, description="micro-batches that make one batch")
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: PositiveFloat = Field(description="learning rate of the head")
+    adapter_lr: PositiveFloat = Field(default=1.0, description="factor on lr for all parameters but the head's")
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["step", "cosine"] = "step"
+    milestones: tuple[PositiveInt, ...] = Field(default=(), description="epochs after which lr decays (step)")
+    decay: PositiveFloat = Field(default=0.1, description="factor on lr at each milestone (step)")
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="share of all steps in which lr rises linearly")
+    clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; None: not clipped")
+    threshold: float = Field(default=0.35, gt=0, lt=1, description="probability above which a pixel is in the mask")
+    head: Literal["random", "shipped"] = Field(
+        default="random",
+        description="start of the head: random, as in the paper, or the one that the backbone ships with",
+    )
+    rates: dict[str, Rates] = Field(default={}, description="method name -> its own lr and adapter_lr")
+    own_rates: bool = Field(default=False, description="in a cell: whether lr and adapter_lr are its method's own")
+    searched: bool = Field(default=True, description="in a cell: whether the search of `tuning` was run for its method")
+    tuning: Tuning | None = Field(default=None, description="how the learning rates were found; None: without a search")
+    eval_batch: PositiveInt = Field(default=32, description="expressions per evaluation step and process")
+
+    def of(self, method: str) -> "Recipe":
+        """The recipe with which one method is trained.
+
+        Args:
+            method: its name, of a suite's row without its options (`MethodSpec.family`).
+
+        Returns:
+            A recipe with the method's own learning rates in place of the recipe's, and no other method's.
+        """
+        own = self.rates.get(method, Rates()).model_dump(exclude_none=True)
+        searched = self.tuning is None or method in self.rates
+        return self.model_copy(
+            update={**own, "rates": {}, "own_rates": bool(self.rates), "searched": searched},
+        )
+
+    @property
+    def budget(self) -> str:
+        """What was tried before the learning rates were fixed, for the record of a cell."""
+        if self.tuning is None:
+            return "the recipe's rates for every method; no search"
+        return str(self.tuning) if self.searched else "no search for this method; the recipe's rates"
+
+    def fields(self) -> dict[str, Any]:
+        """The recipe as a cell stores it.
+
+        Returns:
+            Field -> value. Fields that are younger than the first records are left out at their default, so that the
+            ids of those records stay the same.
+        """
+        fields = self.model_dump(mode="json")
+        return {k: v for k, v in fields.items() if k not in _LATER or v != Recipe.model_fields[k].default}
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of one step: a pure function, so that resuming needs no state.
+
+        `step`: lr * decay^k after k milestones (A.2: 1e-4, a tenth from epoch 35 on). `cosine`: half a cosine down to
+        0.
+
+        Args:
+            step: counted from 0 over the whole training.
+            steps_per_epoch: steps of one epoch.
+
+        Returns:
+            The learning rate of the head; other parameters have `adapter_lr` times as much.
+        """
+        total = self.epochs * steps_per_epoch
+        warm = self.warmup * total
+        if step < warm:
+            return self.lr * (step + 1) / (warm + 1)
+        if self.schedule == "step":
+            return self.lr * self.decay ** sum(step // steps_per_epoch >= m for m in self.milestones)
+        return self.lr * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+_LATER = ("rates", "own_rates", "searched", "tuning", "head")
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with barbench."""
+    return sorted(f.name.removesuffix(".yaml") for f in _folder().iterdir() if f.name.endswith(".yaml"))
+
+
+def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """Load a recipe.
+
+    Args:
+        name: a shipped recipe's name, or the path of a `.yaml` file.
+        changes: `key=value` per changed field.
+
+    Returns:
+        The recipe; a changed one is called `name*`.
+
+    Raises:
+        UnknownName: if there is no such recipe or field; the message gives the nearest names.
+        UsageError: if the file is missing or no recipe; the message lists every mistake with its field.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UsageError(f"recipe {name}: no such file")
+        text, name = path.read_text("utf-8"), path.stem
+    elif name in recipe_names():
+        text = (_folder() / f"{name}.yaml").read_text("utf-8")
+    else:
+        raise UnknownName("recipe", name, recipe_names())
+    return parse_recipe(name, _mapping(text, name), changes)
+
+
+def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = ()) -> Recipe:
+    """Make a recipe from its fields.
+
+    Args:
+        name: of the recipe.
+        fields: as in a YAML file.
+        changes: `key=value` per changed field. A learning rate among them is every method's: the recipe's own rates of
+            single methods, and the search that found them, are left out.
+
+    Returns:
+        The recipe; a changed one is called `name*`.
+
+    Raises:
+        UnknownName: if a change names no field.
+        UsageError: if a field is wrong; the message lists every mistake.
+    """
+    merged: dict[str, Any] = {"name": name + "*" * bool(changes), **fields}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise UsageError(f"--set {change}: write it as key=value, for example epochs=4")
+        if key.strip() not in Recipe.model_fields:
+            raise UnknownName("recipe field", key.strip(), Recipe.model_fields)
+        try:
+            merged[key.strip()] = read_yaml(value)
+        except ValueError:
+            raise UsageError(f"--set {change}: the value is not YAML") from None
+        if key.strip() in Rates.model_fields:
+            merged |= {"rates": {}, "tuning": None}
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors()]
+        raise UsageError(f"recipe {name!r}:\n" + "\n".join(lines)) from None
+
+
+def _folder() -> Any:
+    return resources.files("barbench.spec") / "recipes"
+
+
+def _mapping(text: str, name: str) -> dict[str, Any]:
+    try:
+        value = read_yaml(text)
+    except ValueError as error:
+        raise UsageError(f"recipe {name!r}: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"recipe {name!r} holds no fields")
+    return value

@@ -1,0 +1,22 @@
+"""The device that is asked for is the one that computes: GPUs are pretended."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from barbench.engine import accelerator
+
+
+@pytest.mark.parametrize(
+    ("device", "current", "cpu"), [("cuda:1", ["cuda:1"], False), ("cuda", [], False), ("cpu", [], True)]
+)
+def test_a_numbered_gpu_becomes_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, device: str, current: list[str], cpu: bool
+) -> None:
+    """accelerate computes on the current GPU, whatever number it is given."""
+    order: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "set_device", order.append)
+    monkeypatch.setattr(accelerator, "Accelerator", lambda **given: order.append(given))
+    accelerator.make_accelerator(device, "bf16")
+    assert order == [*current, {"cpu": cpu, "mixed_precision": "bf16"}], "chosen before accelerate looks"
