@@ -114,7 +114,7 @@ class Matrix:
                 weights=weights,
                 image_size=backbone_config(backbone).image_size(self.image_size),
                 protocol=task.name,
-                recipe=_start(self.recipe.of(method.family), backbone, method).fields(),
+                recipe=_start(self.recipe.of(method.base_name), backbone, method).fields(),
                 held_out=self.held_out,
                 context_length=_context(task, backbone),
                 exif=self.exif,

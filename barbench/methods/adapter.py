@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.places import BOTH, norm_names, per_site
+from barbench.methods.sites import BOTH, norm_names, per_site
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry
 from barbench.models.stream import Branch, Site, TowerName

@@ -231,7 +231,7 @@ def _check(name: str, components: Sequence[Component]) -> None:
     """
     labels = [c.label for c in components]
     if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
-        raise UsageError(f"{name}: {' and '.join(twice)} would be there twice, on the same places of the encoders")
+        raise UsageError(f"{name}: two {twice[0]} components act on the same modules")
     first, step = ([c.label for c in components if c.order() == order] for order in ("text first", "lockstep"))
     if first and step:
         needs = f"{' and '.join(first)} needs the finished words before the vision tower begins"

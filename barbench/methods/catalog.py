@@ -64,7 +64,7 @@ class MethodSpec:
     neck: Literal["cris"] | None = None
 
     @property
-    def family(self) -> str:
+    def base_name(self) -> str:
         """Its name without the options of a suite's row: `snf` of `snf[snf.length=4]`."""
         return self.name.partition("[")[0]
 

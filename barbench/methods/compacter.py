@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.places import BOTH, chosen, norm_names
+from barbench.methods.sites import BOTH, chosen, norm_names
 from barbench.models.hooks import Carry
 from barbench.models.stream import Branch, Site, TowerName
 from barbench.models.towers.base import Backbone

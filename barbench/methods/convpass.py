@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.places import per_site
+from barbench.methods.sites import per_site
 from barbench.models.efficient.activations import quick_gelu
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
-from barbench.methods.places import BOTH, AtMaps, chosen, map_key
+from barbench.methods.sites import BOTH, AtMaps, chosen, map_key
 from barbench.models.stream import Role, Roles, Site, TowerName
 from barbench.models.towers.base import Backbone
 

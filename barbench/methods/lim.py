@@ -6,7 +6,7 @@ from torch import nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.places import BOTH
+from barbench.methods.sites import BOTH
 from barbench.models.hooks import Carry
 from barbench.models.stream import Step, Stream, TowerName
 from barbench.models.towers.base import Backbone

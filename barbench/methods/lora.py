@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
-from barbench.methods.places import BOTH, AtMaps, per_map
+from barbench.methods.sites import BOTH, AtMaps, per_map
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.stream import LinearRole, Roles, TowerName
 from barbench.models.towers.base import Backbone, Tower

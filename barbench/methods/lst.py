@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from barbench.errors import UsageError
 from barbench.methods.base import Component
 from barbench.methods.gst import GlobalBlock
-from barbench.methods.places import BOTH, chosen
+from barbench.methods.sites import BOTH, chosen
 from barbench.models.hooks import Carry
 from barbench.models.stream import LinearRole, TowerName, Trace, at_end
 from barbench.models.towers.base import Backbone, Linear, Tower

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from barbench.errors import BarbenchError, UsageError
 from barbench.methods.base import Component
-from barbench.methods.places import BOTH, chosen
+from barbench.methods.sites import BOTH, chosen
 from barbench.models.hooks import Losses
 from barbench.models.stream import TowerName
 from barbench.models.towers.base import Backbone, VisionTower

@@ -8,7 +8,7 @@ from torch import nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.places import chosen
+from barbench.methods.sites import chosen
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry, Order
 from barbench.models.stream import Step, Stream, TowerName

@@ -1,6 +1,6 @@
 """Checkpoints that the authors' public code writes, read safely and mapped name by name onto a segmenter.
 
-`barbench evaluate --weights FILE.pth --format etris` uses it. Names here are those of the public repositories
+`barbench evaluate --weights FILE.pth --layout etris` uses it. Names here are those of the public repositories
 `kkakkkka/ETRIS`, `NastrondAd/BarLeRIa` and `DerrickWang005/CRIS.pytorch`; every tensor of a file is either mapped or
 named as unused. Vision encoders are ViTs or CLIP's ResNets.
 """
@@ -19,7 +19,7 @@ from barbench.errors import DataError, UsageError
 from barbench.models.towers.base import Backbone
 
 Format = Literal["etris", "cris", "barleria"]
-ENDS = (
+KEY_PREFIXES = (
     (r"vision\.visual\.", "backbone.visual."),
     (r"text\.", "backbone."),
     (r"projector\.", "proj."),
@@ -27,10 +27,10 @@ ENDS = (
 )
 SIDE = "side_adapter_network."
 PREFIXES: dict[Format, tuple[tuple[str, str], ...]] = {
-    "etris": (*ENDS, (r"method\.components\.0\.", "bridger.")),
-    "cris": ENDS,
+    "etris": (*KEY_PREFIXES, (r"method\.components\.0\.", "bridger.")),
+    "cris": KEY_PREFIXES,
     "barleria": (
-        *ENDS,
+        *KEY_PREFIXES,
         (r"method\.components\.0\.flows\.vision-(\d+)-", r"backbone.visual.transformer.resblocks.\1."),
         (r"method\.components\.0\.flows\.text-(\d+)-", r"backbone.transformer.resblocks.\1."),
         (r"method\.components\.1\.to_vision\.", "intertwiner.proj."),

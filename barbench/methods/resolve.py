@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from barbench.errors import UnknownName, UsageError
 from barbench.methods import pet
 from barbench.methods.catalog import METHODS, MethodSpec
-from barbench.paper.tables import EVERYTHING, NOTHING, PAPER_METHODS
+from barbench.paper.tables import FULL, HEAD_ONLY, PAPER_METHODS
 from barbench.registry import split_list
 
 GROUP = "barbench.methods"
@@ -51,7 +51,7 @@ def resolve(text: str) -> list[MethodSpec]:
 
 def _group(name: str) -> Iterable[MethodSpec]:
     if name == "all":
-        return [METHODS.get(each) for each in (NOTHING, *PAPER_METHODS, EVERYTHING)]
+        return [METHODS.get(each) for each in (HEAD_ONLY, *PAPER_METHODS, FULL)]
     if name == "everything":
         return [_one(each) for each in method_names()]
     return [_one(name)]

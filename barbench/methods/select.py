@@ -6,7 +6,7 @@ from torch import nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.places import BOTH, norm_names
+from barbench.methods.sites import BOTH, norm_names
 from barbench.models.stream import TowerName
 from barbench.models.towers.base import Backbone
 

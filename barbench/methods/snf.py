@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.places import BOTH, per_site
+from barbench.methods.sites import BOTH, per_site
 from barbench.models.efficient.flows import planar_flow
 from barbench.models.stream import Site, TowerName
 from barbench.models.towers.base import Backbone

@@ -17,8 +17,11 @@ from barbench.registry import Registry, split_list
 PAPER_METHODS = ("etris", "snf", "snf-etris", "no-global", "barleria")
 """The rows of Tables 4 and 5, in the paper's order."""
 
-NOTHING, EVERYTHING = "head-only", "full"
-"""The ends between which a tuning method lies: the segmentation head alone, and both encoders trained in full."""
+HEAD_ONLY = "head-only"
+"""The reference method that trains the segmentation head alone."""
+
+FULL = "full"
+"""The reference method that trains both encoders in full."""
 
 COMPONENTS = {"SNF": "SNF", "Bridge": "ETRIS", "LIM": "LIM", "GST": "GST"}
 """Component label -> its column in Table 4; other components get a column of their own."""

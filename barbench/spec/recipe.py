@@ -88,7 +88,7 @@ class Recipe(Fields):
         """The recipe with which one method is trained.
 
         Args:
-            method: its name, of a suite's row without its options (`MethodSpec.family`).
+            method: its name, of a suite's row without its options (`MethodSpec.base_name`).
 
         Returns:
             A recipe with the method's own learning rates in place of the recipe's, and no other method's.

@@ -34,9 +34,9 @@ def test_options_reach_the_part_that_has_them() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("snf+no-global", r"snf\+no-global: SNF would be there twice"),
-        ("vpt-deep+deep-prompts", "Prompts would be there twice"),
-        ("houlsby+pfeiffer", "Adapter would be there twice"),
+        ("snf+no-global", r"snf\+no-global: two SNF components act"),
+        ("vpt-deep+deep-prompts", "two Prompts components act"),
+        ("houlsby+pfeiffer", "two Adapter components act"),
         ("detris+lim", "DETRIS needs the finished words .* LIM needs both towers"),
         ("detris+etris", "DETRIS needs the finished words .* Bridge needs both towers"),
     ],

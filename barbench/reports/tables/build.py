@@ -3,7 +3,7 @@ report`."""
 
 from collections.abc import Sequence
 
-from barbench.paper.tables import COMPONENTS, EVERYTHING, NOTHING, TABLES, Column, PaperTable
+from barbench.paper.tables import COMPONENTS, FULL, HEAD_ONLY, TABLES, Column, PaperTable
 from barbench.reports.tables import rows_measured as measured
 from barbench.reports.tables import rows_published as publication
 from barbench.reports.tables.grouping import Conditions, Group, in_order
@@ -130,8 +130,8 @@ def _components(table: PaperTable, members: Group | None) -> tuple[str, ...]:
 
 def _gap_of(table: PaperTable, members: Group | None, scores: Sequence[Score]) -> Score | None:
     """The score whose gap is shown: the table's own average, or its only column; none without both ends."""
-    ends = {row.records[0].cell.method for row in members.rows if row.is_end} if members else set()
-    if not {NOTHING, EVERYTHING} <= ends:
+    ends = {row.records[0].cell.method for row in members.rows if row.is_reference} if members else set()
+    if not {HEAD_ONLY, FULL} <= ends:
         return None
     averages = [score for score in scores if len(score.over) > 1 and score.rule == table.rule]
     return averages[-1] if averages else scores[-1]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from barbench.paper.mixtures import MEMBERS
 from barbench.paper.protocols import KNOWN
-from barbench.paper.tables import EVERYTHING, MIXED, NOTHING, PAPER_COLUMNS, PAPER_METHODS, Column
+from barbench.paper.tables import FULL, MIXED, HEAD_ONLY, PAPER_COLUMNS, PAPER_METHODS, Column
 from barbench.results.record import Cell, Record, SplitResult
 
 SeedScores = dict[Column, dict[int, float]]
@@ -67,9 +67,9 @@ class MethodRow:
         return self.records[0].composition
 
     @property
-    def is_end(self) -> bool:
+    def is_reference(self) -> bool:
         """Whether the row is one of the two ends, tuning nothing or tuning everything, without options."""
-        return self.records[0].cell.method in (NOTHING, EVERYTHING) and not self.records[0].cell.options
+        return self.records[0].cell.method in (HEAD_ONLY, FULL) and not self.records[0].cell.options
 
     @property
     def options(self) -> str:
@@ -245,7 +245,7 @@ def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str]:
     record = row.records[0]
     paper = PAPER_METHODS.index(record.cell.method) if record.cell.method in PAPER_METHODS else len(PAPER_METHODS)
     place = paper if row.composition else -1
-    if record.cell.method == EVERYTHING:
+    if record.cell.method == FULL:
         place = len(PAPER_METHODS) + 1
     size = max(row.parameters("adapter"), default=0)
     return place, len(row.composition), size, record.cell.method, row.options, MIXED.get(record.cell.protocol, "")

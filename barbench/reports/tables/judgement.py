@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from barbench.paper.tables import EVERYTHING, NOTHING, Column
+from barbench.paper.tables import FULL, HEAD_ONLY, Column
 from barbench.reports.tables.grouping import Group, MethodRow, by_column
 from barbench.reports.tables.layout import Score
 from barbench.results.evidence import Evidence, GapClosed, Run, Sample, gap_closed, indistinguishable, measured
@@ -42,16 +42,16 @@ def judge(score: Score, members: Group, evidence: Evidence | None) -> Judgement:
     if not samples:
         return Judgement(margins)
     places = {row.label: place for place, row in enumerate(rows)}
-    ranked = [places[row.label] for row in rows if not row.is_end and not (row.leaks - members.leaking) & set(columns)]
+    ranked = [places[row.label] for row in rows if not row.is_reference and not (row.leaks - members.leaking) & set(columns)]
     best = indistinguishable(samples, ranked) if len(ranked) > 1 else set()
-    ends = {row.records[0].cell.method: places[row.label] for row in rows if row.is_end}
+    ends = {row.records[0].cell.method: places[row.label] for row in rows if row.is_reference}
     gaps = (
         {
-            label: gap_closed(samples, place, ends[NOTHING], ends[EVERYTHING])
+            label: gap_closed(samples, place, ends[HEAD_ONLY], ends[FULL])
             for label, place in places.items()
             if place not in ends.values()
         }
-        if {NOTHING, EVERYTHING} <= ends.keys()
+        if {HEAD_ONLY, FULL} <= ends.keys()
         else {}
     )
     return Judgement(
