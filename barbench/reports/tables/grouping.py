@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from barbench.paper.mixtures import MEMBERS
 from barbench.paper.protocols import KNOWN
-from barbench.paper.tables import FULL, MIXED, HEAD_ONLY, PAPER_COLUMNS, PAPER_METHODS, Column
+from barbench.paper.tables import FULL, HEAD_ONLY, MIXED, PAPER_COLUMNS, PAPER_METHODS, Column
 from barbench.results.record import Cell, Record, SplitResult
 
 SeedScores = dict[Column, dict[int, float]]

@@ -42,7 +42,11 @@ def judge(score: Score, members: Group, evidence: Evidence | None) -> Judgement:
     if not samples:
         return Judgement(margins)
     places = {row.label: place for place, row in enumerate(rows)}
-    ranked = [places[row.label] for row in rows if not row.is_reference and not (row.leaks - members.leaking) & set(columns)]
+    ranked = []
+    for row in rows:
+        leaks = (row.leaks - members.leaking) & set(columns)
+        if not row.is_reference and not leaks:
+            ranked.append(places[row.label])
     best = indistinguishable(samples, ranked) if len(ranked) > 1 else set()
     ends = {row.records[0].cell.method: places[row.label] for row in rows if row.is_reference}
     gaps = (
