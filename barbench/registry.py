@@ -62,18 +62,3 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
-
-
-def split_list(text: str) -> list[str]:
-    """Cut a comma list.
-
-    >>> split_list("etris, barleria,")
-    ['etris', 'barleria']
-
-    Args:
-        text: as a user writes it.
-
-    Returns:
-        The parts without blanks around them, and without empty parts.
-    """
-    return [part.strip() for part in text.split(",") if part.strip()]

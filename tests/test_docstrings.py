@@ -42,8 +42,7 @@ def unsaid(source: str) -> list[tuple[str, str]]:
     for node in definitions(ast.parse(source)):
         inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
         bodies = inits if isinstance(node, ast.ClassDef) else [node]
-        section = (ast.get_docstring(node) or "").partition("Raises:")[2]
-        said = set(re.findall(r"^\s+([\w.]+):", section, re.MULTILINE))
+        said = set(re.findall(r"[\w.]+", ast.get_docstring(node) or ""))
         found += [(node.name, error) for body in bodies for error in sorted(raised(body) - said)]
     return found
 

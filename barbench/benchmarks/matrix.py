@@ -15,7 +15,6 @@ from barbench.methods.catalog import MethodSpec
 from barbench.models.efficient.kernels import Kernels
 from barbench.paper.mixtures import STORED, TASKS, Exif, Task
 from barbench.paper.protocols import PROTOCOLS
-from barbench.registry import split_list
 from barbench.results.record import Cell, DataIdentity
 from barbench.spec.backbone import (
     CONFIG,
@@ -29,6 +28,7 @@ from barbench.spec.backbone import (
     backbone_config,
 )
 from barbench.spec.recipe import Recipe
+from barbench.spec.text import split_list
 
 
 @dataclass(frozen=True, kw_only=True)

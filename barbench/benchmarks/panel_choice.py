@@ -14,12 +14,12 @@ from barbench.methods.resolve import resolve
 from barbench.metrics import iou
 from barbench.paper.mixtures import Task
 from barbench.paper.protocols import Evaluated
-from barbench.registry import split_list
 from barbench.results.expressions import Columns, aligned
 from barbench.results.qualitative import PICKS, pick
 from barbench.results.record import Cell, Record
 from barbench.results.select import runs
 from barbench.results.store import Store
+from barbench.spec.text import split_list
 
 CHOSEN = "chosen"  # the pick of sentences that were named one by one
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from barbench.benchmarks.job import AUTO, Job
 from barbench.benchmarks.matrix import Host, Matrix, check_context, choose_tasks
 from barbench.commands.executors import on_gpus
-from barbench.commands.options import MAX_SEED, whole_numbers
+from barbench.commands.options import MAX_SEED
 from barbench.datasets.sources import DataSource, cache_folder, chosen_data, find_source
 from barbench.errors import UsageError
 from barbench.listing import progress_bar
@@ -19,11 +19,11 @@ from barbench.methods.suites import SUITES
 from barbench.models.efficient.kernels import Kernels
 from barbench.paper.mixtures import STORED, Exif, Task
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
-from barbench.registry import split_list
 from barbench.spec.backbone import EMBEDDED, RANDOM, backbone_config, check_weights
 from barbench.spec.cluster import Cluster
 from barbench.spec.recipe import Recipe, load_recipe
-from barbench.values import read_yaml
+from barbench.spec.run import table_numbers
+from barbench.spec.text import method_options, split_list, whole_numbers
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
@@ -79,10 +79,10 @@ def expand(request: RunRequest) -> list[Job]:
         UnknownName: for a name that is not registered.
         MissingData: if the data root lacks a file.
     """
-    blocks = [DEFAULT] if request.table is None else needed(request.table)
+    blocks = [DEFAULT] if request.table is None else needed(table_numbers(request.table))
     methods = [choose_methods(request, block) for block in blocks]
     every = list({spec.name: spec for specs in methods for spec in specs}.values())
-    options, seeds = parse_options(request.options, every), parse_seeds(request.seeds)
+    options, seeds = method_options(request.options, every), parse_seeds(request.seeds)
     _check_precision(request)
     tasks = _choose_splits(request, blocks)
     _check_executor(request)
@@ -318,34 +318,3 @@ def parse_seeds(text: str) -> list[int]:
     if not all(0 <= seed <= MAX_SEED for seed in seeds):
         raise UsageError(f"--seeds are from 0 to {MAX_SEED}, not {text}")
     return list(dict.fromkeys(seeds))
-
-
-def parse_options(options: Sequence[str], methods: Sequence[MethodSpec]) -> dict[str, dict[str, Any]]:
-    """Read `--option METHOD:component.parameter=value`.
-
-    Args:
-        options: as the user writes them; `all` in place of METHOD means each of `methods`.
-        methods: those of the run.
-
-    Returns:
-        Method to option to value; values are read as YAML.
-
-    Raises:
-        UsageError: for an option that is not written so, or whose method is not among `methods`.
-    """
-    names, parsed = [spec.name for spec in methods], dict[str, dict[str, Any]]()
-    known = {spec.reference or spec.name: spec.name for spec in methods} | {name: name for name in names}
-    for text in options:
-        target, equals, value = text.partition("=")
-        method, colon, name = target.rpartition(":")
-        if not (equals and colon and method and name):
-            raise UsageError(f"--option {text}: write it as METHOD:component.parameter=value")
-        if method != "all" and method not in known:
-            raise UsageError(f"--option {text}: {method} is not among the methods; they are {', '.join(names)}")
-        try:
-            parsed_value = read_yaml(value)
-        except ValueError:
-            raise UsageError(f"--option {text}: the value is not YAML") from None
-        for each in names if method == "all" else [known[method]]:
-            parsed.setdefault(each, {})[name] = parsed_value
-    return parsed

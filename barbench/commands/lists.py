@@ -7,6 +7,7 @@ import typer
 from barbench.commands.checks import CheckedCommand
 from barbench.commands.options import ArgumentsOption, BackboneOption, FormatOption, ImageSizeOption
 from barbench.listing import Format, print_rows
+from barbench.spec.text import method_options
 
 app = typer.Typer(no_args_is_help=True, help="What there is to choose from.")
 
@@ -19,11 +20,11 @@ def list_methods(
     format_: FormatOption = Format.table,
 ) -> None:
     """Methods with their components and parameter counts on a backbone; no weights are needed."""
-    from barbench.commands.expand import check_backbone, parse_options
+    from barbench.commands.expand import check_backbone
     from barbench.methods.resolve import resolve
 
     specs = resolve("everything")
-    options = parse_options(option or [], specs)
+    options = method_options(option or [], specs)
     check_backbone(backbone, image_size)
     from barbench.methods.describe import describe_methods
 
@@ -112,7 +113,7 @@ def show(
         UsageError: for several methods at once.
         UnknownName: for an unknown method or backbone.
     """
-    from barbench.commands.expand import check_backbone, parse_options
+    from barbench.commands.expand import check_backbone
     from barbench.errors import UsageError
     from barbench.methods.resolve import resolve
 
@@ -120,7 +121,7 @@ def show(
     if len(specs) != 1:
         raise UsageError(f"show takes one method, not {len(specs)}")
     (spec,) = specs
-    options = parse_options(option or [], specs).get(spec.name, {})
+    options = method_options(option or [], specs).get(spec.name, {})
     check_backbone(backbone, image_size)
     from barbench.methods.describe import describe_options, describe_parts
 

@@ -19,7 +19,7 @@ from barbench.commands.options import (
 )
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
-from barbench.registry import split_list
+from barbench.spec.text import method_options, split_list
 
 
 class By(StrEnum):
@@ -60,13 +60,13 @@ def profile(
         UsageError: for a precision that cannot be profiled, or wrong options.
         BarbenchError: if no method could be measured.
     """
-    from barbench.commands.expand import check_backbone, parse_options
+    from barbench.commands.expand import check_backbone
     from barbench.methods.resolve import resolve
 
     if precision not in ("fp32", "bf16"):
         raise UsageError(f"--precision of a profile is fp32 or bf16, not {precision!r}")
     specs = resolve(methods)
-    options = parse_options(option or [], specs)
+    options = method_options(option or [], specs)
     check_backbone(backbone, image_size, weights, words)
     from barbench.benchmarks.costs import profile_methods
 

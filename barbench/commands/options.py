@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from barbench.commands.checks import device_name
-from barbench.errors import UsageError
 from barbench.listing import Format
-from barbench.registry import split_list
 
 MAX_SEED = 2**32 - 1  # that NumPy takes
 METHODS_HELP = (
@@ -82,22 +80,3 @@ DeviceOption = Annotated[
     typer.Option(help="auto, cpu, or another device name of torch: cuda, cuda:1, mps", callback=device_name),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="how to print the rows")]
-
-
-def whole_numbers(text: str, option: str) -> list[int]:
-    """Read a comma list of whole numbers.
-
-    Args:
-        text: as the user writes it.
-        option: its name, for the message.
-
-    Returns:
-        The numbers in order.
-
-    Raises:
-        UsageError: for anything else.
-    """
-    try:
-        return [int(part) for part in split_list(text)]
-    except ValueError:
-        raise UsageError(f"{option} is a comma list of whole numbers, not {text!r}") from None

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from barbench.commands.options import DataOption, DeviceOption, FormatOption, ResultsOption, whole_numbers
+from barbench.commands.options import DataOption, DeviceOption, FormatOption, ResultsOption
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
-from barbench.registry import split_list
+from barbench.spec.text import split_list, whole_numbers
 
 EACH = "write FIRST,SECOND if the two differ"
 

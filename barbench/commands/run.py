@@ -275,10 +275,10 @@ def _report(table: str | None, records: Any, results: Path, reports: Path, conso
 
 def _measured(table: str | None, records: Any, store: Any) -> Any:
     """The tables that were asked for, measured rows only; else Table 5, or Table 2 or 3 by the backbone."""
-    from barbench.paper.tables import table_numbers
     from barbench.reports.tables.build import build_measured
     from barbench.reports.tables.grouping import group
     from barbench.results.evidence import Evidence
+    from barbench.spec.run import table_numbers
 
     groups, evidence = group(records), Evidence(store)
     if table is not None:

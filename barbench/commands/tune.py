@@ -19,7 +19,7 @@ from barbench.commands.options import (
 )
 from barbench.errors import Interrupted, UsageError
 from barbench.listing import Format, print_rows, stdout_console
-from barbench.registry import split_list
+from barbench.spec.text import split_list
 
 
 class Sampler(StrEnum):

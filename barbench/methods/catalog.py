@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from barbench.errors import UsageError
 from barbench.registry import Registry
+from barbench.spec.text import explain
 
 if TYPE_CHECKING:  # names are looked up without torch, which is imported when a method is created
     from barbench.methods.base import Component, Method
@@ -192,7 +193,7 @@ def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any)
         try:
             checked[name] = TypeAdapter(hint).validate_python(value)
         except ValidationError as error:
-            raise UsageError(f"option {owner}.{name}: {error.errors()[0]['msg']}, not {value!r}") from None
+            raise UsageError(f"option {owner}.{name}: {explain(error)}") from None
     return build(**{**defaults, **checked})
 
 

@@ -11,7 +11,7 @@ from barbench.errors import UnknownName, UsageError
 from barbench.methods import pet
 from barbench.methods.catalog import METHODS, MethodSpec
 from barbench.paper.tables import FULL, HEAD_ONLY, PAPER_METHODS
-from barbench.registry import split_list
+from barbench.spec.text import split_list
 
 GROUP = "barbench.methods"
 BUILT_IN = (pet.__name__, "barbench.methods.catalog")

@@ -6,13 +6,13 @@ Table 1's are two of their rows. For Table 2 the paper's EVA-CLIP is read as EVA
 has for it; Table 3's ViT-L/14 takes the batch and rate that A.2 gives it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from barbench.errors import UsageError
 from barbench.paper.mixtures import MEMBERS, TASKS, Mixture
 from barbench.paper.protocols import KNOWN, PROTOCOLS
-from barbench.registry import Registry, split_list
+from barbench.registry import Registry
 
 PAPER_METHODS = ("etris", "snf", "snf-etris", "no-global", "barleria")
 """The rows of Tables 4 and 5, in the paper's order."""
@@ -181,38 +181,12 @@ for _table in (
     TABLES.register(_table.number, _table)
 
 
-def table_numbers(text: str) -> list[str]:
-    """Read a comma list of table numbers.
-
-    Args:
-        text: such as `1,4`; `all` means every table.
-
-    Returns:
-        The numbers, each once; they are not checked.
-
-    Raises:
-        UsageError: if the list is empty.
-    """
-    names = split_list(text)
-    if not names:
-        raise UsageError("no table was named; try --table 4")
-    return TABLES.names() if names == ["all"] else list(dict.fromkeys(names))
-
-
-def needed(tables: str) -> list[Block]:
-    """The cells that tables need.
-
-    Args:
-        tables: a comma list of numbers, or `all`.
-
-    Returns:
-        Each block once.
-
-    Raises:
-        UnknownName: for a table that the paper does not have.
-        UsageError: if the list is empty.
-    """
-    return list(dict.fromkeys(block for number in table_numbers(tables) for block in TABLES.get(number).needs))
+def needed(numbers: Sequence[str]) -> list[Block]:
+    """The cells that some tables need, each block once; UnknownName for a table that the paper does not have."""
+    blocks: list[Block] = []
+    for number in numbers:
+        blocks += TABLES.get(number).needs
+    return list(dict.fromkeys(blocks))
 
 
 def embedded_for(backbone: str) -> str:

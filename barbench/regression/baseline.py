@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from barbench.errors import DataError, UsageError
 from barbench.files import write_atomically
 from barbench.regression.rules import Values
+from barbench.spec.text import explain
 
 COMMITTED = Path(__file__).with_name("baseline.json")
 PACKAGES = ("torch", "numpy", "opencv-python-headless")
@@ -93,9 +94,7 @@ def load(path: Path) -> Baseline:
     except FileNotFoundError:
         raise UsageError(f"no baseline {path}: barbench check --update makes one") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise DataError(f"{path} is no baseline: {where}: {first['msg']}") from None
+        raise DataError(f"{path} is no baseline: {explain(error, 'the file')}") from None
 
 
 def save(baseline: Baseline, path: Path) -> None:

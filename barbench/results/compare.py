@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.errors import UsageError
-from barbench.registry import split_list
 from barbench.results import bootstrap
 from barbench.results.bootstrap import image_sums
 from barbench.results.expressions import aligned
 from barbench.results.record import Record
 from barbench.results.select import CHOOSABLE, differing, runs
 from barbench.results.store import Store
+from barbench.spec.text import split_list
 
 RESAMPLES: Final = 10_000
 POWER_80: Final = 0.8416  # standard deviations that the interval must lie beside zero for a chance of 80 %

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from barbench.errors import DataError
 from barbench.files import set_aside, write_atomically
 from barbench.results.record import SCHEMA_VERSION, Cell, Record
+from barbench.spec.text import explain
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -167,8 +168,7 @@ class Store:
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            first = error.errors()[0]
-            self._set_aside(path, f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}")
+            self._set_aside(path, explain(error, "record"))
             return None
         except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, another schema
             self._set_aside(path, str(error))

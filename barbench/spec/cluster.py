@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from barbench.errors import UsageError
-from barbench.registry import split_list
+from barbench.spec.text import explain, split_list, split_pair
 from barbench.values import read_yaml
 
 
@@ -49,14 +49,14 @@ class Cluster(BaseModel):
         if text is None:
             return cls()
         fields = _from_file(Path(text)) if text.endswith((".yaml", ".yml")) else _from_pairs(text)
+        known = cls.model_fields
+        for name in fields if isinstance(fields, dict) else ():
+            if name not in known:
+                raise UsageError(f"--cluster has no field {name!r}; it has {', '.join(known)}")
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"]))
-            if first["type"] == "extra_forbidden":
-                raise UsageError(f"--cluster has no field {name!r}; it has {', '.join(cls.model_fields)}") from None
-            raise UsageError(f"--cluster {name}: {first['msg']}") from None
+            raise UsageError(f"--cluster {explain(error)}") from None
 
 
 def _from_file(path: Path) -> object:
@@ -71,8 +71,6 @@ def _from_file(path: Path) -> object:
 def _from_pairs(text: str) -> dict[str, object]:
     fields: dict[str, object] = {}
     for part in split_list(text):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise UsageError(f"--cluster {text}: write key=value,key=value, or name a .yaml file")
+        name, value = split_pair(part, "--cluster", "cpus=8,minutes=30, or name a .yaml file")
         fields[name] = (value,) if name == "setup" else value
     return fields

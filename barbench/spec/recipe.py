@@ -12,11 +12,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from barbench.errors import UnknownName, UsageError
+from barbench.spec.text import explain, plural, split_pair, yaml_value
 from barbench.values import read_yaml
 
 
 class Fields(BaseModel):
-    """Base of what a YAML file holds: immutable, no unknown field, and no yes or no where a number is due."""
+    """Base of what a YAML file holds: immutable, no unknown field, and no true or false in place of a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -25,7 +26,7 @@ class Fields(BaseModel):
     def _no_flags(cls, fields: Any) -> Any:
         for name, value in fields.items() if isinstance(fields, Mapping) else ():
             if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
-                raise ValueError(f"{name} is {str(value).lower()}, and a number or a name is due")
+                raise ValueError(f"{name}: expected a number or a name, got {str(value).lower()}")
         return fields
 
 
@@ -51,7 +52,7 @@ class Tuning(Fields):
         ranges = ", ".join(
             f"{name} {low:g}" + f" to {high:g}" * (low < high) for name, (low, high) in self.space.items()
         )
-        trials = f"{_count(self.trials, 'trial')} per method, {_count(self.epochs, 'epoch')} each"
+        trials = f"{plural(self.trials, 'trial')} per method, {plural(self.epochs, 'epoch')} each"
         judged = f"judged on {self.held_out} % of {self.split}'s training images, held out"
         return f"{trials} ({self.sampler} search over {ranges}), {judged}"
 
@@ -138,10 +139,6 @@ class Recipe(Fields):
         return self.lr * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
 _LATER = ("rates", "own_rates", "searched", "tuning", "head")
 
 
@@ -194,22 +191,17 @@ def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = 
     """
     merged: dict[str, Any] = {"name": name + "*" * bool(changes), **fields}
     for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise UsageError(f"--set {change}: write it as key=value, for example epochs=4")
-        if key.strip() not in Recipe.model_fields:
-            raise UnknownName("recipe field", key.strip(), Recipe.model_fields)
-        try:
-            merged[key.strip()] = read_yaml(value)
-        except ValueError:
-            raise UsageError(f"--set {change}: the value is not YAML") from None
-        if key.strip() in Rates.model_fields:
+        key, value = split_pair(change, "--set", "epochs=4")
+        if key not in Recipe.model_fields:
+            raise UnknownName("recipe field", key, Recipe.model_fields)
+        merged[key] = yaml_value(change, value, "--set")
+        if key in Rates.model_fields:
             merged |= {"rates": {}, "tuning": None}
     try:
         return Recipe.model_validate(merged)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors()]
-        raise UsageError(f"recipe {name!r}:\n" + "\n".join(lines)) from None
+        mistakes = explain(error, separator="\n  ")
+        raise UsageError(f"recipe {name!r}:\n  {mistakes}") from None
 
 
 def _folder() -> Any:

@@ -11,13 +11,14 @@ import pytest
 from barbench.benchmarks.execution.host.devices import pick_device
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks, identify_weights
-from barbench.commands.expand import parse_options, parse_seeds
+from barbench.commands.expand import parse_seeds
 from barbench.datasets.sources import folder_source
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
 from barbench.spec.recipe import load_recipe, parse_recipe
+from barbench.spec.text import method_options
 
 RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3})
 
@@ -173,18 +174,18 @@ def test_seeds_and_options_as_text() -> None:
         with pytest.raises(UsageError, match="--seeds"):
             parse_seeds(text)
     methods = resolve("etris,snf")
-    assert parse_options(["etris:bridge.dim=64", "all:positional=train"], methods) == {
+    assert method_options(["etris:bridge.dim=64", "all:positional=train"], methods) == {
         "etris": {"bridge.dim": 64, "positional": "train"},
         "snf": {"positional": "train"},
     }
     own = replace(methods[0], name="own", reference="m.y:own")
-    assert parse_options(["m.y:own:start=0.5"], [own]) == parse_options(["own:start=0.5"], [own])
-    assert parse_options(["own:start=0.5"], [own]) == {"own": {"start": 0.5}}
+    assert method_options(["m.y:own:start=0.5"], [own]) == method_options(["own:start=0.5"], [own])
+    assert method_options(["own:start=0.5"], [own]) == {"own": {"start": 0.5}}
     with pytest.raises(UsageError, match="barleria is not among the methods; they are etris, snf"):
-        parse_options(["barleria:gst.prior=false"], methods)
+        method_options(["barleria:gst.prior=false"], methods)
     for text in ("etris", "etris:bridge.dim", "bridge.dim=3", ":a=1", "etris:=1", "etris:bridge.dim=[1"):
         with pytest.raises(UsageError, match="--option"):
-            parse_options([text], methods)
+            method_options([text], methods)
 
 
 def test_a_device_that_is_not_there() -> None:

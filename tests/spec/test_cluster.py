@@ -22,7 +22,7 @@ def test_pairs_and_a_file_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("gpu", "write key=value,key=value, or name a .yaml file"),
+        ("gpu", "write it as key=value, for example cpus=8,minutes=30, or name a .yaml file"),
         ("queue=gpu", "has no field 'queue'; it has cpus, memory_gb"),
         ("minutes=soon", "--cluster minutes: Input should be a valid integer"),
         ("cpus=0", "--cluster cpus: Input should be greater than or equal to 1"),

@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import ValidationError
 
 from barbench.reports.panel_list import PANEL_LIST, PanelEntry, read_panel_list
+from barbench.spec.text import explain
 
 SIZES: Final = ((1400, 82), (1100, 76), (900, 70), (700, 60), (500, 50))
 """Longest side in pixels and WebP quality, tried in this order."""
@@ -43,9 +44,7 @@ def embed_panels(folder: Path, room: int) -> EmbeddedPanels:
     try:
         panels = read_panel_list(folder)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
-        return EmbeddedPanels((), (f"{PANEL_LIST} cannot be used: {where}: {first['msg']}",))
+        return EmbeddedPanels((), (f"{PANEL_LIST} cannot be used: {explain(error, 'file')}",))
     pictures, problems = [], []
     for panel in panels:
         try:

@@ -13,7 +13,7 @@ from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot, T
 from barbench.benchmarks.execution.host.devices import core_count, pick_device
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.errors import UsageError
-from barbench.registry import split_list
+from barbench.spec.text import split_list
 
 
 class Local:
