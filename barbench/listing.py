@@ -7,18 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from barbench.plain import OnProgress, flatten
-
-FRAME = 3  # that a column takes beside its text: a rule and two blanks
-WORD = 24  # the longest word that a column is made wide for
+from barbench.reports.formats.terminal import Terminal
+from barbench.reports.tables.table import Entry, Header, Section, Table
 
 
 class Format(StrEnum):
@@ -30,120 +26,97 @@ class Format(StrEnum):
 
 
 def stdout_console(width: int = 100) -> Console:
-    """A rich console on standard output.
-
-    Args:
-        width: columns that a pipe, which has no width of its own, is taken to have.
-
-    Returns:
-        The console.
-    """
-    return Console() if sys.stdout.isatty() else Console(width=width)
+    """A rich console on standard output; a pipe is taken to have `width` columns."""
+    if sys.stdout.isatty():
+        return Console()
+    return Console(width=width)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = "") -> None:
-    """Print rows to standard output.
+    """Print rows to standard output as a table, JSON or CSV.
 
     Args:
         rows: mappings with the same keys; nested mappings become columns `outer.inner`, except in JSON.
-        format_: table, JSON or CSV.
+        format_: how.
         title: above a table.
     """
     if format_ is Format.json:
         print(json.dumps(list(rows), indent=1, ensure_ascii=False))
-        return
+    elif format_ is Format.csv:
+        _print_csv(rows)
+    else:
+        stdout_console(160).print(Terminal(rows_table(rows, title)))
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table:
+    """Rows as a table; the keys of a nested mapping become columns under its name, long texts fold."""
     flat = [flatten(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in flat for key in row))
-    if format_ is Format.csv:
-        writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: _text(v, thousands=False) for k, v in row.items()} for row in flat)
-        return
-    width = None if sys.stdout.isatty() else 160
-    console = Console(width=width)
-    for table in tables(flat, columns, title, console.width):
-        console.print(table)
+    headers = []
+    columns = []
+    for key in _keys(flat):
+        values = [row.get(key) for row in flat]
+        numeric = all(isinstance(value, int | float) for value in values)
+        group, name = _split(key)
+        headers.append(Header(group, name, "right" if numeric else "left", folds=True))
+        columns.append([Entry(_text(value)) for value in values])
+    body = tuple(zip(*columns, strict=True))
+    return Table(title, "", tuple(headers), (Section("", body),))
 
 
-def tables(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str, room: int) -> Iterator[Table]:
-    """Set rows as a table, or as several below each other where one is wider than the terminal.
+def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    flat = [flatten(row) for row in rows]
+    writer = csv.DictWriter(sys.stdout, _keys(flat), lineterminator="\n")
+    writer.writeheader()
+    for row in flat:
+        writer.writerow({key: _plain(value) for key, value in row.items()})
 
-    No heading and no number is cut: the columns that do not fit go into a further table with the first column again.
 
-    Args:
-        rows: without nested mappings.
-        columns: keys of the rows, in order.
-        title: above the first table.
-        room: columns of the terminal.
+def _keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys that some row has, in the order in which they are met."""
+    return list(dict.fromkeys(key for row in rows for key in row))
 
-    Yields:
-        Tables that fit, unless two columns alone do not.
+
+def _split(key: str) -> tuple[str, str]:
+    """The group and the name of a column. The point in a number, as in P@0.5, is no nesting.
+
+    >>> _split("val.P@0.5")
+    ('val', 'P@0.5')
     """
-    texts = {c: [_text(row.get(c), thousands=True) for row in rows] for c in columns}
-    numeric = {c: all(isinstance(row.get(c), int | float) for row in rows) for c in columns}
-    least = {c: _least(_heading(c), texts[c], numeric[c]) for c in columns}
-    blocks: list[list[str]] = [[]]
-    for column in columns:
-        if len(blocks[-1]) > 1 and sum(least[c] + FRAME for c in (*blocks[-1], column)) >= room:
-            blocks.append([columns[0]])
-        blocks[-1].append(column)
-    for number, block in enumerate(blocks):
-        table = Table(title=Text("" if number else title), title_justify="left", header_style="bold")
-        for column, width in zip(block, _widths(block, least, texts, room), strict=True):
-            justify: Literal["right", "left"] = "right" if numeric[column] else "left"
-            table.add_column(_heading(column), justify=justify, overflow="fold", width=width)
-        for row in zip(*(texts[column] for column in block), strict=True):
-            table.add_row(*map(Text, row))  # Text, not str: a name or a reason such as "[/x]" is no markup
-        yield table
+    *group, name = re.split(r"(?<!\d)\.|\.(?!\d)", key)
+    return " ".join(group), name
 
 
-def _least(heading: str, cells: Sequence[str], numeric: bool) -> int:
-    """The width below which a column cuts a word of its heading, a number, or a word of at most WORD characters."""
-    words = [word for cell in cells for word in ([cell] if numeric else cell.split()) if numeric or len(word) <= WORD]
-    return max(1, *map(cell_len, heading.split()), *map(cell_len, words))
-
-
-def _widths(block: Sequence[str], least: Mapping[str, int], texts: Mapping[str, Sequence[str]], room: int) -> list[int]:
-    """The least widths, and what is left of the room given evenly to the columns that could use it."""
-    whole = {c: max(least[c], *map(cell_len, (*_heading(c).split("\n"), *texts[c]))) for c in block}
-    widths = {c: least[c] for c in block}
-    spare = room - 1 - sum(widths[c] + FRAME for c in block)
-    while spare > 0 and (short := [c for c in block if widths[c] < whole[c]]):
-        for column in short[:spare]:
-            widths[column] += 1
-            spare -= 1
-    return list(widths.values())
-
-
-def _heading(column: str) -> str:
-    """A nested column's name over several lines. The point in a number, as in P@0.5, is no nesting.
-
-    >>> _heading("val.P@0.5")
-    'val\\nP@0.5'
-    """
-    return re.sub(r"(?<!\d)\.|\.(?!\d)", "\n", column)
-
-
-def _text(value: Any, thousands: bool) -> str:
-    if value is None or value == []:
+def _plain(value: Any) -> str:
+    """A value for programs: numbers with every digit, lists with blanks."""
+    if value is None:
         return ""
     if isinstance(value, list | tuple):
-        return (", " if thousands else " ").join("-" if v is None else str(v) for v in value)
-    if thousands and isinstance(value, int) and not isinstance(value, bool):
+        return _joined(value, " ")
+    return str(value)
+
+
+def _text(value: Any) -> str:
+    """A value for people: four digits, thousands with commas."""
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        return _joined(value, ", ")
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if thousands and isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _joined(values: Sequence[Any], separator: str) -> str:
+    return separator.join("-" if value is None else str(value) for value in values)
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[OnProgress]:
-    """Show a progress bar on standard error; silent in a pipe.
-
-    Args:
-        what: is done, in words.
-
-    Yields:
-        The callback that moves the bar.
-    """
+    """Show a progress bar on standard error, silent in a pipe; yields the callback that moves it."""
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

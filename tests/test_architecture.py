@@ -15,7 +15,7 @@ LOWEST = {"errors", "registry", "values"}
 EVERYWHERE = (LEAVES - {"listing"}) | {"paper", "spec"}
 ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(LEAVES, LOWEST),
-    "listing": LOWEST | {"plain"},
+    "listing": LOWEST | {"plain", "reports"},
     "paper": LOWEST,
     "spec": LOWEST | {"paper"},
     "datasets": EVERYWHERE,
@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "results": EVERYWHERE,
     "reports": EVERYWHERE | {"results"},
     "benchmarks": EVERYWHERE | {"engine", "datasets", "models", "methods", "results"},
-    "regression": EVERYWHERE | {"engine", "datasets", "models", "methods", "listing"},
+    "regression": EVERYWHERE | {"engine", "datasets", "models", "methods", "listing", "reports"},
 }
 COMMANDS = {"cli", "commands"}
 TOP = COMMANDS | {"api", "__init__"}

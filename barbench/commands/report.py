@@ -31,7 +31,7 @@ def report(
         UsageError: if there is no record.
     """
     from barbench.paper.tables import TABLES
-    from barbench.reports.formats.console import TERMINAL, show
+    from barbench.reports.formats.terminal import TERMINAL, show
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 

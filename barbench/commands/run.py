@@ -263,7 +263,7 @@ def _show_plan(jobs: Any, request: Any, console: Console) -> Any:
 
 def _report(table: str | None, records: Any, results: Path, reports: Path, console: Console) -> None:
     """Write the tables of all records, and print those of this run."""
-    from barbench.reports.formats.console import show
+    from barbench.reports.formats.terminal import show
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 

@@ -2,15 +2,25 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from barbench.regression.check import Outcome
 from barbench.regression.compare import GateFinding
+from barbench.reports.formats import markdown
+from barbench.reports.formats.terminal import Terminal
+from barbench.reports.tables.table import Entry, Header, Mark, Section, Table
 
-HEADERS = ("Section", "Entry", "", "Baseline", "Now", "Difference")
+HEADERS = (
+    Header("", "Section", "left", folds=True),
+    Header("", "Entry", "left", folds=True),
+    Header("", "", "left", folds=True),
+    Header("", "Baseline", "right", folds=True),
+    Header("", "Now", "right", folds=True),
+    Header("", "Difference", "left", folds=True),
+)
 LONGEST = 40  # rows of a table; a mistake in the backbone moves hundreds of values
 
 
@@ -31,10 +41,20 @@ def _rows(outcome: Outcome) -> list[GateFinding]:
     return sorted((f for f in outcome.findings if f.status != "same"), key=lambda f: not f.failed)
 
 
-def _cells(finding: GateFinding) -> tuple[str, ...]:
-    return (
-        finding.section, finding.entry, finding.status, finding.baseline, finding.measured, finding.difference,
-    )  # fmt: skip
+def _table(findings: Sequence[GateFinding]) -> Table:
+    rows = []
+    for finding in findings:
+        mark: Mark | None = "failed" if finding.failed else None
+        texts = (
+            finding.section,
+            finding.entry,
+            finding.status,
+            finding.baseline,
+            finding.measured,
+            finding.difference,
+        )
+        rows.append(tuple(Entry(text, mark=mark) for text in texts))
+    return Table("", "", HEADERS, (Section("", tuple(rows)),))
 
 
 def _verdict(outcome: Outcome) -> str:
@@ -65,26 +85,15 @@ def _remarks(outcome: Outcome) -> list[str]:
 def _terminal(outcome: Outcome, console: Console) -> None:
     rows = _rows(outcome)
     if rows:
-        table = Table(header_style="bold")
-        for header, justify in zip(HEADERS, ("left", "left", "left", "right", "right", "left"), strict=True):
-            table.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]
-        for finding in rows[:LONGEST]:
-            table.add_row(*map(Text, _cells(finding)), style="red" if finding.failed else None)
-        console.print(table)
+        console.print(Terminal(_table(rows[:LONGEST])))
     console.print(Text(_verdict(outcome), style="bold green" if outcome.ok else "bold red"))
     for remark in _remarks(outcome):
         console.print(Text(remark))
 
 
 def _markdown(outcome: Outcome) -> str:
-    lines = [f"### barbench check: {_verdict(outcome)}", ""]
+    parts = [f"### barbench check: {_verdict(outcome)}"]
     rows = _rows(outcome)
     if rows:
-        lines += [f"| {' | '.join(HEADERS)} |", "| :-- | :-- | :-- | --: | --: | :-- |"]
-        lines += [f"| {' | '.join(map(_escape, _cells(finding)))} |" for finding in rows[:LONGEST]]
-        lines.append("")
-    return "\n".join([*lines, *(f"{remark}\n" for remark in _remarks(outcome))]).rstrip()
-
-
-def _escape(text: str) -> str:
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
+        parts.append(markdown.grid(_table(rows[:LONGEST])))
+    return "\n\n".join([*parts, *_remarks(outcome)])

@@ -60,7 +60,7 @@ def test_wrong_requests_are_explained(make, tmp_path: Path) -> None:
 
 def test_reports_need_no_torch() -> None:
     code = (
-        "import sys, barbench.results, barbench.reports.write, barbench.reports.formats.console;"
+        "import sys, barbench.results, barbench.reports.write, barbench.reports.formats.terminal;"
         "print([name for name in ('torch', 'open_clip', 'accelerate', 'matplotlib') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,7 +1,7 @@
 r"""A Table as LaTeX: two-level headers, \textbf{} for what is best. Needs `\usepackage{graphicx}` and no more."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from barbench.reports.report import Report
 from barbench.reports.tables.table import Entry, Table
@@ -34,21 +34,18 @@ ALIGN = {"left": "l", "center": "c", "right": "r"}
 
 
 def files(report: Report) -> Iterator[tuple[str, str]]:
-    """One file per number, with all tables of it, each under its own label."""
+    """One file per number, with all tables of it, each under a label."""
     for number, tables in report.tables.items():
-        labels = [f"tab:barbench-{number}{f'-{index}' * (index > 1)}" for index in range(1, len(tables) + 1)]
-        yield f"table{number}.tex", "% \\usepackage{graphicx}\n" + "\n".join(map(render, tables, labels))
+        texts = []
+        for index, table in enumerate(tables, 1):
+            suffix = f"-{index}" if index > 1 else ""
+            texts.append(render(table, f"tab:barbench-{number}{suffix}"))
+        yield f"table{number}.tex", "% \\usepackage{graphicx}\n" + "\n".join(texts)
 
 
 def render(table: Table, label: str) -> str:
     r"""LaTeX of `table` as a `table*` float that `\ref{<label>}` finds; ends with one newline."""
-    width = len(table.headers)
-    rows: list[str] = []
-    for section in table.sections:
-        rows.append(r"\hline")
-        if section.heading:
-            rows.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape(section.heading)}}}}} \\")
-        rows += [_line([_entry(entry) for entry in row]) for row in section.rows]
+    columns = "".join(ALIGN[header.align] for header in table.headers)
     footnotes = [_marks((n,)) + escape(text) for n, text in enumerate(table.footnotes, 1)]
     lines = [
         r"\begin{table*}[tp]",
@@ -57,10 +54,10 @@ def render(table: Table, label: str) -> str:
         rf"\label{{{label}}}",
         r"\setlength{\tabcolsep}{2.5pt}",
         SHRINK,
-        rf"\begin{{tabular}}{{{''.join(ALIGN[header.align] for header in table.headers)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
         r"\hline",
         *_headers(table),
-        *rows,
+        *_rows(table),
         r"\hline",
         r"\end{tabular}}",
         r"\par\smallskip",
@@ -77,44 +74,73 @@ def render(table: Table, label: str) -> str:
 
 def escape(text: str) -> str:
     """`text` as one line of literal LaTeX; a character that plain LaTeX may lack becomes its code point."""
-    return re.sub("-(?=-)", "-{}", "".join(map(_escape, " ".join(text.split()))))
+    line = " ".join(text.split())
+    escaped = "".join(map(_escape, line))
+    # Two hyphens would become a dash.
+    return re.sub("-(?=-)", "-{}", escaped)
 
 
 def _escape(char: str) -> str:
     if char in ESCAPES:
         return ESCAPES[char]
     accented = "À" <= char <= "ÿ" and char not in "ÐÞðþ÷"  # those have no glyph in LaTeX's default encoding
-    return char if " " <= char <= "~" or accented else rf"\texttt{{U+{ord(char):04X}}}"
+    if accented or " " <= char <= "~":
+        return char
+    return rf"\texttt{{U+{ord(char):04X}}}"
+
+
+def _rows(table: Table) -> list[str]:
+    lines = []
+    for section in table.sections:
+        lines.append(r"\hline")
+        if section.heading:
+            heading = rf"\textit{{{escape(section.heading)}}}"
+            lines.append(rf"\multicolumn{{{len(table.headers)}}}{{l}}{{{heading}}} \\")
+        for row in section.rows:
+            lines.append(_line(map(_entry, row)))
+    return lines
 
 
 def _headers(table: Table) -> list[str]:
     """The header rows: names alone, or under their groups with one rule per group."""
-    names = _line([escape(header.name) + _aside(header.footnotes) for header in table.headers])
-    groups, rules, start = [], [], 1
-    for group, width in table.header_groups:
-        groups.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(group)}}}" if group else "")
-        if group:
+    names = []
+    for header in table.headers:
+        names.append(escape(header.name) + _aside(header.footnotes))
+    groups = []
+    rules = []
+    start = 1
+    for name, width in table.header_groups:
+        if name:
+            groups.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}")
             rules.append(rf"\cline{{{start}-{start + width - 1}}}")
+        else:
+            groups.append("")
         start += width
-    return [_line(groups), " ".join(rules), names] if rules else [names]
+    if not rules:
+        return [_line(names)]
+    return [_line(groups), " ".join(rules), _line(names)]
 
 
-def _line(cells: list[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
 def _entry(entry: Entry) -> str:
     mean, sign, margin = entry.text.partition("±")
-    text = escape(mean) + (rf"{{\tiny{escape(sign + margin)}}}" if sign else "")
+    text = escape(mean)
+    if sign:
+        text += rf"{{\tiny{escape(sign + margin)}}}"
     if entry.mark == "best":
         text = rf"\textbf{{{text}}}"
     return text + _aside(entry.footnotes)
 
 
 def _marks(footnotes: tuple[int, ...]) -> str:
-    return rf"\textsuperscript{{{', '.join(map(str, footnotes))}}}" if footnotes else ""
+    return rf"\textsuperscript{{{', '.join(map(str, footnotes))}}}"
 
 
 def _aside(footnotes: tuple[int, ...]) -> str:
     """Footnote marks that take no width, so that the numbers of a column stay aligned."""
-    return rf"\rlap{{{_marks(footnotes)}}}" if footnotes else ""
+    if not footnotes:
+        return ""
+    return rf"\rlap{{{_marks(footnotes)}}}"

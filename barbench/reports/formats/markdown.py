@@ -2,13 +2,13 @@
 from it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from barbench.reports.report import Report
-from barbench.reports.tables.table import Entry, Table
+from barbench.reports.tables.table import Align, Entry, EntryRow, Table
 
-ALIGN = {"left": "<", "center": "^", "right": ">"}
-RULES = {"<": ":-{}", "^": ":{}:", ">": "-{}:"}
+PADDING = {"left": "<", "center": "^", "right": ">"}
+RULES = {"left": ":-{}", "center": ":{}:", "right": "-{}:"}
 
 
 def files(report: Report) -> Iterator[tuple[str, str]]:
@@ -19,30 +19,68 @@ def files(report: Report) -> Iterator[tuple[str, str]]:
 
 def render(table: Table) -> str:
     """Markdown of `table` with its title, caption and notes; ends with one newline."""
-    rows = [[_entry(entry) for entry in row] for section in table.sections for row in section.rows]
-    names = [escape(f"{header.group} {header.name}".strip()) + _marks(header.footnotes) for header in table.headers]
-    widths = [max(3, *map(len, column)) for column in zip(names, *rows, strict=True)]
-    aligns = [ALIGN[header.align] for header in table.headers]
+    footnotes = [f"- <sup>{n}</sup> {escape(text)}" for n, text in enumerate(table.footnotes, 1)]
+    notes = [f"- {escape(note)}" for note in table.notes]
+    parts = [
+        f"### {escape(table.title)}",
+        escape(table.caption),
+        grid(table),
+        "\n".join(footnotes + notes),
+    ]
+    return "\n\n".join(parts) + "\n"
 
-    def line(cells: list[str]) -> str:
-        padded = [f"{cell:{align}{width}}" for cell, align, width in zip(cells, aligns, widths, strict=True)]
-        return f"| {' | '.join(padded)} |"
 
-    rule = [RULES[align].format("-" * (width - 2)) for align, width in zip(aligns, widths, strict=True)]
-    lines = [line(names), line(rule)]
+def grid(table: Table) -> str:
+    """Markdown of the columns and rows alone, without a newline at the end."""
+    names = []
+    for header in table.headers:
+        name = f"{header.group} {header.name}".strip()
+        names.append(escape(name) + _marks(header.footnotes))
+    rows: list[list[str]] = []
+    spans = []
     for section in table.sections:
         if section.heading:
-            lines.append(line([f"*{escape(section.heading)}*", *[""] * (len(widths) - 1)]))
-        lines += [line([_entry(entry) for entry in row]) for row in section.rows]
-    notes = [f"- {escape(note)}" for note in table.notes]
-    footnotes = [f"- <sup>{n}</sup> {escape(text)}" for n, text in enumerate(table.footnotes, 1)]
-    parts = (f"### {escape(table.title)}", escape(table.caption), "\n".join(lines), "\n".join(footnotes + notes))
-    return "\n\n".join(parts) + "\n"
+            spans.append(len(rows))
+            rows.append([f"*{escape(section.heading)}*", *[""] * (len(names) - 1)])
+        rows += map(_entries, section.rows)
+    return pipe_table(names, rows, [header.align for header in table.headers], spans)
+
+
+def pipe_table(
+    names: Sequence[str], rows: Sequence[Sequence[str]], aligns: Sequence[Align], spans: Sequence[int] = ()
+) -> str:
+    """Set cells that are markdown already as a table.
+
+    Args:
+        names: of the columns.
+        rows: one cell per column.
+        aligns: of the columns.
+        spans: positions of rows that are headings: their text does not widen a column.
+
+    Returns:
+        Lines without a newline at the end.
+    """
+    measured = [row for place, row in enumerate(rows) if place not in spans]
+    widths = [max(3, *map(len, column)) for column in zip(names, *measured, strict=True)]
+    rule = []
+    for align, width in zip(aligns, widths, strict=True):
+        rule.append(RULES[align].format("-" * (width - 2)))
+    lines = []
+    for cells in (names, rule, *rows):
+        padded = []
+        for cell, align, width in zip(cells, aligns, widths, strict=True):
+            padded.append(f"{cell:{PADDING[align]}{width}}")
+        lines.append(f"| {' | '.join(padded)} |")
+    return "\n".join(lines)
 
 
 def escape(text: str) -> str:
     """`text` as one line of literal markdown."""
     return re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", " ".join(text.split()))
+
+
+def _entries(row: EntryRow) -> list[str]:
+    return [_entry(entry) for entry in row]
 
 
 def _entry(entry: Entry) -> str:
@@ -53,4 +91,6 @@ def _entry(entry: Entry) -> str:
 
 
 def _marks(footnotes: tuple[int, ...]) -> str:
-    return f" <sup>{', '.join(map(str, footnotes))}</sup>" if footnotes else ""
+    if not footnotes:
+        return ""
+    return f" <sup>{', '.join(map(str, footnotes))}</sup>"

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
-Mark = Literal["best"]
-"""The best of a column, and all that are not distinguishable from it."""
+Align = Literal["left", "center", "right"]
+Mark = Literal["best", "failed"]
+"""The best of a column and all that are not distinguishable from it; or a failure."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Header:
         name: of the column.
         align: of its entries.
         footnotes: numbers, from 1.
+        folds: whether a long text may continue on the next line of a terminal.
     """
 
     group: str
     name: str
-    align: Literal["left", "center", "right"] = "right"
+    align: Align = "right"
     footnotes: tuple[int, ...] = ()
+    folds: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Entry:
     Attributes:
         text: as printed.
         value: the printed number, to sort by; None for text.
-        mark: whether it is bold.
+        mark: how it is set off; None for plain text.
         footnotes: numbers, from 1.
     """
 
@@ -73,24 +76,36 @@ class Table:
     caption: str
     headers: tuple[Header, ...]
     sections: tuple[Section, ...]
-    notes: tuple[str, ...]
-    footnotes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    footnotes: tuple[str, ...] = ()
     number: str = ""
     measured: str = ""
 
     @property
+    def rows(self) -> list[EntryRow]:
+        """The rows of all sections."""
+        return [row for section in self.sections for row in section.rows]
+
+    @property
     def header_groups(self) -> list[tuple[str, int]]:
         """Group names with the number of adjacent columns under each; columns on their own come one by one."""
-        runs = groupby(enumerate(self.headers), key=lambda item: item[1].group or item[0])
-        return [(key if isinstance(key, str) else "", len(list(members))) for key, members in runs]
+        groups: list[tuple[str, int]] = []
+        for name, members in groupby(self.headers, key=lambda header: header.group):
+            count = len(list(members))
+            if name:
+                groups.append((name, count))
+            else:
+                groups += [("", 1)] * count
+        return groups
 
     def select(self, columns: Sequence[int]) -> "Table":
         """The same table with only the columns at these positions."""
-        sections = [
-            replace(section, rows=tuple(tuple(row[i] for i in columns) for row in section.rows))
-            for section in self.sections
-        ]
-        return replace(self, headers=tuple(self.headers[i] for i in columns), sections=tuple(sections))
+        sections = []
+        for section in self.sections:
+            rows = [tuple(row[i] for i in columns) for row in section.rows]
+            sections.append(replace(section, rows=tuple(rows)))
+        headers = tuple(self.headers[i] for i in columns)
+        return replace(self, headers=headers, sections=tuple(sections))
 
 
 class Footnotes:
@@ -100,13 +115,10 @@ class Footnotes:
         self.texts: list[str] = []
 
     def add(self, *texts: str) -> tuple[int, ...]:
-        """Number texts; a text that is already there keeps its number.
-
-        Args:
-            *texts: any number of them.
-
-        Returns:
-            Their numbers.
-        """
-        self.texts += [text for text in dict.fromkeys(texts) if text not in self.texts]
-        return tuple(self.texts.index(text) + 1 for text in texts)
+        """The numbers of texts; a text that is already there keeps its number."""
+        numbers = []
+        for text in texts:
+            if text not in self.texts:
+                self.texts.append(text)
+            numbers.append(self.texts.index(text) + 1)
+        return tuple(numbers)

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from barbench.reports.formats import latex, markdown
-from barbench.reports.formats.console import Terminal, show
+from barbench.reports.formats.terminal import Terminal, show
 from barbench.reports.tables.build import build, build_measured
 from barbench.reports.tables.grouping import group
 from barbench.reports.tables.table import Table

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from barbench.reports.formats.console import show
+from barbench.reports.formats.terminal import show
 from barbench.reports.write import write_reports
 from barbench.results.record import Scores, SplitResult
 from barbench.results.store import Store
