@@ -269,7 +269,7 @@ def slots_for(request: RunRequest, backbones: Sequence[str]) -> Any:
         One slot per cell that runs at a time: one per GPU, or per core of a CPU if all backbones are embedded: two
             cells on one thread each are faster there than one cell on two threads.
     """
-    from barbench.benchmarks.execution.executors.local import local_slots
+    from barbench.benchmarks.execution.host.devices import local_slots
 
     small = all(name in EMBEDDED for name in backbones)
     return local_slots(request.device, request.gpus, request.processes, request.jobs, small)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from barbench.benchmarks.execution.executors import local
+from barbench.benchmarks.execution.host import devices
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.results.record import Record
 from barbench.results.store import Store
@@ -150,7 +150,7 @@ def test_a_request_that_cannot_be_met(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr(local, "core_count", lambda: 8)
+    monkeypatch.setattr(devices, "core_count", lambda: 8)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     matrix = ["--methods", "head-only", "--split", "refcocog-g", "--data", shapes_root]
     answer = ask("run", *matrix, *words, "--results", tmp_path / "results")

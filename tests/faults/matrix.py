@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from barbench.benchmarks.execution.executors.base import Slot
 from barbench.benchmarks.execution.executors.local import Local
+from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.run import run_jobs
-from barbench.benchmarks.execution.worker.main import process, worker
+from barbench.benchmarks.execution.worker import main as worker
+from barbench.benchmarks.execution.worker import process
 from barbench.benchmarks.execution.worker.signals import interruptible
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_tasks

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from barbench.datasets.pixels import decoder_warnings, sources, untrusted
+from barbench.datasets import sources, untrusted
+from barbench.datasets.pixels import decoder_warnings
 from barbench.errors import UsageError
 from barbench.files import at_home
 from barbench.results.store import Store

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from barbench.benchmarks.execution.run import run_jobs
-from barbench.benchmarks.execution.worker.main import process
+from barbench.benchmarks.execution.worker import process
 from barbench.benchmarks.job import Job
 from barbench.results.store import Store
 from tests.benchmarks.conftest import MakeJobs, Told

@@ -11,9 +11,10 @@ from typing import Any
 
 from filelock import Timeout
 
-from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot
+from barbench.benchmarks.execution.executors.base import Attempt, Ended
 from barbench.benchmarks.execution.host.lock import LEASE_SECONDS, lease_on
 from barbench.benchmarks.execution.host.source import code_hash
+from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.worker.exits import FULL
 from barbench.benchmarks.execution.worker.process import GRACE, death, run_worker
 from barbench.benchmarks.job import Job, Seen

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Protocol
 
 from barbench.benchmarks.execution.executors.base import Attempt, Ended, Executor
 from barbench.benchmarks.execution.executors.local import Local
+from barbench.benchmarks.execution.executors.make import executor_class
 from barbench.benchmarks.execution.host.lock import locked
 from barbench.benchmarks.execution.host.source import code_hash
 from barbench.benchmarks.execution.run_folder import FOLDER, RunFolder
@@ -129,7 +130,9 @@ def _tidy(results: Path) -> None:
         if not RunFolder(folder).exists() and is_left_behind(folder):
             shutil.rmtree(folder, ignore_errors=True)
     for run in RunFolder.all(results):
-        if run.executor == Local.name:  # its cells ended with it, and this process holds the folder now
+        if not executor_class(
+            run.executor
+        ).settles_on_host:  # its cells ended with it, and this process holds the folder now
             run.remove()
 
 
@@ -195,7 +198,7 @@ class _Driver:
     def submit(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self.numbers[job.cell.id()] = self.numbers.get(job.cell.id(), 0) + 1
-        local = self.executor.name == Local.name
+        elsewhere = self.executor.settles_on_host  # where another copy of barbench may be
         self.executor.submit(
             [
                 Attempt(
@@ -204,7 +207,7 @@ class _Driver:
                     number=self.numbers[job.cell.id()],
                     executor=self.executor.name,
                     halve=self.halve,
-                    code=None if local else code_hash(job.cell.method),
+                    code=code_hash(job.cell.method) if elsewhere else None,
                 )
                 for job in jobs
             ]
@@ -256,7 +259,7 @@ class _Driver:
 
     def written(self, job: Job, ended: Ended) -> Record:
         """The record that an attempt left, as soon as it can be seen here; one that says what is known without it."""
-        late = self.executor.name != Local.name and ended.how in ("done", "failed")
+        late = self.executor.settles_on_host and ended.how in ("done", "failed")
         limit = time.monotonic() + LATE_SECONDS * late
         while (record := _record_of(self.store, job, self.halve)) is None and time.monotonic() < limit:
             time.sleep(1.0)

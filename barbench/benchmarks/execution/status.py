@@ -1,9 +1,10 @@
-"""What the runs of a results folder are doing, from files and one call of Slurm. `barbench status` prints it."""
+"""What the runs of a results folder are doing, from files and one call of the executor. `barbench status` prints it."""
 
 from pathlib import Path
 from typing import Any
 
-from barbench.benchmarks.execution.executors.slurm import ENDING, RUNNING, cancel_waiting, squeue
+from barbench.benchmarks.execution.executors.base import State
+from barbench.benchmarks.execution.executors.make import executor_class
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.errors import UnknownName, UsageError
 
@@ -21,9 +22,10 @@ def status(results: Path) -> list[dict[str, Any]]:
     """
     rows = []
     for run in RunFolder.all(results):
+        executor = executor_class(run.executor)
         jobs = {cell: str(handle["job"]) for cell, handle in run.handles.items()}
-        states = squeue(list(jobs.values())) or {}
-        orphan = run.executor != "slurm" and run.is_led() is False
+        states = executor.states(list(jobs.values()))
+        orphan = not executor.detaches and run.is_led() is False
         for cell, stem in run.cells.items():
             queued = states.get(jobs.get(cell, ""))
             state = _state(run, cell, results / f"{stem}.json", queued)
@@ -33,7 +35,7 @@ def status(results: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _state(run: RunFolder, cell: str, record: Path, queued: str | None) -> dict[str, Any]:
+def _state(run: RunFolder, cell: str, record: Path, queued: State | None) -> dict[str, Any]:
     found: dict[str, Any] = {"state": "waiting", "attempt": None, "host": None, "epoch": "", "step": ""}
     for event in run.events(cell).new():
         if event["event"] == "attempt":
@@ -46,7 +48,7 @@ def _state(run: RunFolder, cell: str, record: Path, queued: str | None) -> dict[
             found["state"] = event["how"]
     if record.exists() and found["state"] in ("waiting", "running"):
         found["state"] = "done"
-    elif queued is not None and queued.startswith(("PENDING", "REQUEUE")):
+    elif queued == "waiting":
         found["state"] = "waiting"
     elif found["state"] == "running" and run.asked_to_stop(cell):
         found["state"] = "stopping"
@@ -92,9 +94,10 @@ def stop(run: RunFolder, cells: list[str]) -> str:
     """
     chosen = [_cell(run, name) for name in cells]
     jobs = {cell: str(handle["job"]) for cell, handle in run.handles.items()}
-    states = squeue(list(jobs.values())) or {}
-    cancel_waiting([job for cell, job in jobs.items() if job in states and (not chosen or cell in chosen)])
-    if not chosen and run.is_led() is False and not any(_is_alive(states.get(job, "")) for job in jobs.values()):
+    executor = executor_class(run.executor)
+    states = executor.states(list(jobs.values()))
+    executor.cancel_waiting([job for cell, job in jobs.items() if job in states and (not chosen or cell in chosen)])
+    if not chosen and run.is_led() is False and "running" not in states.values():
         run.remove()
         return f"run {run.id} had ended; its folder is removed"
     for cell in chosen:
@@ -103,10 +106,6 @@ def stop(run: RunFolder, cells: list[str]) -> str:
         run.ask_to_stop()
     what = f"{len(chosen)} cell{'s' * (len(chosen) != 1)} of run {run.id}" if chosen else f"run {run.id}"
     return f"{what} asked to stop; each cell keeps a checkpoint, and `barbench run` goes on from it"
-
-
-def _is_alive(state: str) -> bool:
-    return state in {*RUNNING, *ENDING, "SUSPENDED"}
 
 
 def _cell(run: RunFolder, name: str) -> str:

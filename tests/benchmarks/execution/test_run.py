@@ -16,8 +16,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from barbench.benchmarks.execution import attempt
-from barbench.benchmarks.execution.executors.base import Slot
 from barbench.benchmarks.execution.executors.local import Local
+from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.execution.worker import process
 from barbench.benchmarks.job import Job

@@ -1,7 +1,7 @@
 """What an executor is: it decides where and when an attempt at a cell runs, and tells how it ended."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -59,30 +59,28 @@ class Ended(NamedTuple):
 Told = tuple[str, Mapping[str, Any] | Ended]  # a cell's id, and an event of it or its end
 
 
-class Slot(NamedTuple):
-    """A share of a host for one cell.
-
-    Attributes:
-        gpus: as CUDA_VISIBLE_DEVICES names them; none: the cell sees all that its process sees.
-        cores: 0: all that its process may use.
-        neighbours: cells that run on the host at the same time, this one included.
-    """
-
-    gpus: tuple[str, ...] = ()
-    cores: int = 0
-    neighbours: int = 1
+State = Literal["waiting", "running", "gone"]
 
 
 class Executor(Protocol):
-    """Runs attempts. After `start`, all methods are called by one thread."""
+    """Runs attempts. After `start`, all methods are called by one thread.
 
-    @property
-    def name(self) -> str:
-        """As `--executor` has it."""
+    Attributes:
+        name: as `--executor` has it.
+        settles_on_host: device, threads, cache, data and weights of a cell are chosen on the host where it runs, which
+            may have another copy of barbench; else by the command, on its own host.
+        default_retries: how often a cell that is lost is tried again where the user says nothing.
+        detaches: cells run on when the command that submitted them has ended.
+    """
+
+    name: ClassVar[str]
+    settles_on_host: ClassVar[bool]
+    default_retries: ClassVar[int]
+    detaches: ClassVar[bool]
 
     @property
     def slots(self) -> int | None:
-        """Cells at a time; None where somebody else decides that."""
+        """Cells at a time; None where the cluster decides that."""
 
     def start(self, run: RunFolder, lock: int) -> None:
         """Get ready. Workers on this host inherit the descriptor `lock`."""
@@ -105,3 +103,12 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End whatever is still there, at once."""
+
+    @staticmethod
+    def states(jobs: Sequence[str]) -> dict[str, State]:
+        """The state of each job that a run's folder names, by the job's id, as any process may ask for it; those that
+        are not known are left out."""
+
+    @staticmethod
+    def cancel_waiting(jobs: Sequence[str]) -> None:
+        """Take those of these jobs that have not begun out of the queue."""

@@ -1,25 +1,23 @@
 """Cells as processes of this host, several at a time, each on its share of the GPUs and cores."""
 
-import os
 import queue
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
-
-import torch
+from typing import ClassVar, Final
 
 from barbench.benchmarks.execution.attempt import Wish, perform
-from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot, Told
-from barbench.benchmarks.execution.host.devices import core_count, pick_device
+from barbench.benchmarks.execution.executors.base import Attempt, Ended, State, Told
+from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.run_folder import RunFolder
-from barbench.errors import UsageError
-from barbench.spec.text import split_list
 
 
 class Local:
     """Executor of this host."""
 
-    name: Final = "local"
+    name: ClassVar[str] = "local"
+    settles_on_host: ClassVar[bool] = False
+    default_retries: ClassVar[int] = 0  # somebody should look at a cell that is lost on this host
+    detaches: ClassVar[bool] = False
 
     def __init__(self, slots: Sequence[Slot] = ()) -> None:
         slots = slots or [Slot()]
@@ -85,67 +83,16 @@ class Local:
             self._free.put(slot)
 
     @staticmethod
+    def states(jobs: Sequence[str]) -> dict[str, State]:
+        """None: the run's folder names no jobs."""
+        return {}
+
+    @staticmethod
+    def cancel_waiting(jobs: Sequence[str]) -> None:
+        """Nothing: there is no queue outside the command."""
+
+    @staticmethod
     def _known(told: Told | BaseException) -> Told:
         if isinstance(told, BaseException):
             raise told
         return told
-
-
-def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None, small: bool = False) -> list[Slot]:
-    """How this host is divided among cells.
-
-    Args:
-        device: of `--device`.
-        gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
-        processes: of one cell, one GPU each.
-        jobs: cells at a time. More than the GPUs allow share them. None: one a share of GPUs; on a CPU one a core
-            where the models are `small`, else 1.
-        small: whether one core does for a cell.
-
-    Returns:
-        One slot for each cell that runs at a time; those on a CPU name no GPU.
-
-    Raises:
-        UsageError: for GPUs that are not there, or fewer than the processes of a cell.
-    """
-    chosen = choose_gpus(device, gpus)
-    shares = [tuple(chosen[i : i + processes]) for i in range(0, len(chosen) - processes + 1, processes)]
-    if chosen and not shares:
-        raise UsageError(f"--processes {processes} needs as many GPUs, and has {len(chosen)} to use")
-    cores = core_count()
-    count = jobs or len(shares) or (max(1, cores // processes) if small and pick_device(device) == "cpu" else 1)
-    return [Slot(shares[i % len(shares)] if shares else (), max(1, cores // count), count) for i in range(count)]
-
-
-def choose_gpus(device: str, gpus: str | None) -> list[str]:
-    """The GPUs that the command line asks for.
-
-    Args:
-        device: of `--device`.
-        gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
-
-    Returns:
-        Them as CUDA_VISIBLE_DEVICES names them; none for another device.
-
-    Raises:
-        UsageError: where the two contradict each other, or a GPU is not there.
-    """
-    kind, _, number = pick_device("cpu" if device == "auto" and gpus == "none" else device).partition(":")
-    if gpus is None:
-        gpus = (number or "all") if kind == "cuda" else "none"
-    elif number and gpus != number:
-        raise UsageError(f"--device {device} and --gpus {gpus} contradict each other; give one of them")
-    if gpus == "none":
-        if kind == "cuda":
-            raise UsageError(f"--gpus none and --device {device} contradict each other; give one of them")
-        return []
-    count = torch.cuda.device_count()
-    there = f"this host has {f'GPUs 0 to {count - 1}' if count > 1 else 'GPU 0' if count else 'no GPU'}"
-    if kind != "cuda":
-        raise UsageError(f"--gpus {gpus}: " + (there if not count else f"--device {device} is no GPU"))
-    wanted = list(map(str, range(count))) if gpus == "all" else split_list(gpus)
-    if not wanted or not all(w.isdecimal() and int(w) < count for w in wanted):
-        raise UsageError(f"--gpus {gpus}: write all, none, or numbers; {there}")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = split_list(visible) if visible else list(map(str, range(count)))
-    return [names[int(w)] for w in dict.fromkeys(wanted)]

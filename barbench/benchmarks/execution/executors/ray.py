@@ -9,11 +9,12 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, ClassVar
 
 from barbench.benchmarks.execution.attempt import Wish, perform, tell_end
-from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot, Told
+from barbench.benchmarks.execution.executors.base import Attempt, Ended, State, Told
 from barbench.benchmarks.execution.executors.files import Followed
+from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.errors import UsageError
 from barbench.spec.cluster import Cluster
@@ -33,7 +34,10 @@ class Ray:
         UsageError: without Ray, without a cluster at the address, and where no node of it can hold a cell.
     """
 
-    name: Final = "ray"
+    name: ClassVar[str] = "ray"
+    settles_on_host: ClassVar[bool] = True
+    default_retries: ClassVar[int] = 2  # hosts come and go
+    detaches: ClassVar[bool] = False
 
     def __init__(self, cluster: Cluster, gpus: int, cells_at_once: int | None = None) -> None:
         try:
@@ -136,6 +140,15 @@ class Ray:
         for reference in self._tasks:
             self._ray.cancel(reference, force=True)
         self._ray.shutdown()
+
+    @staticmethod
+    def states(jobs: Sequence[str]) -> dict[str, State]:
+        """None: the run's folder names no jobs."""
+        return {}
+
+    @staticmethod
+    def cancel_waiting(jobs: Sequence[str]) -> None:
+        """Nothing: tasks end with the command that submitted them."""
 
 
 def _look_for(address: str) -> None:

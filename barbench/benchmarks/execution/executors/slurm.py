@@ -14,11 +14,12 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import FrameType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from barbench.benchmarks.execution.attempt import Wish, perform, tell_end
-from barbench.benchmarks.execution.executors.base import Attempt, Ended, Slot, Told
+from barbench.benchmarks.execution.executors.base import Attempt, Ended, State, Told
 from barbench.benchmarks.execution.executors.files import Followed
+from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.run_folder import LOGS, RunFolder
 from barbench.errors import UsageError
 from barbench.results.record import AttemptLog
@@ -47,7 +48,10 @@ class Slurm:
         UsageError: without sbatch or submitit.
     """
 
-    name: Final = "slurm"
+    name: ClassVar[str] = "slurm"
+    settles_on_host: ClassVar[bool] = True
+    default_retries: ClassVar[int] = 2  # hosts come and go
+    detaches: ClassVar[bool] = True
 
     def __init__(self, cluster: Cluster, gpus: int, cells_at_once: int | None = None) -> None:
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
@@ -169,13 +173,25 @@ class Slurm:
     def stop(self) -> None:
         """Those that wait are cancelled; those that run look at the run's folder."""
         self._run.ask_to_stop()
-        cancel_waiting(list(self._jobs.values()))
+        self.cancel_waiting(list(self._jobs.values()))
         self._looked = 0.0
 
     def close(self) -> None:
         """Whatever is left, because nobody wants to wait for its checkpoint."""
         if self._jobs:
             _call("scancel", *self._jobs.values())
+
+    @staticmethod
+    def states(jobs: Sequence[str]) -> dict[str, State]:
+        """As one `squeue` has them; none where it does not answer."""
+        found = squeue(jobs) or {}
+        return {job: _state_of(found[job]) for job in jobs if job in found}
+
+    @staticmethod
+    def cancel_waiting(jobs: Sequence[str]) -> None:
+        """Those that run are not touched."""
+        if jobs:
+            _call("scancel", "--state=PENDING", *jobs)
 
 
 def squeue(jobs: Sequence[str]) -> dict[str, str] | None:
@@ -202,10 +218,10 @@ def never(job: str) -> str:
     return ""
 
 
-def cancel_waiting(jobs: Sequence[str]) -> None:
-    """Those that run are not touched."""
-    if jobs:
-        _call("scancel", "--state=PENDING", *jobs)
+def _state_of(state: str) -> State:
+    if state.startswith(("PENDING", "REQUEUE")):
+        return "waiting"
+    return "running" if state in {*RUNNING, *ENDING, "SUSPENDED"} else "gone"
 
 
 def _call(*command: str) -> None:

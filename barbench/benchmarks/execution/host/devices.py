@@ -1,10 +1,12 @@
-"""What this host computes with: its device and its cores."""
+"""What this host computes with: its devices and cores, and how they are divided among cells."""
 
 import os
 
 import torch
 
+from barbench.benchmarks.execution.host.variables import Slot
 from barbench.errors import UsageError
+from barbench.spec.text import split_list
 
 
 def pick_device(name: str) -> str:
@@ -53,3 +55,63 @@ def loader_count(device: str, threads: int) -> int:
 def core_count() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None, small: bool = False) -> list[Slot]:
+    """How this host is divided among cells.
+
+    Args:
+        device: of `--device`.
+        gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
+        processes: of one cell, one GPU each.
+        jobs: cells at a time. More than the GPUs allow share them. None: one a share of GPUs; on a CPU one a core
+            where the models are `small`, else 1.
+        small: whether one core does for a cell.
+
+    Returns:
+        One slot for each cell that runs at a time; those on a CPU name no GPU.
+
+    Raises:
+        UsageError: for GPUs that are not there, or fewer than the processes of a cell.
+    """
+    chosen = choose_gpus(device, gpus)
+    shares = [tuple(chosen[i : i + processes]) for i in range(0, len(chosen) - processes + 1, processes)]
+    if chosen and not shares:
+        raise UsageError(f"--processes {processes} needs as many GPUs, and has {len(chosen)} to use")
+    cores = core_count()
+    count = jobs or len(shares) or (max(1, cores // processes) if small and pick_device(device) == "cpu" else 1)
+    return [Slot(shares[i % len(shares)] if shares else (), max(1, cores // count), count) for i in range(count)]
+
+
+def choose_gpus(device: str, gpus: str | None) -> list[str]:
+    """The GPUs that the command line asks for.
+
+    Args:
+        device: of `--device`.
+        gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
+
+    Returns:
+        Them as CUDA_VISIBLE_DEVICES names them; none for another device.
+
+    Raises:
+        UsageError: where the two contradict each other, or a GPU is not there.
+    """
+    kind, _, number = pick_device("cpu" if device == "auto" and gpus == "none" else device).partition(":")
+    if gpus is None:
+        gpus = (number or "all") if kind == "cuda" else "none"
+    elif number and gpus != number:
+        raise UsageError(f"--device {device} and --gpus {gpus} contradict each other; give one of them")
+    if gpus == "none":
+        if kind == "cuda":
+            raise UsageError(f"--gpus none and --device {device} contradict each other; give one of them")
+        return []
+    count = torch.cuda.device_count()
+    there = f"this host has {f'GPUs 0 to {count - 1}' if count > 1 else 'GPU 0' if count else 'no GPU'}"
+    if kind != "cuda":
+        raise UsageError(f"--gpus {gpus}: " + (there if not count else f"--device {device} is no GPU"))
+    wanted = list(map(str, range(count))) if gpus == "all" else split_list(gpus)
+    if not wanted or not all(w.isdecimal() and int(w) < count for w in wanted):
+        raise UsageError(f"--gpus {gpus}: write all, none, or numbers; {there}")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = split_list(visible) if visible else list(map(str, range(count)))
+    return [names[int(w)] for w in dict.fromkeys(wanted)]

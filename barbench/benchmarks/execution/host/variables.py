@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 # What launchers tell the processes that they start. A worker is nobody's rank unless its own launcher says so:
 # accelerate would start a process group by these, and take settings from its own.
@@ -12,6 +13,20 @@ _STRAYS = re.compile(
     r"|(TORCHELASTIC_|ACCELERATE_|PMI_|PMIX_|OMPI_|MV2_|MPI_LOCAL).*"
 )
 _SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2"
+
+
+class Slot(NamedTuple):
+    """A share of a host for one cell.
+
+    Attributes:
+        gpus: as CUDA_VISIBLE_DEVICES names them; none: the cell sees all that its process sees.
+        cores: 0: all that its process may use.
+        neighbours: cells that run on the host at the same time, this one included.
+    """
+
+    gpus: tuple[str, ...] = ()
+    cores: int = 0
+    neighbours: int = 1
 
 
 def worker_variables(gpus: Sequence[str] = ()) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 from barbench.benchmarks.execution.executors.base import Attempt, Executor
 from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.execution.run_folder import RunFolder
-from barbench.benchmarks.execution.worker.main import process
+from barbench.benchmarks.execution.worker import process
 from barbench.benchmarks.job import Job
 from barbench.results.record import Record
 from tests.benchmarks.conftest import Told
@@ -105,7 +105,7 @@ HOOK = """
 import sys
 if "submitit.core._submit" in sys.orig_argv or any("default_worker" in a for a in sys.orig_argv):
     from pathlib import Path
-    from barbench.benchmarks.execution.worker.main import process
+    from barbench.benchmarks.execution.worker import process
     cell = Path(__file__).with_name("cell").read_text()
     process._command = lambda job, path: [sys.executable, "-c", cell, str(path), str(job.scratch)]
 """

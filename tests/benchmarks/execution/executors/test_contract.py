@@ -12,11 +12,12 @@ import pytest
 
 from barbench.benchmarks.execution.attempt import Wish, perform
 from barbench.benchmarks.execution.executors import slurm as slurm_module
-from barbench.benchmarks.execution.executors.base import Attempt, Executor, Slot
+from barbench.benchmarks.execution.executors.base import Attempt, Executor
 from barbench.benchmarks.execution.executors.local import Local
 from barbench.benchmarks.execution.executors.ray import Ray
 from barbench.benchmarks.execution.executors.slurm import Slurm
 from barbench.benchmarks.execution.host.lock import lease_on
+from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.benchmarks.execution.worker.signals import interruptible
 from barbench.benchmarks.job import Job
