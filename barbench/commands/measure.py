@@ -94,7 +94,7 @@ def check(
     only: Annotated[
         str | None,
         typer.Option(
-            help="sections to check, a comma list: ledger, flops, memory, data, models, evaluation, scores, speed",
+            help="sections to check, a comma list: evaluation, scores",
             show_default="all",
         ),
     ] = None,
@@ -105,20 +105,21 @@ def check(
         Shown, typer.Option("--format", help="how to print: table, json, or md (markdown, for a pull request)")
     ] = Shown.table,
 ) -> None:
-    """Measure a small fixed matrix and compare it with a stored baseline. The exit code is 1 if any value moved.
+    """Measure scores of a small subset and compare them with a stored baseline. The exit code is 1 if any value moved.
 
     \f
     Raises:
         UnknownName: for an unknown section.
         typer.Exit: with code 1 if any value moved.
     """
-    from barbench.regression import check as gate
+    from barbench.regression import check as regression
     from barbench.regression.show import show
 
+    sections = split_list(only or "")
     if update:
-        print(f"accepted into {gate.update(baseline, split_list(only or ''))}")
+        print(f"accepted into {regression.update(regression.SCORES, baseline, sections)}")
         return
-    outcome = gate.check(baseline, split_list(only or ""), allow_new)
+    outcome = regression.check(regression.SCORES, baseline, sections, allow_new)
     show(outcome, format_.value, stdout_console(160))
     if not outcome.ok:
         raise typer.Exit(1)

@@ -1,1 +1,1 @@
-"""The regression gate, `barbench check`: a small fixed matrix, measured now and compared with a stored baseline."""
+"""`barbench check`: scores of a small subset, measured now and compared with a stored baseline."""

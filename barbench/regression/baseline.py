@@ -1,4 +1,4 @@
-"""The baseline file: what the gate measured when somebody accepted it, section by section."""
+"""The baseline file: what was measured when a maintainer accepted it, section by section."""
 
 import json
 import platform
@@ -46,7 +46,9 @@ class Baseline(BaseModel):
         Returns:
             None if this platform has none.
         """
-        return (self.everywhere if portable else self.platforms.get(platform_key(), {})).get(name)
+        if portable:
+            return self.everywhere.get(name)
+        return self.platforms.get(platform_key(), {}).get(name)
 
     def accept(self, everywhere: Mapping[str, Values], here: Mapping[str, Values]) -> "Baseline":
         """Replace sections; other sections, and other platforms, stay.
@@ -76,11 +78,12 @@ def platform_key() -> str:
     return f"torch {release}, {platform.system()} {platform.machine()}"
 
 
-def load(path: Path) -> Baseline:
+def load(path: Path, update: str) -> Baseline:
     """Read a baseline.
 
     Args:
         path: of the file.
+        update: the command that makes one, for the message.
 
     Returns:
         The baseline.
@@ -92,7 +95,7 @@ def load(path: Path) -> Baseline:
     try:
         return Baseline.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise UsageError(f"no baseline {path}: barbench check --update makes one") from None
+        raise UsageError(f"no baseline {path}: {update} makes one") from None
     except ValidationError as error:
         raise DataError(f"{path} is no baseline: {explain(error, 'the file')}") from None
 
@@ -104,14 +107,19 @@ def save(baseline: Baseline, path: Path) -> None:
 
 def _plain(sections: Mapping[str, Values]) -> Sections:
     """Values with eight digits: far below every tolerance, and legible."""
-    return {
-        section: {
-            name: [float(f"{x:.8g}") for x in value] if isinstance(value, list)
-            else value if isinstance(value, int) else float(f"{value:.8g}")
-            for name, value in values.items()
-        }
-        for section, values in sections.items()
-    }  # fmt: skip
+    return {section: _rounded(values) for section, values in sections.items()}
+
+
+def _rounded(values: Values) -> dict[str, int | float | list[float]]:
+    found: dict[str, int | float | list[float]] = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            found[name] = [float(f"{x:.8g}") for x in value]
+        elif isinstance(value, int):
+            found[name] = value
+        else:
+            found[name] = float(f"{value:.8g}")
+    return found
 
 
 def _text(value: object, indent: str = "") -> str:

@@ -1,9 +1,12 @@
-"""`barbench check`: measure the sections, compare them with the baseline, or accept them as the new one."""
+"""`barbench check`: measure sections, compare them with a baseline, or accept them as the new one.
+
+The same runner serves `python -m tools.gate`, which has other sections and a baseline file of its own.
+"""
 
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +17,9 @@ from barbench.errors import UnknownName
 from barbench.listing import progress_bar
 from barbench.plain import OnProgress
 from barbench.regression import baseline as files
-from barbench.regression.compare import GateFinding, compare_section, suspects
-from barbench.regression.fixtures import PAPER
-from barbench.regression.rules import Rule, Values, close, exact, not_slower, within_seeds
-from barbench.regression.sections import cost, data, evaluation, models, scores, speed
+from barbench.regression import evaluation, scores
+from barbench.regression.compare import GateFinding, compare_section
+from barbench.regression.rules import Rule, Values, close, within_seeds
 
 Measure = Callable[[OnProgress], Values]
 
@@ -28,7 +30,7 @@ class GateSection(NamedTuple):
     Attributes:
         measure: what a check measures.
         rule: from old and new values to verdicts.
-        portable: whether one baseline serves every machine.
+        portable: whether one baseline is valid on every machine.
         accepted: what a baseline holds, if that is more than a check measures.
         noisy: a value that failed is measured again, and the smaller one counts.
     """
@@ -40,18 +42,32 @@ class GateSection(NamedTuple):
     noisy: bool = False
 
 
-# Tolerances: with torch's, MKL's, oneDNN's and OpenCV's code for SSE in place of AVX-512, data moved by 0.0008 at most,
-# models by 0.002, evaluation by 0.00002.
-SECTIONS: dict[str, GateSection] = {
-    "ledger": GateSection(cost.ledger, exact),
-    "flops": GateSection(cost.flops, exact),
-    "memory": GateSection(cost.memory, exact, portable=False),
-    "data": GateSection(data.data, close(0.003)),
-    "models": GateSection(models.models, close(0.006)),
-    "evaluation": GateSection(evaluation.scores_with_fixed_weights, close(0.0005)),
-    "scores": GateSection(scores.scores, within_seeds, accepted=scores.scores_of_seeds),
-    "speed": GateSection(speed.speed, not_slower, portable=False, noisy=True),
-}
+class Gate(NamedTuple):
+    """Sections, and where their baseline is.
+
+    Attributes:
+        sections: by name, in the order in which they are measured.
+        baseline: the file that is used if no other is named.
+        check: the command that compares, for messages.
+        update: the command that accepts what was measured, for messages.
+    """
+
+    sections: Mapping[str, GateSection]
+    baseline: Path
+    check: str
+    update: str
+
+
+# Tolerances: with torch's, MKL's, oneDNN's and OpenCV's code for SSE in place of AVX-512, evaluation moved by 0.00002.
+SCORES = Gate(
+    sections={
+        "evaluation": GateSection(evaluation.scores_with_fixed_weights, close(0.0005)),
+        "scores": GateSection(scores.scores, within_seeds, accepted=scores.scores_of_seeds),
+    },
+    baseline=files.COMMITTED,
+    check="barbench check",
+    update="barbench check --update",
+)
 TRIES = 3
 
 
@@ -59,16 +75,18 @@ class Outcome(NamedTuple):
     """The result of a check.
 
     Attributes:
+        gate: what was checked.
         findings: one per value.
-        suspects: components that alone explain which models moved.
         made_with: packages that the baseline was made with.
         here: packages of this machine.
+        suspects: components that alone explain which models moved.
     """
 
+    gate: Gate
     findings: list[GateFinding]
-    suspects: list[str]
     made_with: dict[str, str]
     here: dict[str, str]
+    suspects: Sequence[str] = ()
 
     @property
     def ok(self) -> bool:
@@ -76,11 +94,12 @@ class Outcome(NamedTuple):
         return not any(finding.failed for finding in self.findings)
 
 
-def check(path: Path | None, only: Sequence[str], allow_new: bool = False) -> Outcome:
+def check(gate: Gate, path: Path | None, only: Sequence[str], allow_new: bool = False) -> Outcome:
     """Measure and compare with a baseline.
 
     Args:
-        path: of the baseline; None for the one that barbench ships.
+        gate: the sections.
+        path: of the baseline; None for the gate's own.
         only: names of sections; empty for all.
         allow_new: whether values that the baseline lacks are no failure.
 
@@ -92,22 +111,24 @@ def check(path: Path | None, only: Sequence[str], allow_new: bool = False) -> Ou
         UsageError: if there is no baseline.
         DataError: if the baseline cannot be read.
     """
-    stored, chosen = files.load(path or files.COMMITTED), _chosen(only)
+    stored = files.load(path or gate.baseline, gate.update)
+    chosen = _chosen(gate, only)
     findings: list[GateFinding] = []
     with _quietly():
         for name, section in chosen.items():
             old = stored.section(name, section.portable)
-            measured = _settled(name, section, old)
-            findings += compare_section(name, section.rule, old, measured, files.platform_key(), allow_new)
-    compositions = {spec.name: spec.create().composition() for spec in PAPER}
-    return Outcome(findings, suspects(findings, compositions), stored.made_with, files.packages())
+            measured = _measure_again_if_slow(name, section, old)
+            missing = f"no baseline for {files.platform_key()}; on this machine, {gate.update} --only {name} makes one"
+            findings += compare_section(name, section.rule, old, measured, missing, allow_new)
+    return Outcome(gate, findings, stored.made_with, files.packages())
 
 
-def update(path: Path | None, only: Sequence[str]) -> Path:
+def update(gate: Gate, path: Path | None, only: Sequence[str]) -> Path:
     """Measure, and store the values as the baseline's sections.
 
     Args:
-        path: of the baseline; None for the one that barbench ships.
+        gate: the sections.
+        path: of the baseline; None for the gate's own.
         only: names of sections; empty for all.
 
     Returns:
@@ -117,27 +138,34 @@ def update(path: Path | None, only: Sequence[str]) -> Path:
         UnknownName: for an unknown section.
         DataError: if the old baseline cannot be read.
     """
-    path, chosen = path or files.COMMITTED, _chosen(only)
-    stored = files.load(path) if path.exists() else files.Baseline()
+    path = path or gate.baseline
+    chosen = _chosen(gate, only)
+    stored = files.load(path, gate.update) if path.exists() else files.Baseline()
+    everywhere: dict[str, Values] = {}
+    here: dict[str, Values] = {}
     with _quietly():
-        found = {name: _timed(name, section.accepted or section.measure) for name, section in chosen.items()}
-    everywhere = {name: values for name, values in found.items() if SECTIONS[name].portable}
-    here = {name: values for name, values in found.items() if not SECTIONS[name].portable}
+        for name, section in chosen.items():
+            values = _timed(name, section.accepted or section.measure)
+            kind = everywhere if section.portable else here
+            kind[name] = values
     files.save(stored.accept(everywhere, here), path)
     return path
 
 
-def _chosen(only: Sequence[str]) -> dict[str, GateSection]:
+def _chosen(gate: Gate, only: Sequence[str]) -> dict[str, GateSection]:
     for name in only:
-        if name not in SECTIONS:
-            raise UnknownName("section", name, SECTIONS)
-    return {name: section for name, section in SECTIONS.items() if not only or name in only}
+        if name not in gate.sections:
+            raise UnknownName("section", name, gate.sections)
+    return {name: section for name, section in gate.sections.items() if not only or name in only}
 
 
-def _settled(name: str, section: GateSection, old: Values | None) -> Values:
+def _measure_again_if_slow(name: str, section: GateSection, old: Values | None) -> Values:
     measured = dict(_timed(name, section.measure))
-    for _ in range(TRIES - 1 if section.noisy else 0):
-        if not any(f.status == "moved" for f in compare_section(name, section.rule, old, measured, "")):
+    if not section.noisy:
+        return measured
+    for _ in range(TRIES - 1):
+        findings = compare_section(name, section.rule, old, measured, "")
+        if not any(finding.status == "moved" for finding in findings):
             break
         again = _timed(name, section.measure)
         measured = {entry: min(value, again[entry]) for entry, value in measured.items()}

@@ -1,11 +1,10 @@
-"""What the sections of `barbench check` measure: every method on the tiny backbone, and a small folder of shapes."""
+"""What the sections measure: methods on the tiny backbone, and a small folder of shapes."""
 
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from accelerate import Accelerator
-from torch import Tensor
 
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.refer import read_refer
@@ -20,7 +19,7 @@ from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
 from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import METHODS, MethodSpec
-from barbench.models.segmenter import Segmenter, training_loss
+from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
 from barbench.paper.protocols import PROTOCOLS
@@ -32,13 +31,12 @@ BACKBONE, IMAGE_SIZE = "tiny", 64
 PROTOCOL = PROTOCOLS.get("refcoco+")
 SHAPES = ShapesSpec(train=160, val=24, testA=1, testB=1, sides=(64, 96), seed=5)
 SCORED = ShapesSpec(train=240, val=60, testA=1, testB=1, seed=5)
-ALL: list[MethodSpec] = list(METHODS)
 PAPER = [METHODS.get(name) for name in PAPER_METHODS]
 ENCODERS = ("vision.", "text.")
 
 
 def backbone() -> Backbone:
-    """The frozen encoders with their pretrained weights, loaded anew at each call, because a method may tune them."""
+    """The frozen encoders with their pretrained weights, loaded again at each call, because a method may tune them."""
     return load_backbone(BACKBONE, image_size=IMAGE_SIZE)
 
 
@@ -53,24 +51,6 @@ def filled(spec: MethodSpec) -> Segmenter:
     model = segmenter(spec)
     fill(model, but=ENCODERS)
     return model
-
-
-def backward(model: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) -> float:
-    """One training step without the optimizer; gradients are added to existing ones.
-
-    Args:
-        model: put into training mode.
-        image: uint8 (B, S, S, 3).
-        ids: int64 (B, L).
-        mask: float32 (B, S, S).
-
-    Returns:
-        The loss.
-    """
-    output = model.train()(image, ids)
-    loss = training_loss(output, mask)
-    loss.backward()  # type: ignore[no-untyped-call]
-    return float(loss.detach())
 
 
 def shapes(spec: ShapesSpec = SHAPES) -> ReferData:

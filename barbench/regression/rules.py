@@ -1,4 +1,4 @@
-"""How the gate judges: values by name, and one rule per section that decides what moved."""
+"""How values are judged: one rule per section decides what moved."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ class Verdict(NamedTuple):
         ok: whether it is within what is allowed.
         baseline: the old value as text.
         measured: the new value as text.
-        difference: how much they differ and may differ, in words.
+        difference: how much they differ and may differ, as a text.
     """
 
     ok: bool
@@ -32,18 +32,6 @@ Rule = Callable[[Values, Values], dict[str, Verdict]]
 
 SIGNIFICANCE = student(10, 0.99)
 """Student's t at 99.5 % with 10 degrees of freedom: one new seed in a hundred leaves the interval."""
-SLOWER = 1.5
-"""How much longer, against the reference operation, something may take."""
-
-
-def exact(baseline: Values, measured: Values) -> dict[str, Verdict]:
-    """Whole numbers that must be equal."""
-    found = {}
-    for name, value in measured.items():
-        old, new = _number(baseline[name]), _number(value)
-        change = f"{new - old:+,.0f} ({(new - old) / old:+.2%})" if old else f"{new - old:+,.0f}"
-        found[name] = Verdict(old == new, f"{old:,.0f}", f"{new:,.0f}", change)
-    return found
 
 
 def close(tolerance: float) -> Rule:
@@ -94,16 +82,6 @@ def within_seeds(baseline: Values, measured: Values) -> dict[str, Verdict]:
     return found
 
 
-def not_slower(baseline: Values, measured: Values) -> dict[str, Verdict]:
-    """Times as multiples of the reference operation's: at most SLOWER times the baseline's."""
-    found = {}
-    for name, value in measured.items():
-        old, new = _number(baseline[name]), _number(value)
-        said = f"{new / old:.2f} times as long, allowed {SLOWER:g}"
-        found[name] = Verdict(new <= SLOWER * old, f"{old:.3g}", f"{new:.3g}", said)
-    return found
-
-
 def _largest_gap(old: list[float], new: list[float]) -> float:
     """Infinite if the lengths differ or a new number is not finite."""
     if len(old) != len(new) or not all(map(math.isfinite, new)):
@@ -111,7 +89,8 @@ def _largest_gap(old: list[float], new: list[float]) -> float:
     return max(abs(a - b) for a, b in zip(old, new, strict=True))
 
 
-def _number(value: Value) -> float:
+def number(value: Value) -> float:
+    """A value that is not a list."""
     assert not isinstance(value, list)
     return value
 

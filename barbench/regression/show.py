@@ -28,7 +28,7 @@ def show(outcome: Outcome, format_: str, console: Console) -> None:
     """Print what moved to standard output."""
     if format_ == "json":
         rows = [finding._asdict() for finding in outcome.findings if finding.status != "same"]
-        verdict = {"ok": outcome.ok, "checked": len(outcome.findings), "suspects": outcome.suspects}
+        verdict = {"ok": outcome.ok, "checked": len(outcome.findings), "suspects": list(outcome.suspects)}
         print(json.dumps(verdict | {"made_with": outcome.made_with, "here": outcome.here, "findings": rows}, indent=1))
     elif format_ == "md":
         print(_markdown(outcome))
@@ -78,7 +78,7 @@ def _remarks(outcome: Outcome) -> list[str]:
     if changed and not outcome.ok:
         said.append(f"The baseline was made with {', '.join(changed)}; some of this may come from there.")
     if not outcome.ok:
-        said.append("Where this is meant, `barbench check --update` accepts it; say why in the commit.")
+        said.append(f"Where this is meant, `{outcome.gate.update}` accepts it; say why in the commit.")
     return said
 
 
@@ -92,7 +92,7 @@ def _terminal(outcome: Outcome, console: Console) -> None:
 
 
 def _markdown(outcome: Outcome) -> str:
-    parts = [f"### barbench check: {_verdict(outcome)}"]
+    parts = [f"### {outcome.gate.check}: {_verdict(outcome)}"]
     rows = _rows(outcome)
     if rows:
         parts.append(markdown.grid(_table(rows[:LONGEST])))

@@ -6,13 +6,14 @@ import pytest
 
 from barbench.errors import DataError, UsageError
 from barbench.regression.baseline import COMMITTED, Baseline, load, platform_key, save
-from barbench.regression.check import SECTIONS
+from barbench.regression.check import SCORES, Gate
+from tools.gate.__main__ import REPOSITORY
 
 
 def test_a_baseline_survives_the_round_trip(tmp_path: Path) -> None:
     made = Baseline().accept({"ledger": {"a": 3, "b": 12345678901}}, {"speed": {"x": 1.5, "y": [0.1, 1e-9]}})
     save(made, tmp_path / "b.json")
-    assert load(tmp_path / "b.json") == made
+    assert load(tmp_path / "b.json", "update") == made
     assert made.section("ledger", portable=True) == {"a": 3, "b": 12345678901}
     assert made.section("speed", portable=False) == {"x": 1.5, "y": [0.1, 1e-9]}
     assert made.section("speed", portable=True) is None
@@ -42,18 +43,27 @@ def test_what_is_no_baseline_is_refused_by_name(text: str, tmp_path: Path) -> No
     path = tmp_path / "b.json"
     path.write_text(text)
     with pytest.raises(DataError, match=r"b\.json is no baseline"):
-        load(path)
+        load(path, "update")
 
 
 def test_no_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--update"):
-        load(tmp_path / "none.json")
+        load(tmp_path / "none.json", "barbench check --update")
 
 
-def test_the_committed_baseline_holds_every_section() -> None:
-    committed = load(COMMITTED)
-    assert committed.everywhere.keys() == {name for name, section in SECTIONS.items() if section.portable}
+@pytest.mark.parametrize("gate", [SCORES, REPOSITORY], ids=lambda gate: gate.check)
+def test_the_committed_baselines_hold_every_section(gate: Gate, tmp_path: Path) -> None:
+    committed = load(gate.baseline, gate.update)
+    assert committed.everywhere.keys() == {name for name, section in gate.sections.items() if section.portable}
     for sections in committed.platforms.values():
-        assert sections.keys() == {name for name, section in SECTIONS.items() if not section.portable}
-    save_again = Baseline.model_validate_json(COMMITTED.read_bytes())
-    assert save_again == committed
+        assert sections.keys() == {name for name, section in gate.sections.items() if not section.portable}
+    save(committed, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == gate.baseline.read_bytes()
+
+
+def test_the_two_gates_share_no_section_and_the_wheel_holds_one_baseline() -> None:
+    assert not SCORES.sections.keys() & REPOSITORY.sections.keys()
+    assert SCORES.baseline == COMMITTED
+    assert COMMITTED.parents[1].name == "barbench"
+    assert REPOSITORY.baseline.parents[2] == COMMITTED.parents[2]
+    assert REPOSITORY.baseline.parents[1].name == "tools"

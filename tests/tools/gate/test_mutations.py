@@ -1,4 +1,4 @@
-"""The gate catches: a mistake planted in each part, and a slowdown, in a process of its own.
+"""The gates catch: a mistake planted in each part, and a slowdown, each in a new process.
 
 `mutations.py` holds the mistakes. Each is caught by the section named here, and by the entries named; where a mistake
 is in a component, the gate names the component.
@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from barbench.regression.baseline import COMMITTED, Baseline, load, save
+from barbench.regression.baseline import Baseline, load, save
+from barbench.regression.check import SCORES
 
 MUTATIONS = Path(__file__).with_name("mutations.py")
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 pytestmark = pytest.mark.slow
 
 # mutation, section, entries that must be among those that moved, component that must be named
@@ -39,17 +40,24 @@ CASES = [
 ]
 
 
-def ask(mutation: str, folder: Path, *arguments: object) -> tuple[int, str, str]:
-    """Exit code and both outputs of `barbench check` with something broken."""
+def ask(mutation: str, section: str, folder: Path, *arguments: str, update: bool = False) -> tuple[int, str, str]:
+    """Exit code and both outputs of the gate that has a section, with something broken."""
+    if section in SCORES.sections:
+        entry = ["barbench", "--update"] if update else ["barbench"]
+    else:
+        entry = ["tools", "update" if update else "check"]
     paths = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     variables = os.environ | {"PYTHONPATH": paths, "BARBENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable,
         str(MUTATIONS),
         mutation,
+        *entry,
         "--baseline",
         str(folder / "baseline.json"),
-        *map(str, arguments),
+        "--only",
+        section,
+        *arguments,
     ]
     done = subprocess.run(command, capture_output=True, text=True, env=variables)
     return done.returncode, done.stdout, done.stderr
@@ -63,10 +71,11 @@ def baselines(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def prepare(section: str) -> Path:
         if section not in made:
             folder = made[section] = tmp_path_factory.mktemp(section)
-            if section == "scores":  # a run a seed takes minutes: the committed ones serve
-                save(Baseline(everywhere={section: load(COMMITTED).everywhere[section]}), folder / "baseline.json")
+            if section == "scores":  # one run per seed takes minutes: the committed ones are used
+                committed = load(SCORES.baseline, SCORES.update)
+                save(Baseline(everywhere={section: committed.everywhere[section]}), folder / "baseline.json")
             else:
-                code, _, err = ask("none", folder, "--update", "--only", section)
+                code, _, err = ask("none", section, folder, update=True)
                 assert code == 0, err
         return made[section]
 
@@ -81,7 +90,7 @@ def test_a_planted_mistake_is_caught(
     mutation: str, section: str, entries: set[str], components: list[str], baselines: Any
 ) -> None:
     folder = baselines(section)
-    code, out, err = ask(mutation, folder, "--only", section, "--format", "json")
+    code, out, err = ask(mutation, section, folder, "--format", "json")
     assert code == 1, err
     found = json.loads(out)
     assert entries <= {row["entry"] for row in found["findings"] if row["status"] == "moved"}
@@ -94,6 +103,6 @@ def test_a_planted_mistake_is_caught(
     list(dict.fromkeys(case[1] for case in CASES)),
 )
 def test_an_unchanged_run_passes(section: str, baselines: Any) -> None:
-    code, out, err = ask("none", baselines(section), "--only", section, "--format", "md")
+    code, out, err = ask("none", section, baselines(section), "--format", "md")
     assert code == 0, out + err
     assert "none moved" in out

@@ -25,13 +25,13 @@ from barbench.regression.fixtures import (
     PAPER,
     PROTOCOL,
     accelerator,
-    backward,
     evaluation,
     segmenter,
     shapes,
     training,
 )
 from barbench.regression.rules import Values
+from tools.gate.fixtures import backward
 
 ROUNDS, BATCH, REFERENCES, ITEMS = 7, 4, 6, 16
 WAITED = Path("/proc/thread-self/schedstat")  # nanoseconds on a core, nanoseconds waiting for one, times on one

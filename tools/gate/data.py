@@ -8,7 +8,7 @@ from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.plain import OnProgress
 from barbench.regression.fixtures import IMAGE_SIZE, shapes, training
 from barbench.regression.rules import Value, Values
-from barbench.regression.sketch import sketch
+from tools.gate.sketch import sketch
 
 PICTURES = ((120, 200), (200, 120), (97, 131), (64, 64))  # rows, columns: smaller and larger than the square
 BLOCK = 5  # side of the patches of one value, in pixels: edges everywhere, so that a shift shows

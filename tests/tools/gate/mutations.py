@@ -1,4 +1,6 @@
-"""Runs a part of `barbench check` in a process in which something is broken on purpose: `python FILE MUTATION CHECK…`.
+"""Runs a gate in a process in which something is broken on purpose: `python FILE MUTATION GATE ARGUMENTS…`.
+
+GATE is `barbench` (its command `check`) or `tools` (`tools.gate`).
 
 The mutations are mistakes that are easily made and that leave a program running: a sign, a norm that is left out, half
 a pixel. `none` breaks nothing.
@@ -184,9 +186,9 @@ def none() -> None:
 
 
 def replace_everywhere(name: str, original: Any, mutant: Any) -> None:
-    """In every module of barbench that imported it by name."""
+    """In every module that imported it by name."""
     for key, module in list(sys.modules.items()):
-        if key.startswith("barbench") and getattr(module, name, None) is original:
+        if key.startswith(("barbench", "tools")) and getattr(module, name, None) is original:
             setattr(module, name, mutant)
 
 
@@ -194,8 +196,14 @@ assert predict  # so that what imports from the mutated modules is there to be c
 
 if __name__ == "__main__":
     from barbench.regression import check
+    from tools.gate import __main__ as gate
 
     assert check
-    globals()[sys.argv[1]]()
-    sys.argv = ["barbench", "check", *sys.argv[2:]]
-    cli.main()
+    mutation, entry, *arguments = sys.argv[1:]
+    globals()[mutation]()
+    if entry == "barbench":
+        sys.argv = ["barbench", "check", *arguments]
+        cli.main()
+    else:
+        sys.argv = ["gate", *arguments]
+        gate.main()

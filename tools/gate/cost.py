@@ -10,8 +10,9 @@ from barbench.methods.build import build_segmenter
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
 from barbench.plain import OnProgress
-from barbench.regression.fixtures import ALL, IMAGE_SIZE, PROTOCOL, segmenter
+from barbench.regression.fixtures import IMAGE_SIZE, PROTOCOL, segmenter
 from barbench.regression.rules import Values
+from tools.gate.fixtures import ALL
 
 BATCH = 2
 LARGE = "ViT-B-16-quickgelu"  # the paper's, without values: only its shapes are needed

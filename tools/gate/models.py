@@ -14,11 +14,9 @@ from barbench.methods.catalog import MethodSpec
 from barbench.models.segmenter import Segmenter
 from barbench.plain import OnProgress
 from barbench.regression.fixtures import (
-    ALL,
     IMAGE_SIZE,
     PAPER,
     PROTOCOL,
-    backward,
     filled,
     segmenter,
     shapes,
@@ -26,8 +24,9 @@ from barbench.regression.fixtures import (
     training,
 )
 from barbench.regression.rules import Value, Values
-from barbench.regression.sketch import sketch
 from barbench.spec.recipe import Recipe
+from tools.gate.fixtures import ALL, backward
+from tools.gate.sketch import sketch
 
 BATCH, STEPS = 4, 5
 FIRST = Recipe(
