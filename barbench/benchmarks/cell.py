@@ -31,13 +31,12 @@ from barbench.engine.precision import precision_facts
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
 from barbench.files import write_atomically
-from barbench.metrics import Metrics
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.segmenter import Segmenter
 from barbench.paper.mixtures import Mixture
 from barbench.paper.protocols import Evaluated
 from barbench.results.expressions import join_splits
-from barbench.results.record import EpochLog, Profile, Record, Scores, SplitResult, TrainingSet
+from barbench.results.record import EpochLog, Profile, Record, SplitResult, TrainingSet
 from barbench.results.store import Arrays
 from barbench.spec.recipe import Recipe
 
@@ -273,8 +272,8 @@ def _split_result(data: TaskData, split: Evaluated, evaluation: Evaluation) -> S
     references, shared = data.evals[split.key].references, data.shared[split.key]
     own = data.task is split.protocol
     return SplitResult(
-        scores=record_scores(evaluation.metrics),
-        control=record_scores(evaluation.control) if evaluation.control else None,
+        scores=evaluation.metrics,
+        control=evaluation.control,
         column=split.protocol.columns.get(split.split, "held out"),
         protocol=None if own else split.protocol.name,
         leaks=shared > 0 or (own and split.split in split.protocol.leaks),
@@ -299,16 +298,3 @@ def _training_set(data: TaskData, samples: JointSamples) -> TrainingSet:
 def _problems(data: TaskData) -> dict[str, int]:
     """How often each problem occurs, over all members."""
     return dict(sum((Counter(member.problems.counts()) for member in data.members), Counter[str]()))
-
-
-def record_scores(metrics: Metrics) -> Scores:
-    """Metrics in the schema of a record."""
-    names = ("p50", "p60", "p70", "p80", "p90")
-    return Scores(
-        miou=metrics.miou,
-        oiou=metrics.oiou,
-        n=metrics.n,
-        n_acc=metrics.n_acc,
-        t_acc=metrics.t_acc,
-        **dict(zip(names, metrics.precision, strict=True)),
-    )

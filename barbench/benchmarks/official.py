@@ -17,7 +17,7 @@ from barbench.errors import DataError
 from barbench.methods.build import build_segmenter
 from barbench.methods.released import Format, fill, read_release, with_head
 from barbench.methods.resolve import resolve
-from barbench.metrics import THRESHOLDS
+from barbench.metrics import METRICS
 from barbench.models.towers.load import load_backbone
 from barbench.paper.mixtures import STORED, Exif
 from barbench.spec.backbone import RANDOM
@@ -76,15 +76,12 @@ def evaluate_official(
             samples = EvalSamples(found.evals[key], letterbox, tokens)
             with console.status(f"{protocol.title} {name}: {len(samples)} expressions"):
                 result = evaluate(segmenter, samples, accelerator, batch=batch, threshold=threshold)
-            metrics = result.metrics
-            precision = {f"P@{t}": 100 * p for t, p in zip(THRESHOLDS, metrics.precision, strict=True)}
-            names = ("gIoU", "cIoU") if protocol.general else ("mIoU", "oIoU")
-            row = {"split": f"{protocol.name} {name}", names[0]: 100 * metrics.miou, names[1]: 100 * metrics.oiou}
-            if protocol.general:
-                shares = {"N-acc": metrics.n_acc, "T-acc": metrics.t_acc}
-                row |= {share: None if value is None else 100 * value for share, value in shares.items()}
-            swapped = 100 * result.control.miou if result.control else None
-            rows.append({**row, **precision, "swapped mIoU": swapped, "expressions": metrics.n})
+            row: dict[str, str | float | None] = {"split": f"{protocol.name} {name}"}
+            for metric, score in result.metrics.values.items():
+                row[METRICS[metric].label] = METRICS[metric].factor * score
+            row["swapped mIoU"] = 100 * result.control.mean if result.control else None
+            row["expressions"] = result.metrics.n
+            rows.append(row)
         for line in (line for member in found.members for line in member.problems.lines()):
             console.print(f"note: {line}", markup=False, soft_wrap=True)
     return rows

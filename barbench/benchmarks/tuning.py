@@ -239,4 +239,4 @@ def _with(recipe: Recipe, values: Values, epochs: int) -> Recipe:
 def _score(record: Record) -> float | None:
     if record.status != "done":
         return None
-    return sum(split.scores.miou for split in record.splits.values()) / len(record.splits)
+    return sum(split.scores.mean for split in record.splits.values()) / len(record.splits)

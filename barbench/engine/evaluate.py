@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from barbench.datasets.samples import EvalBatch, EvalSamples
 from barbench.engine.late import Late, lag
 from barbench.engine.predict import predict_late, to_mask
-from barbench.metrics import Metrics, iou, overlap, summarise, summarise_general
+from barbench.metrics import Scores, iou, overlap, summarize, summarize_columns
 from barbench.models.segmenter import Segmenter
 
 OnBatch = Callable[[int, int, float], None]
@@ -41,8 +41,8 @@ class Evaluation(NamedTuple):
         images_per_second: expressions per second of the model itself, over all processes.
     """
 
-    metrics: Metrics
-    control: Metrics | None
+    metrics: Scores
+    control: Scores | None
     expressions: dict[str, NDArray[np.int64]]
     images_per_second: float
 
@@ -88,11 +88,9 @@ def evaluate(
     table |= {name: np.array([getattr(m, name) for m in metas], np.int64) for name in fields}
     # The control exists for expressions whose image has another object.
     has = table["control_union"] >= 0
-    control = summarise(table["control_intersection"][has], table["control_union"][has]) if has.any() else None
+    control = summarize(table["control_intersection"][has], table["control_union"][has]) if has.any() else None
     per_second = len(samples) / max(sum(gather_object([seconds])) / accelerator.num_processes, 1e-9)
-    counts = [table[name] for name in ("intersection", "union", *(("targets", "area") if general else ()))]
-    metrics = summarise_general(*counts) if general else summarise(*counts)
-    return Evaluation(metrics, control, table, per_second)
+    return Evaluation(summarize_columns(table), control, table, per_second)
 
 
 Row = tuple[int, int, int, int, int]  # index, then the four counts

@@ -3,7 +3,7 @@
 import numpy as np
 
 from barbench.engine.evaluate import evaluate
-from barbench.metrics import Metrics, overlap, summarise
+from barbench.metrics import Scores, overlap, summarize
 from barbench.plain import OnProgress
 from barbench.regression.fixtures import PAPER, accelerator, evaluation, filled, shapes
 from barbench.regression.rules import Value, Values
@@ -27,16 +27,21 @@ def _metrics() -> dict[str, Value]:
     """Metrics of counts with ratios exactly on each threshold, an empty prediction and an empty union."""
     intersections = np.array([0, 0, 5, 6, 7, 8, 9, 10, 3, 71], np.int64)
     unions = np.array([0, 10, 10, 10, 10, 10, 10, 10, 7, 90], np.int64)
-    metrics = summarise(intersections, unions)
+    metrics = summarize(intersections, unions)
     rows, columns = np.indices((40, 50))
     prediction, target = (rows - 20) ** 2 + (columns - 22) ** 2 < 150, ((rows > 15) & (columns > 20)).astype(np.uint8)
     return {
-        "metrics/mean IoU": metrics.miou,
-        "metrics/overall IoU": metrics.oiou,
-        "metrics/precision": list(metrics.precision),
+        "metrics/mean IoU": metrics["miou"],
+        "metrics/overall IoU": metrics["oiou"],
+        "metrics/precision": _precision(metrics),
         "metrics/overlap": [float(count) for count in overlap(prediction, target)],
     }
 
 
-def _vector(metrics: Metrics) -> list[float]:
-    return [metrics.miou, metrics.oiou, float(metrics.n), *metrics.precision]
+def _precision(scores: Scores) -> list[float]:
+    """P@0.5 to P@0.9, whatever else METRICS has."""
+    return [scores[name] for name in ("p50", "p60", "p70", "p80", "p90")]
+
+
+def _vector(scores: Scores) -> list[float]:
+    return [scores["miou"], scores["oiou"], float(scores.n), *_precision(scores)]

@@ -190,7 +190,7 @@ def _titles(left: Record, right: Record) -> tuple[str, str]:
 def _rows(
     store: Store, pairs: Sequence[tuple[Record, Record]], split: str, titles: tuple[str, str], resamples: int
 ) -> list[ComparisonRow]:
-    names = {"mIoU": "gIoU", "oIoU": "cIoU"} if pairs[0][0].splits[split].scores.general else {}
+    names = {"mIoU": "gIoU", "oIoU": "cIoU"} if pairs[0][0].splits[split].scores.mean_name == "giou" else {}
     sums = np.stack([_sums(store, pair, split) for pair in pairs])
     scores = bootstrap.metrics(sums.sum(axis=2)).mean(axis=0)  # (2, metrics), means over the runs
     rows = []

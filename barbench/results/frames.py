@@ -6,17 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from barbench.metrics import iou
+from barbench.metrics import METRICS, Scores, iou
 from barbench.results.expressions import of_split
-from barbench.results.record import Profile, Record, Scores
+from barbench.results.record import Profile, Record
 from barbench.results.store import Store
 
 COLUMNS = (
     *("id", "method", "title", "components", "backbone", "weights", "image_size", "protocol", "recipe", "seed"),
     *("data", "fingerprint", "precision", "status", "reason", "split", "column", "leaks", "images", "references"),
     *("split_protocol", "shared_images"),
-    *Scores.model_fields,
-    *(f"control_{name}" for name in Scores.model_fields),
+    *METRICS,
+    "n",
+    *(f"control_{name}" for name in METRICS),
+    "control_n",
     *("adapter", "positional", "head", "frozen"),
     *Profile.model_fields,
 )
@@ -37,7 +39,8 @@ def load(folder: str | Path) -> pd.DataFrame:
     * status, reason: how it ended;
     * split, column (name in the paper's tables), leaks, images, references, shared_images (with the training set);
     * split_protocol: whose split it is, the cell's protocol except after mixed training;
-    * miou, oiou, p50 ... p90, n (expressions): fractions over the split's expressions;
+    * the names of `barbench.metrics.METRICS` (miou, oiou, p50 ... p90; giou, ciou, n_acc, t_acc for gRefCOCO): scores
+      over the split's expressions, of which there are n;
     * control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
     * adapter, positional, head, frozen: the parameter ledger;
     * flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,

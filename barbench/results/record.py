@@ -6,11 +6,15 @@
 import hashlib
 import json
 import re
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA_VERSION: Final = 1
+from barbench.metrics import Scores
+
+SCHEMA_VERSION: Final = 2
+"""What is written. 1 had a fixed field for each metric, and gRefCOCO's gIoU and cIoU under the names of the others."""
+READABLE_VERSIONS: Final = (1, 2)
 
 
 class Frozen(BaseModel):
@@ -74,33 +78,6 @@ class Cell(Frozen):
         """File name without suffix: readable parts, then the id, e.g. `barleria--tiny--refcoco+--seed0--<id>`."""
         parts = (re.sub(r"[^\w.+-]", "_", part, flags=re.ASCII) for part in (self.method, self.backbone, self.protocol))
         return "--".join((*parts, f"seed{self.seed}", self.id()))
-
-
-Ratio = Field(ge=0, le=1)
-
-
-class Scores(Frozen):
-    """Metrics over `n` expressions, as fractions: mean and overall IoU, share with IoU strictly above 0.5 ... 0.9.
-
-    On gRefCOCO `miou` is its authors' gIoU and `oiou` their cIoU, and the shares are of the expressions that mean
-    something (`metrics.Metrics`).
-    """
-
-    miou: float = Ratio
-    oiou: float = Ratio
-    p50: float = Ratio
-    p60: float = Ratio
-    p70: float = Ratio
-    p80: float = Ratio
-    p90: float = Ratio
-    n: int = Field(gt=0)
-    n_acc: float | None = Field(default=None, ge=0, le=1, description="gRefCOCO: nothing meant, nothing found")
-    t_acc: float | None = Field(default=None, ge=0, le=1, description="gRefCOCO: something meant, something found")
-
-    @property
-    def general(self) -> bool:
-        """Whether they are gRefCOCO's, which do not compare with those of other data sets."""
-        return self.n_acc is not None or self.t_acc is not None
 
 
 class SplitResult(Frozen):
@@ -176,7 +153,7 @@ class Record(Frozen):
     (`refcoco val`).
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     id: str
     cell: Cell
     title: str = Field(description="the method's name in tables, e.g. SNF+ETRIS")
@@ -200,6 +177,14 @@ class Record(Frozen):
     files: dict[str, str] = Field(default={}, description="SHA-256 of what lies beside it: `expressions`, `tuned`")
     tuning_budget: str = Field(default="none", description="what was tried before this recipe was fixed for the method")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, fields: object) -> object:
+        """The fields of a record of an earlier schema as those of this one."""
+        if isinstance(fields, dict) and fields.get("schema_version") == 1:
+            return _from_schema_1(fields)
+        return fields
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.id != self.cell.id():
@@ -217,3 +202,24 @@ class Record(Frozen):
     def protocol_of(self, split: str) -> str:
         """The protocol that the key `split` of `splits` belongs to."""
         return self.splits[split].protocol or self.cell.protocol
+
+
+def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record of schema 1 as those of schema 2."""
+    splits: dict[str, Any] = {}
+    for name, split in (fields.get("splits") or {}).items():
+        upgraded = dict(split)
+        for kind in ("scores", "control"):
+            if upgraded.get(kind) is not None:
+                upgraded[kind] = _scores_from_schema_1(upgraded[kind])
+        splits[name] = upgraded
+    return fields | {"schema_version": SCHEMA_VERSION, "splits": splits}
+
+
+def _scores_from_schema_1(scores: dict[str, Any]) -> dict[str, Any]:
+    """Without the accuracies that were None, and with the names that gRefCOCO's IoUs have now."""
+    kept = {name: value for name, value in scores.items() if value is not None}
+    if "n_acc" not in kept and "t_acc" not in kept:
+        return kept
+    names = {"miou": "giou", "oiou": "ciou"}
+    return {names.get(name, name): value for name, value in kept.items()}

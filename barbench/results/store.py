@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from barbench.errors import DataError
 from barbench.files import set_aside, write_atomically
-from barbench.results.record import SCHEMA_VERSION, Cell, Record
+from barbench.results.record import READABLE_VERSIONS, Cell, Record
 from barbench.spec.text import explain
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -160,8 +160,9 @@ class Store:
         try:
             fields = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
             version = fields.get("schema_version") if isinstance(fields, dict) else None
-            if version != SCHEMA_VERSION or isinstance(version, bool):
-                raise ValueError(f"schema version {version!r}; this barbench reads {SCHEMA_VERSION}")
+            if type(version) is not int or version not in READABLE_VERSIONS:
+                readable = " and ".join(map(str, READABLE_VERSIONS))
+                raise ValueError(f"schema version {version!r}; this barbench reads {readable}")
             record = Record.model_validate(fields)
             if path.stem != record.cell.stem():
                 raise ValueError(f"holds the record of {record.cell.stem()}")

@@ -40,7 +40,7 @@ def test_grefcoco_trains_is_evaluated_and_stands_in_a_table(tmp_path: Path) -> N
         nothing = counts["targets"] == 0
         scores = found["scores"]
         assert scores["n"] == len(nothing)
-        assert scores["miou"] == pytest.approx(iou(counts["intersection"], counts["union"], counts["targets"]).mean())
+        assert scores["giou"] == pytest.approx(iou(counts["intersection"], counts["union"], counts["targets"]).mean())
         assert scores["n_acc"] == pytest.approx((counts["union"][nothing] == 0).mean())
         predicted = counts["union"] - counts["area"] + counts["intersection"]
         assert not ((predicted > 0) & (predicted < 50)).any()

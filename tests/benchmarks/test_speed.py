@@ -26,7 +26,7 @@ from barbench.engine.profile import example_batch
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.methods.snf import HadamardFlow, PlanarFlow
-from barbench.metrics import overlap, summarise
+from barbench.metrics import overlap, summarize
 from barbench.models.hooks import Carry, Hooks
 from barbench.models.segmenter import Segmenter, segmentation_loss, training_loss
 from barbench.models.stream import Stream
@@ -180,9 +180,9 @@ def test_read_refer(shapes_root: Path, benchmark: BenchmarkFixture) -> None:
     benchmark(read_refer, shapes_root, PROTOCOLS.get("refcoco"))
 
 
-def test_summarise(benchmark: BenchmarkFixture) -> None:
+def test_summarize(benchmark: BenchmarkFixture) -> None:
     unions = np.random.default_rng(0).integers(1, 100_000, 10_834)
-    benchmark(summarise, unions // 2, unions)
+    benchmark(summarize, unions // 2, unions)
 
 
 def test_table_building(benchmark: BenchmarkFixture) -> None:

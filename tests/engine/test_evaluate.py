@@ -204,7 +204,7 @@ def test_a_model_that_ignores_the_words_scores_the_same_swapped(
 
 def test_an_empty_prediction_scores_zero(val_samples: EvalSamples, accelerator: Accelerator) -> None:
     found = evaluate(Constant(-9.0), val_samples, accelerator, batch=8, threshold=THRESHOLD)  # type: ignore[arg-type]
-    assert found.metrics[:2] == (0.0, 0.0)
+    assert (found.metrics.miou, found.metrics.oiou) == (0.0, 0.0)
     assert (found.expressions["union"] == found.expressions["area"]).all()
 
 

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from barbench.metrics import summarise
+from barbench.metrics import summarize
 from barbench.results.bootstrap import FIELDS, METRICS, Floats, image_sums, metrics, paired_intervals
 from tests.results.simulated import HARD, ORDINARY, Population, World, population
 
@@ -75,9 +75,9 @@ def test_metrics_are_those_of_the_evaluation(rng: np.random.Generator) -> None:
     intersection = rng.binomial(union, rng.random(200))
     ids, sums = image_sums(rng.integers(0, 30, 200), intersection, union)
     assert (ids.tolist(), sums.shape) == (list(range(30)), (30, len(FIELDS)))
-    expected = summarise(intersection, union)
+    expected = summarize(intersection, union)
     found = dict(zip(METRICS, metrics(sums.sum(0)).tolist(), strict=True))
-    assert found == pytest.approx({"mIoU": expected.miou, "oIoU": expected.oiou, "P@0.5": expected.precision[0]})
+    assert found == pytest.approx({"mIoU": expected.miou, "oIoU": expected.oiou, "P@0.5": expected.p50})
 
 
 def test_the_difference_is_that_of_the_scores_and_swapping_turns_it_round() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from barbench.errors import DataError, UsageError
-from barbench.metrics import summarise
+from barbench.metrics import summarize
 from barbench.results.compare import Wanted, compare
 from barbench.results.store import Store
 from tests.results.conftest import Put
@@ -24,7 +24,7 @@ def test_each_split_and_metric_has_a_row(store: Store, put: Put) -> None:
         expected = []
         for record in (better, base):
             table = store.expressions(record.cell)
-            expected.append(100 * getattr(summarise(table["val/intersection"], table["val/union"]), name))
+            expected.append(100 * getattr(summarize(table["val/intersection"], table["val/union"]), name))
         assert (row.first, row.second) == pytest.approx(tuple(expected))
         assert row.difference == pytest.approx(expected[0] - expected[1])
         assert row.low < row.difference < row.high

@@ -151,10 +151,10 @@ def test_a_second_corrupt_record_does_not_overwrite_the_first(tmp_path: Path) ->
 def test_newer_schema_is_set_aside_with_both_versions_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = store.save(record(cell()))
-    fields = json.loads(path.read_text()) | {"schema_version": 2, "something_new": True}
+    fields = json.loads(path.read_text()) | {"schema_version": 3, "something_new": True}
     path.write_text(json.dumps(fields))
     assert store.all() == []
-    assert store.set_aside[0].reason == "schema version 2; this barbench reads 1"
+    assert store.set_aside[0].reason == "schema version 3; this barbench reads 1 and 2"
     assert json.loads(store.set_aside[0].renamed.read_text()) == fields
 
 

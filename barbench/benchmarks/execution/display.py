@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from barbench.benchmarks.job import Job
+from barbench.metrics import METRICS
 from barbench.results.record import Record
 
 
@@ -55,10 +56,10 @@ def outcome(record: Record) -> str:
     parts = []
     for name in record.split_names():
         split = record.splits[name]
-        control = f" (swapped {100 * split.control.miou:.1f})" if split.control else ""
-        parts.append(f"{name} {100 * split.scores.miou:.1f}{control}")
-    general = any(split.scores.general for split in record.splits.values())
-    return f"{'gIoU' if general else 'mIoU'} {', '.join(parts)}"
+        control = f" (swapped {100 * split.control.mean:.1f})" if split.control else ""
+        parts.append(f"{name} {100 * split.scores.mean:.1f}{control}")
+    ranking = next(iter(record.splits.values())).scores.mean_name
+    return f"{METRICS[ranking].label} {', '.join(parts)}"
 
 
 @dataclass

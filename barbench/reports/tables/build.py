@@ -104,7 +104,7 @@ def _table(
         if published:
             sections.append(publication.difference(table.number, frame, members, footnotes))
         sections.append(measured.swapped(frame, members, footnotes))
-        sections += measured.targets_found(frame, members, footnotes)
+        sections += measured.other_metrics(frame, members, footnotes)
         if table.overall:
             sections.append(measured.overall(frame, members, footnotes))
         notes += [*measured_notes(table, members, columns), *gap_note(frame.gap)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from barbench.metrics import METRICS, ranking_metric
 from barbench.paper.mixtures import MEMBERS
 from barbench.paper.protocols import KNOWN
 from barbench.paper.tables import FULL, HEAD_ONLY, MIXED, PAPER_COLUMNS, PAPER_METHODS, Column
@@ -44,22 +45,33 @@ class MethodRow:
     Attributes:
         records: at least one.
         label: the method's title, made unique in its table.
-        iou: mean IoU.
+        scores: by metric, as METRICS names them.
         control: mean IoU with expressions swapped within the image.
-        overall: overall IoU of the same expressions.
-        n_acc: of gRefCOCO's expressions that mean nothing, the share for which nothing was found.
-        t_acc: of those that mean something, the share for which something was found.
         leaks: columns with images that some record of the row was trained on.
     """
 
     records: tuple[Record, ...]
     label: str
-    iou: SeedScores = field(default_factory=dict)
+    scores: dict[str, SeedScores] = field(default_factory=dict)
     control: SeedScores = field(default_factory=dict)
-    overall: SeedScores = field(default_factory=dict)
-    n_acc: SeedScores = field(default_factory=dict)
-    t_acc: SeedScores = field(default_factory=dict)
     leaks: set[Column] = field(default_factory=set)
+
+    @property
+    def iou(self) -> SeedScores:
+        """The scores that rank: mean IoU, or gIoU for gRefCOCO."""
+        return self._of_role("mean")
+
+    @property
+    def overall(self) -> SeedScores:
+        """Overall IoU of the same expressions."""
+        return self._of_role("overall")
+
+    def _of_role(self, role: str) -> SeedScores:
+        """The scores of the metric with that role; all records of a group have the same one."""
+        for name, values in self.scores.items():
+            if METRICS[name].role == role:
+                return values
+        return {}
 
     @property
     def composition(self) -> tuple[str, ...]:
@@ -209,7 +221,7 @@ def _conditions(cell: Cell) -> Conditions:
         data_version="",
         recipe=json.dumps(cell.shared_recipe(), sort_keys=True),
         other=", ".join(f"{name}={value}" for name, value in sorted(other.items())),
-        metric="gIoU" if cell.protocol in KNOWN and KNOWN.get(cell.protocol).general else "mIoU",
+        metric=ranking_metric(cell.protocol in KNOWN and KNOWN.get(cell.protocol).general).label,
     )
 
 
@@ -227,13 +239,12 @@ def _row(records: Sequence[Record]) -> MethodRow:
     row = MethodRow(done_first, done_first[0].title + MIXED.get(done_first[0].cell.protocol, ""))
     for record in records:
         for column, split in by_column(record).items() if record.status == "done" else ():
-            row.iou.setdefault(column, {})[record.cell.seed] = 100 * split.scores.miou
-            row.overall.setdefault(column, {})[record.cell.seed] = 100 * split.scores.oiou
-            for share, values in ((split.scores.n_acc, row.n_acc), (split.scores.t_acc, row.t_acc)):
-                if share is not None:
-                    values.setdefault(column, {})[record.cell.seed] = 100 * share
+            for name, metric in METRICS.items():
+                if name in split.scores.values:
+                    values = row.scores.setdefault(name, {})
+                    values.setdefault(column, {})[record.cell.seed] = metric.factor * split.scores[name]
             if split.control is not None:
-                row.control.setdefault(column, {})[record.cell.seed] = 100 * split.control.miou
+                row.control.setdefault(column, {})[record.cell.seed] = 100 * split.control.mean
             if split.leaks:
                 row.leaks.add(column)
     return row

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from barbench.metrics import METRICS
 from barbench.paper.published import published_rows, text_misprints
 from barbench.paper.tables import Column, PaperTable
 from barbench.plain import flatten
@@ -140,13 +141,7 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column]) -
 
 
 def _iou(group: Group) -> str:
-    mean = "mean over expressions of intersection / union (mIoU)"
-    if group.conditions.metric == "gIoU":
-        mean = (
-            "gIoU, the mean over expressions of intersection / union, where an expression that means nothing counts "
-            "100 if nothing is found, else 0; overall IoU is cIoU. A mask of fewer than 50 pixels counts as nothing. "
-            "Swapped: mean IoU of the expressions that mean something"
-        )
+    mean = next(metric.note for metric in METRICS.values() if metric.label == group.conditions.metric)
     if not group.seeds:
         return f"Measured IoU in percent: {mean}. No cell is finished."
     return (

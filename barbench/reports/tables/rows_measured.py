@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from textwrap import shorten
 
+from barbench.metrics import METRICS
 from barbench.reports.tables.averages import millions, over_seeds, printed
 from barbench.reports.tables.grouping import Group, MethodRow, SeedScores, name_columns
 from barbench.reports.tables.judgement import Judgement, judge
@@ -57,23 +58,19 @@ def swapped(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
     return Section("Expressions swapped (lower is better)", tuple(rows))
 
 
-def targets_found(frame: Frame, members: Group, footnotes: Footnotes) -> list[Section]:
-    """For gRefCOCO, how often nothing was found where nothing is meant, and something where something is."""
-    accuracies = (
-        ("N-acc: nothing is meant, nothing is found", [(row, row.n_acc) for row in members.rows]),
-        ("T-acc: something is meant, something is found", [(row, row.t_acc) for row in members.rows]),
-    )
-    return [
-        Section(
-            heading,
-            tuple(
-                frame.row(Entry(row.label), _scores(frame, row, values, members, footnotes))
-                for row, values in rows
-                if values
-            ),
-        )
-        for heading, rows in accuracies
-    ]
+def other_metrics(frame: Frame, members: Group, footnotes: Footnotes) -> list[Section]:
+    """A section for each metric that has a heading of its own: N-acc and T-acc on gRefCOCO."""
+    sections = []
+    for name, metric in METRICS.items():
+        if not metric.heading:
+            continue
+        rows = []
+        for row in members.rows:
+            if name in row.scores:
+                entries = _scores(frame, row, row.scores[name], members, footnotes)
+                rows.append(frame.row(Entry(row.label), entries))
+        sections.append(Section(metric.heading, tuple(rows)))
+    return sections
 
 
 def number(summary: Summary, sign: str = "") -> str:

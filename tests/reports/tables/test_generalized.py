@@ -32,7 +32,7 @@ def saved(store: Store, make: Make, method: str, better: int = 0) -> Record:
         (counts["targets"] == 0) & (counts["union"] == 0), 1, counts["intersection"] / counts["union"].clip(1)
     )
     scores = Scores(
-        miou=ratios.mean(), oiou=250 / 440, p50=0.75, p60=0.5, p70=0.5, p80=0.25, p90=0, n=8, n_acc=0.75, t_acc=1
+        giou=ratios.mean(), ciou=250 / 440, p50=0.75, p60=0.5, p70=0.5, p80=0.25, p90=0, n=8, n_acc=0.75, t_acc=1
     )
     split = plain.splits["val"].model_copy(update={"scores": scores})
     record = plain.model_copy(update={"splits": {"val": split}})

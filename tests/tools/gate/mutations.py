@@ -62,14 +62,14 @@ def gst_prior_not_applied() -> None:
 
 
 def metric_not_strictly_greater() -> None:
-    summarise = metrics.summarise
+    summarize = metrics.summarize
 
-    def mutant(intersections: Any, unions: Any) -> metrics.Metrics:
+    def mutant(intersections: Any, unions: Any) -> metrics.Scores:
         ratios = metrics.iou(intersections, unions)
-        precision = tuple(float((ratios >= t).mean()) for t in metrics.THRESHOLDS)
-        return summarise(intersections, unions)._replace(precision=precision)
+        precision = {metrics.precision_name(t): float((ratios >= t).mean()) for t in metrics.THRESHOLDS}
+        return summarize(intersections, unions).model_copy(update=precision)
 
-    replace_everywhere("summarise", summarise, mutant)
+    replace_everywhere("summarize", summarize, mutant)
 
 
 def metric_union_counts_the_overlap_twice() -> None:

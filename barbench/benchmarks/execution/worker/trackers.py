@@ -10,6 +10,7 @@ from typing import Any, Final
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from barbench.benchmarks.job import Job
+from barbench.metrics import METRICS
 from barbench.plain import flatten
 from barbench.results.record import Record
 
@@ -40,8 +41,12 @@ class Tracked:
 
     def end(self, record: Record) -> None:
         """Log the scores."""
-        splits = record.splits.items()
-        self._log({f"{split}/{name}": getattr(s.scores, name) for split, s in splits for name in ("miou", "oiou")})
+        values: dict[str, float] = {}
+        for split, result in record.splits.items():
+            for name, score in result.scores.values.items():
+                if METRICS[name].role != "other":
+                    values[f"{split}/{name}"] = score
+        self._log(values)
 
     def close(self) -> None:
         """Let the tracker write what it still holds."""

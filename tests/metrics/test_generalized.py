@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from barbench.metrics import THRESHOLDS, Metrics, overlap, summarise_general
+from barbench.metrics import THRESHOLDS, Scores, overlap, summarize_generalized
 
 Masks = list[np.ndarray]
 
@@ -24,18 +24,18 @@ def independent(predictions: Masks, truths: Masks) -> dict[str, float]:
             giou.append(len(found & meant) / len(found | meant))
             tn, fp = tn + bool(found), fp + (not found)
     return {
-        "miou": sum(giou) / len(giou),
-        "oiou": intersections / unions,
+        "giou": sum(giou) / len(giou),
+        "ciou": intersections / unions,
         "n_acc": tp / (tp + fn),
         "t_acc": tn / (tn + fp),
     }
 
 
-def scored(predictions: Masks, truths: Masks) -> Metrics:
+def scored(predictions: Masks, truths: Masks) -> Scores:
     pairs = [overlap(p, t.astype(np.uint8)) for p, t in zip(predictions, truths, strict=True)]
     intersections, unions = np.array(pairs).T
     areas = np.array([int(t.sum()) for t in truths])
-    return summarise_general(intersections, unions, (areas > 0).astype(int), areas)
+    return summarize_generalized(intersections, unions, (areas > 0).astype(int), areas)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -47,7 +47,8 @@ def test_against_sets_of_pixels(seed: int) -> None:
     assert {name: getattr(found, name) for name in due} == pytest.approx(due)
     assert found.n == 60
     ratios = [np.sum(p & t) / np.sum(p | t) for p, t in zip(predictions, truths, strict=True) if t.any()]
-    assert found.precision == pytest.approx([np.mean(np.array(ratios) > limit) for limit in THRESHOLDS])
+    precision = [found[f"p{100 * limit:.0f}"] for limit in THRESHOLDS]
+    assert precision == pytest.approx([np.mean(np.array(ratios) > limit) for limit in THRESHOLDS])
 
 
 def mask(*pixels: int) -> np.ndarray:
@@ -68,12 +69,12 @@ def mask(*pixels: int) -> np.ndarray:
 )
 def test_single_cases_by_hand(prediction: np.ndarray, truth: np.ndarray, due: tuple[float | None, ...]) -> None:
     found = scored([prediction], [truth])
-    assert (found.miou, found.oiou, found.n_acc, found.t_acc) == due
+    assert tuple(found.values.get(name) for name in ("giou", "ciou", "n_acc", "t_acc")) == due
 
 
 def test_pixels_found_for_nothing_lower_ciou_alone() -> None:
     """10 of 10 pixels right, and 30 pixels where nothing is meant: gIoU 1/2, cIoU 10/40."""
-    found = summarise_general(np.array([10, 0]), np.array([10, 30]), np.array([2, 0]), np.array([10, 0]))
-    assert (found.miou, found.oiou) == (0.5, 0.25)
+    found = summarize_generalized(np.array([10, 0]), np.array([10, 30]), np.array([2, 0]), np.array([10, 0]))
+    assert (found.giou, found.ciou) == (0.5, 0.25)
     assert str(found).startswith("gIoU 50.0, cIoU 25.0, P@0.5 100.0")
     assert str(found).endswith("N-acc 0.0, T-acc 100.0 over 2 expressions")
