@@ -5,14 +5,13 @@ changelog are the files at the root. `mkdocs build` calls `on_config` and `on_fi
 """
 
 import inspect
-from importlib import import_module
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from barbench.methods.catalog import COMPONENTS, METHODS, MethodSpec
-from barbench.methods.describe import describe_methods
+from barbench.methods.catalog import METHODS, MethodSpec
+from barbench.methods.describe import describe_methods, describe_options
 from barbench.methods.suites import SUITES
 
 ROOT = Path(__file__).parents[1]
@@ -94,20 +93,9 @@ def section(spec: MethodSpec, rows: list[dict]) -> str:
         lines.append(f"Variant: {spec.variant}.\n")
     lines.append(f"* Name: `{spec.name}`")
     lines.append(f"* Components: {', '.join(rows[0]['components']) or 'none; only the head is trained'}")
-    if known := options(spec):
-        lines.append(f"* Options: {', '.join(f'`{each}`' for each in known)}")
+    names = [row["option"] for row in describe_options(spec)]
+    lines.append(f"* Options: {', '.join(f'`{name}`' for name in names)}")
     lines += ["", "| backbone | " + " | ".join(GROUPS) + " |", "| :-- " + "| --: " * len(GROUPS) + "|"]
     for backbone, row in zip(BACKBONES, rows, strict=True):
         lines.append(f"| {backbone} | " + " | ".join(f"{row['ledger'].get(group, 0):,}" for group in GROUPS) + " |")
     return "\n".join([*lines, ""])
-
-
-def options(spec: MethodSpec) -> list[str]:
-    """What `--option` takes for the method, as `component.parameter`."""
-    found = []
-    for name in inspect.signature(spec.build).parameters:
-        if name in COMPONENTS:
-            module, _, label = COMPONENTS[name].partition(":")
-            component = getattr(import_module(f"barbench.methods.{module}"), label)
-            found += [f"{name}.{parameter}" for parameter in inspect.signature(component).parameters]
-    return found

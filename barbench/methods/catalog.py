@@ -1,272 +1,307 @@
 """The catalogue of methods: each is a function that returns components, under a decorator. See `barbench list methods`.
 
-The paper's methods are below, those of the literature in `pet`.
-
-Options of a method are `component.parameter` pairs, `{"gst.prior": False}`, checked against the component's
-constructor; the options `positional="train"` and, on a ResNet, `resnet.connect` and `resnet.batchnorm` exist for every
-method. A method from outside is one more decorated
-function, found as `package.module:name` or through an entry point of group `barbench.methods`.
+An entry is all that the catalogue knows of a method: which components it has, the suites that it is in, and which of
+its options shrink with a narrow backbone. Each method has its original's ViT-B setting; docs/methods-catalogue.md has
+formulas, counts and sources. A method from outside is one more decorated function, found as `package.module:name` or
+through an entry point of group `barbench.methods`.
 """
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from barbench.methods.entry import (
+    COMPONENTS,
+    KINDS,
+    METHODS,
+    NONE,
+    Components,
+    Kind,
+    MethodSpec,
+    Options,
+    make,
+    method,
+    part,
+)
+from barbench.methods.scaling import Alpha, Depth, Heads, Rules, Width
 
-from pydantic import TypeAdapter, ValidationError
-
-from barbench.errors import UsageError
-from barbench.registry import Registry
-from barbench.spec.text import explain
-
-if TYPE_CHECKING:  # names are looked up without torch, which is imported when a method is created
-    from barbench.methods.base import Component, Method
-
-    Components = tuple[Component, ...]
-else:
-    Components = tuple
-
-Options = Mapping[str, Any]
-Build = Callable[..., Components]
-R = TypeVar("R")
-NONE: Options = {}
-Kind = Literal[
-    "paper", "low-rank", "scaling", "adapter", "prompt", "selection", "fusion", "side network", "reference", "own"
+__all__ = [
+    "COMPONENTS",
+    "KINDS",
+    "METHODS",
+    "NONE",
+    "Components",
+    "Kind",
+    "MethodSpec",
+    "Options",
+    "make",
+    "method",
+    "part",
 ]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""What a method is, in the order in which `barbench list methods` groups them; `own`: registered by a user."""
 
+PET = ("pet-default",)
+"""The suite that compares the field's methods at their originals' settings; its rows have the order of this file."""
 
-@dataclass(frozen=True, slots=True)
-class MethodSpec:
-    """A method by name.
-
-    Attributes:
-        name: what `--methods` takes.
-        title: its row in tables.
-        build: returns the components, given their options.
-        variant: how it departs from the paper, in words; None for the paper's own.
-        reference: what `resolve` takes to find it again, in any process.
-        options: options that are set beforehand (a row of a suite).
-        kind: what it is grouped under.
-        parts: the methods that a composition, `snf+lora`, is made of, in the order in which their components apply.
-        neck: the neck of the segmentation head that it needs; None: the backbone's.
-    """
-
-    name: str
-    title: str
-    build: Build
-    variant: str | None = None
-    reference: str = ""
-    options: Options = field(default_factory=dict)
-    kind: Kind = "own"
-    parts: tuple["MethodSpec", ...] = ()
-    neck: Literal["cris"] | None = None
-
-    @property
-    def base_name(self) -> str:
-        """Its name without the options of a suite's row: `snf` of `snf[snf.length=4]`."""
-        return self.name.partition("[")[0]
-
-    @property
-    def summary(self) -> str:
-        """What the method is, in a sentence or two: the first paragraph of its function's docstring."""
-        if self.parts:
-            return " ".join(part.summary for part in self.parts)
-        return " ".join((inspect.getdoc(self.build) or "").partition("\n\n")[0].split())
-
-    def create(self, options: Options = NONE) -> "Method":
-        """Create the method, not yet attached to a backbone.
-
-        Args:
-            options: `component.parameter` to value.
-
-        Returns:
-            The method.
-
-        Raises:
-            UsageError: for options that it does not have, or values of the wrong type.
-        """
-        rest = {**self.options, **options}
-        positional = rest.pop("positional", "frozen")
-        if positional not in ("frozen", "train"):
-            raise UsageError(f"{self.name}: positional is 'frozen' or 'train', not {positional!r}")
-        nested = _nested(rest)
-        first = [part("resnet", nested.pop("resnet"))] if "resnet" in nested else []
-        last = [part("positional")] if positional == "train" else []
-        made: Method = _load("base:Method")(self.name, (*first, *self._components(nested), *last))
-        return made
-
-    def _components(self, options: Options) -> Components:
-        """Of a composition: each part's, with those options that it has."""
-        if not self.parts:
-            return tuple(make(self.build, options, self.name))
-        known = [set(inspect.signature(each.build).parameters) for each in self.parts]
-        if strange := [name for name in options if not any(name in names for names in known)]:
-            choice = ", ".join(sorted(set().union(*known))) or "none"
-            raise UsageError(f"unknown option {self.name}.{strange[0]}. Known: {choice}")
-        return tuple(
-            component
-            for each, names in zip(self.parts, known, strict=True)
-            for component in each._components({name: value for name, value in options.items() if name in names})
-        )
-
-
-METHODS: Registry[MethodSpec] = Registry("method")
-
-COMPONENTS = {
-    "bridge": "bridge:Bridge",
-    "snf": "snf:SNF",
-    "lim": "lim:LIM",
-    "gst": "gst:GST",
-    "topdown": "topdown:TopDown",
-    "full": "tune:Full",
-    "positional": "tune:Positional",
-    "resnet": "tune:ResNetParts",
-    "lora": "lora:LoRA",
-    "dora": "dora:DoRA",
-    "ia3": "ia3:IA3",
-    "ssf": "ssf:SSF",
-    "adapter": "adapter:Adapter",
-    "compacter": "compacter:Compacter",
-    "repadapter": "repadapter:RepAdapter",
-    "convpass": "convpass:ConvPass",
-    "prompts": "prompts:Prompts",
-    "maple": "maple:MaPLe",
-    "select": "select:Select",
-    "mask": "mask:Mask",
-    "detris": "detris:Detris",
-    "lst": "lst:LST",
+# How the options of the paper's components shrink, for the methods that share them.
+SNF: Rules = {"snf.length": Width(4)}
+BRIDGE: Rules = {"bridge.dim": Width(128, 8, ("bridge.heads",)), "bridge.heads": Heads(8, of="bridge.dim")}
+LIM: Rules = {"lim.hidden": Width(32)}
+GST: Rules = {
+    "gst.side": Width(144, 4, ("gst.heads",)),
+    "gst.heads": Heads(6, of="gst.side"),
+    "gst.queries": Width(128),
+    "gst.modules": Depth(4),
 }
-"""The components that barbench ships: name in options -> file and class in this folder."""
+TOPDOWN: Rules = {
+    "topdown.side": Width(144, 2, ("topdown.heads",)),
+    "topdown.heads": Heads(3, of="topdown.side"),
+    "topdown.queries": Width(128),
+    "topdown.depth": Depth(8, least=4),
+}
+DETRIS: Rules = {
+    "detris.channels": Width(128, 16),
+    "detris.text_channels": Width(64, 16),
+    "detris.embed": Width(128, 8, ("detris.heads",)),
+    "detris.heads": Heads(8, of="detris.embed"),
+}
 
 
-def method(
-    *, title: str, variant: str | None = None, kind: Kind = "own", neck: Literal["cris"] | None = None
-) -> Callable[[Build], MethodSpec]:
-    """Decorator that registers a function that returns components; its name, with dashes, is the method's.
-
-    Args:
-        title: the method's row in tables.
-        variant: how it departs from the paper, in words; None for the paper's own.
-        kind: what it is grouped under.
-        neck: the neck of the segmentation head that it needs; None: the backbone's.
-
-    Returns:
-        The decorator. It replaces the function by a `MethodSpec`.
-    """
-
-    def register(build: Build) -> MethodSpec:
-        name = build.__name__.replace("_", "-")
-        home = build.__module__
-        reference = name if home.rpartition(".")[0] == __package__ else f"{home}:{build.__name__}"
-        return METHODS.register(name, MethodSpec(name, title, build, variant, reference, kind=kind, neck=neck))
-
-    return register
+# Reference: the smallest training.
+@method(title="Head only", kind="reference", suites=PET)
+def head_only() -> Components:
+    """Reference point: frozen encoders, the segmentation head alone."""
+    return ()
 
 
-def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any) -> R:
-    """Call `build(**defaults | options)` after checking `options` against its signature.
-
-    Args:
-        build: a function or a class.
-        options: parameter to value; values are converted to the annotated types.
-        owner: named in messages, as in `owner.option`.
-        **defaults: values for what `options` leaves out, not checked.
-
-    Returns:
-        What `build` returns.
-
-    Raises:
-        UsageError: for an option that `build` does not take, or a value of the wrong type.
-    """
-    known = list(inspect.signature(build).parameters)
-    hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
-    checked: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in known:
-            raise UsageError(f"unknown option {owner}.{name}. Known: {', '.join(known) or 'none'}")
-        hint = hints.get(name, Any)
-        if isinstance(value, str) and get_origin(hint) is tuple:  # lora.roles=q+v
-            value = value.split("+")
-        try:
-            checked[name] = TypeAdapter(hint).validate_python(value)
-        except ValidationError as error:
-            raise UsageError(f"option {owner}.{name}: {explain(error)}") from None
-    return build(**{**defaults, **checked})
+# The methods of the field.
+@method(
+    title="LoRA",
+    kind="low-rank",
+    components={"lora": "lora:LoRA"},
+    rules={"lora.rank": Width(8), "lora.text_rank": Width(None), "lora.alpha": Alpha(8.0, of="lora.rank")},
+    suites=PET,
+)
+def lora(lora: Options = NONE) -> Components:
+    """Low-rank sums beside q and v, rank 8, in both towers (Hu et al., ICLR 2022)."""
+    return (part("lora", lora),)
 
 
-def part(name: str, options: Options = NONE, **defaults: Any) -> "Component":
-    """Create a component of COMPONENTS.
-
-    Args:
-        name: its name in COMPONENTS.
-        options: parameter to value, checked.
-        **defaults: values for what `options` leaves out.
-
-    Returns:
-        The component.
-
-    Raises:
-        UsageError: for an option that it does not have, or a value of the wrong type.
-    """
-    kind = _load(COMPONENTS[name])
-    component: Component = make(kind, options, name, **defaults)
-    own = {key: p.default for key, p in inspect.signature(kind).parameters.items()}
-    component.settings = {f"{name}.{key}": value for key, value in {**own, **defaults, **options}.items()}
-    return component
+@method(
+    title="DoRA",
+    kind="low-rank",
+    components={"dora": "dora:DoRA"},
+    rules={"dora.rank": Width(8), "dora.alpha": Alpha(8.0, of="dora.rank")},
+    suites=PET,
+)
+def dora(dora: Options = NONE) -> Components:
+    """LoRA with the rows' lengths tuned apart, q and v, rank 8, in both towers (Liu et al., ICML 2024)."""
+    return (part("dora", dora),)
 
 
-def _load(target: str) -> Any:
-    """Import `file:class` of this folder."""
-    module, _, name = target.partition(":")
-    return getattr(import_module(f"{__package__}.{module}"), name)
+@method(title="(IA)3", kind="scaling", components={"ia3": "ia3:IA3"}, suites=PET)
+def ia3(ia3: Options = NONE) -> Components:
+    """Gains on keys, values and widened activations of both towers (Liu et al., NeurIPS 2022)."""
+    return (part("ia3", ia3),)
 
 
-def _nested(options: Options) -> dict[str, Any]:
-    """{"gst.prior": x, "dim": y} -> {"gst": {"prior": x}, "dim": y}"""
-    nested: dict[str, Any] = {}
-    for name, value in options.items():
-        head, dot, tail = name.partition(".")
-        if dot:
-            nested.setdefault(head, {})[tail] = value
-        else:
-            nested[name] = value
-    return nested
+@method(title="SSF", kind="scaling", components={"ssf": "ssf:SSF"}, suites=PET)
+def ssf(ssf: Options = NONE) -> Components:
+    """Scale and shift after every map and norm of both towers (Lian et al., NeurIPS 2022)."""
+    return (part("ssf", ssf),)
 
 
-@method(title="ETRIS", kind="paper")
+@method(
+    title="Houlsby",
+    kind="adapter",
+    components={"adapter": "adapter:Adapter"},
+    rules={"adapter.width": Width(64)},
+    suites=PET,
+)
+def houlsby(adapter: Options = NONE) -> Components:
+    """Bottlenecks of 64 after attention and MLP of both towers (Houlsby et al., ICML 2019)."""
+    return (part("adapter", adapter),)
+
+
+@method(title="Pfeiffer", kind="adapter", rules={"adapter.width": Width(96)}, suites=PET)
+def pfeiffer(adapter: Options = NONE) -> Components:
+    """Bottlenecks of 96, an eighth of ViT-B's width, after the MLP of both towers (Pfeiffer et al., EMNLP 2020)."""
+    return (part("adapter", adapter, places=("mlp",), width=96, act="relu"),)
+
+
+@method(title="AdaptFormer", kind="adapter", rules={"adapter.width": Width(64)}, suites=PET)
+def adaptformer(adapter: Options = NONE) -> Components:
+    """Bottlenecks of 64 beside the MLP of both towers, a tenth added (Chen et al., NeurIPS 2022)."""
+    preset = {"places": ("mlp",), "reads": "x", "act": "relu", "init": "zero", "scale": 0.1, "dropout": 0.1}
+    return (part("adapter", adapter, **preset),)
+
+
+@method(
+    title="Compacter",
+    kind="adapter",
+    components={"compacter": "compacter:Compacter"},
+    rules={"compacter.width": Width(None, 4), "compacter.text_width": Width(None, 4)},
+    suites=PET,
+)
+def compacter(compacter: Options = NONE) -> Components:
+    """Adapters of Kronecker products with one rule for both towers (Karimi Mahabadi et al., NeurIPS 2021)."""
+    return (part("compacter", compacter),)
+
+
+@method(
+    title="RepAdapter",
+    kind="adapter",
+    components={"repadapter": "repadapter:RepAdapter"},
+    rules={"repadapter.width": Width(8, 2, ("repadapter.groups",))},
+    suites=PET,
+)
+def repadapter(repadapter: Options = NONE) -> Components:
+    """Linear bottlenecks of 8 in front of attention and MLP of both towers (Luo et al. 2023)."""
+    return (part("repadapter", repadapter),)
+
+
+@method(
+    title="ConvPass",
+    kind="adapter",
+    components={"convpass": "convpass:ConvPass"},
+    rules={"convpass.width": Width(8)},
+    suites=PET,
+)
+def convpass(convpass: Options = NONE) -> Components:
+    """Convolutions of 8 channels beside attention and MLP; vision only, words have no grid (Jie & Deng 2022)."""
+    return (part("convpass", convpass),)
+
+
+@method(
+    title="VPT-shallow",
+    kind="prompt",
+    components={"prompts": "prompts:Prompts"},
+    rules={"prompts.count": Width(50)},
+    suites=PET,
+)
+def vpt_shallow(prompts: Options = NONE) -> Components:
+    """50 learned tokens in front of the first block; vision only, as the original (Jia et al., ECCV 2022)."""
+    return (part("prompts", prompts, depth=1),)
+
+
+@method(title="VPT-deep", kind="prompt", rules={"prompts.count": Width(50)}, suites=PET)
+def vpt_deep(prompts: Options = NONE) -> Components:
+    """50 learned tokens of its own for each block; vision only, as the original (Jia et al., ECCV 2022)."""
+    return (part("prompts", prompts),)
+
+
+@method(title="Deep prompts", kind="prompt", rules={"prompts.count": Width(2), "prompts.depth": Depth(9)}, suites=PET)
+def deep_prompts(prompts: Options = NONE) -> Components:
+    """2 learned tokens for each of the first 9 blocks of both towers, uncoupled (IVLP: Khattak et al., CVPR 2023)."""
+    return (part("prompts", prompts, count=2, depth=9, init="normal", towers=("vision", "text")),)
+
+
+@method(
+    title="MaPLe",
+    kind="prompt",
+    components={"maple": "maple:MaPLe"},
+    rules={"maple.count": Width(2), "maple.depth": Depth(9)},
+    suites=PET,
+)
+def maple(maple: Options = NONE) -> Components:
+    """2 learned tokens for each of the first 9 blocks of both towers, coupled (Khattak et al., CVPR 2023)."""
+    return (part("maple", maple),)
+
+
+@method(title="BitFit", kind="selection", components={"select": "select:Select"}, suites=PET)
+def bitfit(select: Options = NONE) -> Components:
+    """Every bias of both towers (Ben Zaken et al., ACL 2022)."""
+    return (part("select", select, what="bias"),)
+
+
+@method(title="LayerNorm", kind="selection", suites=PET)
+def layernorm(select: Options = NONE) -> Components:
+    """Gains and shifts of every norm of both towers."""
+    return (part("select", select, what="norm"),)
+
+
+@method(title="LayerNorm + biases", kind="selection", suites=PET)
+def layernorm_bias(select: Options = NONE) -> Components:
+    """Every norm and every bias of both towers."""
+    return (part("select", select, what="norm+bias"),)
+
+
+@method(
+    title="FISH mask",
+    kind="selection",
+    variant="the mask is chosen by 1,024 training samples after one epoch in which the head alone is trained; then the "
+    "head starts again",
+    components={"mask": "mask:Mask"},
+    suites=PET,
+)
+def fish(mask: Options = NONE) -> Components:
+    """The half percent of both towers' numbers with the largest Fisher information (Sung et al., NeurIPS 2021)."""
+    return (part("mask", mask),)
+
+
+@method(title="Random mask", kind="selection", suites=PET)
+def random_mask(mask: Options = NONE) -> Components:
+    """A half percent of both towers' numbers, drawn at random: what a FISH mask has to beat."""
+    return (part("mask", mask, choice="random"),)
+
+
+@method(title="LIM", kind="fusion", components={"lim": "lim:LIM"}, rules=LIM)
+def lim(lim: Options = NONE) -> Components:
+    """The local intertwined module of BarLeRIa alone, for compositions such as `lora+lim`."""
+    return (part("lim", lim),)
+
+
+@method(
+    title="DETRIS (CLIP)",
+    kind="fusion",
+    variant="the modules of DETRIS in CLIP's towers, not in DINOv2",
+    components={"detris": "detris:Detris"},
+    rules=DETRIS,
+    suites=PET,
+)
+def detris(detris: Options = NONE) -> Components:
+    """Dense aligners and dense text adapters in every second block of both towers (Huang et al., AAAI 2025)."""
+    return (part("detris", detris),)
+
+
+@method(title="LST", kind="side network", components={"lst": "lst:LST"}, suites=PET)
+def lst(lst: Options = NONE) -> Components:
+    """An eighth-width side network beside each tower, read in its place (Sung et al., NeurIPS 2022)."""
+    return (part("lst", lst),)
+
+
+# The methods of the BarLeRIa paper, their other readings and the released code.
+@method(title="ETRIS", kind="paper", components={"bridge": "bridge:Bridge"}, rules=BRIDGE, suites=PET)
 def etris(bridge: Options = NONE) -> Components:
     """The bridge alone (ETRIS, Xu et al., ICCV 2023)."""
     return (part("bridge", bridge),)
 
 
-@method(title="SNF", kind="paper")
+@method(title="SNF", kind="paper", components={"snf": "snf:SNF"}, rules=SNF, suites=PET)
 def snf(snf: Options = NONE) -> Components:
     """Flows on the vision shortcuts alone (SNF, Wang et al., CVPR 2023)."""
     return (part("snf", snf, towers=("vision",)),)
 
 
-@method(title="SNF+ETRIS", kind="paper")
+@method(title="SNF+ETRIS", kind="paper", rules=SNF | BRIDGE, suites=PET)
 def snf_etris(snf: Options = NONE, bridge: Options = NONE) -> Components:
     """Vision flows and the bridge."""
     return (part("snf", snf, towers=("vision",)), part("bridge", bridge))
 
 
-@method(title="No Global", kind="paper")
+@method(title="No Global", kind="paper", rules=SNF | LIM, suites=PET)
 def no_global(snf: Options = NONE, lim: Options = NONE) -> Components:
     """Flows in both towers and the local intertwined module: BarLeRIa without its global part."""
     return (part("snf", snf), part("lim", lim))
 
 
-@method(title="BarLeRIa", kind="paper")
+@method(title="BarLeRIa", kind="paper", components={"gst": "gst:GST"}, rules=SNF | LIM | GST, suites=PET)
 def barleria(snf: Options = NONE, lim: Options = NONE, gst: Options = NONE) -> Components:
     """The whole of BarLeRIa."""
     return (part("snf", snf), part("lim", lim), part("gst", gst))
 
 
-@method(kind="paper", title="SNF (Hadamard)", variant="Eq. 1's other reading: every product elementwise, no affine map")
+@method(
+    kind="paper",
+    title="SNF (Hadamard)",
+    variant="Eq. 1's other reading: every product elementwise, no affine map",
+    rules=SNF,
+)
 def snf_hadamard(snf: Options = NONE) -> Components:
     """Elementwise flows on the vision shortcuts."""
     return (part("snf", snf, towers=("vision",), flow="hadamard"),)
@@ -276,6 +311,7 @@ def snf_hadamard(snf: Options = NONE) -> Components:
     kind="paper",
     title="No Global (Hadamard)",
     variant="Eq. 1's other reading: every product elementwise, no affine map",
+    rules=SNF | LIM,
 )
 def no_global_hadamard(snf: Options = NONE, lim: Options = NONE) -> Components:
     """Elementwise flows in both towers and the local intertwined module."""
@@ -286,6 +322,7 @@ def no_global_hadamard(snf: Options = NONE, lim: Options = NONE) -> Components:
     kind="paper",
     title="No Global (released)",
     variant="as in the authors' code: words enter the vision tower once, at its input; nothing enters the text tower",
+    rules=SNF | LIM,
 )
 def no_global_released(snf: Options = NONE, lim: Options = NONE) -> Components:
     """Flows in both towers; words enter the vision tower at its input and stay there as tokens like the patches."""
@@ -297,19 +334,16 @@ def no_global_released(snf: Options = NONE, lim: Options = NONE) -> Components:
     title="BarLeRIa (released)",
     variant="as in the authors' code: words enter once, a top-down side network runs twice with a reconstruction loss "
     "and no detach, and predictions depend on the batch (topdown.cosine=sample: they do not)",
+    components={"topdown": "topdown:TopDown"},
+    rules=SNF | LIM | TOPDOWN,
 )
 def barleria_released(snf: Options = NONE, lim: Options = NONE, topdown: Options = NONE) -> Components:
     """The method that the public BarLeRIa code trains."""
     return (*no_global_released.build(snf, lim), part("topdown", topdown))
 
 
-@method(title="Head only", kind="reference")
-def head_only() -> Components:
-    """Reference point: frozen encoders, the segmentation head alone."""
-    return ()
-
-
-@method(title="Full fine-tuning", kind="reference")
+# References: both encoders in full.
+@method(title="Full fine-tuning", kind="reference", components={"full": "tune:Full"}, suites=PET)
 def full() -> Components:
     """Reference point: both encoders are trained in full."""
     return (part("full"),)

@@ -8,14 +8,11 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 
 from barbench.errors import UnknownName, UsageError
-from barbench.methods import pet
 from barbench.methods.catalog import METHODS, MethodSpec
 from barbench.paper.tables import FULL, HEAD_ONLY, PAPER_METHODS
 from barbench.spec.text import split_list
 
 GROUP = "barbench.methods"
-BUILT_IN = (pet.__name__, "barbench.methods.catalog")
-"""The modules that fill the catalogue when they are imported."""
 
 
 def method_names() -> list[str]:

@@ -1,0 +1,164 @@
+"""How the options of a method shrink with a narrow backbone, so that its share of the parameters stays about the same.
+
+An option m of a method costs m d parameters on a width of d, the encoders cost d^2: what is published for ViT-B/16 is
+many times as much, in proportion, on the embedded backbones. Each method of the catalogue names the options that
+shrink, its published values on ViT-B/16, and by which rule. Vectors per channel (`ia3`, `ssf`, biases, norms), shares,
+rates, scales and dropout do not shrink.
+"""
+
+from collections.abc import Mapping
+from math import lcm
+from typing import Any, NamedTuple
+
+from barbench.spec.backbone import BackboneConfig
+
+WIDTH = 768
+"""Channels of ViT-B/16's vision tower: the width that published values are for."""
+
+DEPTH = 12
+"""Blocks of ViT-B/16's vision tower."""
+
+TIMM_SIZES = {"eva02_embedded_patch8_clip_64": (96, 6)}
+"""Width and depth of the timm models whose names do not say them."""
+
+
+class Width(NamedTuple):
+    """A number of channels, units, tokens or ranks: in proportion to the width.
+
+    Attributes:
+        published: on ViT-B/16; None: by default the option follows another one.
+        step: the values are multiples of it.
+        divisors: options whose given values must divide it, too.
+    """
+
+    published: int | None
+    step: int = 1
+    divisors: tuple[str, ...] = ()
+
+
+class Depth(NamedTuple):
+    """A number of blocks: in proportion to the depth.
+
+    Attributes:
+        published: on ViT-B/16.
+        least: the smallest value that the component takes.
+    """
+
+    published: int
+    least: int = 1
+
+
+class Heads(NamedTuple):
+    """A number of attention heads: each keeps its width, as nearly as the heads can divide the width.
+
+    Attributes:
+        published: on ViT-B/16.
+        of: the option that is the width of all heads.
+    """
+
+    published: int
+    of: str
+
+
+class Alpha(NamedTuple):
+    """LoRA's alpha: alpha / rank stays as published.
+
+    Attributes:
+        published: on ViT-B/16.
+        of: the option that is the rank.
+    """
+
+    published: float
+    of: str
+
+
+Rule = Width | Depth | Heads | Alpha
+Rules = dict[str, Rule]
+"""`component.parameter` -> how it shrinks."""
+
+
+def scaled_width(value: int, step: int, width: int) -> int:
+    """A number of channels that is given for ViT-B/16 in proportion to a tower's width, at least one step.
+
+    >>> scaled_width(144, 4, 96)
+    16
+
+    Args:
+        value: on a width of 768.
+        step: the result is a multiple of it.
+        width: channels of the vision tower.
+
+    Returns:
+        The number of channels.
+    """
+    steps = max(1, round(value * width / WIDTH / step))
+    return steps * step
+
+
+def scaled_options(rules: Rules, config: BackboneConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a method in proportion to a backbone narrower than ViT-B/16.
+
+    An option that the user gave stays as it is. Heads and alpha follow the width and the rank that are in use, whether
+    these are scaled or given.
+
+    Args:
+        rules: which options shrink, and how.
+        config: the backbone.
+        given: the options that the user gave.
+
+    Returns:
+        `given` and the scaled options; `given` alone on a width of 768 and more, for which methods are published.
+    """
+    width, depth = _vision_size(config)
+    options = dict(given)
+    if width >= WIDTH:
+        return options
+
+    # Widths and depths first: heads and alpha follow them.
+    for name, rule in rules.items():
+        if name in options:
+            continue
+        if isinstance(rule, Width) and rule.published is not None:
+            step = lcm(rule.step, *(given[other] for other in rule.divisors if other in given))
+            options[name] = scaled_width(rule.published, step, width)
+        elif isinstance(rule, Depth):
+            options[name] = max(rule.least, round(rule.published * depth / DEPTH))
+
+    for name, rule in rules.items():
+        if name in options:
+            continue
+        if isinstance(rule, Heads):
+            options[name] = _heads(rule, _published(rules, rule.of), options[rule.of])
+        elif isinstance(rule, Alpha):
+            options[name] = rule.published * options[rule.of] / _published(rules, rule.of)
+    return options
+
+
+def _vision_size(config: BackboneConfig) -> tuple[int, int]:
+    """Width and depth of the vision tower; of a ResNet, whose width is 2,048, the depth does not matter."""
+    vision = config.model["vision_cfg"]
+    name = vision.get("timm_model_name", "")
+    if name in TIMM_SIZES:
+        return TIMM_SIZES[name]
+    layers = vision.get("layers", DEPTH)
+    if not isinstance(layers, int):
+        layers = DEPTH
+    return config.width, layers
+
+
+def _published(rules: Rules, name: str) -> int:
+    rule = rules[name]
+    assert isinstance(rule, Width)
+    assert rule.published is not None
+    return rule.published
+
+
+def _heads(rule: Heads, published_width: int, width: int | None) -> int:
+    """The largest number of heads that divides `width`, up to the number that keeps a head's published width."""
+    if width is None:
+        return rule.published
+    head_width = published_width // rule.published
+    heads = max(1, round(width / head_width))
+    while width % heads:
+        heads -= 1
+    return heads
