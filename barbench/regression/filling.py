@@ -49,12 +49,12 @@ def weight(name: str, shape: tuple[int, ...]) -> Tensor:
 
 @torch.no_grad()
 def fill(model: nn.Module, but: tuple[str, ...] = ()) -> None:
-    """Give parameters and saved buffers the `weight` of their names.
+    """Give parameters and saved buffers the `weight` of their names; whole numbers (counters, indices) stay.
 
     Args:
         model: changed in place.
         but: beginnings of names that are left alone.
     """
     for name, value in model.state_dict().items():
-        if not name.startswith(but):
+        if value.is_floating_point() and not name.startswith(but):
             value.copy_(weight(name, tuple(value.shape)))

@@ -1,9 +1,8 @@
 #!/bin/bash
 # Checks one GPU in about six minutes: docs/gpu-check.md. From the repository's root: bash tools/gpu_check/check.sh
-# Each part has a limit of its own, and the next one runs whatever became of it; all together stay under 540 seconds, without RELEASED.
+# Each part has a limit of its own, and the next one runs whatever became of it; all together stay under 540 seconds.
 #   OUT=folder       where summary.txt, measure.json and all logs go (gpu-check)
 #   WHEELS=folder    wheels to install first, on a machine without a network
-#   RELEASED="ETRIS/config/refcoco/bridge_v16.yaml ..."   the public code to time beside, up to 60 seconds each
 #   DEVICE=cpu QUICK=1   tries on a CPU that every part starts and ends
 export DEVICE=${DEVICE:-cuda} OUT=${OUT:-$PWD/gpu-check} PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore
 PY=${PY:-python3}; mkdir -p "$OUT"
@@ -28,10 +27,6 @@ if [ -n "$QUICK" ]; then chosen="-k etris"; profiled="--backbone tiny --batch 2 
 part tests 120 $PY -m pytest -q -p no:cacheprovider -m gpu $chosen --maxfail=12 tests/gpu
 # Speed of the two methods that span the field, lean kernels and plain ones.
 part measure 180 $PY -m tools.gpu_check.measure $methods --device "$DEVICE" --out "$OUT" $quick
-for config in $RELEASED; do
-  part "$(basename "$config" .yaml)" 60 $PY -m tools.gpu_check.released "$config" --device "$DEVICE" \
-    --beside "$OUT/measure.json" ${QUICK:+--batch 2 --size 64 --steps 1}
-done
 # The public command: time and FLOPs by part.
 part profile 90 $PY -m barbench.cli profile --methods "${methods// /,}" $profiled --device "$DEVICE" --by part --format csv
 # One cell from end to end: worker process, loader, checkpoint, evaluation, record.
