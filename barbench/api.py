@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from barbench.benchmarks.cell_model import find_in_photo
 from barbench.benchmarks.execution.host.devices import pick_device
-from barbench.datasets.own import find_task
+from barbench.datasets.content import DatasetContent, read_dataset
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.pixels.photo import RGB, read_photo
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
 from barbench.datasets.sources import DataSource, data_root, find_source
-from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.engine.accelerator import make_accelerator
 from barbench.engine.checkpoint import Checkpoint
@@ -37,10 +36,11 @@ from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
-from barbench.paper.mixtures import Exif
+from barbench.paper.partitions import Exif
 from barbench.results.compare import Comparison, Wanted
 from barbench.results.compare import compare as compare_cells
 from barbench.results.store import Store
+from barbench.spec.dataset import resolve_dataset
 from barbench.spec.recipe import Recipe, load_recipe
 
 
@@ -56,7 +56,7 @@ class Data:
 
     name: str
     source: DataSource
-    content: TaskData
+    content: DatasetContent
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def open_data(source: str | Path = "shapes", dataset: str = "refcoco+", exif: Ex
         source: `shapes`, the embedded benchmark, which is generated once and kept in the cache; or the root of a folder
             in the public REFER/COCO layout.
         dataset: refcoco, refcoco+, refcocog-u, refcocog-g, grefcoco, mixed or mixed-leaked; or a data set of
-            one's own, see `barbench.datasets.own`.
+            your own, see `barbench.spec.dataset`.
         exif: `apply` turns images as their EXIF orientation says.
 
     Returns:
@@ -87,9 +87,9 @@ def open_data(source: str | Path = "shapes", dataset: str = "refcoco+", exif: Ex
         MissingData: if a file of it is absent.
         DataError: if one is damaged.
     """
-    task = find_task(dataset, data_root(str(source)), exif=exif)
-    found = find_source(str(source), task)
-    return Data(dataset, found, read_task(found.root, task))
+    resolved = resolve_dataset(dataset, data_root(str(source)), exif=exif)
+    found = find_source(str(source), resolved)
+    return Data(dataset, found, read_dataset(found.root, resolved))
 
 
 def build_segmenter(
@@ -163,7 +163,7 @@ def fit(
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     accelerator = _accelerator(device, precision)
     model.to(accelerator.device)
-    letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, data.content.task.words)
+    letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, data.content.dataset.context_length)
     samples = JointSamples(
         [TrainSamples(split, letterbox, tokens, seed, grid=model.mask_grid) for split in data.content.train]
     )
@@ -214,7 +214,7 @@ def evaluate(
         raise UnknownName("evaluation split", split, data.content.evals)
     accelerator = _accelerator(device, precision)
     model.to(accelerator.device)
-    letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, data.content.task.words)
+    letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, data.content.dataset.context_length)
     samples = EvalSamples(data.content.evals[split], letterbox, tokens)
     return evaluate_samples(model, samples, accelerator, batch=batch, threshold=threshold, workers=workers)
 

@@ -100,7 +100,7 @@ def test_help_answers_at_once_without_torch() -> None:
         (["--methods", "barlera"], "unknown method 'barlera'. Did you mean barleria"),
         (["--methods", ","], "is empty"),
         (["--methods", "no.such.module:thing"], "cannot import no.such.module"),
-        (["--split", "refcocco+"], "unknown split 'refcocco+'. Did you mean refcoco+"),
+        (["--split", "refcocco+"], "unknown dataset 'refcocco+'. Did you mean refcoco+"),
         (["--backbone", "ViT-B-61"], "unknown backbone 'ViT-B-61'. Did you mean ViT-B-16"),
         (["--backbone", "EVA02-E-14", "--weights", "random"], "which barbench does not support"),
         (["--backbone", "RN50", "--weights", "random", "--methods", "lora"], "LoRA cannot be used on RN50"),
@@ -147,7 +147,7 @@ def test_a_mistake_in_run_is_answered_before_anything_is_made(
         (["report", "--results", "none"], "no records in none"),
         (
             ["data", "verify", "--split", "refcocog"],
-            "unknown split 'refcocog'. Did you mean refcoco, refcocog-u",
+            "unknown dataset 'refcocog'. Did you mean refcoco, refcocog-u",
         ),
         (["data", "make-shapes", "there", "--shortest", "200", "--longest", "100"], "--shortest 200 is more than"),
     ],

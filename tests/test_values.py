@@ -8,10 +8,10 @@ import pytest
 
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.mask_folder import coco_category
-from barbench.datasets.own import find_task
 from barbench.errors import DataError, UsageError
 from barbench.spec.backbone import backbone_config
 from barbench.spec.cluster import Cluster
+from barbench.spec.dataset import resolve_dataset
 from barbench.spec.recipe import load_recipe, parse_recipe
 from barbench.values import number, read_key, read_yaml, whole
 from tests.models.small import HEAD, config, write_folder
@@ -66,19 +66,19 @@ def test_a_data_set_of_ones_own_names_the_key(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     file = tmp_path / "mine/protocol.yaml"
     for content, says in (
-        ("splits: val", "'splits': 'val' is not a list"),
-        ("splits: [1]", "1 is not text"),
-        ("splits: [val]\ncontext_length: true", "'context_length': True is not a whole number"),
+        ("splits: val", "splits: Input should be a valid list, not 'val'"),
+        ("splits: [1]", "splits.0: Input should be a valid string, not 1"),
+        ("splits: [val]\ncontext_length: true", "context_length: Input should be greater than or equal to 3, not True"),
         ("splits: [val]\nsplits: [test]", "'splits' stands twice"),
-        ("splits: [val]\nrefs: ../x.p", "'refs': '../x.p' is not the name of a file"),
-        ("- 1", "is not an entry with the key 'splits'"),
+        ("splits: [val]\nrefs: ../x.p", "refs: '../x.p' is not the name of a file"),
+        ("- 1", "Input should be a valid dictionary"),
     ):
         file.write_text(content)
         with pytest.raises(DataError, match=r"protocol\.yaml") as caught:
-            find_task("mine", tmp_path)
+            resolve_dataset("mine", tmp_path)
         assert says in str(caught.value)
     file.write_text("splits: [val]\ncontext_length: '20'")
-    assert find_task("mine", tmp_path).words == 20
+    assert resolve_dataset("mine", tmp_path).context_length == 20
 
 
 INSTANCES: dict[str, Any] = {

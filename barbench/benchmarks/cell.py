@@ -14,13 +14,12 @@ from barbench.benchmarks.cell_model import build
 from barbench.benchmarks.execution.host.environment import device_name, environment
 from barbench.benchmarks.execution.worker.signals import Stop
 from barbench.benchmarks.job import AUTO, Job
+from barbench.datasets.content import DatasetContent, read_dataset
 from barbench.datasets.expression_kinds import KINDS
-from barbench.datasets.own import find_task
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.pixels.letterbox_cache import LetterboxCache, check_images, disk_space
 from barbench.datasets.references import ReferSplit
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
-from barbench.datasets.tasks import TaskData, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.engine import profile
 from barbench.engine.accelerator import make_accelerator
@@ -33,11 +32,10 @@ from barbench.engine.train import fit
 from barbench.files import write_atomically
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.segmenter import Segmenter
-from barbench.paper.mixtures import Mixture
-from barbench.paper.protocols import Evaluated
 from barbench.results.expressions import join_splits
 from barbench.results.record import EpochLog, Profile, Record, SplitResult, TrainingSet
 from barbench.results.store import Arrays
+from barbench.spec.dataset import EvaluationSplit, resolve_dataset
 from barbench.spec.recipe import Recipe
 
 Emit = Callable[[dict[str, Any]], None]
@@ -61,7 +59,7 @@ class Loaded(NamedTuple):
 
     recipe: Recipe
     accelerator: Accelerator
-    data: TaskData
+    data: DatasetContent
     segmenter: Segmenter
     samples: JointSamples
     letterbox: Letterbox
@@ -121,11 +119,11 @@ def _load(job: Job, emit: Emit) -> Loaded:
     torch.set_num_threads(job.threads)
     choose_kernels(job.kernels)
     accelerator = make_accelerator(job.device, job.cell.precision)
-    task = find_task(job.cell.protocol, job.data_root, job.cell.context_length, job.cell.exif)
-    data = read_task(job.data_root, task, job.cell.held_out)
+    dataset = resolve_dataset(job.cell.protocol, job.data_root, job.cell.context_length, job.cell.exif)
+    data = read_dataset(job.data_root, dataset, job.cell.held_out)
     if data.removed_images:
         left_out = f"{data.removed_images:,} images with {data.removed_references:,} references"
-        emit({"event": "note", "text": f"{left_out} train nothing: they are in evaluation splits"})
+        emit({"event": "note", "text": f"{left_out} are excluded from training: they are in evaluation splits"})
     weights = str(job.weights_path or job.cell.weights)
     segmenter, letterbox, tokens = build(job.cell, job.backbone, weights)
     segmenter = segmenter.to(accelerator.device)
@@ -140,9 +138,9 @@ def _load(job: Job, emit: Emit) -> Loaded:
 
 def _cost(loaded: Loaded) -> tuple[int, int]:
     """FLOPs of one image's forward pass, and bytes that a batch of PROFILE_BATCH saves for its backward pass."""
-    segmenter, size, words = loaded.segmenter, loaded.letterbox.size, loaded.data.task.words
+    segmenter, size, length = loaded.segmenter, loaded.letterbox.size, loaded.data.dataset.context_length
     with torch.random.fork_rng():
-        image, ids, mask = profile.example_batch(segmenter, size, words, PROFILE_BATCH)
+        image, ids, mask = profile.example_batch(segmenter, size, length, PROFILE_BATCH)
         with loaded.accelerator.autocast():  # what is kept depends on the precision
             return profile.flops_forward(segmenter, image, ids), profile.saved_bytes(segmenter, image, ids, mask)
 
@@ -191,10 +189,10 @@ def _keep_tuned(job: Job, segmenter: Segmenter) -> None:
     write_atomically(job.tuned, save({name: value.contiguous() for name, value in tuned_state(segmenter).items()}))
 
 
-def _tell_problems(data: TaskData, emit: Emit) -> None:
+def _tell_problems(data: DatasetContent, emit: Emit) -> None:
     for member in data.members:
         for line in member.problems.lines():
-            emit({"event": "note", "text": line if len(data.members) == 1 else f"{member.protocol.title}: {line}"})
+            emit({"event": "note", "text": line if len(data.members) == 1 else f"{member.partition.title}: {line}"})
 
 
 def _record(
@@ -214,7 +212,7 @@ def _record(
         notes=job.notes,
         ledger=loaded.segmenter.ledger(),
         status="done",
-        splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.evaluated},
+        splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.evaluation_splits},
         training=_training_set(data, loaded.samples),
         profile=measured,
         environment=environment(loaded.accelerator.device, job.threads, job.cell.method)
@@ -268,33 +266,32 @@ def _profile(
     )
 
 
-def _split_result(data: TaskData, split: Evaluated, evaluation: Evaluation) -> SplitResult:
+def _split_result(data: DatasetContent, split: EvaluationSplit, evaluation: Evaluation) -> SplitResult:
     references, shared = data.evals[split.key].references, data.shared[split.key]
-    own = data.task is split.protocol
+    own = not data.dataset.is_mixture
     return SplitResult(
         scores=evaluation.metrics,
         control=evaluation.control,
-        column=split.protocol.columns.get(split.split, "held out"),
-        protocol=None if own else split.protocol.name,
-        leaks=shared > 0 or (own and split.split in split.protocol.leaks),
+        column=split.partition.columns.get(split.split, "held out"),
+        protocol=None if own else split.partition.name,
+        leaks=shared > 0 or (own and split.split in split.partition.leaks),
         shared_images=shared,
         images=len({r.image_id for r in references}),
         references=len(references),
     )
 
 
-def _training_set(data: TaskData, samples: JointSamples) -> TrainingSet:
+def _training_set(data: DatasetContent, samples: JointSamples) -> TrainingSet:
     references = samples.references
-    mixture = data.task if isinstance(data.task, Mixture) else None
     return TrainingSet(
         references=len(references),
         images=len({r.image_id for r in references}),
-        mixing="none" if mixture is None else "clean" if mixture.excluded else "leaked",
+        mixing=data.dataset.mixing,
         removed_references=data.removed_references,
         removed_images=data.removed_images,
     )
 
 
-def _problems(data: TaskData) -> dict[str, int]:
+def _problems(data: DatasetContent) -> dict[str, int]:
     """How often each problem occurs, over all members."""
     return dict(sum((Counter(member.problems.counts()) for member in data.members), Counter[str]()))

@@ -19,11 +19,11 @@ from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
-from barbench.paper.mixtures import TASKS
 from barbench.results.qualitative import Found
 from barbench.results.record import Cell, Record
 from barbench.results.store import Store
 from barbench.spec.backbone import PRETRAINED
+from barbench.spec.dataset import DATASETS
 from barbench.spec.recipe import Recipe
 
 
@@ -54,7 +54,7 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
     """
     frozen = load_backbone(backbone, weights, cell.image_size, seed=cell.seed)
     segmenter = build_segmenter(resolve(cell.method)[0], frozen, cell.seed, cell.options)
-    tokens = Tokens(frozen.tokenizer, cell.context_length or TASKS.get(cell.protocol).words)
+    tokens = Tokens(frozen.tokenizer, cell.context_length or DATASETS.get(cell.protocol).context_length)
     return Built(segmenter, Letterbox(frozen.image_size), tokens)
 
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from barbench.benchmarks.job import Job
-from barbench.datasets.own import find_task
 from barbench.datasets.sources import DataSource, data_root
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.models.efficient.kernels import Kernels
-from barbench.paper.mixtures import STORED, TASKS, Exif, Task
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS, Exif
 from barbench.results.record import Cell, DataIdentity
 from barbench.spec.backbone import (
     CONFIG,
@@ -27,6 +25,7 @@ from barbench.spec.backbone import (
     BackboneConfig,
     backbone_config,
 )
+from barbench.spec.dataset import Dataset, resolve_dataset
 from barbench.spec.recipe import Recipe
 from barbench.spec.text import split_list
 
@@ -77,7 +76,7 @@ class Matrix:
 
     methods: Sequence[MethodSpec]
     backbones: Sequence[str]
-    tasks: Sequence[Task]
+    tasks: Sequence[Dataset]
     seeds: Sequence[int]
     recipe: Recipe
     precision: str = "fp32"
@@ -85,7 +84,7 @@ class Matrix:
     image_size: int | None = None
     options: Mapping[str, Mapping[str, Any]] | None = None
     held_out: int = 0
-    exif: Exif = STORED
+    exif: Exif = "stored"
 
     def jobs(self, sources: Mapping[str, DataSource], host: Host) -> list[Job]:
         """Combine the axes.
@@ -146,10 +145,10 @@ class Matrix:
         return jobs
 
 
-def _context(task: Task, backbone: str) -> int | None:
+def _context(task: Dataset, backbone: str) -> int | None:
     """The cell's context length where it is not the one that the task's name stands for."""
-    check_context(task.words, backbone_config(backbone))
-    return None if task.name in TASKS and TASKS.get(task.name).words == task.words else task.words
+    check_context(task.context_length, backbone_config(backbone))
+    return task.changed_context
 
 
 def check_context(words: int, config: BackboneConfig) -> None:
@@ -215,13 +214,15 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | No
     return f"{PRETRAINED if weights == PRETRAINED else path.name}@{digest}", path.resolve()
 
 
-def choose_tasks(text: str, data: str | None = None, words: int | None = None, exif: Exif = STORED) -> list[Task]:
+def choose_datasets(
+    text: str, data: str | None = None, context_length: int | None = None, exif: Exif = "stored"
+) -> list[Dataset]:
     """Read a comma list of datasets.
 
     Args:
-        text: names of protocols and mixtures; `all` means the four protocols.
-        data: folder with images and annotations, where protocols of one's own are looked for; None: $BARBENCH_DATA.
-        words: context length in tokens; None: that of each protocol.
+        text: names of data sets and mixtures; `all` means the paper's four.
+        data: folder with images and annotations, where your own data sets are looked for; None: $BARBENCH_DATA.
+        context_length: in tokens; None: that of each data set.
         exif: how images are read, as in `Cell`.
 
     Returns:
@@ -233,7 +234,7 @@ def choose_tasks(text: str, data: str | None = None, words: int | None = None, e
     """
     names = split_list(text)
     if not names:
-        raise UsageError("no split was named; try --split refcoco+")
-    chosen = PROTOCOLS.names() if names == ["all"] else names
+        raise UsageError("no dataset was named; try --dataset refcoco+")
+    chosen = PAPER_PARTITIONS.names() if names == ["all"] else names
     root = data_root(data)
-    return [find_task(name, root, words, exif) for name in dict.fromkeys(chosen)]
+    return [resolve_dataset(name, root, context_length, exif) for name in dict.fromkeys(chosen)]

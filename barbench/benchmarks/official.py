@@ -5,11 +5,11 @@ from typing import Any
 
 from rich.console import Console
 
-from barbench.benchmarks.matrix import choose_tasks
+from barbench.benchmarks.matrix import choose_datasets
+from barbench.datasets.content import read_dataset
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.sources import find_source
-from barbench.datasets.tasks import read_task
 from barbench.datasets.tokens import Tokens
 from barbench.engine.accelerator import make_accelerator
 from barbench.engine.evaluate import evaluate
@@ -19,7 +19,7 @@ from barbench.methods.released import Format, fill, read_release, with_head
 from barbench.methods.resolve import resolve
 from barbench.metrics import METRICS
 from barbench.models.towers.load import load_backbone
-from barbench.paper.mixtures import STORED, Exif
+from barbench.paper.partitions import Exif
 from barbench.spec.backbone import RANDOM
 
 
@@ -34,7 +34,7 @@ def evaluate_official(
     batch: int,
     threshold: float,
     console: Console,
-    exif: Exif = STORED,
+    exif: Exif = "stored",
 ) -> list[dict[str, Any]]:
     """Evaluate a checkpoint; everything comes from it, the encoders too.
 
@@ -69,10 +69,10 @@ def evaluate_official(
     segmenter.to(accelerator.device)
     letterbox = Letterbox(frozen.image_size)
     rows = []
-    for task in choose_tasks(split, data, exif=exif):
-        found = read_task(find_source(data, task).root, task)
-        tokens = Tokens(frozen.tokenizer, task.words)
-        for key, protocol, name in task.evaluated:
+    for task in choose_datasets(split, data, exif=exif):
+        found = read_dataset(find_source(data, task).root, task)
+        tokens = Tokens(frozen.tokenizer, task.context_length)
+        for key, protocol, name in task.evaluation_splits:
             samples = EvalSamples(found.evals[key], letterbox, tokens)
             with console.status(f"{protocol.title} {name}: {len(samples)} expressions"):
                 result = evaluate(segmenter, samples, accelerator, batch=batch, threshold=threshold)

@@ -7,18 +7,16 @@ from typing import NamedTuple
 import numpy as np
 
 from barbench.benchmarks.matrix import identify_backbone, identify_weights
-from barbench.datasets.own import find_task
 from barbench.datasets.sources import data_root, find_source
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.resolve import resolve
 from barbench.metrics import iou
-from barbench.paper.mixtures import Task
-from barbench.paper.protocols import Evaluated
 from barbench.results.expressions import Columns, aligned
 from barbench.results.qualitative import PICKS, pick
 from barbench.results.record import Cell, Record
 from barbench.results.select import runs
 from barbench.results.store import Store
+from barbench.spec.dataset import Dataset, EvaluationSplit, resolve_dataset
 from barbench.spec.text import split_list
 
 CHOSEN = "chosen"  # the pick of sentences that were named one by one
@@ -72,7 +70,7 @@ class Choice(NamedTuple):
     request: PanelRequest
     records: list[Record]
     notes: list[str]
-    split: Evaluated
+    split: EvaluationSplit
     root: Path
     tables: Sequence[Columns]
     rows: list[tuple[str, int]]
@@ -97,7 +95,7 @@ def choose(store: Store, request: PanelRequest) -> Choice:
         if how not in PICKS:
             raise UnknownName("pick", how, PICKS)
     records, notes = _choose(store, request)
-    splits = {split.key: split for split in _task(records[0].cell, request.data).evaluated}
+    splits = {split.key: split for split in _task(records[0].cell, request.data).evaluation_splits}
     key = request.eval_split or next(iter(splits))
     if key not in splits:
         raise UnknownName("evaluation split", key, splits)
@@ -106,8 +104,8 @@ def choose(store: Store, request: PanelRequest) -> Choice:
     return Choice(request, records, notes, splits[key], root, tables, _wanted(request, tables, key))
 
 
-def _task(cell: Cell, data: str | None) -> Task:
-    return find_task(cell.protocol, data_root(data), cell.context_length, cell.exif)
+def _task(cell: Cell, data: str | None) -> Dataset:
+    return resolve_dataset(cell.protocol, data_root(data), cell.context_length, cell.exif)
 
 
 def _root(cell: Cell, data: str | None) -> Path:

@@ -14,12 +14,12 @@ from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.engine.predict import predict, to_mask
 from barbench.metrics import iou, overlap
-from barbench.paper.protocols import Evaluated
 from barbench.plain import OnProgress
 from barbench.results.expressions import Columns
 from barbench.results.qualitative import Mask, Overlay, Panel
 from barbench.results.record import Record
 from barbench.results.store import Store
+from barbench.spec.dataset import EvaluationSplit
 
 TOLERANCE = 0.01  # of IoU: another device or batch rounds otherwise, and a pixel of the rim falls on the other side
 
@@ -61,12 +61,12 @@ def make_panels(store: Store, choice: Choice, device: str, progress: OnProgress)
             notes += note
     assert samples is not None
     progress(len(records), len(records))
-    title = f"{split.protocol.title} {split.split}"
+    title = f"{split.partition.title} {split.split}"
     return MadePanels([_panel(how, samples, place, found[place], title) for how, place in chosen], notes)
 
 
-def _samples(trained: Trained, root: Path, split: Evaluated) -> EvalSamples:
-    found = read_refer(root, split.protocol).split(split.split)
+def _samples(trained: Trained, root: Path, split: EvaluationSplit) -> EvalSamples:
+    found = read_refer(root, split.partition).split(split.split)
     return EvalSamples(found, trained.letterbox, trained.tokens)
 
 
@@ -79,7 +79,7 @@ def _masks(trained: Trained, samples: EvalSamples, table: Columns, places: list[
         squares |= zip(items.indices, found, strict=True)
     sizes = {place: (int(table["height"][place]), int(table["width"][place])) for place in places}
     limit = trained.recipe.threshold
-    none_below = samples.data.protocol.none_below or 0
+    none_below = samples.data.partition.none_below or 0
     return [to_mask(squares[place], trained.letterbox, *sizes[place], limit, none_below) for place in places]
 
 

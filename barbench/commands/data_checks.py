@@ -1,9 +1,10 @@
 """What the commands `data verify`, `audit` and `import` do, from their arguments to rows."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from barbench.benchmarks.matrix import choose_tasks
+from barbench.benchmarks.matrix import choose_datasets
 from barbench.datasets.audit import Kind, verify
 from barbench.datasets.importers.form import Form
 from barbench.datasets.importers.source import Request, SplitCount, import_data
@@ -12,8 +13,11 @@ from barbench.datasets.own import own_names
 from barbench.datasets.sources import SHAPES_MARK, DataSource, data_root, find_source
 from barbench.errors import MissingData
 from barbench.listing import progress_bar
-from barbench.paper.mixtures import STORED, TASKS, Exif
-from barbench.paper.protocols import KNOWN, PROTOCOLS, Protocol
+from barbench.paper.partitions import PAPER_PARTITIONS, PARTITIONS, Exif, Partition
+from barbench.spec.dataset import DATASETS, Dataset
+
+Sizes = Mapping[tuple[str, str], int]
+"""Number of images by (partition, split)."""
 
 
 class Audit(NamedTuple):
@@ -31,7 +35,7 @@ class Audit(NamedTuple):
 
 
 def verify_data(
-    data: str | None, split: str, own: bool = False, exif: Exif = STORED
+    data: str | None, split: str, own: bool = False, exif: Exif = "stored"
 ) -> tuple[list[dict[str, Any]], list[str], bool]:
     """Check a data root.
 
@@ -47,17 +51,24 @@ def verify_data(
     Raises:
         MissingData: if the root lacks what was asked for.
     """
-    place = data_root(data)
-    names = ",".join([*KNOWN.names(), *(own_names(place) if place else ())]) if split == "all" else split
-    wanted = {protocol.name: protocol for task in choose_tasks(names, data, exif=exif) for protocol in task.reads}
+    names = split
+    if split == "all":
+        root = data_root(data)
+        own_data = own_names(root) if root else []
+        names = ",".join([*PARTITIONS.names(), *own_data])
+    wanted: dict[str, Dataset] = {}
+    for dataset in choose_datasets(names, data, exif=exif):
+        for partition in dataset.partitions:
+            wanted[partition.name] = Dataset.of(partition)
     sources = _sources(data, list(wanted.values()), partly=split == "all")
     root = next(iter(sources.values())).root
     kind: Kind = "shapes" if (root / SHAPES_MARK).exists() else "real"
     with progress_bar("checking the data") as progress:
-        report = verify(root, [wanted[name] for name in sources], kind, progress)
+        partitions = [wanted[name].members[0] for name in sources]
+        report = verify(root, partitions, kind, progress)
     rows = [
         {
-            "split": f"{row.protocol} {row.split}",
+            "split": f"{row.dataset} {row.split}",
             **row.found._asdict(),
             "expected": list(row.expected) if row.expected else None,
             "images shared with train": row.shared_images,
@@ -65,7 +76,7 @@ def verify_data(
         }
         for row in report.rows
     ]
-    findings = [f"{f.severity}: {f.protocol}: {f.text}" for f in report.findings]
+    findings = [f"{f.severity}: {f.dataset}: {f.text}" for f in report.findings]
     verdict = "sound" if report.ok else "not sound"
     if report.ok and not report.released:
         verdict += ", but not the public release" + (" (accepted: --own)" if own else ": accept that with --own")
@@ -81,7 +92,7 @@ def import_rows(
         made = import_data(Request(source, root, form, split, images, instances), progress)
     rows = [
         {
-            "split": f"{count.protocol} {count.split}",
+            "split": f"{count.dataset} {count.split}",
             **count.found._asdict(),
             "public release": list(count.expected) if count.expected else None,
         }
@@ -91,7 +102,7 @@ def import_rows(
 
 
 def _compared(count: SplitCount) -> str:
-    name = f"{count.protocol} {count.split}"
+    name = f"{count.dataset} {count.split}"
     if count.found.references == 0:
         return f"{name} is not in the source"
     if count.expected is None:
@@ -105,54 +116,58 @@ def _compared(count: SplitCount) -> str:
 
 
 def audit_data(data: str | None) -> Audit:
-    """Count the images that each training set shares with each evaluation split, over all protocols that the data have.
+    """Count the images that each training set shares with each evaluation split, over all data sets that are there.
 
     Args:
         data: REFER/COCO root, or shapes; None for the default.
 
-    Returns:
-        Rows and sentences.
-
     Raises:
-        MissingData: if the root has no protocol at all.
+        MissingData: if the root has no data set at all.
     """
-    sources = _sources(data, list(PROTOCOLS), partly=True)
-    protocols = [p for p in PROTOCOLS if p.name in sources]
-    outlines = read_outlines(next(iter(sources.values())).root, protocols)
-    tasks = [task for task in TASKS if set(task.reads) <= set(protocols)]
-    found = overlaps(tasks, protocols, outlines)
-    sizes = {split: len(images) for split, images in evaluation_images(protocols, outlines).items()}
-    rows = [_row("(images of the split)", None, None, protocols, sizes)]
-    rows += [_row(f.task.name, f.references, f.images, protocols, f.shared) for f in found]
-    leaks = [line for f in found for line in _leaks(f, sizes)]
-    return Audit(rows, leaks, [p.name for p in PROTOCOLS if p not in protocols])
+    sources = _sources(data, [Dataset.of(partition) for partition in PAPER_PARTITIONS], partly=True)
+    partitions = [partition for partition in PAPER_PARTITIONS if partition.name in sources]
+    outlines = read_outlines(next(iter(sources.values())).root, partitions)
+    datasets = [dataset for dataset in DATASETS if set(dataset.partitions) <= set(partitions)]
+    found = overlaps(datasets, partitions, outlines)
+    sizes = {split: len(images) for split, images in evaluation_images(partitions, outlines).items()}
+
+    rows = [_row("(images of the split)", None, None, partitions, sizes)]
+    leaks: list[str] = []
+    for overlap in found:
+        rows.append(_row(overlap.dataset.name, overlap.references, overlap.images, partitions, overlap.shared))
+        leaks.extend(_leaks(overlap, sizes))
+    absent = [partition.name for partition in PAPER_PARTITIONS if partition not in partitions]
+    return Audit(rows, leaks, absent)
 
 
 def _row(
-    name: str, references: int | None, images: int | None, protocols: list[Protocol], counts: Any
+    name: str, references: int | None, images: int | None, partitions: list[Partition], counts: Sizes
 ) -> dict[str, Any]:
-    columns = {p.name: {split: counts[p.name, split] for split in p.evals} for p in protocols}
-    return {"trained on": name, "references": references, "images": images, **columns}
+    row: dict[str, Any] = {"trained on": name, "references": references, "images": images}
+    for partition in partitions:
+        row[partition.name] = {split: counts[partition.name, split] for split in partition.eval_splits}
+    return row
 
 
-def _leaks(found: TrainingOverlap, sizes: dict[tuple[str, str], int]) -> list[str]:
-    """The evaluation splits of the task's own tables that share images with its training set."""
+def _leaks(found: TrainingOverlap, sizes: Sizes) -> list[str]:
+    """The evaluation splits of the data set's own tables that share images with its training set."""
     lines = []
-    for _, protocol, split in found.task.evaluated:
-        shared, images = found.shared[protocol.name, split], sizes[protocol.name, split]
+    for _, partition, split in found.dataset.evaluation_splits:
+        shared = found.shared[partition.name, split]
         if shared:
-            column = f"{protocol.dataset} {protocol.columns[split]}"
-            lines.append(f"leak: {found.task.name} trains on {shared:,} of the {images:,} images of {column}")
+            column = f"{partition.paper_name} {partition.columns[split]}"
+            images = sizes[partition.name, split]
+            lines.append(f"leak: {found.dataset.name} trains on {shared:,} of the {images:,} images of {column}")
     return lines
 
 
-def _sources(data: str | None, protocols: list[Protocol], partly: bool) -> dict[str, DataSource]:
-    """The source of each protocol; with `partly`, those that are there, and MissingData if none is."""
+def _sources(data: str | None, datasets: list[Dataset], partly: bool) -> dict[str, DataSource]:
+    """The source of each data set; with `partly`, of those that are there, and MissingData if none is."""
     sources: dict[str, DataSource] = {}
     absent: MissingData | None = None
-    for protocol in protocols:
+    for dataset in datasets:
         try:
-            sources[protocol.name] = find_source(data, protocol)
+            sources[dataset.name] = find_source(data, dataset)
         except MissingData as error:
             if not partly:
                 raise

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from barbench.benchmarks.job import AUTO, Job
-from barbench.benchmarks.matrix import Host, Matrix, check_context, choose_tasks
+from barbench.benchmarks.matrix import Host, Matrix, check_context, choose_datasets
 from barbench.commands.executors import on_gpus
 from barbench.commands.options import MAX_SEED
 from barbench.datasets.sources import DataSource, cache_folder, chosen_data, find_source
@@ -17,10 +17,11 @@ from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
 from barbench.models.efficient.kernels import Kernels
-from barbench.paper.mixtures import STORED, Exif, Task
+from barbench.paper.partitions import Exif
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
 from barbench.spec.backbone import EMBEDDED, RANDOM, backbone_config, check_weights
 from barbench.spec.cluster import Cluster
+from barbench.spec.dataset import Dataset
 from barbench.spec.recipe import Recipe, load_recipe
 from barbench.spec.run import table_numbers
 from barbench.spec.text import method_options, split_list, whole_numbers
@@ -57,7 +58,7 @@ class RunRequest:
     tracker: str | None = None
     held_out: int = 0
     context: int | None = None
-    exif: Exif = STORED
+    exif: Exif = "stored"
     results: Path = Path("results")
 
 
@@ -108,7 +109,7 @@ def _matrix(
     request: RunRequest,
     block: Block,
     methods: Sequence[MethodSpec],
-    tasks: Sequence[Task],
+    tasks: Sequence[Dataset],
     sources: dict[str, DataSource],
     seeds: Sequence[int],
     options: dict[str, dict[str, Any]],
@@ -140,12 +141,12 @@ def _recipe(request: RunRequest, default: str) -> Recipe:
     return load_recipe(request.recipe or default, request.changes)
 
 
-def _choose_splits(request: RunRequest, blocks: Sequence[Block]) -> list[list[Task]]:
+def _choose_splits(request: RunRequest, blocks: Sequence[Block]) -> list[list[Dataset]]:
     """The splits of each block; UsageError for one that the tables do not have."""
-    tasks = [choose_tasks(block.split, None, request.context, request.exif) for block in blocks]
+    tasks = [choose_datasets(block.split, None, request.context, request.exif) for block in blocks]
     if request.split is None:
         return tasks
-    wanted = choose_tasks(request.split, request.data, request.context, request.exif)
+    wanted = choose_datasets(request.split, request.data, request.context, request.exif)
     if request.table is None:
         return [wanted]
     if strange := [t.name for t in wanted if t not in chain(*tasks)]:
@@ -161,7 +162,7 @@ def _check_executor(request: RunRequest) -> None:
         Cluster.read(request.cluster)
 
 
-def _check_backbones(request: RunRequest, blocks: Sequence[Block], tasks: Sequence[Task]) -> None:
+def _check_backbones(request: RunRequest, blocks: Sequence[Block], tasks: Sequence[Dataset]) -> None:
     """Weights, image size and context of the backbones that were named, or that ship with barbench; of a table's own
     the matrix tells."""
     check_weights(request.weights)
@@ -169,7 +170,7 @@ def _check_backbones(request: RunRequest, blocks: Sequence[Block], tasks: Sequen
     named = blocks if shapes or request.backbone is not None else ()
     names = list(dict.fromkeys(chain(*(_backbones(request, block, shapes) for block in named))))
     for name in names:
-        check_backbone(name, request.image_size, request.weights, max(task.words for task in tasks))
+        check_backbone(name, request.image_size, request.weights, max(task.context_length for task in tasks))
     if request.executor == "local" and request.weights is not None:
         require_weights(names, request.weights)
 

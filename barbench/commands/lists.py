@@ -56,19 +56,19 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
 @app.command("splits", cls=CheckedCommand)
 def list_splits(format_: FormatOption = Format.table) -> None:
     """Protocols and mixtures: what trains, what is evaluated."""
-    from barbench.paper.mixtures import TASKS
+    from barbench.spec.dataset import DATASETS
 
     rows = [
         {
             "name": t.name,
             "title": t.title,
             "trains on": [p.name for p in t.members],
-            "evaluated": [e.key for e in t.evaluated],
-            "leaks": [s for p in t.members if p is t for s in p.leaks],
-            "context": t.words,
-            "files": [f"{p.folder}/{p.refs_file}" for p in t.reads],
+            "evaluated": [e.key for e in t.evaluation_splits],
+            "leaks": [s for p in t.members if not t.is_mixture for s in p.leaks],
+            "context": t.context_length,
+            "files": [f"{p.folder}/{p.refs_file}" for p in t.partitions],
         }
-        for t in TASKS
+        for t in DATASETS
     ]
     print_rows(rows, format_, title="splits")
 

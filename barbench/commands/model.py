@@ -55,15 +55,15 @@ def evaluate(
         UnknownName: for an unknown split or backbone.
         DataError: if the checkpoint is absent or does not fit.
     """
-    from barbench.benchmarks.matrix import choose_tasks
+    from barbench.benchmarks.matrix import choose_datasets
     from barbench.commands.expand import check_backbone
     from barbench.datasets.refer import data_files
     from barbench.datasets.sources import data_root
 
-    tasks = choose_tasks(split, data, exif=exif.value)
-    check_backbone(backbone, image_size, words=max(task.words for task in tasks))
+    tasks = choose_datasets(split, data, exif=exif.value)
+    check_backbone(backbone, image_size, words=max(task.context_length for task in tasks))
     if root := data_root(data):
-        for protocol in chain(*(task.reads for task in tasks)):
+        for protocol in chain(*(task.partitions for task in tasks)):
             data_files(root, protocol)
     from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.benchmarks.official import evaluate_official

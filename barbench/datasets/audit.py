@@ -1,4 +1,4 @@
-"""Checks a data root against what the protocols promise: `barbench data verify ROOT`."""
+"""Checks a data root against what the public release promises: `barbench data verify ROOT`."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ from barbench.datasets.problems import RULES
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.errors import BarbenchError, DataError
-from barbench.paper.protocols import Counts, Protocol
+from barbench.paper.partitions import Counts, Partition
 from barbench.plain import OnProgress, batched
 
 THREADS = 8
@@ -28,7 +28,7 @@ class AuditRow:
     """One split as found.
 
     Attributes:
-        protocol: its name.
+        dataset: its name.
         split: train, val, testA, …
         found: sizes.
         expected: the public release's sizes; None for generated data.
@@ -36,7 +36,7 @@ class AuditRow:
         problems: kinds of problem with their number.
     """
 
-    protocol: str
+    dataset: str
     split: str
     found: Counts
     expected: Counts | None
@@ -51,12 +51,12 @@ class Finding:
     Attributes:
         severity: a `failure` makes results wrong; a `difference` from the public release makes them incomparable with
             published ones; a `warning` is handled by a stated rule, or is uncertain.
-        protocol: its name.
+        dataset: its name.
         text: what is wrong.
     """
 
     severity: Severity
-    protocol: str
+    dataset: str
     text: str
 
 
@@ -79,8 +79,8 @@ class AuditReport:
         return not any(finding.severity == "difference" for finding in self.findings)
 
 
-def verify(root: Path, protocols: Iterable[Protocol], kind: Kind, progress: OnProgress | None = None) -> AuditReport:
-    """Read every protocol, open every image once and judge what is found. Bad data raise nothing; they are findings.
+def verify(root: Path, partitions: Iterable[Partition], kind: Kind, progress: OnProgress | None = None) -> AuditReport:
+    """Read every partition, open every image once and judge what is found. Bad data raise nothing; they are findings.
 
     Sizes are compared for `real` data only: references and images must match, sentences too if the published number is
     certain. Problems that the reader handles by rule are warnings in real data, and failures in generated data, which
@@ -88,7 +88,7 @@ def verify(root: Path, protocols: Iterable[Protocol], kind: Kind, progress: OnPr
 
     Args:
         root: a folder in REFER layout.
-        protocols: which to read.
+        partitions: which to read.
         kind: whether the data are the public release or generated.
         progress: called with the images opened and all images.
 
@@ -99,26 +99,26 @@ def verify(root: Path, protocols: Iterable[Protocol], kind: Kind, progress: OnPr
     findings: list[Finding] = []
     images: dict[ImageInfo, str] = {}
     splits: dict[str, dict[ImageInfo, set[str]]] = {}
-    for protocol in protocols:
+    for partition in partitions:
         try:
-            data = read_refer(root, protocol)
+            data = read_refer(root, partition)
         except BarbenchError as error:
-            findings.append(Finding("failure", protocol.name, str(error)))
+            findings.append(Finding("failure", partition.name, str(error)))
             continue
         findings += _unique_ids(data)
         findings += [
-            Finding("warning" if kind == "real" else "failure", protocol.name, line) for line in data.problems.lines()
+            Finding("warning" if kind == "real" else "failure", partition.name, line) for line in data.problems.lines()
         ]
-        for name in protocol.splits:
+        for name in partition.splits:
             row, found = _check_split(data, name, kind)
             rows.append(row)
             findings += found
         for info in data.images.values():
-            images.setdefault(info, protocol.name)
+            images.setdefault(info, partition.name)
         used: dict[ImageInfo, set[str]] = defaultdict(set)
         for reference in data.references:
             used[data.images[reference.image_id]].add(reference.split)
-        splits[protocol.name] = used
+        splits[partition.name] = used
     unusable, pixels = _open_all(images, progress)
     findings += unusable
     for name in splits:
@@ -128,31 +128,31 @@ def verify(root: Path, protocols: Iterable[Protocol], kind: Kind, progress: OnPr
 
 def _check_split(data: ReferData, name: str, kind: Kind) -> tuple[AuditRow, list[Finding]]:
     """Sizes against the release's, and images shared with `train`."""
-    protocol = data.protocol
+    partition = data.partition
     references = [r for r in data.references if r.split == name]
     images = {r.image_id for r in references}
     found = Counts(len(references), len(images), sum(len(r.sentences) for r in references))
-    expected = protocol.counts.get(name) if kind == "real" else None
+    expected = partition.counts.get(name) if kind == "real" else None
     shared = 0 if name == "train" else len(images & {r.image_id for r in data.references if r.split == "train"})
     findings: list[Finding] = []
     if not references:
-        findings.append(Finding("failure", protocol.name, f"{name} has no references"))  # the reader refuses it
+        findings.append(Finding("failure", partition.name, f"{name} has no references"))  # the reader refuses it
     elif expected is not None:
         for unit, has, due in zip(found._fields, found, expected, strict=True):
             if has != due:
-                certain = unit != "sentences" or protocol.trusted_sentences
+                certain = unit != "sentences" or partition.trusted_sentences
                 text = f"{name} has {has:,} {unit}, the public release has {due:,}"
-                findings.append(Finding("difference" if certain else "warning", protocol.name, text))
+                findings.append(Finding("difference" if certain else "warning", partition.name, text))
     if shared:
-        by_design = name in protocol.leaks
+        by_design = name in partition.leaks
         text = f"{shared:,} of {len(images):,} images of {name} are in train too"
         text += " (the partition divides objects, not images)" if by_design else ""
-        findings.append(Finding("warning" if by_design else "failure", protocol.name, text))
-    return AuditRow(protocol.name, name, found, expected, shared, _problems(data, name)), findings
+        findings.append(Finding("warning" if by_design else "failure", partition.name, text))
+    return AuditRow(partition.name, name, found, expected, shared, _problems(data, name)), findings
 
 
 def _problems(data: ReferData, split: str) -> tuple[str, ...]:
-    """Kinds of problem with their number in one split; masks outside their image are counted per protocol only."""
+    """Kinds of problem with their number in one split; masks outside their image are counted per partition only."""
     counts = {kind: sum(place.startswith(f"{split} ") for place in data.problems.found.get(kind, ())) for kind in RULES}
     return tuple(f"{kind}: {count}" for kind, count in counts.items() if count)
 
@@ -165,13 +165,13 @@ def _unique_ids(data: ReferData) -> list[Finding]:
     }
     twice = {kind: [i for i, n in Counter(values).items() if n > 1] for kind, values in ids.items()}
     return [
-        Finding("failure", data.protocol.name, f"{len(bad)} {kind} ids occur twice, the first is {bad[0]}")
+        Finding("failure", data.partition.name, f"{len(bad)} {kind} ids occur twice, the first is {bad[0]}")
         for kind, bad in twice.items()
         if bad
     ]
 
 
-def _same_pixels(protocol: str, used: dict[ImageInfo, set[str]], pixels: dict[ImageInfo, bytes]) -> list[Finding]:
+def _same_pixels(partition: str, used: dict[ImageInfo, set[str]], pixels: dict[ImageInfo, bytes]) -> list[Finding]:
     """Images with equal pixels under several ids, in train and elsewhere. `used`: the splits that an image is in. Equal
     ids are `_check_split`'s task."""
     copies: dict[bytes, list[ImageInfo]] = defaultdict(list)
@@ -189,7 +189,7 @@ def _same_pixels(protocol: str, used: dict[ImageInfo, set[str]], pixels: dict[Im
     text = (
         f"{images:,} images that are evaluated have the pixels of one in train, under another id: {second} is {first}"
     )
-    return [Finding("warning", protocol, text)]
+    return [Finding("warning", partition, text)]
 
 
 def _open_all(

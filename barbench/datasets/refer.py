@@ -17,7 +17,7 @@ from barbench.datasets.pixels.images import ImageInfo
 from barbench.datasets.problems import Problems
 from barbench.datasets.references import Annotation, ReferData, Reference, Sentence
 from barbench.errors import DataError, MissingData
-from barbench.paper.protocols import Protocol
+from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
 
 T = TypeVar("T")
@@ -34,12 +34,12 @@ Where copies of the data are known to be is in docs/data.md; `barbench data impo
 zips, Parquet, LMDB, folders of masks, MDETR's JSON and tables of one's own."""
 
 
-def read_refer(root: Path, protocol: Protocol) -> ReferData:
-    """Read one protocol. References that cannot be used are left out and noted in `problems`.
+def read_refer(root: Path, partition: Partition) -> ReferData:
+    """Read one partition. References that cannot be used are left out and noted in `problems`.
 
     Args:
         root: a folder in the public layout (LAYOUT).
-        protocol: which partition of which dataset.
+        partition: which partition of which dataset.
 
     Returns:
         References, images and masks of all splits.
@@ -49,7 +49,7 @@ def read_refer(root: Path, protocol: Protocol) -> ReferData:
         DataError: if a file is unusable.
     """
     with _collector_at_rest():
-        return _read(root, protocol)
+        return _read(root, partition)
 
 
 @contextmanager
@@ -65,13 +65,14 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _read(root: Path, protocol: Protocol) -> ReferData:
-    refs_path, instances_path = data_files(root, protocol)
+def _read(root: Path, partition: Partition) -> ReferData:
+    refs_path, instances_path = data_files(root, partition)
     problems = Problems()
     instances = _read_instances(instances_path)
-    references = _references(refs_path, lambda raw: _reference(raw, instances.categories, protocol.general))
+    references = _references(refs_path, lambda raw: _reference(raw, instances.categories, partition.allows_no_target))
     kept = tuple(r for r in references if _usable(r, instances, problems))
-    images = _images(root, instances_path, protocol.upright, {r.image_id: instances.images[r.image_id] for r in kept})
+    entries = {r.image_id: instances.images[r.image_id] for r in kept}
+    images = _images(root, instances_path, partition.exif == "apply", entries)
     annotations: dict[int, Annotation] = {}
     for reference in kept:
         image = images[reference.image_id]
@@ -84,7 +85,7 @@ def _read(root: Path, protocol: Protocol) -> ReferData:
             annotations[reference.ann_id] = Annotation(reference.ann_id, image.image_id, rle, rle.area)
         if reference.targets and annotations[reference.ann_id].area == 0:
             problems.note("empty mask", f"{reference.split} reference {reference.ref_id}")
-    return ReferData(root, protocol, kept, images, annotations, problems)
+    return ReferData(root, partition, kept, images, annotations, problems)
 
 
 class Outline(NamedTuple):
@@ -101,12 +102,12 @@ class Outline(NamedTuple):
     sentences: int
 
 
-def read_outline(root: Path, protocol: Protocol) -> list[Outline]:
+def read_outline(root: Path, partition: Partition) -> list[Outline]:
     """Read every entry of the references file: takes a second where `read_refer` takes many.
 
     Args:
         root: a folder in the public layout (LAYOUT).
-        protocol: which partition of which dataset.
+        partition: which partition of which dataset.
 
     Returns:
         One outline per entry, in the file's order.
@@ -116,19 +117,19 @@ def read_outline(root: Path, protocol: Protocol) -> list[Outline]:
         DataError: if the references file is unusable.
     """
     return _references(
-        data_files(root, protocol)[0],
+        data_files(root, partition)[0],
         lambda r: Outline(
             read_key(r, "split", text), read_key(r, "image_id", whole), len(read_key(r, "sentences", listed))
         ),
     )
 
 
-def data_files(root: Path, protocol: Protocol) -> tuple[Path, Path]:
-    """The references file and the instances file of a protocol.
+def data_files(root: Path, partition: Partition) -> tuple[Path, Path]:
+    """The references file and the instances file of a partition.
 
     Args:
         root: a folder in the public layout (LAYOUT).
-        protocol: which partition of which dataset.
+        partition: which partition of which dataset.
 
     Returns:
         Both paths.
@@ -136,10 +137,10 @@ def data_files(root: Path, protocol: Protocol) -> tuple[Path, Path]:
     Raises:
         MissingData: if one of them is absent; the message shows the layout.
     """
-    files = root / protocol.folder / protocol.refs_file, root / protocol.folder / protocol.instances_file
+    files = root / partition.folder / partition.refs_file, root / partition.folder / partition.instances_file
     for path in files:
         if not path.is_file():
-            raise MissingData(f"no {path.name} for {protocol.name}: looked for {path}.\n{LAYOUT}")
+            raise MissingData(f"no {path.name} for {partition.name}: looked for {path}.\n{LAYOUT}")
     return files
 
 
@@ -209,7 +210,7 @@ def _reference(raw: dict[str, Any], categories: dict[int, str], general: bool) -
 def _one(value: Any) -> tuple[int, ...]:
     """The id of one target; ValueError for gRefCOCO's list of them."""
     if isinstance(value, list | tuple):
-        raise ValueError("a list of targets, as gRefCOCO has them; this protocol has one target per reference")
+        raise ValueError("a list of targets, as gRefCOCO has them; this partition has one target per reference")
     return (whole(value),)
 
 
@@ -247,7 +248,7 @@ def _usable(reference: Reference, instances: _Instances, problems: Problems) -> 
 
 
 def _images(
-    root: Path, instances_path: Path, upright: bool, entries: dict[int, dict[str, Any]]
+    root: Path, instances_path: Path, apply_exif: bool, entries: dict[int, dict[str, Any]]
 ) -> dict[int, ImageInfo]:
     """The file of each image. The folders are listed once, because 20,000 single questions are slow on a network
     disk."""
@@ -264,7 +265,7 @@ def _images(
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{instances_path}: image {image_id}: {_describe(error)}") from error
         if name in where:  # a name as listed: one such as ../../x is in no folder
-            images[image_id] = ImageInfo(image_id, where[name] / name, width, height, upright)
+            images[image_id] = ImageInfo(image_id, where[name] / name, width, height, apply_exif)
         else:
             missing.append(name)
     if missing:

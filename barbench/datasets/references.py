@@ -9,14 +9,14 @@ from barbench.datasets.pixels import masks
 from barbench.datasets.pixels.images import ImageInfo
 from barbench.datasets.problems import Problems
 from barbench.errors import DataError
-from barbench.paper.protocols import Protocol
+from barbench.paper.partitions import Partition
 
 
 class Sentence(NamedTuple):
     """One referring expression.
 
     Attributes:
-        sent_id: unique in its protocol's references file.
+        sent_id: unique in its partition's references file.
         text: repaired by `pickles.repair_text`; may be empty.
     """
 
@@ -28,7 +28,7 @@ class Reference(NamedTuple):
     """What the sentences refer to in an image: one object; in gRefCOCO several objects or none, too.
 
     Attributes:
-        ref_id: unique in its protocol's references file.
+        ref_id: unique in its partition's references file.
         ann_id: of the mask that is meant: the object's annotation, or the union of several (none: empty), under a
             negative number of its own.
         image_id: COCO's.
@@ -66,11 +66,11 @@ class Annotation:
 
 @dataclass(frozen=True)
 class ReferData:
-    """All splits of one protocol. Only the images and annotations that some reference uses are kept.
+    """All splits of one partition. Only the images and annotations that some reference uses are kept.
 
     Attributes:
         root: the folder that was read.
-        protocol: which partition of which dataset.
+        partition: which partition of which dataset.
         references: usable ones, in the file's order.
         images: by image id.
         annotations: by annotation id.
@@ -78,7 +78,7 @@ class ReferData:
     """
 
     root: Path
-    protocol: Protocol
+    partition: Partition
     references: tuple[Reference, ...]
     images: dict[int, ImageInfo]
     annotations: dict[int, Annotation]
@@ -99,8 +99,9 @@ class ReferData:
         chosen = tuple(r for r in self.references if r.split == name)
         if not chosen:
             held = ", ".join(sorted({r.split for r in self.references})) or "none at all"
+            refs_path = self.root / self.partition.folder / self.partition.refs_file
             raise DataError(
-                f"{self.root / self.protocol.folder / self.protocol.refs_file} has no references of split {name!r}; it "
+                f"{refs_path} has no references of split {name!r}; it "
                 f"holds {held}. (Some copies call testA 'test': they are not the public release.)"
             )
         return ReferSplit(name, chosen, self)

@@ -138,7 +138,7 @@ class TrainSamples(Dataset[TrainBatch]):
         lengths: list[int] = []
         for reference in split.references:
             sentences = [s for s in reference.sentences if s.text]
-            nothing_meant = split.data.protocol.general and not reference.targets
+            nothing_meant = split.data.partition.allows_no_target and not reference.targets
             if (areas[reference.ann_id] > 0 or nothing_meant) and sentences:
                 self.references.append(reference)
                 spoken += sentences
@@ -276,7 +276,7 @@ class EvalSamples(Dataset[EvalBatch]):
         own = self.expressions[index].reference
         group = self._neighbours[own.image_id]
         at = group.index(own)
-        annotations, general = self.data.annotations, self.data.protocol.general
+        annotations, general = self.data.annotations, self.data.partition.allows_no_target
         target = annotations[own.ann_id].rle
         if general and not own.targets:
             return None

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from barbench.datasets.own import FILE
 from barbench.datasets.refer import data_files
 from barbench.datasets.shapes import ShapesSpec, make_shapes
 from barbench.files import at_home, is_left_behind, own_mark
-from barbench.paper.mixtures import TASKS, Task
 from barbench.plain import OnProgress
+from barbench.spec.dataset import OWN_FILE, Dataset
 
 MAKING = ".making-"
 SHAPES_MARK = "shapes.json"  # lies in every folder that make_shapes wrote, so that it is never taken for real data
@@ -34,33 +33,25 @@ class DataSource:
     fingerprint: str
 
 
-def find_source(data: str | None, task: Task, progress: OnProgress | None = None) -> DataSource:
-    """Find the data of a task, and make them if they are generated.
+def find_source(data: str | None, dataset: Dataset, progress: OnProgress | None = None) -> DataSource:
+    """Find the data of a data set, and make them if they are generated.
 
     Args:
         data: what `--data` names: a folder or `shapes`; None for $BARBENCH_DATA, and without that shapes.
-        task: whose files are needed.
+        dataset: whose files are needed.
         progress: called with the images drawn and all images.
 
-    Returns:
-        The source.
-
     Raises:
-        MissingData: if the folder lacks a file of the task.
+        MissingData: if the folder lacks a file of the data set.
     """
     chosen = chosen_data(data)
-    return shapes_source(ShapesSpec(), progress) if chosen == "shapes" else folder_source(Path(chosen), task)
+    if chosen == "shapes":
+        return shapes_source(ShapesSpec(), progress)
+    return folder_source(Path(chosen), dataset)
 
 
 def data_root(data: str | None) -> Path | None:
-    """The folder that `--data` names, as `chosen_data`.
-
-    Args:
-        data: as given.
-
-    Returns:
-        A folder, whether it exists or not; None for the shapes.
-    """
+    """The folder that `--data` names (see `chosen_data`), whether it exists or not; None for the shapes."""
     chosen = chosen_data(data)
     return None if chosen == "shapes" else at_home(chosen)
 
@@ -70,58 +61,61 @@ def chosen_data(data: str | None) -> str:
     return data or os.environ.get("BARBENCH_DATA") or "shapes"
 
 
-def folder_source(root: Path, task: Task) -> DataSource:
+def folder_source(root: Path, dataset: Dataset) -> DataSource:
     """Use a folder that exists.
 
     Args:
         root: in REFER layout; a leading ~ is the home folder.
-        task: whose files are needed.
+        dataset: whose files are needed.
 
     Returns:
-        A source with a hash of the files of every protocol that the task reads; images are not hashed.
+        A source with a hash of the files of every partition that the data set reads; images are not hashed.
 
     Raises:
         MissingData: if one of the files is absent.
     """
     root = at_home(root)
+    paths: list[Path] = []
+    if dataset.is_own:
+        paths.append(root / dataset.name / OWN_FILE)
+    for partition in dataset.partitions:
+        paths.extend(data_files(root, partition))
     digest = hashlib.sha256()
-    own = [root / task.name / FILE] if task.name not in TASKS else []
-    for path in dict.fromkeys([*own, *(path for protocol in task.reads for path in data_files(root, protocol))]):
+    for path in dict.fromkeys(paths):  # two partitions of G-Ref share one instances file
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return DataSource("shapes" if (root / SHAPES_MARK).exists() else "refer", root, digest.hexdigest())
+    is_shapes = (root / SHAPES_MARK).exists()
+    return DataSource("shapes" if is_shapes else "refer", root, digest.hexdigest())
 
 
 def shapes_source(spec: ShapesSpec, progress: OnProgress | None = None) -> DataSource:
     """Use generated shapes from the cache; they are made now if they are not there yet.
 
     They appear in the cache complete or not at all: they are made in a folder next to it, which is then renamed. If
-    another process was faster, its copy is used, which is equal since generation is deterministic. Unfinished folders
-    of killed processes are removed.
-
-    Args:
-        spec: what to generate.
-        progress: called with the images drawn and all images.
-
-    Returns:
-        The source.
+    another process was faster, its copy is used, which is equal since generation is deterministic.
     """
     root = cache_folder() / f"shapes-{spec.fingerprint()}"
     if not root.exists():
-        root.parent.mkdir(parents=True, exist_ok=True)
-        for folder in filter(is_left_behind, root.parent.glob(f"{MAKING}*")):
-            shutil.rmtree(folder, ignore_errors=True)
-        unfinished = root.parent / f"{MAKING}{own_mark()}"
-        unfinished.mkdir()
-        try:
-            make_shapes(unfinished, spec, progress)
-            unfinished.rename(root)
-        except OSError:
-            if not root.exists():
-                raise
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        _make_in_cache(root, spec, progress)
     return DataSource("shapes", root, spec.fingerprint())
+
+
+def _make_in_cache(root: Path, spec: ShapesSpec, progress: OnProgress | None) -> None:
+    """Make shapes at `root`, after removing unfinished folders of killed processes."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    for folder in root.parent.glob(f"{MAKING}*"):
+        if is_left_behind(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    unfinished = root.parent / f"{MAKING}{own_mark()}"
+    unfinished.mkdir()
+    try:
+        make_shapes(unfinished, spec, progress)
+        unfinished.rename(root)
+    except OSError:
+        if not root.exists():  # no other process was faster
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def cache_folder() -> Path:
@@ -129,17 +123,15 @@ def cache_folder() -> Path:
     chosen = os.environ.get("BARBENCH_CACHE")
     if chosen:
         return at_home(chosen)
+    temporary = Path(tempfile.gettempdir()) / f"barbench-{os.getuid()}"
     try:
-        home = Path.home()
+        folder = Path.home() / ".cache" / "barbench"
     except RuntimeError:  # a user id without $HOME and without an entry in passwd, as in containers
-        home = None
-    folder = home / ".cache" / "barbench" if home else None
-    if folder is None or not _writable(folder):
-        return Path(tempfile.gettempdir()) / f"barbench-{os.getuid()}"
-    return folder
+        return temporary
+    return folder if _is_writable(folder) else temporary
 
 
-def _writable(folder: Path) -> bool:
+def _is_writable(folder: Path) -> bool:
     """Whether `folder` can be written or created, judged by its nearest parent that exists."""
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return os.access(place, os.W_OK)

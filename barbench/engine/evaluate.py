@@ -83,7 +83,7 @@ def evaluate(
     names = ("intersection", "union", "control_intersection", "control_union")
     table = dict(zip(names, columns, strict=True))
     metas = [samples.meta(i) for i in range(len(samples))]
-    general = samples.data.protocol.general
+    general = samples.data.partition.allows_no_target
     fields = [name for name in metas[0]._fields if general or name != "targets"]
     table |= {name: np.array([getattr(m, name) for m in metas], np.int64) for name in fields}
     # The control exists for expressions whose image has another object.
@@ -166,7 +166,7 @@ def _counted(batches: Iterable[Predicted], count: Count, threads: int) -> Iterat
 
 def _counter(samples: EvalSamples, threshold: float) -> Count:
     """Counts the pixels of an expression's prediction against both objects, in the image's own pixels."""
-    none_below = samples.data.protocol.none_below or 0
+    none_below = samples.data.partition.none_below or 0
     decoded = lru_cache(maxsize=32)(samples.data.mask)  # an object's expressions follow one another
 
     def count(index: int, probability: NDArray[np.float32]) -> Row:

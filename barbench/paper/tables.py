@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from barbench.paper.mixtures import MEMBERS, TASKS, Mixture
-from barbench.paper.protocols import KNOWN, PROTOCOLS
+from barbench.paper.mixtures import MEMBERS, MIXTURES
+from barbench.paper.partitions import PAPER_PARTITIONS, PARTITIONS
 from barbench.registry import Registry
 
 PAPER_METHODS = ("etris", "snf", "snf-etris", "no-global", "barleria")
@@ -26,7 +26,7 @@ FULL = "full"
 COMPONENTS = {"SNF": "SNF", "Bridge": "ETRIS", "LIM": "LIM", "GST": "GST"}
 """Component label -> its column in Table 4; other components get a column of their own."""
 
-MIXED = {task.name: task.suffix for task in TASKS if isinstance(task, Mixture)}
+MIXED = {mixture.name: mixture.suffix for mixture in MIXTURES}
 """Name of a mixture -> what the labels of its rows add, as the paper's BarLeRIa-Mixed."""
 
 Rule = Literal["datasets", "columns"]
@@ -37,7 +37,7 @@ class Column(NamedTuple):
     """One evaluation split as the paper's tables name it.
 
     Attributes:
-        protocol: a name in PROTOCOLS.
+        protocol: a name in PAPER_PARTITIONS.
         name: val, testA, testB, val(u), test(u) or val(g).
     """
 
@@ -52,12 +52,12 @@ class Column(NamedTuple):
 
 def dataset_title(protocol: str) -> str:
     """What the paper calls the dataset of `protocol`; an unknown name is returned as it is."""
-    return KNOWN.get(protocol).dataset if protocol in KNOWN else protocol
+    return PARTITIONS.get(protocol).paper_name if protocol in PARTITIONS else protocol
 
 
-PAPER_COLUMNS = tuple(Column(p.name, p.columns[split]) for p in PROTOCOLS for split in p.evals)
+PAPER_COLUMNS = tuple(Column(p.name, p.columns[split]) for p in PAPER_PARTITIONS for split in p.eval_splits)
 MEMBER_COLUMNS = tuple(column for column in PAPER_COLUMNS if column.protocol in {p.name for p in MEMBERS})
-ALWAYS_LEAKS = next(Column(p.name, p.columns[split]) for p in PROTOCOLS for split in p.leaks)
+ALWAYS_LEAKS = next(Column(p.name, p.columns[split]) for p in PAPER_PARTITIONS for split in p.leaks)
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ from barbench.methods.catalog import METHODS, MethodSpec
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS
 from barbench.paper.tables import PAPER_METHODS
 from barbench.regression.filling import fill
 from barbench.spec.recipe import Recipe
 
 BACKBONE, IMAGE_SIZE = "tiny", 64
-PROTOCOL = PROTOCOLS.get("refcoco+")
+DATASET = PAPER_PARTITIONS.get("refcoco+")
 SHAPES = ShapesSpec(train=160, val=24, testA=1, testB=1, sides=(64, 96), seed=5)
 SCORED = ShapesSpec(train=240, val=60, testA=1, testB=1, seed=5)
 PAPER = [METHODS.get(name) for name in PAPER_METHODS]
@@ -55,7 +55,7 @@ def filled(spec: MethodSpec) -> Segmenter:
 
 def shapes(spec: ShapesSpec = SHAPES) -> ReferData:
     """A small dataset, from the cache."""
-    return read_refer(shapes_source(spec).root, PROTOCOL)
+    return read_refer(shapes_source(spec).root, DATASET)
 
 
 def training(data: ReferData, count: int | None = None, seed: int = 0) -> TrainSamples:
@@ -97,4 +97,4 @@ def _first(data: ReferData, split: str, count: int | None) -> ReferSplit:
 
 
 def _transforms() -> tuple[Letterbox, Tokens]:
-    return Letterbox(IMAGE_SIZE), Tokens(backbone().tokenizer, PROTOCOL.words)
+    return Letterbox(IMAGE_SIZE), Tokens(backbone().tokenizer, DATASET.context_length)

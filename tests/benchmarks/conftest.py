@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState
 from barbench.benchmarks.cell import run_cell
 from barbench.benchmarks.execution.worker.signals import Stop
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.benchmarks.matrix import Host, Matrix, choose_datasets
 from barbench.datasets.sources import folder_source
 from barbench.methods.resolve import resolve
 from barbench.results.record import Record
@@ -90,7 +90,7 @@ def make_jobs(shapes_root: Path, backbone_folder: Path) -> MakeJobs:
     """Jobs on `refcocog-g`, which has one evaluation split."""
 
     def make(results: Path, methods: str = "head-only", root: Path = shapes_root, **recipe: Any) -> list[Job]:
-        protocols = choose_tasks("refcocog-g")
+        protocols = choose_datasets("refcocog-g")
         fields: dict[str, Any] = {"epochs": 1, "batch": 16, "lr": 1e-3}
         chosen = parse_recipe("test", fields | recipe)
         matrix = Matrix(

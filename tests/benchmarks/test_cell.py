@@ -25,9 +25,9 @@ def cost(precision: str) -> tuple[int, int]:
     AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True, mixed_precision=precision)
     segmenter = build_segmenter(resolve("etris")[0], small())
-    task = SimpleNamespace(task=SimpleNamespace(words=9))
+    data = SimpleNamespace(dataset=SimpleNamespace(context_length=9))
     loaded: Any = SimpleNamespace(
-        segmenter=segmenter, accelerator=accelerator, letterbox=SimpleNamespace(size=SIZE), data=task
+        segmenter=segmenter, accelerator=accelerator, letterbox=SimpleNamespace(size=SIZE), data=data
     )
     try:
         return cell._cost(loaded)

@@ -12,7 +12,7 @@ from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.errors import DataError, UsageError
 from barbench.metrics import overlap
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS
 from barbench.results.record import Record
 from barbench.results.store import Store
 
@@ -30,7 +30,7 @@ def test_it_finds_in_a_photo_what_the_record_counts(
     """Image by image, all its expressions at once, against the pixels counted in the evaluation."""
     store, record = finished
     columns = store.expressions(record.cell)
-    data = read_refer(shapes_root, PROTOCOLS.get(FOLDER))
+    data = read_refer(shapes_root, PAPER_PARTITIONS.get(FOLDER))
     samples = EvalSamples(data.split("val"), trained.letterbox, trained.tokens)
     seen = 0
     for image_id in np.unique(columns["val/image_id"]):

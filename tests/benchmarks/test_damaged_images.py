@@ -11,7 +11,7 @@ from barbench.benchmarks.cell import run_cell
 from barbench.benchmarks.execution.worker.signals import Stop
 from barbench.datasets.refer import read_refer
 from barbench.errors import DataError
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS
 from tests.benchmarks.conftest import MakeJobs
 
 
@@ -19,7 +19,7 @@ def test_a_damaged_evaluation_image_is_found_before_training(
     make_jobs: MakeJobs, shapes_root: Path, tmp_path: Path
 ) -> None:
     root = shutil.copytree(shapes_root, tmp_path / "data")
-    data = read_refer(root, PROTOCOLS.get("refcoco"))
+    data = read_refer(root, PAPER_PARTITIONS.get("refcoco"))
     train = {r.image_id for r in data.split("train").references}
     bad = next(data.images[r.image_id].path for r in data.split("val").references if r.image_id not in train)
     bad.write_bytes(bad.read_bytes()[:200])

@@ -10,7 +10,7 @@ import pytest
 
 from barbench.benchmarks.execution.host.devices import pick_device
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.matrix import Host, Matrix, choose_tasks, identify_weights
+from barbench.benchmarks.matrix import Host, Matrix, choose_datasets, identify_weights
 from barbench.commands.expand import parse_seeds
 from barbench.datasets.sources import folder_source
 from barbench.errors import UnknownName, UsageError
@@ -30,7 +30,7 @@ def jobs(
     split: str = "refcoco,refcocog-u",
     **changes: Any,
 ) -> list[Job]:
-    protocols = choose_tasks(split)
+    protocols = choose_datasets(split)
     sources = {p.name: folder_source(root, p) for p in protocols}
     host = changes.pop("host", Host(results=Path("out"), device="cpu", processes=1, threads=1, workers=0))
     fields: dict[str, Any] = {"seeds": [0, 1], "recipe": RECIPE, "weights": "random"}
@@ -160,12 +160,12 @@ def test_weights_that_nobody_named() -> None:
 
 
 def test_protocols_by_name() -> None:
-    assert [p.name for p in choose_tasks("all")] == ["refcoco", "refcoco+", "refcocog-u", "refcocog-g"]
-    assert [p.name for p in choose_tasks(" refcocog-g , refcoco,refcoco")] == ["refcocog-g", "refcoco"]
-    with pytest.raises(UnknownName, match=r"unknown split 'refcocco'. Did you mean refcoco"):
-        choose_tasks("refcocco")
-    with pytest.raises(UsageError, match="no split was named"):
-        choose_tasks(" , ")
+    assert [p.name for p in choose_datasets("all")] == ["refcoco", "refcoco+", "refcocog-u", "refcocog-g"]
+    assert [p.name for p in choose_datasets(" refcocog-g , refcoco,refcoco")] == ["refcocog-g", "refcoco"]
+    with pytest.raises(UnknownName, match=r"unknown dataset 'refcocco'. Did you mean refcoco"):
+        choose_datasets("refcocco")
+    with pytest.raises(UsageError, match="no dataset was named"):
+        choose_datasets(" , ")
 
 
 def test_seeds_and_options_as_text() -> None:

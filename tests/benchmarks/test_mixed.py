@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from barbench.benchmarks.execution.run import run_jobs
-from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.benchmarks.matrix import Host, Matrix, choose_datasets
 from barbench.benchmarks.panel_choice import PanelRequest, choose
 from barbench.benchmarks.panels import make_panels
 from barbench.datasets.sources import folder_source
@@ -19,7 +19,7 @@ from tests.datasets.overlapping import write_overlapping
 
 def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
     root = write_overlapping(tmp_path / "data")
-    tasks, recipe = choose_tasks("mixed,mixed-leaked"), parse_recipe("test", {"epochs": 1, "batch": 4, "lr": 1e-3})
+    tasks, recipe = choose_datasets("mixed,mixed-leaked"), parse_recipe("test", {"epochs": 1, "batch": 4, "lr": 1e-3})
     matrix = Matrix(
         methods=resolve("head-only"),
         backbones=[str(backbone_folder)],
@@ -37,7 +37,7 @@ def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
     assert (clean.status, leaked.status) == ("done", "done"), told.notes
     assert clean.training == TrainingSet(references=8, images=3, mixing="clean", removed_references=7, removed_images=4)
     assert leaked.training == TrainingSet(references=15, images=7, mixing="leaked")
-    assert any("4 images with 7 references train nothing" in note for note in told.notes)
+    assert any("4 images with 7 references are excluded from training" in note for note in told.notes)
     assert [c.steps for c in clean.history] == [8 // 4]
     assert {k for k, s in leaked.splits.items() if s.leaks} == {"refcoco val", "refcoco+ val", "refcocog-u val"}
     assert not any(s.leaks or s.shared_images for s in clean.splits.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from barbench.benchmarks.matrix import choose_tasks
+from barbench.benchmarks.matrix import choose_datasets
 from barbench.commands.expand import RunRequest, expand
 from barbench.errors import UsageError
 from barbench.results.record import Cell
@@ -31,7 +31,7 @@ def test_the_context_is_part_of_a_cell_where_it_is_not_the_splits_own(tmp_path: 
     assert "context_length" not in plain.model_dump(exclude_defaults=True)
     with pytest.raises(UsageError, match=r"a context of 200 tokens is longer than tiny's, which is \d+"):
         cells(root, split="refcoco", context=200)
-    assert choose_tasks("refcoco")[0].words == 17
+    assert choose_datasets("refcoco")[0].context_length == 17
 
 
 @pytest.mark.slow

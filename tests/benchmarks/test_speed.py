@@ -33,7 +33,7 @@ from barbench.models.stream import Stream
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
 from barbench.models.walk import run_block, walk
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS
 from barbench.reports.tables.build import build_measured
 from barbench.results.record import Cell, DataIdentity, Record, Scores, SplitResult
 from barbench.results.store import Store
@@ -149,7 +149,7 @@ def test_evaluation(shapes_root: Path, benchmark: BenchmarkFixture) -> None:
     """A whole split, images, model and counts."""
     backbone = load_backbone("tiny", "random")
     segmenter = build_segmenter(resolve("snf")[0], backbone).eval()
-    split = read_refer(shapes_root, PROTOCOLS.get("refcoco+")).split("val")
+    split = read_refer(shapes_root, PAPER_PARTITIONS.get("refcoco+")).split("val")
     samples = EvalSamples(split, Letterbox(backbone.image_size), Tokens(backbone.tokenizer, 17))
     benchmark(evaluate, segmenter, samples, Accelerator(cpu=True), batch=8, threshold=0.35)
 
@@ -172,12 +172,12 @@ def test_letterbox(benchmark: BenchmarkFixture) -> None:
 
 
 def test_decode(shapes_root: Path, benchmark: BenchmarkFixture) -> None:
-    data = read_refer(shapes_root, PROTOCOLS.get("refcoco"))
+    data = read_refer(shapes_root, PAPER_PARTITIONS.get("refcoco"))
     benchmark(decode_image, next(iter(data.images.values())))
 
 
 def test_read_refer(shapes_root: Path, benchmark: BenchmarkFixture) -> None:
-    benchmark(read_refer, shapes_root, PROTOCOLS.get("refcoco"))
+    benchmark(read_refer, shapes_root, PAPER_PARTITIONS.get("refcoco"))
 
 
 def test_summarize(benchmark: BenchmarkFixture) -> None:
@@ -190,7 +190,7 @@ def test_table_building(benchmark: BenchmarkFixture) -> None:
     records = [
         _record(method, protocol, seed)
         for method in PAPER
-        for protocol in PROTOCOLS.names()
+        for protocol in PAPER_PARTITIONS.names()
         for seed in range(3)
     ]  # fmt: skip
     assert benchmark(build_measured, "5", records)
@@ -203,7 +203,7 @@ def _record(method: str, protocol: str, seed: int) -> Record:
     )  # fmt: skip
     value = 0.4 + 0.01 * seed
     scores = Scores(miou=value, oiou=value, p50=0.5, p60=0.4, p70=0.3, p80=0.2, p90=0.1, n=100)
-    columns = PROTOCOLS.get(protocol).columns
+    columns = PAPER_PARTITIONS.get(protocol).columns
     splits = {
         name: SplitResult(scores=scores, control=scores, column=column, images=10, references=20)
         for name, column in columns.items()

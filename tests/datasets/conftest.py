@@ -1,4 +1,4 @@
-"""Fixtures of the datasets' tests: the folder written by hand, the paper's protocol, the real tokenizer."""
+"""Fixtures of the datasets' tests: the folder written by hand, the paper's partition, the real tokenizer."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from open_clip.tokenizer import SimpleTokenizer
 
 from barbench.datasets.tokens import Tokens
-from barbench.paper.protocols import PROTOCOLS, Protocol
+from barbench.paper.partitions import PAPER_PARTITIONS, Partition
 from tests.datasets.refer_folder import instances, write_folder
 
 
@@ -31,8 +31,8 @@ def edit(root: Path) -> Callable[[Callable[[dict[str, Any]], object]], None]:
 
 
 @pytest.fixture(scope="session")
-def refcoco() -> Protocol:
-    return PROTOCOLS.get("refcoco")
+def refcoco() -> Partition:
+    return PAPER_PARTITIONS.get("refcoco")
 
 
 @pytest.fixture(scope="session")

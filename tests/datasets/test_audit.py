@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from barbench.datasets.audit import AuditReport, verify
-from barbench.paper.protocols import PROTOCOLS, Counts, Protocol
+from barbench.paper.partitions import PAPER_PARTITIONS, Counts, Partition
 from tests.datasets.refer_folder import REFS, instances, python2
 
 
@@ -25,7 +25,7 @@ def sound(root: Path, splits: dict[int, str]) -> None:
 SOUND = {11: "train", 12: "train", 13: "train", 21: "val", 22: "val", 31: "testA", 41: "testB"}
 
 
-def test_a_sound_folder_passes(root: Path, refcoco: Protocol) -> None:
+def test_a_sound_folder_passes(root: Path, refcoco: Partition) -> None:
     sound(root, SOUND)
     seen: list[tuple[int, int]] = []
     report = verify(root, [refcoco], "shapes", lambda done, total: seen.append((done, total)))
@@ -40,7 +40,7 @@ def test_a_sound_folder_passes(root: Path, refcoco: Protocol) -> None:
     ]
 
 
-def test_real_data_must_have_the_published_size(root: Path, refcoco: Protocol) -> None:
+def test_real_data_must_have_the_published_size(root: Path, refcoco: Partition) -> None:
     sound(root, SOUND)
     report = verify(root, [refcoco], "real")
     assert report.ok
@@ -51,16 +51,16 @@ def test_real_data_must_have_the_published_size(root: Path, refcoco: Protocol) -
 
 
 def test_uncertain_sentence_counts_only_warn(root: Path) -> None:
-    protocol = PROTOCOLS.get("refcocog-u")
+    partition = PAPER_PARTITIONS.get("refcocog-u")
     sound(root, {11: "train", 21: "val", 31: "test"})
     (root / "refcoco").rename(root / "refcocog")
-    (root / "refcocog/refs(unc).p").rename(root / "refcocog" / protocol.refs_file)
-    report = verify(root, [protocol], "real")
+    (root / "refcocog/refs(unc).p").rename(root / "refcocog" / partition.refs_file)
+    report = verify(root, [partition], "real")
     assert len(failures(report)) == 6
     assert sum("sentences" in f.text for f in report.findings if f.severity == "warning") == 3
 
 
-def test_ruled_problems_warn_in_real_data_and_fail_in_generated_data(root: Path, refcoco: Protocol) -> None:
+def test_ruled_problems_warn_in_real_data_and_fail_in_generated_data(root: Path, refcoco: Partition) -> None:
     generated, real = verify(root, [refcoco], "shapes"), verify(root, [refcoco], "real")
     assert any("empty mask: 1" in text for text in failures(generated))
     assert not any("empty mask: 1" in text for text in failures(real))
@@ -70,18 +70,18 @@ def test_ruled_problems_warn_in_real_data_and_fail_in_generated_data(root: Path,
 
 @pytest.mark.parametrize("shared", ["refcoco", "refcocog-g"])
 def test_leaks_fail_unless_the_partition_makes_them(root: Path, shared: str) -> None:
-    protocol = PROTOCOLS.get(shared)
+    partition = PAPER_PARTITIONS.get(shared)
     sound(root, {11: "train", 12: "val", 21: "val", 31: "testA", 41: "testB"})
-    (root / "refcoco").rename(root / protocol.folder)
-    (root / protocol.folder / "refs(unc).p").rename(root / protocol.folder / protocol.refs_file)
-    report = verify(root, [protocol], "shapes")
+    (root / "refcoco").rename(root / partition.folder)
+    (root / partition.folder / "refs(unc).p").rename(root / partition.folder / partition.refs_file)
+    report = verify(root, [partition], "shapes")
     (finding,) = report.findings
     assert finding.text.startswith("1 of 2 images of val are in train too")
     assert finding.severity == ("warning" if shared == "refcocog-g" else "failure")
     assert report.rows[1].shared_images == 1
 
 
-def test_an_unreadable_image_is_named_and_the_rest_goes_on(root: Path, refcoco: Protocol) -> None:
+def test_an_unreadable_image_is_named_and_the_rest_goes_on(root: Path, refcoco: Partition) -> None:
     sound(root, SOUND)
     for image_id in (1, 9):
         path = root / f"images/train2014/COCO_train2014_{image_id:012}.jpg"
@@ -91,7 +91,7 @@ def test_an_unreadable_image_is_named_and_the_rest_goes_on(root: Path, refcoco: 
     assert report.images_opened == 4
 
 
-def test_ids_that_occur_twice_fail(root: Path, refcoco: Protocol) -> None:
+def test_ids_that_occur_twice_fail(root: Path, refcoco: Partition) -> None:
     refs = [r for r in REFS if r["ref_id"] in SOUND]
     (root / "refcoco/refs(unc).p").write_bytes(python2([*refs, refs[0]]))
     texts = failures(verify(root, [refcoco], "shapes"))
@@ -99,7 +99,7 @@ def test_ids_that_occur_twice_fail(root: Path, refcoco: Protocol) -> None:
     assert "3 sentence ids occur twice, the first is 110" in texts
 
 
-def test_a_mask_outside_its_image_is_found(root: Path, refcoco: Protocol) -> None:
+def test_a_mask_outside_its_image_is_found(root: Path, refcoco: Partition) -> None:
     sound(root, SOUND)
     value = instances()
     value["annotations"][0]["segmentation"] = [[30, 20, 60, 20, 60, 28]]
@@ -109,20 +109,20 @@ def test_a_mask_outside_its_image_is_found(root: Path, refcoco: Protocol) -> Non
     ]
 
 
-def test_a_missing_protocol_is_a_finding(root: Path, refcoco: Protocol) -> None:
+def test_a_missing_protocol_is_a_finding(root: Path, refcoco: Partition) -> None:
     sound(root, SOUND)
-    report = verify(root, [PROTOCOLS.get("refcoco+"), refcoco], "shapes")
+    report = verify(root, [PAPER_PARTITIONS.get("refcoco+"), refcoco], "shapes")
     (text,) = failures(report)
     assert "looked for" in text
     assert len(report.rows) == 4
 
 
-def test_a_missing_split_fails(root: Path, refcoco: Protocol) -> None:
+def test_a_missing_split_fails(root: Path, refcoco: Partition) -> None:
     sound(root, {**SOUND, 31: "test"})
     assert failures(verify(root, [refcoco], "shapes")) == ["testA has no references"]
 
 
-def test_images_open_in_threads_and_each_bad_one_is_named_once(root: Path, refcoco: Protocol) -> None:
+def test_images_open_in_threads_and_each_bad_one_is_named_once(root: Path, refcoco: Partition) -> None:
     sound(root, SOUND)
     for image in (1, 3):
         path = next(root.rglob(f"COCO_train2014_{image:012}.jpg"))
@@ -134,7 +134,7 @@ def test_images_open_in_threads_and_each_bad_one_is_named_once(root: Path, refco
     assert seen == [(n, 4) for n in range(1, 5)]
 
 
-def test_one_picture_under_two_ids_in_train_and_evaluation(root: Path, refcoco: Protocol) -> None:
+def test_one_picture_under_two_ids_in_train_and_evaluation(root: Path, refcoco: Partition) -> None:
     sound(root, SOUND)
     train, tested = (next(root.rglob(f"*00000{i}.jpg")) for i in (1, 3))
     tested.write_bytes(train.read_bytes())

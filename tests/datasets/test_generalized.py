@@ -15,7 +15,7 @@ from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError
-from barbench.paper.protocols import GREFCOCO, PROTOCOLS
+from barbench.paper.partitions import GREFCOCO, PAPER_PARTITIONS
 from tests.datasets.generalized import HEIGHT, LEFT, RIGHT, WIDTH, write_grefcoco
 
 
@@ -101,6 +101,6 @@ def test_a_target_without_annotation_is_a_problem(general: Path) -> None:
 
 
 def test_it_is_beside_the_papers_four() -> None:
-    assert GREFCOCO.name not in PROTOCOLS
-    assert GREFCOCO.general
-    assert not any(protocol.general for protocol in PROTOCOLS)
+    assert GREFCOCO.name not in PAPER_PARTITIONS
+    assert GREFCOCO.allows_no_target
+    assert not any(partition.allows_no_target for partition in PAPER_PARTITIONS)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from barbench.benchmarks.matrix import choose_tasks
+from barbench.benchmarks.matrix import choose_datasets
 from barbench.commands.data_checks import verify_data
 from barbench.datasets.importers.source import Request, import_data
-from barbench.datasets.own import find_task, own_names
+from barbench.datasets.own import own_names
 from barbench.datasets.refer import read_refer
 from barbench.datasets.sources import find_source
 from barbench.errors import DataError, UnknownName, UsageError
-from barbench.paper.protocols import Protocol
+from barbench.spec.dataset import resolve_dataset
 from tests.datasets.importers import forms
 from tests.datasets.importers.release import Release
 
@@ -29,14 +29,14 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_table_becomes_a_data_set_by_its_name(root: Path) -> None:
     assert own_names(root) == ["mine"]
-    task = find_task("mine", root)
-    assert isinstance(task, Protocol)
-    assert (task.evals, task.words, task.folder) == (("val", "testA", "testB"), 22, "mine")
-    assert len(read_refer(root, task).split("train").references) == 12
+    dataset = resolve_dataset("mine", root)
+    [mine] = dataset.members
+    assert (mine.eval_splits, dataset.context_length, mine.folder) == (("val", "testA", "testB"), 22, "mine")
+    assert len(read_refer(root, mine).split("train").references) == 12
     with pytest.raises(UnknownName, match="mine"):
-        find_task("mine", None)
+        resolve_dataset("mine", None)
     with pytest.raises(UnknownName, match="mine"):
-        find_task("mine", root.parent)
+        resolve_dataset("mine", root.parent)
 
 
 def test_it_verifies_as_sound(root: Path) -> None:
@@ -61,7 +61,7 @@ def test_sound_is_told_from_released(tmp_path: Path) -> None:
 
 def test_the_yaml_says_files_splits_and_context(root: Path) -> None:
     folder = root / "mine"
-    refs = read_refer(root, find_task("mine", root)).references  # type: ignore[arg-type]
+    refs = read_refer(root, resolve_dataset("mine", root).members[0]).references
     entries = [
         {
             **{key: getattr(r, key) for key in ("ref_id", "ann_id", "image_id", "split")},
@@ -74,22 +74,22 @@ def test_the_yaml_says_files_splits_and_context(root: Path) -> None:
     (folder / "instances.json").rename(folder / "coco.json")
     fields = {"refs": "other.json", "instances": "coco.json", "splits": ["val"], "context_length": 40, "title": "Mine"}
     (folder / "protocol.yaml").write_text(yaml.safe_dump(fields))
-    task = find_task("mine", root)
-    assert (task.words, task.title) == (40, "Mine")
-    assert [e.key for e in task.evaluated] == ["val"]
-    assert len(read_refer(root, task).references) == len(refs)  # type: ignore[arg-type]
-    fingerprint = find_source(str(root), task).fingerprint
+    dataset = resolve_dataset("mine", root)
+    assert (dataset.context_length, dataset.title) == (40, "Mine")
+    assert [e.key for e in dataset.evaluation_splits] == ["val"]
+    assert len(read_refer(root, dataset.members[0]).references) == len(refs)
+    fingerprint = find_source(str(root), dataset).fingerprint
     (folder / "protocol.yaml").write_text(yaml.safe_dump({**fields, "splits": ["testA"]}))
-    assert find_source(str(root), find_task("mine", root)).fingerprint != fingerprint
+    assert find_source(str(root), resolve_dataset("mine", root)).fingerprint != fingerprint
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("splits: val", "'splits': 'val' is not a list"),
-        ("title: x", "lacks the key 'splits'"),
+        ("splits: val", "splits: Input should be a valid list, not 'val'"),
+        ("title: x", "splits: Field required"),
         ("splits: [train]", "each once and without train"),
-        ("splits: [val]\ncontext_length: 2", "at least 3 tokens"),
+        ("splits: [val]\ncontext_length: 2", "context_length: Input should be greater than or equal to 3, not 2"),
         ("splits: [val]\nrefs: ../../etc/passwd", "not the name of a file in the same folder"),
         ("splits: [val]\nword: 3", "unknown key 'word'"),
         ("[", "does not describe a data set"),
@@ -99,12 +99,12 @@ def test_the_yaml_says_files_splits_and_context(root: Path) -> None:
 def test_a_broken_yaml_is_named(root: Path, content: str, words: str) -> None:
     (root / "mine/protocol.yaml").write_text(content)
     with pytest.raises(DataError, match=rf"mine/protocol\.yaml.*{words}"):
-        find_task("mine", root)
+        resolve_dataset("mine", root)
 
 
 def test_the_context_can_be_set_for_any_split(root: Path) -> None:
-    assert [t.words for t in choose_tasks("refcoco,mixed,mine", str(root), 40)] == [40, 40, 40]
-    assert [t.words for t in choose_tasks("refcoco,mixed,mine", str(root))] == [17, 22, 22]
+    assert [t.context_length for t in choose_datasets("refcoco,mixed,mine", str(root), 40)] == [40, 40, 40]
+    assert [t.context_length for t in choose_datasets("refcoco,mixed,mine", str(root))] == [17, 22, 22]
 
 
 def test_a_table_needs_train_and_another_split(tmp_path: Path) -> None:

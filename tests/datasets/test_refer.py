@@ -14,13 +14,13 @@ import pytest
 from barbench.datasets.pixels.images import ImageInfo, decode_image
 from barbench.datasets.refer import read_refer
 from barbench.errors import DataError, MissingData
-from barbench.paper.protocols import PROTOCOLS, Protocol
+from barbench.paper.partitions import PAPER_PARTITIONS, Partition
 from tests.datasets.refer_folder import HEIGHT, MASKS, REFS, WIDTH, pixels, python2
 
 Edit = Callable[[Callable[[dict[str, Any]], object]], None]
 
 
-def test_references_sentences_and_text(root: Path, refcoco: Protocol) -> None:
+def test_references_sentences_and_text(root: Path, refcoco: Partition) -> None:
     data = read_refer(root, refcoco)
     assert [r.ref_id for r in data.references] == [11, 12, 13, 91, 21, 22, 31, 41]
     assert [r.ref_id for r in data.split("val").references] == [91, 21, 22]
@@ -31,7 +31,7 @@ def test_references_sentences_and_text(root: Path, refcoco: Protocol) -> None:
     assert by_id[11].category == "person"
 
 
-def test_problems_are_counted_and_named(root: Path, refcoco: Protocol) -> None:
+def test_problems_are_counted_and_named(root: Path, refcoco: Partition) -> None:
     problems = read_refer(root, refcoco).problems
     assert {kind: list(places) for kind, places in problems.found.items()} == {
         "reference without annotation": ["train reference 90"],
@@ -46,14 +46,14 @@ def test_problems_are_counted_and_named(root: Path, refcoco: Protocol) -> None:
         problems.note("odd", "here")
 
 
-def test_masks_are_the_drawn_ones(root: Path, refcoco: Protocol) -> None:
+def test_masks_are_the_drawn_ones(root: Path, refcoco: Partition) -> None:
     data = read_refer(root, refcoco)
     for reference in data.references:
         np.testing.assert_array_equal(data.mask(reference.ann_id), MASKS[reference.ann_id])
         assert data.annotations[reference.ann_id].area == MASKS[reference.ann_id].sum()
 
 
-def test_images_are_found_in_both_places_by_image_id(root: Path, refcoco: Protocol) -> None:
+def test_images_are_found_in_both_places_by_image_id(root: Path, refcoco: Partition) -> None:
     images = read_refer(root, refcoco).images
     assert {i: info.path.relative_to(root).parent.as_posix() for i, info in images.items()} == {
         1: "images/train2014",
@@ -64,7 +64,7 @@ def test_images_are_found_in_both_places_by_image_id(root: Path, refcoco: Protoc
     assert images[9].path.name == "COCO_train2014_000000000009.jpg"
 
 
-def test_images_decode_to_rgb(root: Path, refcoco: Protocol) -> None:
+def test_images_decode_to_rgb(root: Path, refcoco: Partition) -> None:
     images = read_refer(root, refcoco).images
     colour, gray = decode_image(images[1]), decode_image(images[9])
     assert colour.shape == gray.shape == (HEIGHT, WIDTH, 3)
@@ -84,7 +84,7 @@ def test_exif_rotation_is_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 10, 0.3, 0.6, 0.95, -2])
-def test_a_truncated_image_is_named(root: Path, refcoco: Protocol, kept: float) -> None:
+def test_a_truncated_image_is_named(root: Path, refcoco: Partition, kept: float) -> None:
     info = read_refer(root, refcoco).images[1]
     content = info.path.read_bytes()
     info.path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
@@ -92,7 +92,7 @@ def test_a_truncated_image_is_named(root: Path, refcoco: Protocol, kept: float) 
         decode_image(info)
 
 
-def test_other_unusable_images_are_named(root: Path, refcoco: Protocol) -> None:
+def test_other_unusable_images_are_named(root: Path, refcoco: Partition) -> None:
     info = read_refer(root, refcoco).images[1]
     cv2.imwrite(str(info.path), pixels(1)[:-1])
     with pytest.raises(DataError, match=r"000000000001.jpg has 40x29 pixels, instances.json says 40x30"):
@@ -106,7 +106,7 @@ def test_other_unusable_images_are_named(root: Path, refcoco: Protocol) -> None:
 
 
 @pytest.mark.parametrize("name", ["refs(unc).p", "instances.json"])
-def test_a_missing_file_is_named_with_the_layout(root: Path, refcoco: Protocol, name: str) -> None:
+def test_a_missing_file_is_named_with_the_layout(root: Path, refcoco: Partition, name: str) -> None:
     (root / "refcoco" / name).unlink()
     with pytest.raises(MissingData) as caught:
         read_refer(root, refcoco)
@@ -115,7 +115,7 @@ def test_a_missing_file_is_named_with_the_layout(root: Path, refcoco: Protocol, 
     assert "images/train2014/" in str(caught.value)
 
 
-def test_missing_images_are_counted(root: Path, refcoco: Protocol) -> None:
+def test_missing_images_are_counted(root: Path, refcoco: Partition) -> None:
     for path in root.rglob("*.jpg"):
         if "0003" in path.name or "0004" in path.name:
             path.unlink()
@@ -123,7 +123,7 @@ def test_missing_images_are_counted(root: Path, refcoco: Protocol) -> None:
         read_refer(root, refcoco)
 
 
-def test_an_image_without_entry_leaves_its_references_out(root: Path, refcoco: Protocol, edit: Edit) -> None:
+def test_an_image_without_entry_leaves_its_references_out(root: Path, refcoco: Partition, edit: Edit) -> None:
     edit(lambda v: v["images"].pop())
     data = read_refer(root, refcoco)
     assert list(data.problems.found["reference without image entry"]) == ["testB reference 41"]
@@ -145,7 +145,7 @@ def test_an_image_without_entry_leaves_its_references_out(root: Path, refcoco: P
     ],
 )
 def test_broken_instances_are_named(
-    root: Path, refcoco: Protocol, edit: Edit, change: Callable[[dict[str, Any]], object], words: str
+    root: Path, refcoco: Partition, edit: Edit, change: Callable[[dict[str, Any]], object], words: str
 ) -> None:
     edit(change)
     with pytest.raises(DataError, match=rf"instances\.json.*{words}"):
@@ -153,14 +153,14 @@ def test_broken_instances_are_named(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe"])
-def test_unreadable_instances_are_named(root: Path, refcoco: Protocol, content: bytes) -> None:
+def test_unreadable_instances_are_named(root: Path, refcoco: Partition, content: bytes) -> None:
     (root / "refcoco/instances.json").write_bytes(content)
     with pytest.raises(DataError, match=r"instances\.json is not a COCO instances file"):
         read_refer(root, refcoco)
 
 
 @pytest.mark.parametrize("value", [{}, [1], 5, [{"ref_id": 1}], [{**REFS[0], "sentences": 5}]])
-def test_a_pickle_of_something_else_is_named(root: Path, refcoco: Protocol, value: Any) -> None:
+def test_a_pickle_of_something_else_is_named(root: Path, refcoco: Partition, value: Any) -> None:
     (root / "refcoco/refs(unc).p").write_bytes(python2(value))
     with pytest.raises(DataError, match=r"refs\(unc\)\.p"):
         read_refer(root, refcoco)
@@ -201,13 +201,13 @@ def write_release(root: Path, references: int, images: int) -> None:
 def test_the_real_size_is_indexed_in_seconds(tmp_path: Path) -> None:
     write_release(tmp_path, references=42_404, images=16_994)
     start = time.process_time()
-    data = read_refer(tmp_path, PROTOCOLS.get("refcoco"))
+    data = read_refer(tmp_path, PAPER_PARTITIONS.get("refcoco"))
     assert len(data.split("train").references) == 42_404
     assert len(data.images) == 16_994
     assert time.process_time() - start < 20, "a few seconds on a free core"
 
 
-def test_ids_as_text_are_ids_in_every_table(root: Path, refcoco: Protocol) -> None:
+def test_ids_as_text_are_ids_in_every_table(root: Path, refcoco: Partition) -> None:
     before = read_refer(root, refcoco)
     path = root / refcoco.folder / "instances.json"
     raw = json.loads(path.read_text())

@@ -18,14 +18,14 @@ from barbench.datasets.samples import EvalSamples, ExpressionMeta, TrainSamples,
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError
 from barbench.models.segmenter import segmentation_loss
-from barbench.paper.protocols import Protocol
+from barbench.paper.partitions import Partition
 from tests.datasets.refer_folder import MASKS
 
 BOX = Letterbox(32)
 
 
 @pytest.fixture
-def data(root: Path, refcoco: Protocol) -> ReferData:
+def data(root: Path, refcoco: Partition) -> ReferData:
     return read_refer(root, refcoco)
 
 

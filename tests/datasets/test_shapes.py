@@ -23,7 +23,7 @@ from barbench.datasets.shapes.captions import captioned_batch, truth
 from barbench.datasets.shapes.language import propose, vocabulary
 from barbench.datasets.shapes.make import AIR, NOISE, POOLS, hazed
 from barbench.datasets.shapes.scene import COLOURS, Scene, sample_scene
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS
 from tests.conftest import SPEC
 
 STYLES = {"refcoco": "refs(unc).p", "refcoco+": "refs(unc).p", "refcocog": "refs(umd).p"}
@@ -152,10 +152,12 @@ def test_the_fingerprint_depends_on_every_field() -> None:
     assert replace(SPEC).fingerprint() == SPEC.fingerprint()
 
 
-@pytest.mark.parametrize("protocol", list(PROTOCOLS), ids=lambda p: p.name)
-def test_every_expression_fits_its_object_alone(protocol: Any, shapes_root: Path, pictures: dict[int, Picture]) -> None:
+@pytest.mark.parametrize("partition", list(PAPER_PARTITIONS), ids=lambda p: p.name)
+def test_every_expression_fits_its_object_alone(
+    partition: Any, shapes_root: Path, pictures: dict[int, Picture]
+) -> None:
     checked = 0
-    for reference in references(shapes_root, protocol.folder, protocol.refs_file):
+    for reference in references(shapes_root, partition.folder, partition.refs_file):
         for sentence in reference["sentences"]:
             assert set(sentence["sent"].split()) <= set(vocabulary())
             assert meant(sentence["sent"], pictures[reference["image_id"]]) == [reference["ann_id"]], sentence["sent"]
@@ -222,8 +224,8 @@ def test_google_divides_objects_so_that_images_leak(shapes_root: Path) -> None:
 
 
 def test_ids_are_unique_and_sentences_hang_together(shapes_root: Path) -> None:
-    for protocol in PROTOCOLS:
-        found = references(shapes_root, protocol.folder, protocol.refs_file)
+    for partition in PAPER_PARTITIONS:
+        found = references(shapes_root, partition.folder, partition.refs_file)
         assert max(Counter(r["ref_id"] for r in found).values()) == 1
         assert max(Counter(r["ann_id"] for r in found).values()) == 1
         assert max(Counter(s["sent_id"] for r in found for s in r["sentences"]).values()) == 1
@@ -281,11 +283,11 @@ def test_haze_takes_contrast_and_nothing_else() -> None:
 
 
 def test_the_audit_calls_it_sound(shapes_root: Path) -> None:
-    report = verify(shapes_root, PROTOCOLS, "shapes")
+    report = verify(shapes_root, PAPER_PARTITIONS, "shapes")
     assert report.ok, report.findings
     assert report.images_opened == 28
     assert [f.text for f in report.findings if f.severity == "warning"]  # google's leak, stated
-    assert {f.protocol for f in report.findings} == {"refcocog-g"}
+    assert {f.dataset for f in report.findings} == {"refcocog-g"}
 
 
 def test_truth_of_captions_is_what_each_meaning_fits() -> None:

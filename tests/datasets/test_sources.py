@@ -11,8 +11,10 @@ from barbench.datasets.refer import read_refer
 from barbench.datasets.shapes import ShapesSpec
 from barbench.datasets.sources import DataSource, cache_folder, find_source, folder_source, shapes_source
 from barbench.errors import MissingData
-from barbench.paper.protocols import PROTOCOLS, Protocol
+from barbench.paper.partitions import PAPER_PARTITIONS
+from barbench.spec.dataset import DATASETS
 
+REFCOCO = DATASETS.get("refcoco")
 SPEC = ShapesSpec(train=4, val=3, testA=2, testB=2)
 
 
@@ -23,25 +25,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_a_folder_wins_over_the_environment_and_that_over_shapes(
-    root: Path, refcoco: Protocol, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_wins_over_the_environment_and_that_over_shapes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "shapes_source", lambda spec, progress: DataSource("shapes", Path("made"), "0"))
-    assert find_source(None, refcoco).root == Path("made")
+    assert find_source(None, REFCOCO).root == Path("made")
     monkeypatch.setenv("BARBENCH_DATA", "/nowhere")
     with pytest.raises(MissingData, match="/nowhere/refcoco"):
-        find_source(None, refcoco)
-    assert find_source(str(root), refcoco) == folder_source(root, refcoco)
-    assert find_source("shapes", refcoco).kind == "shapes"
+        find_source(None, REFCOCO)
+    assert find_source(str(root), REFCOCO) == folder_source(root, REFCOCO)
+    assert find_source("shapes", REFCOCO).kind == "shapes"
 
 
-def test_a_folders_fingerprint_follows_its_contents(root: Path, refcoco: Protocol) -> None:
-    first = folder_source(root, refcoco)
+def test_a_folders_fingerprint_follows_its_contents(root: Path) -> None:
+    first = folder_source(root, REFCOCO)
     assert first.kind == "refer"
-    assert first == folder_source(root, refcoco)
+    assert first == folder_source(root, REFCOCO)
     path = root / "refcoco/instances.json"
     path.write_text(path.read_text() + " ")
-    assert folder_source(root, refcoco).fingerprint != first.fingerprint
+    assert folder_source(root, REFCOCO).fingerprint != first.fingerprint
 
 
 def test_shapes_are_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,14 +50,14 @@ def test_shapes_are_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert list(cache.iterdir()) == [source.root]
     monkeypatch.setattr(sources, "make_shapes", lambda *a: pytest.fail("made again"))
     assert shapes_source(SPEC) == source
-    for protocol in PROTOCOLS:
-        data = read_refer(source.root, protocol)
+    for partition in PAPER_PARTITIONS:
+        data = read_refer(source.root, partition)
         assert data.split("train").references
         assert not data.problems.counts()
 
 
-def test_a_folder_of_shapes_is_never_taken_for_real_data(refcoco: Protocol) -> None:
-    assert folder_source(shapes_source(SPEC).root, refcoco).kind == "shapes"
+def test_a_folder_of_shapes_is_never_taken_for_real_data() -> None:
+    assert folder_source(shapes_source(SPEC).root, REFCOCO).kind == "shapes"
 
 
 def test_an_interrupted_making_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from barbench.methods.resolve import resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS
 from barbench.spec.recipe import Recipe, parse_recipe
 from tests.models.small import SIZE
 
@@ -26,7 +26,7 @@ from tests.models.small import SIZE
 @pytest.fixture(scope="session")
 def data(shapes_root: Path) -> ReferData:
     """The shapes folder, read as RefCOCO+."""
-    return read_refer(shapes_root, PROTOCOLS.get("refcoco+"))
+    return read_refer(shapes_root, PAPER_PARTITIONS.get("refcoco+"))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from barbench.engine.evaluate import evaluate
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.towers.load import load_backbone
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS
 
 
 def main(root: str, folder: str, out: str) -> None:
@@ -27,7 +27,7 @@ def main(root: str, folder: str, out: str) -> None:
     accelerator = Accelerator(cpu=True)
     backbone = load_backbone(folder, "random", seed=0)
     segmenter = build_segmenter(resolve("barleria")[0], backbone, seed=0)
-    data = read_refer(Path(root), PROTOCOLS.get("refcoco+"))
+    data = read_refer(Path(root), PAPER_PARTITIONS.get("refcoco+"))
     samples = EvalSamples(data.split("val"), Letterbox(backbone.image_size), Tokens(backbone.tokenizer, 17))
     found = evaluate(segmenter, samples, accelerator, batch=4, threshold=0.35)
     if accelerator.is_main_process:

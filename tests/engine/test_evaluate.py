@@ -23,7 +23,7 @@ from barbench.datasets.tokens import Tokens
 from barbench.engine.evaluate import Evaluation, evaluate
 from barbench.models.segmenter import Output, Segmenter
 from barbench.models.towers.base import Backbone
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS
 from tests.engine.resize_reference import weights
 from tests.models.small import SIZE
 
@@ -173,7 +173,7 @@ def test_partner_is_another_object_of_the_image(val_samples: EvalSamples, data: 
 
 
 def test_in_google_a_partner_may_be_of_another_split(shapes_root: Path, little: Backbone) -> None:
-    data = read_refer(shapes_root, PROTOCOLS.get("refcocog-g"))
+    data = read_refer(shapes_root, PAPER_PARTITIONS.get("refcocog-g"))
     samples = EvalSamples(data.split("val"), Letterbox(SIZE), Tokens(little.tokenizer, 22))
     partners = [samples.partner(index) for index in range(len(samples))]
     assert "train" in {p.split for p in partners if p is not None}

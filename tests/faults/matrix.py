@@ -21,7 +21,7 @@ from barbench.benchmarks.execution.worker import main as worker
 from barbench.benchmarks.execution.worker import process
 from barbench.benchmarks.execution.worker.signals import interruptible
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.matrix import Host, Matrix, choose_tasks
+from barbench.benchmarks.matrix import Host, Matrix, choose_datasets
 from barbench.datasets.shapes import ShapesSpec
 from barbench.datasets.sources import DataSource, cache_folder, shapes_source
 from barbench.methods.resolve import resolve
@@ -35,7 +35,7 @@ RECIPE = {"epochs": 3, "batch": 8, "lr": 1e-3, "optimizer": "adamw"}
 def jobs(work: Path, backbone: Path) -> list[Job]:
     """The cells; the data need not be there yet."""
     source = DataSource("shapes", cache_folder() / f"shapes-{SPEC.fingerprint()}", SPEC.fingerprint())
-    recipe, protocols = parse_recipe("test", RECIPE), choose_tasks("refcoco+")
+    recipe, protocols = parse_recipe("test", RECIPE), choose_datasets("refcoco+")
     matrix = Matrix(
         methods=resolve("head-only,snf"),
         backbones=[str(backbone)],

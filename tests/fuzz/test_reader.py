@@ -22,7 +22,7 @@ from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens
 from barbench.errors import BarbenchError
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS
 from tests.datasets.refer_folder import HEIGHT, WIDTH, instances, write_folder
 from tests.fuzz.hostile import (
     BOMBS,
@@ -38,7 +38,7 @@ from tests.fuzz.hostile import (
     write,
 )
 
-REFCOCO = PROTOCOLS.get("refcoco")
+REFCOCO = PAPER_PARTITIONS.get("refcoco")
 TOKENS = Tokens(SimpleTokenizer(), 17)
 SECONDS = 5.0  # for a folder of four images; a hang, not a slow machine, takes longer
 quiet = settings(
@@ -57,7 +57,7 @@ def consume(root: Path) -> str:
         data = read_refer(root, REFCOCO)
         train = TrainSamples(data.split("train"), Letterbox(16), TOKENS, seed=0)
         assert train[list(range(len(train)))].masks.isfinite().all()
-        for name in REFCOCO.evals:
+        for name in REFCOCO.eval_splits:
             scored = EvalSamples(data.split(name), Letterbox(16), TOKENS)
             for indices in scored.batches(range(len(scored)), 8):
                 assert len(scored[indices].rows) == len(indices)

@@ -10,7 +10,7 @@ from barbench.methods.build import build_segmenter
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
 from barbench.plain import OnProgress
-from barbench.regression.fixtures import IMAGE_SIZE, PROTOCOL, segmenter
+from barbench.regression.fixtures import DATASET, IMAGE_SIZE, segmenter
 from barbench.regression.rules import Values
 from tools.gate.fixtures import ALL
 
@@ -44,6 +44,6 @@ def _each(progress: OnProgress, measure: Callable[[Segmenter, Tensor, Tensor, Te
     found = {}
     for number, spec in enumerate(ALL):
         model = segmenter(spec)
-        found[spec.name] = measure(model, *profile.example_batch(model, IMAGE_SIZE, PROTOCOL.words, BATCH))
+        found[spec.name] = measure(model, *profile.example_batch(model, IMAGE_SIZE, DATASET.context_length, BATCH))
         progress(number + 1, len(ALL))
     return found

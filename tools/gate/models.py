@@ -14,9 +14,9 @@ from barbench.methods.catalog import MethodSpec
 from barbench.models.segmenter import Segmenter
 from barbench.plain import OnProgress
 from barbench.regression.fixtures import (
+    DATASET,
     IMAGE_SIZE,
     PAPER,
-    PROTOCOL,
     filled,
     segmenter,
     shapes,
@@ -49,7 +49,7 @@ def models(progress: OnProgress) -> Values:
 
 
 def _fixed(model: Segmenter) -> dict[str, Value]:
-    image, ids, mask = profile.example_batch(model, IMAGE_SIZE, PROTOCOL.words, BATCH)
+    image, ids, mask = profile.example_batch(model, IMAGE_SIZE, DATASET.context_length, BATCH)
     with torch.no_grad():
         logits = model.eval()(image, ids).logits
     loss = backward(model, image, ids, mask)

@@ -21,9 +21,9 @@ from barbench.engine.evaluate import evaluate
 from barbench.methods.catalog import MethodSpec
 from barbench.plain import OnProgress
 from barbench.regression.fixtures import (
+    DATASET,
     IMAGE_SIZE,
     PAPER,
-    PROTOCOL,
     accelerator,
     evaluation,
     segmenter,
@@ -78,7 +78,7 @@ def _waited() -> float:
 
 def _training_step(spec: MethodSpec) -> Operation:
     model = segmenter(spec).train()
-    image, ids, mask = profile.example_batch(model, IMAGE_SIZE, PROTOCOL.words, BATCH)
+    image, ids, mask = profile.example_batch(model, IMAGE_SIZE, DATASET.context_length, BATCH)
     optimizer = torch.optim.AdamW(model.tuned_parameters().values(), lr=0.0)
 
     def step() -> None:

@@ -9,9 +9,9 @@ from barbench.benchmarks.execution.host.environment import device_name
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.planning.estimate import Estimate, Size, estimate
 from barbench.datasets.overlap import expressions, read_outlines, training
-from barbench.datasets.own import find_task
 from barbench.results.record import Record
 from barbench.results.store import Store
+from barbench.spec.dataset import resolve_dataset
 
 UNKNOWN = "unknown"
 
@@ -126,7 +126,7 @@ def _sizes(jobs: Sequence[Job]) -> dict[str, Size]:
     """Sizes by split, from the references files alone: a few unusable references make no difference."""
     roots = {job.cell.protocol: job.data_root for job in jobs}
     [root] = set(roots.values())
-    tasks = [find_task(name, root) for name in roots]
-    read = list(dict.fromkeys(protocol for task in tasks for protocol in task.reads))
-    outlines = read_outlines(root, read)
-    return {t.name: Size(len(training(t, outlines)), expressions(t, outlines)) for t in tasks}
+    datasets = [resolve_dataset(name, root) for name in roots]
+    partitions = dict.fromkeys(partition for dataset in datasets for partition in dataset.partitions)
+    outlines = read_outlines(root, partitions)
+    return {d.name: Size(len(training(d, outlines)), expressions(d, outlines)) for d in datasets}

@@ -19,7 +19,7 @@ from barbench.datasets.importers.names import found_files
 from barbench.datasets.refer import IMAGE_FOLDERS
 from barbench.errors import DataError, UsageError
 from barbench.files import atomic_file
-from barbench.paper.protocols import KNOWN
+from barbench.paper.partitions import PARTITIONS
 
 REFS = re.compile(r"g?refs\(\w+\)\.(p|json)")
 IMAGE = re.compile(r"COCO_\w+?_\d+\.jpe?g", re.IGNORECASE)
@@ -73,7 +73,7 @@ def copy_release(source: Path, root: Path, progress: Callable[[int, int], None])
         UsageError: where nothing of the release is in `source`, or another file has its place under `root`.
         DataError: for a zip that is damaged or has a password.
     """
-    folders = {protocol.folder for protocol in KNOWN}
+    folders = {partition.folder for partition in PARTITIONS}
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as scratch:
         members: dict[PurePosixPath, Member] = {}

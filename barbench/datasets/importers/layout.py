@@ -19,14 +19,14 @@ from barbench.datasets.refer import IMAGE_FOLDERS, data_files
 from barbench.datasets.untrusted import image_size
 from barbench.errors import DataError, MissingData, UsageError
 from barbench.files import write_atomically
-from barbench.paper.protocols import Protocol
+from barbench.paper.partitions import Partition
 
 
 class Item(NamedTuple):
     """One reference of a source.
 
     Attributes:
-        split: as the protocol names it.
+        split: as the partition names it.
         picture: its image.
         segmentation: COCO's polygons or RLE, or uint8 (H, W) with the object where it is not 0.
         sentences: each with its id, or None where the source has none.
@@ -69,26 +69,26 @@ class Numbers:
 
 
 class Layout:
-    """The files of one protocol under `root`, while they are made.
+    """The files of one partition under `root`, while they are made.
 
     Args:
         root: the folder to write; may hold other data sets and images.
-        protocol: whose folder and files are written.
+        partition: whose folder and files are written.
         images: a folder with the images that the source itself does not hold, by their names.
         categories: names by id, where the source has them.
 
     Raises:
-        UsageError: where the files of the protocol are there already.
+        UsageError: where the files of the partition are there already.
     """
 
     def __init__(
-        self, root: Path, protocol: Protocol, images: Path | None = None, categories: dict[int, str] | None = None
+        self, root: Path, partition: Partition, images: Path | None = None, categories: dict[int, str] | None = None
     ) -> None:
-        self.root, self.protocol, self.missing = root, protocol, dict[str, None]()
+        self.root, self.partition, self.missing = root, partition, dict[str, None]()
         self._folder = root / IMAGE_FOLDERS[0]
         self._refs_path, self._instances_path = (
-            root / protocol.folder / protocol.refs_file,
-            instances_path(root, protocol),
+            root / partition.folder / partition.refs_file,
+            instances_path(root, partition),
         )
         refuse(self._refs_path)
         self._given, self._categories = images, dict(categories or {})
@@ -132,7 +132,7 @@ class Layout:
             UsageError: where there is nothing to write, or another import has left other annotations there.
         """
         if not self._refs:
-            raise UsageError(f"the source has no reference of {self.protocol.name}")
+            raise UsageError(f"the source has no reference of {self.partition.name}")
         categories = {entry["category_id"] for entry in self._refs}
         instances = {
             "images": list(self._images.values()),
@@ -205,17 +205,17 @@ class Layout:
         return {"sent_id": self._sent_ids.take(number), "sent": text, "raw": text, "tokens": text.split()}
 
 
-def instances_path(root: Path, protocol: Protocol) -> Path:
-    """Where the annotations of a protocol belong.
+def instances_path(root: Path, partition: Partition) -> Path:
+    """Where the annotations of a partition belong.
 
     Args:
         root: of the layout.
-        protocol: one of its protocols.
+        partition: one of its partitions.
 
     Returns:
         The path of `instances.json`.
     """
-    return root / protocol.folder / protocol.instances_file
+    return root / partition.folder / partition.instances_file
 
 
 def refuse(path: Path) -> None:
@@ -248,21 +248,21 @@ def _agree(ours: dict[str, Any], path: Path) -> None:
         raise DataError(f"{path} is there already and is not a COCO instances file: {error}") from error
 
 
-def present(root: Path, protocols: Iterable[Protocol]) -> list[Protocol]:
-    """Look which protocols a root has.
+def present(root: Path, partitions: Iterable[Partition]) -> list[Partition]:
+    """Look which partitions a root has.
 
     Args:
         root: of the layout.
-        protocols: to look for.
+        partitions: to look for.
 
     Returns:
         Those whose two files are there.
     """
     found = []
-    for protocol in protocols:
+    for partition in partitions:
         try:
-            data_files(root, protocol)
+            data_files(root, partition)
         except MissingData:
             continue
-        found.append(protocol)
+        found.append(partition)
     return found

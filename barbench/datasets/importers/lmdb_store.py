@@ -22,28 +22,28 @@ from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
 from barbench.datasets.pickles import loads_plain
 from barbench.errors import DataError, UsageError
-from barbench.paper.protocols import Protocol
+from barbench.paper.partitions import Partition
 from barbench.values import listed, read_key, text, whole
 
 CONTINUATION = b"\xff\xff\xff\xff"  # begins every message of an Arrow stream
 HEADER = 64  # bytes within which the stream begins
 
 
-def items(path: Path, protocol: Protocol) -> Iterator[Item | str]:
+def items(path: Path, partition: Partition) -> Iterator[Item | str]:
     """The references of one file, and in words what is left out.
 
     Args:
         path: a file `<split>.lmdb`, or a folder of that name with `data.mdb` in it.
-        protocol: of the data set.
+        partition: of the data set.
 
     Raises:
         DataError: for a file that is not LMDB, or holds other values.
         UsageError: where a library is not installed.
     """
     name = path.name.split(".")[0]
-    split = known_split(name, protocol)
+    split = known_split(name, partition)
     if split is None:
-        yield f"{path.name} is left out: {name} is no split of {protocol.name}"
+        yield f"{path.name} is left out: {name} is no split of {partition.name}"
         return
     for key, value in _values(path):
         try:
@@ -112,7 +112,7 @@ def decoded(value: bytes) -> dict[str, Any]:
     Raises:
         ValueError: if it is neither, or no dict.
     """
-    pickled = value[:1] == b"\x80"  # as every pickle of protocol 2 or later begins
+    pickled = value[:1] == b"\x80"  # as every pickle of partition 2 or later begins
     entry = loads_plain(value) if pickled else _from_arrow(value)
     if not isinstance(entry, dict):
         raise ValueError(f"it is a {type(entry).__name__} and no dict")

@@ -20,7 +20,7 @@ from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
 from barbench.errors import DataError, MissingData
-from barbench.paper.protocols import Protocol
+from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
 
 ABSENT = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
@@ -28,21 +28,21 @@ COCO_CATEGORIES = tuple(number for number in range(1, 91) if number not in ABSEN
 """COCO's category ids in order: place i is the category that these sources call i."""
 
 
-def items(path: Path, protocol: Protocol, images: Path | None) -> Iterator[Item | str]:
+def items(path: Path, partition: Partition, images: Path | None) -> Iterator[Item | str]:
     """The references of one file of `anns`, and in words what is left out.
 
     Args:
         path: `anns/<data set>/<split>.json`.
-        protocol: of the data set.
+        partition: of the data set.
         images: the folder of the images; by default `images/train2014` beside `anns`.
 
     Raises:
         DataError: for a file or a mask that is not of this form.
         MissingData: where a mask is absent.
     """
-    split = known_split(path.stem, protocol)
+    split = known_split(path.stem, partition)
     if split is None:
-        yield f"{path.name} is left out: {path.stem} is no split of {protocol.name}"
+        yield f"{path.name} is left out: {path.stem} is no split of {partition.name}"
         return
     home = path.parent.parent.parent
     masks, pictures = home / "masks" / path.parent.name, images or home / "images" / "train2014"

@@ -23,7 +23,7 @@ from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
 from barbench.errors import DataError, UsageError
-from barbench.paper.protocols import Protocol
+from barbench.paper.partitions import Partition
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
 
@@ -37,21 +37,21 @@ class Sentence(NamedTuple):
     annotation: dict[str, Any]
 
 
-def items(path: Path, protocol: Protocol, instances: Instances | None) -> Iterator[Item | str]:
+def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[Item | str]:
     """The references of one file, and in words what is left out.
 
     Args:
         path: `finetune_…_<split>.json`, or `…_<split>_vg.json`.
-        protocol: of the data set.
+        partition: of the data set.
         instances: COCO's annotations, where the file has none of its own.
 
     Raises:
         DataError: for a file of another form, or an object that COCO's annotations lack.
         UsageError: where they are needed and not given.
     """
-    split = known_split(path.stem.removesuffix("_vg").split("_")[-1], protocol)
+    split = known_split(path.stem.removesuffix("_vg").split("_")[-1], partition)
     if split is None:
-        yield f"{path.name} is left out: its name ends in no split of {protocol.name}"
+        yield f"{path.name} is left out: its name ends in no split of {partition.name}"
         return
     try:
         for _, group in groupby(_sentences(path, instances), key=lambda s: s.annotation["id"]):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from barbench.errors import UsageError
-from barbench.paper.protocols import KNOWN, Protocol
+from barbench.paper.partitions import PARTITIONS, Partition
 
 # What a part of a path says, most special first: CRIS writes refcocog_u, MDETR finetune_refcoco+_val, others refcocop.
 PATTERNS = (
@@ -18,18 +18,18 @@ PATTERNS = (
 SPLITS = {"validation": "val", "testa": "testA", "testb": "testB"}
 
 
-def named_protocol(path: Path) -> str | None:
+def named_dataset(path: Path) -> str | None:
     """The data set that a path names; the part next to its end counts.
 
     Args:
         path: of a file or a folder.
 
     Returns:
-        The name of a protocol; None where the path names none.
+        The name of a partition; None where the path names none.
 
-    >>> named_protocol(Path("datasets/anns/refcocog_u/train.json"))
+    >>> named_dataset(Path("datasets/anns/refcocog_u/train.json"))
     'refcocog-u'
-    >>> named_protocol(Path("finetune_refcoco+_val.json"))
+    >>> named_dataset(Path("finetune_refcoco+_val.json"))
     'refcoco+'
     """
     for part in reversed(path.parts):
@@ -39,26 +39,26 @@ def named_protocol(path: Path) -> str | None:
     return None
 
 
-def protocol_of(path: Path, wanted: str | None) -> Protocol:
-    """The protocol that was asked for, else the one that a path names.
+def partition_of(path: Path, wanted: str | None) -> Partition:
+    """The partition that was asked for, else the one that a path names.
 
     Args:
         path: of a file or a folder.
-        wanted: the name of a protocol, or None.
+        wanted: the name of a partition, or None.
 
     Returns:
-        The protocol.
+        The partition.
 
     Raises:
         UnknownName: for a name that is none.
         UsageError: where the path names none.
     """
-    name = wanted or named_protocol(path)
+    name = wanted or named_dataset(path)
     if name is None:
         raise UsageError(
             f"which data set is {path}? Its path does not tell; say it with --split, as in --split refcoco"
         )
-    return KNOWN.get(name)
+    return PARTITIONS.get(name)
 
 
 def split_name(text: str) -> str:
@@ -76,20 +76,20 @@ def split_name(text: str) -> str:
     return SPLITS.get(text.lower(), text)
 
 
-def known_split(text: str, protocol: Protocol) -> str | None:
-    """The split of `protocol` that a source means, or None where the protocol has none such.
+def known_split(text: str, partition: Partition) -> str | None:
+    """The split of `partition` that a source means, or None where the partition has none such.
 
     Copies of RefCOCO and RefCOCO+ call testA `test`; which of them do so is the importer's affair.
 
     Args:
         text: as the source names it.
-        protocol: of the source.
+        partition: of the source.
 
     Returns:
         The split's name, or None.
     """
     name = split_name(text)
-    return name if name in protocol.splits else None
+    return name if name in partition.splits else None
 
 
 def found_files(source: Path, *patterns: str) -> list[Path]:

@@ -26,7 +26,7 @@ from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import Picture, coco_name
 from barbench.errors import DataError, UsageError
-from barbench.paper.protocols import Protocol
+from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
 
 ROWS = 64  # read at a time: rows of lmms-lab hold an image each
@@ -34,12 +34,12 @@ JXU, OLD_JXU = ("ann_id", "raw_anns", "raw_image_info"), ("ann_id", "anns", "ima
 LMMS = ("answer", "segmentation", "file_name", "image")
 
 
-def items(path: Path, protocol: Protocol, instances: Instances | None) -> Iterator[Item | str]:
+def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[Item | str]:
     """The references of one file, and in words what is left out of it.
 
     Args:
         path: a Parquet file; its name, or its folder's, begins with the split.
-        protocol: whose copy it is.
+        partition: whose copy it is.
         instances: annotations of the release, for whole masks of lmms-lab's rows.
 
     Raises:
@@ -63,15 +63,15 @@ def items(path: Path, protocol: Protocol, instances: Instances | None) -> Iterat
                 f"{', '.join(JXU)}, and of lmms-lab, with {', '.join(LMMS)}"
             )
         of_file = _split_of(path)
-        split = known_split(of_file, protocol)
+        split = known_split(of_file, partition)
         if jxu is None and split is None:
-            yield f"{path.name} is left out: {of_file} is no split of {protocol.name}"
+            yield f"{path.name} is left out: {of_file} is no split of {partition.name}"
             return
         number = 0
         for batch in file.iter_batches(ROWS):
             for row in batch.to_pylist():
                 try:
-                    yield _jxu(row, jxu, of_file, protocol) if jxu else _lmms(row, str(split), instances)
+                    yield _jxu(row, jxu, of_file, partition) if jxu else _lmms(row, str(split), instances)
                 except ValueError as error:
                     raise DataError(f"{path}, row {number}: {error}") from error
                 number += 1
@@ -98,12 +98,12 @@ def _split_of(path: Path) -> str:
     return path.parent.name if name.isdecimal() else name
 
 
-def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, protocol: Protocol) -> Item:
-    split = known_split(str(row.get("split") or of_file), protocol)
-    if split is None and of_file == "test" and "testA" in protocol.splits:
+def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: Partition) -> Item:
+    split = known_split(str(row.get("split") or of_file), partition)
+    if split is None and of_file == "test" and "testA" in partition.splits:
         split = "testA"
     if split is None:
-        raise ValueError(f"the split {row.get('split')!r} is none of {protocol.name}")
+        raise ValueError(f"the split {row.get('split')!r} is none of {partition.name}")
     annotation, info = _json(row, names[1]), _json(row, names[2])
     if isinstance(annotation, list) and len(annotation) == 1:
         annotation = annotation[0]

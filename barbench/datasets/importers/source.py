@@ -9,11 +9,12 @@ from barbench.datasets.importers import archive, lmdb_store, mask_folder, mdetr,
 from barbench.datasets.importers.form import Form
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.layout import Item, Layout, present
-from barbench.datasets.importers.names import found_files, named_protocol, protocol_of
-from barbench.datasets.own import own_protocol, write_own
+from barbench.datasets.importers.names import found_files, named_dataset, partition_of
+from barbench.datasets.own import write_own
 from barbench.datasets.refer import read_outline
 from barbench.errors import DataError, UsageError
-from barbench.paper.protocols import KNOWN, Counts, Protocol
+from barbench.paper.partitions import PARTITIONS, Counts, Partition
+from barbench.spec.dataset import own_partition
 
 OnRow = Callable[[int, int], None]
 MISSING_SHOWN = 3
@@ -42,7 +43,7 @@ class Request(NamedTuple):
 class SplitCount(NamedTuple):
     """One split as it is now under the root; `expected` is the public release's size, None where it is not known."""
 
-    protocol: str
+    dataset: str
     split: str
     found: Counts
     expected: Counts | None
@@ -84,11 +85,11 @@ def import_data(request: Request, progress: OnRow) -> Imported:
     form = request.form or look(request.source)
     if form is Form.zip:
         places = {str(place) for place in archive.copy_release(request.source, request.root, progress)}
-        written = [p for p in present(request.root, KNOWN) if f"{p.folder}/{p.refs_file}" in places]
+        written = [p for p in present(request.root, PARTITIONS) if f"{p.folder}/{p.refs_file}" in places]
         notes = [f"{len(places):,} files copied"]
     else:
         written, notes = _write(request, form, progress)
-    return Imported(form, [count for protocol in written for count in _count(request.root, protocol)], notes)
+    return Imported(form, [count for partition in written for count in _count(request.root, partition)], notes)
 
 
 def look(source: Path) -> Form:
@@ -124,7 +125,7 @@ class Reader(NamedTuple):
     """
 
     find: Callable[[Path], list[Path]]
-    items: Callable[[Path, Protocol, Request, Instances | None], Iterator[Item | str]]
+    items: Callable[[Path, Partition, Request, Instances | None], Iterator[Item | str]]
     rows: Callable[[Path], int] = lambda path: 0
 
 
@@ -138,55 +139,55 @@ def _stores(source: Path) -> list[Path]:
 READERS = {
     Form.parquet: Reader(
         lambda source: found_files(source, "*.parquet"),
-        lambda path, protocol, request, instances: parquet.items(path, protocol, instances),
+        lambda path, partition, request, instances: parquet.items(path, partition, instances),
         parquet.rows,
     ),
     Form.masks: Reader(
         lambda source: [path for path in found_files(source, "*.json") if mask_folder.has_masks(path)],
-        lambda path, protocol, request, instances: mask_folder.items(path, protocol, request.images),
+        lambda path, partition, request, instances: mask_folder.items(path, partition, request.images),
     ),
     Form.lmdb: Reader(
-        _stores, lambda path, protocol, request, instances: lmdb_store.items(path, protocol), lmdb_store.rows
+        _stores, lambda path, partition, request, instances: lmdb_store.items(path, partition), lmdb_store.rows
     ),
     Form.mdetr: Reader(
         lambda source: [path for path in found_files(source, "*.json", "*.jsonl") if mdetr.is_mdetr(path)],
-        lambda path, protocol, request, instances: mdetr.items(path, protocol, instances),
+        lambda path, partition, request, instances: mdetr.items(path, partition, instances),
     ),
     Form.table: Reader(
         lambda source: [p for p in found_files(source, *(f"*{s}" for s in table.SUFFIXES)) if table.is_table(p)],
-        lambda path, protocol, request, instances: iter(table.items(path)),
+        lambda path, partition, request, instances: iter(table.items(path)),
     ),
 }
 """In the order in which a source is looked at: a mask folder or MDETR's JSON could pass for a table, too."""
 
 
-def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Protocol], list[str]]:
+def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Partition], list[str]]:
     """Every data set of a source that is not the release's own files."""
     instances = Instances(request.instances) if request.instances else None
-    by_protocol: dict[str, list[Path]] = defaultdict(list)
-    protocols: dict[str, Protocol] = {}
+    by_partition: dict[str, list[Path]] = defaultdict(list)
+    partitions: dict[str, Partition] = {}
     reader = READERS[form]
     files = [request.source] if request.source.is_file() and request.form is form else reader.find(request.source)
     if not files:
         raise UsageError(f"{request.source} has no file of the form {form}")
     for path in files:
-        found = _own(path, request) if form is Form.table else protocol_of(path.resolve(), request.split)
-        protocols[found.name] = found
-        by_protocol[found.name].append(path)
+        found = _own(path, request) if form is Form.table else partition_of(path.resolve(), request.split)
+        partitions[found.name] = found
+        by_partition[found.name].append(path)
     categories = instances.categories if instances else None
-    layouts = {name: Layout(request.root, p, request.images, categories) for name, p in protocols.items()}
+    layouts = {name: Layout(request.root, p, request.images, categories) for name, p in partitions.items()}
     total = sum(map(reader.rows, files))
     notes: list[str] = []
     left_out: Counter[str] = Counter()
     done = 0
-    for name, paths in by_protocol.items():
-        layout, protocol = layouts[name], protocols[name]
+    for name, paths in by_partition.items():
+        layout, partition = layouts[name], partitions[name]
         for path in paths:
-            for item in reader.items(path, protocol, request, instances):
+            for item in reader.items(path, partition, request, instances):
                 if isinstance(item, str):
                     notes.append(item)
                     continue
-                if item.split not in protocol.splits:
+                if item.split not in partition.splits:
                     left_out[f"split {item.split!r}, which {name} does not have"] += 1
                     continue
                 try:
@@ -198,35 +199,35 @@ def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Protocol
         notes += _absent(layout)
     for name, layout in layouts.items():
         layout.finish()
-        if name not in KNOWN:
-            write_own(request.root, protocols[name])
+        if name not in PARTITIONS:
+            write_own(request.root, partitions[name])
     notes += [f"{count:,} references left out: {why}" for why, count in left_out.items()]
-    return list(protocols.values()), notes
+    return list(partitions.values()), notes
 
 
-def _own(path: Path, request: Request) -> Protocol:
+def _own(path: Path, request: Request) -> Partition:
     """The data set of a table: a public one that was named, else one of its own with the table's splits."""
-    name = request.split or named_protocol(Path(path.name)) or path.stem
-    if name in KNOWN:
-        return KNOWN.get(name)
+    name = request.split or named_dataset(Path(path.name)) or path.stem
+    if name in PARTITIONS:
+        return PARTITIONS.get(name)
     splits = table.splits(path)
     if "train" not in splits or len(splits) == 1:
         raise UsageError(f"{path} has the splits {', '.join(splits)}; train and at least one other are due")
-    return own_protocol(name, tuple(split for split in splits if split != "train"))
+    return own_partition(name, tuple(split for split in splits if split != "train"))
 
 
 def _absent(layout: Layout) -> Iterable[str]:
     if layout.missing:
         names = ", ".join(list(layout.missing)[:MISSING_SHOWN]) + ", …" * (len(layout.missing) > MISSING_SHOWN)
         yield (
-            f"{len(layout.missing):,} images of {layout.protocol.name} are not in the source ({names}): put them into "
+            f"{len(layout.missing):,} images of {layout.partition.name} are not in the source ({names}): put them into "
             f"{layout.root / 'images/train2014'}, or import again into a new folder with --images FOLDER"
         )
 
 
-def _count(root: Path, protocol: Protocol) -> Iterator[SplitCount]:
-    outlines = read_outline(root, protocol)
-    for split in protocol.splits:
+def _count(root: Path, partition: Partition) -> Iterator[SplitCount]:
+    outlines = read_outline(root, partition)
+    for split in partition.splits:
         own = [entry for entry in outlines if entry.split == split]
         found = Counts(len(own), len({entry.image_id for entry in own}), sum(entry.sentences for entry in own))
-        yield SplitCount(protocol.name, split, found, protocol.counts.get(split))
+        yield SplitCount(partition.name, split, found, partition.counts.get(split))

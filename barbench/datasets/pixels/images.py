@@ -40,21 +40,21 @@ class ImageInfo:
         path: where the file is.
         width: in pixels, as in instances.json.
         height: in pixels, as in instances.json.
-        upright: whether its EXIF orientation is applied, because the annotations were drawn on the turned image.
+        apply_exif: whether its EXIF orientation is applied, because the annotations were drawn on the turned image.
     """
 
     image_id: int
     path: Path
     width: int
     height: int
-    upright: bool = False
+    apply_exif: bool = False
 
 
 def decode_image(info: ImageInfo) -> RGB:
     """Decode an image; gray becomes RGB.
 
     It is read as stored, without EXIF rotation, since the masks of the public releases are drawn on the stored pixels;
-    `info.upright` asks for the turned image.
+    `info.apply_exif` asks for the turned image.
 
     Args:
         info: the file, and the size that its annotations were drawn on.
@@ -76,7 +76,7 @@ def decode_image(info: ImageInfo) -> RGB:
     due = info.width, info.height
     try:
         size = stored_size(data)
-        orientation = read_orientation(data) if info.upright or size != due else UNTURNED
+        orientation = read_orientation(data) if info.apply_exif or size != due else UNTURNED
         _check_size(size, orientation, info)
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         rgb: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
@@ -84,7 +84,7 @@ def decode_image(info: ImageInfo) -> RGB:
         raise DataError(f"{info.path} is not a readable image ({len(data)} bytes): {error}") from error
     if rgb is None or rgb.shape != (size[1], size[0], 3):
         raise DataError(f"{info.path} is not a readable image ({len(data)} bytes)")
-    if info.upright and orientation != UNTURNED:
+    if info.apply_exif and orientation != UNTURNED:
         rgb = np.ascontiguousarray(TURNS[orientation](rgb))
     return np.asarray(rgb, dtype=np.uint8)
 
@@ -134,11 +134,11 @@ def _check_size(stored: tuple[int, int], orientation: int, info: ImageInfo) -> N
     """DataError for another size than the annotations'; it names the EXIF orientation where that explains it."""
     due = info.width, info.height
     turned = stored[::-1] if orientation in SWAPS else stored
-    found, other = (turned, stored) if info.upright else (stored, turned)
+    found, other = (turned, stored) if info.apply_exif else (stored, turned)
     if found == due:
         return
     why = ""
-    if other == due and info.upright:
+    if other == due and info.apply_exif:
         why = ": --exif apply has turned it, and the annotations were drawn on the stored image; leave that option out"
     elif other == due:
         why = ": its EXIF orientation turns it, and the annotations were drawn on the turned image; use --exif apply"

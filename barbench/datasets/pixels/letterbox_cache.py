@@ -137,7 +137,7 @@ class LetterboxCache:
         except OSError:  # which file and why is said where it is decoded
             return self._path("image", str(info.path).encode())
         key = f"{info.path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{info.height}|{info.width}"
-        return self._path("image", (key + "|upright" * info.upright).encode())
+        return self._path("image", (key + "|upright" * info.apply_exif).encode())
 
     def _path(self, kind: str, key: bytes) -> Path:
         """Other code and another OpenCV may round differently, so each has its own folder."""

@@ -1,4 +1,4 @@
-"""Writes a folder of shapes scenes in the REFER/COCO layout, for all four protocols: `barbench data make-shapes
+"""Writes a folder of shapes scenes in the REFER/COCO layout, for all four partitions: `barbench data make-shapes
 ROOT`."""
 
 import hashlib
@@ -19,14 +19,14 @@ from pycocotools import mask as coco_mask
 
 from barbench.datasets.shapes.language import express
 from barbench.datasets.shapes.scene import FAMILIES, OUTLINES, RING_HOLE, Rng, Scene, Thing, draw, sample_scene
-from barbench.paper.protocols import PROTOCOLS, Protocol
+from barbench.paper.partitions import PAPER_PARTITIONS, Partition
 from barbench.plain import OnProgress
 
 GENERATOR_VERSION = 2  # raise it whenever the same spec would give other pictures or words
 IMAGES = Path("images/train2014")
 CATEGORIES = {kind: i + 1 for i, kind in enumerate(OUTLINES)}
 SUPERCATEGORY = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
-# Which pool of pictures an evaluation split of a protocol is made of. Each pool has a kind of scene: testA people,
+# Which pool of pictures an evaluation split of a partition is made of. Each pool has a kind of scene: testA people,
 # testB objects.
 POOLS = {"train": ("people", "objects"), "val": ("people", "objects"), "testA": ("people",), "testB": ("objects",)}
 
@@ -103,12 +103,12 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: OnProgress | None = None
         if progress is not None:
             progress(len(pictures), len(pools))
     instances = json.dumps(_instances(pictures))
-    for protocol in PROTOCOLS:
-        folder = root / protocol.folder
+    for partition in PAPER_PARTITIONS:
+        folder = root / partition.folder
         folder.mkdir(exist_ok=True)
         (folder / "instances.json").write_text(instances)
-        with open(folder / protocol.refs_file, "wb") as file:
-            pickle.dump(_references(pictures, protocol, spec), file, protocol=2)
+        with open(folder / partition.refs_file, "wb") as file:
+            pickle.dump(_references(pictures, partition, spec), file, protocol=2)
 
 
 def _write_pictures(root: Path, spec: ShapesSpec, pools: list[str], processes: int) -> Iterator[_Picture]:
@@ -182,12 +182,11 @@ def _annotation(picture: _Picture, index: int, thing: Thing) -> dict[str, Any]:
     }
 
 
-def _references(pictures: list[_Picture], protocol: Protocol, spec: ShapesSpec) -> list[dict[str, Any]]:
-    """The list in `refs(*).p`. A figure has a reference only if some expression in the protocol's language fits nothing
-    else."""
+def _references(pictures: list[_Picture], partition: Partition, spec: ShapesSpec) -> list[dict[str, Any]]:
+    """The list in `refs(*).p`: a figure has a reference only if some expression of the data set fits it alone."""
     references: list[dict[str, Any]] = []
     sent_id = 0
-    for picture, index, split, texts in _expressions(pictures, protocol, spec):
+    for picture, index, split, texts in _expressions(pictures, partition, spec):
         sentences = [{"sent_id": sent_id + k, "raw": t, "sent": t, "tokens": t.split()} for k, t in enumerate(texts)]
         sent_id += len(sentences)
         references.append(
@@ -206,24 +205,24 @@ def _references(pictures: list[_Picture], protocol: Protocol, spec: ShapesSpec) 
 
 
 def _expressions(
-    pictures: list[_Picture], protocol: Protocol, spec: ShapesSpec
+    pictures: list[_Picture], partition: Partition, spec: ShapesSpec
 ) -> Iterator[tuple[_Picture, int, str, list[str]]]:
-    """(picture, figure, split, texts) for everything that is referred to under a protocol."""
-    style, order = protocol.folder, list(PROTOCOLS.names())
+    """(picture, figure, split, texts) for everything that is referred to under a partition."""
+    style, order = partition.folder, list(PAPER_PARTITIONS.names())
     for picture in pictures:
-        rng = np.random.default_rng([spec.seed, picture.image_id, order.index(protocol.name) + 1])
+        rng = np.random.default_rng([spec.seed, picture.image_id, order.index(partition.name) + 1])
         things = rng.permutation(len(picture.scene.things))
         referred = [(int(i), express(picture.scene, int(i), style, spec.sentences, rng)) for i in things]
-        splits = _splits(picture.pool, protocol, rng)
+        splits = _splits(picture.pool, partition, rng)
         for (index, texts), split in zip([r for r in referred if r[1]][: spec.references], splits, strict=False):
             yield picture, index, split, texts
 
 
-def _splits(pool: str, protocol: Protocol, rng: Rng) -> list[str]:
+def _splits(pool: str, partition: Partition, rng: Rng) -> list[str]:
     """The split of a picture's first, second, … reference. unc and umd partition pictures; google partitions objects,
     so pictures leak."""
-    if protocol.partition == "google":
+    if partition.divided_by == "google":
         return ["val" if r < 0.15 else "train" for r in rng.random(16)] if pool in ("train", "val") else []
-    if protocol.partition == "umd":
+    if partition.divided_by == "umd":
         pool = {"testA": "test", "testB": "test"}.get(pool, pool)
     return [pool] * 16

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from barbench.metrics import METRICS, ranking_metric
 from barbench.paper.mixtures import MEMBERS
-from barbench.paper.protocols import KNOWN
+from barbench.paper.partitions import PARTITIONS
 from barbench.paper.tables import FULL, HEAD_ONLY, MIXED, PAPER_COLUMNS, PAPER_METHODS, Column
 from barbench.results.record import Cell, Record, SplitResult
 
@@ -162,7 +162,7 @@ def by_column(record: Record) -> dict[Column, SplitResult]:
 
 def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
     """The columns in the paper's order; others follow by name."""
-    general = (Column(p.name, p.columns[split]) for p in KNOWN for split in p.evals if p.general)
+    general = (Column(p.name, p.columns[split]) for p in PARTITIONS for split in p.eval_splits if p.allows_no_target)
     paper = {column: index for index, column in enumerate((*PAPER_COLUMNS, *general))}
     return tuple(sorted(columns, key=lambda column: (paper.get(column, len(paper)), column)))
 
@@ -221,7 +221,7 @@ def _conditions(cell: Cell) -> Conditions:
         data_version="",
         recipe=json.dumps(cell.shared_recipe(), sort_keys=True),
         other=", ".join(f"{name}={value}" for name, value in sorted(other.items())),
-        metric=ranking_metric(cell.protocol in KNOWN and KNOWN.get(cell.protocol).general).label,
+        metric=ranking_metric(cell.protocol in PARTITIONS and PARTITIONS.get(cell.protocol).allows_no_target).label,
     )
 
 

@@ -19,11 +19,11 @@ from barbench.datasets.pixels.images import decode_image
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.errors import BarbenchError, DataError, UsageError
-from barbench.paper.protocols import PROTOCOLS
+from barbench.paper.partitions import PAPER_PARTITIONS
 from tests.datasets.importers import forms
 from tests.datasets.importers.release import Release
 
-REFCOCO = PROTOCOLS.get("refcoco")
+REFCOCO = PAPER_PARTITIONS.get("refcoco")
 REPOSITORY = Path(__file__).parents[3]
 Content = dict[tuple[str, str, int], np.ndarray]
 

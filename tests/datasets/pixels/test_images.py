@@ -14,8 +14,8 @@ from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.pixels.letterbox_cache import LetterboxCache, check_images
 from barbench.datasets.refer import read_refer
 from barbench.errors import DataError
-from barbench.paper.mixtures import TASKS, turned
-from barbench.paper.protocols import Protocol
+from barbench.paper.partitions import Partition
+from barbench.spec.dataset import DATASETS
 from tests.datasets.refer_folder import HEIGHT, WIDTH, pixels
 
 
@@ -25,7 +25,7 @@ def tagged(path: Path, orientation: int, kind: str = "JPEG") -> ImageInfo:
     exif[0x0112] = orientation
     Image.fromarray(pixels(1)[..., ::-1]).save(path, kind, exif=exif)
     size = (HEIGHT, WIDTH) if orientation > 4 else (WIDTH, HEIGHT)
-    return ImageInfo(1, path, *size, upright=True)
+    return ImageInfo(1, path, *size, apply_exif=True)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -35,14 +35,14 @@ def test_an_upright_image_is_what_pillow_shows(tmp_path: Path, orientation: int,
     assert (stored_size(info.path), read_orientation(info.path)) == ((WIDTH, HEIGHT), orientation)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(info.path)))
     assert np.abs(decode_image(info).astype(int) - expected).max() <= 3  # two JPEG decoders
-    stored = decode_image(replace(info, width=WIDTH, height=HEIGHT, upright=False))
+    stored = decode_image(replace(info, width=WIDTH, height=HEIGHT, apply_exif=False))
     assert np.abs(stored.astype(int) - np.asarray(Image.open(info.path))).max() <= 3
 
 
 def test_a_size_that_a_turned_tag_explains_names_exif(tmp_path: Path) -> None:
     info = tagged(tmp_path / "a.jpg", 6)
     with pytest.raises(DataError, match=r"has 40x30 pixels, instances.json says 30x40: its EXIF .* --exif apply"):
-        decode_image(replace(info, upright=False))
+        decode_image(replace(info, apply_exif=False))
     with pytest.raises(DataError, match=r"has 30x40 .* leave that option out"):
         decode_image(replace(info, width=WIDTH, height=HEIGHT))
     with pytest.raises(DataError, match=r"says 31x40$"):
@@ -68,25 +68,25 @@ def turned_root(root: Path) -> Path:
     return root
 
 
-def test_annotations_of_turned_images_are_read_with_exif_apply(turned_root: Path, refcoco: Protocol) -> None:
+def test_annotations_of_turned_images_are_read_with_exif_apply(turned_root: Path, refcoco: Partition) -> None:
     as_stored = verify(turned_root, [refcoco], "real")
     assert all("--exif apply" in f.text for f in as_stored.findings if "30x40" in f.text)
     assert sum("--exif apply" in f.text for f in as_stored.findings) == 4
-    upright = verify(turned_root, [turned(refcoco)], "real").findings
+    upright = verify(turned_root, [replace(refcoco, exif="apply")], "real").findings
     assert not [f for f in upright if "pixels" in f.text]
-    info = read_refer(turned_root, turned(refcoco)).images[1]
+    info = read_refer(turned_root, replace(refcoco, exif="apply")).images[1]
     assert np.abs(decode_image(info).astype(int) - pixels(1)[..., ::-1]).mean() < 9
 
 
-def test_every_protocol_of_a_turned_mixture_is_turned() -> None:
-    assert all(p.upright for p in turned(TASKS.get("mixed")).reads)
-    assert not any(p.upright for p in TASKS.get("mixed").reads)
+def test_every_member_of_a_turned_mixture_is_turned() -> None:
+    assert all(p.exif == "apply" for p in DATASETS.get("mixed").with_exif("apply").partitions)
+    assert not any(p.exif == "apply" for p in DATASETS.get("mixed").partitions)
 
 
 def test_the_cache_keeps_both_readings_apart(tmp_path: Path) -> None:
     info = tagged(tmp_path / "a.jpg", 3)
     kept = LetterboxCache(Letterbox(48), tmp_path / "cache")
-    first, second = (kept.images([i]) for i in (info, replace(info, upright=False)))
+    first, second = (kept.images([i]) for i in (info, replace(info, apply_exif=False)))
     assert (first != second).any()
     assert (kept.images([info]) == first).all()
 
@@ -99,7 +99,7 @@ def hole(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-def test_a_damaged_evaluation_image_is_named_before_training(root: Path, refcoco: Protocol, tmp_path: Path) -> None:
+def test_a_damaged_evaluation_image_is_named_before_training(root: Path, refcoco: Partition, tmp_path: Path) -> None:
     data = read_refer(root, refcoco)
     bad = data.images[3].path
     noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
@@ -115,7 +115,7 @@ def test_a_damaged_evaluation_image_is_named_before_training(root: Path, refcoco
 
 
 def test_a_damaged_training_image_is_named_where_it_is_used(
-    root: Path, refcoco: Protocol, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    root: Path, refcoco: Partition, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     info = read_refer(root, refcoco).images[1]
     cv2.imwrite(str(info.path), np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8))

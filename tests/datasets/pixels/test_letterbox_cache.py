@@ -21,7 +21,7 @@ from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError
-from barbench.paper.protocols import Protocol
+from barbench.paper.partitions import Partition
 
 BOX = Letterbox(48)
 
@@ -144,7 +144,7 @@ def test_many_at_once(tmp_path: Path, kept: LetterboxCache) -> None:
 
 
 def test_samples_are_the_same_from_the_cache(
-    root: Path, refcoco: Protocol, tokens: Tokens, tmp_path: Path, opened: list[Path]
+    root: Path, refcoco: Partition, tokens: Tokens, tmp_path: Path, opened: list[Path]
 ) -> None:
     data = read_refer(root, refcoco)
     train, val = data.split("train"), data.split("val")
@@ -178,5 +178,5 @@ def test_disk_space_counts_what_is_missing(
 
 
 @pytest.fixture
-def data(root: Path, refcoco: Protocol) -> ReferData:
+def data(root: Path, refcoco: Partition) -> ReferData:
     return read_refer(root, refcoco)

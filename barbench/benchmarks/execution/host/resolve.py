@@ -8,11 +8,11 @@ import torch
 from barbench.benchmarks.execution.host.devices import core_count, loader_count
 from barbench.benchmarks.job import AUTO, Job
 from barbench.benchmarks.matrix import identify_weights
-from barbench.datasets.own import find_task
 from barbench.datasets.shapes import ShapesSpec
 from barbench.datasets.sources import cache_folder, folder_source, shapes_source
 from barbench.errors import UsageError
 from barbench.spec.backbone import PRETRAINED
+from barbench.spec.dataset import resolve_dataset
 
 
 def settle(job: Job) -> Job:
@@ -54,7 +54,7 @@ def _data(job: Job) -> Path:
         return shapes_source(ShapesSpec()).root
     if not root.exists() and "BARBENCH_DATA" in os.environ:
         root = Path(os.environ["BARBENCH_DATA"])
-    if folder_source(root, find_task(job.cell.protocol, root)).fingerprint != wanted:
+    if folder_source(root, resolve_dataset(job.cell.protocol, root)).fingerprint != wanted:
         raise UsageError(f"{root} holds other data than the cell was made for")
     return root
 

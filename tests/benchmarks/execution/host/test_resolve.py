@@ -11,9 +11,9 @@ from barbench.benchmarks.execution.host import resolve as site
 from barbench.benchmarks.execution.host.resolve import settle
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import identify_weights
-from barbench.datasets.own import find_task
 from barbench.datasets.sources import folder_source
 from barbench.errors import UsageError
+from barbench.spec.dataset import resolve_dataset
 from tests.benchmarks.conftest import MakeJobs
 
 
@@ -61,7 +61,7 @@ def test_other_data(job: Job, shapes_root: Path) -> None:
 def test_data_of_ones_own_are_found_by_their_folder(job: Job, shapes_root: Path, tmp_path: Path) -> None:
     shutil.copytree(shapes_root / "refcoco+", tmp_path / "mine")
     (tmp_path / "mine" / "protocol.yaml").write_text("refs: refs(unc).p\nsplits: [val]\n")
-    fingerprint = folder_source(tmp_path, find_task("mine", tmp_path)).fingerprint
+    fingerprint = folder_source(tmp_path, resolve_dataset("mine", tmp_path)).fingerprint
     data = job.cell.data.model_copy(update={"fingerprint": fingerprint})
     own = with_cell(job, protocol="mine", data=data).model_copy(update={"data_root": tmp_path})
     assert settle(own).data_root == tmp_path

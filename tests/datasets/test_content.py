@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from barbench.datasets.content import DatasetContent, _is_held_out, read_dataset
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.samples import JointSamples, TrainSamples
 from barbench.datasets.sources import folder_source
-from barbench.datasets.tasks import TaskData, _held, read_task
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError, MissingData
-from barbench.paper.mixtures import MEMBERS, TASKS
-from barbench.paper.protocols import GREFCOCO, PROTOCOLS
+from barbench.paper.mixtures import MEMBERS
+from barbench.paper.partitions import GREFCOCO, PAPER_PARTITIONS
 from barbench.paper.tables import MEMBER_COLUMNS
+from barbench.spec.dataset import DATASETS, Dataset
 from tests.datasets.overlapping import EVALUATED, SPLITS, write_overlapping
 
 EIGHT = [
@@ -27,13 +28,13 @@ def mixed_root(tmp_path: Path) -> Path:
     return write_overlapping(tmp_path / "mixed")
 
 
-def trained_on(data: TaskData) -> dict[str, Counter[int]]:
+def trained_on(data: DatasetContent) -> dict[str, Counter[int]]:
     """By member: image -> references."""
-    return {s.data.protocol.name: Counter(r.image_id for r in s.references) for s in data.train}
+    return {s.data.partition.name: Counter(r.image_id for r in s.references) for s in data.train}
 
 
 def test_clean_leaves_out_every_evaluation_image_of_every_data_set(mixed_root: Path) -> None:
-    data = read_task(mixed_root, TASKS.get("mixed"))
+    data = read_dataset(mixed_root, DATASETS.get("mixed"))
     kept = {
         name: Counter({image: n for image, n in SPLITS[name]["train"].items() if image not in EVALUATED})
         for name in ("refcoco", "refcoco+", "refcocog-u")
@@ -46,7 +47,7 @@ def test_clean_leaves_out_every_evaluation_image_of_every_data_set(mixed_root: P
 
 
 def test_leaked_leaves_them_in_and_counts_them(mixed_root: Path) -> None:
-    data = read_task(mixed_root, TASKS.get("mixed-leaked"))
+    data = read_dataset(mixed_root, DATASETS.get("mixed-leaked"))
     assert trained_on(data) == {p.name: Counter(SPLITS[p.name]["train"]) for p in MEMBERS}
     assert (data.removed_images, data.removed_references) == (0, 0)
     # RefCOCO's val image is in umd's train, umd's val image in RefCOCO's and RefCOCO+'s.
@@ -56,26 +57,26 @@ def test_leaked_leaves_them_in_and_counts_them(mixed_root: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mixed", "mixed-leaked"])
 def test_the_eight_columns_of_tables_2_and_3_are_evaluated_whole(mixed_root: Path, name: str) -> None:
-    data = read_task(mixed_root, TASKS.get(name))
+    data = read_dataset(mixed_root, DATASETS.get(name))
     assert list(data.evals) == EIGHT
     found = {key: Counter(r.image_id for r in split.references) for key, split in data.evals.items()}
-    assert found == {f"{p.name} {split}": Counter(SPLITS[p.name][split]) for p in MEMBERS for split in p.evals}
+    assert found == {f"{p.name} {split}": Counter(SPLITS[p.name][split]) for p in MEMBERS for split in p.eval_splits}
 
 
-@pytest.mark.parametrize("protocol", list(PROTOCOLS), ids=lambda p: p.name)
-def test_a_protocol_alone_is_as_it_was_and_its_overlap_is_counted(mixed_root: Path, protocol) -> None:
-    data = read_task(mixed_root, protocol)
-    assert trained_on(data) == {protocol.name: Counter(SPLITS[protocol.name]["train"])}
-    assert list(data.evals) == list(protocol.evals)
-    train = SPLITS[protocol.name]["train"].keys()
-    assert data.shared == {s: len(SPLITS[protocol.name][s].keys() & train) for s in protocol.evals}
-    assert any(data.shared.values()) == (protocol.name == "refcocog-g")
+@pytest.mark.parametrize("partition", list(PAPER_PARTITIONS), ids=lambda p: p.name)
+def test_a_data_set_alone_is_as_it_was_and_its_overlap_is_counted(mixed_root: Path, partition) -> None:
+    data = read_dataset(mixed_root, Dataset.of(partition))
+    assert trained_on(data) == {partition.name: Counter(SPLITS[partition.name]["train"])}
+    assert list(data.evals) == list(partition.eval_splits)
+    train = SPLITS[partition.name]["train"].keys()
+    assert data.shared == {s: len(SPLITS[partition.name][s].keys() & train) for s in partition.eval_splits}
+    assert any(data.shared.values()) == (partition.name == "refcocog-g")
 
 
 def test_joint_samples_are_each_members_own(mixed_root: Path) -> None:
     """Item for item those of the members' own sample sets, in their order, with one index over all."""
     tokens = Tokens(lambda texts, length: _letters(texts, length), 22)
-    data = read_task(mixed_root, TASKS.get("mixed-leaked"))
+    data = read_dataset(mixed_root, DATASETS.get("mixed-leaked"))
     parts = [TrainSamples(split, Letterbox(48), tokens, seed=5) for split in data.train]
     joint = JointSamples(parts)
     assert len(joint) == sum(map(len, parts)) == len(joint.references) == 5 + 4 + 6
@@ -101,14 +102,14 @@ def _letters(texts: list[str], length: int):
 
 
 def test_the_context_is_the_longest_of_the_members() -> None:
-    assert {TASKS.get(name).words for name in ("mixed", "mixed-leaked")} == {22}
+    assert {DATASETS.get(name).context_length for name in ("mixed", "mixed-leaked")} == {22}
 
 
 def test_cleaning_needs_googles_partition_and_says_where(mixed_root: Path) -> None:
     (mixed_root / "refcocog/refs(google).p").unlink()
     with pytest.raises(MissingData, match=r"refs\(google\)\.p for refcocog-g"):
-        read_task(mixed_root, TASKS.get("mixed"))
-    assert read_task(mixed_root, TASKS.get("mixed-leaked")).train
+        read_dataset(mixed_root, DATASETS.get("mixed"))
+    assert read_dataset(mixed_root, DATASETS.get("mixed-leaked")).train
 
 
 def test_an_entry_without_an_image_is_named(mixed_root: Path) -> None:
@@ -116,12 +117,16 @@ def test_an_entry_without_an_image_is_named(mixed_root: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"image_id", b"image_no"))
     says = r"refs\(google\)\.p does not hold REFER references: entry 0 of its references: it lacks the key 'image_id'"
     with pytest.raises(DataError, match=says):
-        read_task(mixed_root, TASKS.get("mixed"))
+        read_dataset(mixed_root, DATASETS.get("mixed"))
 
 
 def test_the_identity_follows_every_file_that_is_read(mixed_root: Path) -> None:
     def prints() -> dict[str, str]:
-        return {task.name: folder_source(mixed_root, task).fingerprint for task in TASKS if task.name != GREFCOCO.name}
+        return {
+            dataset.name: folder_source(mixed_root, dataset).fingerprint
+            for dataset in DATASETS
+            if dataset.name != GREFCOCO.name
+        }
 
     before = prints()
     assert len(set(before.values())) == 6
@@ -132,14 +137,15 @@ def test_the_identity_follows_every_file_that_is_read(mixed_root: Path) -> None:
 
 
 def test_tables_2_and_3_have_the_columns_that_a_mixture_is_evaluated_on() -> None:
-    columns = {(e.protocol.name, e.protocol.columns[e.split]) for e in TASKS.get("mixed").evaluated}
+    columns = {(e.partition.name, e.partition.columns[e.split]) for e in DATASETS.get("mixed").evaluation_splits}
     assert columns == {tuple(c) for c in MEMBER_COLUMNS}
 
 
 def test_held_out_images_leave_training_whole_and_take_the_place_of_the_splits(mixed_root: Path) -> None:
-    for task in (TASKS.get("refcoco+"), TASKS.get("mixed-leaked")):
-        whole, part = read_task(mixed_root, task), read_task(mixed_root, task, held_out=40)
-        assert [e.key for e in part.evaluated] == [f"held out {p.name}" for p in task.members]
+    for dataset in (DATASETS.get("refcoco+"), DATASETS.get("mixed-leaked")):
+        whole = read_dataset(mixed_root, dataset)
+        part = read_dataset(mixed_root, dataset, held_out=40)
+        assert [e.key for e in part.evaluation_splits] == [f"held out {p.name}" for p in dataset.members]
         for before, after, held in zip(whole.train, part.train, part.evals.values(), strict=True):
             assert sorted(r.ref_id for r in (*after.references, *held.references)) == sorted(
                 r.ref_id for r in before.references
@@ -150,5 +156,5 @@ def test_held_out_images_leave_training_whole_and_take_the_place_of_the_splits(m
 
 
 def test_about_as_many_images_are_held_out_as_asked() -> None:
-    assert sum(_held(i, 20) for i in range(10_000)) == pytest.approx(2_000, abs=150)
-    assert all(_held(i, 40) for i in range(1_000) if _held(i, 20)), "a larger share holds the smaller one"
+    assert sum(_is_held_out(i, 20) for i in range(10_000)) == pytest.approx(2_000, abs=150)
+    assert all(_is_held_out(i, 40) for i in range(1_000) if _is_held_out(i, 20)), "a larger share holds the smaller one"

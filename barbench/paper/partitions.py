@@ -1,10 +1,13 @@
-"""The protocols: their files, splits, context lengths and table columns, as facts. `barbench list splits`."""
+"""The partitions of the public data sets: their files, splits, context lengths and table columns, as facts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from barbench.registry import Registry
+
+Exif = Literal["stored", "apply"]
+"""How images are read: as stored, or turned as their EXIF orientation says."""
 
 
 class Counts(NamedTuple):
@@ -15,93 +18,70 @@ class Counts(NamedTuple):
     sentences: int
 
 
-class Evaluated(NamedTuple):
-    """An evaluation split, and the `key` that it has in a record."""
-
-    key: str
-    protocol: "Protocol"
-    split: str
-
-
 @dataclass(frozen=True)
-class Protocol:
-    """One partition of one dataset.
+class Partition:
+    """One data set as somebody divided it into splits: one references file, and the annotations that it refers to.
 
     Attributes:
         name: as on the command line.
-        folder: of the dataset, in the public layout.
+        folder: of the data set, in the public layout.
         refs_file: its references file in that folder.
-        evals: names of the evaluation splits.
-        words: context length in tokens, start and end of text included, as the paper's family of methods uses it.
+        eval_splits: names of the evaluation splits.
+        context_length: in tokens, start and end of text included, as the paper's family of methods uses it.
         title: for people.
-        dataset: what the paper calls the dataset.
-        partition: who divided it: unc, umd or google.
+        paper_name: what the paper calls the data set.
+        divided_by: unc, umd or google; own for a data set that is not public.
         columns: the table column of each evaluation split.
         counts: the public release's sizes, by split.
-        leaks: evaluation splits that share images with `train` by the partition's construction.
+        leaks: evaluation splits that share images with `train` by construction.
         trusted_sentences: False if the sentence counts are from memory (a mismatch is then a warning, not a failure).
         none_below: a prediction of fewer pixels says that the expression means no object; None where every expression
             means one.
         instances_file: images and annotations, in that folder too.
-        upright: whether images are turned as their EXIF says, because the annotations were drawn on the turned ones.
+        exif: `apply` where the annotations were drawn on the turned images.
     """
 
     name: str
     folder: str
     refs_file: str
-    evals: tuple[str, ...]
-    words: int
+    eval_splits: tuple[str, ...]
+    context_length: int
     title: str
-    dataset: str
-    partition: str
+    paper_name: str
+    divided_by: str
     columns: Mapping[str, str] = field(hash=False)
     counts: Mapping[str, Counts] = field(hash=False)
     leaks: tuple[str, ...] = ()
     trusted_sentences: bool = True
     none_below: int | None = None
     instances_file: str = "instances.json"
-    upright: bool = False
+    exif: Exif = "stored"
 
     @property
-    def general(self) -> bool:
+    def allows_no_target(self) -> bool:
         """Whether an expression may mean several objects, or none."""
         return self.none_below is not None
 
     @property
     def splits(self) -> tuple[str, ...]:
         """All splits, train first."""
-        return ("train", *self.evals)
-
-    @property
-    def members(self) -> tuple["Protocol", ...]:
-        """The protocols whose train splits train: itself (see `mixtures.Mixture`)."""
-        return (self,)
-
-    @property
-    def reads(self) -> tuple["Protocol", ...]:
-        """The protocols whose files are read: itself."""
-        return (self,)
-
-    @property
-    def evaluated(self) -> tuple[Evaluated, ...]:
-        """The evaluation splits."""
-        return tuple(Evaluated(split, self, split) for split in self.evals)
+        return ("train", *self.eval_splits)
 
 
-PROTOCOLS: Registry[Protocol] = Registry("split")
+PAPER_PARTITIONS: Registry[Partition] = Registry("dataset")
 """The paper's four."""
 
-PROTOCOLS.register(
+PAPER_PARTITIONS.register(
     "refcoco",
-    Protocol(
+    Partition(
         name="refcoco",
         folder="refcoco",
         refs_file="refs(unc).p",
-        evals=("val", "testA", "testB"),
-        words=17,
+        eval_splits=("val", "testA", "testB"),
+        context_length=17,
         title="RefCOCO",
-        dataset="RefCOCO",
-        partition="unc",
+        paper_name="RefCOCO",
+        divided_by="unc",
         columns={"val": "val", "testA": "testA", "testB": "testB"},
         counts={
             "train": Counts(42_404, 16_994, 120_624),
@@ -111,17 +91,17 @@ PROTOCOLS.register(
         },
     ),
 )
-PROTOCOLS.register(
+PAPER_PARTITIONS.register(
     "refcoco+",
-    Protocol(
+    Partition(
         name="refcoco+",
         folder="refcoco+",
         refs_file="refs(unc).p",
-        evals=("val", "testA", "testB"),
-        words=17,
+        eval_splits=("val", "testA", "testB"),
+        context_length=17,
         title="RefCOCO+",
-        dataset="RefCOCO+",
-        partition="unc",
+        paper_name="RefCOCO+",
+        divided_by="unc",
         columns={"val": "val", "testA": "testA", "testB": "testB"},
         counts={
             "train": Counts(42_278, 16_992, 120_191),
@@ -131,17 +111,17 @@ PROTOCOLS.register(
         },
     ),
 )
-PROTOCOLS.register(
+PAPER_PARTITIONS.register(
     "refcocog-u",
-    Protocol(
+    Partition(
         name="refcocog-u",
         folder="refcocog",
         refs_file="refs(umd).p",
-        evals=("val", "test"),
-        words=22,
+        eval_splits=("val", "test"),
+        context_length=22,
         title="G-Ref (umd)",
-        dataset="G-Ref",
-        partition="umd",
+        paper_name="G-Ref",
+        divided_by="umd",
         columns={"val": "val(u)", "test": "test(u)"},
         counts={
             "train": Counts(42_226, 21_899, 80_512),
@@ -151,17 +131,17 @@ PROTOCOLS.register(
         trusted_sentences=False,
     ),
 )
-PROTOCOLS.register(
+PAPER_PARTITIONS.register(
     "refcocog-g",
-    Protocol(
+    Partition(
         name="refcocog-g",
         folder="refcocog",
         refs_file="refs(google).p",
-        evals=("val",),
-        words=22,
+        eval_splits=("val",),
+        context_length=22,
         title="G-Ref (google)",
-        dataset="G-Ref",
-        partition="google",
+        paper_name="G-Ref",
+        divided_by="google",
         columns={"val": "val(g)"},
         counts={
             "train": Counts(44_822, 24_698, 85_474),
@@ -176,21 +156,21 @@ PROTOCOLS.register(
 # grefs(unc).json and instances.json (henghuiding/ReLA, gres_model/data/datasets/grefer.py at a389648). Where a method
 # has no output that says "no object", a mask of fewer than 50 pixels counts as none. Sizes are not compared: releases
 # differ. The context is G-Ref's, since expressions of several objects are as long.
-GREFCOCO = Protocol(
+GREFCOCO = Partition(
     name="grefcoco",
     folder="grefcoco",
     refs_file="grefs(unc).json",
-    evals=("val", "testA", "testB"),
-    words=22,
+    eval_splits=("val", "testA", "testB"),
+    context_length=22,
     title="gRefCOCO",
-    dataset="gRefCOCO",
-    partition="unc",
+    paper_name="gRefCOCO",
+    divided_by="unc",
     columns={"val": "val", "testA": "testA", "testB": "testB"},
     counts={},
     none_below=50,
 )
 
-KNOWN: Registry[Protocol] = Registry("split")
+PARTITIONS: Registry[Partition] = Registry("dataset")
 """The paper's four, and gRefCOCO."""
-for _protocol in (*PROTOCOLS, GREFCOCO):
-    KNOWN.register(_protocol.name, _protocol)
+for _partition in (*PAPER_PARTITIONS, GREFCOCO):
+    PARTITIONS.register(_partition.name, _partition)

@@ -1,0 +1,107 @@
+"""The training set and the evaluation splits of a data set, and which images they share. Used by `barbench run`."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from barbench.datasets.overlap import excluded_images, read_outlines
+from barbench.datasets.refer import read_refer
+from barbench.datasets.references import ReferData, ReferSplit
+from barbench.spec.dataset import Dataset, EvaluationSplit
+
+
+@dataclass(frozen=True)
+class DatasetContent:
+    """What a data set trains and is evaluated on, as read.
+
+    Attributes:
+        dataset: what was asked for.
+        train: one split per member.
+        evaluation_splits: with their keys.
+        evals: the evaluation splits by key.
+        removed_references: number of references that excluding images took out of the members' train splits.
+        removed_images: number of images that it took out.
+        shared: by key, number of images of an evaluation split that are in the training set too.
+    """
+
+    dataset: Dataset
+    train: tuple[ReferSplit, ...]
+    evaluation_splits: tuple[EvaluationSplit, ...]
+    evals: dict[str, ReferSplit]
+    removed_references: int
+    removed_images: int
+    shared: dict[str, int]
+
+    @property
+    def members(self) -> tuple[ReferData, ...]:
+        """The data of each member."""
+        return tuple(split.data for split in self.train)
+
+
+def read_dataset(root: Path, dataset: Dataset, held_out: int = 0) -> DatasetContent:
+    """Read every member of a data set and take the excluded images out.
+
+    Args:
+        root: a folder in REFER layout.
+        dataset: what to read.
+        held_out: percent of the training images that are taken out too and evaluated on, in place of the evaluation
+            splits, so that learning rates can be chosen without those. Which images depends on their ids alone.
+
+    Raises:
+        MissingData: if a file is absent.
+        DataError: if a file is unusable, or a split has no references.
+    """
+    members = {member.name: read_refer(root, member) for member in dataset.members}
+
+    # A clean mixture does not train on images that any of its data sets evaluates.
+    excluded = excluded_images(dataset, read_outlines(root, dataset.excluded))
+    whole = [data.split("train") for data in members.values()]
+    train = [_part(split, lambda image_id: image_id not in excluded) for split in whole]
+    removed_images = images(whole) - images(train)
+    removed_references = _count(whole) - _count(train)
+
+    evals: dict[str, ReferSplit] = {}
+    if held_out:
+        evaluation_splits = tuple(
+            EvaluationSplit(f"held out {member.name}", member, "train") for member in dataset.members
+        )
+        for evaluation, split in zip(evaluation_splits, train, strict=True):
+            evals[evaluation.key] = _part(split, lambda image_id: _is_held_out(image_id, held_out))
+        train = [_part(split, lambda image_id: not _is_held_out(image_id, held_out)) for split in train]
+    else:
+        evaluation_splits = dataset.evaluation_splits
+        for key, partition, name in evaluation_splits:
+            evals[key] = members[partition.name].split(name)
+
+    trained = images(train)
+    return DatasetContent(
+        dataset,
+        tuple(train),
+        evaluation_splits,
+        evals,
+        removed_references=removed_references,
+        removed_images=len(removed_images),
+        shared={key: len(images([split]) & trained) for key, split in evals.items()},
+    )
+
+
+def images(splits: Sequence[ReferSplit]) -> frozenset[int]:
+    """Ids of the images that have a reference in one of `splits`."""
+    return frozenset(reference.image_id for split in splits for reference in split.references)
+
+
+def _count(splits: Sequence[ReferSplit]) -> int:
+    return sum(len(split.references) for split in splits)
+
+
+def _part(split: ReferSplit, wanted: Callable[[int], bool]) -> ReferSplit:
+    """The references of those images whose id `wanted` accepts."""
+    kept = tuple(reference for reference in split.references if wanted(reference.image_id))
+    return replace(split, references=kept)
+
+
+def _is_held_out(image_id: int, percent: int) -> bool:
+    """Whether an image is among the `percent` of all that are held out: the same images for every data set and seed."""
+    digest = hashlib.sha256(str(image_id).encode()).hexdigest()
+    return int(digest, 16) % 100 < percent
