@@ -94,13 +94,13 @@ def write_found(photo: Image, found: Sequence[Found], path: Path) -> None:
     write_atomically(path, _png(figure))
 
 
-def overlaid(image: Image, mask: Mask, colour: str) -> Image:
-    """Fill a mask with a colour, and fade the rest to gray.
+def overlaid(image: Image, mask: Mask, color: str) -> Image:
+    """Fill a mask with a color, and fade the rest to gray.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         mask: boolean (H, W).
-        colour: as matplotlib names it.
+        color: as matplotlib names it.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -108,7 +108,7 @@ def overlaid(image: Image, mask: Mask, colour: str) -> Image:
     pixels = image.astype(np.float32)
     gray = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
     outside = (1 - _FADED) * pixels + _FADED * (0.75 * gray[..., None] + 50)
-    inside = (1 - _OPAQUE) * pixels + _OPAQUE * 255 * np.array(to_rgb(colour), np.float32)
+    inside = (1 - _OPAQUE) * pixels + _OPAQUE * 255 * np.array(to_rgb(color), np.float32)
     return np.where(mask[..., None], inside, outside).clip(0, 255).astype(np.uint8)
 
 
@@ -130,23 +130,23 @@ def _grid(panels: Sequence[Panel], heading: str = "") -> Figure:
         _write(figure, panel.title, _GAP, begin + text - 1.95 * _TEXT, fontsize=7, color="0.4")
         tiles: list[tuple[str, Mask | None, str]] = [("image", None, TRUTH), ("ground truth", panel.truth, TRUTH)]
         tiles += [(f"{each.title}  IoU {100 * each.iou:.0f}", each.mask, FOUND) for each in panel.overlays]
-        for column, (title, mask, colour) in enumerate(tiles):
+        for column, (title, mask, color) in enumerate(tiles):
             left = _GAP + column * (width + _GAP) + (width - box[0]) / 2
             axes = _tile(figure, left, begin + text, *box)
-            _draw(axes, panel.image, mask, colour)
-            _caption(axes, title, colour if column == 1 else "black")
+            _draw(axes, panel.image, mask, color)
+            _caption(axes, title, color if column == 1 else "black")
         begin += height
     return figure
 
 
-def _draw(axes: Axes, image: Image, mask: Mask | None, colour: str) -> None:
-    axes.imshow(image if mask is None else overlaid(image, mask, colour), interpolation="antialiased")
+def _draw(axes: Axes, image: Image, mask: Mask | None, color: str) -> None:
+    axes.imshow(image if mask is None else overlaid(image, mask, color), interpolation="antialiased")
     if mask is not None and mask.any() and not mask.all():
         framed = np.pad(mask, 1).astype(float)  # so that outlines close at the border
         height, width = mask.shape
         grid = np.arange(-1, width + 1), np.arange(-1, height + 1)
         axes.contour(*grid, framed, [0.5], colors=["black"], linewidths=[2.2], alpha=0.6)
-        axes.contour(*grid, framed, [0.5], colors=[colour], linewidths=[1.3])
+        axes.contour(*grid, framed, [0.5], colors=[color], linewidths=[1.3])
         axes.set_xlim(-0.5, width - 0.5)
         axes.set_ylim(height - 0.5, -0.5)
 
@@ -172,8 +172,8 @@ def _tile(figure: Figure, left: float, top: float, width: float, height: float) 
     return axes
 
 
-def _caption(axes: Axes, text: str, colour: str = "black") -> None:
-    axes.set_title(text, fontsize=8, pad=3, color=colour, parse_math=False)
+def _caption(axes: Axes, text: str, color: str = "black") -> None:
+    axes.set_title(text, fontsize=8, pad=3, color=color, parse_math=False)
 
 
 def _write(figure: Figure, text: str, left: float, top: float, **style: Any) -> None:

@@ -32,8 +32,8 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Pillow.open(io.BytesIO(path.read_bytes())).convert("RGB")).astype(int)
 
 
-def near(picture: np.ndarray, colour: str) -> np.ndarray:
-    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+def near(picture: np.ndarray, color: str) -> np.ndarray:
+    wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
     return np.asarray(np.abs(picture - wanted).sum(-1) < 40)
 
 
@@ -90,7 +90,7 @@ def test_an_overlay_tints_inside_and_fades_outside() -> None:
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[..., 0] = 200
     found = overlaid(image, disc(40, 30, 10), "#0000ff").astype(int)
-    assert found[30, 40].tolist() == [110, 0, 114]  # 55 % of the image, 45 % of the colour
+    assert found[30, 40].tolist() == [110, 0, 114]  # 55 % of the image, 45 % of the color
     outside = found[0, 0]
     assert outside[0] < 200
     assert outside[1] == outside[2] > 0

@@ -1,16 +1,17 @@
 """Score over cost as curves: rows of one method that differ only in their sizes are one line (`--suite pet-budget`)."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import takewhile
 from typing import Any, Final
 
 import pandas as pd
 
+from barbench.paper.tables import FULL, HEAD_ONLY
 from barbench.reports.page import plots
-from barbench.reports.page.figures import Drawing
+from barbench.reports.page.figures import Drawing, to_points
 from barbench.reports.page.frames import Costs
-from barbench.reports.page.style import Axis, Styles
+from barbench.reports.page.style import Axis, Style, Styles
 from barbench.reports.tables.grouping import Group
 
 AXES: Final = {
@@ -18,7 +19,7 @@ AXES: Final = {
     "memory": ("peak memory", Axis("Peak memory in training (GiB)", "low")),
     "time": ("training time", Axis("Training (ms per image)", "low")),
 }
-ENDS: Final = ("head-only", "full")
+LEVELS: Final = (HEAD_ONLY, FULL)
 """The methods that are drawn as levels: nothing tuned but the head, and everything."""
 
 
@@ -28,9 +29,26 @@ def curve_names(group: Group) -> dict[str, str]:
     members: dict[tuple[str, str], list[str]] = {}
     for row in group.rows:
         cell = row.records[0].cell
-        fixed = sorted((name, str(value)) for name, value in cell.options.items() if not _is_knob(name, value))
+        fixed = [(name, str(value)) for name, value in sorted(cell.options.items()) if not _is_knob(name, value)]
         members.setdefault((cell.method, str(fixed)), []).append(row.label)
-    return {label: _common(labels) for labels in members.values() for label in labels}
+    names = {}
+    for labels in members.values():
+        name = _common(labels)
+        names.update(dict.fromkeys(labels, name))
+    return names
+
+
+def curve_styles(costs: Costs, group: Group, styles: Styles) -> Styles:
+    """The style of each curve that has a point: that of its first row in `styles`."""
+    names = curve_names(group)
+    chosen: dict[str, Style] = {}
+    for label in costs.frame["label"]:
+        chosen.setdefault(names[label], styles[label])
+    return chosen
+
+
+def _levels(group: Group) -> set[str]:
+    return {row.label for row in group.rows if row.records[0].cell.method in LEVELS}
 
 
 def _is_knob(name: str, value: Any) -> bool:
@@ -47,7 +65,8 @@ def _common(labels: list[str]) -> str:
     if len(labels) == 1:
         return labels[0]
     shared = takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False))
-    return re.sub(r"(, | \()[^,(]*$", "", "".join(letters[0] for letters in shared)) or labels[0]
+    start = "".join(letters[0] for letters in shared)
+    return re.sub(r"(, | \()[^,(]*$", "", start) or labels[0]
 
 
 def budget_figures(costs: Costs, group: Group, styles: Styles, prefix: str) -> Iterator[Drawing]:
@@ -56,33 +75,30 @@ def budget_figures(costs: Costs, group: Group, styles: Styles, prefix: str) -> I
     Args:
         costs: scores and costs of the group.
         group: comparable records.
-        styles: by label.
+        styles: by curve, from `curve_styles`.
         prefix: of the drawings' names on the page.
 
     Yields:
         Drawings; none if every curve is a single point.
     """
     names = curve_names(group)
-    frame = costs.frame.assign(curve=[names[label] for label in costs.frame["label"]])
+    frame = costs.frame.assign(curve=costs.frame["label"].map(names))
     if frame["curve"].nunique() == len(frame):
         return
-    for end in ("", "_low", "_high"):
-        other = {"_low": "_high", "_high": "_low"}.get(end, "")  # the fastest seed has the shortest time
-        frame[f"time{end}"] = 1000 / frame[f"training{other}"]
-    ends = {row.label for row in group.rows if row.records[0].cell.method in ENDS}
-    looks = {**styles, **{name: styles[label] for label, name in reversed(names.items())}}
+    # The fastest seed has the shortest time.
+    frame["time"] = 1000 / frame["training"]
+    frame["time_low"] = 1000 / frame["training_high"]
+    frame["time_high"] = 1000 / frame["training_low"]
+    levels = _levels(group)
+    note = "Dashed levels: the head alone, and all that can be tuned." if levels else ""
+    score = Axis("Average IoU (%)")
     for cost, (words, axis) in AXES.items():
-        points = _points(frame, cost)
-        if len(points):
-            title = f"IoU over {words}, a line per method: {_best(points[~points['label'].isin(ends)])}"
-            svg = plots.cost_curves(points, looks, axis, Axis("Average IoU (%)"), ends, f"{prefix}-over-{cost}", title)
-            yield Drawing(title, svg, "Levels: the head alone, and all that can be tuned." if ends else "")
-
-
-def _points(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
-    columns: Mapping[str, str] = {f"{cost}{end}": f"x{end}" for end in ("", "_low", "_high")}
-    columns = {**columns, **{f"iou{end}": f"y{end}" for end in ("", "_low", "_high")}}
-    return frame.rename(columns=columns).dropna(subset=["x", "y"]).sort_values("x").reset_index(drop=True)
+        points = to_points(frame, cost).sort_values("x").reset_index(drop=True)
+        if not len(points):
+            continue
+        title = f"IoU over {words}, a line per method: {_best(points[~points['label'].isin(levels)])}"
+        svg = plots.cost_curves(points, styles, axis, score, levels, f"{prefix}-over-{cost}", title)
+        yield Drawing(title, svg, note)
 
 
 def _best(points: pd.DataFrame) -> str:

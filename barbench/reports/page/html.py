@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from barbench.errors import DataError
 from barbench.reports.page.listings import failed_cells, found_problems, run_of
-from barbench.reports.page.pictures import EmbeddedPanels, embed_panels
-from barbench.reports.page.sections import PageSection, choose_looks, sections_of
+from barbench.reports.page.panels import EmbeddedPanels, embed_panels
+from barbench.reports.page.sections import PageSection, assign_styles, sections_of
 from barbench.reports.panels import WHY
 from barbench.reports.report import Report
 from barbench.reports.tables.grouping import Conditions, Group
@@ -71,11 +71,11 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
     """
     records, groups = report.records, report.groups
     names = condition_names([members.conditions for members in groups])
-    looks = choose_looks(groups)
+    styles = assign_styles(groups)
     conditions, runs = [], []
     for place, (members, name) in enumerate(zip(groups, names, strict=True)):
         key, others = f"c{place + 1}", [other.conditions for other in groups]
-        sections = sections_of(members, arrays, looks, key, report.evidence)
+        sections = sections_of(members, arrays, styles, key, report.evidence)
         conditions.append(Condition(key, name, _sentence(in_words(members.conditions, others)), sections))
         runs.append(run_of(key, name, members))
     page = {

@@ -1,14 +1,14 @@
 """The sections of the HTML page about one group of comparable records: figures, what they show, what is missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from markupsafe import Markup
 
 from barbench.paper.tables import MIXED, PAPER_METHODS
 from barbench.reports.page import plots
-from barbench.reports.page.budgets import budget_figures
+from barbench.reports.page.budgets import budget_figures, curve_styles
 from barbench.reports.page.expressions import scored
 from barbench.reports.page.figures import (
     PART_NAMES,
@@ -29,11 +29,15 @@ from barbench.reports.tables.layout import Score
 from barbench.reports.tables.table import Table
 from barbench.results.evidence import Evidence
 
-Who = tuple[str, str, str]
+MethodKey = tuple[str, str, str]
 """A method, its options, and what its training mixes."""
 
-Looks = Mapping[Who, Style]
+MethodStyles = Mapping[MethodKey, Style]
 Legend = Sequence[tuple[str, str]]
+NOT_FINISHED: Final = "No finished cell, so nothing to compare."
+NO_HISTORY: Final = "No record has a training history."
+NO_ARRAYS: Final = "No arrays of single expressions are beside the records, so there is nothing to draw."
+NO_KINDS: Final = "Scores by kind are left out: these records are older than the column that holds the kind."
 
 
 @dataclass(frozen=True)
@@ -63,38 +67,43 @@ class PageSection:
     opening: bool = False
 
 
-def choose_looks(groups: Sequence[Group]) -> Looks:
-    """Choose the style of each method with its options: the paper's methods have fixed places, others follow."""
-    looks: dict[Who, Style] = {(method, "", ""): Style(place) for place, method in enumerate(PAPER_METHODS)}
-    for row in (row for members in groups for row in members.rows):
-        looks.setdefault(_who(row), Style(len(looks)))
-    return looks
+def assign_styles(groups: Sequence[Group]) -> MethodStyles:
+    """The style of each method with its options: the paper's methods have fixed places, others follow."""
+    styles: dict[MethodKey, Style] = {}
+    for place, method in enumerate(PAPER_METHODS):
+        styles[method, "", ""] = Style(place)
+    for members in groups:
+        for row in members.rows:
+            styles.setdefault(_method_key(row), Style(len(styles)))
+    return styles
 
 
-def _who(row: MethodRow) -> Who:
+def _method_key(row: MethodRow) -> MethodKey:
     cell = row.records[0].cell
     return cell.method, row.options, MIXED.get(cell.protocol, "")
 
 
 def sections_of(
-    members: Group, arrays: Mapping[str, Mapping[str, Any]], looks: Looks, key: str, evidence: Evidence | None = None
+    members: Group,
+    arrays: Mapping[str, Mapping[str, Any]],
+    method_styles: MethodStyles,
+    key: str,
+    evidence: Evidence | None = None,
 ) -> tuple[PageSection, ...]:
-    """The sections about one group.
+    """The sections about one group, in the order of the page.
 
     Args:
         members: the records.
         arrays: per-expression arrays by the record's id, as saved.
-        looks: from `choose_looks`.
+        method_styles: from `assign_styles`.
         key: of the group on the page.
         evidence: the counts of expressions; without it nothing is bold.
-
-    Returns:
-        In the order of the page.
     """
-    styles = {row.label: looks[_who(row)] for row in members.rows}
+    styles = {row.label: method_styles[_method_key(row)] for row in members.rows}
     found = costs(members)
     judgement = judge(Score("", "mIoU", found.columns, "datasets"), members, evidence)
-    found, bars = found.with_intervals(judgement.margins), _bars(len(members.seeds), judgement)
+    found = found.with_intervals(judgement.margins)
+    bars = _bars(len(members.seeds), judgement)
     return (
         PageSection("summary", "What was measured", table=summary_table(members, found, judgement), opening=True),
         _cost_section(found, bars, styles, key),
@@ -107,10 +116,10 @@ def sections_of(
 
 def _bars(seeds: int, judgement: Judgement) -> str:
     """What the bars of the drawings over cost and budget are."""
+    if not judgement.margins and seeds == 1:
+        return "One seed: no intervals."
     if not judgement.margins:
-        return (
-            f"Bars reach from the lowest to the highest of {seeds} seeds." if seeds > 1 else "One seed: no intervals."
-        )
+        return f"Bars reach from the lowest to the highest of {seeds} seeds."
     if seeds == 1:
         return "Bars of IoU are 95 % intervals over images."
     return (
@@ -118,97 +127,100 @@ def _bars(seeds: int, judgement: Judgement) -> str:
     )
 
 
-def _legend(styles: Styles, name: str, labels: Sequence[str] | None = None) -> Legend:
-    """The glyph of each label; `name` is the legend's own on the page."""
-    chosen = {label: style for label, style in styles.items() if labels is None or label in labels}
-    return [(label, plots.glyph(style, f"{name}-{n}")) for n, (label, style) in enumerate(chosen.items())]
+def _legend(styles: Styles, name: str) -> Legend:
+    """The label and glyph of each style; `name` begins the glyphs' names on the page."""
+    entries = []
+    for number, (label, style) in enumerate(styles.items()):
+        entries.append((label, plots.glyph(style, f"{name}-{number}")))
+    return entries
+
+
+def _only(styles: Styles, labels: Collection[str]) -> Styles:
+    return {label: style for label, style in styles.items() if label in labels}
 
 
 def _cost_section(found: Costs, bars: str, styles: Styles, key: str) -> PageSection:
     figures = tuple(cost_figures(found, styles, key))
+    title = "Score and cost"
     if not figures:
-        return PageSection(
-            "cost", "Score and cost", remarks=("No finished cell, so nothing to compare.",), opening=True
-        )
+        return PageSection("cost", title, remarks=(NOT_FINISHED,), opening=True)
     intro = (
         f"IoU is the average over {name_columns(found.columns)}. {bars} The dashed line is the Pareto front: no method "
         "beside it has both more IoU and less cost."
     )
-    machine = (f"Memory and throughput measured on {found.machine}.",) if found.machine else ()
-    return PageSection(
-        "cost",
-        "Score and cost",
-        figures,
-        intro,
-        (*machine, *found.absent),
-        _legend(styles, f"{key}-cost", found.frame["label"].tolist()),
-        opening=True,
-    )
+    remarks = list(found.absent)
+    if found.machine:
+        remarks.insert(0, f"Memory and throughput measured on {found.machine}.")
+    shown = _only(styles, found.frame["label"].tolist())
+    legend = _legend(shown, f"{key}-cost")
+    return PageSection("cost", title, figures, intro, tuple(remarks), legend, opening=True)
 
 
 def _budget_sections(members: Group, found: Costs, bars: str, styles: Styles, key: str) -> tuple[PageSection, ...]:
     """Empty if no method has several points."""
-    figures = tuple(budget_figures(found, members, styles, key))
+    of_curves = curve_styles(found, members, styles)
+    figures = tuple(budget_figures(found, members, of_curves, key))
     if not figures:
         return ()
     intro = (
         "A line joins the rows of one method that differ in numbers and towers alone; a method without such a knob is "
         f"a point. The place of a point is the count of its cell, not the budget's name. {bars}"
     )
-    return (PageSection("budget", "Score over budget", figures, intro),)
+    legend = _legend(of_curves, f"{key}-budget")
+    return (PageSection("budget", "Score over budget", figures, intro, legend=legend),)
 
 
 def _training_section(members: Group, styles: Styles, key: str) -> PageSection:
     figures = tuple(training_figures(members, styles, key))
     if not figures:
-        return PageSection("training", "Training", remarks=("No record has a training history.",))
+        return PageSection("training", "Training", remarks=(NO_HISTORY,))
     return PageSection("training", "Training", figures, legend=_legend(styles, f"{key}-training"), layout="small")
 
 
 def _expression_sections(
     members: Group, arrays: Mapping[str, Mapping[str, Any]], styles: Styles, key: str
 ) -> tuple[PageSection, PageSection]:
-    own = scored(members, arrays)
-    labels = list(dict.fromkeys(label for by_label in own.values() for label in by_label))
-    precision = tuple(precision_figures(own, styles, key))
-    bands = tuple(band_figures(own, styles, key))
-    if not own:
-        missing = ("No arrays of single expressions are beside the records, so there is nothing to draw.",)
-        return PageSection("precision", "P@X", remarks=missing), PageSection(
-            "breakdown", "By expression", remarks=missing
+    """P@X, and scores by kind of expression."""
+    by_column = scored(members, arrays)
+    if not by_column:
+        return (
+            PageSection("precision", "P@X", remarks=(NO_ARRAYS,)),
+            PageSection("breakdown", "By expression", remarks=(NO_ARRAYS,)),
         )
-    kinds = any(one.kinds is not None for by_label in own.values() for one in by_label.values())
-    old = (
-        () if kinds else ("Scores by kind are left out: these records are older than the column that holds the kind.",)
+    labels: set[str] = set()
+    has_kinds = False
+    for by_label in by_column.values():
+        labels.update(by_label)
+        has_kinds = has_kinds or any(one.kinds is not None for one in by_label.values())
+    shown = _only(styles, labels)
+    intro = "Share of expressions with an IoU above X; the papers print the marked points."
+    if len(members.seeds) > 1:
+        intro += " Bands: all seeds."
+    precision = PageSection(
+        "precision",
+        "P@X",
+        tuple(precision_figures(by_column, styles, key)),
+        intro,
+        legend=_legend(shown, f"{key}-precision"),
+        layout="small",
     )
-    seeds = " Bands: all seeds." if len(members.seeds) > 1 else ""
-    return (
-        PageSection(
-            "precision",
-            "P@X",
-            precision,
-            f"Share of expressions with an IoU above X; the papers print the marked points.{seeds}",
-            legend=_legend(styles, f"{key}-precision", labels),
-            layout="small",
-        ),
-        PageSection(
-            "breakdown",
-            "By expression",
-            bands,
-            "Mean IoU of the expressions of each band, averaged over seeds. Bars are 95 % intervals of a bootstrap "
-            "over images. Size bands hold a quarter of the expressions each.",
-            old,
-            _legend(styles, f"{key}-breakdown", labels),
-            layout="small",
-        ),
+    breakdown = PageSection(
+        "breakdown",
+        "By expression",
+        tuple(band_figures(by_column, styles, key)),
+        "Mean IoU of the expressions of each band, averaged over seeds. Bars are 95 % intervals of a bootstrap "
+        "over images. Size bands hold a quarter of the expressions each.",
+        remarks=() if has_kinds else (NO_KINDS,),
+        legend=_legend(shown, f"{key}-breakdown"),
+        layout="small",
     )
+    return precision, breakdown
 
 
 def _ledger_section(members: Group, key: str) -> PageSection:
-    legend = [
-        (name, Markup('<span class="swatch" style="background: var(--p{})"></span>').format(place))
-        for place, name in enumerate(PART_NAMES.values())
-    ]
+    swatch = Markup('<span class="swatch" style="background: var(--p{})"></span>')
+    legend = [(name, swatch.format(place)) for place, name in enumerate(PART_NAMES.values())]
     figures = tuple(ledger_figures(members, key))
     intro = "The paper's column counts the adapter group only. Each drawing has its own scale."
-    return PageSection("parameters", "Parameters", figures, intro, (), legend, ledger_table(members), "small")
+    table = ledger_table(members)
+    return PageSection("parameters", "Parameters", figures, intro, legend=legend, table=table, layout="small")

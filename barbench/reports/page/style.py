@@ -4,24 +4,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from barbench.reports.page.svg import INK, PAPER, colour
+from barbench.reports.page.svg import INK, PAPER, color
 
-COLOURS: Final = 8
+COLORS: Final = 8
 MARKERS: Final = {"o": 1.0, "s": 0.95, "^": 1.1, "D": 0.9, "v": 1.1, "P": 1.25, "X": 1.2}
 """Marker -> its size, so that all look equally large."""
 DASHES: Final = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 
 class Style(NamedTuple):
-    """The look of one method: its place decides colour, marker and dashes, so that no two of the first 56 agree. A
+    """The look of one method: its place decides color, marker and dashes, so that no two of the first 56 agree. A
     place below 0 stands for all methods."""
 
     place: int
 
     @property
-    def colour(self) -> str:
-        """A stand-in colour of `svg.py`."""
-        return INK if self.place < 0 else colour("m", self.place % COLOURS)
+    def color(self) -> str:
+        """A stand-in color of `svg.py`."""
+        if self.place < 0:
+            return INK
+        return color("m", self.place % COLORS)
 
     @property
     def marker(self) -> str:
@@ -30,13 +32,18 @@ class Style(NamedTuple):
 
     def point(self, size: float) -> dict[str, Any]:
         """Keywords of `plot` for a marker of about `size` px."""
-        edge = {"markeredgecolor": PAPER, "markeredgewidth": 0.08 * size}
-        return {"color": self.colour, "marker": self.marker, "markersize": size * MARKERS[self.marker], **edge}
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "markersize": size * MARKERS[self.marker],
+            "markeredgecolor": PAPER,
+            "markeredgewidth": 0.08 * size,
+        }
 
     @property
     def dashes(self) -> str | tuple[int, tuple[float, ...]]:
         """One of DASHES."""
-        return DASHES[max(self.place, 0) // COLOURS % len(DASHES)]
+        return DASHES[max(self.place, 0) // COLORS % len(DASHES)]
 
 
 Styles = Mapping[str, Style]
@@ -57,4 +64,7 @@ class Axis:
     @property
     def text(self) -> str:
         """The label as printed."""
-        return self.label + (f" ({'lower' if self.better == 'low' else 'higher'} is better)" if self.better else "")
+        if not self.better:
+            return self.label
+        better = "lower" if self.better == "low" else "higher"
+        return f"{self.label} ({better} is better)"

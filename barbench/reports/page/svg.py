@@ -1,6 +1,6 @@
-"""A matplotlib figure as SVG for the inside of an HTML page: small, the same bytes every time, in the page's colours.
+"""A matplotlib figure as SVG for the inside of an HTML page: small, the same bytes every time, in the page's colors.
 
-Figures are drawn in the stand-in colours below; in the SVG each becomes a CSS variable of the page, so that one drawing
+Figures are drawn in the stand-in colors below; in the SVG each becomes a CSS variable of the page, so that one drawing
 serves light and dark. Text stays text, in the page's own font.
 """
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from io import BytesIO
-from typing import Any, Final, ParamSpec
+from typing import Any, Final, Literal, ParamSpec
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 P = ParamSpec("P")
 SVG: Final = "{http://www.w3.org/2000/svg}"
 XLINK: Final = "{http://www.w3.org/1999/xlink}"
+KINDS: Final = "mp"
 INK: Final = "#010203"
 MUTED: Final = "#010204"
 GRID: Final = "#010205"
@@ -54,14 +55,7 @@ RC: Final[dict[Any, Any]] = {
 
 def with_page_style(draw: Callable[P, str]) -> Callable[P, str]:
     """Run a drawing function under RC: some settings are read when artists are created, others when the figure is
-    saved.
-
-    Args:
-        draw: returns an `<svg>` element.
-
-    Returns:
-        The function that runs so.
-    """
+    saved."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
@@ -71,69 +65,83 @@ def with_page_style(draw: Callable[P, str]) -> Callable[P, str]:
     return drawn
 
 
-def colour(kind: str, index: int) -> str:
-    """The stand-in for a variable of the page.
-
-    Args:
-        kind: `m` (method) or `p` (part of a stack).
-        index: of the variable `--<kind><index>`.
-
-    Returns:
-        A colour as #rrggbb.
-    """
-    return f"#{'mp'.index(kind) + 2:02x}02{index:02x}"
+def color(kind: Literal["m", "p"], index: int) -> str:
+    """The stand-in, as #rrggbb, for the page's variable `--<kind><index>`: of a method or of a part of a stack."""
+    return f"#{KINDS.index(kind) + 2:02x}02{index:02x}"
 
 
 def inline(figure: Figure, name: str, alt: str, tips: Mapping[str, str] | None = None) -> str:
-    """A figure as an element for the inside of an HTML page.
+    """A figure as an `<svg>` element for the inside of an HTML page.
 
     Args:
         figure: drawn inside `with_page_style`.
-        name: tells its ids from those of other figures of the page.
+        name: of the drawing; it makes its ids differ from those of other drawings of the page.
         alt: what a screen reader says.
         tips: by gid of an artist, the text that shows when a pointer rests on it.
-
-    Returns:
-        One `<svg>` element as text.
     """
     buffer = BytesIO()
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": name, **RC}):
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        figure.savefig(buffer, format="svg", metadata=metadata)
     svg = ElementTree.fromstring(buffer.getvalue())
+    # HTML knows neither of the namespaces, and has its own colors.
     for element in svg.iter():
         element.tag = element.tag.removeprefix(SVG)
-        element.attrib = {key.removeprefix(XLINK): _in_the_pages_terms(value) for key, value in element.items()}
-    for parent in list(svg.iter()):
-        for child in list(parent):
-            # matplotlib's own style sheet and empty tables of definitions; the page has its own rules.
-            if child.tag in ("metadata", "style") or (child.tag == "defs" and not any(d.tag != "style" for d in child)):
-                parent.remove(child)
-    for element in svg.iter():
-        if tip := (tips or {}).get(element.get("id", "")):
-            title = ElementTree.Element("title")
-            title.text = tip
-            element.insert(0, title)
-    _drop_idle_ids(svg)
+        element.attrib = {key.removeprefix(XLINK): _to_css_variables(value) for key, value in element.items()}
+    _remove_style_sheets(svg)
+    _add_tips(svg, tips or {})
+    _remove_unused_ids(svg)
     svg.attrib = {"viewBox": svg.attrib["viewBox"], "role": "img", "aria-label": alt}
+    # Between elements there is only the indentation.
     for element in svg.iter():
-        element.text = element.text if element.tag in ("text", "tspan", "title") else None
+        if element.tag not in ("text", "tspan", "title"):
+            element.text = None
         element.tail = None
     return ElementTree.tostring(svg, encoding="unicode", short_empty_elements=True)
 
 
-def _in_the_pages_terms(value: str) -> str:
-    """An attribute with two decimals, the page's colours, and without a font of its own."""
-    value = re.sub(r"(\d\.\d\d)\d+", r"\1", " ".join(value.split()))
+def _to_css_variables(value: str) -> str:
+    """An attribute with two decimals, the page's variables for stand-in colors, and without a font."""
+    value = " ".join(value.split())
+    value = re.sub(r"(\d\.\d\d)\d+", r"\1", value)
     value = re.sub(r"font-family: [^;]*;? ?", "", value)
     for stand_in, variable in VARIABLES.items():
         value = value.replace(stand_in, f"var({variable})")
-    return re.sub(r"#0([23])02([0-9a-f]{2})", lambda m: f"var(--{'mp'[int(m[1]) - 2]}{int(m[2], 16)})", value)
+    return re.sub(r"#0([23])02([0-9a-f]{2})", _variable, value)
 
 
-def _drop_idle_ids(svg: ElementTree.Element) -> None:
+def _variable(match: re.Match[str]) -> str:
+    """The variable of a stand-in that `color` made."""
+    kind = KINDS[int(match[1]) - 2]
+    return f"var(--{kind}{int(match[2], 16)})"
+
+
+def _remove_style_sheets(svg: ElementTree.Element) -> None:
+    """Remove matplotlib's style sheet and empty tables of definitions; the page has its own rules."""
+    for parent in list(svg.iter()):
+        for child in list(parent):
+            no_definition = child.tag == "defs" and all(each.tag == "style" for each in child)
+            if child.tag in ("metadata", "style") or no_definition:
+                parent.remove(child)
+
+
+def _add_tips(svg: ElementTree.Element, tips: Mapping[str, str]) -> None:
+    for element in svg.iter():
+        tip = tips.get(element.get("id", ""))
+        if tip is not None:
+            title = ElementTree.Element("title")
+            title.text = tip
+            element.insert(0, title)
+
+
+def _remove_unused_ids(svg: ElementTree.Element) -> None:
     """Remove ids that nothing in the same figure refers to, so that none occurs twice on a page."""
-    values = " ".join(value for element in svg.iter() for key, value in element.items() if key != "id")
+    used = set()
+    for element in svg.iter():
+        for key, value in element.items():
+            if key != "id":
+                used.update(re.findall(r"#([^\s)]+)", value))
     for element in svg.iter():
         name = element.get("id")
-        if name is not None and f"#{name}" not in values.replace(")", " ").split() and f"url(#{name})" not in values:
+        if name is not None and name not in used:
             del element.attrib["id"]

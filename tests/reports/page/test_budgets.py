@@ -1,11 +1,12 @@
 """Curves over cost: which rows make one line, and what the page draws of them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from barbench.reports.page.budgets import AXES, budget_figures, curve_names
+from barbench.reports.page.budgets import AXES, budget_figures, curve_names, curve_styles
 from barbench.reports.page.frames import costs
 from barbench.reports.page.style import Style
 from barbench.reports.tables.grouping import Group, group
@@ -40,14 +41,16 @@ def test_rows_that_differ_in_numbers_and_towers_are_one_curve(tmp_path: Path, ma
 def test_one_drawing_per_cost_with_the_ends(tmp_path: Path, make: Make) -> None:
     made = run(tmp_path, make, {size: {"bridge.dim": size} for size in SIZES})
     styles = {row.label: Style(place) for place, row in enumerate(made.rows)}
-    shown = list(budget_figures(costs(made), made, styles, "g"))
+    found = costs(made)
+    of_curves = curve_styles(found, made, styles)
+    assert of_curves == {"Head only": Style(0), "Bridge": Style(1), "SNF": Style(4)}
+    shown = list(budget_figures(found, made, of_curves, "g"))
     assert [f"IoU over {words}" in figure.title for figure, (words, _) in zip(shown, AXES.values(), strict=True)] == [
         True
     ] * 3
     for figure in shown:
-        assert figure.svg.count("Head only") >= 1
-        assert "Bridge" in figure.svg
-        assert "Bridge, B2" not in figure.svg.replace(figure.title, "")
+        names = re.findall("<title>(.*?): .*?</title>", figure.svg)
+        assert sorted(names) == ["Bridge, B2", "Bridge, B4", "Bridge, B8", "Head only", "SNF"]
 
 
 @pytest.mark.parametrize("knobs", [{}, {4: {"bridge.dim": 4}}], ids=["none", "one"])

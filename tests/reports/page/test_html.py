@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from barbench.reports.page.html import LIMIT, condition_names
-from barbench.reports.page.pictures import embed_panels
-from barbench.reports.page.sections import choose_looks
+from barbench.reports.page.panels import embed_panels
+from barbench.reports.page.sections import assign_styles
 from barbench.reports.page.style import Style
 from barbench.reports.tables.grouping import group
 from barbench.reports.write import write_reports
@@ -127,8 +127,8 @@ def test_a_panel_cannot_reach_outside_its_folder(tmp_path: Path) -> None:
 
 def test_methods_keep_their_look_when_others_are_missing(make) -> None:
     methods = ["head-only", "etris", "snf", "barleria"]
-    every = choose_looks(group(make(method, "refcoco", {"val": 40}) for method in methods))
-    alone = choose_looks(group([make("barleria", "refcoco", {"val": 40})]))
+    every = assign_styles(group(make(method, "refcoco", {"val": 40}) for method in methods))
+    alone = assign_styles(group([make("barleria", "refcoco", {"val": 40})]))
     assert every["barleria", "", ""] == alone["barleria", "", ""] == Style(4)
     assert every["head-only", "", ""] == Style(5)
 
@@ -143,13 +143,13 @@ def test_conditions_are_named_by_what_tells_them_apart(make) -> None:
 
 
 def test_no_two_methods_look_the_same() -> None:
-    looks = [(Style(n).colour, Style(n).marker) for n in range(56)]
+    looks = [(Style(n).color, Style(n).marker) for n in range(56)]
     assert len(set(looks)) == 56
 
 
 @pytest.mark.parametrize(("side", "paper"), [(0, "#ffffff"), (1, "#14171c")])
 def test_colours_can_be_told_apart(side: int, paper: str) -> None:
-    """Any two methods' colours in CIELAB, also for deuteranopes and protanopes (Viénot 1999); contrast to the paper."""
+    """Any two methods' colors in CIELAB, also for deuteranopes and protanopes (Viénot 1999); contrast to the paper."""
     pairs = re.findall(r"--m\d: light-dark\((#\w{6}), (#\w{6})\)", CSS.read_text())
     assert len(pairs) == 8
     eyes = (
@@ -157,11 +157,11 @@ def test_colours_can_be_told_apart(side: int, paper: str) -> None:
         [[0.29275, 0.70725, -0.02234], [0.29275, 0.70725, -0.02234], [-0.02234, 0.02234, 1]],
         [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
     )
-    colours = np.stack([linear(pair[side]) for pair in pairs])
+    colors = np.stack([linear(pair[side]) for pair in pairs])
     for eye in eyes:
-        seen = cielab(colours @ np.transpose(eye))
+        seen = cielab(colors @ np.transpose(eye))
         assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 16
-    light = sorted([colours @ [0.2126, 0.7152, 0.0722], np.full(8, linear(paper) @ [0.2126, 0.7152, 0.0722])], key=sum)
+    light = sorted([colors @ [0.2126, 0.7152, 0.0722], np.full(8, linear(paper) @ [0.2126, 0.7152, 0.0722])], key=sum)
     assert ((light[1] + 0.05) / (light[0] + 0.05)).min() > 3
 
 
