@@ -2,18 +2,17 @@
 2022)."""
 
 import math
-from functools import partial
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.sites import BOTH, norm_names, per_site
+from barbench.methods.sites import BOTH, chosen, norm_names
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry
 from barbench.models.stream import Branch, Site, TowerName
-from barbench.models.towers.base import Backbone
+from barbench.models.towers.base import Backbone, Tower
 
 Activation = Literal["gelu", "relu", "silu"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
@@ -30,8 +29,11 @@ class Bottleneck(nn.Module):
         self, width: int, hidden: int, act: Activation, init: Literal["normal", "zero"], scale: float, dropout: float
     ) -> None:
         super().__init__()
-        self.down, self.up, self.scale = nn.Linear(width, hidden), nn.Linear(hidden, width), scale
-        self.act, self.dropout = ACTIVATIONS[act](), Dropout(dropout)
+        self.down = nn.Linear(width, hidden)
+        self.up = nn.Linear(hidden, width)
+        self.scale = scale
+        self.act = ACTIVATIONS[act]()
+        self.dropout = Dropout(dropout)
         if init == "zero":
             nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
             nn.init.zeros_(self.up.weight)
@@ -43,7 +45,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, d) -> (B, T, d)."""
-        y: Tensor = self.up(self.dropout(self.act(self.down(x))))
+        hidden = self.dropout(self.act(self.down(x)))
+        y: Tensor = self.up(hidden)
         return y if self.scale == 1 else y * self.scale
 
 
@@ -88,31 +91,30 @@ class Adapter(Component):
         super().__init__()
         self.widths = {"vision": width, "text": width if text_width is None else text_width}
         if not places or not towers or min(self.widths.values()) < 1:
-            raise UsageError("an adapter needs a width of at least 1, a place and a tower")
-        self.places, self.towers, self.reads, self.act = tuple(places), frozenset(towers), reads, act
-        self.init, self.scale, self.dropout, self.norms = init, scale, dropout, norms
+            raise UsageError("an adapter needs a width of at least 1, a branch and a tower")
+        self.branches = tuple(places)
+        self.towers = frozenset(towers)
+        self.reads = reads
+        self.act = act
+        self.init = init
+        self.scale = scale
+        self.dropout = dropout
+        self.norms = norms
 
     def attach(self, backbone: Backbone) -> None:
-        """Allocate one bottleneck per branch of `places`, of each tower's own width."""
+        """Allocate one bottleneck per branch of `places`, with each tower's number of units."""
         self.adapters = nn.ModuleDict()
-        for tower in (t for t in BOTH if t in self.towers):
-            make = partial(self._make, hidden=self.widths[tower])
-            self.adapters.update(dict(per_site(backbone, make, (tower,), self.places).items()))
+        for tower in chosen(backbone, self.towers):
+            for block in range(tower.depth):
+                for branch in self.branches:
+                    self.adapters[Site(tower.name, block, branch).key] = self._bottleneck(tower)
         self._norms = norm_names(backbone) if self.norms else set[str]()
 
-    def _make(self, width: int, hidden: int) -> Bottleneck:
-        return Bottleneck(width, hidden, self.act, self.init, self.scale, self.dropout)
+    def _bottleneck(self, tower: Tower) -> Bottleneck:
+        return Bottleneck(tower.width, self.widths[tower.name], self.act, self.init, self.scale, self.dropout)
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
-        """Whether the parameter is one of the chosen towers' LayerNorms, where these train.
-
-        Args:
-            name: `vision.<path>` or `text.<path>`.
-            parameter: not used.
-
-        Returns:
-            True for a parameter that is tuned.
-        """
+        """Whether the parameter is one of the chosen towers' LayerNorms, where these train."""
         return name in self._norms and name.partition(".")[0] in self.towers
 
     def text_independent_steps(self, steps: int) -> int:
@@ -120,19 +122,9 @@ class Adapter(Component):
         return steps
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
-        """Add the bottleneck's output.
-
-        Args:
-            site: the branch.
-            x: the tokens before the branch (B, T, D).
-            xn: the same after the branch's norm (B, T, D).
-            delta: the frozen branch's output (B, T, D).
-            carry: not used.
-
-        Returns:
-            What is added to the tokens (B, T, D).
-        """
+        """delta plus the bottleneck's output for what it `reads`; all (B, T, D)."""
         if site.key not in self.adapters:
             return delta
-        added: Tensor = self.adapters[site.key]({"delta": delta, "x": x, "xn": xn}[self.reads])
+        inputs = {"delta": delta, "x": x, "xn": xn}
+        added: Tensor = self.adapters[site.key](inputs[self.reads])
         return delta + added

@@ -59,8 +59,11 @@ class CrossLayer(nn.Module):
         super().__init__()
         self.self_attn = nn.MultiheadAttention(dim, heads, dropout)
         self.multihead_attn = nn.MultiheadAttention(dim, heads, dropout)
-        self.linear1, self.linear2 = nn.Linear(dim, HIDDEN), nn.Linear(HIDDEN, dim)
-        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, HIDDEN)
+        self.linear2 = nn.Linear(HIDDEN, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
@@ -84,7 +87,7 @@ class Bridge(Component):
     """Patches and words are reduced to `dim`, gate each other by attention, are widened again and added to the tokens.
 
     The default of 128 gives the 1.39 M of Tables 4 and 5; the released default is 64. Padding takes part, as in the
-    released code. Submodules are named as there, so that its checkpoints map one to one; initialised as there.
+    released code. Submodules are named as there, so that its checkpoints map one to one; initialized as there.
 
     On a ResNet the stages have grids of their own: plain convolutions without BatchNorm bring them to the middle one
     and back, and a decoder layer takes the place of the gate. Its default of 64 is that of the released code for RN50
@@ -104,64 +107,70 @@ class Bridge(Component):
 
     def __init__(self, dim: int | None = None, heads: int | None = None, dropout: float = 0.1) -> None:
         super().__init__()
-        self.dim, self.heads, self.dropout = dim, heads, dropout
+        self.dim = dim
+        self.heads = heads
+        self.dropout = dropout
+        # Refuse wrong sizes now, before a backbone is known.
         self._sizes(True)
         self._sizes(False)
 
     def _sizes(self, transformer: bool) -> tuple[int, int]:
         """`dim` and `heads` on a kind of vision tower."""
-        dim, heads = self.dim or (128 if transformer else 64), self.heads or (8 if transformer else 4)
+        default_dim, default_heads = (128, 8) if transformer else (64, 4)
+        dim = self.dim or default_dim
+        heads = self.heads or default_heads
         if dim % heads:
             raise UsageError(f"the bridge's dim {dim} is not a multiple of its {heads} heads")
         return dim, heads
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate the maps of the three stages, and LayerNorms for the features that are carried to the last two."""
-        vision, words, stages = backbone.vision, backbone.text.width, range(STAGES)
+        vision = backbone.vision
+        words = backbone.text.width
+        stages = range(STAGES)
         dim, heads = self._sizes(vision.transformer)
-        maps = [vision.after(vision.depth * (s + 1) // STAGES - 1) for s in stages]
-        self.grid, self.grids = vision.grid, [level.grid for level in maps]
-        self.zoom_in, self.zoom_out = nn.ModuleList(), nn.ModuleList()
-        for level in maps:
-            down, up = (_plain if not vision.transformer else _blocks)(level, dim, self.grid, level is maps[-1])
+
+        # Patches are reduced on the grid of each stage, and brought to one grid on a ResNet.
+        levels = [vision.after(vision.depth * (stage + 1) // STAGES - 1) for stage in stages]
+        self.grid = vision.grid
+        self.grids = [level.grid for level in levels]
+        self.zoom_in = nn.ModuleList()
+        self.zoom_out = nn.ModuleList()
+        convolutions = _blocks if vision.transformer else _plain
+        for level in levels:
+            down, up = convolutions(level, dim, self.grid, level is levels[-1])
             self.zoom_in.append(down)
             self.zoom_out.append(up)
         self.linear1 = nn.ModuleList(nn.Linear(words, dim) for _ in stages)
         self.linear2 = nn.ModuleList(nn.Linear(dim, words) for _ in stages)
 
         def exchange() -> nn.Module:
-            return Interactor(dim, heads) if vision.transformer else CrossLayer(dim, heads, self.dropout)
+            if vision.transformer:
+                return Interactor(dim, heads)
+            return CrossLayer(dim, heads, self.dropout)
 
         self.fusion_v = nn.ModuleList(exchange() for _ in stages)
         self.fusion_t = nn.ModuleList(exchange() for _ in stages)
         self.ln_v = nn.ModuleList(nn.LayerNorm(dim) for _ in range(STAGES - 1))
         self.ln_t = nn.ModuleList(nn.LayerNorm(dim) for _ in range(STAGES - 1))
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def text_independent_steps(self, steps: int) -> int:
         """The first third of the forward pass: before its end no words have reached the vision tower."""
         return steps // STAGES
 
     def after_stage(self, stage: int, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
-        """Exchange between patches and words; the class token and inserted tokens stay as they are.
-
-        Args:
-            stage: 0, 1 or 2.
-            vision: its body are the patches (B, N, C).
-            text: its body are the words (B, L, D).
-            carry: holds the reduced features of the stage before.
-
-        Returns:
-            Both streams, with the widened features added to patches and words.
-        """
-        patches, words = vision.body, text.body
+        """Patches (B, N, C) and words (B, L, D) with what they exchange added; class and inserted tokens stay."""
+        patches = vision.body
+        words = text.body
         # Reduce: v (B, N, dim), t (B, L, dim).
         v = on_grid(self.zoom_in[stage], patches, self.grids[stage])
         t = self.linear1[stage](words)
         # From the second stage on: LayerNorm(current + reduced features of the stage before).
         if stage:
             before_v, before_t = carry[self]
-            v, t = self.ln_v[stage - 1](v + before_v), self.ln_t[stage - 1](t + before_t)
+            v = self.ln_v[stage - 1](v + before_v)
+            t = self.ln_t[stage - 1](t + before_t)
         carry[self] = (v, t)
         # v' = v * MHA(v, t, t) and t' = t * MHA(t, v, v), both from the same inputs.
         v, t = self.fusion_v[stage](v, t), self.fusion_t[stage](t, v)
@@ -198,7 +207,7 @@ def _plain(level: Level, dim: int, grid: tuple[int, int], last: bool) -> tuple[n
     return there(level.width, dim, ratio, ratio, bias=False), back(dim, level.width, ratio, ratio, bias=False)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

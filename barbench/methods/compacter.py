@@ -13,7 +13,8 @@ from barbench.models.hooks import Carry
 from barbench.models.stream import Branch, Site, TowerName
 from barbench.models.towers.base import Backbone
 
-RULE_SPREAD = 1e-4
+RULE_STD = 1e-4
+"""Standard deviation of the rule's start."""
 
 
 class KroneckerLinear(nn.Module):
@@ -25,8 +26,9 @@ class KroneckerLinear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, n: int, rank: int | None) -> None:
         super().__init__()
-        i, o = inputs // n, outputs // n
-        shapes = [(i, o)] if rank is None else [(i, rank), (rank, o)]
+        rows = inputs // n
+        columns = outputs // n
+        shapes = [(rows, columns)] if rank is None else [(rows, rank), (rank, columns)]
         self.factors = nn.ParameterList(nn.Parameter(torch.empty(n, *shape)) for shape in shapes)
         for factor in self.factors:
             for matrix in factor:
@@ -35,7 +37,10 @@ class KroneckerLinear(nn.Module):
 
     def forward(self, x: Tensor, rule: Tensor) -> Tensor:
         """x (B, T, in), rule (n, n, n) -> (B, T, out)."""
-        w = self.factors[0] if len(self.factors) == 1 else self.factors[0] @ self.factors[1]
+        w = self.factors[0]
+        if len(self.factors) == 2:
+            w = w @ self.factors[1]
+        # H = sum_i R_i (x) W_i.
         h = torch.einsum("iac,ikp->akcp", rule, w).reshape(x.shape[-1], -1)
         return x @ h.to(x.dtype) + self.bias.to(x.dtype)
 
@@ -45,11 +50,13 @@ class CompacterLayer(nn.Module):
 
     def __init__(self, width: int, hidden: int, n: int, rank: int | None) -> None:
         super().__init__()
-        self.down, self.up = KroneckerLinear(width, hidden, n, rank), KroneckerLinear(hidden, width, n, rank)
+        self.down = KroneckerLinear(width, hidden, n, rank)
+        self.up = KroneckerLinear(hidden, width, n, rank)
 
     def forward(self, x: Tensor, rule: Tensor) -> Tensor:
         """(B, T, d) -> (B, T, d)."""
-        y: Tensor = self.up(nn.functional.gelu(self.down(x, rule), approximate="tanh"), rule)
+        hidden = nn.functional.gelu(self.down(x, rule), approximate="tanh")
+        y: Tensor = self.up(hidden, rule)
         return y
 
 
@@ -88,28 +95,32 @@ class Compacter(Component):
     ) -> None:
         super().__init__()
         if n < 1 or not places or not towers or (rank is not None and rank < 1):
-            raise UsageError("Compacter needs n and rank of at least 1, a place and a tower")
-        self.n, self.rank, self.reduction, self.norms = n, rank, reduction, norms
-        self.width, self.text_width, self.places, self.towers = width, text_width, tuple(places), frozenset(towers)
+            raise UsageError("Compacter needs n and rank of at least 1, a branch and a tower")
+        self.n = n
+        self.rank = rank
+        self.reduction = reduction
+        self.width = width
+        self.text_width = text_width
+        self.branches = tuple(places)
+        self.norms = norms
+        self.towers = frozenset(towers)
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate the shared rule and one layer per branch of `places`.
 
-        Args:
-            backbone: gives widths and depths.
-
         Raises:
             UsageError: if n does not divide the widths of tower and adapter.
         """
-        n, layers = self.n, {}
+        n = self.n
+        layers = {}
         for tower in chosen(backbone, self.towers):
             hidden = self._hidden(tower.name, tower.width, backbone.vision.width)
             if tower.width % n or hidden % n:
                 raise UsageError(f"Compacter: {n} divides not both {tower.width}, the {tower.name} width, and {hidden}")
             for block in range(tower.depth):
-                for place in self.places:
-                    layers[Site(tower.name, block, place).key] = CompacterLayer(tower.width, hidden, n, self.rank)
-        self.rule = nn.Parameter(torch.randn(n, n, n) * RULE_SPREAD)
+                for branch in self.branches:
+                    layers[Site(tower.name, block, branch).key] = CompacterLayer(tower.width, hidden, n, self.rank)
+        self.rule = nn.Parameter(torch.randn(n, n, n) * RULE_STD)
         self.layers = nn.ModuleDict(layers)
         self._norms = norm_names(backbone) if self.norms else set[str]()
 
@@ -117,20 +128,16 @@ class Compacter(Component):
         """The adapter's width in a tower; by `reduction` at least n, to the next multiple of n."""
         if name == "text" and self.text_width is not None:
             return self.text_width
-        if self.width is not None:
-            return self.width if name == "vision" else max(1, self.width * width // vision // self.n) * self.n
-        return max(1, round(width / self.reduction / self.n)) * self.n
+        if self.width is None:
+            multiple = max(1, round(width / self.reduction / self.n))
+            return multiple * self.n
+        if name == "vision":
+            return self.width
+        multiple = max(1, self.width * width // vision // self.n)
+        return multiple * self.n
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
-        """Whether the parameter is one of the chosen towers' LayerNorms, where these train.
-
-        Args:
-            name: `vision.<path>` or `text.<path>`.
-            parameter: not used.
-
-        Returns:
-            True for a parameter that is tuned.
-        """
+        """Whether the parameter is one of the chosen towers' LayerNorms, where these train."""
         return name in self._norms and name.partition(".")[0] in self.towers
 
     def text_independent_steps(self, steps: int) -> int:
@@ -138,16 +145,8 @@ class Compacter(Component):
         return steps
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
-        """Add the adapter's output for `delta`.
-
-        Args:
-            site: the branch.
-            x: not used.
-            xn: not used.
-            delta: the frozen branch's output (B, T, D).
-            carry: not used.
-
-        Returns:
-            What is added to the tokens (B, T, D).
-        """
-        return delta + self.layers[site.key](delta, self.rule) if site.key in self.layers else delta
+        """delta (B, T, D) plus the adapter's output for it (B, T, D)."""
+        if site.key not in self.layers:
+            return delta
+        added: Tensor = self.layers[site.key](delta, self.rule)
+        return delta + added

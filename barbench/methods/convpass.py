@@ -26,8 +26,11 @@ class Bypass(nn.Module):
         self, width: int, hidden: int, grid: tuple[int, int], kernel: str, scale: float, dropout: float
     ) -> None:
         super().__init__()
-        self.grid, self.scale, self.dropout = grid, scale, Dropout(dropout)
-        self.down, self.up = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.grid = grid
+        self.scale = scale
+        self.dropout = Dropout(dropout)
+        self.down = nn.Linear(width, hidden)
+        self.up = nn.Linear(hidden, width)
         self.conv = nn.Conv2d(hidden, hidden, 3, padding=1)
         nn.init.xavier_uniform_(self.down.weight)
         nn.init.zeros_(self.up.weight)
@@ -41,13 +44,15 @@ class Bypass(nn.Module):
     def forward(self, xn: Tensor) -> Tensor:
         """(B, T, d), the last rows x columns tokens being the patches -> (B, T, d)."""
         hidden = quick_gelu(self.down(xn))
+        # The patches on their grid.
         front = xn.shape[1] - self.grid[0] * self.grid[1]
-        patches = (
-            self.conv(hidden[:, front:].transpose(1, 2).reshape(len(xn), -1, *self.grid)).flatten(2).transpose(1, 2)
-        )
+        grid = hidden[:, front:].transpose(1, 2).reshape(len(xn), -1, *self.grid)
+        patches = self.conv(grid).flatten(2).transpose(1, 2)
+        # The class token and inserted tokens, each by itself.
         centre = self.conv.weight[:, :, 1, 1]
         single = nn.functional.linear(hidden[:, :front], centre, self.conv.bias)
-        y: Tensor = self.up(self.dropout(quick_gelu(torch.cat([single, patches], 1))))
+        hidden = self.dropout(quick_gelu(torch.cat([single, patches], 1)))
+        y: Tensor = self.up(hidden)
         return y * self.scale
 
 
@@ -64,7 +69,7 @@ class ConvPass(Component):
         dropout: after the second nonlinearity, in training.
 
     Raises:
-        UsageError: if there is no place, or the width is not positive.
+        UsageError: if there is no branch, or the width is not positive.
     """
 
     label: ClassVar[str] = "ConvPass"
@@ -79,8 +84,12 @@ class ConvPass(Component):
     ) -> None:
         super().__init__()
         if width < 1 or not places:
-            raise UsageError("ConvPass needs a width of at least 1 and a place")
-        self.width, self.places, self.kernel, self.scale, self.dropout = width, tuple(places), kernel, scale, dropout
+            raise UsageError("ConvPass needs a width of at least 1 and a branch")
+        self.width = width
+        self.branches = tuple(places)
+        self.kernel = kernel
+        self.scale = scale
+        self.dropout = dropout
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate one bypass per vision branch of `places`, for the tower's grid."""
@@ -89,23 +98,15 @@ class ConvPass(Component):
         def make(width: int) -> Bypass:
             return Bypass(width, self.width, grid, self.kernel, self.scale, self.dropout)
 
-        self.bypasses = per_site(backbone, make, ("vision",), self.places)
+        self.bypasses = per_site(backbone, make, ("vision",), self.branches)
 
     def text_independent_steps(self, steps: int) -> int:
         """All steps: it sees the vision tower alone."""
         return steps
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
-        """Add the bypass's output for `xn`.
-
-        Args:
-            site: the branch.
-            x: not used.
-            xn: the tokens after the branch's norm (B, T, D).
-            delta: the frozen branch's output (B, T, D).
-            carry: not used.
-
-        Returns:
-            What is added to the tokens (B, T, D).
-        """
-        return delta + self.bypasses[site.key](xn) if site.key in self.bypasses else delta
+        """delta (B, T, D) plus the bypass's output for xn (B, T, D)."""
+        if site.key not in self.bypasses:
+            return delta
+        added: Tensor = self.bypasses[site.key](xn)
+        return delta + added

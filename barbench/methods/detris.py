@@ -13,7 +13,8 @@ from barbench.models.hooks import Carry, Order
 from barbench.models.stream import Site, Step, Stream
 from barbench.models.towers.base import Backbone
 
-SCALE, EPS = 0.2, 1e-3
+SCALE = 0.2
+EPS = 1e-3
 
 
 class Dense(nn.Module):
@@ -24,7 +25,9 @@ class Dense(nn.Module):
 
     def __init__(self, channels: int, dimensions: int) -> None:
         super().__init__()
-        half, narrow, quarter = channels // 2, channels // 16, channels // 4
+        half = channels // 2
+        quarter = channels // 4
+        narrow = channels // 16
         conv: type[nn.Module] = nn.Conv2d if dimensions == 2 else nn.Conv1d
         norm: type[nn.Module] = nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm1d
 
@@ -37,22 +40,25 @@ class Dense(nn.Module):
 
         self.first = nn.Sequential(*block(channels, half, 1))
         self.second = nn.Sequential(*block(channels + half, narrow, 1), *block(narrow, quarter, 3))
-        self.third = nn.Sequential(*block(channels + half + quarter, narrow, 1), *block(narrow, quarter, 5))
+        seen = channels + half + quarter
+        self.third = nn.Sequential(*block(seen, narrow, 1), *block(narrow, quarter, 5))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c, ...) -> (B, c, ...)."""
         first = self.first(x)
         second = self.second(torch.cat([x, first], 1))
-        return torch.cat([first, second, self.third(torch.cat([x, first, second], 1))], 1)
+        third = self.third(torch.cat([x, first, second], 1))
+        return torch.cat([first, second, third], 1)
 
 
 class CrossAttention(nn.Module):
-    """W_o MHA(q = W_i y, k = v = W_t t): the attention's output stands in the place of y."""
+    """W_o MHA(q = W_i y, k = v = W_t t): the attention's output replaces y."""
 
     def __init__(self, channels: int, words: int, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention = nn.MultiheadAttention(width, heads, dropout=dropout)
-        self.image, self.text = nn.Linear(channels, width), nn.Linear(words, width)
+        self.image = nn.Linear(channels, width)
+        self.text = nn.Linear(words, width)
         self.back = nn.Linear(width, channels)
         for linear in (self.attention.out_proj, self.image, self.text, self.back):
             _truncated(linear)
@@ -75,8 +81,10 @@ class Aligner(nn.Module):
         self, width: int, channels: int, words: int, grid: tuple[int, int], cross: CrossAttention | None, conv: bool
     ) -> None:
         super().__init__()
-        self.grid, self.cross = grid, cross
-        self.down, self.up = nn.Linear(width, channels), nn.Linear(channels, width)
+        self.grid = grid
+        self.cross = cross
+        self.down = nn.Linear(width, channels)
+        self.up = nn.Linear(channels, width)
         self.dense = Dense(channels, 2) if conv else None
         for linear in (self.down, self.up):
             _truncated(linear)
@@ -100,7 +108,9 @@ class WordAdapter(nn.Module):
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
-        self.down, self.up, self.dense = nn.Linear(width, channels), nn.Linear(channels, width), Dense(channels, 1)
+        self.down = nn.Linear(width, channels)
+        self.up = nn.Linear(channels, width)
+        self.dense = Dense(channels, 1)
 
     def forward(self, x: Tensor, front: int) -> Tensor:
         """x (B, T, D), of which `front` tokens precede the words -> (B, T, D)."""
@@ -113,7 +123,7 @@ class WordAdapter(nn.Module):
 class Detris(Component):
     """delta <- delta + 0.2 A at the MLP of every second block of both towers; not an identity at the start.
 
-    The CLIP reading: the original stands in DINOv2 (ViT-B/14, four registers, LayerScale, 448 px), takes its levels
+    The CLIP reading: the original is for DINOv2 (ViT-B/14, four registers, LayerScale, 448 px), takes its levels
     after other blocks, has a residual around the neck's last convolutions and trains longer. Here the backbone, the
     levels, the head and the recipe are barbench's; the modules are the original's, and so are their counts.
 
@@ -156,28 +166,35 @@ class Detris(Component):
             raise UsageError("DETRIS needs channels that 16 divides, and an embed that its heads divide")
         if not (conv or cross) or (blocks is not None and blocks < 1):
             raise UsageError("DETRIS needs conv or cross, and at least one block")
-        self.channels, self.text_channels = channels, text_channels if text else 0
-        self.embed, self.heads, self.dropout = embed, heads, dropout
-        self.conv, self.cross, self.blocks = conv, cross, blocks
+        self.channels = channels
+        self.text_channels = text_channels if text else 0
+        self.embed = embed
+        self.heads = heads
+        self.dropout = dropout
+        self.conv = conv
+        self.cross = cross
+        self.blocks = blocks
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate the aligners (vision) and the adapters (text), each at the MLP of its blocks."""
-        vision, text = backbone.vision, backbone.text
-        self.first = self._places(vision.depth)[0]
+        vision = backbone.vision
+        text = backbone.text
         self.aligners = nn.ModuleDict()
-        for block in self._places(vision.depth):
-            cross = self._crossing(text.width) if self.cross else None
+        blocks = self._blocks_of(vision.depth)
+        self.first = blocks[0]
+        for block in blocks:
+            cross = None
+            if self.cross:
+                cross = CrossAttention(self.channels, text.width, self.embed, self.heads, self.dropout)
             made = Aligner(vision.width, self.channels, text.width, vision.grid, cross, self.conv)
             self.aligners[Site("vision", block, "mlp").key] = made
         self.adapters = nn.ModuleDict()
-        for block in self._places(text.depth) if self.text_channels else ():
-            self.adapters[Site("text", block, "mlp").key] = WordAdapter(text.width, self.text_channels)
+        if self.text_channels:
+            for block in self._blocks_of(text.depth):
+                self.adapters[Site("text", block, "mlp").key] = WordAdapter(text.width, self.text_channels)
 
-    def _crossing(self, words: int) -> CrossAttention:
-        return CrossAttention(self.channels, words, self.embed, self.heads, self.dropout)
-
-    def _places(self, depth: int) -> list[int]:
-        """Of 12 blocks 1, 3, 5, 7, 9 and 11, counted from 0."""
+    def _blocks_of(self, depth: int) -> list[int]:
+        """Which blocks of a tower have a module: of 12 blocks 1, 3, 5, 7, 9 and 11, counted from 0."""
         count = max(1, depth // 2) if self.blocks is None else min(self.blocks, depth)
         return [depth * (i + 1) // count - 1 for i in range(count)]
 
@@ -190,48 +207,25 @@ class Detris(Component):
         return self.first if self.cross else steps
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
-        """Keep the words' padding mask, from which `branch` counts the words; no token changes.
-
-        Args:
-            step: which block runs next in each tower.
-            vision: tokens (B, prefix + inserted + N, C).
-            text: tokens (B, inserted + L, D).
-            carry: receives the mask (B, L), in which only the number of words matters.
-
-        Returns:
-            Both streams.
-        """
+        """Keep the words' padding mask (B, L), from which `branch` counts the words; no token changes."""
+        # A text branch sees inserted tokens, too; the mask has as many columns as there are words.
         if self not in carry and text.pad is not None:
-            carry[self] = (text.pad,)  # as many as there are words: a branch sees inserted tokens, too
+            carry[self] = (text.pad,)
         return vision, text
 
     def after_text(self, words: Tensor, carry: Carry) -> None:
-        """Keep the finished words for the aligners.
-
-        Args:
-            words: (B, L, D).
-            carry: receives the words.
-        """
+        """Keep the finished words (B, L, D) for the aligners."""
         carry[self] = (words,)
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
-        """Add a fifth of the aligner's or the adapter's output, at the sites that have one.
-
-        Args:
-            site: the branch.
-            x: the tokens before the branch (B, T, D).
-            xn: the same after the branch's norm (B, T, D).
-            delta: the frozen branch's output (B, T, D).
-            carry: the words (B, L, D), or the mask that says how many there are.
-
-        Returns:
-            What is added to the tokens (B, T, D).
-        """
+        """delta plus a fifth of the aligner's output for xn, or of the text adapter's for x; all (B, T, D)."""
         if site.key in self.aligners:
             words = carry[self][0] if self.cross else xn
             added: Tensor = self.aligners[site.key](xn, words)
         elif site.key in self.adapters:
-            added = self.adapters[site.key](x, x.shape[1] - carry[self][0].shape[1])
+            # Words (B, L, D) or their mask (B, L): either says how many there are.
+            front = x.shape[1] - carry[self][0].shape[1]
+            added = self.adapters[site.key](x, front)
         else:
             return delta
         return delta + SCALE * added

@@ -45,8 +45,10 @@ class GlobalBlock(nn.Module):
     def __init__(self, width: int, heads: int, prior: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
         self.prior = nn.Linear(width, width, bias=False) if prior else None
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
@@ -80,7 +82,7 @@ class GST(Component):
     Where the paper is silent, these choices are ours: I is a patch embedding of its own with fixed sine-cosine
     positional encodings, queries and words carry none; F_l and F_v are words and final patches in the joint space; one
     projection W_l takes words and prior to `side`; the prior's rows for the queries are zero; 6 heads; F_v^i is
-    projected to `side` and added to the patch part of I_i, which goes on into G_{i+1} (I has the tower's grid, so Eq. 8
+    projected to `side` and added to the patch part of I_i, which enters G_{i+1} (I has the tower's grid, so Eq. 8
     has nothing to interpolate); F_out^M is projected to the head's width, added to the neck's output F_c, and that last
     projection counts as head. Only F_v^i is detached. Padding takes part, as in LIM.
 
@@ -110,12 +112,18 @@ class GST(Component):
         super().__init__()
         if modules < 1 or queries < 0 or side % heads or side % 4:
             raise UsageError("GST needs modules >= 1, queries >= 0, and a side that 4 and its heads divide")
-        self.side, self.depth, self.queries, self.heads = side, modules, queries, heads
-        self.prior, self.detach = prior, detach
+        self.side = side
+        self.depth = modules
+        self.queries = queries
+        self.heads = heads
+        self.prior = prior
+        self.detach = detach
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate the side network, and choose the blocks whose features Eq. 8 takes (3, 6, 9, 12 of 12 in A.2)."""
-        vision, side, modules = backbone.vision, self.side, range(self.depth)
+        vision = backbone.vision
+        side = self.side
+        modules = range(self.depth)
         self.embed = nn.Conv2d(3, side, vision.patch, vision.patch)
         self.words = nn.Linear(vision.joint, side)
         self.query = nn.Parameter(torch.randn(self.queries, side) * 0.02) if self.queries else None
@@ -136,22 +144,18 @@ class GST(Component):
         return frozenset(self.taps)
 
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
-        """Run the side network and add its output to the neck's, F_c + F_out^M (appendix C).
+        """The neck's output F_c (B, Q, H, W) plus the side network's, F_c + F_out^M (appendix C); no loss.
 
-        Args:
-            query: the neck's output F_c (B, Q, H, W).
-            trace: `image` (B, 3, S, S) for I; `joint` (B, L, E) for F_l; `levels[2]` (B, E, H, W) and `sentence` (B, E)
-                for the prior; `taps` (B, C, H, W) for the F_v^i.
-
-        Returns:
-            F_c + F_out^M, (B, Q, H, W), and no loss.
+        Of the trace `image` (B, 3, S, S) gives I, `joint` (B, L, E) F_l, `taps` (B, C, H, W) the F_v^i; `levels[2]`
+        (B, E, H, W) and `sentence` (B, E) the prior.
         """
         # The input [q, F_l, I]: (B, queries + L + N, side).
         image = self.embed(trace.image).flatten(2).transpose(1, 2) + self.positions
         parts = [self.words(trace.joint), image]
         if self.query is not None:
             parts.insert(0, self.query.expand(len(image), -1, -1))
-        x, front = torch.cat(parts, 1), self.queries + trace.joint.shape[1]
+        x = torch.cat(parts, 1)
+        front = self.queries + trace.joint.shape[1]
         # Eq. 4: the global prior p.
         prior = self._prior(trace)
         for i, block in enumerate(self.blocks):
@@ -163,7 +167,9 @@ class GST(Component):
             x = block(x, adapted, front if last else 0)
             # Eq. 8: F_out^i = I_i + F_v^i, on the patches; F_v^i is detached.
             feature = trace.taps[self.taps[i]].flatten(2).transpose(1, 2)
-            feature = self.features[i](feature.detach() if self.detach else feature)
+            if self.detach:
+                feature = feature.detach()
+            feature = self.features[i](feature)
             x = x + feature if last else torch.cat([x[:, :front], x[:, front:] + feature], 1)
         # Appendix C: F_c + F_out^M.
         return Fused(query + self.out(x).transpose(1, 2).reshape(query.shape))
@@ -172,5 +178,6 @@ class GST(Component):
         """p in `side` channels with zero rows for the queries, (B, queries + L + N, side)."""
         if not self.prior:
             return None
-        prior = global_prior(trace.joint, trace.levels[2].flatten(2).transpose(1, 2), trace.sentence)
+        patches = trace.levels[2].flatten(2).transpose(1, 2)
+        prior = global_prior(trace.joint, patches, trace.sentence)
         return F.pad(self.words(prior), (0, 0, self.queries, 0))

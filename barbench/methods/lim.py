@@ -23,7 +23,8 @@ def bottleneck(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     Returns:
         A module (..., inputs) -> (..., outputs).
     """
-    down, up = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
+    down = nn.Linear(inputs, hidden)
+    up = nn.Linear(hidden, outputs)
     for linear in (down, up):
         nn.init.normal_(linear.weight, std=0.02)
         nn.init.zeros_(linear.bias)
@@ -60,35 +61,34 @@ class LIM(Component):
         super().__init__()
         if not into:
             raise UsageError("LIM needs at least one tower to insert tokens into")
-        self.hidden, self.into, self.every, self.padding = hidden, frozenset(into), every, padding
+        self.hidden = hidden
+        self.into = frozenset(into)
+        self.every = every
+        self.padding = padding
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate P (D -> hidden -> C) and Q (C -> hidden -> D), for the towers of `into`."""
-        vision, text = backbone.vision.width, backbone.text.width
+        vision = backbone.vision.width
+        text = backbone.text.width
         if "vision" in self.into:
             self.to_vision = bottleneck(text, self.hidden, vision)
         if "text" in self.into:
             self.to_text = bottleneck(vision, self.hidden, text)
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
-        """Insert the projected words into vision and the projected class token into text.
+        """Insert the projected words (B, L, C) into vision and the projected class token (B, 1, D) into text.
 
-        Args:
-            step: which block runs next in each tower; no tokens are made for a tower that pauses.
-            vision: tokens (B, 1 + inserted + N, C) after the block before.
-            text: tokens (B, inserted + L, D) after the block before.
-            carry: not used.
-
-        Returns:
-            Both streams, with (B, L, C) tokens inserted into vision and (B, 1, D) into text.
+        A tower that pauses in this step receives no tokens.
         """
         if step.number and self.every == "input":
             return vision, text
         # Both towers' outputs of the block before. A view of cls would keep all tokens alive until the backward pass.
-        words, cls = text.body, vision.first.clone()
+        words = text.body
+        cls = vision.first.clone()
         # Eq. 2: [cls, T'_{i-1}, patches], with T' = P(T).
         if "vision" in self.into and step.vision is not None:
-            vision = vision.insert(self.label, self.to_vision(words), text.pad if self.padding == "mask" else None)
+            hidden = text.pad if self.padding == "mask" else None
+            vision = vision.insert(self.label, self.to_vision(words), hidden)
         # Eq. 3: [cls'_{i-1}, T], with cls' = Q(cls).
         if "text" in self.into and step.text is not None:
             text = text.insert(self.label, self.to_text(cls))

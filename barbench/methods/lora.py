@@ -21,7 +21,8 @@ class LowRank(nn.Module):
         super().__init__()
         self.scale = scale
         self.dropout = Dropout(dropout)
-        self.a, self.b = nn.Parameter(torch.empty(rank, inputs)), nn.Parameter(torch.zeros(outputs, rank))
+        self.a = nn.Parameter(torch.empty(rank, inputs))
+        self.b = nn.Parameter(torch.zeros(outputs, rank))
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def factors(self) -> tuple[Tensor, Tensor]:
@@ -53,7 +54,8 @@ class Principal(LowRank):
         super().__init__(inputs, outputs, rank, scale, dropout)
         u, values, vh = torch.linalg.svd(weight.detach(), full_matrices=False)
         root = (values[:rank] / scale).sqrt()
-        self.a, self.b = nn.Parameter(root[:, None] * vh[:rank]), nn.Parameter(u[:, :rank] * root)
+        self.a = nn.Parameter(root[:, None] * vh[:rank])
+        self.b = nn.Parameter(u[:, :rank] * root)
         self.register_buffer("a0", self.a.detach().clone())
         self.register_buffer("b0", self.b.detach().clone())
 
@@ -102,8 +104,13 @@ class LoRA(AtMaps):
             raise UsageError(f"{self.label} needs at least one role and one tower")
         if any(ranks[tower] < 1 for tower in towers):
             raise UsageError(f"{self.label} needs a rank of at least 1")
-        self.roles, self.towers, self.ranks = frozenset(roles), frozenset(towers), ranks
-        self.alpha, self.scaling, self.init, self.dropout = alpha, scaling, init, dropout
+        self.roles = frozenset(roles)
+        self.towers = frozenset(towers)
+        self.ranks = ranks
+        self.alpha = alpha
+        self.scaling = scaling
+        self.init = init
+        self.dropout = dropout
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate one module per map of `roles`, of the map's own sizes."""
@@ -113,7 +120,8 @@ class LoRA(AtMaps):
         return self._pair(tower, block, role)
 
     def _pair(self, tower: Tower, block: int, role: LinearRole) -> LowRank:
-        weight, rank = tower.linear(block, role).weight, self.ranks[tower.name]
+        weight = tower.linear(block, role).weight
+        rank = self.ranks[tower.name]
         # rsLoRA (Kalajdzievski 2023) divides by the root, so that high ranks learn as fast as low ones.
         scale = self.alpha / (rank if self.scaling == "lora" else math.sqrt(rank))
         if self.init == "pissa":

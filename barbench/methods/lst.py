@@ -17,7 +17,8 @@ from barbench.models.towers.base import Backbone, Linear, Tower
 from barbench.models.walk import STAGES
 
 TEMPERATURE = 0.1
-PRUNED: tuple[LinearRole, ...] = ("q", "k", "v", "out", "up", "down")
+QKV: tuple[LinearRole, ...] = ("q", "k", "v")
+PRUNED: tuple[LinearRole, ...] = (*QKV, "out", "up", "down")
 
 
 class Ladder(nn.Module):
@@ -36,16 +37,19 @@ class Ladder(nn.Module):
     def __init__(self, tower: Tower, width: int, rungs: list[int], outputs: int) -> None:
         super().__init__()
         self.rungs = rungs
-        heads = next(n for n in range(min(tower.heads, width), 0, -1) if width % n == 0)
+        # As many heads as the tower has, or the next smaller number that divides the width.
+        heads = min(tower.heads, width)
+        while width % heads:
+            heads -= 1
         self.down = nn.ModuleList(nn.Linear(tower.width, width) for _ in (-1, *rungs))
         self.alpha = nn.Parameter(torch.zeros(len(rungs)))
         self.blocks = nn.ModuleList(GlobalBlock(width, heads, prior=False) for _ in rungs)
         self.norm = nn.LayerNorm(width)
         self.up = nn.ModuleList(nn.Linear(width, tower.width) for _ in range(outputs))
-        self.ends = [tower.depth * (i + 1) // outputs for i in range(outputs)]
+        self.read_after = [tower.depth * (i + 1) // outputs for i in range(outputs)]
 
     def forward(self, tokens: Mapping[int, Tensor], mask: Tensor | None = None) -> list[Tensor]:
-        """Climb the ladder.
+        """Run the side network.
 
         Args:
             tokens: after the blocks `rungs` and, under -1, the embeddings, (B, T, D) each.
@@ -54,33 +58,47 @@ class Ladder(nn.Module):
         Returns:
             The outputs (B, T, D), each after the last rung within its share of the depth.
         """
-        states = {-1: self.down[0](tokens[-1].detach())}
-        x, mu = states[-1], (self.alpha / TEMPERATURE).sigmoid()
-        for i, (rung, down, block) in enumerate(zip(self.rungs, self.down[1:], self.blocks, strict=True)):
-            x = states[rung] = block(mu[i] * x + (1 - mu[i]) * down(tokens[rung].detach()), None, mask=mask)
-        read = [states[max(rung for rung in states if rung < end)] for end in self.ends]
-        return [up(self.norm(state)) for up, state in zip(self.up, read, strict=True)]
+        # s_0 = L_0 x_0.
+        x = self.down[0](tokens[-1].detach())
+        states = {-1: x}
+        # s_i = Block_i(mu_i s_{i-1} + (1 - mu_i) L_i x_i).
+        mu = (self.alpha / TEMPERATURE).sigmoid()
+        for i, rung in enumerate(self.rungs):
+            feature = self.down[i + 1](tokens[rung].detach())
+            x = self.blocks[i](mu[i] * x + (1 - mu[i]) * feature, None, mask=mask)
+            states[rung] = x
+        # Each output is read from the last state within its share of the depth.
+        outputs = []
+        for up, end in zip(self.up, self.read_after, strict=True):
+            last = max(rung for rung in states if rung < end)
+            outputs.append(up(self.norm(states[last])))
+        return outputs
 
     def prune(self, tower: Tower) -> None:
         """Start every side block as the frozen block without the channels that have the smallest weights.
 
         Structured pruning by absolute sums: the tokens' channels are chosen once for the tower, from all of its maps;
         the channels inside attention and MLP for each block.
-
-        Args:
-            tower: the frozen encoder.
         """
         width = self.norm.normalized_shape[0]
-        frozen = [{role: tower.linear(block, role) for role in PRUNED} for block in range(tower.depth)]
+        frozen: list[dict[LinearRole, Linear]] = []
+        for number in range(tower.depth):
+            frozen.append({role: tower.linear(number, role) for role in PRUNED})
+        # The tokens' channels with the largest sums over all blocks.
         sums = [_sums(maps, ("q", "k", "v", "up"), ("out", "down")) for maps in frozen]
         kept = _largest(torch.stack(sums).sum(0), width)
         for rung, block in zip(self.rungs, self.blocks, strict=True):
+            assert isinstance(block, GlobalBlock)
             maps = frozen[rung]
             inner = _largest(_sums(maps, ("out",), ("q", "k", "v")), width)
             hidden = _largest(_sums(maps, ("down",), ("up",)), 4 * width)
-            assert isinstance(block, GlobalBlock)
-            cut = [_cut(maps[role], inner, kept) for role in ("q", "k", "v")]
-            _copy(block.qkv, *(torch.cat(parts) for parts in zip(*cut, strict=True)))
+            weights = []
+            biases = []
+            for role in QKV:
+                weight, bias = _cut(maps[role], inner, kept)
+                weights.append(weight)
+                biases.append(bias)
+            _copy(block.qkv, torch.cat(weights), torch.cat(biases))
             _copy(block.out, *_cut(maps["out"], kept, inner))
             _copy(block.mlp[0], *_cut(maps["up"], hidden, kept))
             _copy(block.mlp[2], *_cut(maps["down"], kept, hidden))
@@ -144,24 +162,35 @@ class LST(Component):
         super().__init__()
         if reduction < 2 or not towers or (rungs is not None and rungs < 1):
             raise UsageError("LST needs a reduction of at least 2, a tower, and at least one rung")
-        self.reduction, self.rungs, self.init, self.towers = reduction, rungs, init, tuple(towers)
+        self.reduction = reduction
+        self.rungs = rungs
+        self.init = init
+        self.towers = tuple(towers)
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate the side networks; the towers are kept for their last norms and projections."""
-        self._vision, self._text = (backbone.vision,), (backbone.text,)  # in tuples: not its own
+        # In tuples, so that the towers are not registered as submodules.
+        self._vision = (backbone.vision,)
+        self._text = (backbone.text,)
         self.ladders = nn.ModuleDict()
         for tower in chosen(backbone, self.towers):
             count = min(self.rungs or tower.depth, tower.depth)
-            places = [-(-(i + 1) * tower.depth // count) - 1 for i in range(count)]
+            # Spread evenly, rounded up: the last block has a rung.
+            rungs = [-(-(i + 1) * tower.depth // count) - 1 for i in range(count)]
             outputs = STAGES if tower.name == "vision" else 1
-            ladder = Ladder(tower, max(1, tower.width // self.reduction), places, outputs)
+            width = max(1, tower.width // self.reduction)
+            ladder = Ladder(tower, width, rungs, outputs)
             if self.init == "pruned":
                 ladder.prune(tower)
             self.ladders[tower.name] = ladder
 
     def tapped_tokens(self) -> frozenset[tuple[TowerName, int]]:
         """The embeddings and the blocks that have a rung."""
-        return frozenset((t, rung) for t in self.towers for rung in (-1, *self._ladder(t).rungs))
+        wanted: set[tuple[TowerName, int]] = set()
+        for tower in self.towers:
+            for rung in (-1, *self._ladder(tower).rungs):
+                wanted.add((tower, rung))
+        return frozenset(wanted)
 
     def _ladder(self, tower: TowerName) -> Ladder:
         ladder = self.ladders[tower]
@@ -169,31 +198,40 @@ class LST(Component):
         return ladder
 
     def readout(self, trace: Trace, carry: Carry) -> Trace:
-        """Levels, words and sentence from the side networks.
-
-        Args:
-            trace: `tokens` of the rungs.
-            carry: not used.
-
-        Returns:
-            The trace with what the chosen towers give replaced.
-        """
-
-        def tokens(tower: TowerName) -> dict[int, Tensor]:
-            return {rung: trace.tokens[tower, rung] for rung in (-1, *self._ladder(tower).rungs)}
-
+        """Levels (B, C, H, W), words (B, L, D) and sentence (B, E) from the side networks of the chosen towers."""
         if "vision" in self.ladders:
-            (vision,) = self._vision
-            rows, columns = vision.grid
-            first, second, last = (x[:, -rows * columns :] for x in self._ladder("vision")(tokens("vision")))
-            levels = [x.transpose(1, 2).unflatten(2, vision.grid) for x in (first, second, vision.finish(last))]
-            trace = trace._replace(levels=(levels[0], levels[1], levels[2]))
+            trace = self._read_vision(trace)
         if "text" in self.ladders:
-            (text,) = self._text
-            length = trace.words.shape[1]
-            causal = torch.ones(length, length, dtype=torch.bool, device=trace.words.device).tril()
-            (state,) = self._ladder("text")(tokens("text"), causal)
-            words = text.finish(state)
-            joint = text.project(words)
-            trace = trace._replace(words=words, joint=joint, sentence=at_end(joint, trace.end))
+            trace = self._read_text(trace)
         return trace
+
+    def _read_vision(self, trace: Trace) -> Trace:
+        (vision,) = self._vision
+        patches = vision.grid[0] * vision.grid[1]
+        first, second, last = self._ladder("vision")(self._tokens(trace, "vision"))
+        # Without the tokens in front of the patches; the last level passes through the frozen norm and projection.
+        last = vision.finish(last[:, -patches:])
+        levels = (
+            _on_grid(first[:, -patches:], vision.grid),
+            _on_grid(second[:, -patches:], vision.grid),
+            _on_grid(last, vision.grid),
+        )
+        return trace._replace(levels=levels)
+
+    def _read_text(self, trace: Trace) -> Trace:
+        (text,) = self._text
+        length = trace.words.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool, device=trace.words.device).tril()
+        (state,) = self._ladder("text")(self._tokens(trace, "text"), causal)
+        words = text.finish(state)
+        joint = text.project(words)
+        return trace._replace(words=words, joint=joint, sentence=at_end(joint, trace.end))
+
+    def _tokens(self, trace: Trace, tower: TowerName) -> dict[int, Tensor]:
+        """Block -> its tokens (B, T, D), for the embeddings (-1) and the rungs."""
+        return {rung: trace.tokens[tower, rung] for rung in (-1, *self._ladder(tower).rungs)}
+
+
+def _on_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, H W, C) -> (B, C, H, W)."""
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)

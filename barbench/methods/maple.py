@@ -39,18 +39,22 @@ class MaPLe(Component):
         super().__init__()
         if count < 1 or depth < 1:
             raise UsageError("MaPLe needs a count and a depth of at least 1")
-        self.count, self.depth, self.shared = count, depth, shared
+        self.count = count
+        self.depth = depth
+        self.shared = shared
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate the prompts P_j (J, n, D) and the couplings F_j (D -> C)."""
-        vision, text = backbone.vision, backbone.text
+        vision = backbone.vision
+        text = backbone.text
         depth = min(self.depth, vision.depth, text.depth)
         prompts = torch.randn(depth, self.count, text.width) * 0.02
         first = _embedded(backbone, self.count)
         if first is not None:
             prompts[0] = first
         self.prompts = nn.Parameter(prompts)
-        self.couplings = nn.ModuleList(nn.Linear(text.width, vision.width) for _ in range(1 if self.shared else depth))
+        couplings = 1 if self.shared else depth
+        self.couplings = nn.ModuleList(nn.Linear(text.width, vision.width) for _ in range(couplings))
 
     def order(self) -> Order | None:
         """Either order: prompts do not depend on features."""
@@ -61,17 +65,7 @@ class MaPLe(Component):
         return steps
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
-        """Insert P_j into text and F_j P_j into vision, for the first J blocks.
-
-        Args:
-            step: which block runs next in each tower.
-            vision: tokens (B, prefix + inserted + N, C).
-            text: tokens (B, inserted + L, D).
-            carry: not used.
-
-        Returns:
-            Both streams.
-        """
+        """Insert P_j (B, n, D) into text and F_j P_j (B, n, C) into vision, for the first J blocks."""
         depth = len(self.prompts)
         if step.vision is not None and step.vision < depth:
             coupling = self.couplings[0 if self.shared else step.vision]
@@ -85,8 +79,10 @@ class MaPLe(Component):
 def _embedded(backbone: Backbone, count: int) -> Tensor | None:
     """Embeddings (n, D) of the first words, where there are as many and the tower knows them."""
     table = getattr(backbone.text, "token_embedding", None)
-    with torch.device("cpu"):  # whose values can be read, wherever the method is built
+    # On the CPU the ids can be read even when the method is built on the meta device.
+    with torch.device("cpu"):
         ids = backbone.tokenizer([FIRST_WORDS], 16)[0, 1:]
+    # The end token has the largest id.
     words = ids[: int(ids.argmax())]
     if table is None or count > len(words) or int(words.max()) >= table.num_embeddings:
         return None

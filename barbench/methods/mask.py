@@ -20,9 +20,9 @@ class Piece(NamedTuple):
     """The chosen numbers of one parameter.
 
     Attributes:
-        name: of the parameter.
-        cut: where they stand in `index` and `delta`.
-        offset: where the parameter begins among all numbers of the encoders.
+        name: the parameter's.
+        cut: the part of `index` and `delta` that holds them.
+        offset: the index of the parameter's first number among all numbers of the encoders.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Piece(NamedTuple):
 
 
 class Mask(Component):
-    """k of all numbers in the encoders are trained, the others stay: W <- W + delta at the chosen places.
+    """k of all numbers in the encoders are trained, the others stay: W <- W + delta at the chosen indices.
 
     Training `delta` (k numbers, zero at the start: identity) is what multiplying the gradient of W by a mask before
     every step is, with any optimizer that treats each number by itself; but its moments and checkpoints take k numbers
@@ -40,7 +40,7 @@ class Mask(Component):
 
     `fisher`: the k numbers with the largest mean of the squared gradient, taken sample by sample with the true masks,
     over both towers. Behind an untrained head that says nothing, so the engine trains the head alone for one epoch
-    first, and sets it back afterwards: the training itself is as long as any method's. Until then, and with `random`,
+    first, and resets it afterwards: the training itself is as long as any method's. Until then, and with `random`,
     the k numbers are drawn from all with equal chances.
 
     Args:
@@ -67,26 +67,29 @@ class Mask(Component):
         super().__init__()
         if not towers or not 0 < share <= 1 or samples < 1 or (count is not None and count < 1):
             raise UsageError("a mask needs a tower, a share above 0 and up to 1, a count and samples of at least 1")
-        self.choice, self.share, self.count, self.samples = choice, share, count, samples
+        self.choice = choice
+        self.share = share
+        self.count = count
+        self.samples = samples
         self.towers = frozenset(towers)
+        # A loaded index needs other pieces.
         self.register_load_state_dict_post_hook(lambda *_: self._cut())  # type: ignore[no-untyped-call]
 
     def attach(self, backbone: Backbone) -> None:
-        """Draw the k numbers, and allocate what is added to them.
-
-        Args:
-            backbone: its towers are kept to look up their parameters.
+        """Draw the k numbers, and allocate what is added to them; the parameters are kept for look-up.
 
         Raises:
             UsageError: if the towers have fewer numbers than the mask, or the share of them is none.
         """
         self._encoders = dict(_parameters(backbone, self.towers))
         sizes = [p.numel() for p in self._encoders.values()]
+        # All numbers of the encoders are counted through; parameter i has those from starts[i] to starts[i + 1].
         self._starts = np.cumsum([0, *sizes])
         total = sum(sizes)
         k = int(self.share * total) if self.count is None else self.count
         if not 1 <= k <= total:
             raise UsageError(f"a mask of {k:,} numbers does not fit encoders of {total:,}")
+        # Drawn with NumPy on the CPU: the same numbers on every device.
         generator = np.random.default_rng(int(torch.randint(2**31, (), device="cpu")))
         drawn = np.sort(generator.choice(total, k, replace=False, shuffle=False))
         device = next(iter(self._encoders.values())).device
@@ -96,21 +99,26 @@ class Mask(Component):
         self._cut(drawn)
 
     def _cut(self, index: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None) -> None:
-        """Where the (ascending) index passes from one parameter to the next."""
-        bounds = np.searchsorted(self.index.cpu().numpy() if index is None else index, self._starts)
-        self._pieces = [
-            Piece(name, slice(int(first), int(end)), int(start))
-            for name, first, end, start in zip(self._encoders, bounds, bounds[1:], self._starts, strict=False)
-            if first < end
-        ]
+        """Cut the (ascending) index where it passes from one parameter to the next; None: `self.index`."""
+        if index is None:
+            index = self.index.cpu().numpy()
+        bounds = np.searchsorted(index, self._starts)
+        self._pieces = []
+        for i, name in enumerate(self._encoders):
+            first = int(bounds[i])
+            end = int(bounds[i + 1])
+            if first < end:
+                self._pieces.append(Piece(name, slice(first, end), int(self._starts[i])))
 
     def weights(self) -> Mapping[str, Tensor]:
         """The parameters with chosen numbers, `delta` added."""
         tuned = {}
         for name, cut, offset in self._pieces:
-            flat, places = self._encoders[name].reshape(-1), self.index[cut] - offset
-            sums = flat[places] + self.delta[cut]
-            tuned[name] = flat.scatter(0, places, sums).view_as(self._encoders[name])
+            frozen = self._encoders[name]
+            flat = frozen.reshape(-1)
+            within = self.index[cut] - offset
+            sums = flat[within] + self.delta[cut]
+            tuned[name] = flat.scatter(0, within, sums).view_as(frozen)
         return tuned
 
     def calibrates(self) -> bool:
@@ -120,24 +128,27 @@ class Mask(Component):
     def calibrate(self, losses: Losses) -> None:
         """Choose the k numbers with the largest Fisher information, once for the whole training.
 
-        Args:
-            losses: number of training samples -> the loss of each.
-
         Raises:
             BarbenchError: if a gradient is not finite.
         """
         parameters = list(self._encoders.values())
         trained = [p.requires_grad for p in parameters]
-        self._pieces = []  # `delta` is zero, and its copies of the weights would be in the way
+        # `delta` is still zero; without pieces no copy of a weight takes the place of the weight itself.
+        self._pieces = []
         for p in parameters:
             p.requires_grad_(True)
+
+        # Sum the squared gradients, sample by sample.
         fisher = [torch.zeros_like(p) for p in parameters]
         for loss in losses(self.samples):
-            for total, gradient in zip(fisher, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            for total, gradient in zip(fisher, gradients, strict=True):
                 if gradient is not None:
                     total.addcmul_(gradient, gradient)
         for p, was in zip(parameters, trained, strict=True):
             p.requires_grad_(was)
+
+        # Keep the k largest.
         scores = torch.cat([total.flatten() for total in fisher])
         if not scores.isfinite().all():
             raise BarbenchError("the Fisher information of the encoders is not finite")
@@ -148,6 +159,10 @@ class Mask(Component):
 def _parameters(backbone: Backbone, towers: frozenset[TowerName]) -> Iterable[tuple[str, nn.Parameter]]:
     """The encoders' parameters with their names, without what counts as head."""
     for tower in chosen(backbone, towers):
-        modules = tower.head_modules() if isinstance(tower, VisionTower) else []
-        head = {id(p) for module in modules for p in module.parameters()}
-        yield from ((f"{tower.name}.{name}", p) for name, p in tower.named_parameters() if id(p) not in head)
+        head: set[int] = set()
+        if isinstance(tower, VisionTower):
+            for module in tower.head_modules():
+                head.update(id(p) for p in module.parameters())
+        for name, p in tower.named_parameters():
+            if id(p) not in head:
+                yield f"{tower.name}.{name}", p

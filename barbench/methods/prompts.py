@@ -18,7 +18,7 @@ from barbench.models.towers.base import Backbone
 class Prompts(Component):
     """`count` learned tokens before block 0; with `depth` J > 1 replaced by others before each of the blocks 1 .. J-1.
 
-    After block J-1 the last ones walk along. They sit between the class token and the patches, after the norm in front
+    After block J-1 the last ones stay. They sit between the class token and the patches, after the norm in front
     of the blocks; in the text tower first, without a position, where every word sees them (the start token, too) and
     they see each other. Not an identity at the start.
 
@@ -46,15 +46,18 @@ class Prompts(Component):
         super().__init__()
         if count < 1 or not towers or (depth is not None and depth < 1):
             raise UsageError("prompts need a count and a depth of at least 1, and a tower")
-        self.count, self.depth, self.init, self.towers = count, depth, init, frozenset(towers)
+        self.count = count
+        self.depth = depth
+        self.init = init
+        self.towers = frozenset(towers)
         self.dropout = Dropout(dropout)
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate the prompts (J, n, D) of each chosen tower."""
         self.prompts = nn.ParameterDict()
         for tower in chosen(backbone, self.towers):
-            prompts = torch.empty(tower.depth if self.depth is None else min(self.depth, tower.depth), self.count, 1)
-            prompts = prompts.expand(-1, -1, tower.width).clone()
+            depth = tower.depth if self.depth is None else min(self.depth, tower.depth)
+            prompts = torch.empty(depth, self.count, tower.width)
             if self.init == "uniform":
                 bound = math.sqrt(6 / (3 * backbone.vision.patch**2 + tower.width))
                 prompts.uniform_(-bound, bound)
@@ -71,21 +74,11 @@ class Prompts(Component):
         return steps
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
-        """Insert the prompts of this depth into each chosen tower, in place of those before.
+        """Insert this depth's prompts (B, n, D) into each chosen tower, in place of those before."""
+        return self._insert("vision", step.vision, vision), self._insert("text", step.text, text)
 
-        Args:
-            step: which block runs next in each tower.
-            vision: tokens (B, prefix + inserted + N, C).
-            text: tokens (B, inserted + L, D).
-            carry: not used.
-
-        Returns:
-            Both streams.
-        """
-        return self._seated("vision", step.vision, vision), self._seated("text", step.text, text)
-
-    def _seated(self, tower: TowerName, block: int | None, stream: Stream) -> Stream:
+    def _insert(self, tower: TowerName, block: int | None, stream: Stream) -> Stream:
         if tower not in self.towers or block is None or block >= len(self.prompts[tower]):
             return stream
-        tokens = self.dropout(self.prompts[tower][block].expand(len(stream.tokens), -1, -1))
-        return stream.insert(self.label, tokens)
+        prompts = self.prompts[tower][block].expand(len(stream.tokens), -1, -1)
+        return stream.insert(self.label, self.dropout(prompts))

@@ -18,7 +18,9 @@ class GroupedBottleneck(nn.Module):
 
     def __init__(self, width: int, hidden: int, groups: int, scale: float, dropout: float) -> None:
         super().__init__()
-        self.down, self.scale, self.dropout = nn.Linear(width, hidden), scale, Dropout(dropout)
+        self.down = nn.Linear(width, hidden)
+        self.scale = scale
+        self.dropout = Dropout(dropout)
         self.up = nn.Parameter(torch.zeros(groups, width // groups, hidden // groups))
         self.bias = nn.Parameter(torch.zeros(width))
         nn.init.xavier_uniform_(self.down.weight)
@@ -61,14 +63,14 @@ class RepAdapter(AtMaps):
         super().__init__()
         if width < 1 or groups < 1 or width % groups or not towers:
             raise UsageError("RepAdapter needs a width that its groups divide, and a tower")
-        self.width, self.groups, self.scale, self.dropout = width, groups, scale, dropout
+        self.width = width
+        self.groups = groups
+        self.scale = scale
+        self.dropout = dropout
         self.towers = frozenset(towers)
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate one bottleneck per branch of the chosen towers.
-
-        Args:
-            backbone: gives widths and depths.
 
         Raises:
             UsageError: if the groups do not divide a tower's width.

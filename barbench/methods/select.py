@@ -35,23 +35,17 @@ class Select(Component):
         super().__init__()
         if not towers:
             raise UsageError("a selection needs at least one tower")
-        self.what, self.towers = what, frozenset(towers)
+        self.what = what
+        self.towers = frozenset(towers)
 
     def attach(self, backbone: Backbone) -> None:
         """Find the LayerNorms by kind of module."""
         self._norms = norm_names(backbone)
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
-        """Whether the parameter is among those that `what` chooses.
-
-        Args:
-            name: `vision.<path>` or `text.<path>`.
-            parameter: not used.
-
-        Returns:
-            True for a parameter that is tuned.
-        """
+        """Whether the parameter is among those that `what` chooses."""
         if name.partition(".")[0] not in self.towers:
             return False
-        bias = name.endswith("bias") and self.what != "norm"
-        return bias or (name in self._norms and self.what != "bias")
+        is_bias = name.endswith("bias") and self.what in ("bias", "norm+bias")
+        is_norm = name in self._norms and self.what in ("norm", "norm+bias")
+        return is_bias or is_norm

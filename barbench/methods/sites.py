@@ -1,4 +1,4 @@
-"""The places of the encoders at which components sit: branches, frozen maps, norms; and the base of those at maps."""
+"""Where components act in the encoders: branches, frozen maps, norms; and the base of the components at maps."""
 
 from collections.abc import Callable, Iterable
 
@@ -17,44 +17,23 @@ def per_site(
     towers: Iterable[TowerName] = BOTH,
     branches: Iterable[Branch] = ("attn", "mlp"),
 ) -> nn.ModuleDict:
-    """One module per residual branch.
-
-    Args:
-        backbone: its towers have the branches.
-        make: called with a tower's width D, once per branch.
-        towers: whose branches.
-        branches: which of a block's two branches.
-
-    Returns:
-        The modules under `Site.key`.
-    """
-    sites = [(Site(t.name, i, b), t.width) for t in chosen(backbone, towers) for i in range(t.depth) for b in branches]
-    return nn.ModuleDict({site.key: make(width) for site, width in sites})
+    """One module per residual branch, under `Site.key`; `make` is called with the tower's width D, once per branch."""
+    modules: dict[str, nn.Module] = {}
+    for tower in chosen(backbone, towers):
+        for block in range(tower.depth):
+            for branch in branches:
+                modules[Site(tower.name, block, branch).key] = make(tower.width)
+    return nn.ModuleDict(modules)
 
 
 def chosen(backbone: Backbone, towers: Iterable[TowerName]) -> list[Tower]:
-    """The towers of a backbone that are named in `towers`.
-
-    Args:
-        backbone: both encoders.
-        towers: names.
-
-    Returns:
-        The towers, vision first.
-    """
-    return [t for t in (backbone.vision, backbone.text) if t.name in set(towers)]
+    """The towers of a backbone that are named in `towers`, vision first."""
+    names = set(towers)
+    return [tower for tower in (backbone.vision, backbone.text) if tower.name in names]
 
 
 def map_key(site: Site, role: Role) -> str:
-    """The place of a frozen map as a module name.
-
-    Args:
-        site: the branch.
-        role: which of its maps.
-
-    Returns:
-        For example `vision-3-attn-q`.
-    """
+    """The module name of a frozen map, for example `vision-3-attn-q`."""
     return f"{site.key}-{role}"
 
 
@@ -64,24 +43,19 @@ def per_map(
     towers: Iterable[TowerName],
     roles: Iterable[LinearRole],
 ) -> nn.ModuleDict:
-    """One module per frozen linear map. A role that a tower does not have (`gate` is EVA's) is left out there.
+    """One module per frozen linear map, under `map_key`.
 
-    Args:
-        backbone: its towers have the maps.
-        make: called with tower, block and role, once per map.
-        towers: whose maps.
-        roles: which of a block's maps.
-
-    Returns:
-        The modules under `map_key`.
+    A role that a tower does not have (`gate` is EVA's) is left out there.
     """
     modules: dict[str, nn.Module] = {}
     wanted = set(roles)
     for tower in chosen(backbone, towers):
         for block in range(tower.depth):
-            for role in (r for r in tower.maps if r in wanted):
-                site = Site(tower.name, block, "attn" if role in ATTENTION_ROLES else "mlp")
-                modules[map_key(site, role)] = make(tower, block, role)
+            for role in tower.maps:
+                if role not in wanted:
+                    continue
+                branch: Branch = "attn" if role in ATTENTION_ROLES else "mlp"
+                modules[map_key(Site(tower.name, block, branch), role)] = make(tower, block, role)
     return nn.ModuleDict(modules)
 
 
@@ -102,35 +76,22 @@ class AtMaps(Component):
         return steps
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
-        """Change the output of a frozen map.
-
-        Args:
-            site: the branch.
-            role: which of its maps.
-            x: the map's input (B, T, D_in).
-            y: the map's output (B, T, D_out).
-
-        Returns:
-            (B, T, D_out).
-        """
+        """The map's module on its input x (B, T, D_in) and output y (B, T, D_out) -> (B, T, D_out)."""
         key = map_key(site, role)
-        z: Tensor = self.maps[key](x, y) if key in self.maps else y
-        return z
+        if key not in self.maps:
+            return y
+        changed: Tensor = self.maps[key](x, y)
+        return changed
 
 
 def norm_names(backbone: Backbone) -> set[str]:
-    """Gains and shifts of every norm of both towers: LayerNorms, and a ResNet's BatchNorms.
+    """Gains and shifts of every norm of both towers, as `vision.<path>` or `text.<path>`.
 
-    Args:
-        backbone: both encoders.
-
-    Returns:
-        Parameter names, `vision.<path>` or `text.<path>`.
+    The norms are LayerNorms, and a ResNet's BatchNorms.
     """
-    return {
-        f"{tower.name}.{module}.{parameter}"
-        for tower in (backbone.vision, backbone.text)
-        for module, norm in tower.named_modules()
-        if isinstance(norm, nn.LayerNorm | nn.BatchNorm2d)
-        for parameter, _ in norm.named_parameters()
-    }
+    names: set[str] = set()
+    for tower in (backbone.vision, backbone.text):
+        for path, module in tower.named_modules():
+            if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+                names.update(f"{tower.name}.{path}.{parameter}" for parameter, _ in module.named_parameters())
+    return names

@@ -12,7 +12,8 @@ from barbench.models.efficient.flows import planar_flow
 from barbench.models.stream import Site, TowerName
 from barbench.models.towers.base import Backbone
 
-SPREAD = 0.01
+INIT_RANGE = 0.01
+"""Parameters of a flow start uniformly within plus and minus this."""
 
 
 class PlanarFlow(nn.Module):
@@ -29,10 +30,11 @@ class PlanarFlow(nn.Module):
 
     def __init__(self, width: int, length: int) -> None:
         super().__init__()
-        self.mu, self.log_sigma = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
-        self.gamma = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
-        self.beta = nn.Parameter(torch.empty(length).uniform_(-SPREAD, SPREAD))
-        self.lam = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
+        self.mu = nn.Parameter(torch.zeros(width))
+        self.log_sigma = nn.Parameter(torch.zeros(width))
+        self.gamma = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
+        self.beta = nn.Parameter(torch.empty(length).uniform_(-INIT_RANGE, INIT_RANGE))
+        self.lam = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
 
     def forward(self, x: Tensor) -> Tensor:
         """F = f_J o ... o f_1 after the affine map (Eq. 1, 2).
@@ -56,9 +58,9 @@ class HadamardFlow(nn.Module):
 
     def __init__(self, width: int, length: int) -> None:
         super().__init__()
-        self.gamma = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
-        self.beta = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
-        self.lam = nn.Parameter(torch.empty(length, width).uniform_(-SPREAD, SPREAD))
+        self.gamma = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
+        self.beta = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
+        self.lam = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
 
     def forward(self, z: Tensor) -> Tensor:
         """F = f_J o ... o f_1 (Eq. 1, 2).
@@ -95,25 +97,19 @@ class SNF(Component):
         super().__init__()
         if length < 1:
             raise UsageError("SNF needs a flow length of at least 1")
-        self.towers, self.flow, self.length = frozenset(towers), flow, length
+        self.towers = frozenset(towers)
+        self.flow = flow
+        self.length = length
 
     def attach(self, backbone: Backbone) -> None:
         """One flow per residual branch of `towers`."""
-        kind = {"planar": PlanarFlow, "hadamard": HadamardFlow}[self.flow]
-        self.flows = per_site(backbone, lambda width: kind(width, self.length), self.towers)
+        flow = PlanarFlow if self.flow == "planar" else HadamardFlow
+        self.flows = per_site(backbone, lambda width: flow(width, self.length), self.towers)
 
     def text_independent_steps(self, steps: int) -> int:
         """All steps: a flow sees one token of one tower."""
-        return steps  # a flow sees one token of one tower
+        return steps
 
     def shortcut(self, site: Site, x: Tensor) -> Tensor:
-        """The flow F(x) of Eq. 2 and 3 in place of x.
-
-        Args:
-            site: the branch.
-            x: tokens before the branch (B, T, d).
-
-        Returns:
-            (B, T, d), unchanged for a tower without flows.
-        """
+        """The flow F(x) of Eq. 2 and 3 in place of x: (B, T, d) -> (B, T, d)."""
         return self.flows[site.key](x) if site.tower in self.towers else x

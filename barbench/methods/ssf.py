@@ -12,12 +12,12 @@ from barbench.models.towers.base import Backbone, Tower
 
 
 class ScaleShift(nn.Module):
-    """z <- gamma * z + beta per channel; gamma N(1, spread), beta N(0, spread)."""
+    """z <- gamma * z + beta per channel; gamma N(1, init_std), beta N(0, init_std)."""
 
-    def __init__(self, width: int, spread: float) -> None:
+    def __init__(self, width: int, init_std: float) -> None:
         super().__init__()
-        self.gamma = nn.Parameter(1 + spread * torch.randn(width))
-        self.beta = nn.Parameter(spread * torch.randn(width))
+        self.gamma = nn.Parameter(1 + init_std * torch.randn(width))
+        self.beta = nn.Parameter(init_std * torch.randn(width))
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """(B, T, D_in) and (B, T, d) -> (B, T, d)."""
@@ -33,7 +33,7 @@ class SSF(AtMaps):
     get none. The shift of the keys is inert, as in BitFit. Beside LoRA list LoRA first: then SSF scales what it made.
 
     Args:
-        spread: sd of the start; 0 is the identity.
+        spread: standard deviation of the start; 0 is the identity.
         ends: whether the norms outside the blocks are scaled.
         towers: which towers are tuned.
 
@@ -47,20 +47,26 @@ class SSF(AtMaps):
         super().__init__()
         if spread < 0 or not towers:
             raise UsageError("SSF needs a spread of at least 0 and a tower")
-        self.spread, self.ends, self.towers = spread, ends, frozenset(towers)
+        self.init_std = spread
+        self.outer_norms = ends
+        self.towers = frozenset(towers)
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate gamma and beta per map, per norm in front of a branch, and per norm outside the blocks."""
 
         def of_map(tower: Tower, block: int, role: LinearRole) -> ScaleShift:
-            return ScaleShift(tower.linear(block, role).weight.shape[0], self.spread)
+            return ScaleShift(tower.linear(block, role).weight.shape[0], self.init_std)
 
         self.maps = nn.ModuleDict()
         for tower in chosen(backbone, self.towers):
             self.maps.update(dict(per_map(backbone, of_map, (tower.name,), tower.maps).items()))
-            norms = [Site(tower.name, i, branch) for i in range(tower.depth) for branch in ("attn", "mlp")]
-            for site in (*norms, *(tower.ends if self.ends else ())):
-                self.maps[map_key(site, "norm")] = ScaleShift(tower.width, self.spread)
+            norms: list[Site] = []
+            for block in range(tower.depth):
+                norms += [Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")]
+            if self.outer_norms:
+                norms += tower.ends
+            for site in norms:
+                self.maps[map_key(site, "norm")] = ScaleShift(tower.width, self.init_std)
 
     def projects(self) -> Roles:
         """All maps and norms of the chosen towers; not the activation."""

@@ -21,7 +21,7 @@ class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of a map."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise each position: (B, C, H, W) -> (B, C, H, W)."""
+        """Normalize each position: (B, C, H, W) -> (B, C, H, W)."""
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -36,9 +36,12 @@ class TopDownBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width, EPSILON), nn.LayerNorm(width, EPSILON)
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.norm1 = nn.LayerNorm(width, EPSILON)
+        self.norm2 = nn.LayerNorm(width, EPSILON)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, signal: Tensor | None = None) -> Tensor:
         """One block; the signal is not normalised, and the value bias enters twice.
@@ -53,9 +56,13 @@ class TopDownBlock(nn.Module):
         q, k, v = self.qkv(self.norm1(x)).chunk(3, -1)
         # The signal goes through the same value map W_v, its bias included.
         if signal is not None:
-            v = v + F.linear(signal, self.qkv.weight.chunk(3)[2], self.qkv.bias.chunk(3)[2])
+            value_weight = self.qkv.weight.chunk(3)[2]
+            value_bias = self.qkv.bias.chunk(3)[2]
+            v = v + F.linear(signal, value_weight, value_bias)
         x = x + self.proj(attend(q, k, v, self.heads))
-        y: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        # The block's MLP.
+        hidden = F.gelu(self.fc1(self.norm2(x)))
+        y: Tensor = x + self.fc2(hidden)
         return y
 
 
@@ -68,17 +75,11 @@ class Feedback(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.linear, self.linear2 = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.linear = nn.Linear(width, width, bias=False)
+        self.linear2 = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predict what entered the block from what left it.
-
-        Args:
-            x: the block's output (B, T, d).
-
-        Returns:
-            (B, T, d).
-        """
+        """Predict the block's input from its output: (B, T, d) -> (B, T, d)."""
         y: Tensor = self.linear(x)
         return y
 
@@ -118,27 +119,34 @@ class TopDown(Component):
         super().__init__()
         if depth < FUSIONS or queries < 1 or side % heads:
             raise UsageError("the side network needs depth >= 4, queries >= 1, and a side that its heads divide")
-        self.side, self.depth, self.queries, self.heads = side, depth, queries, heads
-        self.cosine, self.reconstruction = cosine, reconstruction
+        self.side = side
+        self.depth = depth
+        self.queries = queries
+        self.heads = heads
+        self.cosine = cosine
+        self.reconstruction = reconstruction
 
     def attach(self, backbone: Backbone) -> None:
-        """Allocate embeddings, blocks, feedback and projections, initialised as in the released code."""
-        vision, text, side = backbone.vision, backbone.text, self.side
+        """Allocate embeddings, blocks, feedback and projections, initialized as in the released code."""
+        vision = backbone.vision
+        text = backbone.text
+        side = self.side
         self.patch_embed = nn.Conv2d(3, side, vision.patch, vision.patch)
         self.pos_embed = nn.Parameter(torch.empty(1, vision.grid[0] * vision.grid[1], side))
         self.query_embed = nn.Parameter(torch.empty(1, self.queries, side))
         self.query_pos_embed = nn.Parameter(torch.empty(1, self.queries, side))
         self.blocks = nn.ModuleList(TopDownBlock(side, self.heads) for _ in range(self.depth))
         self.decoders = nn.ModuleList(Feedback(side) for _ in range(self.depth))
-        self.fusion_layers = nn.ModuleList(
-            nn.Sequential(ChannelNorm(vision.width, EPSILON), nn.Conv2d(vision.width, side, 1)) for _ in range(FUSIONS)
-        )
+        self.fusion_layers = nn.ModuleList()
+        for _ in range(FUSIONS):
+            norm = ChannelNorm(vision.width, EPSILON)
+            self.fusion_layers.append(nn.Sequential(norm, nn.Conv2d(vision.width, side, 1)))
         self.taps = [vision.depth * i // FUSIONS for i in range(FUSIONS)]
-        self._initialise()
+        self._initialize()
         self.proj = nn.Sequential(nn.Linear(text.width, 32), nn.ReLU(), nn.Linear(32, side))
         self.out = nn.Linear(side, backbone.head.width)
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for p in (self.pos_embed, self.query_embed, self.query_pos_embed):
             nn.init.trunc_normal_(p, std=0.02)
         for module in (*self.blocks.modules(), *self.decoders.modules()):
@@ -160,28 +168,27 @@ class TopDown(Component):
         return frozenset(self.taps)
 
     def fuse(self, query: Tensor, trace: Trace) -> Fused:
-        """Run the side network and add its patches to the neck's output.
+        """The neck's output F_c (B, Q, H, W) plus the side network's patches, and in training the reconstruction loss.
 
-        Args:
-            query: the neck's output F_c (B, Q, H, W).
-            trace: `image` (B, 3, S, S), `words` (B, L, D) and `taps` (B, C, H, W).
-
-        Returns:
-            The new query (B, Q, H, W), and the reconstruction loss in training mode.
+        Of the trace it reads `image` (B, 3, S, S), `words` (B, L, D) and `taps` (B, C, H, W).
         """
         # The input [q, words, I]: (B, queries + L + N, side).
         image = self.patch_embed(trace.image).flatten(2).transpose(1, 2) + self.pos_embed
         words = self.proj(trace.words)
         queries = (self.query_embed + self.query_pos_embed).expand(len(image), -1, -1)
-        front, loss = self.queries + words.shape[1], query.new_zeros(())
-        reconstruct = self.reconstruction and self.training
-        x = first = self._add(0, torch.cat([queries, words, image], 1), front, trace)
+        front = self.queries + words.shape[1]
+        start = self._add(0, torch.cat([queries, words, image], 1), front, trace)
         # First pass, without signals.
+        first = start
         for block in self.blocks:
             first = block(first)
         # Second pass from the same input, each block with its signal from the first pass.
+        loss = query.new_zeros(())
+        reconstruct = self.reconstruction and self.training
+        x = start
         for i, signal in enumerate(self._signals(first, words.mean(1))):
-            before, x = x, self.blocks[i](x, signal)
+            before = x
+            x = self.blocks[i](before, signal)
             # Trains `Feedback.linear` alone: both its input and its target are detached.
             if reconstruct:
                 loss = loss + F.mse_loss(self.decoders[i](x.detach()), before.detach())
@@ -194,13 +201,16 @@ class TopDown(Component):
     def _add(self, number: int, x: Tensor, front: int, trace: Trace) -> Tensor:
         """Tokens (B, T, d) with the vision features of one depth added to the patches."""
         feature = self.fusion_layers[number](trace.taps[self.taps[number]])
-        return torch.cat([x[:, :front], x[:, front:] + feature.flatten(2).transpose(1, 2)], 1)
+        feature = feature.flatten(2).transpose(1, 2)
+        return torch.cat([x[:, :front], x[:, front:] + feature], 1)
 
     def _signals(self, x: Tensor, word: Tensor) -> list[Tensor]:
         """The signal (B, T, d) for each block, from the first pass's x (B, T, d) and the mean word p (B, d)."""
-        # Weight the tokens by cos(x, p). "batch" normalises p along the wrong axis, as the released code does.
-        unit = F.normalize(word, dim=0 if self.cosine == "batch" else 1)[..., None]
-        x = x * (F.normalize(x, dim=-1) @ unit).clamp(0, 1)
+        # Weight the tokens by cos(x, p). "batch" normalizes p along the wrong axis, as the released code does.
+        axis = 0 if self.cosine == "batch" else 1
+        unit = F.normalize(word, dim=axis)[..., None]
+        cosine = F.normalize(x, dim=-1) @ unit
+        x = x * cosine.clamp(0, 1)
         # 5 (x . p) p.
         x = GAIN * (x @ word[..., None]) * word[:, None]
         # From the last block to the first.

@@ -41,13 +41,14 @@ class ResNetParts(Component):
 
     def __init__(self, connect: Connect = "train", batchnorm: BatchNorms = "keep") -> None:
         super().__init__()
-        self.connect, self.batchnorm = connect, batchnorm
+        self.connect = connect
+        self.batchnorm = batchnorm
 
     def obstacle(self, transformer: bool) -> str | None:
         """A vision tower of transformer blocks."""
         return "its vision tower is not a ResNet" if transformer else None
 
     def attach(self, backbone: Backbone) -> None:
-        """Tell the tower."""
+        """Pass the choices on to the tower."""
         if isinstance(backbone.vision, ResNetVision):
             backbone.vision.choose(self.connect, self.batchnorm)

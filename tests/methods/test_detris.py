@@ -72,8 +72,8 @@ def test_without_cross_attention_no_text_reaches_the_patches() -> None:
 
 @pytest.mark.parametrize(("depth", "places"), [(12, [1, 3, 5, 7, 9, 11]), (6, [1, 3, 5]), (24, list(range(1, 24, 2)))])
 def test_places_follow_the_depth(depth: int, places: list[int]) -> None:
-    assert Detris()._places(depth) == places
-    assert Detris(blocks=4)._places(12) == [2, 5, 8, 11]
+    assert Detris()._blocks_of(depth) == places
+    assert Detris(blocks=4)._blocks_of(12) == [2, 5, 8, 11]
 
 
 def test_what_cannot_be_is_refused() -> None:
