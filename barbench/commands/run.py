@@ -277,10 +277,10 @@ def _measured(table: str | None, records: Any, store: Any) -> Any:
     """The tables that were asked for, measured rows only; else Table 5, or Table 2 or 3 by the backbone."""
     from barbench.reports.tables.build import build_measured
     from barbench.reports.tables.grouping import group
-    from barbench.results.evidence import Evidence
+    from barbench.results.resampled import ResampledScores
     from barbench.spec.run import table_numbers
 
-    groups, evidence = group(records), Evidence(store)
+    groups, evidence = group(records), ResampledScores(store)
     if table is not None:
         return [built for number in table_numbers(table) for built in build_measured(number, groups, evidence)]
     return next((built for number in ("5", "2", "3") if (built := build_measured(number, groups, evidence))), [])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from statistics import mean, variance
 from typing import NamedTuple
 
-from barbench.student import student
+from barbench.results.interval import student
 
 Value = int | float | list[float]
 Values = Mapping[str, Value]

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from barbench.registry import Registry
 from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.table import Table
-from barbench.results.evidence import Evidence
 from barbench.results.record import Record
+from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
 
 
@@ -29,7 +29,7 @@ class Report(NamedTuple):
     records: Sequence[Record]
     groups: Sequence[Group]
     store: Store
-    evidence: Evidence
+    evidence: ResampledScores
     out: Path
 
 

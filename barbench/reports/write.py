@@ -12,7 +12,7 @@ from barbench.reports.report import Report, files_of
 from barbench.reports.tables.build import build
 from barbench.reports.tables.grouping import group
 from barbench.reports.tables.table import Table
-from barbench.results.evidence import Evidence
+from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
 
 
@@ -46,7 +46,7 @@ def write_reports(
     if not records:
         raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
     groups = group(records)
-    evidence = Evidence(store)
+    evidence = ResampledScores(store)
     built = {number: build(number, groups, evidence) for number in tables or TABLES.names()}
     report = Report(built, records, groups, store, evidence, out)
     paths = []

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from barbench.errors import UsageError
-from barbench.results import bootstrap
-from barbench.results.bootstrap import image_sums
-from barbench.results.expressions import aligned
+from barbench.metrics import METRICS, Floats, Metric
+from barbench.results.bootstrap import image_sums, paired_intervals, scores_of_sums
+from barbench.results.expressions import Columns, aligned
+from barbench.results.interval import Interval
 from barbench.results.record import Record
 from barbench.results.select import CHOOSABLE, differing, runs
 from barbench.results.store import Store
@@ -190,36 +190,43 @@ def _titles(left: Record, right: Record) -> tuple[str, str]:
 def _rows(
     store: Store, pairs: Sequence[tuple[Record, Record]], split: str, titles: tuple[str, str], resamples: int
 ) -> list[ComparisonRow]:
-    names = {"mIoU": "gIoU", "oIoU": "cIoU"} if pairs[0][0].splits[split].scores.mean_name == "giou" else {}
-    sums = np.stack([_sums(store, pair, split) for pair in pairs])
-    scores = bootstrap.metrics(sums.sum(axis=2)).mean(axis=0)  # (2, metrics), means over the runs
+    """One row per metric that is compared on this split."""
+    tables = [aligned(store, pair, split) for pair in pairs]
+    columns = tables[0][0]
+    metrics = [metric for metric in METRICS.values() if metric.compares(columns)]
+    sums = np.stack([_pair_sums(pair, metrics) for pair in tables])
+    scores = scores_of_sums(sums.sum(axis=2)).mean(axis=0)  # (2, metrics), means over the runs
+    intervals = paired_intervals(sums, resamples=resamples)
     rows = []
-    for m, interval in enumerate(bootstrap.paired_intervals(sums, resamples=resamples)):
-        if names and bootstrap.METRICS[m] not in names:
-            continue  # gRefCOCO's P@X is over the expressions that mean something
-        ahead = f"{titles[0] if interval.difference > 0 else titles[1]} is higher" if interval.excludes_zero else None
-        first, second, difference, low, high = (float(100 * v) for v in (scores[0, m], scores[1, m], *interval))
-        rows.append(
-            ComparisonRow(
-                split=split,
-                metric=names.get(bootstrap.METRICS[m], bootstrap.METRICS[m]),
-                images=sums.shape[2],
-                expressions=int(sums[0, 0, :, 0].sum()),
-                first=first,
-                second=second,
-                difference=difference,
-                low=low,
-                high=high,
-                verdict=ahead or "no difference shown",
-            )
+    for number, metric in enumerate(metrics):
+        interval = intervals[number].times(metric.factor)
+        first, second = (float(metric.factor * score) for score in scores[:, number])
+        row = ComparisonRow(
+            split=split,
+            metric=metric.label,
+            images=sums.shape[2],
+            expressions=len(columns["image_id"]),
+            first=first,
+            second=second,
+            difference=interval.mean,
+            low=interval.low,
+            high=interval.high,
+            verdict=_verdict(interval, titles),
         )
+        rows.append(row)
     return rows
 
 
-def _sums(store: Store, pair: tuple[Record, Record], split: str) -> NDArray[np.float64]:
-    """(2, images, fields) of one pair of runs."""
-    tables = aligned(store, pair, split)
-    return np.stack([image_sums(t["image_id"], t["intersection"], t["union"], t.get("targets"))[1] for t in tables])
+def _pair_sums(tables: Sequence[Columns], metrics: Sequence[Metric]) -> Floats:
+    """Sums over images of one pair of runs, (2, images, metrics, 2)."""
+    return np.stack([image_sums(table, metrics)[1] for table in tables])
+
+
+def _verdict(interval: Interval, titles: tuple[str, str]) -> str:
+    """Which of the two scores is the higher number."""
+    if not interval.excludes_zero:
+        return "no difference shown"
+    return f"{titles[0] if interval.mean > 0 else titles[1]} is higher"
 
 
 def _reading(pairs: int, resamples: int) -> list[str]:

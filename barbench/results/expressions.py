@@ -23,25 +23,21 @@ def join_splits(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
     Returns:
         The same arrays in one mapping.
     """
-    return {f"{split}/{field}": array for split, columns in by_split.items() for field, array in columns.items()}
+    joined: Columns = {}
+    for split, columns in by_split.items():
+        for field, array in columns.items():
+            joined[f"{split}/{field}"] = array
+    return joined
 
 
 def pick_split(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
-    """The inverse of `join_splits` for one split.
-
-    Args:
-        arrays: by their saved names.
-        split: a split's name.
-
-    Returns:
-        Its arrays by field; empty if there are none.
-    """
+    """The inverse of `join_splits` for one split: its arrays by field; empty if there are none."""
     prefix = f"{split}/"
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def of_split(store: Store, record: Record, split: str) -> Columns:
-    """The saved arrays of one split.
+    """The saved arrays of one split of a finished record.
 
     Args:
         store: the results folder that `record` is from.
@@ -58,6 +54,15 @@ def of_split(store: Store, record: Record, split: str) -> Columns:
     if not columns:
         raise DataError(f"{store.path(record.cell).with_suffix('.npz')} lacks the expressions of {split}")
     return columns
+
+
+def same_expressions(tables: Sequence[Mapping[str, NDArray[Any]]]) -> bool:
+    """Whether row i of each table is the same sentence about the same object of the same image."""
+    for table in tables:
+        for column in ("sent_id", "image_id", "ann_id"):
+            if not np.array_equal(table[column], tables[0][column]):
+                return False
+    return True
 
 
 def aligned(store: Store, records: Sequence[Record], split: str) -> list[Columns]:
@@ -77,8 +82,7 @@ def aligned(store: Store, records: Sequence[Record], split: str) -> list[Columns
     """
     tables = [of_split(store, record, split) for record in records]
     for record, table in zip(records, tables, strict=True):
-        for column in ("sent_id", "image_id", "ann_id"):
-            if not np.array_equal(table[column], tables[0][column]):
-                names = f"{records[0].cell.stem()} and {record.cell.stem()}"
-                raise UsageError(f"{names} cannot be compared: they scored different expressions on {split}")
+        if not same_expressions([tables[0], table]):
+            names = f"{records[0].cell.stem()} and {record.cell.stem()}"
+            raise UsageError(f"{names} cannot be compared: they scored different expressions on {split}")
     return tables

@@ -7,8 +7,8 @@ import numpy as np
 from barbench.reports.tables.build import build_measured
 from barbench.reports.tables.grouping import group
 from barbench.reports.tables.table import Entry, Section, Table
-from barbench.results.evidence import Evidence, Runs, Sample
 from barbench.results.record import Record
+from barbench.results.resampled import ResampledScores, Runs, Sample
 
 AVERAGES = [("Avg", "datasets"), ("Avg", "columns")]
 
@@ -17,7 +17,7 @@ def texts(section: Section) -> list[list[str]]:
     return [[entry.text for entry in row] for row in section.rows]
 
 
-class Certain(Evidence):
+class Certain(ResampledScores):
     """Counts so many that no interval has a width: every difference is more than chance."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Certain(Evidence):
         return Sample(scores, np.stack([scores] * 4), images=1_000, effective=1_000.0)
 
 
-def one(number: str, records: list[Record], evidence: Evidence | None = None) -> Table:
+def one(number: str, records: list[Record], evidence: ResampledScores | None = None) -> Table:
     [table] = build_measured(number, group(records), evidence)
     return table
 

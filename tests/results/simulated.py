@@ -10,9 +10,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from barbench.results.bootstrap import image_sums, metrics
+from barbench.metrics import METRICS
+from barbench.results.bootstrap import image_sums, scores_of_sums
 
 Floats = NDArray[np.float64]
+COMPARED = [METRICS[name] for name in ("miou", "oiou", "p50")]
 LARGEST = 200_000  # pixels of an object, two thirds of a COCO photo
 
 
@@ -34,32 +36,32 @@ HARD = World(missed=0.6, likeness=2.0, uneven=1.5, better=0.4)
 
 @dataclass(frozen=True)
 class Population:
-    """`sums` (N, 2, 5): of each image and method, fields as `bootstrap.FIELDS`; `truth` (3,): the difference between
-    the methods in each metric, over all N images."""
+    """`sums` (N, 2, 3, 2): of each image and method, numerators and denominators of COMPARED; `truth` (3,): the
+    difference between the methods in each metric, over all N images."""
 
     sums: Floats
     truth: Floats
 
     def sample(self, rng: np.random.Generator, images: int, runs: int = 1, spread: float = 0.0) -> Floats:
-        """(runs, 2, images, 5): images drawn with replacement, each run of each method with its own luck.
+        """(runs, 2, images, 3, 2): images drawn with replacement, each run of each method with its own luck.
 
         A run multiplies its IoU and intersections by a factor of mean 1, which leaves the true difference in mIoU and
         oIoU as it is: a part for the run, with a variance of `spread` times what the images' sampling gives to the
         mean difference in mIoU, and a part for each of its images.
         """
-        drawn = self.sums[rng.integers(len(self.sums), size=images)].transpose(1, 0, 2)
+        drawn = self.sums[rng.integers(len(self.sums), size=images)].transpose(1, 0, 2, 3)
         runs_of = np.broadcast_to(drawn, (runs, *drawn.shape)).copy()
         if runs > 1:
             own = rng.normal(0, 0.3, (runs, 2, images)) + rng.normal(0, self._luck(images, runs, spread), (runs, 2, 1))
-            runs_of[..., 1] *= 1 + own
-            runs_of[..., 3] *= 1 + own
+            runs_of[..., :2, 0] *= 1 + own[..., None]
         return runs_of
 
     def _luck(self, images: int, runs: int, spread: float) -> float:
         totals = self.sums.mean(0)
-        miou = totals[:, 1] / totals[:, 0]
-        residual = (self.sums[:, 0, 1] - self.sums[:, 1, 1]) - self.truth[0] * self.sums[:, 0, 0]
-        by_images = residual.var() / totals[0, 0] ** 2 / images
+        miou = totals[:, 0, 0] / totals[:, 0, 1]
+        sums = self.sums[:, :, 0]  # of mIoU, (N, 2, 2)
+        residual = (sums[:, 0, 0] - sums[:, 1, 0]) - self.truth[0] * sums[:, 0, 1]
+        by_images = residual.var() / totals[0, 0, 1] ** 2 / images
         return float(np.sqrt(spread * by_images * runs / (miou**2).sum()))
 
 
@@ -81,7 +83,8 @@ def population(world: World, images: int = 20_000, seed: int = 0) -> Population:
         union = area * (1 + (1 - iou) * rng.exponential(0.8, len(image)))
         intersection = np.minimum(iou * union, area)
         union = np.where(iou > 0, intersection / np.maximum(iou, 1e-9), union)
-        methods.append(image_sums(image, *(np.round(a).astype(np.int64) for a in (intersection, union)))[1])
+        columns = {"image_id": image, "intersection": np.round(intersection), "union": np.round(union)}
+        methods.append(image_sums(columns, COMPARED)[1])
     sums = np.stack(methods, axis=1)
-    scores = metrics(sums.sum(0))
+    scores = scores_of_sums(sums.sum(0))
     return Population(sums, scores[0] - scores[1])

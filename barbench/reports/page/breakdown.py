@@ -2,14 +2,13 @@
 report --format html` writes."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from barbench.metrics import Counts, Floats
-from barbench.student import student
+from barbench.results.interval import Interval, resample, student
 
 BAND_RESAMPLES = 1000
 WORD_BANDS = {"short": (1, 3, 4, 6), "long": (1, 6, 8, 11)}
@@ -26,22 +25,6 @@ class Bands(NamedTuple):
 
     labels: tuple[str, ...]
     places: Counts
-
-
-class BandScore(NamedTuple):
-    """Mean IoU of the expressions of a band, as a fraction.
-
-    Attributes:
-        mean: over the expressions.
-        low: lower end of the 95 % interval; NaN if there are fewer than two images.
-        high: upper end; NaN if there are fewer than two images.
-        n: number of expressions.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
 
 
 def precision(ious: Floats, thresholds: Floats) -> Floats:
@@ -112,6 +95,13 @@ def _held(labels: Sequence[str], places: Counts) -> Bands:
     return Bands(tuple(labels[place] for place in present), index)
 
 
+class BandScore(NamedTuple):
+    """Mean IoU of the `n` expressions of a band as a fraction, with its interval unless they are of a single image."""
+
+    iou: Interval
+    n: int
+
+
 def means(ious: Floats, bands: Bands, images: Counts) -> list[BandScore]:
     """Mean IoU of each band with a 95 % interval: Student's t times the standard error of a bootstrap.
 
@@ -127,35 +117,29 @@ def means(ious: Floats, bands: Bands, images: Counts) -> list[BandScore]:
         One score per band, in the order of its labels.
     """
     _, image = np.unique(images, return_inverse=True)
-    shape = (int(image.max(initial=-1)) + 1, len(bands.labels))
-    cell = image * shape[1] + bands.places
-    counts = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
-    sums = np.bincount(cell, ious, minlength=shape[0] * shape[1]).reshape(shape)
-    draws = _draws(shape[0])
+    number = len(bands.labels)
+    shape = (int(image.max(initial=-1)) + 1, number)
+    # Number of expressions and sum of their IoU, for each image and band: (images, bands).
+    cell = image * number + bands.places
+    counts = np.bincount(cell, minlength=shape[0] * number).reshape(shape)
+    sums = np.bincount(cell, ious, minlength=shape[0] * number).reshape(shape)
+    totals = resample(np.hstack([sums, counts]), BAND_RESAMPLES)
     with np.errstate(invalid="ignore"):
-        drawn = (draws @ sums) / (draws @ counts)
+        drawn = totals[:, :number] / totals[:, number:]
     found = []
-    for band in range(shape[1]):
-        n, mean = int(counts[:, band].sum()), float(sums[:, band].sum() / counts[:, band].sum())
-        half = _half(drawn[:, band], int(np.count_nonzero(counts[:, band])))
-        low, high = np.clip([mean - half, mean + half], 0, 1)
-        found.append(BandScore(mean, float(low), float(high), n))
+    for band in range(number):
+        n = int(counts[:, band].sum())
+        mean = float(sums[:, band].sum() / n)
+        margin = _margin(drawn[:, band], int(np.count_nonzero(counts[:, band])))
+        low, high = np.clip([mean - margin, mean + margin], 0, 1)
+        found.append(BandScore(Interval(mean, float(low), float(high)), n))
     return found
 
 
-def _half(drawn: Floats, images: int) -> float:
-    """Half an interval's width from means over resampled images; resampling k images finds (k - 1) / k of the
-    variance."""
+def _margin(drawn: Floats, images: int) -> float:
+    """Half an interval's width from means over resampled images; NaN for a single image."""
     if images < 2:
         return np.nan
-    return float(np.sqrt(np.nanvar(drawn) * images / (images - 1)) * student(images - 1))
-
-
-@lru_cache(maxsize=8)
-def _draws(images: int) -> Floats:
-    """How often each image is drawn, (BAND_RESAMPLES, images)."""
-    rng = np.random.default_rng(0)
-    picks = rng.integers(images, size=(BAND_RESAMPLES, images))
-    rows = np.repeat(np.arange(BAND_RESAMPLES), images)
-    flat = np.bincount(rows * images + picks.ravel(), minlength=BAND_RESAMPLES * images)
-    return flat.reshape(BAND_RESAMPLES, images).astype(float)
+    # Resampling k images finds (k - 1) / k of the variance.
+    variance = np.nanvar(drawn) * images / (images - 1)
+    return float(np.sqrt(variance) * student(images - 1))

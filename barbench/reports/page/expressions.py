@@ -11,7 +11,7 @@ from barbench.paper.tables import Column
 from barbench.reports.page import breakdown
 from barbench.reports.page.breakdown import Bands
 from barbench.reports.tables.grouping import Group
-from barbench.results.expressions import pick_split
+from barbench.results.expressions import pick_split, same_expressions
 from barbench.results.record import Record
 from barbench.results.store import Arrays
 
@@ -57,6 +57,8 @@ def scored(group: Group, arrays: Mapping[str, Arrays]) -> dict[Column, dict[str,
                 if pick_split(arrays.get(record.id, {}), name):
                     members.setdefault(Column(record.protocol_of(name), split.column), []).append((record, name))
         for column, parts in members.items():
+            if not same_expressions([pick_split(arrays[record.id], name) for record, name in parts]):
+                raise ValueError("the seeds of one method were not scored on the same expressions")
             found[column][row.label] = _joined([_one(arrays[record.id], name, record) for record, name in parts])
     return {column: by_label for column, by_label in found.items() if by_label}
 
@@ -106,10 +108,7 @@ def band_frame(by_label: Mapping[str, Scored], what: str) -> pd.DataFrame:
         bands = _bands(expressions, what)
         if bands is not None:
             for band, found in zip(bands.labels, _intervals(expressions, bands), strict=True):
-                low, high = 100 * found.low, 100 * found.high
-                rows.append(
-                    {"label": label, "band": band, "mean": 100 * found.mean, "low": low, "high": high, "n": found.n}
-                )
+                rows.append({"label": label, "band": band, **found.iou.times(100)._asdict(), "n": found.n})
     return pd.DataFrame(rows, columns=["label", "band", "mean", "low", "high", "n"])
 
 
@@ -137,8 +136,6 @@ def _one(arrays: Arrays, split: str, record: Record) -> Scored:
 def _joined(seeds: Sequence[Scored]) -> Scored:
     """One method's seeds over the same expressions."""
     first = seeds[0]
-    if not all(np.array_equal(seed.images, first.images) and np.array_equal(seed.words, first.words) for seed in seeds):
-        raise ValueError("the seeds of one method were not scored on the same expressions")
     with_kinds = next((seed for seed in seeds if seed.kinds is not None), first)
     return with_kinds._replace(seeds=np.concatenate([seed.seeds for seed in seeds]))
 

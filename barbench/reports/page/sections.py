@@ -27,7 +27,7 @@ from barbench.reports.tables.grouping import Group, MethodRow, name_columns
 from barbench.reports.tables.judgement import Judgement, judge
 from barbench.reports.tables.layout import Score
 from barbench.reports.tables.table import Table
-from barbench.results.evidence import Evidence
+from barbench.results.resampled import ResampledScores
 
 MethodKey = tuple[str, str, str]
 """A method, its options, and what its training mixes."""
@@ -88,7 +88,7 @@ def sections_of(
     arrays: Mapping[str, Mapping[str, Any]],
     method_styles: MethodStyles,
     key: str,
-    evidence: Evidence | None = None,
+    evidence: ResampledScores | None = None,
 ) -> tuple[PageSection, ...]:
     """The sections about one group, in the order of the page.
 

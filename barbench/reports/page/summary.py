@@ -8,6 +8,7 @@ from barbench.reports.tables.grouping import Group, MethodRow, name_columns
 from barbench.reports.tables.judgement import Judgement
 from barbench.reports.tables.rows_measured import gap_entry, number
 from barbench.reports.tables.table import Entry, Header, Mark, Section, Table
+from barbench.results.interval import interval_around
 
 
 def summary_table(members: Group, found: Costs, judgement: Judgement) -> Table | None:
@@ -34,7 +35,7 @@ def summary_table(members: Group, found: Costs, judgement: Judgement) -> Table |
         rows.append(
             (
                 Entry(row.label),
-                Entry(number(summary._replace(margin=margin)), summary.mean, mark=mark),
+                Entry(number(interval_around(summary.mean, margin)), summary.mean, mark=mark),
                 gap_entry(judgement.gaps[row.label]) if row.label in judgement.gaps else Entry(""),
                 _cost(cost["parameters"], ".3f"),
                 _minutes(row),

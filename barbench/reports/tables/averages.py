@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from barbench.paper.tables import Column, Rule
 from barbench.reports.tables.grouping import SeedScores
-from barbench.results.statistics import Summary, mean, mean_of_means, summarize
+from barbench.results.interval import Interval, interval_of_mean, mean
 
 
 def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
@@ -27,7 +27,7 @@ def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
         datasets[dataset].append(score)
     if rule == "columns":
         return mean([score for columns in datasets.values() for score in columns])
-    return mean_of_means(datasets.values())
+    return mean([mean(columns) for columns in datasets.values()])
 
 
 def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[float]:
@@ -49,8 +49,8 @@ def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[
     return [average(rule, [(c.dataset, values[c][seed]) for c in have]) for seed in sorted(seeds.pop())]
 
 
-def over_seeds(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> Summary | None:
-    """The average over columns, summarised over seeds.
+def over_seeds(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> Interval | None:
+    """The average over columns, with its interval over seeds.
 
     Args:
         rule: how columns are averaged.
@@ -61,7 +61,7 @@ def over_seeds(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> Sum
         None if no column has values. If the columns have different seeds, there is no interval (see `per_seed`).
     """
     have = [column for column in columns if column in values]
-    return summarize(per_seed(rule, values, have)) if have else None
+    return interval_of_mean(per_seed(rule, values, have)) if have else None
 
 
 def printed(value: float, digits: int = 1) -> str:

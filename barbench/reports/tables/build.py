@@ -10,10 +10,10 @@ from barbench.reports.tables.grouping import Conditions, Group, in_order
 from barbench.reports.tables.layout import Frame, Score, comparable, scores_of
 from barbench.reports.tables.notes import average_note, caption, gap_note, measured_notes, published_notes, title
 from barbench.reports.tables.table import Footnotes, Section, Table
-from barbench.results.evidence import Evidence
+from barbench.results.resampled import ResampledScores
 
 
-def build(number: str, every: Sequence[Group], evidence: Evidence | None = None) -> list[Table]:
+def build(number: str, every: Sequence[Group], evidence: ResampledScores | None = None) -> list[Table]:
     """Published rows and the records that compare with them in one table, then one table for each other set of
     conditions, which must not be mixed. A table with more than one dataset has all of the paper's columns.
 
@@ -48,7 +48,7 @@ def build(number: str, every: Sequence[Group], evidence: Evidence | None = None)
     return [*(joint or [_table(table, True, None, (), table.columns, None)]), *others]
 
 
-def build_measured(number: str, every: Sequence[Group], evidence: Evidence | None = None) -> list[Table]:
+def build_measured(number: str, every: Sequence[Group], evidence: ResampledScores | None = None) -> list[Table]:
     """Only what was measured, and only the columns that some record measured: what a run prints.
 
     Args:
@@ -88,7 +88,7 @@ def _table(
     members: Group | None,
     others: Sequence[Conditions],
     columns: tuple[Column, ...],
-    evidence: Evidence | None,
+    evidence: ResampledScores | None,
 ) -> Table:
     """A table of published rows, of measured ones, or of both with their differences."""
     scores, footnotes = scores_of(table, columns), Footnotes()

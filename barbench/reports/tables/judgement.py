@@ -6,7 +6,8 @@ from typing import NamedTuple
 from barbench.paper.tables import FULL, HEAD_ONLY, Column
 from barbench.reports.tables.grouping import Group, MethodRow, by_column
 from barbench.reports.tables.layout import Score
-from barbench.results.evidence import Evidence, GapClosed, Run, Sample, gap_closed, indistinguishable, measured
+from barbench.results.interval import Interval
+from barbench.results.resampled import ResampledScores, Run, Sample, gap_closed, indistinguishable, score_interval
 
 
 class Judgement(NamedTuple):
@@ -20,10 +21,10 @@ class Judgement(NamedTuple):
 
     margins: Mapping[str, float] = {}
     best: frozenset[str] = frozenset()
-    gaps: Mapping[str, GapClosed | None] = {}
+    gaps: Mapping[str, Interval | None] = {}
 
 
-def judge(score: Score, members: Group, evidence: Evidence | None) -> Judgement:
+def judge(score: Score, members: Group, evidence: ResampledScores | None) -> Judgement:
     """Judge the rows that have every measured column of `score`.
 
     Rows with all seeds of the group are ranked; a row with fewer has an interval only. The ends, tuning nothing and
@@ -38,7 +39,7 @@ def judge(score: Score, members: Group, evidence: Evidence | None) -> Judgement:
     margins = {}
     for row in fewer:
         if own := _samples(score, columns, [row], evidence):
-            margins[row.label] = measured(own, 0).margin
+            margins[row.label] = score_interval(own, 0).margin
     if not samples:
         return Judgement(margins)
     places = {row.label: place for place, row in enumerate(rows)}
@@ -59,7 +60,7 @@ def judge(score: Score, members: Group, evidence: Evidence | None) -> Judgement:
         else {}
     )
     return Judgement(
-        margins | {label: measured(samples, place).margin for label, place in places.items()},
+        margins | {label: score_interval(samples, place).margin for label, place in places.items()},
         frozenset(row.label for row in rows if places[row.label] in best),
         gaps,
     )
@@ -71,7 +72,9 @@ def _seeds(row: MethodRow, columns: list[Column]) -> set[int]:
     return seeds[0] if all(found == seeds[0] for found in seeds) else set()
 
 
-def _samples(score: Score, columns: list[Column], rows: list[MethodRow], evidence: Evidence) -> list[Sample] | None:
+def _samples(
+    score: Score, columns: list[Column], rows: list[MethodRow], evidence: ResampledScores
+) -> list[Sample] | None:
     """One sample per column, weighted as the average weights it; None where some counts are not there."""
     datasets = [column.dataset for column in columns]
     samples = []

@@ -11,7 +11,7 @@ from barbench.reports.tables.averages import millions
 from barbench.reports.tables.grouping import Conditions, Group, by_column, in_order, name_columns
 from barbench.reports.tables.layout import Score
 from barbench.reports.tables.provenance import per_label, provenance_notes
-from barbench.student import CONFIDENCE
+from barbench.results.interval import CONFIDENCE
 
 SWAPPED = (
     "Expressions swapped: every prediction is scored on another referred object of the same image. A model that "

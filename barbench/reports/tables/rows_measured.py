@@ -9,15 +9,17 @@ from barbench.reports.tables.grouping import Group, MethodRow, SeedScores, name_
 from barbench.reports.tables.judgement import Judgement, judge
 from barbench.reports.tables.layout import Frame, Score
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section
-from barbench.results.evidence import Evidence, GapClosed
+from barbench.results.interval import Interval, interval_around
 from barbench.results.record import Record
-from barbench.results.statistics import Summary
+from barbench.results.resampled import ResampledScores
 
 LEAK = "Leaks: images of this column also trained this row; not ranked."
 FAILURES = {"failed": "failed", "out-of-memory": "OOM"}
 
 
-def scores(frame: Frame, members: Group, footnotes: Footnotes, heading: str, evidence: Evidence | None) -> Section:
+def scores(
+    frame: Frame, members: Group, footnotes: Footnotes, heading: str, evidence: ResampledScores | None
+) -> Section:
     """Mean IoU of every row with its interval; the best row is bold, and all that are not distinguishable from it.
 
     Args:
@@ -73,7 +75,7 @@ def other_metrics(frame: Frame, members: Group, footnotes: Footnotes) -> list[Se
     return sections
 
 
-def number(summary: Summary, sign: str = "") -> str:
+def number(summary: Interval, sign: str = "") -> str:
     """For example `51.3±0.4`.
 
     Args:
@@ -85,7 +87,7 @@ def number(summary: Summary, sign: str = "") -> str:
     """
     value = printed(summary.mean)
     text = f"+{value}" if sign and not value.startswith("-") else value.replace("-", "−")
-    return text if summary.margin is None else f"{text}±{printed(summary.margin)}"
+    return text if not summary.known else f"{text}±{printed(summary.margin)}"
 
 
 def _row(
@@ -94,7 +96,7 @@ def _row(
     members: Group,
     footnotes: Footnotes,
     judged: Sequence[Judgement],
-    gaps: Mapping[str, GapClosed | None],
+    gaps: Mapping[str, Interval | None],
 ) -> EntryRow:
     counts = dict.fromkeys(millions(count) for count in row.parameters("adapter"))
     return frame.row(
@@ -110,11 +112,11 @@ def _row(
     )
 
 
-def gap_entry(gap: GapClosed | None) -> Entry:
+def gap_entry(gap: Interval | None) -> Entry:
     """For example `63±8 %`."""
     if gap is None:
         return Entry("no gap")
-    share = round(100 * gap.share)
+    share = round(100 * gap.mean)
     return Entry(f"{share}±{100 * gap.margin:.0f} %".replace("-", "−"), float(share))
 
 
@@ -147,7 +149,7 @@ def _score(
     missing = [column for column in score.over if column in members.measured and column not in values]
     if missing:
         marks.append(f"Without {name_columns(missing)}; not ranked.")
-    interval = summary._replace(margin=judgement.margins.get(row.label, summary.margin))
+    interval = interval_around(summary.mean, judgement.margins.get(row.label, summary.margin))
     return Entry(
         number(interval),
         float(printed(summary.mean)),

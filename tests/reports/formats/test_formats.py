@@ -17,13 +17,13 @@ from barbench.reports.formats.terminal import Terminal, show
 from barbench.reports.tables.build import build, build_measured
 from barbench.reports.tables.grouping import group
 from barbench.reports.tables.table import Table
-from barbench.results.evidence import Evidence
+from barbench.results.resampled import ResampledScores
 from tests.reports.parsed_tables import Certain
 
 NASTY = "50%_off & {a}\\b #1 ~^$ <u>|x| **y** `z` -- [l](m) ±×✓– é 漢 «"
 
 
-def five(make, *protocols: str, evidence: Evidence | None = None, **fields) -> Table:
+def five(make, *protocols: str, evidence: ResampledScores | None = None, **fields) -> Table:
     columns = {"refcoco": "val testA testB", "refcoco+": "val testA testB", "refcocog-u": "val(u) test(u)"}
     records = [
         make(

@@ -52,9 +52,9 @@ def test_kinds_that_do_not_occur_have_no_band() -> None:
 def test_means_of_bands() -> None:
     bands = Bands(("a", "b", "c"), np.array([0, 0, 1, 1, 2]))
     found = means(np.array([0.2, 0.4, 1.0, 0.0, 0.7]), bands, np.array([5, 6, 5, 6, 7]))
-    assert [(round(f.mean, 6), f.n) for f in found] == [(0.3, 2), (0.5, 2), (0.7, 1)]
-    assert all(f.low <= f.mean <= f.high for f in found[:2])
-    assert np.isnan([found[2].low, found[2].high]).all()
+    assert [(round(f.iou.mean, 6), f.n) for f in found] == [(0.3, 2), (0.5, 2), (0.7, 1)]
+    assert all(f.iou.low <= f.iou.mean <= f.iou.high for f in found[:2])
+    assert np.isnan(found[2].iou[1:]).all()
 
 
 def test_the_interval_resamples_images_not_expressions() -> None:
@@ -64,10 +64,10 @@ def test_the_interval_resamples_images_not_expressions() -> None:
     ious = np.clip(rng.normal(0.5, 0.2, 400)[images] + rng.normal(0, 0.05, len(images)), 0, 1)
     [found] = means(ious, Bands(("all",), np.zeros(len(images), np.int64)), images)
     sums, counts = np.bincount(images, ious), np.bincount(images)
-    clustered = np.sqrt(((sums - found.mean * counts) ** 2).sum()) / counts.sum()
+    clustered = np.sqrt(((sums - found.iou.mean * counts) ** 2).sum()) / counts.sum()
     naive = ious.std() / np.sqrt(len(ious))
-    assert found.high - found.low == pytest.approx(2 * 1.96 * clustered, rel=0.1)
-    assert found.high - found.low > 1.5 * 2 * 1.96 * naive
+    assert found.iou.high - found.iou.low == pytest.approx(2 * 1.96 * clustered, rel=0.1)
+    assert found.iou.high - found.iou.low > 1.5 * 2 * 1.96 * naive
 
 
 def test_same_arrays_same_interval() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 from barbench.reports.tables.build import build
 from barbench.reports.tables.grouping import group
 from barbench.results.compare import Wanted, compare
-from barbench.results.evidence import Evidence
 from barbench.results.record import Record, Scores
+from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
 from tests.reports.conftest import Make
 
@@ -43,7 +43,7 @@ def saved(store: Store, make: Make, method: str, better: int = 0) -> Record:
 def test_a_table_of_its_own_with_the_accuracies(tmp_path: Path, make: Make) -> None:
     store = Store(tmp_path)
     records = [saved(store, make, "etris"), make("etris", "refcoco", {"val": 61.0, "testA": 62.0, "testB": 63.0})]
-    joint, general = build("5", group(records), Evidence(store))
+    joint, general = build("5", group(records), ResampledScores(store))
     assert "published and measured" in joint.title
     assert not any(header.group == "gRefCOCO" for header in joint.headers)
     columns = [header.name for header in general.headers if header.group == "gRefCOCO"]

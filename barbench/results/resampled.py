@@ -3,7 +3,7 @@
 Everything comes from the counts of single expressions that are stored beside the records. The images of a split are
 resampled with replacement, the same images for all methods and seeds: each resample gives every method's score, hence
 an interval for every score, for every difference, and for the share of the gap between tuning nothing and tuning
-everything that a method closes. Variances, degrees of freedom and coverage are those of `results.bootstrap`.
+everything that a method closes. Variances, degrees of freedom and coverage are those of `results.interval`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.errors import DataError
-from barbench.metrics import Floats
-from barbench.results.bootstrap import FIELDS, Spread, effective_images, image_sums, spread
-from barbench.results.expressions import Columns, pick_split
+from barbench.metrics import Floats, ranking_metric
+from barbench.results.bootstrap import image_sums
+from barbench.results.expressions import Columns, pick_split, same_expressions
+from barbench.results.interval import Interval, MeanError, effective_images, holm, mean_error, resample
 from barbench.results.record import Record
 from barbench.results.store import Store
-from barbench.student import tail_probability
 
 RESAMPLES: Final = 2_000
-ALPHA: Final = 0.05
 
 
 class Run(NamedTuple):
@@ -54,22 +53,7 @@ class Sample(NamedTuple):
     weight: float = 1.0
 
 
-class Measured(NamedTuple):
-    """A score in percent and half the width of its 95 % interval; `runs`: of how many seeds."""
-
-    score: float
-    margin: float
-    runs: int
-
-
-class GapClosed(NamedTuple):
-    """(method - nothing) / (everything - nothing), and half the width of its 95 % interval; as fractions."""
-
-    share: float
-    margin: float
-
-
-class Evidence:
+class ResampledScores:
     """The samples of a results folder, each read and resampled once.
 
     Args:
@@ -91,10 +75,11 @@ class Evidence:
             None if the counts of some record are missing or damaged, if the methods scored different expressions, or if
                 there is only one image.
         """
-        runs = [by_seed[seed] for by_seed in methods for seed in sorted(methods[0])]
+        seeds = sorted(methods[0])
+        runs = [by_seed[seed] for by_seed in methods for seed in seeds]
         key = tuple((run.record.id, run.split) for run in runs)
         if key not in self._samples:
-            self._samples[key] = self._resample(runs, len(methods[0]))
+            self._samples[key] = self._resample(runs, len(seeds))
         return self._samples[key]
 
     def _resample(self, runs: Sequence[Run], seeds: int) -> Sample | None:
@@ -102,25 +87,20 @@ class Evidence:
             tables = [self._columns(run) for run in runs]
         except DataError:
             return None
-        same = ("sent_id", "image_id", "ann_id")
-        if not all(np.array_equal(table[c], tables[0][c]) for table in tables for c in same):
+        if not same_expressions(tables):
             return None
-        sums = np.stack(
-            [image_sums(t["image_id"], t["intersection"], t["union"], t.get("targets"))[1] for t in tables]
-        )  # (runs, images, FIELDS)
+        metric = ranking_metric("targets" in tables[0])
+        sums = np.stack([image_sums(table, [metric])[1][:, 0] for table in tables])  # (runs, images, 2)
         images = sums.shape[1]
         if images < 2:
             return None
-        expressions, iou = sums[0, :, FIELDS.index("expressions")], sums[:, :, FIELDS.index("iou")]
-        counts = _draws(images)
-        drawn = (counts @ iou.T) / (counts @ expressions)[:, None]
+        # All runs scored the same expressions, so that the denominators are the same.
+        numerators, expressions = sums[:, :, 0], sums[0, :, 1]
+        totals = resample(np.column_stack([numerators.T, expressions]), RESAMPLES, multinomial=True)
+        drawn = totals[:, :-1] / totals[:, -1:]
         shape = (len(runs) // seeds, seeds)
-        return Sample(
-            (iou.sum(1) / expressions.sum()).reshape(shape),
-            drawn.reshape(-1, *shape),
-            images,
-            effective_images(expressions),
-        )
+        scores = numerators.sum(axis=1) / expressions.sum()
+        return Sample(scores.reshape(shape), drawn.reshape(-1, *shape), images, effective_images(expressions))
 
     def _columns(self, run: Run) -> Columns:
         record = run.record
@@ -132,7 +112,7 @@ class Evidence:
         return columns
 
 
-def measured(samples: Sequence[Sample], method: int) -> Measured:
+def score_interval(samples: Sequence[Sample], method: int) -> Interval:
     """The mean score of one method over seeds and splits.
 
     Args:
@@ -140,11 +120,10 @@ def measured(samples: Sequence[Sample], method: int) -> Measured:
         method: position of the method in the samples.
 
     Returns:
-        Percent, with the margin.
+        Percent.
     """
-    scores, drawn = (_mean(samples, lambda s: s.scores[method]), _mean(samples, lambda s: s.drawn[:, method]))
-    found = _spread(scores, drawn, samples)
-    return Measured(100 * found.mean, 100 * found.margin, len(scores))
+    scores, drawn = _of_method(samples, method)
+    return _mean_error(scores, drawn, samples).interval.times(100)
 
 
 def indistinguishable(samples: Sequence[Sample], candidates: Sequence[int]) -> set[int]:
@@ -162,32 +141,21 @@ def indistinguishable(samples: Sequence[Sample], candidates: Sequence[int]) -> s
     """
     if not candidates:
         return set()
-    scores, drawn = _mean(samples, lambda s: s.scores), _mean(samples, lambda s: s.drawn)
-    chance = {
-        (a, b): _chance(scores[a] - scores[b], drawn[:, a] - drawn[:, b], samples)
-        for a, b in combinations(candidates, 2)
-    }
-    told_apart: set[frozenset[int]] = set()
-    for left, pair in zip(range(len(chance), 0, -1), sorted(chance, key=lambda pair: chance[pair]), strict=True):
-        if chance[pair] * left >= ALPHA:
-            break
-        told_apart.add(frozenset(pair))
-    best = max(candidates, key=lambda m: float(scores[m].mean()))
-    return {m for m in candidates if frozenset((best, m)) not in told_apart}
+    scores = _average(samples, lambda sample: sample.scores)
+    drawn = _average(samples, lambda sample: sample.drawn)
+    p_values = {}
+    for a, b in combinations(candidates, 2):
+        error = _mean_error(scores[a] - scores[b], drawn[:, a] - drawn[:, b], samples)
+        p_values[frozenset((a, b))] = error.p_value
+    different = holm(p_values)
+    best = max(candidates, key=lambda method: float(scores[method].mean()))
+    return {method for method in candidates if frozenset((best, method)) not in different}
 
 
-def _chance(differences: Floats, drawn: Floats, samples: Sequence[Sample]) -> float:
-    """Probability of a difference at least as large if there is none."""
-    found = _spread(differences, drawn, samples)
-    if not found.error:
-        return 0.0 if found.mean else 1.0
-    return tail_probability(found.mean / found.error, found.freedom)
+def gap_closed(samples: Sequence[Sample], method: int, nothing: int, everything: int) -> Interval | None:
+    """How much of the gap between tuning nothing and tuning everything a method closes, as a fraction.
 
-
-def gap_closed(samples: Sequence[Sample], method: int, nothing: int, everything: int) -> GapClosed | None:
-    """How much of the gap between tuning nothing and tuning everything a method closes.
-
-    The interval is that of the ratio linearised around its value (the delta method), over images and seeds. With three
+    The interval is that of the ratio linearized around its value (the delta method), over images and seeds. With three
     seeds that differ more than images do, it covers the truth in about 90 % of simulated cases.
 
     Args:
@@ -197,38 +165,37 @@ def gap_closed(samples: Sequence[Sample], method: int, nothing: int, everything:
         everything: position of the method that tunes everything.
 
     Returns:
-        Fractions; None if the two ends do not differ significantly.
+        (method - nothing) / (everything - nothing); None if the two do not differ significantly.
     """
-
-    def of(which: int) -> tuple[Floats, Floats]:
-        return _mean(samples, lambda s: s.scores[which]), _mean(samples, lambda s: s.drawn[:, which])
-
-    (low, low_drawn), (high, high_drawn), (own, own_drawn) = of(nothing), of(everything), of(method)
-    gap = _spread(high - low, high_drawn - low_drawn, samples)
+    low, low_drawn = _of_method(samples, nothing)
+    high, high_drawn = _of_method(samples, everything)
+    own, own_drawn = _of_method(samples, method)
+    gap = _mean_error(high - low, high_drawn - low_drawn, samples).interval
     if gap.mean <= gap.margin:
         return None
     share = float((own - low).mean() / gap.mean)
-    found = _spread(
-        ((own - low) - share * (high - low)) / gap.mean,
-        ((own_drawn - low_drawn) - share * (high_drawn - low_drawn)) / gap.mean,
-        samples,
-    )
-    return GapClosed(share, found.margin)
+    # The ratio's deviations from its value, to first order.
+    deviations = ((own - low) - share * (high - low)) / gap.mean
+    drawn = ((own_drawn - low_drawn) - share * (high_drawn - low_drawn)) / gap.mean
+    margin = _mean_error(deviations, drawn, samples).interval.margin
+    return Interval(share, share - margin, share + margin)
 
 
-def _draws(images: int) -> Floats:
-    """How often each image is drawn, (RESAMPLES, images); the same for all methods, seeds and calls."""
-    drawn = np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
-    return drawn.astype(np.float64)
+def _of_method(samples: Sequence[Sample], method: int) -> tuple[Floats, Floats]:
+    """Scores (K,) of one method averaged over splits, and the same on resampled images, (R, K)."""
+    scores = _average(samples, lambda sample: sample.scores[method])
+    drawn = _average(samples, lambda sample: sample.drawn[:, method])
+    return scores, drawn
 
 
-def _mean(samples: Sequence[Sample], pick: Callable[[Sample], Floats]) -> Floats:
+def _average(samples: Sequence[Sample], pick: Callable[[Sample], Floats]) -> Floats:
     """Mean over splits of what `pick` gives, by their weights: the splits' images are drawn independently."""
-    return np.asarray(
-        np.average([pick(sample) for sample in samples], axis=0, weights=[sample.weight for sample in samples])
-    )
+    weights = [sample.weight for sample in samples]
+    return np.asarray(np.average([pick(sample) for sample in samples], axis=0, weights=weights))
 
 
-def _spread(scores: Floats, drawn: Floats, samples: Sequence[Sample]) -> Spread:
+def _mean_error(scores: Floats, drawn: Floats, samples: Sequence[Sample]) -> MeanError:
+    """The mean over runs and its error, over the images of all splits."""
     images = sum(sample.images for sample in samples)
-    return spread(scores, drawn, images, sum(sample.effective for sample in samples))
+    effective = sum(sample.effective for sample in samples)
+    return mean_error(scores, drawn, images, effective)

@@ -1,0 +1,248 @@
+"""The one kind of interval of barbench, and the statistics behind it: Student's t, resampled images, Holm's rule.
+
+Every interval is a mean +- t x standard error. For means over seeds alone the error is s / sqrt(n), see
+`interval_of_mean`. Where the counts of single expressions are stored, images are resampled with replacement, see
+`resample`, because the expressions of one image are not independent; and the variance of a mean over K runs has two
+parts, see `mean_error`:
+
+    images   the bootstrap variance of that mean
+    runs     (s^2 - w) / K, at least 0: s^2 is the variance of the K runs' values, w the share of s^2 that the images'
+             sampling explains (mean bootstrap variance of a run's value less the mean covariance of two)
+
+as for several readers of the same cases (Obuchowski & Rockette 1995; Hillis 2007). 1/df is the mean of 1/(n - 1) and
+1/(K - 1), weighted by the two parts; n is Kish's effective number of images, (sum w)^2 / sum w^2, where an image weighs
+w by its expressions (mIoU, P@X) or its pixels (oIoU). Satterthwaite's formula, which weights by the parts' squares,
+covers less if runs differ much (92 % at three seeds). Drawing two or three seeds with replacement finds only (K - 1)/K
+of their variance and covers 62 to 80 % there.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
+
+from barbench.metrics import Floats
+
+CONFIDENCE: Final = 0.95
+"""Of every interval in tables, comparisons and figures."""
+ALPHA: Final = 0.05
+"""Of every test, after correction for their number."""
+_CHUNK: Final = 500
+
+Key = TypeVar("Key")
+
+
+class Interval(NamedTuple):
+    """A value and its 95 % confidence interval; `low` and `high` are NaN where there is none, as for a single seed."""
+
+    mean: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval beside the value."""
+        return not math.isnan(self.low)
+
+    @property
+    def margin(self) -> float:
+        """Half the width; NaN where there is no interval."""
+        return (self.high - self.low) / 2
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 is outside the interval."""
+        return self.low > 0 or self.high < 0
+
+    def times(self, factor: float) -> "Interval":
+        """The interval of the value multiplied by a positive factor, as 100 for percent."""
+        return Interval(factor * self.mean, factor * self.low, factor * self.high)
+
+
+def interval_around(mean: float, margin: float) -> Interval:
+    """The symmetric interval with that half width."""
+    return Interval(mean, mean - margin, mean + margin)
+
+
+def student(freedom: float, confidence: float = CONFIDENCE) -> float:
+    """The t, in standard errors, for which P(|T| < t) = `confidence`, where T has Student's distribution.
+
+    With t = sqrt(freedom) tan(angle) the density of the angle is cos(angle)^(freedom - 1) up to a factor: bounded, on
+    a bounded range, so that a plain sum over a fine grid integrates it, to a relative error below 1e-5.
+
+    Args:
+        freedom: degrees of freedom, at least 1, not always whole.
+        confidence: between 0 and 1.
+
+    Returns:
+        t, in standard errors.
+
+    >>> round(student(10), 3)
+    2.228
+    """
+    freedom = min(freedom, 1e5)  # equal to the normal distribution's to five digits
+    reach = min(math.pi / 2, 12 / math.sqrt(freedom))
+    angle = np.linspace(0, reach, 2_001)
+    area = _area(angle, freedom)
+    return math.sqrt(freedom) * math.tan(float(np.interp(confidence * area[-1], area, angle)))
+
+
+def tail_probability(t: float, freedom: float) -> float:
+    """P(|T| >= |t|), if T has Student's distribution: integrated as in `student`.
+
+    >>> round(tail_probability(2.228, 10), 3)
+    0.05
+    """
+    freedom = min(freedom, 1e5)
+    angle = np.linspace(0, math.pi / 2, 20_001)
+    area = _area(angle, freedom)
+    within = np.interp(math.atan(abs(t) / math.sqrt(freedom)), angle, area)
+    return float(1 - within / area[-1])
+
+
+def _area(angle: Floats, freedom: float) -> Floats:
+    """Integral of the angle's density from its first value to each of them."""
+    density = np.cos(angle) ** (freedom - 1)
+    return np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean of at least one value, exact up to one rounding: the order of the values does not matter.
+
+    Args:
+        values: at least one.
+
+    Returns:
+        Their mean.
+
+    Raises:
+        ValueError: for no value.
+    """
+    if not values:
+        raise ValueError("the mean of no values is undefined")
+    return math.fsum(values) / len(values)
+
+
+def interval_of_mean(values: Sequence[float]) -> Interval:
+    """Student's interval of the mean of one value per seed, t s / sqrt(n); none for a single value.
+
+    It is valid if the scores of seeds are about normal; with two seeds, t is 12.7.
+    """
+    center = mean(values)
+    n = len(values)
+    if n < 2:
+        return Interval(center)
+    deviation = math.sqrt(math.fsum((value - center) ** 2 for value in values) / (n - 1))
+    return interval_around(center, student(n - 1) * deviation / math.sqrt(n))
+
+
+def resample(sums: Floats, resamples: int, seed: int = 0, multinomial: bool = False) -> Floats:
+    """Sums over images that are drawn with replacement.
+
+    Args:
+        sums: of each image, (images, columns).
+        resamples: how often as many images are drawn.
+        seed: of the draws: the same seed, number of images and number of resamples draw the same images.
+        multinomial: draw how often each image occurs rather than one image after another. Both have the same
+            distribution, and this is ten times slower; the tables keep it, so that the intervals that they print stay
+            the same to the last digit.
+
+    Returns:
+        (resamples, columns).
+    """
+    images = len(sums)
+    rng = np.random.default_rng(seed)
+    parts = []
+    # In parts, so that memory does not grow with the number of resamples.
+    for begin in range(0, resamples, _CHUNK):
+        rows = min(_CHUNK, resamples - begin)
+        # How often each image is drawn, (rows, images).
+        if multinomial:
+            counts = rng.multinomial(images, np.full(images, 1 / images), size=rows)
+        else:
+            drawn = rng.integers(images, size=(rows, images))
+            places = drawn + images * np.arange(rows)[:, None]
+            counts = np.bincount(places.ravel(), minlength=rows * images).reshape(rows, images)
+        parts.append(counts.astype(np.float64) @ sums)
+    return np.concatenate(parts)
+
+
+def effective_images(weights: Floats) -> float:
+    """Kish's effective sample size: how many equally weighted images are worth as much as those with `weights` (I,)."""
+    return float(weights.sum() ** 2 / max((weights**2).sum(), 1))
+
+
+class MeanError(NamedTuple):
+    """A mean over runs and its uncertainty.
+
+    Attributes:
+        mean: over the runs.
+        error: standard error over images and runs.
+        freedom: degrees of freedom.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval."""
+        return interval_around(self.mean, student(self.freedom) * self.error)
+
+    @property
+    def p_value(self) -> float:
+        """Probability of a mean at least as far from 0 if the true one is 0."""
+        if not self.error:
+            return 0.0 if self.mean else 1.0
+        return tail_probability(self.mean / self.error, self.freedom)
+
+
+def mean_error(values: Floats, drawn: Floats, images: int, effective: float) -> MeanError:
+    """The mean of a quantity that each run gives, with its error over images and runs.
+
+    Args:
+        values: (K,), one per run.
+        drawn: (R, K), the same on resampled images.
+        images: how many images were resampled.
+        effective: Kish's number of equally weighted ones among them.
+
+    Returns:
+        Mean, standard error, and degrees of freedom.
+    """
+    runs = len(values)
+    covariance = np.atleast_2d(np.cov(drawn, rowvar=False))
+    covariance = covariance * images / (images - 1)  # resampling n images finds (n - 1) / n of the variance
+    by_images = float(covariance.mean())
+    few_images = 1 / max(effective - 1, 1)
+    by_runs = 0.0
+    inverse_freedom = few_images
+    if runs > 1:
+        # What of the variance between runs the images' sampling does not explain.
+        together = (covariance.sum() - np.trace(covariance)) / (runs * (runs - 1))
+        explained = float(np.trace(covariance) / runs - together)
+        by_runs = max(0.0, (float(values.var(ddof=1)) - explained) / runs)
+    if by_runs:
+        share = by_runs / (by_images + by_runs)
+        inverse_freedom = (1 - share) * few_images + share / (runs - 1)
+    error = math.sqrt(max(by_images + by_runs, 0.0))
+    return MeanError(float(values.mean()), error, 1 / inverse_freedom)
+
+
+def holm(p_values: Mapping[Key, float]) -> set[Key]:
+    """The hypotheses that Holm's step-down rule rejects at ALPHA over all of them.
+
+    >>> sorted(holm({"a": 0.01, "b": 0.03, "c": 0.02}))
+    ['a', 'b', 'c']
+    >>> sorted(holm({"a": 0.01, "b": 0.06, "c": 0.02}))
+    ['a', 'c']
+    """
+    rejected: set[Key] = set()
+    left = len(p_values)
+    for key in sorted(p_values, key=lambda key: p_values[key]):
+        if p_values[key] * left >= ALPHA:
+            break
+        rejected.add(key)
+        left -= 1
+    return rejected
