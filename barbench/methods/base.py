@@ -29,8 +29,8 @@ class Component(Hooks):
 
     Attributes:
         label: its name in tables.
-        alone: why no other component may tune the encoders beside it, or nothing.
-        settings: what the catalogue made it with, by name, defaults included.
+        alone: why no other component may tune the encoders beside it; empty where others may.
+        settings: option -> value, as the catalogue made it, defaults included.
     """
 
     label: ClassVar[str]
@@ -47,11 +47,11 @@ class Component(Hooks):
             transformer: whether the vision tower is one.
 
         Returns:
-            The reason in words; None where it can be used.
+            The reason; None where it can be used.
         """
         if transformer or "vision" not in getattr(self, "towers", ("vision",)):
             return None
-        if not any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in IN_BLOCKS):
+        if not any(_overrides(self, hook) for hook in IN_BLOCKS):
             return None
         hint = "; its option towers=text leaves it out" if hasattr(self, "towers") else ""
         return f"its vision tower is a ResNet, which has no transformer blocks{hint}"
@@ -69,21 +69,28 @@ class Method(Hooks):
         super().__init__()
         self.name = name
         self.components = nn.ModuleList(components)
-        _check(name, [c for c in self.components if isinstance(c, Component)])
-        wishes = {c.order() for c in self.components if isinstance(c, Hooks)}
-        self._order: Order | None = "text first" if "text first" in wishes else None
-        self._users = {hook: self._using(hook) for hook in vars(Hooks) if not hook.startswith("_")}
+        _check(name, self._listed())
+        self._order: Order | None = None
+        if any(c.order() == "text first" for c in self._hooks()):
+            self._order = "text first"
+        # Which components override each hook: the forward pass calls no others.
+        self._users: dict[str, list[Hooks]] = {}
+        for hook in vars(Hooks):
+            if not hook.startswith("_"):
+                self._users[hook] = [c for c in self._hooks() if _overrides(c, hook)]
         self._projecting = [(c, c.projects()) for c in self._users["project"]]
 
-    def _using(self, hook: str) -> list[Hooks]:
-        """The components that override `hook`; the forward pass calls no others."""
-        return [
-            c for c in self.components if isinstance(c, Hooks) and getattr(type(c), hook) is not getattr(Hooks, hook)
-        ]
+    def _hooks(self) -> list[Hooks]:
+        """All that has hooks, also where it is no `Component`."""
+        return [c for c in self.components if isinstance(c, Hooks)]
+
+    def _listed(self) -> list[Component]:
+        """The components that have a label."""
+        return [c for c in self.components if isinstance(c, Component)]
 
     def composition(self) -> list[str]:
         """The components' labels, for the tables."""
-        return [c.label for c in self.components if isinstance(c, Component)]
+        return [c.label for c in self._listed()]
 
     def check(self, backbone: str, transformer: bool) -> None:
         """Refuse a backbone on which a component cannot be used.
@@ -95,19 +102,12 @@ class Method(Hooks):
         Raises:
             UnfitBackbone: with the component and the reason.
         """
-        for c in self.components:
-            if isinstance(c, Component) and (reason := c.obstacle(transformer)):
+        for c in self._listed():
+            if reason := c.obstacle(transformer):
                 raise UnfitBackbone(f"{self.name}: {c.label} cannot be used on {backbone}: {reason}")
 
     def attach(self, backbone: Backbone) -> None:
-        """Attach every component.
-
-        Args:
-            backbone: both encoders.
-
-        Raises:
-            UnfitBackbone: where a component cannot be used on this backbone.
-        """
+        """Attach every component; UnfitBackbone where one cannot be used on this backbone."""
         self.check(backbone.name, backbone.vision.transformer)
         for c in self._users["attach"]:
             c.attach(backbone)
@@ -117,10 +117,7 @@ class Method(Hooks):
         return any(c.trains(name, parameter) for c in self._users["trains"])
 
     def weights(self) -> Mapping[str, Tensor]:
-        """What the components give for parameters of the encoders.
-
-        Returns:
-            Tensors by name.
+        """What the components give for parameters of the encoders, by name.
 
         Raises:
             UsageError: where two of them give the same parameter.
@@ -134,18 +131,21 @@ class Method(Hooks):
         return given
 
     def calibrates(self) -> bool:
-        """Whether any component wants to see data first."""
+        """Whether any component needs to see data first."""
         return any(c.calibrates() for c in self._users["calibrate"])
 
     def calibrate(self, losses: Losses) -> None:
-        """Each component that wants to looks at the data, with those before it done."""
+        """Each component that needs to see data first, in their order."""
         for c in self._users["calibrate"]:
             if c.calibrates():
                 c.calibrate(losses)
 
     def head_parameters(self) -> list[nn.Parameter]:
         """What the components count as segmentation head."""
-        return [p for c in self._users["head_parameters"] for p in c.head_parameters()]
+        parameters: list[nn.Parameter] = []
+        for c in self._users["head_parameters"]:
+            parameters.extend(c.head_parameters())
+        return parameters
 
     def tapped(self) -> frozenset[int]:
         """The vision blocks that any component asks for."""
@@ -161,7 +161,7 @@ class Method(Hooks):
 
     def text_independent_steps(self, steps: int) -> int:
         """The smallest number of steps of any component."""
-        return min((c.text_independent_steps(steps) for c in self.components if isinstance(c, Hooks)), default=steps)
+        return min((c.text_independent_steps(steps) for c in self._hooks()), default=steps)
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
         """Each component changes the tokens that the one before it gives."""
@@ -219,23 +219,23 @@ class Method(Hooks):
         return Fused(query, total)
 
 
+def _overrides(component: Hooks, hook: str) -> bool:
+    return getattr(type(component), hook) is not getattr(Hooks, hook)
+
+
 def _check(name: str, components: Sequence[Component]) -> None:
-    """Refuse components that cannot stand side by side.
-
-    Args:
-        name: the method's, for messages.
-        components: in their order.
-
-    Raises:
-        UsageError: for two of one kind, for two orders of the walk, and beside a component that must be alone.
-    """
+    """Refuse components that cannot be combined: two of a kind, two orders of the walk, or one that must be alone."""
     labels = [c.label for c in components]
-    if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
-        raise UsageError(f"{name}: two {twice[0]} components act on the same modules")
-    first, step = ([c.label for c in components if c.order() == order] for order in ("text first", "lockstep"))
-    if first and step:
-        needs = f"{' and '.join(first)} needs the finished words before the vision tower begins"
-        raise UsageError(f"{name}: {needs}, {' and '.join(step)} needs both towers block by block")
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"{name}: two {label} components act on the same modules")
+
+    text_first = [c.label for c in components if c.order() == "text first"]
+    lockstep = [c.label for c in components if c.order() == "lockstep"]
+    if text_first and lockstep:
+        needs = f"{' and '.join(text_first)} needs the finished words before the vision tower begins"
+        raise UsageError(f"{name}: {needs}, {' and '.join(lockstep)} needs both towers block by block")
+
     for c in components:
         if c.alone and len(components) > 1:
             others = ", ".join(label for label in labels if label != c.label)

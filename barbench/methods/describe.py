@@ -26,7 +26,7 @@ def describe_methods(
 
     Returns:
         One dictionary per method, grouped by kind in the order of `KINDS`: kind, name, title, components, parameter
-        ledger, and `variant` where the method has one. In place of the ledger, `refused` says why a method cannot be
+        ledger, and `variant` where the method has one. Instead of the ledger, `refused` says why a method cannot be
         used on a ResNet.
     """
     rows = []
@@ -38,24 +38,23 @@ def describe_methods(
             row["ledger"] = _on_meta(spec, backbone, image_size, chosen).ledger()
         except UnfitBackbone as error:
             row["refused"] = str(error)
-        rows.append(row | {"variant": spec.variant} if spec.variant else row)
+        if spec.variant:
+            row["variant"] = spec.variant
+        rows.append(row)
     return rows
 
 
 def describe_options(spec: MethodSpec, options: Options = NONE) -> list[dict[str, Any]]:
-    """One row per option of a method.
-
-    Args:
-        spec: the method.
-        options: `component.parameter` to value.
-
-    Returns:
-        Name and value of each option, the method's own default where it is not given.
-    """
-    made = spec.create(options)
-    settings = [s for c in made.components if isinstance(c, Component) for s in c.settings.items()]
-    rows = [{"option": name, "value": _plain(value)} for name, value in settings]
-    return [*rows, {"option": "positional", "value": {**spec.options, **options}.get("positional", "frozen")}]
+    """One row per option of a method: its name and value, the method's default where it is not given."""
+    rows: list[dict[str, Any]] = []
+    for component in spec.create(options).components:
+        if not isinstance(component, Component):
+            continue
+        for name, value in component.settings.items():
+            rows.append({"option": name, "value": _plain(value)})
+    given = {**spec.options, **options}
+    rows.append({"option": "positional", "value": given.get("positional", "frozen")})
+    return rows
 
 
 def describe_parts(
@@ -70,15 +69,22 @@ def describe_parts(
         options: `component.parameter` to value.
 
     Returns:
-        The name of each part, its tuned parameters, and those of them that count as head.
+        The name of each part, its tuned parameters, and those that count as head instead.
     """
     model = _on_meta(spec, backbone, image_size, options)
-    booked = {id(p) for p in model.method.head_parameters()}
-    rows = []
-    for c in _components(model):
-        sizes = [p.numel() for p in c.parameters() if id(p) not in booked]
-        head = sum(p.numel() for p in c.parameters() if id(p) in booked)
-        rows.append({"part": c.label, "parameters": sum(sizes), "booked as head": head})
+    of_head = {id(p) for p in model.method.head_parameters()}
+    rows: list[dict[str, Any]] = []
+    for component in model.method.modules():
+        if not isinstance(component, Component):
+            continue
+        own = 0
+        head = 0
+        for p in component.parameters():
+            if id(p) in of_head:
+                head += p.numel()
+            else:
+                own += p.numel()
+        rows.append({"part": component.label, "parameters": own, "booked as head": head})
     for tower in (model.vision, model.text):
         tuned = sum(p.numel() for p in tower.parameters() if p.requires_grad)
         rows.append({"part": f"{tower.name} tower's own", "parameters": tuned, "booked as head": 0})
@@ -87,10 +93,6 @@ def describe_parts(
 
 def _on_meta(spec: MethodSpec, backbone: str, image_size: int | None, options: Options) -> Segmenter:
     return build_segmenter(spec, load_backbone(backbone, RANDOM, image_size, device="meta"), options=options)
-
-
-def _components(model: Segmenter) -> list[Component]:
-    return [c for c in model.method.modules() if isinstance(c, Component)]
 
 
 def _plain(value: Any) -> Any:

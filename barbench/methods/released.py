@@ -53,12 +53,12 @@ CHAINS = {"gamma": "weight", "beta": "bias", "lam": "scale"}
 UNUSED = re.compile(r"backbone\.logit_scale$|.*\.log_jacobians\.")
 """CLIP's temperature, and a second name of each planar flow's parameters."""
 
-
 MARKS: dict[Format, str] = {
     "etris": "bridger.linear1.0.weight",
     "cris": "neck.f1_v_proj.0.weight",
     "barleria": "side_linear.weight",
 }
+"""A tensor that every checkpoint of a format has."""
 
 
 class Release(NamedTuple):
@@ -94,14 +94,17 @@ def read_release(file: Path, format_: Format) -> Release:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise DataError(f"cannot read {file} as a checkpoint of tensors: {error}") from None
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    found = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise DataError(f"{file} holds no state_dict")
-    state = {str(name).removeprefix("module."): value.float() for name, value in state.items()}
-    if MARKS[format_] not in state:
-        raise DataError(f"{file} is no {format_} checkpoint: it has no {MARKS[format_]}")
+    state: dict[str, Tensor] = {}
+    for name, value in found.items():
+        state[str(name).removeprefix("module.")] = value.float()
+    mark = MARKS[format_]
+    if mark not in state:
+        raise DataError(f"{file} is no {format_} checkpoint: it has no {mark}")
     if format_ == "etris":
-        return Release(format_, "etris", {"bridge.dim": len(state[MARKS[format_]]), "positional": "train"}, state)
+        return Release(format_, "etris", {"bridge.dim": len(state[mark]), "positional": "train"}, state)
     if format_ == "cris":
         return Release(format_, "cris", {}, state)
     return Release(format_, "barleria-released", {"positional": "train"}, state)
@@ -112,23 +115,21 @@ def with_head(backbone: Backbone, release: Release) -> Backbone:
 
     The number of attention heads does not follow from the tensors' shapes, so it stays as it is.
 
-    Args:
-        backbone: whose encoders fit the checkpoint.
-        release: the checkpoint.
-
-    Returns:
-        The backbone with another `head`.
-
     Raises:
         DataError: if the checkpoint has no decoder, or the other kind of vision encoder.
     """
     resnet = "backbone.visual.layer1.0.conv1.weight" in release.state
     if resnet == backbone.vision.transformer:
-        theirs, fitting = ("ResNet", "RN50-quickgelu or RN101-quickgelu") if resnet else ("ViT", "ViT-B-16-quickgelu")
+        theirs = "ViT"
+        fitting = "ViT-B-16-quickgelu"
+        if resnet:
+            theirs = "ResNet"
+            fitting = "RN50-quickgelu or RN101-quickgelu"
         raise DataError(
             f"the {release.format} checkpoint has a {theirs} as its vision encoder; try --backbone {fitting}"
         )
-    norm, ffn = release.state.get("decoder.norm.weight"), release.state.get("decoder.layers.0.ffn.0.weight")
+    norm = release.state.get("decoder.norm.weight")
+    ffn = release.state.get("decoder.layers.0.ffn.0.weight")
     if norm is None or ffn is None:
         raise DataError(f"the {release.format} checkpoint does not fit: it has no decoder")
     layers = {name.split(".")[2] for name in release.state if name.startswith("decoder.layers.")}
@@ -138,71 +139,68 @@ def with_head(backbone: Backbone, release: Release) -> Backbone:
 
 
 def fill(segmenter: nn.Module, release: Release) -> None:
-    """Load every tensor of a checkpoint into a segmenter, in place.
-
-    Args:
-        segmenter: of the checkpoint's method.
-        release: the checkpoint.
+    """Load every tensor of a checkpoint into a segmenter of its method, in place.
 
     Raises:
         DataError: that names every tensor that is missing, left over or of another shape.
     """
-    own, state, names = segmenter.state_dict(), release.state, key_map(segmenter, release.format)
-    missing = [name for sources in names.values() for name in sources if name not in state]
-    used = {name for sources in names.values() for name in sources}
-    left = [name for name in state if name not in used and not UNUSED.match(name)]
-    problems = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"left over: {', '.join(left)}"] * bool(left)
-    if not problems:
-        values = {name: join([state[source] for source in sources]) for name, sources in names.items()}
-        shapes = [
-            f"{names[name][0]} is {tuple(value.shape)}, not {tuple(own[name].shape)}"
-            for name, value in values.items()
-            if value.shape != own[name].shape
-        ]
-        problems = shapes
+    state = release.state
+    names = key_map(segmenter, release.format)
+
+    # Every public name must be there, and be used.
+    used = [source for sources in names.values() for source in sources]
+    missing = [name for name in used if name not in state]
+    left_over = [name for name in state.keys() - set(used) if not UNUSED.match(name)]
+    problems: list[str] = []
+    if missing:
+        problems.append(f"missing: {', '.join(missing)}")
+    if left_over:
+        problems.append(f"left over: {', '.join(sorted(left_over))}")
+    if problems:
+        raise DataError(f"the {release.format} checkpoint does not fit: {'; '.join(problems)}")
+
+    # Every tensor must have the segmenter's shape.
+    values: dict[str, Tensor] = {}
+    for name, own in segmenter.state_dict().items():
+        value = join([state[source] for source in names[name]])
+        values[name] = value
+        if value.shape != own.shape:
+            problems.append(f"{names[name][0]} is {tuple(value.shape)}, not {tuple(own.shape)}")
     if problems:
         raise DataError(f"the {release.format} checkpoint does not fit: {'; '.join(problems)}")
     segmenter.load_state_dict(values)
 
 
 def key_map(segmenter: nn.Module, format_: Format) -> dict[str, tuple[str, ...]]:
-    """The public names behind each tensor of a segmenter.
-
-    Args:
-        segmenter: whose state is mapped.
-        format_: whose names.
-
-    Returns:
-        Own name -> public names, whose tensors `join` makes into one.
-    """
-    return {name: tuple(_public(name, tensor, format_)) for name, tensor in segmenter.state_dict().items()}
+    """Own name of each tensor of a segmenter -> its public names, whose tensors `join` makes into one."""
+    names = {}
+    for name, tensor in segmenter.state_dict().items():
+        names[name] = tuple(_public(name, tensor, format_))
+    return names
 
 
 def join(parts: list[Tensor]) -> Tensor:
-    """One tensor from the pieces that the public code keeps apart (a flow's transforms).
-
-    Args:
-        parts: tensors that differ along axis 0 only.
-
-    Returns:
-        `parts` concatenated along axis 0.
-    """
+    """One tensor from those that the public code keeps apart (a flow's transforms), concatenated along axis 0."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _public(name: str, tensor: Tensor, format_: Format) -> Iterator[str]:
-    """The public names of one own name."""
+    """The public names of one own name: several for a flow's J transforms, which are one tensor (J, ...) here."""
     for own, public in PREFIXES[format_]:
         match = re.match(own, name)
         if match is None:
             continue
-        head, tail = match.expand(public), name[match.end() :]
+        head = match.expand(public)
+        tail = name[match.end() :]
         if "flows" not in own:
             yield head + tail
         elif tail in FLOWS:
             yield head + FLOWS[tail]
         else:
-            flow, part = ("flow2", "flow")[tail.startswith("attn")], CHAINS[tail.partition(".")[2]]
-            yield from (f"{head}{flow}.transforms.{j}.{part}" for j in range(len(tensor)))
+            # `attn.gamma` -> `flow.transforms.0.weight`, `flow.transforms.1.weight`, ...
+            branch, _, parameter = tail.partition(".")
+            flow = "flow" if branch == "attn" else "flow2"
+            for j in range(len(tensor)):
+                yield f"{head}{flow}.transforms.{j}.{CHAINS[parameter]}"
         return
     raise UsageError(f"{name} has no counterpart in a checkpoint of format {format_}")

@@ -47,6 +47,7 @@ def resolve(text: str) -> list[MethodSpec]:
 
 
 def _group(name: str) -> Iterable[MethodSpec]:
+    """The methods that a name stands for: several for `all` and `everything`."""
     if name == "all":
         return [METHODS.get(each) for each in (HEAD_ONLY, *PAPER_METHODS, FULL)]
     if name == "everything":
@@ -66,20 +67,23 @@ def _one(name: str) -> MethodSpec:
 
 
 def _composed(parts: list[MethodSpec]) -> MethodSpec:
-    """One method with the components of several; raises UsageError where they cannot stand side by side."""
+    """One method with the components of several; UsageError where they cannot be combined."""
     name = "+".join(part.name for part in parts)
-    made = MethodSpec(
+    variants = [part.variant for part in parts if part.variant]
+    necks = [part.neck for part in parts if part.neck]
+    composed = MethodSpec(
         name=name,
         title=" + ".join(part.title for part in parts),
         build=tuple,
-        variant="; ".join(part.variant for part in parts if part.variant) or None,
+        variant="; ".join(variants) or None,
         reference="+".join(part.reference for part in parts),
         kind="own",
         parts=tuple(parts),
-        neck=next((part.neck for part in parts if part.neck), None),
+        neck=necks[0] if necks else None,
     )
-    made.create()  # which says by name what does not go together
-    return made
+    # Components that cannot be combined are refused when the method is created.
+    composed.create()
+    return composed
 
 
 def _plugins() -> dict[str, EntryPoint]:
@@ -87,8 +91,9 @@ def _plugins() -> dict[str, EntryPoint]:
 
 
 def _external(reference: str, target: str) -> MethodSpec:
-    """The decorated or plain function at `target` (`package.module:name`); the working folder is searched, too."""
+    """The decorated or plain function at `target` (`package.module:name`)."""
     home, _, name = target.partition(":")
+    # A user's module in the working folder is found, too.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
@@ -97,11 +102,13 @@ def _external(reference: str, target: str) -> MethodSpec:
         raise UsageError(f"method {reference!r}: cannot import {home}: {type(error).__name__}: {error}") from error
     attribute = name.replace("-", "_")
     if not hasattr(module, attribute):
-        known = [n for n, value in vars(module).items() if isinstance(value, MethodSpec)]
+        known = [each for each, value in vars(module).items() if isinstance(value, MethodSpec)]
         raise UnknownName(f"method in {home}", name, known)
     value = getattr(module, attribute)
     if isinstance(value, MethodSpec):
         return replace(value, reference=reference)
+
+    # A plain function becomes a method of its name.
     if not callable(value):
         raise UsageError(f"method {reference!r} is not a function that returns components")
     own = (reference.partition(":")[2] or reference).replace("_", "-")

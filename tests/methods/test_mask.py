@@ -37,8 +37,9 @@ def encoders(model: Segmenter) -> list[Tensor]:
     return [p for tower in (model.vision, model.text) for p in tower.parameters()]
 
 
-# Adam's usual eps would make full steps of the keys' biases, whose gradients are rounding noise.
-OPTIMISERS = [partial(torch.optim.Adam, lr=1e-3, eps=1e-3), partial(torch.optim.SGD, lr=1e-2, momentum=0.9)]
+# Adam's usual eps would make full steps of the keys' biases, whose gradients are rounding noise. At a higher rate of
+# SGD the loss rises, and two trainings that differ by rounding are 1e-3 apart after four steps.
+OPTIMISERS = [partial(torch.optim.Adam, lr=1e-3, eps=1e-3), partial(torch.optim.SGD, lr=1e-3, momentum=0.9)]
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
