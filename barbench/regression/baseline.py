@@ -37,29 +37,13 @@ class Baseline(BaseModel):
     platforms: dict[str, Sections] = Field(default_factory=dict)
 
     def section(self, name: str, portable: bool) -> Values | None:
-        """Values of one section.
-
-        Args:
-            name: of the section.
-            portable: whether its values are valid on any machine.
-
-        Returns:
-            None if this platform has none.
-        """
+        """Values of one section, those of this platform unless it is portable; None if there are none."""
         if portable:
             return self.everywhere.get(name)
         return self.platforms.get(platform_key(), {}).get(name)
 
     def accept(self, everywhere: Mapping[str, Values], here: Mapping[str, Values]) -> "Baseline":
-        """Replace sections; other sections, and other platforms, stay.
-
-        Args:
-            everywhere: sections whose values are valid on any machine.
-            here: sections of this platform.
-
-        Returns:
-            The new baseline.
-        """
+        """A baseline with other sections, portable ones and those of this platform; all others stay."""
         platforms = {**self.platforms}
         if here:
             platforms[platform_key()] = {**platforms.get(platform_key(), {}), **_plain(here)}

@@ -8,12 +8,15 @@ from barbench.plain import OnProgress
 from barbench.regression.fixtures import PAPER, accelerator, evaluation, filled, shapes
 from barbench.regression.rules import Value, Values
 
-REFERENCES, BATCH, THRESHOLD = 12, 8, 0.35
+REFERENCES = 12
+BATCH = 8
+THRESHOLD = 0.35
 
 
 def scores_with_fixed_weights(progress: OnProgress) -> Values:
     """`metrics/<name>`, and `<method>/<target or swapped>` with mean IoU first."""
-    found, samples = _metrics(), evaluation(shapes(), REFERENCES)
+    found = _metrics()
+    samples = evaluation(shapes(), REFERENCES)
     for number, spec in enumerate(PAPER):
         result = evaluate(filled(spec).eval(), samples, accelerator(), batch=BATCH, threshold=THRESHOLD)
         assert result.control is not None
@@ -29,7 +32,8 @@ def _metrics() -> dict[str, Value]:
     unions = np.array([0, 10, 10, 10, 10, 10, 10, 10, 7, 90], np.int64)
     metrics = summarize(intersections, unions)
     rows, columns = np.indices((40, 50))
-    prediction, target = (rows - 20) ** 2 + (columns - 22) ** 2 < 150, ((rows > 15) & (columns > 20)).astype(np.uint8)
+    prediction = (rows - 20) ** 2 + (columns - 22) ** 2 < 150
+    target = ((rows > 15) & (columns > 20)).astype(np.uint8)
     return {
         "metrics/mean IoU": metrics["miou"],
         "metrics/overall IoU": metrics["oiou"],

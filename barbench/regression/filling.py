@@ -13,30 +13,15 @@ from torch import Tensor, nn
 
 
 def uniform(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Uniform values from SHAKE-256 of a name, two bytes per value.
-
-    Args:
-        name: of the tensor.
-        shape: of the tensor.
-
-    Returns:
-        float32 in [-1, 1).
-    """
+    """Uniform float32 values in [-1, 1) from SHAKE-256 of a tensor's name, two bytes per value."""
     digest = hashlib.shake_256(name.encode()).digest(2 * math.prod(shape))
-    return torch.from_numpy(np.frombuffer(digest, "<u2").astype(np.float32) / 2**15 - 1).reshape(shape)
+    values = np.frombuffer(digest, "<u2").astype(np.float32) / 2**15 - 1
+    return torch.from_numpy(values).reshape(shape)
 
 
 def weight(name: str, shape: tuple[int, ...]) -> Tensor:
-    """A weight of plausible size: matrices and kernels with variance 1 / fan-in; scales and variances around 1; biases
-    and means around 0.
-
-    Args:
-        name: of the parameter or buffer.
-        shape: of the parameter or buffer.
-
-    Returns:
-        float32.
-    """
+    """A float32 weight of plausible size: matrices and kernels with variance 1 / fan-in; scales and variances around 1;
+    biases and means around 0."""
     u = uniform(name, shape)
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape)
@@ -44,16 +29,16 @@ def weight(name: str, shape: tuple[int, ...]) -> Tensor:
         return 1 + 0.5 * u
     if len(shape) > 1:
         return u * math.sqrt(3 / math.prod(shape[1:]))
-    return 1 + 0.3 * u if name.endswith("weight") else 0.3 * u
+    if name.endswith("weight"):
+        return 1 + 0.3 * u
+    return 0.3 * u
 
 
 @torch.no_grad()
 def fill(model: nn.Module, but: tuple[str, ...] = ()) -> None:
-    """Give parameters and saved buffers the `weight` of their names; whole numbers (counters, indices) stay.
+    """Give parameters and saved buffers the `weight` of their names, except those that begin with one of `but`.
 
-    Args:
-        model: changed in place.
-        but: beginnings of names that are left alone.
+    Whole numbers (counters, indices) stay.
     """
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not name.startswith(but):

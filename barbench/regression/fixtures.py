@@ -27,7 +27,8 @@ from barbench.paper.tables import PAPER_METHODS
 from barbench.regression.filling import fill
 from barbench.spec.recipe import Recipe
 
-BACKBONE, IMAGE_SIZE = "tiny", 64
+BACKBONE = "tiny"
+IMAGE_SIZE = 64
 DATASET = PAPER_PARTITIONS.get("refcoco+")
 SHAPES = ShapesSpec(train=160, val=24, testA=1, testB=1, sides=(64, 96), seed=5)
 SCORED = ShapesSpec(train=240, val=60, testA=1, testB=1, seed=5)
@@ -71,15 +72,7 @@ def evaluation(data: ReferData, count: int | None = None) -> EvalSamples:
 def train(
     model: Segmenter, samples: TrainSamples, recipe: Recipe, seed: int, on_step: Callable[[StepLog], None] | None = None
 ) -> None:
-    """Train in place, as a cell does; no checkpoint is kept.
-
-    Args:
-        model: the segmenter.
-        samples: to train on.
-        recipe: of the training.
-        seed: of order, sentences and dropout.
-        on_step: called after each step.
-    """
+    """Train in place, as a cell does; no checkpoint is kept."""
     seed_everything(seed)
     with TemporaryDirectory() as folder:
         checkpoint = Checkpoint(Path(folder) / "state", "check")

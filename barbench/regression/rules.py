@@ -35,22 +35,17 @@ SIGNIFICANCE = student(10, 0.99)
 
 
 def close(tolerance: float) -> Rule:
-    """Numbers or vectors that may differ slightly.
-
-    Args:
-        tolerance: of each element, as a fraction of the baseline's first number.
-
-    Returns:
-        The rule.
-    """
+    """A rule for numbers or vectors, each element of which may differ by `tolerance` of the baseline's first number."""
 
     def judge(baseline: Values, measured: Values) -> dict[str, Verdict]:
         found = {}
         for name, value in measured.items():
-            old, new = _vector(baseline[name]), _vector(value)
-            worst = _largest_gap(old, new) / (abs(old[0]) or 1.0)
-            said = f"off by {worst:.2g} of its size, allowed {tolerance:g}"
-            found[name] = Verdict(worst <= tolerance, f"{old[0]:.6g}", f"{new[0]:.6g}", said)
+            old = _vector(baseline[name])
+            new = _vector(value)
+            size = abs(old[0]) or 1.0
+            worst = _largest_gap(old, new) / size
+            difference = f"off by {worst:.2g} of its size, allowed {tolerance:g}"
+            found[name] = Verdict(worst <= tolerance, f"{old[0]:.6g}", f"{new[0]:.6g}", difference)
         return found
 
     return judge
@@ -61,24 +56,25 @@ def within_seeds(baseline: Values, measured: Values) -> dict[str, Verdict]:
     +- t s sqrt(1 + 1/n).
 
     s is pooled over all entries, since a few runs of one entry say little about its spread; five entries of three seeds
-    give the 10 degrees of freedom of SIGNIFICANCE.
-
-    Args:
-        baseline: lists of runs.
-        measured: lists, of which the first run counts.
-
-    Returns:
-        A verdict per entry.
+    give the 10 degrees of freedom of SIGNIFICANCE. Of the measured lists the first run counts.
     """
     runs = {name: _vector(value) for name, value in baseline.items()}
-    free = sum(len(each) - 1 for each in runs.values())
-    spread = math.sqrt(sum((len(each) - 1) * variance(each) for each in runs.values()) / free)
+
+    # The standard deviation of one run, pooled.
+    squares = 0.0
+    free = 0
+    for each in runs.values():
+        squares += (len(each) - 1) * variance(each)
+        free += len(each) - 1
+    deviation = math.sqrt(squares / free)
+
     found = {}
     for name, value in measured.items():
-        new, middle = _vector(value)[0], mean(runs[name])
-        allowed = SIGNIFICANCE * spread * math.sqrt(1 + 1 / len(runs[name]))
-        said = f"{100 * (new - middle):+.2f}, allowed ±{100 * allowed:.2f}"
-        found[name] = Verdict(abs(new - middle) <= allowed, f"{100 * middle:.2f}", f"{100 * new:.2f}", said)
+        new = _vector(value)[0]
+        middle = mean(runs[name])
+        allowed = SIGNIFICANCE * deviation * math.sqrt(1 + 1 / len(runs[name]))
+        difference = f"{100 * (new - middle):+.2f}, allowed ±{100 * allowed:.2f}"
+        found[name] = Verdict(abs(new - middle) <= allowed, f"{100 * middle:.2f}", f"{100 * new:.2f}", difference)
     return found
 
 

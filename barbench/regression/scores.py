@@ -50,6 +50,8 @@ def _runs(seeds: tuple[int, ...], progress: OnProgress) -> Values:
 
 
 def _score(spec: MethodSpec, seed: int) -> float:
-    data, model = shapes(SCORED), segmenter(spec, seed)
+    data = shapes(SCORED)
+    model = segmenter(spec, seed)
     train(model, training(data, seed=seed), SHORT, seed)
-    return evaluate(model, evaluation(data), accelerator(), batch=32, threshold=SHORT.threshold).metrics["miou"]
+    result = evaluate(model, evaluation(data), accelerator(), batch=32, threshold=SHORT.threshold)
+    return result.metrics["miou"]

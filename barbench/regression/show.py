@@ -27,9 +27,15 @@ LONGEST = 40  # rows of a table; a mistake in the backbone moves hundreds of val
 def show(outcome: Outcome, format_: str, console: Console) -> None:
     """Print what moved to standard output."""
     if format_ == "json":
-        rows = [finding._asdict() for finding in outcome.findings if finding.status != "same"]
-        verdict = {"ok": outcome.ok, "checked": len(outcome.findings), "suspects": list(outcome.suspects)}
-        print(json.dumps(verdict | {"made_with": outcome.made_with, "here": outcome.here, "findings": rows}, indent=1))
+        whole = {
+            "ok": outcome.ok,
+            "checked": len(outcome.findings),
+            "suspects": list(outcome.suspects),
+            "made_with": outcome.made_with,
+            "here": outcome.here,
+            "findings": [finding._asdict() for finding in outcome.findings if finding.status != "same"],
+        }
+        print(json.dumps(whole, indent=1))
     elif format_ == "md":
         print(_markdown(outcome))
     else:
@@ -38,7 +44,8 @@ def show(outcome: Outcome, format_: str, console: Console) -> None:
 
 def _rows(outcome: Outcome) -> list[GateFinding]:
     """Findings that are not the same, failures first."""
-    return sorted((f for f in outcome.findings if f.status != "same"), key=lambda f: not f.failed)
+    changed = [finding for finding in outcome.findings if finding.status != "same"]
+    return sorted(changed, key=lambda finding: not finding.failed)
 
 
 def _table(findings: Sequence[GateFinding]) -> Table:
@@ -58,8 +65,11 @@ def _table(findings: Sequence[GateFinding]) -> Table:
 
 
 def _verdict(outcome: Outcome) -> str:
-    failed, total = sum(f.failed for f in outcome.findings), len(outcome.findings)
-    return f"{total} values checked, none moved" if not failed else f"{failed} of {total} values moved"
+    total = len(outcome.findings)
+    failed = sum(finding.failed for finding in outcome.findings)
+    if failed:
+        return f"{failed} of {total} values moved"
+    return f"{total} values checked, none moved"
 
 
 def _remarks(outcome: Outcome) -> list[str]:
@@ -70,14 +80,15 @@ def _remarks(outcome: Outcome) -> list[str]:
     if len(rows) > LONGEST:
         counts = Counter(f.section for f in rows[LONGEST:])
         said.append("Not shown: " + ", ".join(f"{count} of {section}" for section, count in counts.items()) + ".")
-    changed = [
-        f"{name} {then} (now {outcome.here.get(name)})"
-        for name, then in outcome.made_with.items()
-        if outcome.here.get(name) != then
-    ]
-    if changed and not outcome.ok:
-        said.append(f"The baseline was made with {', '.join(changed)}; some of this may come from there.")
     if not outcome.ok:
+        # Another version of a package may be why numbers moved.
+        changed = []
+        for name, then in outcome.made_with.items():
+            now = outcome.here.get(name)
+            if now != then:
+                changed.append(f"{name} {then} (now {now})")
+        if changed:
+            said.append(f"The baseline was made with {', '.join(changed)}; some of this may come from there.")
         said.append(f"Where this is meant, `{outcome.gate.update}` accepts it; say why in the commit.")
     return said
 

@@ -22,9 +22,11 @@ def ledger(progress: OnProgress) -> Values:
     """`<method>/<group>` on the embedded backbone, `<method> ViT-B/16/<group>` on the paper's."""
     found: dict[str, int] = {}
     for number, spec in enumerate(ALL):
+        small = segmenter(spec)
         large = build_segmenter(spec, load_backbone(LARGE, "random", device="meta"))
-        for name, model in ((spec.name, segmenter(spec)), (f"{spec.name} ViT-B/16", large)):
-            found |= {f"{name}/{group}": count for group, count in model.ledger().items()}
+        for name, model in ((spec.name, small), (f"{spec.name} ViT-B/16", large)):
+            for group, count in model.ledger().items():
+                found[f"{name}/{group}"] = count
         progress(number + 1, len(ALL))
     return found
 
@@ -44,6 +46,7 @@ def _each(progress: OnProgress, measure: Callable[[Segmenter, Tensor, Tensor, Te
     found = {}
     for number, spec in enumerate(ALL):
         model = segmenter(spec)
-        found[spec.name] = measure(model, *profile.example_batch(model, IMAGE_SIZE, DATASET.context_length, BATCH))
+        image, ids, mask = profile.example_batch(model, IMAGE_SIZE, DATASET.context_length, BATCH)
+        found[spec.name] = measure(model, image, ids, mask)
         progress(number + 1, len(ALL))
     return found

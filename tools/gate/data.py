@@ -1,5 +1,7 @@
 """The section `data`: the letterbox and its inverse on pictures of several shapes, and training samples."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,11 +33,15 @@ def data(progress: OnProgress) -> Values:
 
 def letterboxed() -> dict[str, Value]:
     """Pictures and masks to the square, probabilities back from it."""
-    letterbox, found = Letterbox(IMAGE_SIZE), dict[str, Value]()
+    letterbox = Letterbox(IMAGE_SIZE)
+    probability = _blocks(IMAGE_SIZE, IMAGE_SIZE).astype(np.float32)
+    found: dict[str, Value] = {}
     for rows, columns in PICTURES:
-        size, mask = f"{columns}x{rows}", (_blocks(rows, columns) > 0.6).astype(np.uint8)
-        picture = np.stack([255 * _blocks(rows, columns, seed) for seed in (1, 2, 3)], -1).astype(np.uint8)
-        restored = letterbox.restore(_blocks(IMAGE_SIZE, IMAGE_SIZE).astype(np.float32), rows, columns)
+        size = f"{columns}x{rows}"
+        channels = [255 * _blocks(rows, columns, seed) for seed in (1, 2, 3)]
+        picture = np.stack(channels, -1).astype(np.uint8)
+        mask = (_blocks(rows, columns) > 0.6).astype(np.uint8)
+        restored = letterbox.restore(probability, rows, columns)
         found[f"letterbox/image {size}"] = sketch(letterbox.image(picture))
         found[f"letterbox/mask {size}"] = sketch(letterbox.mask(mask))
         found[f"letterbox/restored {size}"] = sketch(torch.from_numpy(restored))
@@ -44,5 +50,6 @@ def letterboxed() -> dict[str, Value]:
 
 def _blocks(rows: int, columns: int, seed: int = 0) -> NDArray[np.float64]:
     """Float (rows, columns) in 0..1, in blocks with one value each."""
-    values = np.random.default_rng(seed).random((-(-rows // BLOCK), -(-columns // BLOCK)))
+    blocks = (math.ceil(rows / BLOCK), math.ceil(columns / BLOCK))
+    values = np.random.default_rng(seed).random(blocks)
     return values.repeat(BLOCK, 0).repeat(BLOCK, 1)[:rows, :columns]

@@ -28,7 +28,8 @@ from barbench.spec.recipe import Recipe
 from tools.gate.fixtures import ALL, backward
 from tools.gate.sketch import sketch
 
-BATCH, STEPS = 4, 5
+BATCH = 4
+STEPS = 5
 FIRST = Recipe(
     name="first steps", epochs=1, batch=BATCH, optimizer="adamw", lr=2e-3, adapter_lr=0.25, weight_decay=0.01,
     schedule="cosine", warmup=0.2, clip=1.0,
@@ -38,12 +39,14 @@ FIRST = Recipe(
 def models(progress: OnProgress) -> Values:
     """`<method>/logits`, `<method>/loss`, `<method>/gradient of <part>`, and `<method>/first losses` of the paper's
     methods."""
-    found, samples = dict[str, Value](), training(shapes(), BATCH * STEPS)
+    found: dict[str, Value] = {}
+    samples = training(shapes(), BATCH * STEPS)
     for number, spec in enumerate(ALL):
         values = _fixed(filled(spec))
         if spec in PAPER:
             values["first losses"] = _first_losses(spec, samples)
-        found |= {f"{spec.name}/{name}": value for name, value in values.items()}
+        for name, value in values.items():
+            found[f"{spec.name}/{name}"] = value
         progress(number + 1, len(ALL))
     return found
 
@@ -53,8 +56,10 @@ def _fixed(model: Segmenter) -> dict[str, Value]:
     with torch.no_grad():
         logits = model.eval()(image, ids).logits
     loss = backward(model, image, ids, mask)
-    parts = {f"gradient of {part}": sketch(*gradients) for part, gradients in _gradients(model).items()}
-    return {"logits": sketch(logits), "loss": loss, **parts}
+    found: dict[str, Value] = {"logits": sketch(logits), "loss": loss}
+    for part, gradients in _gradients(model).items():
+        found[f"gradient of {part}"] = sketch(*gradients)
+    return found
 
 
 def _gradients(model: Segmenter) -> dict[str, list[Tensor]]:
@@ -64,9 +69,16 @@ def _gradients(model: Segmenter) -> dict[str, list[Tensor]]:
     parts: dict[str, list[Tensor]] = {}
     for name, parameter in sorted(model.tuned_parameters().items()):
         owner, _, rest = name.partition(".")
-        part = labels[int(rest.split(".")[1])] if owner == "method" else owner
-        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad  # None: not reached
-        parts.setdefault("head" if part in ("neck", "decoder", "projector") else part, []).append(gradient)
+        if owner == "method":
+            part = labels[int(rest.split(".")[1])]
+        elif owner in ("neck", "decoder", "projector"):
+            part = "head"
+        else:
+            part = owner
+        gradient = parameter.grad
+        if gradient is None:  # not reached
+            gradient = torch.zeros_like(parameter)
+        parts.setdefault(part, []).append(gradient)
     return parts
 
 

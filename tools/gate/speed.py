@@ -33,25 +33,36 @@ from barbench.regression.fixtures import (
 from barbench.regression.rules import Values
 from tools.gate.fixtures import backward
 
-ROUNDS, BATCH, REFERENCES, ITEMS = 7, 4, 6, 16
+ROUNDS = 7
+BATCH = 4
+REFERENCES = 6
+ITEMS = 16
 WAITED = Path("/proc/thread-self/schedstat")  # nanoseconds on a core, nanoseconds waiting for one, times on one
 Operation = Callable[[], object]
 
 
 def speed(progress: OnProgress) -> Values:
     """`<method>/training step`, `<method>/evaluation`, `data/<what>`, in units of the reference."""
-    samples, own = evaluation(shapes(), REFERENCES), dict[str, Operation]()
+    operations: dict[str, Operation] = {}
+    samples = evaluation(shapes(), REFERENCES)
     for spec in PAPER:
-        own[f"{spec.name}/training step"] = _training_step(spec)
+        operations[f"{spec.name}/training step"] = _training_step(spec)
         model = segmenter(spec).eval()
-        own[f"{spec.name}/evaluation"] = partial(evaluate, model, samples, accelerator(), batch=8, threshold=0.35)
-    own |= _data()
-    reference, times = _reference(), dict[str, list[float]]()
-    for operation in (reference, *own.values()):  # the first time is slower
+        operations[f"{spec.name}/evaluation"] = partial(
+            evaluate, model, samples, accelerator(), batch=8, threshold=0.35
+        )
+    operations |= _data()
+    reference = _reference()
+
+    # The first time is slower.
+    for operation in (reference, *operations.values()):
         operation()
+
+    # Each operation is timed between two runs of the reference, whose mean is its unit.
+    times: dict[str, list[float]] = {}
     for number in range(ROUNDS):
         before = seconds(reference)
-        for name, operation in own.items():
+        for name, operation in operations.items():
             taken = seconds(operation)
             after = seconds(reference)
             times.setdefault(name, []).append(2 * taken / (before + after))
@@ -62,9 +73,11 @@ def speed(progress: OnProgress) -> Values:
 
 def seconds(operation: Operation) -> float:
     """Duration of an operation, without the time in which this thread could run but others had the core."""
-    waited, begin = _waited(), time.perf_counter()
+    waited_before = _waited()
+    begin = time.perf_counter()
     operation()
-    taken, waited = time.perf_counter() - begin, _waited() - waited
+    taken = time.perf_counter() - begin
+    waited = _waited() - waited_before
     return max(taken - waited, 1e-9)
 
 
@@ -91,7 +104,8 @@ def _training_step(spec: MethodSpec) -> Operation:
 
 def _data() -> dict[str, Operation]:
     """Decoding and letterboxing training items; bringing a prediction back to a picture of COCO's size."""
-    samples, letterbox = training(shapes(), ITEMS), Letterbox(IMAGE_SIZE)
+    samples = training(shapes(), ITEMS)
+    letterbox = Letterbox(IMAGE_SIZE)
     probability = np.random.default_rng(0).random((IMAGE_SIZE, IMAGE_SIZE)).astype(np.float32)
     return {
         "data/training items": lambda: samples[list(range(ITEMS))],
@@ -102,11 +116,11 @@ def _data() -> dict[str, Operation]:
 def _reference() -> Operation:
     """Forward and backward of transformer layers and a convolution of the tiny backbone's sizes."""
     torch.manual_seed(0)
-    layers = nn.Sequential(
-        *(nn.TransformerEncoderLayer(96, 3, 384, 0.0, "gelu", batch_first=True, norm_first=True) for _ in range(4))
-    )
+    blocks = [nn.TransformerEncoderLayer(96, 3, 384, 0.0, "gelu", batch_first=True, norm_first=True) for _ in range(4)]
+    layers = nn.Sequential(*blocks)
     convolution = nn.Conv2d(64, 64, 3, padding=1)
-    tokens, images = torch.randn(4, 37, 96, requires_grad=True), torch.randn(4, 64, 24, 24, requires_grad=True)
+    tokens = torch.randn(4, 37, 96, requires_grad=True)
+    images = torch.randn(4, 64, 24, 24, requires_grad=True)
 
     def run() -> None:
         total: Tensor = layers(tokens).square().mean() + convolution(images).square().mean()
