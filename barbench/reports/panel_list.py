@@ -20,15 +20,7 @@ class MethodScore(BaseModel):
 
 
 class PanelEntry(BaseModel):
-    """One panel.
-
-    Attributes:
-        file: name of the picture in the same folder.
-        title: dataset, split, image and sentence.
-        expression: the text.
-        pick: why it was chosen.
-        methods: the methods shown.
-    """
+    """One panel: the name of its file in the same folder; its title names data set, split, image and sentence."""
 
     file: str
     title: str = ""
@@ -38,28 +30,17 @@ class PanelEntry(BaseModel):
 
 
 def write_panel_list(folder: Path, entries: Sequence[PanelEntry]) -> Path:
-    """Write the list.
-
-    Args:
-        folder: of the pictures.
-        entries: in the order of the page.
-
-    Returns:
-        The file.
-    """
+    """Write the list beside its pictures, in the order of the page; returns the file."""
+    path = folder / PANEL_LIST
     content = [entry.model_dump(mode="json") for entry in entries]
-    write_atomically(folder / PANEL_LIST, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
-    return folder / PANEL_LIST
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_atomically(path, text.encode() + b"\n")
+    return path
 
 
 def read_panel_list(folder: Path) -> list[PanelEntry]:
-    """Read the list.
-
-    Args:
-        folder: where `barbench panels` wrote.
-
-    Returns:
-        The panels in order; none if there is no list. A list that cannot be used raises pydantic's ValidationError.
-    """
+    """The panels in order; none if there is no list. A list that cannot be used raises pydantic's ValidationError."""
     path = folder / PANEL_LIST
-    return TypeAdapter(list[PanelEntry]).validate_json(path.read_bytes()) if path.is_file() else []
+    if not path.is_file():
+        return []
+    return TypeAdapter(list[PanelEntry]).validate_json(path.read_bytes())

@@ -9,7 +9,7 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,14 +21,17 @@ from barbench.files import write_atomically
 from barbench.reports.panel_list import MethodScore, PanelEntry, write_panel_list
 from barbench.results.qualitative import Found, Image, Mask, Panel
 
-TRUTH, FOUND = "#00c2a8", "#ff2d78"
+TRUTH: Final = "#00c2a8"
+FOUND: Final = "#ff2d78"
 _DPI: Final = 150
 _TILE: Final = 2.1  # inches, the longer side of an image
 _TEXT: Final = 0.19  # inches, a line of text
 _GAP: Final = 0.08
 _SLIMMEST: Final = 1.3  # inches, a column, so that the titles of slim images have room
 _FINEST: Final = 1600  # pixels along a photo's longer side that are drawn
-_OPAQUE, _FADED = 0.45, 0.6  # of the fill inside a mask, and of gray outside it
+_OPAQUE: Final = 0.45  # of the color inside a mask
+_FADED: Final = 0.6  # of the gray outside it
+_IN_A_ROW: Final = 3  # tiles of a sheet of `barbench predict`
 WHY: Final = {
     "disagree": "the methods disagree most",
     "fail": "every method fails",
@@ -39,58 +42,55 @@ WHY: Final = {
 
 
 def write_panels(panels: Sequence[Panel], out: Path) -> list[Path]:
-    """Write one sheet per expression, one overview per pick, and `panels.json`, which lists the sheets.
-
-    Args:
-        panels: what to draw.
-        out: folder to write into.
-
-    Returns:
-        All files.
-    """
-    paths, entries = [], []
+    """Write one sheet per expression, one overview per pick, and `panels.json`, which lists the sheets."""
+    paths = []
+    entries = []
     for panel in panels:
         path = out / f"{panel.pick}-{panel.name}.png"
-        write_atomically(path, _png(_grid([panel])))
+        write_atomically(path, _png(_sheet([panel])))
         paths.append(path)
-        methods = tuple(MethodScore(title=overlay.title, iou=overlay.iou) for overlay in panel.overlays)
-        told = {"title": panel.title, "expression": panel.expression, "pick": panel.pick}
-        entries.append(PanelEntry(file=path.name, methods=methods, **told))
-    for how in dict.fromkeys(panel.pick for panel in panels):
-        path = out / f"overview-{how}.png"
-        write_atomically(path, _png(_grid([panel for panel in panels if panel.pick == how], WHY[how])))
+        entries.append(
+            PanelEntry(
+                file=path.name,
+                title=panel.title,
+                expression=panel.expression,
+                pick=panel.pick,
+                methods=tuple(MethodScore(title=overlay.title, iou=overlay.iou) for overlay in panel.overlays),
+            )
+        )
+    for pick in dict.fromkeys(panel.pick for panel in panels):
+        path = out / f"overview-{pick}.png"
+        picked = [panel for panel in panels if panel.pick == pick]
+        write_atomically(path, _png(_sheet(picked, WHY[pick])))
         paths.append(path)
     return [*paths, write_panel_list(out, entries)]
 
 
 def write_found(photo: Image, found: Sequence[Found], path: Path) -> None:
-    """Draw a photo, then one tile per expression, up to three in a row.
-
-    Args:
-        photo: uint8 (H, W, 3) RGB.
-        found: what was found in it.
-        path: the PNG to write.
-    """
+    """Draw a photo, uint8 (H, W, 3) RGB, then one tile per expression with what was found in it, as a PNG."""
+    # A photo with more pixels than are visible is thinned out.
     step = -(-max(photo.shape[:2]) // _FINEST)
-    columns = min(len(found) + 1, 3)
-    rows = -(-(len(found) + 1) // columns)
+    thinned = photo[::step, ::step]
+    tiles: list[tuple[str, Mask | None]] = [(f"{photo.shape[1]} x {photo.shape[0]} pixels", None)]
     box = _box(photo, 1.6)
-    width, height = max(box[0], _SLIMMEST), box[1]
-    captions = [_wrapped(f'"{each.expression}"', width) for each in found]
-    text = _TEXT * (max(caption.count("\n") for caption in captions) + 2.2)
-    figure = _figure(columns * (width + _GAP) + _GAP, rows * (height + text + _GAP))
-    for number in range(len(found) + 1):
+    width = max(box.width, _SLIMMEST)
+    for each in found:
+        expression = _wrapped(f'"{each.expression}"', width)
+        score = "nothing found" if each.score is None else f"score {each.score:.2f}"
+        caption = f"{expression}\n{100 * each.coverage:.1f} % of the photo, {score}"
+        tiles.append((caption, each.mask[::step, ::step]))
+    # Every tile has space for the longest caption.
+    text = _TEXT * (max(caption.count("\n") for caption, _ in tiles) + 1.2)
+    height = box.height + text
+    columns = min(len(tiles), _IN_A_ROW)
+    rows = -(-len(tiles) // columns)
+    figure = _figure(columns * (width + _GAP) + _GAP, rows * (height + _GAP))
+    for number, (caption, mask) in enumerate(tiles):
         row, column = divmod(number, columns)
-        top = row * (height + text + _GAP) + text
-        axes = _tile(figure, _GAP + column * (width + _GAP) + (width - box[0]) / 2, top, *box)
-        if number == 0:
-            _draw(axes, photo[::step, ::step], None, FOUND)
-            _caption(axes, f"{photo.shape[1]} x {photo.shape[0]} pixels", "0.35")
-            continue
-        each = found[number - 1]
-        _draw(axes, photo[::step, ::step], each.mask[::step, ::step], FOUND)
-        score = f"score {each.score:.2f}" if each.score is not None else "nothing found"
-        _caption(axes, f"{captions[number - 1]}\n{100 * each.coverage:.1f} % of the photo, {score}")
+        top = row * (height + _GAP) + text
+        axes = _tile(figure, _left(column, width, box), top, box)
+        _draw(axes, thinned, mask, FOUND)
+        _caption(axes, caption, "0.35" if mask is None else "black")
     write_atomically(path, _png(figure))
 
 
@@ -112,50 +112,83 @@ def overlaid(image: Image, mask: Mask, color: str) -> Image:
     return np.where(mask[..., None], inside, outside).clip(0, 255).astype(np.uint8)
 
 
-def _grid(panels: Sequence[Panel], heading: str = "") -> Figure:
+class _Box(NamedTuple):
+    """The size of a drawn image, in inches."""
+
+    width: float
+    height: float
+
+
+class _Row(NamedTuple):
+    """A panel of a sheet, with its wrapped expression; `text` is the height above its images, in inches."""
+
+    panel: Panel
+    expression: str
+    box: _Box
+    text: float
+
+
+def _sheet(panels: Sequence[Panel], heading: str = "") -> Figure:
     """One row per panel, under its expression: image, object, and each method with its IoU."""
     boxes = [_box(panel.image) for panel in panels]
-    width = max(_SLIMMEST, *(box[0] for box in boxes))
+    # All rows have the columns of the widest image and of the panel with most methods.
+    width = max(_SLIMMEST, *(box.width for box in boxes))
     columns = max(len(panel.overlays) for panel in panels) + 2
     across = columns * (width + _GAP) + _GAP
-    captions = [_wrapped(f'"{panel.expression}"', across, size=10) for panel in panels]
-    texts = [_TEXT * (1.1 * (caption.count("\n") + 1) + 2.3) for caption in captions]
-    begin = 2 * _TEXT if heading else 0.0
-    heights = [text + box[1] + _GAP for text, box in zip(texts, boxes, strict=True)]
-    figure = _figure(across, begin + sum(heights) + _GAP)
+    rows = []
+    for panel, box in zip(panels, boxes, strict=True):
+        expression = _wrapped(f'"{panel.expression}"', across, size=10)
+        text = _TEXT * (1.1 * (expression.count("\n") + 1) + 2.3)
+        rows.append(_Row(panel, expression, box, text))
+    top = 2 * _TEXT if heading else 0.0
+    heights = sum(row.text + row.box.height + _GAP for row in rows)
+    figure = _figure(across, top + heights + _GAP)
     if heading:
         _write(figure, heading, _GAP, 0.5 * _TEXT, fontsize=12, fontweight="bold")
-    for panel, caption, text, box, height in zip(panels, captions, texts, boxes, heights, strict=True):
-        _write(figure, caption, _GAP, begin + 0.4 * _TEXT, fontsize=10, fontweight="bold")
-        _write(figure, panel.title, _GAP, begin + text - 1.95 * _TEXT, fontsize=7, color="0.4")
-        tiles: list[tuple[str, Mask | None, str]] = [("image", None, TRUTH), ("ground truth", panel.truth, TRUTH)]
-        tiles += [(f"{each.title}  IoU {100 * each.iou:.0f}", each.mask, FOUND) for each in panel.overlays]
-        for column, (title, mask, color) in enumerate(tiles):
-            left = _GAP + column * (width + _GAP) + (width - box[0]) / 2
-            axes = _tile(figure, left, begin + text, *box)
-            _draw(axes, panel.image, mask, color)
-            _caption(axes, title, color if column == 1 else "black")
-        begin += height
+    for row in rows:
+        _draw_row(figure, row, top, width)
+        top += row.text + row.box.height + _GAP
     return figure
 
 
+def _draw_row(figure: Figure, row: _Row, top: float, width: float) -> None:
+    panel = row.panel
+    _write(figure, row.expression, _GAP, top + 0.4 * _TEXT, fontsize=10, fontweight="bold")
+    _write(figure, panel.title, _GAP, top + row.text - 1.95 * _TEXT, fontsize=7, color="0.4")
+    tiles: list[tuple[str, Mask | None, str]] = [("image", None, TRUTH), ("ground truth", panel.truth, TRUTH)]
+    for overlay in panel.overlays:
+        tiles.append((f"{overlay.title}  IoU {100 * overlay.iou:.0f}", overlay.mask, FOUND))
+    for column, (title, mask, color) in enumerate(tiles):
+        axes = _tile(figure, _left(column, width, row.box), top + row.text, row.box)
+        _draw(axes, panel.image, mask, color)
+        _caption(axes, title, color if column == 1 else "black")
+
+
 def _draw(axes: Axes, image: Image, mask: Mask | None, color: str) -> None:
-    axes.imshow(image if mask is None else overlaid(image, mask, color), interpolation="antialiased")
-    if mask is not None and mask.any() and not mask.all():
-        framed = np.pad(mask, 1).astype(float)  # so that outlines close at the border
-        height, width = mask.shape
-        grid = np.arange(-1, width + 1), np.arange(-1, height + 1)
-        axes.contour(*grid, framed, [0.5], colors=["black"], linewidths=[2.2], alpha=0.6)
-        axes.contour(*grid, framed, [0.5], colors=[color], linewidths=[1.3])
-        axes.set_xlim(-0.5, width - 0.5)
-        axes.set_ylim(height - 0.5, -0.5)
+    shown = image if mask is None else overlaid(image, mask, color)
+    axes.imshow(shown, interpolation="antialiased")
+    if mask is None or not mask.any() or mask.all():
+        return
+    # A border of background, so that outlines close at the edge of the image.
+    framed = np.pad(mask, 1).astype(float)
+    height, width = mask.shape
+    grid = np.arange(-1, width + 1), np.arange(-1, height + 1)
+    axes.contour(*grid, framed, [0.5], colors=["black"], linewidths=[2.2], alpha=0.6)
+    axes.contour(*grid, framed, [0.5], colors=[color], linewidths=[1.3])
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
 
 
-def _box(image: Image, scale: float = 1.0) -> tuple[float, float]:
-    """Width and height of an image in inches, its longer side _TILE times `scale`."""
+def _box(image: Image, scale: float = 1.0) -> _Box:
+    """The size at which an image is drawn, its longer side _TILE times `scale`."""
     height, width = image.shape[:2]
     inches = scale * _TILE / max(height, width)
-    return width * inches, height * inches
+    return _Box(width * inches, height * inches)
+
+
+def _left(column: int, width: float, box: _Box) -> float:
+    """Where an image begins that is centered in a column, in inches."""
+    return _GAP + column * (width + _GAP) + (width - box.width) / 2
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -164,10 +197,11 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _tile(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place in inches from the figure's upper left corner."""
+def _tile(figure: Figure, left: float, top: float, box: _Box) -> Axes:
+    """Axes of the size of `box`, at a position in inches from the figure's upper left corner."""
     across, down = figure.get_size_inches()
-    axes = figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+    bottom = 1 - (top + box.height) / down
+    axes = figure.add_axes((left / across, bottom, box.width / across, box.height / down))
     axes.set_axis_off()
     return axes
 

@@ -39,22 +39,13 @@ Files = Callable[[Report], Iterator[tuple[str, str]]]
 FORMATS: Registry[str] = Registry("format")
 """Name -> the module whose `files` writes it; imported only when it is asked for, because drawing takes matplotlib."""
 
-for _name, _module in {"md": "formats.markdown", "latex": "formats.latex", "html": "page.html"}.items():
-    FORMATS.register(_name, f"barbench.reports.{_module}")
+FORMATS.register("md", "barbench.reports.formats.markdown")
+FORMATS.register("latex", "barbench.reports.formats.latex")
+FORMATS.register("html", "barbench.reports.page.html")
 
 
 def files_of(name: str) -> Files:
-    """Find the function that writes a format.
-
-    Args:
-        name: one of FORMATS.
-
-    Returns:
-        A function from a report to the files of the format.
-
-    Raises:
-        UnknownName: for an unknown format.
-    """
+    """The function that writes a format of FORMATS; raises UnknownName for another."""
     module: Any = import_module(FORMATS.get(name))
     files: Files = module.files
     return files

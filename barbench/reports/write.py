@@ -34,25 +34,26 @@ def write_reports(
         tables: numbers of the paper's tables; None for all.
         formats: names of FORMATS; an empty sequence builds the tables without writing any.
 
-    Returns:
-        The files, and the tables that are in them.
-
     Raises:
         UnknownName: for a table or a format that does not exist.
         UsageError: if there is no record.
     """
+    # Unknown formats are refused before any work.
     writers = [files_of(name) for name in formats]
     records = store.all()
     if not records:
         raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
     groups = group(records)
     evidence = ResampledScores(store)
-    built = {number: build(number, groups, evidence) for number in tables or TABLES.names()}
+    built = {}
+    for number in tables or TABLES.names():
+        built[number] = build(number, groups, evidence)
     report = Report(built, records, groups, store, evidence, out)
     paths = []
     for files in writers:
         for name, text in files(report):
-            path, content = out / name, text.encode()
+            path = out / name
+            content = text.encode()
             if not path.is_file() or path.read_bytes() != content:
                 write_atomically(path, content)
             paths.append(path)

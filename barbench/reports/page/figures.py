@@ -1,6 +1,6 @@
 """The figures of one group of comparable records: each a drawing with a title that says what it shows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 import pandas as pd
@@ -12,6 +12,7 @@ from barbench.reports.page.expressions import Scored, band_frame, pooled, precis
 from barbench.reports.page.frames import PARTS, Costs, history, ledger
 from barbench.reports.page.style import Axis, Style, Styles
 from barbench.reports.tables.grouping import Group, name_columns
+from barbench.spec.text import listed
 
 COST_AXES: Final = {
     "parameters": ("tuned parameters", Axis("Tuned parameters, adapter group (M)", "low")),
@@ -59,10 +60,9 @@ def _front(points: pd.DataFrame, axis: Axis) -> str:
     if not others:
         return "every method is on the Pareto front"
     if len(others) < len(front):
-        return f"all but {_listed(others)} are on the Pareto front"
-    if len(front) == 1:
-        return f"{front[0]} is on the Pareto front"
-    return f"{_listed(front)} are on the Pareto front"
+        return f"all but {listed(others)} are on the Pareto front"
+    verb = "is" if len(front) == 1 else "are"
+    return f"{listed(front)} {verb} on the Pareto front"
 
 
 def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Drawing]:
@@ -156,10 +156,3 @@ def ledger_figures(group: Group, prefix: str) -> Iterator[Drawing]:
         high = f"{shares.max():.0f}"
         text = title.format(low if low == high else f"{low}–{high}")
         yield Drawing(text, plots.stacks(shown, Axis("Parameters (M)"), f"{prefix}-ledger-{name}", text, places))
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names as "a", "a and b" or "a, b and c"."""
-    if len(names) == 1:
-        return names[0]
-    return f"{', '.join(names[:-1])} and {names[-1]}"

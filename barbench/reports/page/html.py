@@ -26,6 +26,7 @@ from barbench.reports.tables.grouping import Conditions, Group
 from barbench.reports.tables.notes import in_words
 from barbench.reports.tables.table import Table
 from barbench.results.record import Record
+from barbench.spec.text import plural
 
 LIMIT: Final = 5_000_000
 """Bytes of the whole page."""
@@ -33,14 +34,7 @@ LIMIT: Final = 5_000_000
 
 @dataclass(frozen=True)
 class Condition:
-    """Everything about the records of one group.
-
-    Attributes:
-        key: of the group on the page.
-        name: short.
-        caption: what its records share, as a sentence.
-        sections: in order.
-    """
+    """A group of the page; its caption says in a sentence what its records share."""
 
     key: str
     name: str
@@ -59,47 +53,45 @@ def files(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path) -> str:
-    """The text of the page.
+    """The text of the page, at most LIMIT bytes.
 
     Args:
         report: its tables, records and groups.
         arrays: per-expression arrays by the record's id, as saved.
         panels: the folder that may hold panels, as `barbench panels` writes them.
-
-    Returns:
-        HTML of at most LIMIT bytes.
     """
-    records, groups = report.records, report.groups
-    names = condition_names([members.conditions for members in groups])
+    records = report.records
+    groups = report.groups
+    of_groups = [members.conditions for members in groups]
+    names = condition_names(of_groups)
     styles = assign_styles(groups)
-    conditions, runs = [], []
-    for place, (members, name) in enumerate(zip(groups, names, strict=True)):
-        key, others = f"c{place + 1}", [other.conditions for other in groups]
+    conditions = []
+    runs = []
+    for number, (members, name) in enumerate(zip(groups, names, strict=True), 1):
+        key = f"c{number}"
         sections = sections_of(members, arrays, styles, key, report.evidence)
-        conditions.append(Condition(key, name, _sentence(in_words(members.conditions, others)), sections))
+        caption = in_words(members.conditions, of_groups)
+        conditions.append(Condition(key, name, caption[0].upper() + caption[1:], sections))
         runs.append(run_of(key, name, members))
+    tables = [table for of_one in report.tables.values() for table in of_one]
     page = {
         "title": _title(records),
         "summary": _summary(records, groups),
         "synthetic": _synthetic(conditions, groups),
-        "tables": unrepeated([table for of_one in report.tables.values() for table in of_one]),
+        "tables": unrepeated(tables),
         "conditions": conditions,
         "failures": failed_cells(groups, names),
         "problems": found_problems(records),
         "runs": runs,
     }
+    # Panels get the space that everything else leaves.
     bare = _filled(page | {"panels": EmbeddedPanels((), ())})
-    return _filled(page | {"panels": embed_panels(panels, LIMIT - len(bare.encode()) - 50_000)})
+    room = LIMIT - len(bare.encode()) - 50_000
+    return _filled(page | {"panels": embed_panels(panels, room)})
 
 
 class PageTable(NamedTuple):
-    """A table of the page.
-
-    Attributes:
-        table: to print.
-        anchor: its id on the page.
-        instead: anchor of the table that contains its rows already; None if it is printed.
-    """
+    """A table with its id on the page; `instead` is the id of a table that contains its rows, None if it is printed."""
 
     table: Table
     anchor: str
@@ -107,43 +99,44 @@ class PageTable(NamedTuple):
 
 
 def unrepeated(tables: Sequence[Table]) -> list[PageTable]:
-    """Give each table its anchor. Of tables that show the same measurements, only the one with most columns is printed,
-    and the others become links to it.
-
-    Args:
-        tables: all of the report, in order.
-
-    Returns:
-        One entry per table.
-    """
-    anchors = [f"table{place}" for place in range(1, len(tables) + 1)]
+    """Each table of the report with its anchor. Of tables that show the same measurements, only the one with most
+    columns is printed, and the others become links to it."""
     fullest: dict[str, int] = {}
     for place, table in enumerate(tables):
         best = fullest.setdefault(table.measured, place)
-        if table.measured and len(table.headers) >= len(tables[best].headers) and table.number > tables[best].number:
+        as_wide = len(table.headers) >= len(tables[best].headers)
+        if table.measured and as_wide and table.number > tables[best].number:
             fullest[table.measured] = place
     shown = []
-    for place, (table, anchor) in enumerate(zip(tables, anchors, strict=True)):
+    for place, table in enumerate(tables):
         best = fullest[table.measured] if table.measured else place
-        shown.append(PageTable(table, anchor, None if best == place else anchors[best]))
+        instead = None if best == place else _anchor(best)
+        shown.append(PageTable(table, _anchor(place), instead))
     return shown
 
 
+def _anchor(place: int) -> str:
+    return f"table{place + 1}"
+
+
 def condition_names(conditions: Sequence[Conditions]) -> list[str]:
-    """Short names: backbone and recipe, then as much more as it takes to tell one from another.
-
-    Args:
-        conditions: of all groups.
-
-    Returns:
-        One name per group, all different.
-    """
-    names = [f"{own.backbone} · {own.recipe_fields.get('name', 'unnamed recipe')}" for own in conditions]
+    """A short name for each: backbone and recipe, then as much more as it takes to tell one from another."""
+    names = []
+    for own in conditions:
+        names.append(f"{own.backbone} · {own.recipe_fields.get('name', 'unnamed recipe')}")
     for field in ("weights", "image_size", "precision", "data", "data_version", "other"):
+        # Of the conditions with the same name so far, which values does the field have?
         values = [str(getattr(own, field)) or "default" for own in conditions]
-        alike = [{v for n, v in zip(names, values, strict=True) if n == name} for name in names]
-        names = [f"{n} · {v}" if len(a) > 1 else n for n, v, a in zip(names, values, alike, strict=True)]
-    return [f"{name} ({n})" if names.count(name) > 1 else name for n, name in enumerate(names, 1)]
+        by_name: dict[str, set[str]] = {}
+        for name, value in zip(names, values, strict=True):
+            by_name.setdefault(name, set()).add(value)
+        for place, name in enumerate(names):
+            if len(by_name[name]) > 1:
+                names[place] = f"{name} · {values[place]}"
+    numbered = []
+    for number, name in enumerate(names, 1):
+        numbered.append(f"{name} ({number})" if names.count(name) > 1 else name)
+    return numbered
 
 
 def _filled(page: dict[str, Any]) -> str:
@@ -153,42 +146,48 @@ def _filled(page: dict[str, Any]) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    script = _asset("report.js")
+    # The page allows this script alone, by its hash.
     digest = b64encode(sha256(script.encode()).digest()).decode()
-    files = {"why": WHY, "style": Markup(style), "script": Markup(script), "script_hash": f"sha256-{digest}"}
-    return environment.get_template("report.html").render(page | files)
+    assets = {
+        "why": WHY,
+        "style": Markup(_asset("report.css")),
+        "script": Markup(script),
+        "script_hash": f"sha256-{digest}",
+    }
+    return environment.get_template("report.html").render(page | assets)
 
 
 def _asset(name: str) -> str:
     return (resources.files("barbench.reports.page") / "templates" / name).read_text("utf-8")
 
 
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 def _title(records: Sequence[Record]) -> str:
     titles = list(dict.fromkeys(record.title for record in records if record.status == "done"))
     if not titles:
         return "No finished cell yet"
-    return f"{titles[0]} alone" if len(titles) == 1 else f"{len(titles)} tuning methods compared"
+    if len(titles) == 1:
+        return f"{titles[0]} alone"
+    return f"{len(titles)} tuning methods compared"
 
 
 def _summary(records: Sequence[Record], groups: Sequence[Group]) -> str:
-    done = sum(record.status == "done" for record in records)
-    count = len(records)
-    parts = [
-        f"{count} record{'s' * (count != 1)}",
-        f"{count - done} failed" if done < count else "",
-        f"{len(groups)} sets of conditions, not to be mixed" if len(groups) > 1 else "",
-        ", ".join(dict.fromkeys(record.cell.protocol for record in records)),
-    ]
-    return " · ".join(filter(None, parts))
+    parts = [plural(len(records), "record")]
+    failed = sum(record.status != "done" for record in records)
+    if failed:
+        parts.append(f"{failed} failed")
+    if len(groups) > 1:
+        parts.append(f"{len(groups)} sets of conditions, not to be mixed")
+    datasets = dict.fromkeys(record.cell.protocol for record in records)
+    return " · ".join([*parts, ", ".join(datasets)])
 
 
 def _synthetic(conditions: Sequence[Condition], groups: Sequence[Group]) -> str:
     """What the banner adds; empty if no group has synthetic data."""
-    shapes = [c.name for c, members in zip(conditions, groups, strict=True) if members.conditions.data == "shapes"]
+    shapes = []
+    for condition, members in zip(conditions, groups, strict=True):
+        if members.conditions.data == "shapes":
+            shapes.append(condition.name)
     if not shapes:
         return ""
     which = "All records of this page" if len(shapes) == len(groups) else f"The records of {'; '.join(shapes)}"

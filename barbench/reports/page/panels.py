@@ -16,7 +16,7 @@ SIZES: Final = ((1400, 82), (1100, 76), (900, 70), (700, 60), (500, 50))
 
 
 class Embedded(NamedTuple):
-    """A picture as a data URI, with its size in pixels."""
+    """An image as a data URI, with its size in pixels."""
 
     panel: PanelEntry
     uri: str
@@ -32,42 +32,43 @@ class EmbeddedPanels(NamedTuple):
 
 
 def embed_panels(folder: Path, room: int) -> EmbeddedPanels:
-    """Embed the panels that `panels.json` lists, as WebP. All are made smaller before any is left out.
+    """Embed the panels that `panels.json` in `folder` lists, if it exists, as WebP in at most `room` bytes of base64.
 
-    Args:
-        folder: of `panels.json`, which may be absent.
-        room: bytes of base64, at most.
-
-    Returns:
-        Pictures and problems.
+    All are made smaller before any is left out.
     """
     try:
         panels = read_panel_list(folder)
     except ValidationError as error:
         return EmbeddedPanels((), (f"{PANEL_LIST} cannot be used: {explain(error, 'file')}",))
-    pictures, problems = [], []
+    images = []
+    problems = []
     for panel in panels:
         try:
-            pictures.append((panel, _opened(folder / Path(panel.file).name)))
+            images.append((panel, _opened(folder / Path(panel.file).name)))
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
             problems.append(f"{panel.file} cannot be shown: {error}")
     for side, quality in SIZES:
-        shown = [_embedded(panel, picture, side, quality) for panel, picture in pictures]
-        if sum(len(each.uri) for each in shown) <= room:
-            return EmbeddedPanels(tuple(shown), tuple(problems))
-    while shown and sum(len(each.uri) for each in shown) > room:
+        shown = [_embedded(panel, image, side, quality) for panel, image in images]
+        if _bytes(shown) <= room:
+            break
+    while shown and _bytes(shown) > room:
         problems.append(f"{shown.pop().panel.file} is left out: the page would be too large")
     return EmbeddedPanels(tuple(shown), tuple(problems))
 
 
+def _bytes(shown: list[Embedded]) -> int:
+    return sum(len(each.uri) for each in shown)
+
+
 def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
-def _embedded(panel: PanelEntry, picture: Image.Image, side: int, quality: int) -> Embedded:
-    small = picture.copy()
+def _embedded(panel: PanelEntry, image: Image.Image, side: int, quality: int) -> Embedded:
+    small = image.copy()
     small.thumbnail((side, side))
     buffer = BytesIO()
     small.save(buffer, "WEBP", quality=quality, method=4)
-    return Embedded(panel, f"data:image/webp;base64,{b64encode(buffer.getvalue()).decode()}", *small.size)
+    encoded = b64encode(buffer.getvalue()).decode()
+    return Embedded(panel, f"data:image/webp;base64,{encoded}", *small.size)

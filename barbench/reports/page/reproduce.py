@@ -1,9 +1,10 @@
 """The command that reproduces a cell, for the HTML page."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from shlex import join
+from typing import Any
 
 from barbench.results.record import Cell
 
@@ -11,40 +12,25 @@ ROOT = "ROOT"
 
 
 def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
-    """`barbench run ...` that makes exactly these cells.
+    """`barbench run ...` that makes exactly these cells, at least one; None if no single command does.
 
-    Cells of one command agree in everything but method, options, protocol and seed, and every method is run on every
-    protocol with every seed. What only the user has is named and not located: ROOT is the data root; weights and
+    Cells of one command agree in everything but method, options, data set and seed, and every method is run on every
+    data set with every seed. What only the user has is named and not located: ROOT is the data root; weights and
     backbones from files are given by the file's name, a recipe that does not ship with barbench by its name.
-
-    Args:
-        cells: at least one.
-        device: as torch names it; None leaves the option out.
-
-    Returns:
-        The command, or None if no single command does it.
     """
-    methods = {cell.method: cell.options for cell in cells}
-    recipes = {cell.method: cell.recipe for cell in cells}  # alike, but for rates of the methods' own
-    if len({json.dumps(cell.shared_recipe(), sort_keys=True) for cell in cells}) > 1:
+    if not _is_product(cells):
         return None
-    protocols = list(dict.fromkeys(cell.protocol for cell in cells))
-    seeds = sorted({cell.seed for cell in cells})
     first = cells[0]
-    due = {
-        first.model_copy(
-            update={"method": m, "options": o, "protocol": p, "seed": s, "data": None, "recipe": recipes[m]}
-        ).model_dump_json()
-        for (m, o), p, s in product(methods.items(), protocols, seeds)
-    }
-    if due != {cell.model_copy(update={"data": None}).model_dump_json() for cell in cells}:
-        return None
-    if len({cell.data.kind for cell in cells}) > 1:
-        return None
-    words = ["barbench", "run", "--methods", ",".join(methods), "--split", ",".join(protocols)]
-    words += ["--seeds", ",".join(map(str, seeds)), "--data", "shapes" if first.data.kind == "shapes" else ROOT]
-    words += ["--backbone", first.backbone.partition("@")[0], "--weights", first.weights.partition("@")[0]]
-    words += _recipe(cells)
+    methods = {cell.method: cell.options for cell in cells}
+    datasets = dict.fromkeys(cell.protocol for cell in cells)
+    seeds = sorted({cell.seed for cell in cells})
+    words = ["barbench", "run", "--methods", ",".join(methods), "--split", ",".join(datasets)]
+    words += ["--seeds", ",".join(map(str, seeds))]
+    words += ["--data", "shapes" if first.data.kind == "shapes" else ROOT]
+    # A file of the user's is kept as name@hash.
+    words += ["--backbone", first.backbone.partition("@")[0]]
+    words += ["--weights", first.weights.partition("@")[0]]
+    words += _recipe([cell.recipe for cell in cells])
     for method, options in methods.items():
         short = method.rpartition(":")[2].replace("_", "-")
         for name, value in sorted(options.items()):
@@ -56,17 +42,48 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
     if first.exif != "stored":
         words += ["--exif", first.exif]
     words += ["--precision", first.precision, "--processes", str(first.processes)]
-    return join(words + (["--device", device] if device else []))
+    if device:
+        words += ["--device", device]
+    return join(words)
 
 
-def _recipe(cells: Sequence[Cell]) -> list[str]:
+def _is_product(cells: Sequence[Cell]) -> bool:
+    """Whether the cells are every method on every data set with every seed, and agree in everything else."""
+    methods = {cell.method: cell for cell in cells}
+    datasets = {cell.protocol for cell in cells}
+    seeds = {cell.seed for cell in cells}
+    recipes = {json.dumps(cell.shared_recipe(), sort_keys=True) for cell in cells}
+    kinds = {cell.data.kind for cell in cells}
+    if len(recipes) > 1 or len(kinds) > 1:
+        return False
+    # Methods may have learning rates of their own; the version of the data differs between data sets.
+    expected = set()
+    for of_method, dataset, seed in product(methods.values(), datasets, seeds):
+        changes = {
+            "method": of_method.method,
+            "options": of_method.options,
+            "recipe": of_method.recipe,
+            "protocol": dataset,
+            "seed": seed,
+            "data": None,
+        }
+        expected.add(cells[0].model_copy(update=changes).model_dump_json())
+    return expected == {cell.model_copy(update={"data": None}).model_dump_json() for cell in cells}
+
+
+def _recipe(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     """The recipe by name; one that was changed (`name*`) with every field, since any may have changed, but learning
     rates that are each method's own: those are the recipe's."""
-    name, recipes = str(cells[0].recipe["name"]), [cell.recipe for cell in cells]
-    fixed = {"name", "description", "own_rates", "searched"}
-    if recipes[0].get("own_rates"):
-        fixed |= {"lr", "adapter_lr"}
-    alike = {key: value for key, value in recipes[0].items() if all(other.get(key) == value for other in recipes)}
-    changes = [f"{key}={json.dumps(value)}" for key, value in alike.items() if key not in fixed]
-    sets = [word for change in changes for word in ("--set", change)] if name.endswith("*") else []
-    return ["--recipe", name.removesuffix("*"), *sets]
+    first = recipes[0]
+    name = str(first["name"])
+    words = ["--recipe", name.removesuffix("*")]
+    if not name.endswith("*"):
+        return words
+    left_out = {"name", "description", "own_rates", "searched"}
+    if first.get("own_rates"):
+        left_out |= {"lr", "adapter_lr"}
+    for key, value in first.items():
+        same = all(recipe.get(key) == value for recipe in recipes)
+        if same and key not in left_out:
+            words += ["--set", f"{key}={json.dumps(value)}"]
+    return words

@@ -1,5 +1,6 @@
 """The summary table: every method's score with its interval, the gap it closes, and what it costs."""
 
+from math import isnan
 from statistics import fmean
 
 from barbench.reports.page.frames import Costs
@@ -12,31 +13,25 @@ from barbench.results.interval import interval_around
 
 
 def summary_table(members: Group, found: Costs, judgement: Judgement) -> Table | None:
-    """One row per method: mean IoU over the columns that all share, the gap closed, parameters, time and memory.
-
-    Args:
-        members: comparable records.
-        found: their scores and costs.
-        judgement: of the average that `found` holds: intervals, bold and the gap.
-
-    Returns:
-        None if no cell is finished.
-    """
+    """One row per method: mean IoU over the columns that all share, the gap closed, parameters, time and memory; None
+    if no cell is finished."""
     if not found.columns:
         return None
-    spent, rows = found.frame.set_index("label"), []
+    spent = found.frame.set_index("label")
+    rows = []
     for row in members.rows:
         summary = over_seeds("datasets", row.iou, found.columns)
         if summary is None or row.label not in spent.index:
             continue
         margin = judgement.margins.get(row.label, summary.margin)
         mark: Mark | None = "best" if row.label in judgement.best else None
-        cost = {str(name): float(str(value)) for name, value in spent.loc[row.label].items()}
+        gap = gap_entry(judgement.gaps[row.label]) if row.label in judgement.gaps else Entry("")
+        cost = dict(zip(spent.columns, spent.loc[row.label].to_numpy(float), strict=True))
         rows.append(
             (
                 Entry(row.label),
                 Entry(number(interval_around(summary.mean, margin)), summary.mean, mark=mark),
-                gap_entry(judgement.gaps[row.label]) if row.label in judgement.gaps else Entry(""),
+                gap,
                 _cost(cost["parameters"], ".3f"),
                 _minutes(row),
                 _cost(cost["memory"], ".2f"),
@@ -54,15 +49,18 @@ def summary_table(members: Group, found: Costs, judgement: Judgement) -> Table |
             "±: half of the 95% interval, over images and seeds. Bold: the best, and all that are not "
             "distinguishable from it. Gap closed: between tuning the head only and tuning everything.",
         ),
-        footnotes=(),
     )
 
 
 def _cost(value: float, digits: str) -> Entry:
-    return Entry("-") if value != value else Entry(f"{value:{digits}}", float(value))  # NaN: not measured
+    if isnan(value):
+        return Entry("-")
+    return Entry(f"{value:{digits}}", float(value))
 
 
 def _minutes(row: MethodRow) -> Entry:
     """Minutes of training, the mean over the row's records."""
     times = [record.timings["training"] for record in row.records if "training" in record.timings]
-    return _cost(fmean(times) / 60, ".1f") if times else Entry("-")
+    if not times:
+        return Entry("-")
+    return _cost(fmean(times) / 60, ".1f")
