@@ -10,6 +10,7 @@ from barbench.results.record import Record
 from barbench.results.store import Store
 
 OnConflict = Literal["refuse", "keep", "replace"]
+_SHOWN = 3
 
 
 class Merged(NamedTuple):
@@ -18,6 +19,13 @@ class Merged(NamedTuple):
     copied: list[str]
     same: list[str]
     kept: list[str]
+
+
+class _Chosen(NamedTuple):
+    """A record, and the folder that it is copied from."""
+
+    store: Store
+    record: Record
 
 
 def merge(sources: Sequence[Path], into: Path, on_conflict: OnConflict = "refuse") -> Merged:
@@ -39,53 +47,73 @@ def merge(sources: Sequence[Path], into: Path, on_conflict: OnConflict = "refuse
         DataError: where a file of a record is missing or not its own.
     """
     target = Store(into)
-    chosen: dict[str, tuple[Store, Record]] = {}
-    merged, conflicts = Merged([], [], []), list[str]()
+    merged = Merged([], [], [])
+    chosen: dict[str, _Chosen] = {}
+    conflicts: list[str] = []
     for folder in sources:
         if not folder.is_dir():
             raise UsageError(f"{folder} is not there")
         store = Store(folder)
         for record in store.all():
             stem = record.cell.stem()
-            there = chosen[stem][1] if stem in chosen else target.load(record.cell)
-            if there is None or (record.status == "done") > (there.status == "done"):
-                chosen[stem] = (store, record)
-            elif record.status != "done" or _measured(record) == _measured(there):
+            present = chosen[stem].record if stem in chosen else target.load(record.cell)
+            if present is None or _supersedes(record, present):
+                chosen[stem] = _Chosen(store, record)
+            elif record.status != "done" or _outcome(record) == _outcome(present):
                 merged.same.append(stem)
             elif on_conflict == "replace":
-                chosen[stem] = (store, record)
+                chosen[stem] = _Chosen(store, record)
+            elif on_conflict == "keep":
+                merged.kept.append(stem)
             else:
-                (conflicts if on_conflict == "refuse" else merged.kept).append(stem)
+                conflicts.append(stem)
         if store.set_aside:
             raise DataError(f"{store.set_aside[0].path} cannot be used: {store.set_aside[0].reason}")
     if conflicts:
-        count = "1 cell differs" if len(conflicts) == 1 else f"{len(conflicts)} cells differ"
-        shown = ", ".join(conflicts[:3]) + ", …" * (len(conflicts) > 3)
-        raise UsageError(f"{count} ({shown}); nothing was copied. Say --on-conflict keep or replace")
-    for store, record in chosen.values():
-        _check(store, record)
-    for stem, (store, record) in chosen.items():
-        _copy(store, target, record)
+        raise UsageError(_refusal(conflicts))
+    # All files are read before the first is written, so that a damaged one leaves `into` as it was.
+    for source in chosen.values():
+        _check_files(source)
+    for stem, source in chosen.items():
+        _copy(source, target)
         merged.copied.append(stem)
     return merged
 
 
-def _measured(record: Record) -> dict[str, object]:
+def _supersedes(record: Record, present: Record) -> bool:
+    """Whether a record is of a finished cell, and the one that is there is not."""
+    return record.status == "done" and present.status != "done"
+
+
+def _outcome(record: Record) -> dict[str, object]:
     """What two runs of one cell share where they found the same."""
     return record.model_dump(include={"status", "splits", "ledger"})
 
 
-def _check(store: Store, record: Record) -> None:
+def _refusal(conflicts: Sequence[str]) -> str:
+    """The message that names the first cells that differ."""
+    count = "1 cell differs" if len(conflicts) == 1 else f"{len(conflicts)} cells differ"
+    shown = ", ".join(conflicts[:_SHOWN])
+    if len(conflicts) > _SHOWN:
+        shown += ", …"
+    return f"{count} ({shown}); nothing was copied. Say --on-conflict keep or replace"
+
+
+def _check_files(source: _Chosen) -> None:
+    """Read the files that the record names; DataError where one is missing or not its own."""
+    store, record = source
     if "expressions" in record.files:
         store.expressions(record.cell)
     if "tuned" in record.files:
         store.tuned_weights(record.cell)
 
 
-def _copy(store: Store, target: Store, record: Record) -> None:
-    """The record last, so that it is never there without its files."""
-    for place in (Store.arrays, Store.tuned, Store.path):
-        old, new = place(store, record.cell), place(target, record.cell)
+def _copy(source: _Chosen, target: Store) -> None:
+    """Copy a record and its files: the record last, so that it is never there without them."""
+    store, record = source
+    for path_of in (Store.arrays, Store.tuned, Store.path):
+        old = path_of(store, record.cell)
+        new = path_of(target, record.cell)
         if old.exists():
             new.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(old, new)

@@ -49,13 +49,13 @@ class Panel(NamedTuple):
     overlays: tuple[Overlay, ...]
 
 
-# From IoU (methods, expressions) to how much each expression is wanted.
 PICKS: Final[Mapping[str, Callable[[Floats], Floats]]] = {
     "disagree": lambda iou: np.asarray(iou.max(0) - iou.min(0)),
     "fail": lambda iou: -iou.max(0),
     "succeed": lambda iou: np.asarray(iou.min(0)),
     "random": lambda iou: np.zeros(iou.shape[1]),
 }
+"""From IoU (methods, expressions) to how much each expression is wanted, (expressions,)."""
 
 
 def pick(how: str, iou: Floats, images: NDArray[Any], count: int, seed: int = 0) -> list[int]:
@@ -72,13 +72,14 @@ def pick(how: str, iou: Floats, images: NDArray[Any], count: int, seed: int = 0)
         Positions of up to `count` expressions, most wanted first, at most one per image.
     """
     wanted = PICKS[how](iou)
-    chance = np.random.default_rng(seed).permutation(len(wanted))
-    chosen: dict[int, int] = {}
-    for place in np.lexsort((chance, -wanted)):
-        chosen.setdefault(int(images[place]), int(place))
-        if len(chosen) == count:
+    tie_break = np.random.default_rng(seed).permutation(len(wanted))
+    most_wanted_first = np.lexsort((tie_break, -wanted))
+    by_image: dict[int, int] = {}
+    for position in most_wanted_first:
+        by_image.setdefault(int(images[position]), int(position))
+        if len(by_image) == count:
             break
-    return list(chosen.values())
+    return list(by_image.values())
 
 
 class Found(NamedTuple):

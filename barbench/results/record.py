@@ -205,19 +205,23 @@ class Record(Frozen):
 
 
 def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a record of schema 1 as those of schema 2."""
+    """The fields of a record of schema 1 as those of schema 2; what is not as it should be is left for validation."""
+    upgraded = fields | {"schema_version": SCHEMA_VERSION}
+    if not isinstance(fields.get("splits"), dict):
+        return upgraded
     splits: dict[str, Any] = {}
-    for name, split in (fields.get("splits") or {}).items():
-        upgraded = dict(split)
-        for kind in ("scores", "control"):
-            if upgraded.get(kind) is not None:
-                upgraded[kind] = _scores_from_schema_1(upgraded[kind])
-        splits[name] = upgraded
-    return fields | {"schema_version": SCHEMA_VERSION, "splits": splits}
+    for name, split in fields["splits"].items():
+        splits[name] = split
+        if isinstance(split, dict):
+            scores = {kind: _scores_from_schema_1(split[kind]) for kind in ("scores", "control") if kind in split}
+            splits[name] = split | scores
+    return upgraded | {"splits": splits}
 
 
-def _scores_from_schema_1(scores: dict[str, Any]) -> dict[str, Any]:
+def _scores_from_schema_1(scores: Any) -> Any:
     """Without the accuracies that were None, and with the names that gRefCOCO's IoUs have now."""
+    if not isinstance(scores, dict):
+        return scores
     kept = {name: value for name, value in scores.items() if value is not None}
     if "n_acc" not in kept and "t_acc" not in kept:
         return kept

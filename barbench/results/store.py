@@ -78,21 +78,23 @@ class Store:
         Raises:
             ValueError: for NaN, infinity or arrays of Python objects, before anything is written.
         """
-        path, packed = self.path(record.cell), None if expressions is None else _packed(expressions)
-        beside = {
-            "expressions": packed,
-            "tuned": _content(self.tuned(record.cell)) if record.status == "done" else None,
-        }
-        files = {name: hashlib.sha256(content).hexdigest() for name, content in beside.items() if content is not None}
-        record = record.model_copy(update={"files": files})
-        content = json.dumps(
-            record.model_dump(mode="json"), allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1
-        )
+        # Everything is turned into bytes first: what cannot be stored is refused before a file changes.
+        packed = _pack(expressions) if expressions is not None else None
+        tuned = _read_if_there(self.tuned(record.cell)) if record.status == "done" else None
+        files = {}
+        for name, content in (("expressions", packed), ("tuned", tuned)):
+            if content is not None:
+                files[name] = hashlib.sha256(content).hexdigest()
+        fields = record.model_copy(update={"files": files}).model_dump(mode="json")
+        text = json.dumps(fields, allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1)
+        # The record comes last: where it is, its arrays are.
+        arrays = self.arrays(record.cell)
         if packed is None:
-            self.arrays(record.cell).unlink(missing_ok=True)
+            arrays.unlink(missing_ok=True)
         else:
-            write_atomically(self.arrays(record.cell), packed)
-        write_atomically(path, content.encode() + b"\n")
+            write_atomically(arrays, packed)
+        path = self.path(record.cell)
+        write_atomically(path, text.encode() + b"\n")
         return path
 
     def load(self, cell: Cell) -> Record | None:
@@ -101,8 +103,8 @@ class Store:
 
     def all(self) -> list[Record]:
         """Every record of the folder, in the order of the file names."""
-        paths = sorted(self.folder.glob("*--seed*--*.json"))
-        return [record for path in paths if (record := self._read(path)) is not None]
+        records = [self._read(path) for path in sorted(self.folder.glob("*--seed*--*.json"))]
+        return [record for record in records if record is not None]
 
     def expressions(self, cell: Cell) -> dict[str, NDArray[Any]]:
         """The arrays saved with a record.
@@ -141,7 +143,8 @@ class Store:
             DataError: if the file is not there, or is not the one that the record was saved with.
         """
         path = self.tuned(cell)
-        if (content := _content(path)) is None:
+        content = _read_if_there(path)
+        if content is None:
             raise DataError(f"{path} does not exist: without its tuned weights {cell.stem()} must be trained again")
         try:
             self._check(cell, "tuned", content)
@@ -152,11 +155,13 @@ class Store:
     def _check(self, cell: Cell, name: str, content: bytes) -> None:
         """Raises ValueError where a file is of another attempt at the cell than the record."""
         record = self._read(self.path(cell))
-        known = record.files.get(name) if record else None
-        if known is not None and known != hashlib.sha256(content).hexdigest():
+        if record is None or name not in record.files:
+            return
+        if record.files[name] != hashlib.sha256(content).hexdigest():
             raise ValueError("it is not the file that the record was saved with")
 
     def _read(self, path: Path) -> Record | None:
+        """The record in a file; None if there is none, or if it was set aside."""
         try:
             fields = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
             version = fields.get("schema_version") if isinstance(fields, dict) else None
@@ -186,14 +191,16 @@ class Store:
         return moved
 
 
-def _content(path: Path) -> bytes | None:
+def _read_if_there(path: Path) -> bytes | None:
+    """The content of a file; None where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:
         return None
 
 
-def _packed(arrays: Arrays) -> bytes:
+def _pack(arrays: Arrays) -> bytes:
+    """The content of a compressed npz file."""
     objects = [name for name, array in arrays.items() if array.dtype.hasobject]
     if objects:
         raise ValueError(f"arrays of Python objects cannot be stored safely: {', '.join(objects)}")
@@ -204,4 +211,5 @@ def _packed(arrays: Arrays) -> bytes:
 
 
 def _refuse_constant(name: str) -> NoReturn:
+    """Called for NaN and infinity, which JSON does not have but Python reads."""
     raise ValueError(f"{name} is not a number that a record may hold")

@@ -88,6 +88,15 @@ def test_grefcoco_had_other_names_for_its_scores(folder: Path) -> None:
     assert split.control.mean_name == "miou"  # the swapped control is over expressions that mean something
 
 
+@pytest.mark.parametrize("splits", [[], None, 3, {"val": None}, {"val": {"scores": 3}}, {"val": {"scores": {"n": []}}}])
+def test_a_damaged_one_is_set_aside(folder: Path, splits: object) -> None:
+    path = next(folder.glob("snf--*.json"))
+    path.write_text(json.dumps(fields(folder) | {"splits": splits}))
+    store = Store(folder)
+    assert [record.id for record in store.all()] == IDS[:1]
+    assert store.set_aside[0].path == path
+
+
 def test_they_compare(folder: Path) -> None:
     """With the numbers that commit 055a6ed printed."""
     found = compare(Store(folder), "etris", "snf", Wanted())
