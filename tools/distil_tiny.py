@@ -168,7 +168,7 @@ def train(model: Any, lessons: Lessons, out: Path, steps: int, seed: int, lr: fl
     begin, errors = time.monotonic() - spent, np.zeros(2)
     with open(out / "pretraining.log", "a" if done else "w", buffering=1) as log:
         log.write(
-            f"{'goes on' if done else 'begins'}: seed {seed}, {steps} steps, rate {lr}, {lessons.pictures.shape}\n"
+            f"{'continues' if done else 'begins'}: seed {seed}, {steps} steps, rate {lr}, {lessons.pictures.shape}\n"
         )
         for step in range(done + 1, steps + 1):
             rng = np.random.default_rng([seed, step])
@@ -206,7 +206,7 @@ def main(
     lr: float = 1e-3,
     threads: int = 1,
 ) -> None:
-    """Train and save in half precision; a training that was stopped goes on from its last checkpoint."""
+    """Train and save in half precision; a training that was stopped continues from its last checkpoint."""
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)

@@ -82,7 +82,7 @@ def seconds(operation: Operation) -> float:
 
 
 def _waited() -> float:
-    """Seconds that this thread has waited for a core so far; 0 if the system does not tell."""
+    """Seconds that this thread has waited for a core so far; 0 if the system does not say."""
     try:
         return int(WAITED.read_text().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):

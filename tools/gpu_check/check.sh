@@ -1,6 +1,6 @@
 #!/bin/bash
 # Checks one GPU in about six minutes: docs/gpu-check.md. From the repository's root: bash tools/gpu_check/check.sh
-# Each part has a limit of its own, and the next one runs whatever became of it; all together stay under 540 seconds.
+# Each part has a time limit, and the next one runs whatever became of it; all together stay under 540 seconds.
 #   OUT=folder       where summary.txt, measure.json and all logs go (gpu-check)
 #   WHEELS=folder    wheels to install first, on a machine without a network
 #   DEVICE=cpu QUICK=1   tries on a CPU that every part starts and ends

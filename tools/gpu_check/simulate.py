@@ -42,7 +42,7 @@ NO_KERNEL = ("aten::empty", "aten::new_empty", "aten::_unsafe_view", "aten::deta
 
 @dataclass
 class Step:
-    """Totals of a step; `waits` are operations whose result the host needs before it goes on."""
+    """Totals of a step; `waits` are operations whose result the host needs before it continues."""
 
     kernels: int = 0
     flops: int = 0
