@@ -70,7 +70,7 @@ def _explained(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {error} (not foreseen; barbench --debug COMMAND shows where)"
+    return f"{type(error).__name__}: {error} (unexpected; barbench --debug COMMAND shows where)"
 
 
 if __name__ == "__main__":

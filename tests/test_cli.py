@@ -203,7 +203,7 @@ def test_an_interruption_says_how_to_go_on(
 
     monkeypatch.setattr("barbench.benchmarks.execution.run.run_jobs", interrupt)
     answer = ask(*small_run, "--results", tmp_path / "results")
-    assert (answer.code, "the same command goes on from here" in answer.err) == (130, True)
+    assert (answer.code, "run the same command to resume" in answer.err) == (130, True)
 
 
 def test_cells_that_were_stopped_from_elsewhere(
@@ -211,7 +211,7 @@ def test_cells_that_were_stopped_from_elsewhere(
 ) -> None:
     monkeypatch.setattr("barbench.benchmarks.execution.run.run_jobs", lambda *_, **__: [])
     answer = ask(*small_run, "--results", tmp_path / "results")
-    assert (answer.code, answer.err) == (130, "error: 1 cell stopped; the same command goes on from here\n")
+    assert (answer.code, answer.err) == (130, "error: 1 cell stopped; run the same command to resume\n")
 
 
 def test_folders_that_cannot_be_written(ask: Ask, small_run: list[object], tmp_path: Path) -> None:

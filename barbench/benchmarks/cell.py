@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ from safetensors.torch import save
 
 from barbench.benchmarks.cell_model import build
 from barbench.benchmarks.execution.host.environment import device_name, environment
-from barbench.benchmarks.execution.worker.signals import Stop
 from barbench.benchmarks.job import AUTO, Job
 from barbench.datasets.content import DatasetContent, read_dataset
 from barbench.datasets.expression_kinds import KINDS
@@ -39,6 +39,7 @@ from barbench.spec.dataset import EvaluationSplit, resolve_dataset
 from barbench.spec.recipe import Recipe
 
 Emit = Callable[[dict[str, Any]], None]
+AtSteps = Callable[[], AbstractContextManager[Callable[[], bool]]]
 PROFILE_BATCH = 8
 NOTABLE = 10**9  # bytes of disk that a user should hear of
 
@@ -67,20 +68,21 @@ class Loaded(NamedTuple):
     cache: Path | None
 
 
-def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
+def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] | None:
     """Run a cell.
 
     Args:
         job: the cell, and where it runs.
         emit: called with progress events.
-        stop: asks the training to stop.
+        at_steps: entered for the training (`StopSignal.at_steps`); gives a function that says between two steps whether
+            to stop.
 
     Returns:
         The record and the arrays of its expressions; None in every process but the first.
 
     Raises:
-        Interrupted: if `stop` asks for it during training, after a checkpoint.
-        KeyboardInterrupt: if `stop` asks for it at any other time.
+        Interrupted: if it is asked to stop during training, after a checkpoint.
+        KeyboardInterrupt: if it is asked to stop at any other time.
         DataError: if data or weights cannot be used.
     """
     begin, timings = time.monotonic(), dict[str, float]()
@@ -99,7 +101,7 @@ def run_cell(job: Job, emit: Emit, stop: Stop) -> tuple[Record, Arrays] | None:
     lap("profiling")
     device = loaded.accelerator.device
     profile.reset_peak(device)
-    training = _train(job, loaded, emit, stop)
+    training = _train(job, loaded, emit, at_steps)
     peak = profile.peak(device)
     lap("training")
     evaluations = _evaluate(job, loaded, emit)
@@ -145,12 +147,12 @@ def _cost(loaded: Loaded) -> tuple[int, int]:
             return profile.flops_forward(segmenter, image, ids), profile.saved_bytes(segmenter, image, ids, mask)
 
 
-def _train(job: Job, loaded: Loaded, emit: Emit, stop: Stop) -> Training:
+def _train(job: Job, loaded: Loaded, emit: Emit, at_steps: AtSteps) -> Training:
     """Train from the start, or from the checkpoint if there is a usable one."""
     cell, accelerator = job.cell, loaded.accelerator
     seed_everything(cell.seed, accelerator.process_index)
     checkpoint = Checkpoint(job.checkpoint, cell.id())
-    with stop.at_steps() as asked:
+    with at_steps() as asked:
         training = fit(
             loaded.segmenter,
             loaded.samples,

@@ -20,7 +20,7 @@ _LOGS = TypeAdapter(tuple[AttemptLog, ...])
 class Job(BaseModel):
     """A cell, and how it runs.
 
-    What belongs to a host may be open until the cell is there (`site.settle`).
+    What belongs to a host may be open until the cell is there (`resolve_on_host`).
 
     Attributes:
         cell: everything that can change its result.
@@ -148,30 +148,22 @@ class Job(BaseModel):
         )
 
 
-class Seen:
-    """What the events of an attempt say of it."""
+class AttemptProgress:
+    """Steps and device of an attempt, from its events."""
 
     def __init__(self) -> None:
         self._steps: tuple[int, int] | None = None
         self._device: str | None = None
 
-    def hear(self, event: Mapping[str, Any]) -> None:
+    def add(self, event: Mapping[str, Any]) -> None:
         """Take note of an event."""
         if event["event"] == "step":
             step = (event["epoch"] - 1) * event["steps"] + event["step"]
-            self._steps = (self._steps[0] if self._steps else step, step)
+            first = step if self._steps is None else self._steps[0]
+            self._steps = (first, step)
         elif event["event"] == "device":
             self._device = event["name"]
 
     def complete(self, log: AttemptLog, how: str, seconds: float) -> AttemptLog:
-        """Add what was heard of.
-
-        Args:
-            log: of an attempt that has ended.
-            how: it ended.
-            seconds: it took.
-
-        Returns:
-            `log` with its end, steps and device.
-        """
+        """`log` of an attempt that has ended, with its end, duration, steps and device."""
         return log.model_copy(update={"how": how, "seconds": seconds, "steps": self._steps, "device": self._device})

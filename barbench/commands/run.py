@@ -216,14 +216,14 @@ def run(
     try:
         records, stopped = _run(request, on_oom is OnOom.halve, console, retries, detach)
     except KeyboardInterrupt as asked:
-        raise Interrupted("interrupted; the same command goes on from here", *asked.args) from None
+        raise Interrupted("interrupted; run the same command to resume", *asked.args) from None
     if detach:
         console.print("submitted; barbench status shows them, the same command listens to them", soft_wrap=True)
         return
     if records:
         _report(table, records, results, reports, console)
     if stopped:
-        raise Interrupted(f"{stopped} cell{'s' * (stopped != 1)} stopped; the same command goes on from here")
+        raise Interrupted(f"{stopped} cell{'s' * (stopped != 1)} stopped; run the same command to resume")
     if any(record.status != "done" for record in records):
         raise typer.Exit(1)
 

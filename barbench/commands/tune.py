@@ -119,7 +119,7 @@ def tune(
     try:
         found = search(specs, base, budget, job, lambda cells: _run(cells, folder, make_executor(request, backbones)))
     except KeyboardInterrupt as asked:
-        raise Interrupted("interrupted; the same command goes on from here", *asked.args) from None
+        raise Interrupted("interrupted; run the same command to resume", *asked.args) from None
     rates = best_rates(found)
     out.write_text(recipe_text(base, rates, budget, found), "utf-8")
     rows = [

@@ -8,7 +8,7 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from barbench.benchmarks.cell import run_cell
-from barbench.benchmarks.execution.worker.signals import Stop
+from barbench.benchmarks.execution.worker.signals import StopSignal
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import Host, Matrix, choose_datasets
 from barbench.datasets.sources import folder_source
@@ -123,7 +123,7 @@ def finished(make_jobs: MakeJobs, tmp_path_factory: pytest.TempPathFactory) -> t
     store = Store(tmp_path_factory.mktemp("finished"))
     AcceleratorState._reset_state()  # another test may have wished for bf16
     (job,) = make_jobs(store.folder, "etris", threshold=0.12)  # so low that a model so young finds something
-    outcome = run_cell(job, lambda event: None, Stop())
+    outcome = run_cell(job, lambda event: None, StopSignal().at_steps)
     assert outcome is not None
     store.save(*outcome)
     return store, outcome[0]

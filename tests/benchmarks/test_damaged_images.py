@@ -8,7 +8,7 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from barbench.benchmarks.cell import run_cell
-from barbench.benchmarks.execution.worker.signals import Stop
+from barbench.benchmarks.execution.worker.signals import StopSignal
 from barbench.datasets.refer import read_refer
 from barbench.errors import DataError
 from barbench.paper.partitions import PAPER_PARTITIONS
@@ -28,5 +28,5 @@ def test_a_damaged_evaluation_image_is_found_before_training(
     job = job.model_copy(update={"cell": job.cell.model_copy(update={"protocol": "refcoco"})})
     AcceleratorState._reset_state()
     with pytest.raises(DataError, match=bad.name):
-        run_cell(job, events.append, Stop())
+        run_cell(job, events.append, StopSignal().at_steps)
     assert [event for event in events if event["event"] == "step"] == []

@@ -46,7 +46,7 @@ def test_status_where_the_command_that_began_the_run_is_gone(run: RunFolder, ask
     fields = json.loads((run.path / "run.json").read_text()) | {"process": dead.pid}
     (run.path / "run.json").write_text(json.dumps(fields))
     rows = json.loads(ask("status", "--results", tmp_path, "--format", "json").out)
-    assert {row["state"] for row in rows} == {"led by nobody"}
+    assert {row["state"] for row in rows} == {"orphaned"}
     answer = ask("stop", "--results", tmp_path)
     assert answer.out.strip() == f"run {run.id} had ended; its folder is removed"
     assert ask("status", "--results", tmp_path).out.strip() == f"no run is under way in {tmp_path}"

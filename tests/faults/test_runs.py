@@ -115,7 +115,7 @@ def test_asked_to_stop_it_keeps_a_checkpoint_and_goes_on_exactly(
     ended, errors = run.end()
     assert time.monotonic() - begun < 10 + BUSY
     assert ended == code
-    assert errors.strip() == "error: interrupted; the same command goes on from here"
+    assert errors.strip() == "error: interrupted; run the same command to resume"
     assert job.checkpoint.exists(), "no epoch's end, no clock: it was written for the signal"
     assert Store(job.results).load(job.cell) is None
     assert left(job.results) == set()
@@ -158,7 +158,7 @@ def test_two_processes_that_are_stopped_from_outside(sign: signal.Signals, make_
     assert not alive
     assert job.checkpoint.exists()
     [record] = Store(job.results).all()
-    assert record.reason == "the process was asked to stop; it goes on from its checkpoint"
+    assert record.reason == "the process was asked to stop; it resumes from its checkpoint"
 
 
 @pytest.mark.slow
@@ -200,7 +200,7 @@ def test_a_full_disk_ends_the_run_and_costs_nothing(make_jobs: MakeJobs, tmp_pat
         ballast.write_bytes(b"x" * 7_500_000)
         code, errors = Run(tmp_path, jobs).end()
         assert code == 1
-        assert f"error: cannot write to {disk / 'r'}: No space left on device. What was kept stays" in errors
+        assert f"error: cannot write to {disk / 'r'}: No space left on device. Finished cells are kept" in errors
         assert "Traceback" not in errors
         assert left(disk / "r") == set()
         assert Store(disk / "r").all() == []

@@ -3,25 +3,24 @@
 import heapq
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from barbench.benchmarks.job import Job
 from barbench.metrics import METRICS
 from barbench.results.record import Record
+from barbench.spec.text import plural
 
 
 def name_of(job: Job) -> str:
-    """A cell in one line: method with its options, backbone, protocol, seed."""
+    """A cell in one line: method with its options, backbone, data set, seed."""
     cell = job.cell
-    options = ",".join(f"{name}={value}" for name, value in cell.options.items())
-    return f"{cell.method}{' ' * bool(cell.options)}{options} · {cell.backbone} · {cell.protocol} · seed {cell.seed}"
+    method = cell.method
+    if cell.options:
+        method += " " + ",".join(f"{name}={value}" for name, value in cell.options.items())
+    return f"{method} · {cell.backbone} · {cell.protocol} · seed {cell.seed}"
 
 
 def clock(seconds: float) -> str:
@@ -38,9 +37,6 @@ def makespan(under_way: Sequence[float], later: Sequence[float], slots: int) -> 
         under_way: seconds that are left of each cell that runs.
         later: seconds of each that has not begun, in their order; each takes the slot that is free first.
         slots: cells at a time.
-
-    Returns:
-        Seconds, 0 or more.
     """
     free = [*under_way, *[0.0] * (slots - len(under_way))]
     heapq.heapify(free)
@@ -56,29 +52,45 @@ def outcome(record: Record) -> str:
     parts = []
     for name in record.split_names():
         split = record.splits[name]
-        control = f" (swapped {100 * split.control.mean:.1f})" if split.control else ""
-        parts.append(f"{name} {100 * split.scores.mean:.1f}{control}")
+        part = f"{name} {100 * split.scores.mean:.1f}"
+        if split.control:
+            part += f" (swapped {100 * split.control.mean:.1f})"
+        parts.append(part)
     ranking = next(iter(record.splits.values())).scores.mean_name
     return f"{METRICS[ranking].label} {', '.join(parts)}"
 
 
-@dataclass
 class _Cell:
     """A cell under way: its number in the run, when it began, and its first step, for the pace."""
 
-    job: Job
-    number: int
-    begun: float
-    first_step: float = 0.0
-    first_done: int = 0
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.begun = time.monotonic()
+        self.left: float | None = None  # seconds of training; None before its first step
+        self._first_time: float | None = None
+        self._first_step = 0
 
-    def left(self, event: dict[str, Any]) -> float:
+    def add_step(self, event: Mapping[str, Any]) -> float:
         """Seconds of training left in this cell, by the pace of the steps seen so far."""
-        done, now = (event["epoch"] - 1) * event["steps"] + event["step"], time.monotonic()
-        if not self.first_step:
-            self.first_step, self.first_done = now, done
-        pace: float = (now - self.first_step) / max(done - self.first_done, 1)
-        return pace * (int(event["epochs"]) * int(event["steps"]) - int(done))
+        now = time.monotonic()
+        step = steps_done(event)
+        if self._first_time is None:
+            self._first_time = now
+            self._first_step = step
+        pace = (now - self._first_time) / max(step - self._first_step, 1)
+        left = float(pace * (event["epochs"] * event["steps"] - step))
+        self.left = left
+        return left
+
+
+def steps_done(event: Mapping[str, Any]) -> int:
+    """Steps of all epochs so far."""
+    return int((event["epoch"] - 1) * event["steps"] + event["step"])
+
+
+def training(event: Mapping[str, Any]) -> str:
+    """A training step: epoch, running loss, mean IoU of the batch."""
+    return f"epoch {event['epoch']}/{event['epochs']}  loss {event['loss']:.4f}  batch IoU {event['iou']:.2f}"
 
 
 class PlainDisplay:
@@ -91,56 +103,59 @@ class PlainDisplay:
     """
 
     def __init__(self, console: Console, forecast: Mapping[str, float] | None = None, slots: int | None = 1) -> None:
-        self.console, self.forecast, self.slots = console, forecast or {}, slots
+        self.console = console
+        self.forecast = forecast or {}
+        self.slots = slots
         self.jobs: list[Job] = []
-        self.took: list[tuple[Job, float]] = []
-        self.cells: dict[str, _Cell] = {}
-        self.lefts: dict[str, float] = {}
-        self.begun = 0
-        self.seen: set[str] = set()
+        self.cells: dict[str, _Cell] = {}  # under way, by id
+        self.begun: set[str] = set()
+        self.took: list[tuple[Job, float]] = []  # seconds of each finished cell
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None:
-        """Of the cells to run, in their order, and how many were finished before."""
+        """Say how many cells run, and how many were finished before."""
         self.jobs = list(jobs)
-        done = f"; {finished} finished before, skipped" if finished else ""
-        at_once = f", {self.slots} at a time" if self.slots and self.slots > 1 and len(jobs) > 1 else ""
-        self.say(f"{len(jobs)} cell{'s' * (len(jobs) != 1)} to run{at_once}{done}")
+        text = f"{plural(len(jobs), 'cell')} to run"
+        if self.slots and self.slots > 1 and len(jobs) > 1:
+            text += f", {self.slots} at a time"
+        if finished:
+            text += f"; {finished} finished before, skipped"
+        self.say(text)
 
     def start(self, job: Job) -> None:
         """A cell's first worker began."""
-        self.begun += 1
-        self.seen.add(job.cell.id())
-        self.cells[job.cell.id()] = _Cell(job, self.begun, time.monotonic())
-        self.say(f"cell {self.begun}/{len(self.jobs)}  {name_of(job)}")
+        self.begun.add(job.cell.id())
+        number = len(self.begun)
+        self.cells[job.cell.id()] = _Cell(number)
+        self.say(f"cell {number}/{len(self.jobs)}  {name_of(job)}")
 
     def event(self, job: Job, event: dict[str, Any]) -> None:
-        """What a worker says of its cell: a step, a phase, a note."""
+        """A step, a phase or a note of a cell."""
         if event["event"] == "step":
-            left = self.lefts[job.cell.id()] = self.cells[job.cell.id()].left(event)
+            left = self.cells[job.cell.id()].add_step(event)
             if event["step"] == event["steps"]:
-                self.tell(job, f"{self.training(event)}  {self.remaining(left)}")
+                self.say_of(job, f"{training(event)}  {self.remaining(left)}")
         elif event["event"] == "note":
-            self.tell(job, f"note: {event['text']}")
+            self.say_of(job, f"note: {event['text']}")
         elif event["event"] == "phase" and event["name"].startswith("evaluating"):
-            self.tell(job, event["name"])
+            self.say_of(job, event["name"])
         elif event.get("share") == 1:
-            self.tell(job, f"{event['name']}, done")
+            self.say_of(job, f"{event['name']}, done")
 
-    def tell(self, job: Job, text: str) -> None:
+    def say_of(self, job: Job, text: str) -> None:
         """A line about one cell, with its number where several run at the same time."""
-        number = f"{self.cells[job.cell.id()].number}/{len(self.jobs)}  " if self.slots != 1 else ""
-        self.say(f"  {number}{text}")
+        if self.slots != 1:
+            text = f"{self.cells[job.cell.id()].number}/{len(self.jobs)}  {text}"
+        self.say(f"  {text}")
 
     def end(self, job: Job, record: Record) -> None:
-        """A cell is settled, with the record that it left."""
+        """A cell has its record."""
         seconds = time.monotonic() - self.cells[job.cell.id()].begun
-        self.tell(job, f"{outcome(record)}  in {clock(seconds)}")
+        self.say_of(job, f"{outcome(record)}  in {clock(seconds)}")
         del self.cells[job.cell.id()]
-        self.lefts.pop(job.cell.id(), None)
         if record.status == "done":
             self.took.append((job, seconds))
 
@@ -149,30 +164,34 @@ class PlainDisplay:
         self.say(f"  note: {text}")
 
     def stop(self) -> None:
-        """However the run ended: what moves stands still from now on."""
-
-    @staticmethod
-    def training(event: dict[str, Any]) -> str:
-        """How training stands at a step: epoch, running loss, mean IoU of the batch."""
-        return f"epoch {event['epoch']}/{event['epochs']}  loss {event['loss']:.4f}  batch IoU {event['iou']:.2f}"
+        """However the run ended: nothing moves from now on."""
 
     def expected(self, job: Job) -> float | None:
         """Seconds of a cell that has not begun: its forecast, corrected by how far this run's cells were off theirs;
-        without one, as long as those took on average. None where nothing tells."""
-        told = [(seconds, self.forecast[j.cell.id()]) for j, seconds in self.took if j.cell.id() in self.forecast]
-        if job.cell.id() in self.forecast:
-            taken, foretold = (sum(values) for values in zip(*told, strict=True)) if told else (1.0, 1.0)
-            return self.forecast[job.cell.id()] * taken / foretold
-        return sum(seconds for _, seconds in self.took) / len(self.took) if self.took else None
+        without one, as long as those took on average. None where nothing is known."""
+        seconds = self.forecast.get(job.cell.id())
+        if seconds is None:
+            return sum(taken for _, taken in self.took) / len(self.took) if self.took else None
+        taken_in_all = 0.0
+        forecast_in_all = 0.0
+        for other, taken in self.took:
+            if other.cell.id() in self.forecast:
+                taken_in_all += taken
+                forecast_in_all += self.forecast[other.cell.id()]
+        return seconds * taken_in_all / forecast_in_all if forecast_in_all else seconds
 
     def remaining(self, left: float) -> str:
-        """`left 1:20`, and of the whole run where that can be told."""
-        later = [self.expected(job) for job in self.jobs if job.cell.id() not in self.seen]
+        """`left 1:20`, and of the whole run where that can be known."""
+        text = f"left {clock(left)}"
+        later = [self.expected(job) for job in self.jobs if job.cell.id() not in self.begun]
         known = [seconds for seconds in later if seconds is not None]
         if not later or len(known) < len(later):
-            return f"left {clock(left)}"
-        under_way = list(self.lefts.values()) if self.slots != 1 else [left]
-        return f"left {clock(left)}, all {clock(makespan(under_way, known, self.slots or len(under_way)))}"
+            return text
+        under_way = [left]
+        if self.slots != 1:
+            lefts = [cell.left for cell in self.cells.values()]
+            under_way = [seconds for seconds in lefts if seconds is not None]
+        return f"{text}, all {clock(makespan(under_way, known, self.slots or len(under_way)))}"
 
 
 class LiveDisplay(PlainDisplay):
@@ -180,60 +199,59 @@ class LiveDisplay(PlainDisplay):
 
     def __init__(self, console: Console, forecast: Mapping[str, float] | None = None, slots: int | None = 1) -> None:
         super().__init__(console, forecast, slots)
-        self.live = Live(console=console, refresh_per_second=8, transient=True)
-        self.rows: dict[str, tuple[Text | ProgressBar, ...]] = {}
+        self.progress = Progress(
+            TextColumn("{task.description}", style="bold", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[what]}", markup=False),
+            TextColumn("{task.fields[left]}", style="cyan", markup=False),
+            console=console,
+            refresh_per_second=8,
+            transient=True,
+        )
+        self.lines: dict[str, TaskID] = {}
 
     def begin(self, jobs: Sequence[Job], finished: int) -> None:
         """Starts the moving part, where there is anything to run."""
         super().begin(jobs, finished)
         if jobs:
-            self.live.start()
+            self.progress.start()
+
+    def start(self, job: Job) -> None:
+        """A cell has a line from its first moment."""
+        super().start(job)
+        title = f"{len(self.begun)}/{len(self.jobs)} {job.cell.method}"
+        self.lines[job.cell.id()] = self.progress.add_task(title, start=False, total=1.0, what="starting", left="")
 
     def event(self, job: Job, event: dict[str, Any]) -> None:
         """Steps and phases move the cell's line; a note is printed above it."""
         if event["event"] == "step":
-            left = self.lefts[job.cell.id()] = self.cells[job.cell.id()].left(event)
-            done = (event["epoch"] - 1) * event["steps"] + event["step"]
-            self.draw(job, self.training(event), done / (event["epochs"] * event["steps"]), left)
+            left = self.cells[job.cell.id()].add_step(event)
+            share = steps_done(event) / (event["epochs"] * event["steps"])
+            self.draw(job, training(event), share, self.remaining(left))
         elif event["event"] == "phase":
-            self.draw(job, event["name"], event.get("share"), None)
+            self.draw(job, event["name"], event.get("share"))
         elif event["event"] == "note":
-            self.tell(job, f"note: {event['text']}")
+            self.say_of(job, f"note: {event['text']}")
 
     def end(self, job: Job, record: Record) -> None:
-        """The cell's line gives way to what it reached."""
+        """The cell's outcome replaces its line."""
         super().end(job, record)
-        self.rows.pop(job.cell.id(), None)
-        self.update()
-        if self.begun == len(self.jobs) and not self.cells:
+        self.progress.remove_task(self.lines.pop(job.cell.id()))
+        if len(self.begun) == len(self.jobs) and not self.cells:
             self.stop()
 
     def stop(self) -> None:
         """Gives the terminal back."""
-        self.live.stop()
+        self.progress.stop()
 
-    def draw(self, job: Job, what: str, share: float | None, left: float | None) -> None:
-        """Set a cell's line.
-
-        Args:
-            job: the cell.
-            what: it does.
-            share: of it that is done, 0 to 1; None: not known, and the bar pulses.
-            left: seconds of training; None: not known.
-        """
-        bar = ProgressBar(total=1.0, completed=share or 0.0, width=24, pulse=share is None)
-        number = self.cells[job.cell.id()].number
-        head = Text(f"{number}/{len(self.jobs)} {job.cell.method}", style="bold")
-        time_left = Text("" if left is None else self.remaining(left), style="cyan")
-        self.rows[job.cell.id()] = (head, bar, Text(what), time_left)
-        self.update()
-
-    def update(self) -> None:
-        """Draw all lines anew."""
-        table = Table.grid(padding=(0, 1))
-        for row in self.rows.values():
-            table.add_row(*row)
-        self.live.update(table)
+    def draw(self, job: Job, what: str, share: float | None, left: str = "") -> None:
+        """Set a cell's line; a share of None is not known, and the bar pulses."""
+        line = self.lines[job.cell.id()]
+        if share is None:
+            self.progress.reset(line, start=False)
+        else:
+            self.progress.start_task(line)
+        self.progress.update(line, completed=share or 0.0, what=what, left=left)
 
 
 def display_for(console: Console, forecast: Mapping[str, float] | None = None, slots: int | None = 1) -> PlainDisplay:

@@ -1,4 +1,4 @@
-"""What the runs of a results folder are doing, from files and one call of the executor. `barbench status` prints it."""
+"""The runs under way in a results folder, from files and one call of the executor; `barbench status` and `stop`."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ from barbench.benchmarks.execution.executors.base import State
 from barbench.benchmarks.execution.executors.make import executor_class
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.errors import UnknownName, UsageError
+from barbench.spec.text import plural
 
 
 def status(results: Path) -> list[dict[str, Any]]:
@@ -17,35 +18,45 @@ def status(results: Path) -> list[dict[str, Any]]:
 
     Returns:
         Per cell: `run`, `executor`, `cell`, `state` (waiting, running, stopping, done, or how its last attempt ended;
-            `led by nobody` where the command that began the run is gone and nothing runs without it), `attempt`,
-            `host` as records have it, `step` and `epoch`.
+            `orphaned` where the command that began the run has ended and nothing runs without it), `attempt`, `host` as
+            records have it, `step` and `epoch`.
     """
     rows = []
     for run in RunFolder.all(results):
         executor = executor_class(run.executor)
-        jobs = {cell: str(handle["job"]) for cell, handle in run.handles.items()}
+        jobs = _jobs(run)
         states = executor.states(list(jobs.values()))
-        orphan = not executor.detaches and run.is_led() is False
+        orphaned = not executor.detaches and run.is_led() is False
         for cell, stem in run.cells.items():
-            queued = states.get(jobs.get(cell, ""))
-            state = _state(run, cell, results / f"{stem}.json", queued)
+            state = _state(run, cell, results / f"{stem}.json", states.get(jobs.get(cell, "")))
+            if orphaned and state["state"] in ("waiting", "running"):
+                state["state"] = "orphaned"
             rows.append({"run": run.id, "executor": run.executor, "cell": stem} | state)
-            if orphan and state["state"] in ("waiting", "running"):
-                rows[-1]["state"] = "led by nobody"
     return rows
+
+
+def _jobs(run: RunFolder) -> dict[str, str]:
+    """The executor's job of each cell that has one, by the cell's id."""
+    return {cell: str(handle["job"]) for cell, handle in run.handles.items()}
 
 
 def _state(run: RunFolder, cell: str, record: Path, queued: State | None) -> dict[str, Any]:
     found: dict[str, Any] = {"state": "waiting", "attempt": None, "host": None, "epoch": "", "step": ""}
     for event in run.events(cell).new():
-        if event["event"] == "attempt":
-            found |= {"state": "running", "attempt": event["number"], "host": event["host"]}
-        elif event["event"] == "step":
-            found |= {"epoch": f"{event['epoch']}/{event['epochs']}", "step": f"{event['step']}/{event['steps']}"}
-        elif event["event"] == "phase":
-            found["step"] = event["name"] + (f", {event['share']:.0%}" if "share" in event else "")
-        elif event["event"] == "ended":
-            found["state"] = event["how"]
+        match event["event"]:
+            case "attempt":
+                found |= {"state": "running", "attempt": event["number"], "host": event["host"]}
+            case "step":
+                found["epoch"] = f"{event['epoch']}/{event['epochs']}"
+                found["step"] = f"{event['step']}/{event['steps']}"
+            case "phase":
+                found["step"] = event["name"]
+                if "share" in event:
+                    found["step"] += f", {event['share']:.0%}"
+            case "ended":
+                found["state"] = event["how"]
+
+    # Files and the queue know better than the last event.
     if record.exists() and found["state"] in ("waiting", "running"):
         found["state"] = "done"
     elif queued == "waiting":
@@ -56,27 +67,17 @@ def _state(run: RunFolder, cell: str, record: Path, queued: State | None) -> dic
 
 
 def find_run(results: Path, name: str | None) -> RunFolder:
-    """The run of that name, or the only one.
-
-    Args:
-        results: folder of the records.
-        name: of a run; None where there is one.
-
-    Returns:
-        Its folder.
-
-    Raises:
-        UsageError: where there is none, or more than one to choose from.
-        UnknownName: for a name that no run has.
-    """
+    """The run of that name; None: the only one. UsageError or UnknownName where there is none such."""
     runs = {run.id: run for run in RunFolder.all(results)}
     if not runs:
         raise UsageError(f"no run is under way in {results}")
-    if name is None and len(runs) > 1:
-        raise UsageError(f"several runs are under way in {results}; name one of {', '.join(runs)}")
-    if name is not None and name not in runs:
+    if name is None:
+        if len(runs) > 1:
+            raise UsageError(f"several runs are under way in {results}; name one of {', '.join(runs)}")
+        return next(iter(runs.values()))
+    if name not in runs:
         raise UnknownName("run", name, runs)
-    return runs[name] if name is not None else next(iter(runs.values()))
+    return runs[name]
 
 
 def stop(run: RunFolder, cells: list[str]) -> str:
@@ -87,25 +88,29 @@ def stop(run: RunFolder, cells: list[str]) -> str:
         cells: ids, stems, or their beginnings; none: all of the run.
 
     Returns:
-        What was done, in words.
+        What was done, for the user.
 
     Raises:
         UsageError: for a name that fits no cell of the run.
     """
     chosen = [_cell(run, name) for name in cells]
-    jobs = {cell: str(handle["job"]) for cell, handle in run.handles.items()}
+
+    # Jobs that wait in a queue look at no file.
     executor = executor_class(run.executor)
+    jobs = _jobs(run)
     states = executor.states(list(jobs.values()))
-    executor.cancel_waiting([job for cell, job in jobs.items() if job in states and (not chosen or cell in chosen)])
-    if not chosen and run.is_led() is False and "running" not in states.values():
-        run.remove()
-        return f"run {run.id} had ended; its folder is removed"
+    queued = [job for cell, job in jobs.items() if job in states and (not chosen or cell in chosen)]
+    executor.cancel_waiting(queued)
+
+    if not chosen:
+        if run.is_led() is False and "running" not in states.values():
+            run.remove()
+            return f"run {run.id} had ended; its folder is removed"
+        run.ask_to_stop()
     for cell in chosen:
         run.ask_to_stop(cell)
-    if not chosen:
-        run.ask_to_stop()
-    what = f"{len(chosen)} cell{'s' * (len(chosen) != 1)} of run {run.id}" if chosen else f"run {run.id}"
-    return f"{what} asked to stop; each cell keeps a checkpoint, and `barbench run` goes on from it"
+    what = f"{plural(len(chosen), 'cell')} of run {run.id}" if chosen else f"run {run.id}"
+    return f"{what} asked to stop; each cell keeps a checkpoint, and `barbench run` resumes from it"
 
 
 def _cell(run: RunFolder, name: str) -> str:

@@ -87,17 +87,19 @@ def test_a_terminal_gets_a_moving_line(job: Job) -> None:
     assert isinstance(display, LiveDisplay)
     display.begin([job], 0)
     display.start(job)
+    display.progress.refresh()
+    assert "starting" in out.getvalue()
     display.event(job, {"event": "phase", "name": "calibrating", "share": 0.25})
-    display.live.refresh()  # by itself it draws eight times a second
+    display.progress.refresh()  # by itself it draws eight times a second
     assert "━━━━━━\x1b[0m\x1b[90m╺" in out.getvalue()  # a quarter of the bar
     assert "calibrating" in out.getvalue()
     display.event(job, step(2, 3))
-    display.live.refresh()
+    display.progress.refresh()
     assert "1/1 head-only" in out.getvalue()
     assert "epoch 2/2  loss 0.2500  batch IoU 0.50" in out.getvalue()
     assert "left" in out.getvalue()
     display.end(job, done(job))
-    assert not display.live.is_started
+    assert not display.progress.live.is_started
     assert "mIoU val 61.2 (swapped 5.0)" in out.getvalue()
 
 
@@ -107,12 +109,12 @@ def test_time_left_follows_the_pace(job: Job, monkeypatch: pytest.MonkeyPatch) -
     display = PlainDisplay(Console(file=io.StringIO()))
     display.begin([job], 0)
     display.start(job)
-    assert display.cells[job.cell.id()].left(step(1, 1)) == 0
+    assert display.cells[job.cell.id()].add_step(step(1, 1)) == 0
     now[0] += 6.0
     # Three steps took six seconds, six steps are left.
-    assert display.cells[job.cell.id()].left(step(1, 4)) == pytest.approx(2.0 * 6)
+    assert display.cells[job.cell.id()].add_step(step(1, 4)) == pytest.approx(2.0 * 6)
     now[0] += 2.0
-    assert display.cells[job.cell.id()].left(step(2, 5)) == 0
+    assert display.cells[job.cell.id()].add_step(step(2, 5)) == 0
 
 
 def test_time_left_of_all_cells(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

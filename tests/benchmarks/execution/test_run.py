@@ -258,7 +258,7 @@ def test_a_results_folder_that_cannot_be_written(make_jobs: MakeJobs, tmp_path: 
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "out-of-memory", "killed"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "failed", "signal 11"),
         ("import sys; sys.exit('out of luck')", "failed", "ended with code 1: out of luck"),
-        ("import sys; sys.exit(7)", "failed", "ended with code 7: it said nothing"),
+        ("import sys; sys.exit(7)", "failed", "ended with code 7: no output"),
         ('print(\'{"event": "note", "text": "hello"}\')', "failed", "ended with code 0"),
         ("print('no JSON')", "failed", "ended with code 0"),
     ],
@@ -287,7 +287,7 @@ def test_processes_whose_launcher_was_killed_end_too(
         "os.kill(os.getpid(), 11)",
     )
     [record] = run_jobs(make_jobs(tmp_path), tmp_path, Told())
-    assert record.reason == "the process was ended by signal 11: it said nothing"
+    assert record.reason == "the process was ended by signal 11: no output"
     assert (tmp_path / "ended").read_text() == "rank"
 
 

@@ -1,65 +1,17 @@
-"""What an executor is: it decides where and when an attempt at a cell runs, and tells how it ended."""
+"""What an executor is: it decides where and when an attempt at a cell runs, and reports how it ended."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from barbench.benchmarks.execution.attempt import Attempt
+from barbench.benchmarks.execution.outcome import Ended
+from barbench.benchmarks.execution.run_folder import Events, RunFolder
 
-from barbench.benchmarks.execution.run_folder import FOLDER, RunFolder
-from barbench.benchmarks.job import Job
-
-How = Literal["done", "failed", "out-of-memory", "stopped", "lost", "refused", "unwritable"]
-
-
-class Attempt(BaseModel):
-    """One try of one cell, as it travels to where it runs.
-
-    Attributes:
-        job: the cell. What belongs to a host may still be open in it; `site.settle` fills it in there.
-        run: id of the run; its folder must be there.
-        number: 1 for the first attempt of the run, larger for each later one.
-        executor: name of the executor.
-        halve: a cell that does not fit in memory gives way to one with half the micro-batch.
-        code: of the run, which must be that of the host; None: the same by itself.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    job: Job
-    run: str
-    number: int = 1
-    executor: str = "local"
-    halve: bool = False
-    code: str | None = None
-
-    @property
-    def cell(self) -> str:
-        """The cell's id."""
-        return self.job.cell.id()
-
-    @property
-    def folder(self) -> RunFolder:
-        """The run's, as this host sees it."""
-        return RunFolder(self.job.results / FOLDER / self.run)
-
-
-class Ended(NamedTuple):
-    """How an attempt ended.
-
-    `done` and `failed`: its record says more. `out-of-memory`: the system ended it. `stopped`: it was asked to; there
-    is a checkpoint where it was training. `lost`: it died, without a fault of the cell. `refused`: this host cannot
-    run it. `unwritable`: nothing can be kept in the results folder.
-    """
-
-    how: How
-    said: str = ""
-    number: int = 0
-
-
-Told = tuple[str, Mapping[str, Any] | Ended]  # a cell's id, and an event of it or its end
-
+CellEvent = tuple[str, Mapping[str, Any] | Ended]
+"""A cell's id, and an event of it or its end."""
 
 State = Literal["waiting", "running", "gone"]
+"""Of a job in a cluster's queue."""
 
 
 class Executor(Protocol):
@@ -70,7 +22,7 @@ class Executor(Protocol):
         settles_on_host: device, threads, cache, data and weights of a cell are chosen on the host where it runs, which
             may have another copy of barbench; else by the command, on its own host.
         default_retries: how often a cell that is lost is tried again where the user says nothing.
-        detaches: cells run on when the command that submitted them has ended.
+        detaches: cells continue to run when the command that submitted them has ended.
     """
 
     name: ClassVar[str]
@@ -89,26 +41,54 @@ class Executor(Protocol):
         """Have them run, in this order as far as there is one."""
 
     def adopt(self) -> dict[str, int]:
-        """Listen to what an earlier process of this run submitted: the number of the attempt at each cell that waits or
-        runs."""
+        """Follow what an earlier process of this run submitted; the number of the attempt at each cell that waits or
+        runs, by the cell's id."""
 
-    def poll(self, seconds: float) -> list[Told]:
+    def poll(self, seconds: float) -> list[CellEvent]:
         """What happened, in order for each cell; waits for it at most so long."""
 
     def alive(self) -> set[str]:
         """The ids of the cells that were submitted and have not ended."""
 
     def stop(self) -> None:
-        """Ask every cell to keep a checkpoint and end; `poll` tells when they have."""
+        """Ask every cell to keep a checkpoint and end; `poll` reports when they have."""
 
     def close(self) -> None:
-        """End whatever is still there, at once."""
+        """End whatever still runs, at once."""
 
     @staticmethod
     def states(jobs: Sequence[str]) -> dict[str, State]:
-        """The state of each job that a run's folder names, by the job's id, as any process may ask for it; those that
-        are not known are left out."""
+        """The state of each job that a run's folder names, by the job's id, as any process may ask for it; unknown jobs
+        are left out."""
 
     @staticmethod
     def cancel_waiting(jobs: Sequence[str]) -> None:
         """Take those of these jobs that have not begun out of the queue."""
+
+
+class EventReader:
+    """Reads the events of cells that run elsewhere from the run's folder."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._files: dict[str, Events] = {}
+
+    def new(self, cells: Iterable[str]) -> list[CellEvent]:
+        """The events of `cells` since the last call."""
+        found: list[CellEvent] = []
+        for cell in list(cells):
+            file = self._files.setdefault(cell, self._run.events(cell))
+            for event in file.new():
+                if event["event"] == "ended":
+                    found.append((cell, Ended(event["how"], event["reason"], event["number"])))
+                else:
+                    found.append((cell, event))
+        return found
+
+    def skip(self, cell: str) -> Ended | None:
+        """Skip the events of a cell so far; how its last attempt ended, if it did."""
+        last = None
+        for _, event in self.new([cell]):
+            if isinstance(event, Ended):
+                last = event
+        return last

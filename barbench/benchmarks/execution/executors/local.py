@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar, Final
 
-from barbench.benchmarks.execution.attempt import Wish, perform
-from barbench.benchmarks.execution.executors.base import Attempt, Ended, State, Told
+from barbench.benchmarks.execution.attempt import Attempt, StopRequest, perform
+from barbench.benchmarks.execution.executors.base import CellEvent, State
 from barbench.benchmarks.execution.host.variables import Slot
+from barbench.benchmarks.execution.outcome import Ended
 from barbench.benchmarks.execution.run_folder import RunFolder
 
 
 class Local:
-    """Executor of this host."""
+    """Executor of this host, with one thread per slot."""
 
     name: ClassVar[str] = "local"
     settles_on_host: ClassVar[bool] = False
-    default_retries: ClassVar[int] = 0  # somebody should look at a cell that is lost on this host
+    default_retries: ClassVar[int] = 0  # a cell that is lost on this host should be looked at
     detaches: ClassVar[bool] = False
 
     def __init__(self, slots: Sequence[Slot] = ()) -> None:
@@ -25,10 +26,10 @@ class Local:
         self._free: queue.Queue[Slot] = queue.Queue()
         for slot in slots:
             self._free.put(slot)
-        self._told: queue.Queue[Told | BaseException] = queue.Queue()
+        self._events: queue.Queue[CellEvent | BaseException] = queue.Queue()
         self._pool = ThreadPoolExecutor(len(slots))
         self._threads: dict[Future[None], Attempt] = {}
-        self._wish = Wish()
+        self._request = StopRequest()
         self._lock = -1
 
     def start(self, run: RunFolder, lock: int) -> None:
@@ -44,13 +45,13 @@ class Local:
         """None: the cells of this host end with the process that began them."""
         return {}
 
-    def poll(self, seconds: float) -> list[Told]:
-        """Raises what a thread of an attempt could not foresee."""
-        found: list[Told] = []
+    def poll(self, seconds: float) -> list[CellEvent]:
+        """Raises the unexpected error of an attempt's thread."""
+        found: list[CellEvent] = []
         try:
-            found.append(self._known(self._told.get(timeout=seconds)))
+            found.append(self._checked(self._events.get(timeout=seconds)))
             while True:
-                found.append(self._known(self._told.get_nowait()))
+                found.append(self._checked(self._events.get_nowait()))
         except queue.Empty:
             return found
 
@@ -60,27 +61,16 @@ class Local:
 
     def stop(self) -> None:
         """Those that have not begun never will."""
-        self._wish.stop.set()
+        self._request.stop.set()
         for thread, attempt in self._threads.items():
             if thread.cancel():
-                self._told.put((attempt.cell, Ended("stopped", "it was not begun", attempt.number)))
+                self._events.put((attempt.cell, Ended("stopped", "it had not begun", attempt.number)))
 
     def close(self) -> None:
-        """Kill what is left."""
-        self._wish.kill.set()
-        self._wish.stop.set()
+        """Kill what still runs."""
+        self._request.kill.set()
+        self._request.stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _run(self, attempt: Attempt) -> None:
-        slot = self._free.get()
-        try:
-            tell = attempt.cell
-            ended = perform(attempt, self._wish, lambda event: self._told.put((tell, event)), slot, self._lock)
-            self._told.put((tell, ended))
-        except BaseException as error:
-            self._told.put(error)
-        finally:
-            self._free.put(slot)
 
     @staticmethod
     def states(jobs: Sequence[str]) -> dict[str, State]:
@@ -91,8 +81,19 @@ class Local:
     def cancel_waiting(jobs: Sequence[str]) -> None:
         """Nothing: there is no queue outside the command."""
 
+    def _run(self, attempt: Attempt) -> None:
+        slot = self._free.get()
+        cell = attempt.cell
+        try:
+            ended = perform(attempt, self._request, lambda event: self._events.put((cell, event)), slot, self._lock)
+            self._events.put((cell, ended))
+        except BaseException as error:
+            self._events.put(error)
+        finally:
+            self._free.put(slot)
+
     @staticmethod
-    def _known(told: Told | BaseException) -> Told:
-        if isinstance(told, BaseException):
-            raise told
-        return told
+    def _checked(event: CellEvent | BaseException) -> CellEvent:
+        if isinstance(event, BaseException):
+            raise event
+        return event

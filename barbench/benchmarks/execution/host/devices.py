@@ -6,7 +6,7 @@ import torch
 
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.errors import UsageError
-from barbench.spec.text import split_list
+from barbench.spec.text import plural, split_list
 
 
 def pick_device(name: str) -> str:
@@ -22,14 +22,15 @@ def pick_device(name: str) -> str:
         UsageError: for a device that this host does not have.
     """
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, number = name.partition(":")
     if kind == "cuda" and (not number or number.isdecimal()):  # counted without opening a context on the GPU
         count = torch.cuda.device_count()
         if int(number or 0) >= count:
-            raise UsageError(
-                f"--device {name}: this host has {count or 'no'} GPU{'s' * (count > 1)} that torch can use"
-            )
+            there = plural(count, "GPU") if count else "no GPU"
+            raise UsageError(f"--device {name}: this host has {there} that torch can use")
         return name
     try:
         torch.empty(0, device=name)
@@ -64,9 +65,9 @@ def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None,
         device: of `--device`.
         gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
         processes: of one cell, one GPU each.
-        jobs: cells at a time. More than the GPUs allow share them. None: one a share of GPUs; on a CPU one a core
+        jobs: cells at a time. More than the GPUs allow share them. None: one per share of GPUs; on a CPU one per core
             where the models are `small`, else 1.
-        small: whether one core does for a cell.
+        small: whether one core is enough for a cell.
 
     Returns:
         One slot for each cell that runs at a time; those on a CPU name no GPU.
@@ -75,12 +76,21 @@ def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None,
         UsageError: for GPUs that are not there, or fewer than the processes of a cell.
     """
     chosen = choose_gpus(device, gpus)
-    shares = [tuple(chosen[i : i + processes]) for i in range(0, len(chosen) - processes + 1, processes)]
+    shares = []
+    for first in range(0, len(chosen) - processes + 1, processes):
+        shares.append(tuple(chosen[first : first + processes]))
     if chosen and not shares:
         raise UsageError(f"--processes {processes} needs as many GPUs, and has {len(chosen)} to use")
+
     cores = core_count()
-    count = jobs or len(shares) or (max(1, cores // processes) if small and pick_device(device) == "cpu" else 1)
-    return [Slot(shares[i % len(shares)] if shares else (), max(1, cores // count), count) for i in range(count)]
+    count = jobs or len(shares)
+    if not count:
+        count = max(1, cores // processes) if small and pick_device(device) == "cpu" else 1
+    slots = []
+    for index in range(count):
+        share = shares[index % len(shares)] if shares else ()
+        slots.append(Slot(share, max(1, cores // count), count))
+    return slots
 
 
 def choose_gpus(device: str, gpus: str | None) -> list[str]:
@@ -91,7 +101,7 @@ def choose_gpus(device: str, gpus: str | None) -> list[str]:
         gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
 
     Returns:
-        Them as CUDA_VISIBLE_DEVICES names them; none for another device.
+        Their names for CUDA_VISIBLE_DEVICES; none for another device.
 
     Raises:
         UsageError: where the two contradict each other, or a GPU is not there.
@@ -105,13 +115,23 @@ def choose_gpus(device: str, gpus: str | None) -> list[str]:
         if kind == "cuda":
             raise UsageError(f"--gpus none and --device {device} contradict each other; give one of them")
         return []
+
     count = torch.cuda.device_count()
-    there = f"this host has {f'GPUs 0 to {count - 1}' if count > 1 else 'GPU 0' if count else 'no GPU'}"
+    there = _gpus_there(count)
     if kind != "cuda":
-        raise UsageError(f"--gpus {gpus}: " + (there if not count else f"--device {device} is no GPU"))
-    wanted = list(map(str, range(count))) if gpus == "all" else split_list(gpus)
-    if not wanted or not all(w.isdecimal() and int(w) < count for w in wanted):
+        raise UsageError(f"--gpus {gpus}: " + (f"--device {device} is no GPU" if count else there))
+    every = [str(index) for index in range(count)]
+    wanted = every if gpus == "all" else split_list(gpus)
+    if not wanted or any(index not in every for index in wanted):
         raise UsageError(f"--gpus {gpus}: write all, none, or numbers; {there}")
+
+    # Numbers count among the GPUs that this process may see.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = split_list(visible) if visible else list(map(str, range(count)))
-    return [names[int(w)] for w in dict.fromkeys(wanted)]
+    names = split_list(visible) if visible else every
+    return [names[int(index)] for index in dict.fromkeys(wanted)]
+
+
+def _gpus_there(count: int) -> str:
+    if count > 1:
+        return f"this host has GPUs 0 to {count - 1}"
+    return "this host has GPU 0" if count else "this host has no GPU"

@@ -16,9 +16,9 @@ PACKAGES = ("barbench", "torch", "open_clip_torch", "accelerate", "numpy", "open
 
 
 def environment(device: torch.device, threads: int, method: str = "") -> dict[str, JsonValue]:
-    """For the record: enough to tell why two numbers differ."""
+    """For the record: enough to explain why two numbers differ."""
     gpus = range(torch.cuda.device_count()) if device.type == "cuda" else ()
-    return {
+    facts: dict[str, JsonValue] = {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES},
@@ -28,9 +28,10 @@ def environment(device: torch.device, threads: int, method: str = "") -> dict[st
         "niceness": os.nice(0),
         "host": host_id(),
         "code": code_hash(),
-        **({"method_code": code_hash(method)} if ":" in method else {}),
-        **_commit(),
     }
+    if ":" in method:  # a user's own
+        facts["method_code"] = code_hash(method)
+    return facts | _commit()
 
 
 def device_name(device: str) -> str:
@@ -50,7 +51,10 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def _commit() -> dict[str, JsonValue]:
@@ -60,11 +64,13 @@ def _commit() -> dict[str, JsonValue]:
     if not (folder / ".git").exists():
         return {}
     try:
-        git = ["git", "-C", str(folder)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        changes = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
-        )
+        commit = _git(folder, "rev-parse", "HEAD")
+        changes = _git(folder, "status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
         return {}
-    return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

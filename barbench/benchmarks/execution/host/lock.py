@@ -1,8 +1,8 @@
 """One run to a results folder, on this host and on others.
 
-On one host a file lock holds for as long as the run or a worker of it lives. Other hosts may not see that lock (some
-network file systems keep it to themselves, some have none), so that the run also keeps a lease: a marker file that it
-touches now and then. Where the marker is not touched any longer, the lease ends.
+On one host a file lock is held as long as the run or one of its workers lives. Other hosts may not see that lock (some
+network file systems keep it local, some have none), so the run also keeps a lease: a marker file that it touches
+regularly. The lease ends when the marker is no longer touched.
 """
 
 import contextlib
@@ -14,21 +14,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from filelock import SoftFileLease, Timeout
 
 from barbench.errors import UsageError
 from barbench.files import is_alive
 
-ORPHAN_SECONDS = 10.0  # that a killed run's worker may take to end
-LEASE_SECONDS, BEAT_SECONDS = 60.0, 15.0
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP)  # what file systems without flock say
+ORPHAN_SECONDS = 10.0
+"""That the worker of a killed run may take to end."""
+LEASE_SECONDS = 60.0
+BEAT_SECONDS = 15.0
+_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP)
+"""Errors of file systems without flock."""
 
 
 @contextmanager
 def locked(results: Path) -> Iterator[int]:
-    """Hold a results folder, made if need be.
+    """Hold a results folder, which is made if it does not exist.
 
     Args:
         results: the folder.
@@ -64,7 +67,7 @@ def lease_on(path: Path, on_loss: Callable[[object], None] = lambda _: None) -> 
 
     Args:
         path: of its marker.
-        on_loss: called in another thread once somebody else took it, which happens to a holder that was frozen.
+        on_loss: called in another thread once another process took it, which happens to a holder that was suspended.
 
     Returns:
         The lease, not taken yet.
@@ -92,27 +95,40 @@ def _take(file: TextIO, results: Path) -> None:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            return  # the lease alone says who is here
-        time.sleep(0.1)  # its run is dead: what still holds the lock is a worker that is about to end
+            return  # the lease alone excludes others
+        time.sleep(0.1)  # its run is dead: a worker that is about to end still holds the lock
 
 
 def _wait_for(lease: SoftFileLease, results: Path) -> None:
-    """Take the lease. Of a run on another host that died silently it ends where nobody touches it for LEASE_SECONDS."""
-    seen = None
+    """Take the lease. The lease of a run on another host that died ends where its marker is not touched for
+    LEASE_SECONDS."""
+    marker = results / ".lease"
+    first_touch = None
     while True:
         try:
             lease.acquire()
             return
         except Timeout:
             with contextlib.suppress(OSError):
-                marker = results / ".lease"
-                fields = dict(line.split("=", 1) for line in marker.read_text().splitlines() if "=" in line)
+                holder = _fields(marker)
                 touched = marker.stat().st_mtime_ns
-                if fields.get("host") == socket.gethostname() or (seen is not None and touched != seen):
-                    who = f"process {fields.get('pid')} on {fields.get('host')}"
+                is_here = holder.get("host") == socket.gethostname()
+                is_alive_there = first_touch is not None and touched != first_touch
+                if is_here or is_alive_there:
+                    who = f"process {holder.get('pid')} on {holder.get('host')}"
                     raise _busy(who, results) from None
-                seen = touched
+                first_touch = touched
         time.sleep(1.0)
+
+
+def _fields(marker: Path) -> dict[str, str]:
+    """The `name=value` lines of a lease's marker."""
+    fields = {}
+    for line in marker.read_text().splitlines():
+        name, equals, value = line.partition("=")
+        if equals:
+            fields[name] = value
+    return fields
 
 
 def _busy(who: str, results: Path) -> UsageError:

@@ -1,4 +1,4 @@
-"""What belongs to a host is settled there: threads, loading processes, cache, where data and weights lie."""
+"""What depends on a host is resolved there: threads, loader processes, cache, where data and weights lie."""
 
 import os
 from pathlib import Path
@@ -15,11 +15,11 @@ from barbench.spec.backbone import PRETRAINED
 from barbench.spec.dataset import resolve_dataset
 
 
-def settle(job: Job) -> Job:
+def resolve_on_host(job: Job) -> Job:
     """Fill in what is open in `job`: the loaders alone where the command that made it runs on the same host.
 
     Args:
-        job: whose threads are 0 where it was made for another host.
+        job: its threads are 0 where it was made for another host.
 
     Returns:
         The same cell with threads, loaders, cache, data and weights of this host.
@@ -27,13 +27,19 @@ def settle(job: Job) -> Job:
     Raises:
         UsageError: where this host has too few GPUs, or other data or weights than the cell names.
     """
-    cores, processes = job.cores or core_count(), job.cell.processes
+    processes = job.cell.processes
+    cores = job.cores or core_count()
     threads = job.threads or max(1, cores // processes)
-    workers = job.workers if job.workers is not None else loader_count(job.device, threads)
+    workers = job.workers
+    if workers is None:
+        workers = loader_count(job.device, threads)
     if job.threads:
         return job.model_copy(update={"workers": workers})
-    if job.device == "cuda" and (count := torch.cuda.device_count()) < processes:
-        raise UsageError(f"{count or 'no'} GPU{'s' * (count != 1)} where the cell needs {processes}")
+
+    if job.device == "cuda":
+        count = torch.cuda.device_count()
+        if count < processes:
+            raise UsageError(f"{count or 'no'} GPU{'s' * (count != 1)} where the cell needs {processes}")
     return job.model_copy(
         update={
             "threads": threads,
@@ -47,7 +53,8 @@ def settle(job: Job) -> Job:
 
 def _data(job: Job) -> Path:
     """The folder with the cell's data: where it was, or what this host's $BARBENCH_DATA says, or shapes drawn here."""
-    wanted, root = job.cell.data.fingerprint, job.data_root
+    wanted = job.cell.data.fingerprint
+    root = job.data_root
     if root.name == f"shapes-{wanted}" and root.exists():
         return root
     if ShapesSpec().fingerprint() == wanted:

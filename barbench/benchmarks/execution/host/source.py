@@ -15,9 +15,11 @@ def code_hash(method: str = "") -> str:
     files = {str(file.relative_to(package)): file for file in package.rglob("*.py")}
     for module in re.findall(r"([\w.]+):", method):
         sys.path_importer_cache.clear()
-        if (spec := find_spec(module)) and spec.origin:
+        spec = find_spec(module)
+        if spec is not None and spec.origin:
             files[module] = Path(spec.origin)
     digest = hashlib.sha256()
     for name in sorted(files):
-        digest.update(f"{name} {files[name].stat().st_size}\n".encode() + files[name].read_bytes())
+        digest.update(f"{name} {files[name].stat().st_size}\n".encode())
+        digest.update(files[name].read_bytes())
     return digest.hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The environment variables of a process that computes: threads, memory, its GPUs, and nothing of a job around it."""
+"""A cell's share of a host, and the environment variables of its process: threads, memory, GPUs."""
 
 import os
 import re
@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# What launchers tell the processes that they start. A worker is nobody's rank unless its own launcher says so:
-# accelerate would start a process group by these, and take settings from its own.
+# Set by launchers for the processes that they start. A job around this process may have left them: accelerate would
+# start a process group by them, or take its own settings. A worker is a rank only where its own launcher says so.
 _STRAYS = re.compile(
     r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)"
     r"|(TORCHELASTIC_|ACCELERATE_|PMI_|PMIX_|OMPI_|MV2_|MPI_LOCAL).*"
@@ -19,7 +19,7 @@ class Slot(NamedTuple):
     """A share of a host for one cell.
 
     Attributes:
-        gpus: as CUDA_VISIBLE_DEVICES names them; none: the cell sees all that its process sees.
+        gpus: by their names for CUDA_VISIBLE_DEVICES; none: the cell sees all that its process sees.
         cores: 0: all that its process may use.
         neighbours: cells that run on the host at the same time, this one included.
     """
@@ -30,16 +30,16 @@ class Slot(NamedTuple):
 
 
 def worker_variables(gpus: Sequence[str] = ()) -> dict[str, str]:
-    """The variables of a process that computes: what is set here, under this process's own.
+    """The variables of a process that computes; those of this process take precedence.
 
     OpenMP threads wait spinning, but not for long: spinning as long as GNU's OpenMP does by default, a step can take
     ten times as long where another process wants one of the cores; sleeping at once, it takes twice as long on an idle
-    machine. Memory once had from the system is kept: the C library would give every large tensor back at once, and the
-    system clears each page that it hands out anew, which takes longer than many an operation on it. The launcher of a
-    cell with several processes hands on every signal that asks it to stop.
+    machine. Memory from the system is kept: the C library would return every large tensor at once, and the system
+    clears each page that it hands out again, which takes longer than many operations on it. The launcher of a cell
+    with several processes passes on every signal that asks it to stop.
 
     Args:
-        gpus: the only ones that the process sees, as CUDA_VISIBLE_DEVICES names them; none: all of this process's.
+        gpus: the only ones that the process sees, by their names for CUDA_VISIBLE_DEVICES; none: all of this process's.
 
     Returns:
         All variables.

@@ -1,6 +1,6 @@
 """The process of one cell: `python -m barbench.benchmarks.execution.worker.start JOB.json`, started by the runner.
 
-It listens to signals before it imports torch, which takes seconds: asked to stop so early, it ends at once.
+It handles signals before it imports torch, which takes seconds: asked to stop so early, it ends at once.
 """
 
 import json
@@ -10,18 +10,18 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
-from barbench.benchmarks.execution.worker.exits import LEFT, leaving
-from barbench.benchmarks.execution.worker.signals import listen
+from barbench.benchmarks.execution.worker.signals import EXIT_WITHOUT_RECORD, exit_event, listen
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    os.write(sys.__stdout__.fileno() if sys.__stdout__ else 1, json.dumps(leaving("stopped")).encode() + b"\n")
-    os._exit(LEFT)
+def _exit(number: int, frame: FrameType | None) -> None:
+    stdout = sys.__stdout__.fileno() if sys.__stdout__ else 1
+    os.write(stdout, json.dumps(exit_event("stopped")).encode() + b"\n")
+    os._exit(EXIT_WITHOUT_RECORD)
 
 
 if __name__ == "__main__":
-    listen(_leave)
+    listen(_exit)
     code = import_module("barbench.benchmarks.execution.worker.main").main(Path(sys.argv[1]))
-    if code == LEFT:
-        os._exit(code)  # at once: taking torch apart can take longer than the checkpoint did
+    if code == EXIT_WITHOUT_RECORD:
+        os._exit(code)  # at once: torch can take longer to shut down than the checkpoint took
     sys.exit(code)

@@ -15,26 +15,27 @@ from barbench.plain import flatten
 from barbench.results.record import Record
 
 PROJECT: Final = "barbench"
-Note = Callable[[str], None]
 
 
 class Tracked:
-    """What one cell tells its tracker.
+    """Passes the progress of one cell on to its tracker.
 
     Nothing leaves the host unless the user's own settings say so, such as WANDB_MODE=online or TRACKIO_SPACE_ID.
 
     Args:
         job: the cell; without a tracker nothing happens here.
-        note: hears why a tracker was given up.
+        note: called with the reason where a tracker is given up.
     """
 
-    def __init__(self, job: Job, note: Note) -> None:
-        self._job, self._note = job, note
+    def __init__(self, job: Job, note: Callable[[str], None]) -> None:
+        self._job = job
+        self._note = note
         self._tracker: GeneralTracker | None = None
-        self._step, self._given_up = 0, job.tracker is None
+        self._step = 0
+        self._given_up = job.tracker is None
 
-    def hear(self, event: Mapping[str, Any]) -> None:
-        """Log what a training step says; its loss is the mean over the epoch so far."""
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Log a training step; its loss is the mean over the epoch so far."""
         if event["event"] == "step":
             self._step = (event["epoch"] - 1) * event["steps"] + event["step"]
             self._log({f"train/{name}": event[name] for name in ("loss", "iou", "lr")})
@@ -63,18 +64,24 @@ class Tracked:
     def _begin(self) -> None:
         """At the first step only: by then accelerate knows the device, which a tracker would make it choose."""
         assert self._job.tracker is not None
-        name, stem = self._job.tracker, self._job.cell.stem()
+        name = self._job.tracker
+        stem = self._job.cell.stem()
         run = {"name": stem, "resume": "allow"}
         if name == "tensorboard":
             tracker = LOGGER_TYPE_TO_CLASS[name](stem, logging_dir=self._job.results / name)
         elif name == "wandb":
-            folder, mode = self._job.results, os.environ.get("WANDB_MODE", "offline")
-            tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, id=self._job.cell.id(), dir=folder, mode=mode, **run)
+            run |= {"id": self._job.cell.id(), "mode": os.environ.get("WANDB_MODE", "offline")}
+            tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, dir=self._job.results, **run)
         else:
             tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, **run)
         tracker.start()
-        fields = flatten(self._job.cell.model_dump(mode="json", exclude_none=True))
-        tracker.store_init_configuration({key: v for key, v in fields.items() if isinstance(v, str | int | float)})
+
+        # Trackers take flat, plain values.
+        settings = {}
+        for key, value in flatten(self._job.cell.model_dump(mode="json", exclude_none=True)).items():
+            if isinstance(value, str | int | float):
+                settings[key] = value
+        tracker.store_init_configuration(settings)
         self._tracker = tracker
 
     def _try(self, act: Callable[[], object]) -> None:
@@ -83,5 +90,6 @@ class Tracked:
         try:
             act()
         except Exception as error:
-            self._given_up, self._tracker = True, None
+            self._given_up = True
+            self._tracker = None
             self._note(f"{self._job.tracker} is given up ({type(error).__name__}: {error}); the record has everything")

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from barbench.benchmarks.execution.executors.base import Attempt, Executor
+from barbench.benchmarks.execution.attempt import Attempt
+from barbench.benchmarks.execution.executors.base import Executor
 from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.benchmarks.execution.worker import process
@@ -46,14 +47,14 @@ with (scratch / "tries").open("a") as tries:
 first = 1 + (scratch / "checkpoint.pt").exists()
 step(first)
 if kind == "refuse":
-    say(event="leaving", how="refused", said="no GPU")
+    say(event="exit", how="refused", reason="no GPU")
     os._exit(75)
 if kind == "die" or (kind == "die-once" and len((scratch / "tries").read_text().splitlines()) < 2):
     os.kill(os.getpid(), signal.SIGSEGV)
 if kind == "wait" and first == 1:
     asked.wait(60)
     (scratch / "checkpoint.pt").write_text("kept")
-    say(event="leaving", how="stopped", said="")
+    say(event="exit", how="stopped", reason="")
     os._exit(75)
 step(first + 1, first + 1)
 time.sleep(0.1)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from barbench.benchmarks.execution.attempt import Wish, perform
+from barbench.benchmarks.execution.attempt import Attempt, StopRequest, perform
 from barbench.benchmarks.execution.executors import slurm as slurm_module
-from barbench.benchmarks.execution.executors.base import Attempt, Executor
+from barbench.benchmarks.execution.executors.base import Executor
 from barbench.benchmarks.execution.executors.local import Local
 from barbench.benchmarks.execution.executors.ray import Ray
 from barbench.benchmarks.execution.executors.slurm import Slurm
@@ -150,22 +150,22 @@ def test_stopped_from_elsewhere(job: Job, make: Make) -> None:
 
 
 def test_refused_where_the_results_folder_is_another(job: Job) -> None:
-    ended = perform(Attempt(job=job, run="0101-000000-abcd"), Wish())
-    assert (ended.how, "another results folder" in ended.said) == ("refused", True)
+    ended = perform(Attempt(job=job, run="0101-000000-abcd"), StopRequest())
+    assert (ended.how, "another results folder" in ended.reason) == ("refused", True)
     assert not job.results.exists()
 
 
 def test_refused_where_the_code_is_another(job: Job) -> None:
-    ended = perform(contract.attempt_at(job, code="0" * 12), Wish())
-    assert (ended.how, ended.said) == ("refused", "the code of barbench here is not that of the run")
+    ended = perform(contract.attempt_at(job, code="0" * 12), StopRequest())
+    assert (ended.how, ended.reason) == ("refused", "the code of barbench here is not that of the run")
 
 
 def test_refused_by_the_worker(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """It alone knows whether data, weights and GPUs of the host are the cell's. No record says that the cell failed."""
     contract.fake(monkeypatch)
     [job] = contract.cells(job, ["refuse"])
-    ended = perform(contract.attempt_at(job), Wish())
-    assert (ended.how, ended.said) == ("refused", "no GPU")
+    ended = perform(contract.attempt_at(job), StopRequest())
+    assert (ended.how, ended.reason) == ("refused", "no GPU")
     assert Store(job.results).load(job.cell) is None
 
 
@@ -182,11 +182,11 @@ def test_a_cell_that_is_alive_elsewhere_is_not_begun(job: Job, monkeypatch: pyte
     [job] = contract.cells(job, ["ok"])
     other = lease_on(job.lease)
     other.acquire()
-    ended = perform(contract.attempt_at(job), Wish())
-    assert (ended.how, ended.said) == ("lost", "another attempt at this cell is alive")
+    ended = perform(contract.attempt_at(job), StopRequest())
+    assert (ended.how, ended.reason) == ("lost", "another attempt at this cell is alive")
     assert not (job.scratch / "tries").exists()
     other.release()
-    assert perform(contract.attempt_at(job), Wish()).how == "done"
+    assert perform(contract.attempt_at(job), StopRequest()).how == "done"
 
 
 def test_a_holder_whose_lease_was_taken_publishes_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,9 +197,9 @@ def test_a_holder_whose_lease_was_taken_publishes_nothing(job: Job, monkeypatch:
     [job] = contract.cells(job, ["wait"])
     taken = threading.Thread(target=lambda: (_wait_for(job.scratch / "tries"), job.lease.unlink()))
     taken.start()
-    ended = perform(contract.attempt_at(job), Wish())
+    ended = perform(contract.attempt_at(job), StopRequest())
     taken.join()
-    assert (ended.how, ended.said) == ("lost", "another attempt took the cell over")
+    assert (ended.how, ended.reason) == ("lost", "another attempt took the cell over")
     assert Store(job.results).load(job.cell) is None
 
 

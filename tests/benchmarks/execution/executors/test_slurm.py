@@ -128,7 +128,7 @@ def test_a_job_whose_time_is_over_queues_again(number: signal.Signals, folder: P
     [record] = contract.run([only], Slurm(Cluster(cpus=1), 0), told=told)
     assert record.status == "done"
     assert [log.how for log in record.attempts] == ["stopped", "lost"], "the second was under way when it was written"
-    assert "its time was over; it queues again" in told.notes
+    assert "its time was over; it is requeued" in told.notes
     assert "scontrol requeue" in (folder / "calls.log").read_text()
     assert (folder / "calls.log").read_text().count("\nsbatch ") <= 1, "one submission"
 

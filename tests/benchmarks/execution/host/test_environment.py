@@ -75,7 +75,7 @@ importlib.import_module = imported
 runpy.run_module("barbench.benchmarks.execution.worker.start", run_name="__main__")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, json.loads(done.stdout)) == (75, {"event": "leaving", "how": "stopped", "said": ""}), (
+    assert (done.returncode, json.loads(done.stdout)) == (75, {"event": "exit", "how": "stopped", "reason": ""}), (
         done.stderr
     )
 

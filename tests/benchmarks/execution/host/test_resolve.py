@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from barbench.benchmarks.execution.host import resolve as site
-from barbench.benchmarks.execution.host.resolve import settle
+from barbench.benchmarks.execution.host.resolve import resolve_on_host
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import identify_weights
 from barbench.datasets.sources import folder_source
@@ -30,32 +30,32 @@ def with_cell(job: Job, **fields: Any) -> Job:
 
 def test_what_the_command_of_this_host_settled_stays(job: Job) -> None:
     settled = job.model_copy(update={"threads": 3, "data_root": Path("/nowhere"), "workers": 1})
-    assert settle(settled) == settled
-    assert settle(settled.model_copy(update={"device": "cuda", "threads": 8, "workers": None})).workers == 6
+    assert resolve_on_host(settled) == settled
+    assert resolve_on_host(settled.model_copy(update={"device": "cuda", "threads": 8, "workers": None})).workers == 6
 
 
 def test_its_cores_are_divided_among_its_processes(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BARBENCH_CACHE", str(tmp_path / "cache"))
-    alone, two = settle(job), settle(with_cell(job, processes=2))
+    alone, two = resolve_on_host(job), resolve_on_host(with_cell(job, processes=2))
     assert (alone.threads, alone.workers, alone.cache) == (8, 0, tmp_path / "cache")
     assert two.threads == 4
-    assert settle(job.model_copy(update={"workers": 2})).workers == 2
+    assert resolve_on_host(job.model_copy(update={"workers": 2})).workers == 2
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert settle(with_cell(job, processes=2).model_copy(update={"device": "cuda"})).workers == 2
+    assert resolve_on_host(with_cell(job, processes=2).model_copy(update={"device": "cuda"})).workers == 2
 
 
 def test_data_lie_elsewhere(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shapes_root: Path) -> None:
     moved = job.model_copy(update={"data_root": tmp_path / "gone"})
     with pytest.raises(UsageError, match="gone"):
-        settle(moved)
+        resolve_on_host(moved)
     monkeypatch.setenv("BARBENCH_DATA", str(shapes_root))
-    assert settle(moved).data_root == shapes_root
+    assert resolve_on_host(moved).data_root == shapes_root
 
 
 def test_other_data(job: Job, shapes_root: Path) -> None:
     other = with_cell(job, data=job.cell.data.model_copy(update={"fingerprint": "0"}))
     with pytest.raises(UsageError, match=f"^{shapes_root} holds other data than the cell was made for$"):
-        settle(other)
+        resolve_on_host(other)
 
 
 def test_data_of_ones_own_are_found_by_their_folder(job: Job, shapes_root: Path, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_data_of_ones_own_are_found_by_their_folder(job: Job, shapes_root: Path,
     fingerprint = folder_source(tmp_path, resolve_dataset("mine", tmp_path)).fingerprint
     data = job.cell.data.model_copy(update={"fingerprint": fingerprint})
     own = with_cell(job, protocol="mine", data=data).model_copy(update={"data_root": tmp_path})
-    assert settle(own).data_root == tmp_path
+    assert resolve_on_host(own).data_root == tmp_path
 
 
 def test_shapes_are_drawn_where_they_are_missing(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -73,31 +73,31 @@ def test_shapes_are_drawn_where_they_are_missing(job: Job, monkeypatch: pytest.M
     monkeypatch.setattr(site, "shapes_source", lambda spec: made if spec.fingerprint() == wanted else None)
     data = job.cell.data.model_copy(update={"fingerprint": wanted})
     absent = with_cell(job, data=data).model_copy(update={"data_root": tmp_path / f"shapes-{wanted}"})
-    assert settle(absent).data_root == tmp_path / "drawn"
+    assert resolve_on_host(absent).data_root == tmp_path / "drawn"
 
 
 def test_weights_that_are_not_the_cells(job: Job, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"one")
     named = with_cell(job, weights=f"weights.safetensors@{sha256(b'one').hexdigest()[:8]}")
-    settled = settle(named.model_copy(update={"weights_path": path}))
+    settled = resolve_on_host(named.model_copy(update={"weights_path": path}))
     assert settled.weights_path == path
     path.write_bytes(b"two")
     with pytest.raises(UsageError, match=r"does not hold the weights weights.safetensors@"):
-        settle(named.model_copy(update={"weights_path": path}))
+        resolve_on_host(named.model_copy(update={"weights_path": path}))
     path.unlink()
     with pytest.raises(UsageError):
-        settle(named.model_copy(update={"weights_path": path}))
+        resolve_on_host(named.model_copy(update={"weights_path": path}))
 
 
 def test_the_weights_that_ship_with_barbench_lie_where_it_is_installed(job: Job) -> None:
     tag, path = identify_weights("tiny", None)
     tiny = with_cell(job, backbone="tiny", weights=tag)
     moved = tiny.model_copy(update={"backbone": "tiny", "weights_path": Path("/elsewhere/open_clip_model.safetensors")})
-    assert settle(moved).weights_path == path
+    assert resolve_on_host(moved).weights_path == path
 
 
 def test_too_few_gpus(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(UsageError, match=r"^1 GPU where the cell needs 2$"):
-        settle(with_cell(job, processes=2).model_copy(update={"device": "cuda"}))
+        resolve_on_host(with_cell(job, processes=2).model_copy(update={"device": "cuda"}))

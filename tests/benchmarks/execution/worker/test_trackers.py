@@ -56,9 +56,9 @@ def test_one_offline_run_for_a_cell(name: str, job: Job, monkeypatch: pytest.Mon
     notes: list[str] = []
     PartialState(cpu=True)  # as in a worker by its first step
     tracked = Tracked(job.model_copy(update={"tracker": name}), notes.append)
-    tracked.hear({"event": "phase", "name": "loading"})
+    tracked.add({"event": "phase", "name": "loading"})
     assert not module.began, "accelerate may not know its device yet"
-    tracked.hear(STEP)
+    tracked.add(STEP)
     tracked.end(record(job.cell))
     tracked.close()
     assert notes == []
@@ -103,7 +103,7 @@ def test_a_tracker_that_fails_is_given_up_once(job: Job, monkeypatch: pytest.Mon
     notes: list[str] = []
     tracked = Tracked(job.model_copy(update={"tracker": "wandb"}), notes.append)
     for _ in range(3):
-        tracked.hear(STEP)
+        tracked.add(STEP)
     tracked.end(record(job.cell))
     tracked.close()
     assert notes == ["wandb is given up (ConnectionError: no route); the record has everything"]

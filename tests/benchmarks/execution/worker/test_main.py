@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from barbench.benchmarks.execution.worker.no_memory import ran_out
+from barbench.benchmarks.execution.worker.main import is_out_of_memory
 
 SAID = [
     "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
@@ -19,12 +19,12 @@ SAID = [
 
 @pytest.mark.parametrize("said", SAID)
 def test_a_librarys_own_words(said: str) -> None:
-    assert ran_out(RuntimeError(said))
+    assert is_out_of_memory(RuntimeError(said))
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")])
 def test_types_of_python_and_torch(error: BaseException) -> None:
-    assert ran_out(error)
+    assert is_out_of_memory(error)
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_types_of_python_and_torch(error: BaseException) -> None:
     ],
 )
 def test_other_errors_are_no_want_of_memory(error: BaseException) -> None:
-    assert not ran_out(error)
+    assert not is_out_of_memory(error)
