@@ -24,11 +24,11 @@ from barbench.datasets.sources import DataSource, data_root, find_source
 from barbench.datasets.tokens import Tokens
 from barbench.engine.accelerator import make_accelerator
 from barbench.engine.checkpoint import Checkpoint
-from barbench.engine.course import StepLog, Training
 from barbench.engine.evaluate import Evaluation
 from barbench.engine.evaluate import evaluate as evaluate_samples
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit as fit_samples
+from barbench.engine.training_state import StepLog, Training
 from barbench.errors import UnknownName
 from barbench.methods.build import build_segmenter as build
 from barbench.methods.catalog import NONE, MethodSpec
@@ -163,7 +163,8 @@ def fit(
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     accelerator = _accelerator(device, precision)
     model.to(accelerator.device)
-    letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, data.content.dataset.context_length)
+    letterbox = Letterbox(model.image_size, model.normalization)
+    tokens = Tokens(model.tokenizer, data.content.dataset.context_length)
     samples = JointSamples(
         [TrainSamples(split, letterbox, tokens, seed, grid=model.mask_grid) for split in data.content.train]
     )
@@ -214,7 +215,8 @@ def evaluate(
         raise UnknownName("evaluation split", split, data.content.evals)
     accelerator = _accelerator(device, precision)
     model.to(accelerator.device)
-    letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, data.content.dataset.context_length)
+    letterbox = Letterbox(model.image_size, model.normalization)
+    tokens = Tokens(model.tokenizer, data.content.dataset.context_length)
     samples = EvalSamples(data.content.evals[split], letterbox, tokens)
     return evaluate_samples(model, samples, accelerator, batch=batch, threshold=threshold, workers=workers)
 
@@ -249,7 +251,8 @@ def predict(
     pixels = photo if isinstance(photo, np.ndarray) else read_photo(Path(photo))
     accelerator = _accelerator(device, precision)
     model.to(accelerator.device).eval()
-    letterbox, tokens = Letterbox(model.image_size), Tokens(model.tokenizer, context_length)
+    letterbox = Letterbox(model.image_size, model.normalization)
+    tokens = Tokens(model.tokenizer, context_length)
     asked = [expressions] if isinstance(expressions, str) else list(expressions)
     found = find_in_photo(model, letterbox, tokens, accelerator, pixels, asked, threshold)
     return np.stack([each.mask for each in found])

@@ -24,7 +24,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from barbench.datasets.pixels.letterbox import Letterbox, normalised
+from barbench.datasets.pixels.letterbox import Letterbox, normalized
 from barbench.datasets.shapes.language import propose, spoken
 from barbench.datasets.shapes.scene import draw, sample_scene
 from barbench.files import atomic_file
@@ -34,7 +34,7 @@ from barbench.models.towers.base import TextTower, Tower, VisionTower
 from barbench.models.towers.clip import ClipText, ClipVision
 from barbench.models.towers.eva import EvaVision
 from barbench.models.walk import run_block
-from barbench.spec.backbone import CONFIG, HEAD, MERGES, WEIGHTS
+from barbench.spec.backbone import CLIP_NORMALIZATION, CONFIG, HEAD, MERGES, WEIGHTS
 
 SIZE, WORDS = 64, 20  # pixels, tokens
 PICTURES, TEXTS = 32, 64  # a step
@@ -103,7 +103,7 @@ def prepare(teacher: tuple[VisionTower, TextTower], tokenizer: SimpleTokenizer, 
             large.append(Letterbox(side * vision.patch).image(image))
             for style in styles:
                 captions.append(spoken(propose(scene, scene.things[rng.integers(len(scene.things))], style, rng), rng))
-        tokens = features(vision, normalised(torch.stack(large)))
+        tokens = features(vision, normalized(torch.stack(large), CLIP_NORMALIZATION))
         maps = tokens[:, 1:].transpose(1, 2).unflatten(2, vision.grid)
         maps = F.interpolate(maps, (grid, grid), mode="bilinear", antialias=True)
         seen.append(torch.cat([tokens[:, :1], maps.flatten(2).transpose(1, 2)], 1).half())
@@ -177,7 +177,8 @@ def train(model: Any, lessons: Lessons, out: Path, steps: int, seed: int, lr: fl
                 for t, n in ((lessons.pictures, PICTURES), (lessons.ids, TEXTS))
             )
             optimizer.param_groups[0]["lr"] = rate(step / steps, lr)
-            seeing = unexplained(features(vision, normalised(lessons.pictures[chosen])), lessons.seen[chosen].float())
+            pixels = normalized(lessons.pictures[chosen], CLIP_NORMALIZATION)
+            seeing = unexplained(features(vision, pixels), lessons.seen[chosen].float())
             there = lessons.ids[said] > 0
             reading = unexplained(features(text, lessons.ids[said])[there], lessons.read[said].float()[there])
             optimizer.zero_grad()

@@ -23,9 +23,9 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from barbench.datasets.pixels.letterbox import CLIP_MEAN, CLIP_STD
 from barbench.datasets.shapes.captions import CaptionedBatch, captioned_batch
 from barbench.datasets.shapes.language import vocabulary
+from barbench.spec.backbone import CLIP_NORMALIZATION
 
 WIDTH, TEXT_WIDTH, DEPTH, PATCH, IMAGE, CONTEXT = 96, 64, 12, 8, 96, 32
 TEXT_RMS = 0.4
@@ -73,7 +73,7 @@ def config(vocab_size: int) -> dict[str, object]:
     }
     return {
         "model_cfg": {"embed_dim": WIDTH, "vision_cfg": vision, "text_cfg": text},
-        "preprocess_cfg": {"mean": list(CLIP_MEAN), "std": list(CLIP_STD)},
+        "preprocess_cfg": {"mean": list(CLIP_NORMALIZATION.mean), "std": list(CLIP_NORMALIZATION.std)},
     }
 
 
@@ -122,7 +122,9 @@ def contrast(similarity: Tensor, true: Tensor, own: Tensor) -> Tensor:
 
 def pixels_of(batch: CaptionedBatch) -> Tensor:
     pixels = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
-    return (pixels - torch.tensor(CLIP_MEAN)[:, None, None]) / torch.tensor(CLIP_STD)[:, None, None]
+    return (pixels - torch.tensor(CLIP_NORMALIZATION.mean)[:, None, None]) / torch.tensor(CLIP_NORMALIZATION.std)[
+        :, None, None
+    ]
 
 
 def ids_of(tokenizer: SimpleTokenizer, texts: list[str]) -> Tensor:

@@ -24,11 +24,11 @@ from barbench.datasets.tokens import Tokens
 from barbench.engine import profile
 from barbench.engine.accelerator import make_accelerator
 from barbench.engine.checkpoint import Checkpoint, tuned_state
-from barbench.engine.course import Training
 from barbench.engine.evaluate import Evaluation, evaluate
 from barbench.engine.precision import precision_facts
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
+from barbench.engine.training_state import Training
 from barbench.files import write_atomically
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.segmenter import Segmenter

@@ -70,7 +70,7 @@ def profile_methods(
         words: context length in tokens.
         device: as torch names it, or auto.
         precision: fp32 or bf16.
-        kernels: auto, plain or lean.
+        kernels: auto, low_memory or fused.
         progress: called before each method.
 
     Returns:

@@ -123,7 +123,7 @@ class Matrix:
                 processes=host.processes,
             )
             made = method.create(options)
-            made.check(backbone, not backbone_config(backbone).convolutional)
+            made.check(backbone, backbone_config(backbone).transformer)
             jobs.append(
                 Job(
                     cell=cell,
@@ -161,8 +161,10 @@ def check_context(words: int, config: BackboneConfig) -> None:
     Raises:
         UsageError: if the text tower cannot read that many.
     """
-    if words > config.context:
-        raise UsageError(f"a context of {words} tokens is longer than {config.name}'s, which is {config.context}")
+    if words > config.context_length:
+        raise UsageError(
+            f"a context of {words} tokens is longer than {config.name}'s, which is {config.context_length}"
+        )
 
 
 def _start(recipe: Recipe, backbone: str, method: MethodSpec) -> Recipe:

@@ -67,7 +67,7 @@ def evaluate_official(
     fill(segmenter, release)
     accelerator = make_accelerator(device)
     segmenter.to(accelerator.device)
-    letterbox = Letterbox(frozen.image_size)
+    letterbox = Letterbox(frozen.image_size, frozen.normalization)
     rows = []
     for task in choose_datasets(split, data, exif=exif):
         found = read_dataset(find_source(data, task).root, task)

@@ -212,7 +212,7 @@ def require_weights(backbones: Sequence[str], weights: str | None) -> None:
         chosen = weights or config.default_weights()
         check_weights(chosen, config)
         if config.folder is None and chosen != RANDOM and not Path(chosen).is_file():
-            from barbench.models.towers.load import find_weights
+            from barbench.models.towers.weights import find_weights
 
             find_weights(config, chosen)
 

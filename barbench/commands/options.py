@@ -64,6 +64,8 @@ class KernelsChoice(StrEnum):
     """What `--kernels` takes."""
 
     auto = "auto"
+    low_memory = "low_memory"
+    fused = "fused"
     plain = "plain"
     lean = "lean"
 
@@ -72,7 +74,8 @@ KernelsOption = Annotated[
     KernelsChoice,
     typer.Option(
         "--kernels",
-        help="lean: few large kernels, for a GPU; plain: many small ones; auto: lean on CUDA, plain elsewhere",
+        help="low_memory: many small kernels that save memory; fused: few large ones, for a GPU, not yet measured "
+        "on one; auto: low_memory (former names: plain, lean)",
     ),
 ]
 DeviceOption = Annotated[

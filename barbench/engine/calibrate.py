@@ -1,6 +1,6 @@
-"""What a component learns from data before the training begins (`Hooks.calibrate`), behind a head trained for an epoch.
+"""What a component learns from data before the training begins (`Hooks.calibrate`), with a head trained for an epoch.
 
-The head then goes back to its start, so that the training itself is that of any other method.
+The head is then reset to its start, so that the training itself is that of any other method.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from barbench.datasets.pixels.letterbox import normalised
+from barbench.datasets.pixels.letterbox import normalized
 from barbench.datasets.samples import JointSamples, TrainBatch, TrainSamples
 from barbench.engine.checkpoint import tuned_state
 from barbench.engine.step import Stepper
@@ -36,13 +36,19 @@ def calibrate(
         lr: learning rate of the head.
         samples: the training split.
         order: indices of samples; the losses are those of the first ones, the same in every process.
-        on_progress: told after every step and every sample what is done, and which share of it; may raise to stop.
+        on_progress: called after every step and every sample with what is done and the share done; may raise to stop.
 
     Raises:
         BarbenchError: if the head's training ends in numbers that are not finite.
     """
-    accelerator, head = stepper.accelerator, segmenter.head_parameters()
-    outside = {n: value for n, value in tuned_state(segmenter).items() if n in head or not n.startswith("method.")}
+    accelerator = stepper.accelerator
+    head = segmenter.head_parameters()
+    # What is reset afterwards: everything but the method's own parameters and buffers.
+    start = {}
+    for name, value in tuned_state(segmenter).items():
+        if name in head or not name.startswith("method."):
+            start[name] = value
+
     for number, micros in enumerate(steps, 1):
         stepper.launch(micros, lr)
         on_progress("calibrating: an epoch of the head alone", number / count)
@@ -53,9 +59,12 @@ def calibrate(
         segmenter.eval()
         first = order[:wanted]
         for number, index in enumerate(first, 1):
-            image, ids, mask = (t.to(accelerator.device) for t in samples[[index]][:3])
+            batch = samples[[index]]
+            image = batch.images.to(accelerator.device)
+            ids = batch.ids.to(accelerator.device)
+            mask = batch.masks.to(accelerator.device)
             with accelerator.autocast():
-                loss = training_loss(segmenter(normalised(image), ids), mask)
+                loss = training_loss(segmenter(normalized(image, segmenter.normalization), ids), mask)
             yield loss
             on_progress("calibrating: the method", number / len(first))
 
@@ -63,5 +72,6 @@ def calibrate(
     segmenter.zero_grad()
     # What each process found may differ by rounding.
     found = broadcast(dict(segmenter.method.named_buffers()))
-    segmenter.load_state_dict(outside | {f"method.{name}": value for name, value in found.items()}, strict=False)
+    buffers = {f"method.{name}": value for name, value in found.items()}
+    segmenter.load_state_dict(start | buffers, strict=False)
     segmenter.train()

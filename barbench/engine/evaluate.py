@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from barbench.datasets.samples import EvalBatch, EvalSamples
-from barbench.engine.late import Late, lag
-from barbench.engine.predict import predict_late, to_mask
+from barbench.engine.pending import PendingTensor, steps_in_flight
+from barbench.engine.predict import predict_pending, to_mask
 from barbench.metrics import Scores, iou, overlap, summarize, summarize_columns
 from barbench.models.segmenter import Segmenter
 
@@ -82,14 +82,22 @@ def evaluate(
     columns = np.array([row[1:] for row in rows], dtype=np.int64).T
     names = ("intersection", "union", "control_intersection", "control_union")
     table = dict(zip(names, columns, strict=True))
-    metas = [samples.meta(i) for i in range(len(samples))]
+
+    # What the samples say of each expression; only some datasets have expressions without a target.
     general = samples.data.partition.allows_no_target
-    fields = [name for name in metas[0]._fields if general or name != "targets"]
-    table |= {name: np.array([getattr(m, name) for m in metas], np.int64) for name in fields}
+    metas = [samples.meta(i) for i in range(len(samples))]
+    for name in metas[0]._fields:
+        if general or name != "targets":
+            table[name] = np.array([getattr(meta, name) for meta in metas], np.int64)
+
     # The control exists for expressions whose image has another object.
-    has = table["control_union"] >= 0
-    control = summarize(table["control_intersection"][has], table["control_union"][has]) if has.any() else None
-    per_second = len(samples) / max(sum(gather_object([seconds])) / accelerator.num_processes, 1e-9)
+    has_control = table["control_union"] >= 0
+    control = None
+    if has_control.any():
+        control = summarize(table["control_intersection"][has_control], table["control_union"][has_control])
+
+    mean_seconds = sum(gather_object([seconds])) / accelerator.num_processes
+    per_second = len(samples) / max(mean_seconds, 1e-9)
     return Evaluation(summarize_columns(table), control, table, per_second)
 
 
@@ -116,42 +124,56 @@ def _score_share(
         num_workers=workers,
         pin_memory=accelerator.device.type == "cuda",
     )
+    predictions = _Predictions(segmenter, accelerator, loader)
     rows: list[Row] = []
-    seconds, total = 0.0, 0.0
-
-    def predicted() -> Iterator[Predicted]:
-        nonlocal seconds
-        launched: deque[tuple[list[int], Late]] = deque()
-
-        def read() -> Predicted:
-            nonlocal seconds
-            begin = time.perf_counter()
-            indices, late = launched.popleft()
-            found = late.read().numpy()
-            seconds += time.perf_counter() - begin
-            return indices, found
-
-        for items in loader:
-            begin = time.perf_counter()
-            launched.append((items.indices, predict_late(segmenter, items.images, items.ids, accelerator, items.rows)))
-            seconds += time.perf_counter() - begin
-            if len(launched) > lag(accelerator.device):  # on CUDA the next batch is computed while this one is read
-                yield read()
-        while launched:
-            yield read()
-
-    for counted in _counted(predicted(), _counter(samples, threshold), workers):
+    total_iou = 0.0
+    for counted in _counted(predictions, _counter(samples, threshold), workers):
         rows += counted
-        total += sum(float(iou(row[1], row[2])) for row in counted)
+        total_iou += sum(float(iou(row[1], row[2])) for row in counted)
         if on_batch is not None:
-            on_batch(len(rows), len(share), total / len(rows))
-    return rows, seconds
+            on_batch(len(rows), len(share), total_iou / len(rows))
+    return rows, predictions.seconds
+
+
+class _Predictions:
+    """The probabilities of a loader's batches, batch by batch.
+
+    Attributes:
+        seconds: of launching forward passes and reading their results, without the loader and what the caller does.
+    """
+
+    def __init__(self, segmenter: Segmenter, accelerator: Accelerator, loader: DataLoader[EvalBatch]) -> None:
+        self.seconds = 0.0
+        self._segmenter = segmenter
+        self._accelerator = accelerator
+        self._loader = loader
+        self._launched: deque[tuple[list[int], PendingTensor]] = deque()
+
+    def __iter__(self) -> Iterator[Predicted]:
+        in_flight = steps_in_flight(self._accelerator.device)
+        for batch in self._loader:
+            begin = time.perf_counter()
+            pending = predict_pending(self._segmenter, batch.images, batch.ids, self._accelerator, batch.rows)
+            self._launched.append((batch.indices, pending))
+            self.seconds += time.perf_counter() - begin
+            if len(self._launched) > in_flight:  # on CUDA the next batch is computed while this one is read
+                yield self._read()
+        while self._launched:
+            yield self._read()
+
+    def _read(self) -> Predicted:
+        begin = time.perf_counter()
+        indices, pending = self._launched.popleft()
+        found = pending.read().numpy()
+        self.seconds += time.perf_counter() - begin
+        return indices, found
 
 
 def _counted(batches: Iterable[Predicted], count: Count, threads: int) -> Iterator[list[Row]]:
     """The rows of each batch; with `threads`, they are counted while the device computes the next batch."""
     if threads == 0:
-        yield from (list(map(count, *batch)) for batch in batches)
+        for indices, probabilities in batches:
+            yield [count(index, each) for index, each in zip(indices, probabilities, strict=True)]
         return
     with ThreadPoolExecutor(threads) as pool:
         before: Iterator[Row] | None = None
@@ -170,10 +192,13 @@ def _counter(samples: EvalSamples, threshold: float) -> Count:
     decoded = lru_cache(maxsize=32)(samples.data.mask)  # an object's expressions follow one another
 
     def count(index: int, probability: NDArray[np.float32]) -> Row:
-        target, partner = decoded(samples.expressions[index].reference.ann_id), samples.partner(index)
+        target = decoded(samples.expressions[index].reference.ann_id)
+        partner = samples.partner(index)
         height, width = target.shape
         mask = to_mask(probability, samples.letterbox, height, width, threshold, none_below)
-        control = (-1, -1) if partner is None else overlap(mask, decoded(partner.ann_id))
+        control = (-1, -1)
+        if partner is not None:
+            control = overlap(mask, decoded(partner.ann_id))
         return (index, *overlap(mask, target), *control)
 
     return count

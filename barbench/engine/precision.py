@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from pydantic import JsonValue
 
-from barbench.models.efficient.kernels import lean
+from barbench.models.efficient.kernels import use_fused
 
 
 def compute_exactly() -> None:
@@ -25,14 +25,15 @@ def precision_facts(accelerator: Accelerator) -> dict[str, JsonValue]:
         accelerator: of the run.
 
     Returns:
-        `autocast` (a dtype's name, or None) and `kernels` (plain or lean); on CUDA also `tf32_products`,
+        `autocast` (a dtype's name, or None) and `kernels` (`low_memory` or `fused`); on CUDA also `tf32_products`,
         `tf32_convolutions`, `allocator` and `allocator_settings`.
     """
     device = accelerator.device
     with accelerator.autocast():
         enabled = torch.is_autocast_enabled(device.type)
-        kind = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.") if enabled else None
-    facts: dict[str, JsonValue] = {"autocast": kind, "kernels": "lean" if lean(device) else "plain"}
+        dtype = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.") if enabled else None
+    kernels = "fused" if use_fused(device) else "low_memory"
+    facts: dict[str, JsonValue] = {"autocast": dtype, "kernels": kernels}
     if device.type != "cuda":
         return facts
     return facts | {

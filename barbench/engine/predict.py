@@ -7,8 +7,8 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from barbench.datasets.pixels.letterbox import Letterbox, normalised
-from barbench.engine.late import Late
+from barbench.datasets.pixels.letterbox import Letterbox, normalized
+from barbench.engine.pending import PendingTensor
 from barbench.models.segmenter import Segmenter
 
 
@@ -27,43 +27,26 @@ def predict(
     Returns:
         (B, S, S) in letterbox coordinates.
     """
-    return predict_late(segmenter, images, ids, accelerator, rows).read().numpy()
+    return predict_pending(segmenter, images, ids, accelerator, rows).read().numpy()
 
 
 @torch.inference_mode()
-def predict_late(
+def predict_pending(
     segmenter: Segmenter, images: Tensor, ids: Tensor, accelerator: Accelerator, rows: Tensor | None = None
-) -> Late:
-    """`predict` without waiting for the device.
-
-    Args:
-        segmenter: in evaluation mode.
-        images: letterboxed images, uint8 (U, S, S, 3).
-        ids: token ids, int64 (B, L), 0 = padding.
-        accelerator: device and precision.
-        rows: int64 (B,): expression i refers to image rows[i]. None: to image i, and U = B.
-
-    Returns:
-        What will be (B, S, S) in letterbox coordinates.
-    """
+) -> PendingTensor:
+    """`predict` without waiting for the device: what will be (B, S, S) in letterbox coordinates."""
     device = accelerator.device
     with accelerator.autocast():
-        pixels = normalised(images.to(device, non_blocking=True))
-        words, seen = (None if t is None else t.to(device, non_blocking=True) for t in (ids, rows))
-        logits = segmenter(pixels, words, seen).logits
-    return Late(probabilities(logits, images.shape[1]))
+        pixels = normalized(images.to(device, non_blocking=True), segmenter.normalization)
+        ids = ids.to(device, non_blocking=True)
+        if rows is not None:
+            rows = rows.to(device, non_blocking=True)
+        logits = segmenter(pixels, ids, rows).logits
+    return PendingTensor(probabilities(logits, images.shape[1]))
 
 
 def probabilities(logits: Tensor, size: int) -> Tensor:
-    """Logits to probabilities: the sigmoid, then bicubic upsampling with aligned corners.
-
-    Args:
-        logits: (B, 1, h, w).
-        size: side S of the result.
-
-    Returns:
-        (B, S, S).
-    """
+    """Logits (B, 1, h, w) to probabilities (B, size, size): sigmoid, then bicubic upsampling with aligned corners."""
     return F.interpolate(logits.float().sigmoid(), (size, size), mode="bicubic", align_corners=True)[:, 0]
 
 
@@ -89,4 +72,6 @@ def to_mask(
         (height, width).
     """
     mask = letterbox.restore(probability, height, width) > threshold
-    return mask if np.count_nonzero(mask) >= none_below else np.zeros_like(mask)
+    if np.count_nonzero(mask) < none_below:
+        return np.zeros_like(mask)
+    return mask

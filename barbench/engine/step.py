@@ -6,9 +6,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from barbench.datasets.pixels.letterbox import normalised
+from barbench.datasets.pixels.letterbox import normalized
 from barbench.datasets.samples import TrainBatch
 from barbench.models.segmenter import mask_at, training_loss
+from barbench.spec.backbone import Normalization
 
 
 class Stepper:
@@ -16,20 +17,32 @@ class Stepper:
 
     A step whose loss or gradient is not finite changes no weight, and neither does any step after it: fused optimizers
     take a flag that makes their kernel leave everything as it is, so that the host can read the numbers later. With
-    fp16 an infinite gradient is the loss scaler's task, which skips that one step.
+    fp16 the loss scaler handles an infinite gradient: it skips that one step.
 
     Args:
         model: as `accelerator.prepare` gave it.
         optimizer: as `accelerator.prepare` gave it; each parameter group says its `factor` on the learning rate.
         accelerator: device, precision and processes.
         clip: largest norm of the gradient; None: not clipped.
+        normalization: of the pixels.
     """
 
     def __init__(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator, clip: float | None
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        accelerator: Accelerator,
+        clip: float | None,
+        normalization: Normalization,
     ) -> None:
-        self.model, self.optimizer, self.accelerator, self.clip = model, optimizer, accelerator, clip
-        self.tuned = [p for group in optimizer.param_groups for p in group["params"]]
+        self.model = model
+        self.optimizer = optimizer
+        self.accelerator = accelerator
+        self.clip = clip
+        self.normalization = normalization
+        self.tuned: list[torch.nn.Parameter] = []
+        for group in optimizer.param_groups:
+            self.tuned += group["params"]
         self.bad = torch.zeros((), dtype=torch.bool, device=accelerator.device)
 
     def launch(self, micros: list[TrainBatch], lr: float) -> Tensor:
@@ -56,15 +69,18 @@ class Stepper:
 
     def _backward(self, micros: list[TrainBatch]) -> tuple[Tensor, Tensor]:
         """Add up the gradients of the micro-batches; their mean loss, and the last one's IoU."""
-        accelerator, total = self.accelerator, torch.zeros((), device=self.accelerator.device)
+        accelerator = self.accelerator
+        device = accelerator.device
+        total = torch.zeros((), device=device)
         for number, micro in enumerate(micros, 1):
-            image, ids, mask = (
-                t.to(accelerator.device, non_blocking=True) for t in (micro.images, micro.ids, micro.masks)
-            )
+            image = micro.images.to(device, non_blocking=True)
+            ids = micro.ids.to(device, non_blocking=True)
+            mask = micro.masks.to(device, non_blocking=True)
             # Gradients are averaged over processes once, after the last micro-batch.
-            with nullcontext() if number == len(micros) else accelerator.no_sync(self.model):
+            last = number == len(micros)
+            with nullcontext() if last else accelerator.no_sync(self.model):
                 with accelerator.autocast():
-                    output = self.model(normalised(image), ids)
+                    output = self.model(normalized(image, self.normalization), ids)
                     loss = training_loss(output, mask)
                 accelerator.backward(loss / len(micros))
             total += loss.detach() / len(micros)
@@ -96,6 +112,8 @@ class Stepper:
 
 def _iou(logits: Tensor, mask: Tensor) -> Tensor:
     """Mean IoU of logits (B, 1, h, w), at probability one half, with masks (B, S, S) at the logits' resolution."""
-    target, guess = mask_at(mask, logits) > 0.5, logits > 0
-    meet, join = (guess & target).sum((1, 2, 3)), (guess | target).sum((1, 2, 3))
-    return (meet / join.clamp(min=1)).mean()
+    target = mask_at(mask, logits) > 0.5
+    guess = logits > 0
+    intersection = (guess & target).sum((1, 2, 3))
+    union = (guess | target).sum((1, 2, 3))
+    return (intersection / union.clamp(min=1)).mean()

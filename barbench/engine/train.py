@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from barbench.datasets.samples import JointSamples, TrainBatch, TrainSamples
 from barbench.engine.calibrate import calibrate
 from barbench.engine.checkpoint import Checkpoint, Progress
-from barbench.engine.course import Course, StepLog, Training
-from barbench.engine.late import Late, lag
+from barbench.engine.pending import PendingTensor, steps_in_flight
 from barbench.engine.seeding import epoch_order
 from barbench.engine.step import Stepper
+from barbench.engine.training_state import StepLog, Training, TrainingState
 from barbench.errors import Interrupted, UsageError
 from barbench.models.segmenter import Segmenter
 from barbench.spec.recipe import Recipe
@@ -40,11 +40,11 @@ def plan(recipe: Recipe, count: int, processes: int) -> Plan:
 
     Args:
         recipe: its `batch` and `accumulate`.
-        count: number of samples.
+        count: number of samples; those that do not fill a batch are dropped.
         processes: that train together.
 
     Returns:
-        The plan; samples that do not fill a batch are dropped.
+        The plan.
 
     Raises:
         UsageError: if the batch does not divide, or is larger than the number of samples.
@@ -76,8 +76,10 @@ def batches(
     """
     steps, micro, accumulate = plan(recipe, len(samples), processes)
     order = epoch_order(seed, epoch, len(samples))
-    cut = [order[i * micro : (i + 1) * micro] for i in range(steps * accumulate * processes)]
-    return cut[rank::processes][first * accumulate :]
+    count = steps * accumulate * processes
+    all_batches = [order[i * micro : (i + 1) * micro] for i in range(count)]
+    own = all_batches[rank::processes]
+    return own[first * accumulate :]
 
 
 def make_optimizer(recipe: Recipe, segmenter: Segmenter, head_alone: bool = False) -> torch.optim.Optimizer:
@@ -94,16 +96,19 @@ def make_optimizer(recipe: Recipe, segmenter: Segmenter, head_alone: bool = Fals
     Returns:
         The optimizer, fused where torch has one kernel for a whole step.
     """
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     head = segmenter.head_parameters()
-    for name, parameter in (head if head_alone else segmenter.tuned_parameters()).items():
+    chosen = head if head_alone else segmenter.tuned_parameters()
+    # Parameters with the same factor and the same weight decay share a group.
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in chosen.items():
         factor = 1.0 if name in head else recipe.adapter_lr
         decays = recipe.optimizer == "adam" or parameter.ndim > 1
-        groups.setdefault((factor, recipe.weight_decay if decays else 0.0), []).append(parameter)
+        decay = recipe.weight_decay if decays else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
     settings = [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
-    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    make = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     device = next(segmenter.parameters()).device
-    return kind(settings, lr=recipe.lr, fused=device.type in ("cpu", "cuda"))
+    return make(settings, lr=recipe.lr, fused=device.type in ("cpu", "cuda"))
 
 
 def fit(
@@ -121,7 +126,7 @@ def fit(
     on_phase: Callable[[str, float], None] = lambda name, share: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Training:
-    """Train a segmenter in place, from the checkpoint on if there is one.
+    """Train a segmenter in place; if there is a checkpoint, continue from it.
 
     A resumed training ends as an uninterrupted one would: bit for bit on a CPU in fp32. A checkpoint is written after
     every epoch, and within one every `checkpoint_seconds`.
@@ -132,13 +137,13 @@ def fit(
         recipe: how to train.
         accelerator: device, precision and processes.
         seed: of the order of samples.
-        max_steps: stop after so many steps of the whole training, with the learning rates of the full recipe; None:
+        max_steps: stop after this many steps of the whole training, with the learning rates of the full recipe; None:
             train the full recipe.
         checkpoint: where the state is kept; None: nowhere.
         checkpoint_seconds: seconds between two checkpoints within an epoch.
         workers: processes that load images.
         on_step: called after every step; on CUDA one step late, so that the device never waits.
-        on_phase: told what is done before the first step (a method's calibration), and which share of it, 0 to 1.
+        on_phase: called with what is done before the first step (a method's calibration) and the share done, 0 to 1.
         stop: asked after every step; training stops if it is True on any process, on several GPUs one step late.
 
     Returns:
@@ -151,39 +156,55 @@ def fit(
         UsageError: if the recipe's batch does not fit samples and processes.
     """
     steps = plan(recipe, len(samples), accelerator.num_processes).steps
+    total = recipe.epochs * steps
+    if max_steps:
+        total = min(total, max_steps)
     if recipe.head == "shipped":
         segmenter.start_from_shipped_head()
     optimizer = make_optimizer(recipe, segmenter)
     model, optimizer = accelerator.prepare(segmenter, optimizer)
+
     # Weights, optimizer, random generators and progress come from the checkpoint, if there is one.
     done = checkpoint.load(accelerator, segmenter, optimizer) if checkpoint else None
-    stepper = Stepper(model, optimizer, accelerator, recipe.clip)
-    run = Course(stepper, samples, recipe, steps, done or Progress(0, 0.0, 0.0, []), on_step)
+    stepper = Stepper(model, optimizer, accelerator, recipe.clip, segmenter.normalization)
+    state = TrainingState(stepper, samples, recipe, steps, done or Progress(0, 0.0, 0.0, []), on_step)
     order: list[list[int]] = []
     loader = _loader(samples, order, accelerator, workers)
-    total = min(recipe.epochs * steps, max_steps or recipe.epochs * steps)
     if done is None and segmenter.method.calibrates():
         _calibrate(segmenter, model, samples, recipe, accelerator, seed, workers, on_phase, stop)
-    saved, wishes, late = time.monotonic(), deque[Late](), lag(accelerator.device) * (accelerator.num_processes > 1)
-    while run.step < total:
-        epoch, first = divmod(run.step, steps)
+
+    save_time = time.monotonic()
+    votes: deque[PendingTensor] = deque()
+    # Several processes on GPUs read their votes one step late, as they read their losses.
+    pending_votes = steps_in_flight(accelerator.device) if accelerator.num_processes > 1 else 0
+    while state.step < total:
+        epoch, first = divmod(state.step, steps)
         samples.set_epoch(epoch)
         order[:] = batches(recipe, samples, seed, epoch, first, accelerator.process_index, accelerator.num_processes)
         for micros, waited in _timed(_steps(loader, recipe.accumulate)):
-            ends = run.advance(micros, waited, total)
+            epoch_done = state.advance(micros, waited, total)
+
             # A checkpoint is written by all processes together, so they must agree.
-            wishes.append(_wishes(accelerator, time.monotonic() - saved > checkpoint_seconds, stop()))
-            due, stopping = (wishes.popleft().read() > 0).tolist() if len(wishes) > late else (False, False)
-            if checkpoint and (ends or due or stopping):
-                checkpoint.save(accelerator, segmenter, optimizer, run.progress())
-                saved, run.saved = time.monotonic(), run.step
+            save_is_due = time.monotonic() - save_time > checkpoint_seconds
+            votes.append(_count_votes(accelerator, save_is_due, stop()))
+            saving = epoch_done
+            stopping = False
+            if len(votes) > pending_votes:
+                save_votes, stop_votes = votes.popleft().read().tolist()
+                saving = saving or save_votes > 0
+                stopping = stop_votes > 0
+            if checkpoint and (saving or stopping):
+                checkpoint.save(accelerator, segmenter, optimizer, state.progress())
+                save_time = time.monotonic()
+                state.saved = state.step
+
             if stopping:
-                run.settle(0)
+                state.read_pending()
                 kept = "with" if checkpoint else "without"
-                raise Interrupted(f"stopped after step {run.step} (epoch {epoch + 1}), {kept} a checkpoint")
-            if run.step == total:
+                raise Interrupted(f"stopped after step {state.step} (epoch {epoch + 1}), {kept} a checkpoint")
+            if state.step == total:
                 break
-    return run.result()
+    return state.result()
 
 
 def _calibrate(
@@ -201,15 +222,18 @@ def _calibrate(
 
     def on_progress(name: str, share: float) -> None:
         on_phase(name, share)
-        if float(_wishes(accelerator, stop()).read()[0]) > 0:
+        stop_votes = _count_votes(accelerator, stop()).read()
+        if float(stop_votes[0]) > 0:
             raise Interrupted("stopped before the first step, while the method was calibrated; it will start over")
 
     samples.set_epoch(0)
     share = batches(recipe, samples, seed, 0, 0, accelerator.process_index, accelerator.num_processes)
     loader = _loader(samples, share, accelerator, workers)
     optimizer = accelerator.prepare(make_optimizer(recipe, segmenter, head_alone=True))
-    stepper, order = Stepper(model, optimizer, accelerator, recipe.clip), epoch_order(seed, 0, len(samples))
-    steps, count = _steps(loader, recipe.accumulate), len(share) // recipe.accumulate
+    stepper = Stepper(model, optimizer, accelerator, recipe.clip, segmenter.normalization)
+    order = epoch_order(seed, 0, len(samples))
+    steps = _steps(loader, recipe.accumulate)
+    count = len(share) // recipe.accumulate
     calibrate(segmenter, stepper, steps, count, recipe.lr, samples, order, on_progress)
 
 
@@ -248,10 +272,10 @@ def _timed(steps: Iterator[list[TrainBatch]]) -> Iterator[tuple[list[TrainBatch]
         yield step, time.monotonic() - begin
 
 
-def _wishes(accelerator: Accelerator, *wishes: bool) -> Late:
-    """For each wish, how many processes have it: all must do the same, and their clocks differ."""
+def _count_votes(accelerator: Accelerator, *votes: bool) -> PendingTensor:
+    """For each question, how many processes vote for it: all must do the same, and their clocks differ."""
     if accelerator.num_processes == 1:
-        return Late(torch.tensor(wishes, dtype=torch.float32))
+        return PendingTensor(torch.tensor(votes, dtype=torch.float32))
     # Filled on the device: a copy to it would wait.
-    filled = [torch.full((), float(wish), device=accelerator.device) for wish in wishes]
-    return Late(accelerator.reduce(torch.stack(filled)))
+    filled = [torch.full((), float(vote), device=accelerator.device) for vote in votes]
+    return PendingTensor(accelerator.reduce(torch.stack(filled)))

@@ -64,7 +64,7 @@ class SSF(AtMaps):
             for block in range(tower.depth):
                 norms += [Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")]
             if self.outer_norms:
-                norms += tower.ends
+                norms += tower.outer_norms
             for site in norms:
                 self.maps[map_key(site, "norm")] = ScaleShift(tower.width, self.init_std)
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from barbench.models.efficient.dropout import attend_dropped
-from barbench.models.efficient.kernels import lean
+from barbench.models.efficient.kernels import use_fused
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
@@ -16,15 +16,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
         v: values (B, S, D).
         heads: number of heads.
         mask: attend mask, broadcastable to (B, heads, T, S): boolean (True = attend) or additive; None: no mask.
-        dropout: probability with which an attention weight is set to zero. On plain kernels of a CPU it needs a boolean
-            mask or none.
+        dropout: probability with which an attention weight is set to zero. With `low_memory` kernels on a CPU the mask
+            must be boolean or None.
 
     Returns:
         (B, T, D), the heads side by side, before any output projection.
     """
     q, k, v = (t.view(*t.shape[:2], heads, -1).transpose(1, 2) for t in (q, k, v))
     # CUDA has a fused kernel for attention with dropout; elsewhere torch saves three fp32 maps of T x S.
-    if dropout and q.device.type != "cuda" and not lean(q):
+    if dropout and q.device.type != "cuda" and not use_fused(q):
         return attend_dropped(q, k, v, mask, dropout).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
 

@@ -5,7 +5,7 @@ from torch.utils.checkpoint import checkpoint
 
 from barbench.models.attention import multihead
 from barbench.models.efficient.dropout import Dropout
-from barbench.models.efficient.kernels import lean
+from barbench.models.efficient.kernels import use_fused
 from barbench.models.efficient.norms import LayerNorm
 from barbench.models.positions import sincos_1d, sincos_2d
 from barbench.spec.backbone import HeadSpec
@@ -52,7 +52,7 @@ class DecoderLayer(nn.Module):
         h = self.norm1(x)
         q = h + positions.to(h.dtype)
         x = x + self.dropout(self.self_attn_norm(multihead(self.self_attn, q, q, h)))
-        if lean(x):  # a GPU has the memory, and each kernel computed again is launched again
+        if use_fused(x):  # a GPU has the memory, and each kernel computed again is launched again
             return self._across(x, words, positions, keys, attend)
         rest: Tensor = checkpoint(self._across, x, words, positions, keys, attend, use_reentrant=False)
         return rest

@@ -42,13 +42,16 @@ class Segmenter(nn.Module):
     Attributes:
         image_size: side of the square images, in pixels.
         tokenizer: `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
+        normalization: of the pixels.
     """
 
     def __init__(self, backbone: Backbone, method: Hooks) -> None:
         super().__init__()
         spec, vision, text = backbone.head, backbone.vision, backbone.text
         self.vision, self.text = vision, text
-        self.image_size, self.tokenizer = backbone.image_size, backbone.tokenizer
+        self.image_size = backbone.image_size
+        self.tokenizer = backbone.tokenizer
+        self.normalization = backbone.normalization
         self._head_weights = backbone.head_weights
         levels, rows = vision.levels, vision.grid[0]
         channels = levels[0].width, levels[1].width, levels[2].width
@@ -58,7 +61,7 @@ class Segmenter(nn.Module):
             if spec.neck == "etris"
             else PyramidNeck(channels, spec.width, vision.grid)
         )
-        self.decoder = Decoder(spec, text.width, vision.grid, text.context)
+        self.decoder = Decoder(spec, text.width, vision.grid, text.context_length)
         self.projector = Projector(spec.width, vision.joint)
         self.method = method
         method.attach(backbone)

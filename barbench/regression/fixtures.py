@@ -14,9 +14,9 @@ from barbench.datasets.shapes import ShapesSpec
 from barbench.datasets.sources import shapes_source
 from barbench.datasets.tokens import Tokens
 from barbench.engine.checkpoint import Checkpoint
-from barbench.engine.course import StepLog
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
+from barbench.engine.training_state import StepLog
 from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import METHODS, MethodSpec
 from barbench.models.segmenter import Segmenter

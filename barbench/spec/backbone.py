@@ -7,8 +7,8 @@ tokenizer) and `barbench.json` (its `HeadSpec`).
 
 import importlib.util
 import json
-import re
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -20,14 +20,37 @@ EMBEDDED = {name: Path(__file__).parents[1] / "models" / name for name in ("tiny
 CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
 HEAD_WEIGHTS = "head.safetensors"
 PAPER_SIZE = 416
-RESNET = 32
+RESNET_STRIDE = 32
 """Of CLIP's ResNets: pixels per cell of the last map, and how many times wider it is than the first."""
 RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
+SPECIAL_BLOCKS = (
+    *("block_type", "qk_norm", "scaled_cosine_attn"),
+    *("scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"),
+)
+"""Keys of open_clip under which its attention blocks compute something else than CLIP's."""
 FILES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 SIZES = frozenset(
     ("image_size", "layers", "width", "patch_size", "head_width", "heads", "context_length", "vocab_size")
 )
-EVA02 = re.compile(r"eva02_(?!enormous)")
+
+Model = dict[str, Any]
+"""open_clip's configuration of a model: `embed_dim`, `vision_cfg`, `text_cfg`, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """How a backbone wants its pixels: (value - mean) / std per channel, values in 0..1.
+
+    Attributes:
+        mean: of red, green and blue; also the color around letterboxed images.
+        std: standard deviation of red, green and blue.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+CLIP_NORMALIZATION = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +75,141 @@ class HeadSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of backbone: what its configuration says, known without torch. `models.towers` builds it by its name.
+
+    Attributes:
+        name: under which `models.towers.builders` has its builder.
+        takes: whether a model's configuration is one of this family.
+        width: channels of the vision tower, of a ResNet's last stage.
+        patch: side of a patch in pixels, of a cell of a ResNet's last map.
+        obstacles: reasons why barbench does not support such a model -> whether the model gives them.
+        transformer: whether the vision tower is a stack of blocks.
+        aligned: whether words and patches share a joint space.
+    """
+
+    name: str
+    takes: Callable[[Model], bool]
+    width: Callable[[Model], int]
+    patch: Callable[[Model], int]
+    obstacles: Callable[[Model], dict[str, bool]]
+    transformer: bool = True
+    aligned: bool = True
+
+
+def _timm_name(model: Model) -> str:
+    """The name of the vision tower in timm; empty where open_clip builds it by itself."""
+    return str(model["vision_cfg"].get("timm_model_name", ""))
+
+
+def _open_clip_obstacles(model: Model) -> dict[str, bool]:
+    """What the towers for open_clip's own transformers cannot do."""
+    vision = model["vision_cfg"]
+    text = model["text_cfg"]
+    changed_blocks = any(part.get(key) for part in (vision, text) for key in SPECIAL_BLOCKS)
+    return {
+        "a Hugging Face text tower": "hf_model_name" in text,
+        "a text decoder (CoCa)": "multimodal_cfg" in model,
+        "attentional pooling": bool(vision.get("attentional_pool")),
+        "no class token readout": vision.get("pool_type", "tok") != "tok" or bool(vision.get("final_ln_after_pool")),
+        "patch dropout": bool(vision.get("patch_dropout")),
+        "special attention blocks": changed_blocks,
+        "a text tower without causal mask": bool(text.get("no_causal_mask")),
+        "a text tower with a class token": bool(text.get("embed_cls")),
+        "a text readout other than the end-of-text token": text.get("pool_type", "argmax") != "argmax",
+        "a text projection other than a matrix": text.get("proj_type", "linear") != "linear"
+        or bool(text.get("proj_bias")),
+    }
+
+
+def _eva_obstacles(model: Model) -> dict[str, bool]:
+    """timm's EVA02 has pre-norm blocks in all sizes but the enormous one."""
+    vision = model["vision_cfg"]
+    name = _timm_name(model)
+    supported = name.startswith("eva02_") and not name.startswith("eva02_enormous")
+    return {
+        "a timm vision tower other than EVA02's with pre-norm blocks": not supported,
+        "no class token readout in timm": vision.get("timm_pool", "token") != "token" or bool(vision.get("timm_proj")),
+        **_open_clip_obstacles(model),
+    }
+
+
+def _eva_width(model: Model) -> int:
+    """timm's name says the size."""
+    widths = {"tiny": 192, "small": 384, "base": 768, "large": 1024}
+    for size in _timm_name(model).split("_"):
+        if size in widths:
+            return widths[size]
+    return _vit_width(model)
+
+
+def _eva_patch(model: Model) -> int:
+    """timm's name says it, as in `eva02_base_patch16_clip_224`."""
+    for part in _timm_name(model).split("_"):
+        if part.startswith("patch"):
+            return int(part.removeprefix("patch"))
+    return int(model["vision_cfg"]["patch_size"])
+
+
+def _vit_width(model: Model) -> int:
+    return int(model["vision_cfg"].get("width", 768))
+
+
+def _vit_patch(model: Model) -> int:
+    return int(model["vision_cfg"]["patch_size"])
+
+
+def _has_stages(model: Model) -> bool:
+    """A ResNet's `layers` are the blocks of each stage."""
+    return not isinstance(model["vision_cfg"].get("layers", 12), int)
+
+
+FAMILIES = (
+    Family(
+        name="eva",
+        takes=lambda model: bool(_timm_name(model)),
+        width=_eva_width,
+        patch=_eva_patch,
+        obstacles=_eva_obstacles,
+    ),
+    Family(
+        name="resnet",
+        takes=_has_stages,
+        width=lambda model: RESNET_STRIDE * int(model["vision_cfg"]["width"]),
+        patch=lambda model: RESNET_STRIDE,
+        obstacles=_open_clip_obstacles,
+        transformer=False,
+    ),
+    Family(
+        name="clip",
+        takes=lambda model: True,
+        width=_vit_width,
+        patch=_vit_patch,
+        obstacles=_open_clip_obstacles,
+    ),
+)
+"""The families; the first that takes a configuration has it."""
+
+
+@dataclass(frozen=True, slots=True)
 class BackboneConfig:
     """How a backbone is built.
 
     Attributes:
         name: what the user wrote.
         model: open_clip's model configuration.
+        family: which kind of backbone it is.
         folder: the backbone's folder; None for the models that open_clip ships.
         head: sizes of the segmentation head.
+        normalization: of its pixels.
     """
 
     name: str
-    model: dict[str, Any]
+    model: Model
+    family: Family
     folder: Path | None
     head: HeadSpec
+    normalization: Normalization = CLIP_NORMALIZATION
 
     def image_size(self, wanted: int | None) -> int:
         """Check an image size, or choose it.
@@ -80,10 +224,10 @@ class BackboneConfig:
             UsageError: if the patches do not divide `wanted`.
         """
         patch = self.patch
-        if wanted is None:
-            wanted = (
-                -(-PAPER_SIZE // patch) * patch if self.folder is None else int(self.model["vision_cfg"]["image_size"])
-            )
+        if wanted is None and self.folder is not None:
+            wanted = int(self.model["vision_cfg"]["image_size"])
+        elif wanted is None:
+            wanted = -(-PAPER_SIZE // patch) * patch
         if wanted < patch or wanted % patch:
             near = max(patch, round(wanted / patch) * patch)
             raise UsageError(
@@ -92,10 +236,7 @@ class BackboneConfig:
         return wanted
 
     def default_weights(self) -> str:
-        """The weights that a run takes if none are named.
-
-        Returns:
-            `pretrained` for a folder (and `tiny`), `openai` for open_clip's QuickGELU models.
+        """The weights of a run that names none: `pretrained` for a folder, `openai` for QuickGELU models.
 
         Raises:
             UsageError: for other models, for which there are several weights and no obvious choice.
@@ -107,41 +248,37 @@ class BackboneConfig:
         raise UsageError(f"--weights: say which weights {self.name} takes: random, a tag of open_clip, or a file")
 
     @property
-    def context(self) -> int:
+    def context_length(self) -> int:
         """Tokens that the text tower can read; open_clip's default is CLIP's."""
         return int(self.model["text_cfg"].get("context_length", 77))
 
     @property
-    def convolutional(self) -> bool:
-        """Whether the vision tower is a ResNet."""
-        return not isinstance(self.model["vision_cfg"].get("layers", 12), int)
+    def transformer(self) -> bool:
+        """Whether the vision tower is a stack of blocks; False for a ResNet."""
+        return self.family.transformer
+
+    @property
+    def aligned(self) -> bool:
+        """Whether words and patches share a joint space."""
+        return self.family.aligned
 
     @property
     def width(self) -> int:
-        """Channels of the vision tower, of a ResNet's last stage; timm has its size in the model's name."""
-        vision = self.model["vision_cfg"]
-        if self.convolutional:
-            return RESNET * int(vision["width"])
-        sizes = {"tiny": 192, "small": 384, "large": 1024}
-        named = re.search(r"_(tiny|small|base|large)_", vision.get("timm_model_name", ""))
-        return sizes.get(named[1], 768) if named else int(vision.get("width", 768))
+        """Channels of the vision tower, of a ResNet's last stage."""
+        return self.family.width(self.model)
 
     @property
     def patch(self) -> int:
-        """Side of a patch in pixels, of a cell of a ResNet's last map; timm states it in the model's name."""
-        vision = self.model["vision_cfg"]
-        if self.convolutional:
-            return RESNET
-        named = re.search(r"_patch(\d+)", vision.get("timm_model_name", ""))
-        return int(named[1] if named else vision["patch_size"])
+        """Side of a patch in pixels, of a cell of a ResNet's last map."""
+        return self.family.patch(self.model)
 
 
 def check_weights(weights: str | None, config: BackboneConfig | None = None) -> None:
-    """Whether `weights` can be there, as far as can be told without torch.
+    """Refuse weights that cannot exist, as far as that is known without torch.
 
     Args:
         weights: as for `load_backbone`.
-        config: of the backbone, where it is known.
+        config: of the backbone; None where it is not known.
 
     Raises:
         MissingData: for a file that does not exist.
@@ -154,18 +291,19 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
         if reason := not_weights(Path(weights)):
             raise UsageError(f"--weights {weights} holds no weights: it is {reason}")
         return
-    if weights == PRETRAINED and config is not None and config.folder is not None:
-        if not (config.folder / WEIGHTS).is_file():
-            raise MissingData(f"{config.folder / WEIGHTS} does not exist; give --weights random or a file")
+    folder = None if config is None else config.folder
+    if folder is not None and weights == PRETRAINED:
+        if not (folder / WEIGHTS).is_file():
+            raise MissingData(f"{folder / WEIGHTS} does not exist; give --weights random or a file")
         return
     if "/" in weights or Path(weights).suffix in FILES:
         raise MissingData(f"--weights {weights}: there is no such file")
-    if config is not None and config.folder is not None:
+    if folder is not None:
         raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
 
 
 def not_weights(file: Path) -> str | None:
-    """What a file is that is commonly found in the place of weights, in words; None where it may be weights."""
+    """Why a file that is commonly mistaken for weights is none; None where it may be weights."""
     with file.open("rb") as opened:
         start = opened.read(512).lstrip()
     if not start:
@@ -179,10 +317,11 @@ def not_weights(file: Path) -> str | None:
 
 def backbone_names() -> list[str]:
     """Embedded backbones first, then every open_clip model that barbench supports."""
-    return [
-        *(n for n, folder in EMBEDDED.items() if (folder / CONFIG).is_file()),
-        *(n for n, c in _shipped().items() if not _obstacle(c)),
-    ]
+    names = [name for name, folder in EMBEDDED.items() if (folder / CONFIG).is_file()]
+    for name, model in _shipped().items():
+        if _obstacle(model, _family(model)) is None:
+            names.append(name)
+    return names
 
 
 def backbone_config(name: str) -> BackboneConfig:
@@ -199,72 +338,59 @@ def backbone_config(name: str) -> BackboneConfig:
         UsageError: if the architecture is one that barbench does not support.
         DataError: if the folder's files cannot be read.
     """
-    folder = EMBEDDED.get(name) or (Path(name) if (Path(name) / CONFIG).is_file() else None)
+    folder = EMBEDDED.get(name)
+    if folder is None and (Path(name) / CONFIG).is_file():
+        folder = Path(name)
+    head = HeadSpec()
+    normalization = CLIP_NORMALIZATION
     if folder is not None:
-        model, head = _model(folder / CONFIG), HeadSpec()
+        content = _read(folder / CONFIG)
+        model = _model(folder / CONFIG, content)
+        normalization = _normalization(folder / CONFIG, content)
         if (folder / HEAD).is_file():
             head = _head(folder / HEAD)
     elif name in _shipped():
-        model, head = _shipped()[name], HeadSpec()
+        model = _shipped()[name]
     else:
         raise UnknownName("backbone", name, backbone_names())
-    if reason := _obstacle(model):
+    family = _family(model)
+    if reason := _obstacle(model, family):
         raise UsageError(f"backbone {name!r} has {reason}, which barbench does not support yet")
-    return BackboneConfig(name, model, folder, head)
+    return BackboneConfig(name, model, family, folder, head, normalization)
 
 
-def _obstacle(model: dict[str, Any]) -> str | None:
-    """Why barbench does not support such a model, in words; None if it does."""
-    vision, text = model["vision_cfg"], model["text_cfg"]
-    special = (
-        "block_type",
-        "qk_norm",
-        "scaled_cosine_attn",
-        "scale_heads",
-        "scale_attn_inner",
-        "scale_attn",
-        "scale_fc",
-    )
-    checks = {
-        "a timm vision tower other than EVA02's with pre-norm blocks": not EVA02.match(
-            vision.get("timm_model_name", "eva02_")
-        ),
-        "no class token readout in timm": vision.get("timm_pool", "token") != "token" or bool(vision.get("timm_proj")),
-        "a Hugging Face text tower": "hf_model_name" in text,
-        "a text decoder (CoCa)": "multimodal_cfg" in model,
-        "attentional pooling": bool(vision.get("attentional_pool")),
-        "no class token readout": vision.get("pool_type", "tok") != "tok" or bool(vision.get("final_ln_after_pool")),
-        "patch dropout": bool(vision.get("patch_dropout")),
-        "special attention blocks": any(part.get(key) for part in (vision, text) for key in special),
-        "a text tower without causal mask": bool(text.get("no_causal_mask")),
-        "a text tower with a class token": bool(text.get("embed_cls")),
-        "a text readout other than the end-of-text token": text.get("pool_type", "argmax") != "argmax",
-        "a text projection other than a matrix": text.get("proj_type", "linear") != "linear"
-        or bool(text.get("proj_bias")),
-    }
-    return next((reason for reason, found in checks.items() if found), None)
+def _family(model: Model) -> Family:
+    return next(family for family in FAMILIES if family.takes(model))
+
+
+def _obstacle(model: Model, family: Family) -> str | None:
+    """Why barbench does not support such a model; None if it does."""
+    for reason, found in family.obstacles(model).items():
+        if found:
+            return reason
+    return None
 
 
 def _head(file: Path) -> HeadSpec:
-    """The sizes that a folder's own file gives; DataError names the key of a value that is none."""
+    """The sizes in a folder's own file; DataError names the key of a bad value."""
     given = _read(file)
     try:
         if unknown := given.keys() - {field.name for field in fields(HeadSpec)}:
             raise ValueError(f"there is no {sorted(unknown)[0]!r}")
-        read = {"dropout": number, "neck": text}
-        values: dict[str, Any] = {key: read_key(given, key, read.get(key, whole)) for key in given}
+        readers = {"dropout": number, "neck": text}
+        values: dict[str, Any] = {key: read_key(given, key, readers.get(key, whole)) for key in given}
         head = HeadSpec(**values)
-        if head.neck not in ("etris", "cris") or not 0 <= head.dropout < 1 or min(astuple(head)[:4]) < 1:
+        smallest = min(head.width, head.ffn, head.heads, head.layers)
+        if head.neck not in ("etris", "cris") or not 0 <= head.dropout < 1 or smallest < 1:
             raise ValueError("sizes are from 1 on, dropout from 0 to 1, and neck is etris or cris")
     except ValueError as error:
         raise DataError(f"{file}: {error}") from None
     return head
 
 
-def _model(file: Path) -> dict[str, Any]:
-    """open_clip's configuration in a folder's file: its sizes are whole numbers there, text would end in open_clip."""
-    model = _read(file)
-    model = model.get("model_cfg", model)
+def _model(file: Path, content: dict[str, Any]) -> Model:
+    """open_clip's configuration in a folder's file, with whole numbers for sizes: text would fail inside open_clip."""
+    model = content.get("model_cfg", content)
     try:
         read_key(model, "embed_dim", whole)
         for part in ("vision_cfg", "text_cfg"):
@@ -281,14 +407,38 @@ def _model(file: Path) -> dict[str, Any]:
     return {**model, "embed_dim": whole(model["embed_dim"])}
 
 
+def _normalization(file: Path, content: dict[str, Any]) -> Normalization:
+    """The mean and deviation in a folder's file, under open_clip's `preprocess_cfg`; CLIP's where it names none."""
+    try:
+        given = content.get("preprocess_cfg") or {}
+        mean = read_key(given, "mean", _three, CLIP_NORMALIZATION.mean)
+        std = read_key(given, "std", _three, CLIP_NORMALIZATION.std)
+        if min(std) <= 0:
+            raise ValueError("'std' has a number that is not above 0")
+    except ValueError as error:
+        raise DataError(f"{file}: preprocess_cfg: {error}") from None
+    return Normalization(mean, std)
+
+
+def _three(value: object) -> tuple[float, float, float]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError(f"{value!r} is not a list of three numbers")
+    red, green, blue = value
+    return number(red), number(green), number(blue)
+
+
 @lru_cache(maxsize=1)
-def _shipped() -> dict[str, dict[str, Any]]:
+def _shipped() -> dict[str, Model]:
+    """open_clip's own configurations, by name."""
     spec = importlib.util.find_spec("open_clip")
     assert spec is not None
     assert spec.submodule_search_locations
-    files = sorted((Path(spec.submodule_search_locations[0]) / "model_configs").glob("*.json"))
-    configs = {file.stem: _read(file) for file in files}
-    return {name: c for name, c in configs.items() if {"embed_dim", "vision_cfg", "text_cfg"} <= c.keys()}
+    found = {}
+    for file in sorted((Path(spec.submodule_search_locations[0]) / "model_configs").glob("*.json")):
+        model = _read(file)
+        if {"embed_dim", "vision_cfg", "text_cfg"} <= model.keys():
+            found[file.stem] = model
+    return found
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from barbench.benchmarks import cell
-from barbench.engine.course import Training
 from barbench.engine.precision import precision_facts
 from barbench.engine.profile import Peak
+from barbench.engine.training_state import Training
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.results.record import Record
@@ -55,7 +55,7 @@ def test_the_record_says_what_ran(finished: tuple[Store, Record]) -> None:
     _, record = finished
     measured = record.profile
     assert measured is not None
-    assert record.environment["precision"] == {"autocast": None, "kernels": "plain"}
+    assert record.environment["precision"] == {"autocast": None, "kernels": "low_memory"}
     assert measured.train_wait_s is not None
     assert 0 < measured.train_wait_s < record.timings["training"]
     assert (measured.skipped_steps, measured.reserved_memory_bytes) == (0, None)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from barbench.datasets.pixels.letterbox import normalised
+from barbench.datasets.pixels.letterbox import normalized
 from barbench.datasets.samples import TrainSamples
 from barbench.engine import train
 from barbench.engine.calibrate import calibrate
@@ -19,6 +19,7 @@ from barbench.errors import Interrupted
 from barbench.methods.mask import Mask
 from barbench.models.hooks import Losses
 from barbench.models.segmenter import Segmenter, training_loss
+from barbench.spec.backbone import CLIP_NORMALIZATION
 from barbench.spec.recipe import Recipe
 
 Build, Recipes = Callable[..., Segmenter], Callable[..., Recipe]
@@ -37,7 +38,7 @@ def fisher_by_hand(build: Build, samples: TrainSamples, recipe: Recipe, accelera
     for index in epoch_order(5, 0, len(samples))[:6]:
         image, ids, mask, _ = samples[[index]]
         dense.zero_grad()
-        training_loss(dense(normalised(image), ids), mask).backward()
+        training_loss(dense(normalized(image, CLIP_NORMALIZATION), ids), mask).backward()
         total += (
             torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in encoders]) ** 2
         )

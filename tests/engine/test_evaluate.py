@@ -15,7 +15,7 @@ from pycocotools import mask as coco
 from torch import Tensor, nn
 
 from barbench.datasets.pickles import load_plain
-from barbench.datasets.pixels.letterbox import Letterbox, normalised
+from barbench.datasets.pixels.letterbox import Letterbox, normalized
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples
@@ -24,6 +24,7 @@ from barbench.engine.evaluate import Evaluation, evaluate
 from barbench.models.segmenter import Output, Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.paper.partitions import PAPER_PARTITIONS
+from barbench.spec.backbone import CLIP_NORMALIZATION
 from tests.engine.resize_reference import weights
 from tests.models.small import SIZE
 
@@ -33,6 +34,8 @@ THRESHOLD = 0.35
 
 class Blob(nn.Module):
     """A smooth bump whose position and size depend on the words and a little on the image; counts its inputs."""
+
+    normalization = CLIP_NORMALIZATION
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +107,7 @@ def test_against_a_slow_evaluation(
     for index in range(len(val_samples)):
         item, reference = val_samples[[index]], by_id[int(found["ref_id"][index])]
         target = masks[reference["ann_id"]]
-        mask = slow_mask(bump(normalised(item.images), item.ids)[0].numpy(), *target.shape)
+        mask = slow_mask(bump(normalized(item.images, CLIP_NORMALIZATION), item.ids)[0].numpy(), *target.shape)
         own.append((mask & target).sum() / (mask | target).sum())
         off.append(abs(int((mask & target).sum()) - int(found["intersection"][index])) / target.sum())
         partner = partner_on_disk(reference, references)
@@ -182,6 +185,8 @@ def test_in_google_a_partner_may_be_of_another_split(shapes_root: Path, little: 
 class Constant(nn.Module):
     """Gives the same logit everywhere, whatever the image and the words."""
 
+    normalization = CLIP_NORMALIZATION
+
     def __init__(self, value: float) -> None:
         super().__init__()
         self.value = value
@@ -255,7 +260,7 @@ def test_reading_one_batch_late_changes_no_count(
     """As on CUDA, where the next batch is computed meanwhile."""
     segmenter, found = build("head-only"), []
     for late in (0, 1):
-        monkeypatch.setattr("barbench.engine.evaluate.lag", lambda device, late=late: late)
+        monkeypatch.setattr("barbench.engine.evaluate.steps_in_flight", lambda device, late=late: late)
         found.append(evaluate(segmenter, val_samples, accelerator, batch=3, threshold=0.2))
     assert all(np.array_equal(found[0].expressions[name], found[1].expressions[name]) for name in found[0].expressions)
     assert found[0].expressions["intersection"].sum() > 0

@@ -7,10 +7,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from barbench.datasets.pixels.letterbox import Letterbox, normalised
+from barbench.datasets.pixels.letterbox import Letterbox, normalized
 from barbench.datasets.samples import EvalSamples
 from barbench.engine.predict import predict, probabilities, to_mask
 from barbench.models.segmenter import Segmenter
+from barbench.spec.backbone import CLIP_NORMALIZATION, Normalization
 from tests.engine.resize_reference import weights
 from tests.models.small import SIZE
 
@@ -44,8 +45,24 @@ def test_images_shared_by_expressions(
     found = predict(segmenter, batch.images, batch.ids, accelerator, batch.rows)
     each = predict(segmenter, batch.images[batch.rows], batch.ids, accelerator)
     with torch.no_grad():
-        logits = segmenter(normalised(batch.images)[batch.rows], batch.ids).logits
+        logits = segmenter(normalized(batch.images, CLIP_NORMALIZATION)[batch.rows], batch.ids).logits
     assert len(batch.images) < len(batch.ids)
     assert found.shape == (7, SIZE, SIZE)
     assert found == pytest.approx(each, abs=1e-5)
     assert found == pytest.approx(probabilities(logits, SIZE).numpy(), abs=1e-5)
+
+
+def test_pixels_are_normalized_as_the_backbone_says(
+    build: Callable[..., Segmenter], val_samples: EvalSamples, accelerator: Accelerator
+) -> None:
+    """A step's loss is tested in `test_step`."""
+    segmenter = build("etris").eval()
+    batch = val_samples[list(range(3))]
+    segmenter.normalization = Normalization((0.1, 0.5, 0.9), (0.5, 0.5, 0.5))
+    with torch.no_grad():
+        pixels = normalized(batch.images, segmenter.normalization)[batch.rows]
+        expected = probabilities(segmenter(pixels, batch.ids).logits, SIZE)
+    found = predict(segmenter, batch.images, batch.ids, accelerator, batch.rows)
+    torch.testing.assert_close(torch.from_numpy(found), expected)
+    segmenter.normalization = CLIP_NORMALIZATION
+    assert not np.allclose(predict(segmenter, batch.images, batch.ids, accelerator, batch.rows), found, atol=1e-3)

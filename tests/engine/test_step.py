@@ -10,13 +10,14 @@ from accelerate import Accelerator
 from torch import nn
 
 from barbench.datasets.samples import TrainBatch, TrainSamples
-from barbench.engine import course, train
+from barbench.engine import train, training_state
 from barbench.engine.checkpoint import tuned_state
-from barbench.engine.course import StepLog
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
+from barbench.engine.training_state import StepLog
 from barbench.errors import BarbenchError, Interrupted
 from barbench.models.segmenter import Segmenter
+from barbench.spec.backbone import CLIP_NORMALIZATION, Normalization
 from barbench.spec.recipe import Recipe
 
 Build, Recipes = Callable[..., Segmenter], Callable[..., Recipe]
@@ -25,8 +26,8 @@ Build, Recipes = Callable[..., Segmenter], Callable[..., Recipe]
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host runs a step ahead of what it reads, as on CUDA."""
-    for module in (course, train):
-        monkeypatch.setattr(module, "lag", lambda device: 1)
+    for module in (training_state, train):
+        monkeypatch.setattr(module, "steps_in_flight", lambda device: 1)
 
 
 def fitted(build: Build, samples: TrainSamples, recipe: Recipe, accelerator: Accelerator, **kwargs: Any) -> Any:
@@ -131,13 +132,13 @@ def test_the_norm_is_the_gradients_own_and_not_the_scaled_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     norms: list[list[float]] = []
-    judge = course.Course._judge
+    judge = training_state.TrainingState._check
 
-    def keep(self: course.Course, launched: Any, loss: float, norm: float) -> None:
+    def keep(self: training_state.TrainingState, launched: Any, loss: float, norm: float) -> None:
         norms[-1].append(norm)
         judge(self, launched, loss, norm)
 
-    monkeypatch.setattr(course.Course, "_judge", keep)
+    monkeypatch.setattr(training_state.TrainingState, "_check", keep)
     for start in (1.0, 2.0**8):
         norms.append([])
         fitted(build, train_samples, recipe(), with_scaler(accelerator, start), max_steps=1)
@@ -195,3 +196,16 @@ def test_the_wait_for_the_loader_is_told_apart_from_the_steps(
     _, training, _ = fitted(build, train_samples, recipe(), accelerator, max_steps=3)
     assert training.wait_seconds >= 0.2
     assert 8 / training.images_per_second + training.wait_seconds <= training.seconds
+
+
+@pytest.mark.parametrize("chosen", [CLIP_NORMALIZATION, Normalization((0.1, 0.5, 0.9), (0.5, 0.25, 0.125))])
+def test_a_step_normalizes_pixels_as_the_backbone_says(
+    chosen: Normalization, build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator
+) -> None:
+    segmenter, seen = build("head-only"), list[torch.Tensor]()
+    segmenter.normalization = chosen
+    segmenter.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
+    fit(segmenter, train_samples, recipe(), accelerator, seed=5, max_steps=1)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (chosen.mean, chosen.std))
+    values = (seen[0] * std + mean) * 255
+    torch.testing.assert_close(values, values.round().clamp(0, 255), atol=1e-3, rtol=0)

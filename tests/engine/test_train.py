@@ -12,9 +12,9 @@ from torch import nn
 from barbench.datasets.samples import TrainSamples
 from barbench.engine import step as stepping
 from barbench.engine.checkpoint import Checkpoint, tuned_state
-from barbench.engine.course import StepLog, Training
 from barbench.engine.seeding import epoch_order, seed_everything
 from barbench.engine.train import Plan, batches, fit, make_optimizer, plan
+from barbench.engine.training_state import StepLog, Training
 from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.models.segmenter import Segmenter
 from barbench.spec.recipe import Recipe

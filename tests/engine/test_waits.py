@@ -1,4 +1,4 @@
-"""What a step asks of a GPU, counted on fake tensors: no wait of the host, and fewer kernels where they are lean."""
+"""What a step asks of a GPU, counted on fake tensors: no wait of the host, and fewer kernels where they are fused."""
 
 from contextlib import suppress
 from unittest import mock
@@ -23,12 +23,12 @@ from tools.gpu_check.simulate import Step, _Count, cuda_rules, simulate
 def whole_step(clip: float | None, accelerator: Accelerator) -> Step:
     """Everything that `Stepper.launch` does, the optimizer's step included."""
     letterbox._constants.cache_clear()
-    choose_kernels("lean")
+    choose_kernels("fused")
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), cuda_rules():
             segmenter = build_segmenter(resolve("barleria")[0], small("quickgelu"))
             optimizer = make_optimizer(parse_recipe("test", {"epochs": 1, "batch": 2, "lr": 1e-3}), segmenter)
-            stepper = Stepper(segmenter, optimizer, accelerator, clip)
+            stepper = Stepper(segmenter, optimizer, accelerator, clip, segmenter.normalization)
             ids, mask = torch.zeros(2, 9, dtype=torch.long), torch.empty(2, *segmenter.mask_grid)
             batch = TrainBatch(torch.empty(2, SIZE, SIZE, 3, dtype=torch.uint8), ids, mask, [0, 1])
             stepper.launch([batch], 1e-3)  # what is made once
@@ -58,10 +58,12 @@ def test_a_wait_would_be_counted(accelerator: Accelerator) -> None:
         assert whole_step(None, accelerator).waits == 0
 
 
-def test_lean_kernels_are_fewer_and_move_less() -> None:
-    plain, lean = (simulate("barleria", kernels, lambda: small("quickgelu"), 4) for kernels in ("plain", "lean"))
-    assert lean.kernels < 0.6 * plain.kernels
-    assert lean.bytes < 0.95 * plain.bytes  # much less where tokens outweigh weights
-    assert lean.flops == pytest.approx(plain.flops, rel=0.1)
-    assert plain.waits == lean.waits == 0
-    assert lean.by_operation["barbench::planar"][0] == lean.by_operation["barbench::planar_backward"][0] == 24
+def test_fused_kernels_are_fewer_and_move_less() -> None:
+    small_ones, fused = (
+        simulate("barleria", kernels, lambda: small("quickgelu"), 4) for kernels in ("low_memory", "fused")
+    )
+    assert fused.kernels < 0.6 * small_ones.kernels
+    assert fused.bytes < 0.95 * small_ones.bytes  # much less where tokens outweigh weights
+    assert fused.flops == pytest.approx(small_ones.flops, rel=0.1)
+    assert small_ones.waits == fused.waits == 0
+    assert fused.by_operation["barbench::planar"][0] == fused.by_operation["barbench::planar_backward"][0] == 24

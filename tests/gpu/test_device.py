@@ -1,6 +1,6 @@
 """A GPU against the CPU, method by method: `pytest -m gpu` (docs/gpu-check.md).
 
-BARBENCH_CHECK_DEVICE=cpu compares the CPU with itself, on lean kernels: it shows that the checks themselves run.
+BARBENCH_CHECK_DEVICE=cpu compares the CPU with itself, on fused kernels: it shows that the checks themselves run.
 """
 
 import os
@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from barbench.engine.late import Late
+from barbench.engine.pending import PendingTensor
 from barbench.engine.predict import predict
 from barbench.models.efficient.activations import quick_gelu, quick_mlp
 from barbench.models.efficient.dropout import Dropout
@@ -40,7 +40,7 @@ HALF = [torch.bfloat16, torch.float16] if CUDA else [torch.bfloat16]
 Grads = dict[str, Tensor]
 
 
-@pytest.fixture(autouse=True, params=["lean", "plain"] if CUDA else ["lean"])
+@pytest.fixture(autouse=True, params=["fused", "low_memory"] if CUDA else ["fused"])
 def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both kinds of kernels on a GPU; fp32 without TF32, as barbench computes."""
     allowed = torch.backends.cudnn.allow_tf32
@@ -155,8 +155,8 @@ def test_functions_against_float64(name: str, kind: torch.dtype) -> None:
     function, args = functions()[name]
     rounded = [a.to(kind).double() for a in args]
 
-    def run(values: list[Tensor], plain: bool) -> list[Tensor]:
-        choose_kernels("plain") if plain else None
+    def run(values: list[Tensor], low_memory: bool) -> list[Tensor]:
+        choose_kernels("low_memory") if low_memory else None
         leaves = [v.detach().requires_grad_() for v in values]
         y = function(*leaves)
         seed = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(kind).to(y)
@@ -181,7 +181,7 @@ def test_layer_norm_in_bf16_is_rounded_once(width: int) -> None:
     assert float((found.cpu().double() - wanted).norm() / wanted.norm()) < 2**-7
 
 
-def test_lean_kernels_are_tritons(kernels: str) -> None:
+def test_fused_kernels_are_tritons(kernels: str) -> None:
     if not CUDA:
         pytest.skip("Triton computes on a GPU")
     assert fusable(torch.empty(0, device=DEVICE))
@@ -198,7 +198,7 @@ def test_dropout_drops_its_share() -> None:
 
 def test_a_number_is_read_while_the_device_goes_on() -> None:
     x = torch.arange(6.0, device=DEVICE)
-    late = Late(x * 2)
+    late = PendingTensor(x * 2)
     x.zero_()
     assert late.read().tolist() == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
 

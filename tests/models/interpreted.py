@@ -77,7 +77,7 @@ def check_norm() -> None:
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    choose_kernels("lean")
+    choose_kernels("fused")
     assert fusable(torch.empty(0))
     for check in (check_flow, check_layouts, check_norm):
         check()

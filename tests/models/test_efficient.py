@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from barbench.models.efficient.activations import quick_gelu, quick_mlp
-from barbench.models.efficient.dropout import Dropout, attend_dropped, drawn
+from barbench.models.efficient.dropout import Dropout, attend_dropped, bernoulli_mask
 from barbench.models.efficient.flows import planar
 
 B, T, D, J = 2, 5, 6, 3
@@ -90,7 +90,9 @@ def test_quick_mlp_under_autocast() -> None:
 @pytest.mark.parametrize("chance", [0.1, 0.5, 0.9])
 def test_what_is_drawn_has_its_chance_in_each_quarter_of_a_number(chance: float) -> None:
     torch.manual_seed(0)
-    found = drawn((250_000, 4), chance, torch.device("cpu")).double()  # four from one number: one quarter per column
+    found = bernoulli_mask(
+        (250_000, 4), chance, torch.device("cpu")
+    ).double()  # four from one number: one quarter per column
     sigma = (chance * (1 - chance) / len(found)) ** 0.5
     assert ((found.mean(0) - chance).abs() < 4 * sigma).all()
     correlation = (found.T @ found / len(found) - chance**2).triu(1)
@@ -98,8 +100,8 @@ def test_what_is_drawn_has_its_chance_in_each_quarter_of_a_number(chance: float)
 
 
 def test_what_is_drawn_at_the_ends() -> None:
-    assert drawn((3, 7), 1.0, torch.device("cpu")).all()
-    assert drawn((0, 7), 0.5, torch.device("cpu")).shape == (0, 7)
+    assert bernoulli_mask((3, 7), 1.0, torch.device("cpu")).all()
+    assert bernoulli_mask((0, 7), 0.5, torch.device("cpu")).shape == (0, 7)
 
 
 def test_planar_is_its_formula() -> None:
@@ -144,7 +146,7 @@ def test_dropped_attention_has_the_gradients_of_its_formula(masked: bool) -> Non
 
     assert torch.autograd.gradcheck(attention, (q, k, v))
     torch.manual_seed(1)
-    kept = drawn((2, 2, 3, 5), 0.6, q.device)
+    kept = bernoulli_mask((2, 2, 3, 5), 0.6, q.device)
     scores = q @ k.mT / 2
     weights = (scores.masked_fill(~attend, float("-inf")) if masked else scores).softmax(-1)
     torch.testing.assert_close(attention(q, k, v), (weights * kept / 0.6) @ v)

@@ -11,8 +11,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
-from barbench.models.towers.load import load_backbone
-from barbench.spec.backbone import HeadSpec, backbone_config, backbone_names
+from barbench.models.towers.load import BUILDERS, load_backbone
+from barbench.spec.backbone import (
+    CLIP_NORMALIZATION,
+    FAMILIES,
+    HeadSpec,
+    Normalization,
+    backbone_config,
+    backbone_names,
+)
 from tests.models.small import HEAD, config, inputs, small, write_folder
 
 
@@ -141,7 +148,7 @@ def test_unknown_backbones_and_weights_are_explained(tmp_path: Path) -> None:
 
 def test_weights_that_were_never_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.setattr("barbench.models.towers.load.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("barbench.models.towers.weights.try_to_load_from_cache", lambda *_: None)
     with pytest.raises(MissingData, match="cache does not hold them"):
         load_backbone("ViT-B-16-quickgelu", "openai")
     load_backbone("ViT-B-16-quickgelu", "openai", device="meta")  # shapes need no weights
@@ -172,3 +179,36 @@ def test_broken_folders_are_named(tmp_path: Path) -> None:
     (folder / "open_clip_config.json").write_text("{")
     with pytest.raises(DataError, match="open_clip_config"):
         backbone_config(str(folder))
+
+
+def test_a_folder_names_the_mean_and_deviation_of_its_pixels(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    file = folder / "open_clip_config.json"
+    content = json.loads(file.read_text())
+    assert backbone_config(str(folder)).normalization == CLIP_NORMALIZATION
+    file.write_text(json.dumps(content | {"preprocess_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, "0.1"]}}))
+    chosen = load_backbone(str(folder), "random").normalization
+    assert chosen == Normalization((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    for preprocess, says in (
+        ({"mean": 0.5}, "list of three numbers"),
+        ({"mean": [0.5, 0.5]}, "list of three numbers"),
+        ({"std": [0.2, 0.2, 0]}, "not above 0"),
+        ({"std": [0.2, 0.2, "wide"]}, "'wide' is not a number"),
+        ([1, 2], "preprocess_cfg"),
+    ):
+        file.write_text(json.dumps(content | {"preprocess_cfg": preprocess}))
+        with pytest.raises(DataError, match=r"open_clip_config\.json") as caught:
+            backbone_config(str(folder))
+        assert says in str(caught.value)
+
+
+def test_embedded_and_shipped_backbones_take_clips_pixels_and_are_aligned() -> None:
+    for name in backbone_names():
+        config = backbone_config(name)
+        assert config.normalization == CLIP_NORMALIZATION
+        assert config.aligned
+        assert config.transformer == (not name.startswith("RN"))
+
+
+def test_every_family_has_a_builder() -> None:
+    assert BUILDERS.keys() == {family.name for family in FAMILIES}

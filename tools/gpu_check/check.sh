@@ -25,7 +25,7 @@ quick=${QUICK:+--quick}; profiled="--backbone ViT-B-16-quickgelu --weights rando
 if [ -n "$QUICK" ]; then chosen="-k etris"; profiled="--backbone tiny --batch 2 --precision fp32"; methods=etris; else methods="etris barleria"; fi
 # What everything rests on: the device gives the CPU's numbers, in every method and precision, with both kinds of kernels.
 part tests 120 $PY -m pytest -q -p no:cacheprovider -m gpu $chosen --maxfail=12 tests/gpu
-# Speed of the two methods that span the field, lean kernels and plain ones.
+# Speed of the two methods that span the field, fused kernels and low_memory ones.
 part measure 180 $PY -m tools.gpu_check.measure $methods --device "$DEVICE" --out "$OUT" $quick
 # The public command: time and FLOPs by part.
 part profile 90 $PY -m barbench.cli profile --methods "${methods// /,}" $profiled --device "$DEVICE" --by part --format csv

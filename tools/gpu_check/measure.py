@@ -28,12 +28,12 @@ from barbench.datasets.samples import TrainBatch
 from barbench.engine import profile
 from barbench.engine.accelerator import make_accelerator
 from barbench.engine.checkpoint import Checkpoint
-from barbench.engine.course import StepLog
-from barbench.engine.late import lag
+from barbench.engine.pending import steps_in_flight
 from barbench.engine.precision import precision_facts
 from barbench.engine.predict import predict
 from barbench.engine.profile_parts import by_part
 from barbench.engine.train import fit
+from barbench.engine.training_state import StepLog
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.efficient.kernels import choose_kernels
@@ -141,7 +141,7 @@ def measure(asked: Asked, method: str, kernels: str) -> dict[str, Any]:
     Args:
         asked: the sizes.
         method: its name.
-        kernels: auto, plain or lean.
+        kernels: auto, low_memory or fused.
 
     Returns:
         Rates, share of the device's matrix rate, memory, kernels and waits per step.
@@ -184,7 +184,7 @@ def _trained(asked: Asked, segmenter: Segmenter, accelerator: Any) -> tuple[Any,
     trace, ticks = torch.profiler.profile(activities=activities, acc_events=True), list[float]()
 
     def on_step(log: StepLog) -> None:
-        if log.step == asked.steps - TRACED - lag(asked.device):
+        if log.step == asked.steps - TRACED - steps_in_flight(asked.device):
             now(asked.device)
             trace.start()
         ticks.append(time.perf_counter())
@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("methods", nargs="+")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--kernels", default="lean,plain")
+    parser.add_argument("--kernels", default="fused,low_memory")
     parser.add_argument("--quick", action="store_true", help="the tiny backbone, few steps")
     parser.add_argument("--out", type=Path, default=Path("gpu-check"))
     given = parser.parse_args()

@@ -120,8 +120,8 @@ def _dropped(self: nn.Dropout, x: Tensor) -> Tensor:
     return y
 
 
-def _drawn(shape: Any, chance: float, device: torch.device) -> Tensor:
-    return torch.empty(shape, dtype=torch.bool, device=device).bernoulli_(chance)
+def _drawn(shape: Any, keep_prob: float, device: torch.device) -> Tensor:
+    return torch.empty(shape, dtype=torch.bool, device=device).bernoulli_(keep_prob)
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def cuda_rules() -> Iterator[None]:
     rules += [
         mock.patch.object(F, "scaled_dot_product_attention", _attention),
         mock.patch.object(nn.Dropout, "forward", _dropped),
-        mock.patch.object(dropout, "drawn", _drawn),
+        mock.patch.object(dropout, "bernoulli_mask", _drawn),
         mock.patch.object(attention, "attend_dropped", _attention),
         mock.patch.object(fused, "triton_kernels", fused),
         mock.patch.dict("os.environ", TRITON_INTERPRET="1"),
@@ -152,7 +152,7 @@ def simulate(
 
     Args:
         method: its name.
-        kernels: `plain` or `lean`.
+        kernels: `low_memory` or `fused`.
         load: gives the backbone.
         batch: samples.
         precision: of autocast; float32 for none.
@@ -175,31 +175,31 @@ def simulate(
 def _walked(segmenter: Segmenter, size: int, batch: int, precision: torch.dtype) -> Step:
     pixels, ids = torch.empty(batch, size, size, 3, dtype=torch.uint8), torch.zeros(batch, 9, dtype=torch.long)
     mask = torch.empty(batch, size // 4, size // 4)
-    letterbox.normalised(pixels)  # its constants are copied once
+    letterbox.normalized(pixels, segmenter.normalization)  # its constants are copied once
     with _Count() as counted:
         with torch.autocast("cpu", precision, enabled=precision in HALF):
-            output = segmenter(letterbox.normalised(pixels), ids)
+            output = segmenter(letterbox.normalized(pixels, segmenter.normalization), ids)
             loss = training_loss(output, mask)
         loss.backward()  # type: ignore[no-untyped-call]
     return counted.step
 
 
 def main() -> None:
-    """Print a table: kernels, bytes and bound per method, plain and lean."""
+    """Print a table: kernels, bytes and bound per method, low_memory and fused."""
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("methods", nargs="+")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--backbone", default="ViT-B-16-quickgelu")
     parser.add_argument("--size", type=int, default=416)
-    parser.add_argument("--kernels", default="plain,lean")
+    parser.add_argument("--kernels", default="low_memory,fused")
     parser.add_argument("--top", type=int, default=0, help="operations that take most of the bound")
     asked = parser.parse_args()
-    print(f"{'method':<12} {'kernels':<7} {'count':>7} {'TFLOP':>7} {'GB':>7} {'ms':>7} {'waits':>6}")
+    print(f"{'method':<12} {'kernels':<10} {'count':>7} {'TFLOP':>7} {'GB':>7} {'ms':>7} {'waits':>6}")
     for method in asked.methods:
         for kernels in asked.kernels.split(","):
             step = simulate(method, kernels, lambda: load_backbone(asked.backbone, "random", asked.size), asked.batch)
-            print(f"{method:<12} {kernels:<7} {step.kernels:>7} {step.flops / 1e12:>7.2f} {step.bytes / 1e9:>7.1f} "
+            print(f"{method:<12} {kernels:<10} {step.kernels:>7} {step.flops / 1e12:>7.2f} {step.bytes / 1e9:>7.1f} "
                   f"{step.seconds * 1e3:>7.1f} {step.waits:>6}", flush=True)  # fmt: skip
             rows = sorted(step.by_operation.items(), key=lambda row: -row[1][2])[: asked.top]
             for name, (count, moved, seconds) in rows:

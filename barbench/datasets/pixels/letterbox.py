@@ -15,44 +15,50 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from barbench.spec.backbone import CLIP_NORMALIZATION, Normalization
+
 cv2.setNumThreads(0)  # cores belong to the model and to the loader's processes; its pool would not survive a fork
-_BORDER = tuple(255 * c for c in CLIP_MEAN)
 
 
-def normalised(squares: Tensor) -> Tensor:
-    """Normalise a batch as in CLIP's training, on the device of `squares`.
+def normalized(squares: Tensor, normalization: Normalization) -> Tensor:
+    """Normalize a batch as the backbone's training did, on the device of `squares`.
 
     Images travel as bytes and become floats where the model is. Every operand is a tensor there: on a GPU, division by
     a Python number is a multiplication, which rounds differently from a CPU.
 
     Args:
         squares: uint8 (B, S, S, 3) RGB.
+        normalization: mean and standard deviation of the backbone's pixels.
 
     Returns:
-        float32 (B, 3, S, S), with CLIP's mean subtracted and divided by its standard deviation.
+        float32 (B, 3, S, S), with the mean subtracted and divided by the standard deviation.
     """
     x = squares.permute(0, 3, 1, 2).float()
-    white, mean, std = _constants(x.device)
+    white, mean, std = _constants(x.device, normalization)
     return x.div_(white).sub_(mean).div_(std).contiguous()
 
 
 @lru_cache
-def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _constants(device: torch.device, normalization: Normalization) -> tuple[Tensor, Tensor, Tensor]:
     """White, mean and standard deviation, copied to the device once: each copy would wait for a GPU."""
     with torch.inference_mode(False):
-        white, mean, std = (
-            torch.tensor(values, device=device).view(1, -1, 1, 1) for values in ((255.0,), CLIP_MEAN, CLIP_STD)
-        )
+        white = torch.tensor((255.0,), device=device).view(1, -1, 1, 1)
+        mean = torch.tensor(normalization.mean, device=device).view(1, -1, 1, 1)
+        std = torch.tensor(normalization.std, device=device).view(1, -1, 1, 1)
     return white, mean, std
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Maps images to a square of `size` pixels, and predictions back."""
+    """Maps images to a square of `size` pixels, and predictions back.
+
+    Attributes:
+        size: side S of the square, in pixels.
+        normalization: of the backbone; its mean is the color around an image.
+    """
 
     size: int
+    normalization: Normalization = CLIP_NORMALIZATION
 
     def matrix(self, height: int, width: int) -> NDArray[np.float64]:
         """The map from image to square.
@@ -81,7 +87,7 @@ class Letterbox:
         return np.array([[1 / scale, 0, -x / scale], [0, 1 / scale, -y / scale]])
 
     def image(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """Put an image into the square: bicubic, padded with CLIP's mean colour. See `normalised`.
+        """Put an image into the square: bicubic, padded with the backbone's mean color. See `normalized`.
 
         Args:
             rgb: uint8 (H, W, 3).
@@ -89,7 +95,9 @@ class Letterbox:
         Returns:
             uint8 (S, S, 3).
         """
-        square = self._warp(rgb, self.matrix(*rgb.shape[:2]), (self.size, self.size), cv2.INTER_CUBIC, _BORDER)
+        matrix = self.matrix(*rgb.shape[:2])
+        border = tuple(255 * channel for channel in self.normalization.mean)
+        square = self._warp(rgb, matrix, (self.size, self.size), cv2.INTER_CUBIC, border)
         return torch.from_numpy(square)
 
     def mask(self, mask: NDArray[np.uint8]) -> Tensor:

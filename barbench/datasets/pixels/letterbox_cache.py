@@ -31,6 +31,7 @@ from barbench.datasets.pixels.masks import Rle
 from barbench.datasets.references import ReferSplit
 from barbench.files import atomic_file
 from barbench.plain import batched
+from barbench.spec.backbone import CLIP_NORMALIZATION
 
 THREADS = 4  # that decode what an evaluation will need
 CHUNK = 32  # images that they decode before the decoders' complaints are read
@@ -142,8 +143,12 @@ class LetterboxCache:
     def _path(self, kind: str, key: bytes) -> Path:
         """Other code and another OpenCV may round differently, so each has its own folder."""
         assert self.folder is not None
+        folder = f"{kind}s-{self.letterbox.size}-v{VERSION}-cv{cv2.__version__}"
+        mean = self.letterbox.normalization.mean
+        if kind == "image" and mean != CLIP_NORMALIZATION.mean:  # the color around an image
+            folder += "-mean" + "-".join(str(channel) for channel in mean)
         name = hashlib.blake2b(key, digest_size=16).hexdigest()
-        return self.folder / f"{kind}s-{self.letterbox.size}-v{VERSION}-cv{cv2.__version__}" / name[:2] / name
+        return self.folder / folder / name[:2] / name
 
 
 def check_images(splits: Iterable[ReferSplit], squares: LetterboxCache) -> list[str]:

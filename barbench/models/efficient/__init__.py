@@ -1,1 +1,1 @@
-"""Autograd functions that save fewer activations than torch's own. Plain torch, any device and precision."""
+"""Operations of the models in two forms: with few saved activations, or with few launches on a GPU (some in Triton)."""

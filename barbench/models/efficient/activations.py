@@ -13,15 +13,9 @@ STEEPNESS = 1.702
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """CLIP's QuickGELU, x * sigmoid(1.702 x).
+    """CLIP's QuickGELU, x * sigmoid(1.702 x), elementwise.
 
     Computed as silu(1.702 x) / 1.702: one fused kernel per direction, which saves only x.
-
-    Args:
-        x: of any shape.
-
-    Returns:
-        The shape of x.
     """
     y: Tensor = _QuickGelu.apply(x)
     return y
@@ -57,7 +51,8 @@ def quick_mlp(x: Tensor, up: nn.Linear, down: nn.Linear) -> Tensor:
     """
     if autocast_enabled(x):
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    y: Tensor = _QuickMlp.apply(x, *(t.to(x.dtype) for t in (up.weight, up.bias, down.weight, down.bias)))
+    parameters = [p.to(x.dtype) for p in (up.weight, up.bias, down.weight, down.bias)]
+    y: Tensor = _QuickMlp.apply(x, *parameters)
     return y
 
 
@@ -68,6 +63,7 @@ class _QuickMlp(Function):
             tokens = x.reshape(-1, x.shape[-1])
             wide = torch.addmm(up_bias, tokens, up.T, beta=STEEPNESS, alpha=STEEPNESS)
             ctx.save_for_backward(wide, up, down)
+            # Without a backward pass the widened tokens may be overwritten.
             active = F.silu(wide, inplace=not ctx.needs_input_grad[0])
             return torch.addmm(down_bias, active, down.T, alpha=1 / STEEPNESS).view(x.shape)
 
@@ -76,6 +72,7 @@ class _QuickMlp(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         wide, up, down = ctx.saved_tensors
         with autocast_disabled(grad):
-            given = grad.reshape(-1, grad.shape[-1]) @ down
-            given = torch.ops.aten.silu_backward.grad_input(given, wide, grad_input=given) @ up
-            return given.view(grad.shape), None, None, None, None
+            wide_grad = grad.reshape(-1, grad.shape[-1]) @ down
+            wide_grad = torch.ops.aten.silu_backward.grad_input(wide_grad, wide, grad_input=wide_grad)
+            x_grad = wide_grad @ up
+            return x_grad.view(grad.shape), None, None, None, None

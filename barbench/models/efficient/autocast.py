@@ -1,22 +1,16 @@
 """Autocast inside custom autograd functions."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def autocast_disabled(x: Tensor) -> AbstractContextManager[Any]:
-    """Disable autocast on x's device, so that operations keep the tensors' own dtypes.
-
-    Args:
-        x: any tensor on the device.
-
-    Returns:
-        A context manager.
-    """
-    return torch.autocast(x.device.type, enabled=False) if autocast_enabled(x) else nullcontext()
+def autocast_disabled(x: Tensor) -> AbstractContextManager[object]:
+    """Disable autocast on x's device, so that operations keep the tensors' own dtypes."""
+    if autocast_enabled(x):
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()
 
 
 def autocast_enabled(x: Tensor) -> bool:

@@ -1,8 +1,9 @@
 """Which kernels compute: `--kernels`.
 
-`plain` is what a CPU runs: it keeps and moves as few bytes as it can, in many small operations, which cost nothing
-there. A GPU waits for each of them to be launched; `lean` computes the same in fewer. `auto` is lean on CUDA and plain
-elsewhere.
+`low_memory` keeps and moves as few bytes as it can, in many small operations, which cost nothing on a CPU. A GPU waits
+for each of them to be launched: `fused` computes the same in fewer and larger ones (some in Triton), and saves more
+activations. `auto` is `low_memory` on every device, until the fused kernels have been measured on a card
+(docs/gpu-check.md).
 """
 
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,8 +14,11 @@ if TYPE_CHECKING:  # the command line reads the names above before it imports to
     import torch
     from torch import Tensor
 
-Kernels = Literal["auto", "plain", "lean"]
+Kernels = Literal["auto", "low_memory", "fused", "plain", "lean"]
 KERNELS: tuple[Kernels, ...] = get_args(Kernels)
+_FORMER_NAMES: dict[str, Kernels] = {"plain": "low_memory", "lean": "fused"}
+# Types of devices on which `auto` means `fused`.
+_FUSED_BY_DEFAULT: frozenset[str] = frozenset()
 
 
 class _Chosen:
@@ -25,14 +29,14 @@ def choose_kernels(kernels: str) -> None:
     """Choose for this process.
 
     Args:
-        kernels: `auto`, `plain` or `lean`.
+        kernels: `auto`, `low_memory` or `fused`; `plain` and `lean` are former names of the last two.
 
     Raises:
         UnknownName: for another name.
     """
     for known in KERNELS:
         if known == kernels:
-            _Chosen.kernels = known
+            _Chosen.kernels = _FORMER_NAMES.get(known, known)
             return
     raise UnknownName("kind of kernels", kernels, KERNELS)
 
@@ -42,14 +46,9 @@ def chosen_kernels() -> Kernels:
     return _Chosen.kernels
 
 
-def lean(x: "Tensor | torch.device") -> bool:
-    """Whether x is computed with by few, large kernels.
-
-    Args:
-        x: any tensor on the device, or the device.
-
-    Returns:
-        True where `lean` was chosen, and on CUDA where nothing was.
-    """
-    device = getattr(x, "device", x)
-    return _Chosen.kernels == "lean" or (_Chosen.kernels == "auto" and bool(device.type == "cuda"))
+def use_fused(x: "Tensor | torch.device") -> bool:
+    """Whether fused kernels compute on the device of x, which is a tensor or the device itself."""
+    if _Chosen.kernels == "auto":
+        device = getattr(x, "device", x)
+        return device.type in _FUSED_BY_DEFAULT
+    return _Chosen.kernels == "fused"

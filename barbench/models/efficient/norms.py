@@ -8,14 +8,14 @@ from torch.autograd.function import Function, once_differentiable
 
 from barbench.models.efficient.autocast import autocast_disabled, autocast_enabled
 from barbench.models.efficient.fused import fusable, rows_of
-from barbench.models.efficient.kernels import lean
+from barbench.models.efficient.kernels import use_fused
 
 
 def layer_norm(module: nn.Module, x: Tensor) -> Tensor:
     """What `module` computes.
 
     Under autocast torch's LayerNorm writes fp32, which the product behind it reads to write it again in half precision.
-    On lean kernels it is written once, in half precision.
+    With fused kernels it is written once, in half precision.
 
     Args:
         module: a LayerNorm over the last dimension, or any other norm, which computes by itself.
@@ -24,7 +24,7 @@ def layer_norm(module: nn.Module, x: Tensor) -> Tensor:
     Returns:
         The shape of x.
     """
-    if isinstance(module, nn.LayerNorm) and _lean(module, x):
+    if isinstance(module, nn.LayerNorm) and _uses_triton(module, x):
         return _fused(module, x)
     y: Tensor = module(x)
     return y
@@ -34,44 +34,42 @@ class LayerNorm(nn.LayerNorm):
     """`nn.LayerNorm` over the last dimension, see `layer_norm`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise the last dimension.
-
-        Args:
-            input: (..., d).
-
-        Returns:
-            The shape of `input`.
-        """
-        return _fused(self, input) if _lean(self, input) else super().forward(input)
+        """Normalize the last dimension: (..., d) -> (..., d)."""
+        if _uses_triton(self, input):
+            return _fused(self, input)
+        return super().forward(input)
 
 
-def _lean(module: nn.LayerNorm, x: Tensor) -> bool:
-    simple = len(module.normalized_shape) == 1 and module.weight is not None and module.bias is not None
-    return simple and lean(x) and fusable(x) and autocast_enabled(x)
+def _uses_triton(module: nn.LayerNorm, x: Tensor) -> bool:
+    has_usual_form = len(module.normalized_shape) == 1 and module.weight is not None and module.bias is not None
+    return has_usual_form and use_fused(x) and fusable(x) and autocast_enabled(x)
 
 
 def _fused(module: nn.LayerNorm, x: Tensor) -> Tensor:
-    y: Tensor = _Norm.apply(x, module.weight, module.bias, module.eps, torch.get_autocast_dtype(x.device.type))
+    dtype = torch.get_autocast_dtype(x.device.type)
+    y: Tensor = _Norm.apply(x, module.weight, module.bias, module.eps, dtype)
     return y
 
 
 class _Norm(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, kind: torch.dtype) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         with autocast_disabled(x):
-            tokens = rows_of(x)
-            y, mean, spread = torch.ops.barbench.norm(tokens, weight, bias, eps, kind)
-            ctx.save_for_backward(x, weight, mean, spread)
+            y, mean, rstd = torch.ops.barbench.norm(rows_of(x), weight, bias, eps, dtype)
+            ctx.save_for_backward(x, weight, mean, rstd)
             out: Tensor = y.view(x.shape)
             return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, spread = ctx.saved_tensors
+        x, weight, mean, rstd = ctx.saved_tensors
         tuned = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         with autocast_disabled(x):
-            tokens, g = rows_of(x), rows_of(grad)
-            x_grad, sums = torch.ops.barbench.norm_backward(g, tokens, weight, mean, spread, tuned)
-            w, b = (sums[0].to(weight.dtype), sums[1].to(weight.dtype)) if tuned else (None, None)
-            return x_grad.view(x.shape), w, b, None, None
+            x_grad, sums = torch.ops.barbench.norm_backward(rows_of(grad), rows_of(x), weight, mean, rstd, tuned)
+            weight_grad = None
+            bias_grad = None
+            if tuned:
+                weight_grad = sums[0].to(weight.dtype)
+                bias_grad = sums[1].to(weight.dtype)
+            return x_grad.view(x.shape), weight_grad, bias_grad, None, None

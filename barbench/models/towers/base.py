@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from barbench.models.stream import LinearRole, Project, Site, Stream, TowerName, unchanged
-from barbench.spec.backbone import HeadSpec
+from barbench.spec.backbone import CLIP_NORMALIZATION, HeadSpec, Normalization
 
 POSITIONAL = ("positional_embedding", "pos_embed")
 """How the parameter names of learned positional embeddings end."""
@@ -48,7 +48,7 @@ class Tower(nn.Module, ABC):
         depth: number of blocks.
         heads: attention heads of a block.
         maps: the roles of a block's linear maps.
-        ends: the sites outside the blocks that have a norm.
+        outer_norms: the sites outside the blocks that have a norm.
     """
 
     name: TowerName
@@ -56,7 +56,7 @@ class Tower(nn.Module, ABC):
     depth: int
     heads: int
     maps: tuple[LinearRole, ...] = ("q", "k", "v", "out", "up", "down")
-    ends: tuple[Site, ...] = ()
+    outer_norms: tuple[Site, ...] = ()
 
     @abstractmethod
     def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
@@ -131,7 +131,7 @@ class VisionTower(Tower):
             norms nor branches that a component could change.
         grid: rows and columns of patches, the grid of the head; of a ResNet, the middle stage's.
         patch: side of a patch of this grid, in pixels.
-        joint: channels E of the joint space.
+        joint: channels E of the last level, after `finish`; of the joint space where the backbone is aligned.
     """
 
     name: TowerName = "vision"
@@ -154,7 +154,9 @@ class VisionTower(Tower):
     @property
     def levels(self) -> tuple[Level, Level, Level]:
         """What the head is given: after each third of the depth, the last one in the joint space."""
-        first, second, last = (self.after(self.depth * (i + 1) // 3 - 1) for i in range(3))
+        first = self.after(self.depth // 3 - 1)
+        second = self.after(self.depth * 2 // 3 - 1)
+        last = self.after(self.depth - 1)
         return first, second, Level(self.joint, last.grid)
 
     def head_modules(self) -> list[nn.Module]:
@@ -195,11 +197,13 @@ class TextTower(Tower):
 
     Attributes:
         name: `text`.
-        context: context length, the longest text in tokens.
+        context_length: the longest text, in tokens.
+        joint: channels of a word after `project`.
     """
 
     name: TowerName = "text"
-    context: int
+    context_length: int
+    joint: int
 
     @abstractmethod
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
@@ -227,7 +231,7 @@ class TextTower(Tower):
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """Two encoders that share a joint space, and what belongs to them.
+    """Two frozen encoders, and what belongs to them.
 
     Attributes:
         name: what `load_backbone` was called with.
@@ -237,6 +241,9 @@ class Backbone:
         image_size: side S of the square images, in pixels.
         tokenizer: `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
         head: sizes of the segmentation head.
+        head_weights: a trained head that ships with the backbone; None: there is none.
+        normalization: of the pixels.
+        aligned: whether words and patches share a joint space, so that their features can be compared.
     """
 
     name: str
@@ -247,3 +254,5 @@ class Backbone:
     tokenizer: Callable[..., Tensor]
     head: HeadSpec
     head_weights: Path | None = None
+    normalization: Normalization = CLIP_NORMALIZATION
+    aligned: bool = True

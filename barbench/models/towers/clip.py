@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from open_clip.model import CustomTextCLIP
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
@@ -13,6 +14,9 @@ from barbench.models.efficient.activations import quick_gelu, quick_mlp
 from barbench.models.efficient.norms import layer_norm
 from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
 from barbench.models.towers.base import Linear, TextTower, VisionTower
+from barbench.models.towers.builder import Builder, Towers
+from barbench.models.towers.key_maps import from_hugging_face
+from barbench.models.towers.open_clip_model import build_model, fill_model
 
 QKV: tuple[LinearRole, ...] = ("q", "k", "v")
 
@@ -70,14 +74,16 @@ def clip_mlp(block: Any, site: Site, xn: Tensor, project: Project) -> Tensor:
     Returns:
         (B, T, D).
     """
-    up, down = block.mlp.c_fc, block.mlp.c_proj
+    up = block.mlp.c_fc
+    down = block.mlp.c_proj
     quick = isinstance(block.mlp.gelu, QuickGELU)
     # Frozen and untouched maps are fused with the activation between them: one saved tensor instead of three.
     if quick and project is unchanged and not any(p.requires_grad for p in block.mlp.parameters()):
         y = quick_mlp(xn, up, down)
     else:
         wide = project(site, "up", xn, up(xn))
-        h = project(site, "act", wide, (quick_gelu if quick else block.mlp.gelu)(wide))
+        active = quick_gelu(wide) if quick else block.mlp.gelu(wide)
+        h = project(site, "act", wide, active)
         y = project(site, "down", h, down(h))
     z: Tensor = block.ls_2(y)
     return z
@@ -93,11 +99,13 @@ def clip_linear(block: Any, role: LinearRole) -> Linear:
     Returns:
         Views of weight and bias.
     """
-    attn, mlp = block.attn, block.mlp
+    attn = block.attn
+    mlp = block.mlp
     if role in QKV:
-        place = QKV.index(role)
-        bias = attn.in_proj_bias
-        return Linear(attn.in_proj_weight.chunk(3)[place], None if bias is None else bias.chunk(3)[place])
+        index = QKV.index(role)
+        weight = attn.in_proj_weight.chunk(3)[index]
+        bias = None if attn.in_proj_bias is None else attn.in_proj_bias.chunk(3)[index]
+        return Linear(weight, bias)
     chosen = {"out": attn.out_proj, "up": mlp.c_fc, "down": mlp.c_proj}[role]
     return Linear(chosen.weight, chosen.bias)
 
@@ -112,14 +120,19 @@ class ClipVision(VisionTower):
     def __init__(self, visual: Any) -> None:
         super().__init__()
         self.visual: Any = visual
-        self.width, self.depth = visual.conv1.out_channels, len(visual.transformer.resblocks)
+        self.width = visual.conv1.out_channels
+        self.depth = len(visual.transformer.resblocks)
         self.heads = visual.transformer.resblocks[0].attn.num_heads
-        self.grid, self.patch = visual.grid_size, visual.patch_size[0]
+        self.grid = visual.grid_size
+        self.patch = visual.patch_size[0]
         self.joint = visual.output_dim
-        self.ends = (*self._stem(), Site("vision", self.depth, "end"))
+        self.outer_norms = (*self._stem(), Site("vision", self.depth, "end"))
 
     def _stem(self) -> tuple[Site, ...]:
-        return () if isinstance(self.visual.ln_pre, nn.Identity) else (Site("vision", -1, "stem"),)
+        """The norm before the first block; some models have none."""
+        if isinstance(self.visual.ln_pre, nn.Identity):
+            return ()
+        return (Site("vision", -1, "stem"),)
 
     def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
         """Patches and the class token with learned positions: (B, 3, S, S) -> (B, 1 + N, D)."""
@@ -148,7 +161,7 @@ class ClipVision(VisionTower):
 
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm and projection: (B, T, D) -> (B, T, E)."""
-        y: Tensor = project(self.ends[-1], "norm", x, layer_norm(self.visual.ln_post, x)) @ self.visual.proj
+        y: Tensor = project(self.outer_norms[-1], "norm", x, layer_norm(self.visual.ln_post, x)) @ self.visual.proj
         return y
 
 
@@ -168,10 +181,12 @@ class ClipText(TextTower):
         self.text_projection: nn.Parameter = text.text_projection
         self.mask: Tensor
         self.register_buffer("mask", text.attn_mask, persistent=False)
-        self.width, self.depth = self.token_embedding.embedding_dim, len(self.transformer.resblocks)
+        self.width = self.token_embedding.embedding_dim
+        self.depth = len(self.transformer.resblocks)
         self.heads = self.transformer.resblocks[0].attn.num_heads
-        self.context = self.positional_embedding.shape[0]
-        self.ends = (Site("text", self.depth, "end"),)
+        self.context_length = self.positional_embedding.shape[0]
+        self.joint = self.text_projection.shape[1]
+        self.outer_norms = (Site("text", self.depth, "end"),)
 
     def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
         """Words with learned positions, the causal mask, and where padding is.
@@ -190,8 +205,10 @@ class ClipText(TextTower):
             UsageError: if L is larger than the context length.
         """
         length = inputs.shape[1]
-        if length > self.context:
-            raise UsageError(f"a text of {length} tokens is longer than the backbone's context of {self.context}")
+        if length > self.context_length:
+            raise UsageError(
+                f"a text of {length} tokens is longer than the backbone's context of {self.context_length}"
+            )
         x = self.token_embedding(inputs) + self.positional_embedding[:length]
         return Stream(x, prefix=0, mask=self.mask[:length, :length], pad=inputs == 0)
 
@@ -213,8 +230,20 @@ class ClipText(TextTower):
 
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm: (B, L, D) -> (B, L, D)."""
-        return project(self.ends[-1], "norm", x, layer_norm(self.ln_final, x))
+        return project(self.outer_norms[-1], "norm", x, layer_norm(self.ln_final, x))
 
     def project(self, x: Tensor) -> Tensor:
         """Words into the joint space: (B, L, D) -> (B, L, E)."""
         return x @ self.text_projection
+
+
+def text_tower(model: Any) -> ClipText:
+    """The text tower of an open_clip model."""
+    return ClipText(model.text if isinstance(model, CustomTextCLIP) else model)
+
+
+def _wrap(model: Any, size: int, antialias: bool) -> Towers:
+    return Towers(ClipVision(model.visual), text_tower(model))
+
+
+BUILDER = Builder(build_model, fill_model, _wrap, (from_hugging_face,))

@@ -9,7 +9,12 @@ from torch import Tensor
 
 from barbench.models.attention import attend
 from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
+from barbench.models.towers import embedded as _embedded  # noqa: F401  (registers its model with timm)
 from barbench.models.towers.base import Linear, VisionTower
+from barbench.models.towers.builder import Builder, Towers
+from barbench.models.towers.clip import text_tower
+from barbench.models.towers.key_maps import from_eva_clip, from_hugging_face
+from barbench.models.towers.open_clip_model import build_model, fill_model
 
 
 class EvaVision(VisionTower):
@@ -28,10 +33,13 @@ class EvaVision(VisionTower):
         super().__init__()
         self.visual: Any = visual
         trunk = visual.trunk
-        self.width, self.depth, self.joint = trunk.embed_dim, len(trunk.blocks), trunk.num_classes
+        self.width = trunk.embed_dim
+        self.depth = len(trunk.blocks)
+        self.joint = trunk.num_classes
         self.heads = trunk.blocks[0].attn.num_heads
-        self.grid, self.patch = trunk.patch_embed.grid_size, trunk.patch_embed.patch_size[0]
-        self.ends = (Site("vision", self.depth, "end"),)
+        self.grid = trunk.patch_embed.grid_size
+        self.patch = trunk.patch_embed.patch_size[0]
+        self.outer_norms = (Site("vision", self.depth, "end"),)
 
     def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
         """Patches and the class token with learned positions: (B, 3, S, S) -> (B, 1 + N, D)."""
@@ -46,56 +54,49 @@ class EvaVision(VisionTower):
         return y
 
     def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """The attention branch: rotary positions for the patches, and an inner norm before the output map.
-
-        Args:
-            site: the branch; `site.block` says which block.
-            stream: the tokens (B, T, D), of which those before `stream.front` are not rotated.
-            xn: the tokens after the norm (B, T, D).
-            project: called on each linear map's output.
-
-        Returns:
-            What the branch adds to the tokens, (B, T, D).
-        """
+        """Rotary positions for the patches, and an inner norm before the output map: (B, T, D) -> (B, T, D)."""
         block = self.visual.trunk.blocks[site.block]
         attn = block.attn
-        q, k = project(site, "q", xn, attn.q_proj(xn)), project(site, "k", xn, attn.k_proj(xn))
+        q = project(site, "q", xn, attn.q_proj(xn))
+        k = project(site, "k", xn, attn.k_proj(xn))
         v = project(site, "v", xn, attn.v_proj(xn))
-        q, k = (self._rotated(t, stream.front, attn.num_heads) for t in (q, k))
+        q = self._rotated(q, stream.front, attn.num_heads)
+        k = self._rotated(k, stream.front, attn.num_heads)
         mask = None if stream.mask is None else stream.mask.to(q.dtype)
         h = attn.norm(attend(q, k, v, attn.num_heads, mask))
         y: Tensor = project(site, "out", h, attn.proj(h))
         return y if block.gamma_1 is None else block.gamma_1 * y
 
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """The SwiGLU branch: down(norm(act(gate(xn)) * up(xn))).
-
-        Args:
-            site: the branch; `site.block` says which block.
-            xn: the tokens after the norm (B, T, D).
-            project: called on the output of each linear map and of the activation.
-
-        Returns:
-            What the branch adds to the tokens, (B, T, D).
-        """
+        """The SwiGLU branch: down(norm(act(gate(xn)) * up(xn))); (B, T, D) -> (B, T, D)."""
         block = self.visual.trunk.blocks[site.block]
         mlp = block.mlp
-        gate, up = project(site, "gate", xn, mlp.fc1_g(xn)), project(site, "up", xn, mlp.fc1_x(xn))
+        gate = project(site, "gate", xn, mlp.fc1_g(xn))
+        up = project(site, "up", xn, mlp.fc1_x(xn))
         h = project(site, "act", up, mlp.norm(mlp.act(gate) * up))
         y: Tensor = project(site, "down", h, mlp.fc2(h))
         return y if block.gamma_2 is None else block.gamma_2 * y
 
     def linear(self, block: int, role: LinearRole) -> Linear:
         """Weights of one linear map: views, not copies."""
-        attn, mlp = self.visual.trunk.blocks[block].attn, self.visual.trunk.blocks[block].mlp
-        inside = {"q": attn.q_proj, "k": attn.k_proj, "v": attn.v_proj, "out": attn.proj}
-        chosen = (inside | {"up": mlp.fc1_x, "gate": mlp.fc1_g, "down": mlp.fc2})[role]
+        attn = self.visual.trunk.blocks[block].attn
+        mlp = self.visual.trunk.blocks[block].mlp
+        modules = {
+            "q": attn.q_proj,
+            "k": attn.k_proj,
+            "v": attn.v_proj,
+            "out": attn.proj,
+            "up": mlp.fc1_x,
+            "gate": mlp.fc1_g,
+            "down": mlp.fc2,
+        }
+        chosen = modules[role]
         return Linear(chosen.weight, chosen.bias)
 
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm and projection: (B, T, D) -> (B, T, E)."""
         trunk = self.visual.trunk
-        y: Tensor = trunk.head(project(self.ends[-1], "norm", x, trunk.norm(x)))
+        y: Tensor = trunk.head(project(self.outer_norms[-1], "norm", x, trunk.norm(x)))
         return y
 
     def _rotated(self, x: Tensor, front: int, heads: int) -> Tensor:
@@ -106,19 +107,23 @@ class EvaVision(VisionTower):
         return torch.cat([x[:, :front], apply_rot_embed_cat(patches, rotary).flatten(2)], 1)
 
 
-def resize(visual: Any, size: int, antialias: bool) -> None:
-    """Fit learned (bicubic) and rotary positions of open_clip's `TimmModel` to another image size, in place.
-
-    Args:
-        visual: the `TimmModel`.
-        size: side of the images, in pixels.
-        antialias: of the bicubic resizing of learned positions.
-    """
+def _resize_positions(visual: Any, size: int, antialias: bool) -> None:
+    """Fit learned (bicubic) and rotary positions of open_clip's `TimmModel` to images of `size` pixels, in place."""
     trunk = visual.trunk
-    before, grid = trunk.pos_embed.data, trunk.patch_embed.grid_size
     if trunk.patch_embed.img_size == (size, size):
         return
+    positions = trunk.pos_embed.data
+    grid = list(trunk.patch_embed.grid_size)
     trunk.set_input_size((size, size))
+    new_grid = list(trunk.patch_embed.grid_size)
     trunk.pos_embed.data = resample_abs_pos_embed(
-        before, list(trunk.patch_embed.grid_size), list(grid), trunk.num_prefix_tokens, antialias=antialias
+        positions, new_grid, grid, trunk.num_prefix_tokens, antialias=antialias
     )
+
+
+def _wrap(model: Any, size: int, antialias: bool) -> Towers:
+    _resize_positions(model.visual, size, antialias)  # after loading: timm builds it at its own size
+    return Towers(EvaVision(model.visual), text_tower(model))
+
+
+BUILDER = Builder(build_model, fill_model, _wrap, (from_hugging_face, from_eva_clip))

@@ -14,7 +14,11 @@ from barbench.errors import UsageError
 from barbench.models.attention import attend
 from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
 from barbench.models.towers.base import Level, Linear, VisionTower
-from barbench.spec.backbone import RESNET
+from barbench.models.towers.builder import Builder, Towers
+from barbench.models.towers.clip import text_tower
+from barbench.models.towers.key_maps import from_hugging_face
+from barbench.models.towers.open_clip_model import build_model, fill_model
+from barbench.spec.backbone import RESNET_STRIDE
 
 Connect = Literal["train", "frozen", "none"]
 BatchNorms = Literal["keep", "train"]
@@ -23,7 +27,7 @@ BatchNorms = Literal["keep", "train"]
 class ResNetVision(VisionTower):
     """Three stages instead of blocks: the tokens of a stage are the cells of its map, row by row; no class token.
 
-    `connect`, a 1x1 convolution with BatchNorm from the last stage to the joint space, stands beside the pool; a ReLU
+    `connect`, a 1x1 convolution with BatchNorm from the last stage to the joint space, runs beside the pool; a ReLU
     follows their sum. No CLIP checkpoint has it. By default it is trained and counts as head, and all other BatchNorms
     keep their statistics, also where their gains are tuned.
 
@@ -40,9 +44,13 @@ class ResNetVision(VisionTower):
         super().__init__()
         self.visual: Any = visual
         pool = visual.attnpool
-        self.width, self.joint, self.heads = pool.c_proj.in_features, pool.c_proj.out_features, pool.num_heads
+        self.width = pool.c_proj.in_features
+        self.joint = pool.c_proj.out_features
+        self.heads = pool.num_heads
         pool.connect = nn.Sequential(nn.Conv2d(self.width, self.joint, 1, bias=False), nn.BatchNorm2d(self.joint))
-        self.patch, cells = RESNET // 2, size // RESNET
+        # The head's grid is that of the middle stage, twice as fine as the last one's.
+        self.patch = RESNET_STRIDE // 2
+        cells = size // RESNET_STRIDE
         self.grid = (2 * cells, 2 * cells)
         self._layers = [visual.layer2, visual.layer3, visual.layer4]
         self._sides = [4 * cells, 2 * cells, cells]
@@ -57,7 +65,8 @@ class ResNetVision(VisionTower):
                 CLIP, without the ReLU.
             batchnorm: `keep` their statistics; `train`: with those of the batch while it trains, as both public codes.
         """
-        self._connect, self._batchnorm = connect, batchnorm
+        self._connect = connect
+        self._batchnorm = batchnorm
         if connect == "none":
             self.visual.attnpool.connect = nn.Sequential()
 
@@ -68,12 +77,16 @@ class ResNetVision(VisionTower):
 
     def head_modules(self) -> list[nn.Module]:
         """`connect`, where it is trained."""
-        return [self.visual.attnpool.connect] if self._connect == "train" else []
+        if self._connect == "train":
+            return [self.visual.attnpool.connect]
+        return []
 
     def training_modules(self) -> list[nn.Module]:
         """`connect`, where it is trained, and the BatchNorms, where they see batches."""
-        norms = [m for m in self.visual.modules() if isinstance(m, _BatchNorm)] if self._batchnorm == "train" else []
-        return [*self.head_modules(), *norms]
+        chosen = self.head_modules()
+        if self._batchnorm == "train":
+            chosen += [module for module in self.visual.modules() if isinstance(module, _BatchNorm)]
+        return chosen
 
     def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
         """Stem and first layer: (B, 3, S, S) -> (B, S/4 * S/4, D); no norm follows."""
@@ -86,11 +99,12 @@ class ResNetVision(VisionTower):
 
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Attention pool at every position, `connect`, ReLU: (B, N, D) -> (B, N, E); no norm is called."""
-        pool, side = self.visual.attnpool, self._sides[-1]
+        pool = self.visual.attnpool
         y = x + self._positions().to(x.dtype)
-        pooled = pool.c_proj(attend(pool.q_proj(y), pool.k_proj(y), pool.v_proj(y), self.heads))
-        z: Tensor = pooled if self._connect == "none" else F.relu(pooled + _cells(pool.connect(_map(x, side))))
-        return z
+        pooled: Tensor = pool.c_proj(attend(pool.q_proj(y), pool.k_proj(y), pool.v_proj(y), self.heads))
+        if self._connect == "none":
+            return pooled
+        return F.relu(pooled + _cells(pool.connect(_map(x, self._sides[-1]))))
 
     def _positions(self) -> Tensor:
         """The pool's positions on the last grid, (N, D), without the mean token's."""
@@ -101,19 +115,19 @@ class ResNetVision(VisionTower):
         return resized[0].flatten(1).T
 
     def norm(self, site: Site, x: Tensor) -> Tensor:
-        """Not there."""
+        """A ResNet has none."""
         _refuse()
 
     def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """Not there."""
+        """A ResNet has none."""
         _refuse()
 
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """Not there."""
+        """A ResNet has none."""
         _refuse()
 
     def linear(self, block: int, role: LinearRole) -> Linear:
-        """Not there."""
+        """A ResNet has none."""
         _refuse()
 
 
@@ -129,3 +143,10 @@ def _map(x: Tensor, side: int) -> Tensor:
 
 def _refuse() -> NoReturn:
     raise UsageError("a ResNet has no transformer blocks")
+
+
+def _wrap(model: Any, size: int, antialias: bool) -> Towers:
+    return Towers(ResNetVision(model.visual, size), text_tower(model))
+
+
+BUILDER = Builder(build_model, fill_model, _wrap, (from_hugging_face,))

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from barbench.datasets.pixels.letterbox import CLIP_MEAN, CLIP_STD, Letterbox, normalised
+from barbench.datasets.pixels.letterbox import Letterbox, normalized
+from barbench.spec.backbone import CLIP_NORMALIZATION, Normalization
 
 SIZES = [(120, 200, 96), (200, 120, 96), (50, 40, 96), (64, 64, 64), (427, 640, 416)]  # height, width, square
 
@@ -49,7 +50,7 @@ def test_matrices_are_the_released_ones_and_inverse(height: int, width: int, siz
 @pytest.mark.parametrize(("height", "width", "size"), SIZES)
 def test_image_equals_grid_sample(height: int, width: int, size: int) -> None:
     rgb, box = smooth(height, width, 3), Letterbox(size)
-    mean = torch.tensor(CLIP_MEAN).view(3, 1, 1)
+    mean = torch.tensor(CLIP_NORMALIZATION.mean).view(3, 1, 1)
     border = (mean.double() * 255).round()  # the padding is a colour of 8 bits
     pixels = torch.from_numpy(rgb).permute(2, 0, 1).double() - border
     due = (sample(pixels, box.inverse(height, width), size, size, "bicubic") + border).clamp(0, 255)
@@ -59,13 +60,13 @@ def test_image_equals_grid_sample(height: int, width: int, size: int) -> None:
     assert (got.permute(2, 0, 1) - due).abs().max() < 0.51, "no more than the rounding to 8 bits"
 
 
-def test_normalised_is_clips_for_every_colour() -> None:
+def test_normalized_is_clips_for_every_colour() -> None:
     """Bit for bit what torchvision's ToTensor and Normalize give, in numpy's words."""
     colours = np.arange(256, dtype=np.uint8)
     squares = torch.from_numpy(np.stack([colours, colours[::-1], np.roll(colours, 7)], -1)).view(1, 16, 16, 3)
-    mean, std = np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)
+    mean, std = np.array(CLIP_NORMALIZATION.mean, np.float32), np.array(CLIP_NORMALIZATION.std, np.float32)
     due = (squares.numpy().astype(np.float32) / 255 - mean) / std
-    got = normalised(squares)
+    got = normalized(squares, CLIP_NORMALIZATION)
     assert got.shape == (1, 3, 16, 16)
     assert got.is_contiguous()
     np.testing.assert_array_equal(got.numpy(), due.transpose(0, 3, 1, 2))
@@ -115,9 +116,10 @@ def test_coordinates_come_back() -> None:
     np.testing.assert_allclose(Letterbox(size).restore(x, height, width)[inner], due[inner], atol=1 / 20)
 
 
-def test_padding_is_zero_after_normalisation() -> None:
+@pytest.mark.parametrize("chosen", [CLIP_NORMALIZATION, Normalization((0.2, 0.4, 0.6), (0.1, 0.2, 0.3))])
+def test_padding_is_zero_after_normalization(chosen: Normalization) -> None:
     white = np.full((20, 80, 3), 255, np.uint8)
-    got = normalised(Letterbox(64).image(white)[None])[0]
+    got = normalized(Letterbox(64, chosen).image(white)[None], chosen)[0]
     assert got[:, :20].abs().max() < 0.01
     assert got[:, -20:].abs().max() < 0.01
     assert Letterbox(64).mask(white[..., 0] // 255)[:20].max() == 0

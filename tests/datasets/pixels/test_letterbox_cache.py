@@ -22,6 +22,7 @@ from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError
 from barbench.paper.partitions import Partition
+from barbench.spec.backbone import CLIP_NORMALIZATION, Normalization
 
 BOX = Letterbox(48)
 
@@ -94,6 +95,22 @@ def test_each_size_and_each_opencv_has_its_own(
     monkeypatch.setattr(cv2, "__version__", "3.14")
     kept.images([info])[0]
     assert len(opened) == 3
+
+
+def test_images_are_kept_by_the_color_around_them_and_masks_are_shared(
+    info: ImageInfo, kept: LetterboxCache, opened: list[Path]
+) -> None:
+    """CLIP's color has the folder that it always had."""
+    kept.images([info])
+    other = LetterboxCache(Letterbox(48, Normalization((0.5, 0.5, 0.5), CLIP_NORMALIZATION.std)), kept.folder)
+    found = other.images([info])[0]
+    assert torch.equal(found, other.letterbox.image(decode_image(info)))
+    assert not torch.equal(found, kept.images([info])[0])
+    assert len(opened) == 2
+    assert kept.folder is not None
+    usual = f"images-48-v1-cv{cv2.__version__}"
+    assert {path.name for path in kept.folder.iterdir()} == {usual, f"{usual}-mean0.5-0.5-0.5"}
+    assert other._path("mask", b"key") == kept._path("mask", b"key")
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 40, None])

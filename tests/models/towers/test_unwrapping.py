@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from barbench.errors import DataError
-from barbench.models.towers.load import _read
+from barbench.models.towers.weights import read_weights
 from barbench.spec.backbone import backbone_config
 
 STATE = {"a.weight": torch.arange(3.0), "b.bias": torch.ones(2)}
@@ -28,7 +28,7 @@ STATE = {"a.weight": torch.arange(3.0), "b.bias": torch.ones(2)}
 )
 def test_the_same_tensors_come_out_of_every_wrapping(wrapped: Any, tmp_path: Path) -> None:
     torch.save(wrapped, tmp_path / "w.pt")
-    read = _read(tmp_path / "w.pt", backbone_config("tiny"))
+    read = read_weights(tmp_path / "w.pt", backbone_config("tiny"))
     assert read.keys() == STATE.keys()
     assert all(torch.equal(read[name], STATE[name]) for name in STATE)
 
@@ -44,12 +44,12 @@ def test_the_same_tensors_come_out_of_every_wrapping(wrapped: Any, tmp_path: Pat
 def test_what_is_found_in_the_place_of_weights_is_named(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_bytes(content)
     with pytest.raises(DataError, match=says):
-        _read(tmp_path / "w.pt", backbone_config("tiny"))
+        read_weights(tmp_path / "w.pt", backbone_config("tiny"))
 
 
-def test_nobody_is_told_to_run_the_code_in_a_file(tmp_path: Path) -> None:
+def test_no_message_advises_to_run_the_code_in_a_file(tmp_path: Path) -> None:
     torch.save({"state_dict": STATE, "config": Path("x")}, tmp_path / "w.pt")
     with pytest.raises(DataError) as caught:
-        _read(tmp_path / "w.pt", backbone_config("tiny"))
+        read_weights(tmp_path / "w.pt", backbone_config("tiny"))
     assert "weights_only" not in str(caught.value)
     assert "pathlib" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Lean kernels, which a GPU runs, against the plain ones, which a CPU runs; Triton's in its interpreter."""
+"""Fused kernels, meant for a GPU, against the `low_memory` ones, which a CPU runs; Triton's in its interpreter."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from barbench.errors import UnknownName
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.efficient.dropout import Dropout
-from barbench.models.efficient.kernels import choose_kernels, chosen_kernels, lean
+from barbench.models.efficient.kernels import choose_kernels, chosen_kernels, use_fused
 from barbench.models.efficient.upsample import convolve_upsampled
 from barbench.models.segmenter import training_loss
 from tests.models.small import inputs, small
@@ -24,26 +24,28 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def lean_kernels() -> Iterator[None]:
-    """Lean kernels, on a CPU too."""
-    choose_kernels("lean")
+def fused_kernels() -> Iterator[None]:
+    """Fused kernels, on a CPU."""
+    choose_kernels("fused")
     yield
     choose_kernels("auto")
 
 
-def test_auto_is_lean_on_cuda_alone() -> None:
+def test_auto_is_low_memory_on_every_device() -> None:
     meta = torch.empty(0, device="meta")
     cuda = torch.device("cuda:1")
     assert chosen_kernels() == "auto"
-    assert [lean(x) for x in (torch.empty(0), meta, cuda)] == [False, False, True]
-    choose_kernels("plain")
-    assert not lean(cuda)
+    assert [use_fused(x) for x in (torch.empty(0), meta, cuda)] == [False, False, False]
+    for name, fused in (("low_memory", False), ("plain", False), ("fused", True), ("lean", True)):
+        choose_kernels(name)
+        assert use_fused(cuda) == use_fused(torch.empty(0)) == fused
+    assert chosen_kernels() == "fused", "a former name stands for the present one"
     choose_kernels("auto")
     with pytest.raises(UnknownName, match="plain"):
         choose_kernels("plane")
 
 
-@pytest.mark.usefixtures("lean_kernels")
+@pytest.mark.usefixtures("fused_kernels")
 @pytest.mark.parametrize("grid", [(1, 1), (2, 1), (3, 5)])
 def test_the_batched_convolution_has_the_values_and_gradients_of_its_formula(grid: tuple[int, int]) -> None:
     torch.manual_seed(0)
@@ -56,7 +58,7 @@ def test_the_batched_convolution_has_the_values_and_gradients_of_its_formula(gri
     assert torch.autograd.gradcheck(convolve_upsampled, (x, weight))
 
 
-@pytest.mark.usefixtures("lean_kernels")
+@pytest.mark.usefixtures("fused_kernels")
 def test_dropout_keeps_its_share() -> None:
     x = torch.ones(200, 200, requires_grad=True)
     y = Dropout(0.25)(x)
@@ -82,11 +84,11 @@ def step(method: str, kernels: str) -> tuple[float, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("method", ["etris", "barleria"])
-def test_a_step_on_lean_kernels_is_the_plain_one(method: str) -> None:
-    (loss, plain), (same, lean_ones) = step(method, "plain"), step(method, "lean")
+def test_a_step_on_fused_kernels_is_the_low_memory_one(method: str) -> None:
+    (loss, expected), (same, found) = step(method, "low_memory"), step(method, "fused")
     assert loss == pytest.approx(same, rel=1e-12)
-    for name, gradient in plain.items():
-        torch.testing.assert_close(lean_ones[name], gradient, rtol=1e-9, atol=1e-11, msg=name)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-11, msg=name)
 
 
 def test_tritons_kernels_in_its_interpreter() -> None:

@@ -1,4 +1,4 @@
-"""Key maps from other public layouts of CLIP's weights to open_clip's. Used by `models.towers.load`.
+"""From the names of other public code for CLIP's weights to open_clip's.
 
 Hugging Face's `CLIPModel` (transformers/models/clip/modeling_clip.py at 5.24): two towers with separate query, key and
 value maps, and projections stored as linear maps, which is the transpose of open_clip's. EVA-CLIP's own files
@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+
+from barbench.models.towers.builder import State
 
 HUGGING_FACE = (
     ("vision_model.embeddings.class_embedding", "visual.class_embedding"),
@@ -42,40 +43,38 @@ EVA = (
 )
 
 
-def to_open_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename weights of another layout.
-
-    Args:
-        state: parameters by name, in open_clip's layout, Hugging Face's, or EVA-CLIP's own.
-
-    Returns:
-        The same weights by open_clip's names; a state dict of another layout as it is.
-    """
-    if "vision_model.embeddings.class_embedding" in state or "text_model.final_layer_norm.weight" in state:
-        return _from_hugging_face(state)
-    if "visual.cls_token" in state:
-        return {
-            _renamed(name, EVA) if name.startswith("visual.") else name: value
-            for name, value in state.items()
-            if ".rope." not in name  # tables that timm computes
-        }
-    return state
-
-
-def _from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    made: dict[str, Tensor] = {}
+def from_hugging_face(state: State) -> State | None:
+    """Hugging Face's names to open_clip's; None where the names are not Hugging Face's."""
+    if "vision_model.embeddings.class_embedding" not in state and "text_model.final_layer_norm.weight" not in state:
+        return None
+    made: State = {}
     for name, value in state.items():
         if name.endswith(".position_ids"):  # 0, 1, 2, …: a buffer of older versions
             continue
         if name in PROJECTIONS:
             made[PROJECTIONS[name]] = value.T
-        elif found := re.fullmatch(r"(.*\.self_attn\.)([qkv])_proj\.(weight|bias)", name):
-            if found[2] == "q":
-                parts = [state.get(f"{found[1]}{part}_proj.{found[3]}") for part in "qkv"]
-                if all(part is not None for part in parts):
-                    made[f"{_renamed(found[1], HUGGING_FACE)}in_proj_{found[3]}"] = torch.cat(parts)  # type: ignore[arg-type]
-        else:
+            continue
+        found = re.fullmatch(r"(.*\.self_attn\.)([qkv])_proj\.(weight|bias)", name)
+        if found is None:
             made[_renamed(name, HUGGING_FACE)] = value
+            continue
+        # open_clip has one matrix for query, key and value; it is made once, where the query's comes.
+        attention, role, kind = found.groups()
+        parts = [state[key] for key in (f"{attention}{part}_proj.{kind}" for part in "qkv") if key in state]
+        if role == "q" and len(parts) == 3:
+            made[f"{_renamed(attention, HUGGING_FACE)}in_proj_{kind}"] = torch.cat(parts)
+    return made
+
+
+def from_eva_clip(state: State) -> State | None:
+    """EVA-CLIP's own names to open_clip's; None where the names are not EVA-CLIP's."""
+    if "visual.cls_token" not in state:
+        return None
+    made: State = {}
+    for name, value in state.items():
+        if ".rope." in name:  # tables that timm computes
+            continue
+        made[_renamed(name, EVA) if name.startswith("visual.") else name] = value
     return made
 
 

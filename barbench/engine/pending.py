@@ -1,11 +1,11 @@
-"""Numbers on their way from a GPU, read one step late, so that the device never runs out of work."""
+"""Numbers that are being copied from a GPU and are read one step late, so that the device never runs out of work."""
 
 import torch
 from torch import Tensor
 
 
-class Late:
-    """A tensor that is being copied to the host while the device computes on.
+class PendingTensor:
+    """A tensor that is being copied to the host while the device computes the next step.
 
     On a CPU it is there at once. From CUDA it is copied into pinned memory, in the order of the stream; `read` waits
     for that copy alone, and not for what was launched after it.
@@ -25,23 +25,12 @@ class Late:
         self._event.record(torch.cuda.current_stream(x.device))
 
     def read(self) -> Tensor:
-        """The tensor on the CPU.
-
-        Returns:
-            The values and shape of `x`.
-        """
+        """The tensor on the CPU."""
         if self._event is not None:
             self._event.synchronize()
         return self._host
 
 
-def lag(device: torch.device) -> int:
-    """How many steps or batches the host runs ahead of what it reads.
-
-    Args:
-        device: that computes.
-
-    Returns:
-        1 on CUDA, 0 elsewhere.
-    """
+def steps_in_flight(device: torch.device) -> int:
+    """How many steps or batches the host runs ahead of what it reads: 1 on CUDA, 0 elsewhere."""
     return 1 if device.type == "cuda" else 0

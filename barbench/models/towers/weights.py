@@ -1,0 +1,171 @@
+"""Finds and reads files of pretrained weights: safetensors, torch state dicts, and OpenAI's TorchScript archives."""
+
+import pickle
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import open_clip
+import torch
+from huggingface_hub import try_to_load_from_cache
+from open_clip.factory import load_state_dict
+from safetensors import SafetensorError
+from torch import Tensor
+
+from barbench.errors import DataError, MissingData, UnknownName, UsageError
+from barbench.models.towers.builder import State
+from barbench.spec.backbone import PRETRAINED, RANDOM, WEIGHTS, BackboneConfig, not_weights
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
+"""Keys under which training code keeps a state dict, the likeliest first."""
+_UNREADABLE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, OSError, ValueError, StopIteration)
+# numpy's scalars may be loaded beside tensors. numpy moved their constructor between its versions: asked of a value.
+_scalar = np.int64(0).__reduce__()[0]
+_NUMPY_SCALARS: list[Any] = [np.dtype, type(np.dtype(np.int64)), type(np.dtype(np.float64)), _scalar]
+# Entries of OpenAI's archives that are no weights.
+_JIT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+
+
+def locate_weights(config: BackboneConfig, weights: str) -> Path | None:
+    """The file of `weights`, whether it exists or not; None for a tag of open_clip that its cache does not hold.
+
+    Raises:
+        UnknownName: if the backbone has no such weights.
+        UsageError: if they are for another activation.
+    """
+    if Path(weights).is_file():
+        return Path(weights)
+    if config.folder is not None:
+        if weights != PRETRAINED:
+            raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
+        return config.folder / WEIGHTS
+    # open_clip's tags may name a mean and deviation of their own; barbench takes those of the backbone's configuration.
+    tag = open_clip.get_pretrained_cfg(config.name, weights)
+    if not tag:
+        known = open_clip.list_pretrained_tags_by_model(config.name)
+        raise UnknownName(f"weights of {config.name}", weights, [RANDOM, *known])
+    quick = bool(config.model.get("quick_gelu"))
+    if bool(tag.get("quick_gelu")) != quick:
+        other = config.name.removesuffix("-quickgelu") if quick else f"{config.name}-quickgelu"
+        raise UsageError(f"the {weights} weights need another activation than {config.name} has; use {other}")
+    return _cached(tag)
+
+
+def find_weights(config: BackboneConfig, weights: str) -> Path:
+    """The file that holds weights.
+
+    Args:
+        config: of the backbone.
+        weights: as for `load_backbone`, other than random.
+
+    Returns:
+        A file that exists.
+
+    Raises:
+        UnknownName: if the backbone has no such weights.
+        UsageError: if they are for another activation.
+        MissingData: if they are not on this machine.
+    """
+    file = locate_weights(config, weights)
+    if file is None or not file.is_file():
+        where = f"{file} does not exist" if file else "open_clip's cache does not hold them"
+        raise MissingData(
+            f"{weights} weights of {config.name}: {where}. Give --weights random or a file, or fetch them where there "
+            f"is a network: python -c \"import open_clip; open_clip.create_model('{config.name}', '{weights}')\""
+        )
+    return file
+
+
+def _cached(tag: dict[str, Any]) -> Path | None:
+    """A file of open_clip's pretrained `tag` from an earlier download."""
+    if hub := tag.get("hf_hub"):
+        repository, _, file_name = hub.rpartition("/")
+        names = [file_name] if file_name else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+        for name in names:
+            found = try_to_load_from_cache(repository, name)
+            if isinstance(found, str):
+                return Path(found)
+    if url := tag.get("url"):
+        try:
+            file = Path.home() / ".cache" / "clip" / Path(url).name
+        except RuntimeError:  # no home folder
+            return None
+        return file if file.is_file() else None
+    return None
+
+
+def read_weights(file: Path, config: BackboneConfig) -> State:
+    """Tensors by name, in fp32, under the names of the file; runs no code from a torch file.
+
+    Raises:
+        DataError: if the file cannot be read.
+        UsageError: for OpenAI's weights on a backbone without QuickGELU.
+    """
+    try:
+        if reason := not_weights(file):
+            raise DataError(f"{file} holds no weights: it is {reason}")
+        state = _scripted(file) if _is_script(file) else _state_dict(file)
+    except _UNREADABLE as error:
+        raise DataError(f"cannot read weights from {file}: {_reason(error)}") from None
+    if all(key in state for key in _JIT_EXTRAS) and not config.model.get("quick_gelu"):
+        raise UsageError(f"{file} holds OpenAI's weights, which need QuickGELU; use {config.name}-quickgelu")
+    return {name: value.float() for name, value in state.items() if name not in _JIT_EXTRAS}
+
+
+def _reason(error: BaseException) -> str:
+    """Why a file cannot be read, in one line."""
+    if isinstance(error, pickle.UnpicklingError):  # torch's text advises to run the file's code
+        asked = re.search(r"(?:GLOBAL|global) (\S+)", str(error))
+        return f"it asks for {asked[1]}, and only tensors are read" if asked else "it is no plain state dict"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _state_dict(file: Path) -> State:
+    """The tensors of a safetensors or torch file, without what training code wraps around them; runs no code."""
+    if file.suffix == ".safetensors":
+        loaded: object = load_state_dict(str(file))
+    else:
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+    return _unwrapped(loaded, file)
+
+
+def _unwrapped(loaded: object, file: Path) -> State:
+    """The state dict in what a checkpoint holds: itself, under a usual key, or the only entry of a list.
+
+    A leading `module.` of all names is dropped. DataError, which says what the file holds, for anything else.
+    """
+    while not _is_state(loaded):
+        if isinstance(loaded, list | tuple) and len(loaded) == 1:
+            loaded = loaded[0]
+            continue
+        if not isinstance(loaded, dict):
+            raise DataError(f"{file} holds no dict, and no tensors by name, alone or under {', '.join(WRAPPERS)}")
+        inside = [loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict)]
+        if not inside:
+            held = f"the keys {', '.join(map(str, list(loaded)[:8]))}"
+            raise DataError(f"{file} holds {held}, and no tensors by name, alone or under {', '.join(WRAPPERS)}")
+        loaded = inside[0]
+    if all(name.startswith("module.") for name in loaded):
+        return {name.removeprefix("module."): value for name, value in loaded.items()}
+    return dict(loaded)
+
+
+def _is_state(value: object) -> TypeGuard[State]:
+    return isinstance(value, dict) and bool(value) and all(isinstance(v, Tensor) for v in value.values())
+
+
+def _is_script(file: Path) -> bool:
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _scripted(file: Path) -> State:
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        archive: Any = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
+    return dict(archive.state_dict())
