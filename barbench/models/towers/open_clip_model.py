@@ -20,7 +20,11 @@ def build_model(config: BackboneConfig, image_size: int) -> Any:
 
 
 def fill_model(clip: Any, state: State, file: Path, antialias: bool) -> None:
-    """Load weights strictly after resizing the vision positions; DataError, which names `file`, if they do not fit."""
+    """Load weights strictly after resizing the vision positions.
+
+    Raises:
+        DataError: if they do not fit; it names `file`.
+    """
     if isinstance(clip, CustomTextCLIP):
         state = convert_to_custom_text_state_dict(state)
     try:
