@@ -41,7 +41,7 @@ from barbench.results.compare import Comparison, Wanted
 from barbench.results.compare import compare as compare_cells
 from barbench.results.store import Store
 from barbench.spec.dataset import resolve_dataset
-from barbench.spec.recipe import Recipe, load_recipe
+from barbench.spec.recipe import EVAL_BATCH, THRESHOLD, Recipe, load_recipe
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ def evaluate(
     data: Data,
     split: str = "val",
     *,
-    batch: int = 32,
-    threshold: float = 0.35,
+    batch: int = EVAL_BATCH,
+    threshold: float = THRESHOLD,
     device: str = "auto",
     precision: str = "fp32",
     workers: int = 0,
@@ -226,7 +226,7 @@ def predict(
     photo: str | Path | RGB,
     expressions: str | Sequence[str],
     *,
-    threshold: float = 0.35,
+    threshold: float = THRESHOLD,
     context_length: int = 17,
     device: str = "auto",
     precision: str = "fp32",

@@ -115,8 +115,8 @@ def test_it_computes_what_a_cell_computes(
     [job] = make_jobs(tmp_path, methods="snf")
     [record] = run_jobs([job], tmp_path, Told())
     assert record.status == "done", record.reason
-    data = bb.open_data(job.data_root, job.cell.protocol)
-    model = bb.build_segmenter("snf", backbone=job.backbone, weights="random", image_size=job.cell.image_size)
+    data = bb.open_data(job.files.data, job.cell.protocol)
+    model = bb.build_segmenter("snf", backbone=job.files.backbone, weights="random", image_size=job.cell.image_size)
     recipe = parse_recipe("test", {k: v for k, v in job.cell.recipe.items() if k != "name"})
     training = bb.fit(model, data, recipe, device="cpu")
     assert [e["loss"] for e in training.history] == [e.loss for e in record.history]

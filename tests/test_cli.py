@@ -112,7 +112,7 @@ def test_help_answers_at_once_without_torch() -> None:
         (["--set", "epochs=-1"], "epochs: Input should be greater than 0"),
         (["--set", "milestones=[1"], "the value is not YAML"),
         (["--seeds", "one"], "--seeds is a comma list of whole numbers"),
-        (["--precision", "fp8"], "--precision is fp32, bf16, fp16"),
+        (["--precision", "fp8"], "'fp8' is not one of 'fp32', 'bf16', 'fp16'"),
         (["--device", "cuda:77"], "--device cuda:77"),
         (["--option", "head-only"], "write it as METHOD:component.parameter=value"),
         (["--option", "head-only:depth=3"], "unknown option head-only.depth"),
@@ -201,7 +201,7 @@ def test_an_interruption_says_how_to_go_on(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("barbench.benchmarks.execution.run.run_jobs", interrupt)
+    monkeypatch.setattr("barbench.benchmarks.execution.launch.run_jobs", interrupt)
     answer = ask(*small_run, "--results", tmp_path / "results")
     assert (answer.code, "run the same command to resume" in answer.err) == (130, True)
 
@@ -209,7 +209,7 @@ def test_an_interruption_says_how_to_go_on(
 def test_cells_that_were_stopped_from_elsewhere(
     ask: Ask, small_run: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("barbench.benchmarks.execution.run.run_jobs", lambda *_, **__: [])
+    monkeypatch.setattr("barbench.benchmarks.execution.launch.run_jobs", lambda *_, **__: [])
     answer = ask(*small_run, "--results", tmp_path / "results")
     assert (answer.code, answer.err) == (130, "error: 1 cell stopped; run the same command to resume\n")
 

@@ -83,7 +83,7 @@ def test_no_help_text_holds_a_bracket_that_would_vanish_as_markup(path: tuple[st
     ("path", "option", "default"),
     [
         ("run", "--methods", "all"),
-        ("run", "--split", "refcoco+"),
+        ("run", "--dataset", "refcoco+"),
         ("run", "--backbone", "tiny on shapes, else ViT-B-16-quickgelu"),
         ("run", "--recipe", "demo on shapes, else paper"),
         ("run", "--data", "$BARBENCH_DATA, else shapes"),
@@ -107,7 +107,7 @@ def test_how_to_print_is_the_format_of_every_command_that_prints_rows() -> None:
         assert ("--format" in names) == (
             path not in {("run",), ("tune",), ("panels",), ("data", "make-shapes"), ("stop",), ("results", "merge")}
         )
-    assert "etris|cris|barleria" in entries(("evaluate",))["--layout"]
+    assert "etris|cris|barleria" in entries(("evaluate",))["--codebase"]
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

@@ -45,11 +45,11 @@ def test_yaml_has_each_key_once_and_reads_exponents() -> None:
 
 def test_a_recipe_takes_no_flag_for_a_number(tmp_path: Path) -> None:
     assert parse_recipe("r", RECIPE | {"epochs": "3", "batch": 4.0}).batch == 4
-    with pytest.raises(UsageError, match="batch is true"):
+    with pytest.raises(UsageError, match="batch: expected a number or a name, got true"):
         parse_recipe("r", RECIPE | {"batch": True})
-    with pytest.raises(UsageError, match="warmup is false"):
+    with pytest.raises(UsageError, match="warmup: expected a number or a name, got false"):
         parse_recipe("r", RECIPE | read_yaml("warmup: off"))
-    with pytest.raises(UsageError, match="lr is true"):
+    with pytest.raises(UsageError, match="lr: expected a number or a name, got true"):
         parse_recipe("r", RECIPE | {"rates": {"snf": {"lr": True}}})
     (tmp_path / "r.yaml").write_text("epochs: 1\nbatch: 2\nlr: 1e-4\nlr: 1e-3\n")
     with pytest.raises(UsageError, match="'lr' stands twice"):

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from pydantic import JsonValue
 from safetensors.torch import save
 
 from barbench.benchmarks.cell_model import build
 from barbench.benchmarks.execution.host.environment import device_name, environment
-from barbench.benchmarks.job import AUTO, Job
+from barbench.benchmarks.job import Job
 from barbench.datasets.content import DatasetContent, read_dataset
 from barbench.datasets.expression_kinds import KINDS
 from barbench.datasets.pixels.letterbox import Letterbox
@@ -35,8 +36,9 @@ from barbench.models.segmenter import Segmenter
 from barbench.results.expressions import join_splits
 from barbench.results.record import EpochLog, Profile, Record, SplitResult, TrainingSet
 from barbench.results.store import Arrays
-from barbench.spec.dataset import EvaluationSplit, resolve_dataset
+from barbench.spec.dataset import EvaluationSplit
 from barbench.spec.recipe import Recipe
+from barbench.spec.run import AUTO
 
 Emit = Callable[[dict[str, Any]], None]
 AtSteps = Callable[[], AbstractContextManager[Callable[[], bool]]]
@@ -118,20 +120,20 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
 
 def _load(job: Job, emit: Emit) -> Loaded:
     """Dataset and model, as training starts from them."""
-    torch.set_num_threads(job.threads)
-    choose_kernels(job.kernels)
-    accelerator = make_accelerator(job.device, job.cell.precision)
-    dataset = resolve_dataset(job.cell.protocol, job.data_root, job.cell.context_length, job.cell.exif)
-    data = read_dataset(job.data_root, dataset, job.cell.held_out)
+    place = job.place
+    torch.set_num_threads(place.threads)
+    choose_kernels(place.kernels)
+    accelerator = make_accelerator(place.device, job.cell.precision)
+    data = read_dataset(job.files.data, job.dataset, job.cell.held_out)
     if data.removed_images:
         left_out = f"{data.removed_images:,} images with {data.removed_references:,} references"
         emit({"event": "note", "text": f"{left_out} are excluded from training: they are in evaluation splits"})
-    weights = str(job.weights_path or job.cell.weights)
-    segmenter, letterbox, tokens = build(job.cell, job.backbone, weights)
+    segmenter, letterbox, tokens = build(job.cell, job.files.backbone, job.weights)
     segmenter = segmenter.to(accelerator.device)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]
-    cache = _cache(None if job.cache == AUTO else job.cache, letterbox, [*data.train, *data.evals.values()], emit)
+    folder = None if place.cache == AUTO else place.cache
+    cache = _cache(folder, letterbox, [*data.train, *data.evals.values()], emit)
     grid = segmenter.mask_grid  # a sixteenth of the square travels to the device
     samples = JointSamples([TrainSamples(split, letterbox, tokens, job.cell.seed, cache, grid) for split in data.train])
     recipe = Recipe.model_validate(job.cell.recipe)
@@ -160,8 +162,8 @@ def _train(job: Job, loaded: Loaded, emit: Emit, at_steps: AtSteps) -> Training:
             accelerator,
             seed=cell.seed,
             checkpoint=checkpoint,
-            checkpoint_seconds=job.checkpoint_seconds,
-            workers=job.workers or 0,
+            checkpoint_seconds=job.place.checkpoint_seconds,
+            workers=job.place.workers or 0,
             on_step=lambda log: emit({"event": "step", **log._asdict()}),
             on_phase=lambda name, share: emit({"event": "phase", "name": name, "share": share}),
             stop=asked,
@@ -182,7 +184,7 @@ def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
             loaded.accelerator,
             batch=loaded.recipe.eval_batch,
             threshold=loaded.recipe.threshold,
-            workers=job.workers or 0,
+            workers=job.place.workers or 0,
         )
     return evaluations
 
@@ -217,15 +219,21 @@ def _record(
         splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.evaluation_splits},
         training=_training_set(data, loaded.samples),
         profile=measured,
-        environment=environment(loaded.accelerator.device, job.threads, job.cell.method)
-        | {"precision": precision_facts(loaded.accelerator)}
-        | job.place,
+        environment=_environment(job, loaded),
         timings=timings,
         history=tuple(EpochLog(**h) for h in training.history),
         data_problems=_problems(data),
         kinds=KINDS,
         tuning_budget=loaded.recipe.budget,
     )
+
+
+def _environment(job: Job, loaded: Loaded) -> dict[str, JsonValue]:
+    found = environment(loaded.accelerator.device, job.place.threads, job.cell.method)
+    found["precision"] = precision_facts(loaded.accelerator)
+    if job.neighbours is not None:
+        found["neighbours"] = job.neighbours
+    return found
 
 
 def _cache(folder: Path | None, letterbox: Letterbox, splits: Sequence[ReferSplit], emit: Emit) -> Path | None:

@@ -7,9 +7,10 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from barbench.benchmarks.execution.host.devices import core_count, pick_device
 from barbench.benchmarks.execution.host.variables import worker_variables
@@ -24,6 +25,7 @@ from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.towers.load import load_backbone
 from barbench.plain import OnProgress
 from barbench.spec.backbone import RANDOM, backbone_config
+from barbench.spec.run import Kernels, Precision
 
 REPEATS = 3
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -45,32 +47,68 @@ PRODUCTS = Products(2048, 768, 3072, 1)  # tokens, width, width of the MLP: a bl
 GPU_PRODUCTS = Products(8192, 8192, 8192, 10)
 
 
+class Setting(BaseModel):
+    """On what methods are measured.
+
+    Attributes:
+        backbone: a name or a folder, as `load_backbone` takes it.
+        weights: None for the folder's own, and random ones for an open_clip model.
+        image_size: pixels; None for the backbone's own.
+        batch: images per training step.
+        context_length: tokens of an expression.
+        device: as torch names it, or auto.
+        precision: a key of DTYPES.
+        kernels: auto, plain or lean.
+        threads: of torch.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    backbone: str
+    weights: str | None
+    image_size: int | None
+    batch: int
+    context_length: int
+    device: str
+    precision: Precision
+    kernels: Kernels
+    threads: int = 1
+
+    def here(self) -> Self:
+        """The same with weights, image size, device and threads of this host."""
+        config = backbone_config(self.backbone)
+        default = None if config.folder else RANDOM
+        tag, path = identify_weights(self.backbone, self.weights or default)
+        return self.model_copy(
+            update={
+                "weights": str(path or tag),
+                "image_size": config.image_size(self.image_size),
+                "device": pick_device(self.device),
+                "threads": core_count(),
+            }
+        )
+
+
+class _Task(BaseModel):
+    """What the process of one method is given."""
+
+    setting: Setting
+    reference: str
+    options: dict[str, Any]
+
+
+Row = dict[str, Any]
+
+
 def profile_methods(
-    specs: Sequence[MethodSpec],
-    options: Mapping[str, Options],
-    backbone: str,
-    weights: str | None,
-    image_size: int | None,
-    batch: int,
-    words: int,
-    device: str,
-    precision: str,
-    kernels: str,
-    progress: OnProgress,
-) -> list[dict[str, Any]]:
+    specs: Sequence[MethodSpec], options: Mapping[str, Options], setting: Setting, progress: OnProgress
+) -> list[Row]:
     """Measure each method in its own process; a method that fails has its reason instead of figures.
 
     Args:
         specs: the methods.
         options: arguments of the methods' components, by method.
-        backbone: a name or a folder, as `load_backbone` takes it.
-        weights: by default the folder's own, and random ones for an open_clip model.
-        image_size: pixels; None for the backbone's own.
-        batch: images per training step.
-        words: context length in tokens.
-        device: as torch names it, or auto.
-        precision: fp32 or bf16.
-        kernels: auto, low_memory or fused.
+        setting: on what.
         progress: called before each method.
 
     Returns:
@@ -79,63 +117,72 @@ def profile_methods(
     Raises:
         BarbenchError: if no method could be measured.
     """
-    config = backbone_config(backbone)
-    tag, path = identify_weights(backbone, weights or (None if config.folder else RANDOM))
-    shared = {
-        "backbone": backbone,
-        "weights": str(path) if path else tag,
-        "image_size": config.image_size(image_size),
-        "batch": batch,
-        "words": words,
-        "device": pick_device(device),
-        "threads": core_count(),
-        "precision": precision,
-        "kernels": kernels,
-    }
+    here = setting.here()
     rows = []
     for number, spec in enumerate(specs):
         progress(number, len(specs))
-        own = {"reference": spec.reference or spec.name, "options": {**spec.options, **options.get(spec.name, {})}}
-        rows.append({"method": spec.name} | _measure_apart(shared | own))
+        own = {**spec.options, **options.get(spec.name, {})}
+        task = _Task(setting=here, reference=spec.reference or spec.name, options=own)
+        rows.append({"method": spec.name, **_measure_apart(task)})
     if all("failed" in row for row in rows):
         raise BarbenchError(f"no method could be profiled: {rows[0]['failed']}")
     return rows
 
 
-def _measure_apart(task: dict[str, Any]) -> dict[str, Any]:
+def method_rows(rows: Sequence[Row]) -> list[Row]:
+    """The rows without the figures of their parts."""
+    return [{name: value for name, value in row.items() if name != "parts"} for row in rows]
+
+
+def part_rows(rows: Sequence[Row]) -> list[Row]:
+    """One row for each part of each method."""
+    found = []
+    for row in rows:
+        for name, part in row.get("parts", {}).items():
+            found.append({"method": row["method"], "part": name, **part})
+    return found
+
+
+def _measure_apart(task: _Task) -> Row:
     command = [sys.executable, "-m", "barbench.benchmarks.costs"]
-    done = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True, env=worker_variables())
+    done = subprocess.run(command, input=task.model_dump_json(), capture_output=True, text=True, env=worker_variables())
     if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]}
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
+        return {"failed": lines[-1]}
+    row: Row = json.loads(done.stdout.splitlines()[-1])
     return row
 
 
-def measure(task: dict[str, Any]) -> dict[str, Any]:
+def measure(task: _Task) -> Row:
     """Measure one method in this process.
-
-    Args:
-        task: what `profile_methods` writes to the process: method, options, backbone, sizes, device.
 
     Returns:
         Seconds per batch, megabytes with and above the built model, FLOPs per image, and the share of this machine's
         matrix-product rate that a training step reaches.
     """
-    torch.set_num_threads(task["threads"])
-    choose_kernels(task["kernels"])
-    device, kind = torch.device(task["device"]), DTYPES[task["precision"]]
-    backbone = load_backbone(task["backbone"], task["weights"], task["image_size"])
-    segmenter = build_segmenter(resolve(task["reference"])[0], backbone, options=task["options"]).to(device)
-    batch = profile.example_batch(segmenter, task["image_size"], task["words"], task["batch"])
-    autocast = torch.autocast(device.type, kind, enabled=kind is not torch.float32)
+    setting = task.setting
+    torch.set_num_threads(setting.threads)
+    choose_kernels(setting.kernels)
+    device = torch.device(setting.device)
+    dtype = DTYPES[setting.precision]
+    backbone = load_backbone(setting.backbone, setting.weights, setting.image_size)
+    segmenter = build_segmenter(resolve(task.reference)[0], backbone, options=task.options).to(device)
+    batch = profile.example_batch(segmenter, segmenter.image_size, setting.context_length, setting.batch)
+    autocast = torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
+
+    # Time and memory of whole passes, then of their parts.
     profile.reset_peak(device)
     base = profile.peak(device).bytes
     times = profile.timing(segmenter, *batch, repeats=REPEATS, autocast=autocast)
-    peak, parts = profile.peak(device), by_part(segmenter, *batch, autocast=autocast)
+    peak = profile.peak(device)
+    parts = by_part(segmenter, *batch, autocast=autocast)
     with autocast:
         saved = profile.saved_bytes(segmenter, *batch)
-    rate = matrix_rate(task["device"], task["precision"], task["threads"])
-    forward, backward = (sum(p[i] for p in parts.values()) / task["batch"] / 1e9 for i in (2, 3))
+
+    # FLOPs, against what the machine reaches on plain matrix products.
+    rate = matrix_rate(setting.device, setting.precision, setting.threads)
+    forward = sum(part.forward_flops for part in parts.values()) / setting.batch / 1e9
+    backward = sum(part.backward_flops for part in parts.values()) / setting.batch / 1e9
     passes = times.forward + times.backward
     return {
         "ledger": segmenter.ledger(),
@@ -143,12 +190,12 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         "backward_s": times.backward,
         "optimizer_s": times.optimizer,
         "inference_s": times.inference,
-        "train_images_per_s": task["batch"] / (passes + times.optimizer),
-        "infer_images_per_s": task["batch"] / times.inference,
+        "train_images_per_s": setting.batch / (passes + times.optimizer),
+        "infer_images_per_s": setting.batch / times.inference,
         "gflop_forward": forward,
         "gflop_backward": backward,
         "machine_gflop_per_s": rate / 1e9,
-        "share_of_machine": (forward + backward) * 1e9 * task["batch"] / passes / rate,
+        "share_of_machine": (forward + backward) * 1e9 * setting.batch / passes / rate,
         "saved_mb": saved / 1e6,
         "peak_mb": peak.bytes / 1e6,
         "peak_above_model_mb": (peak.bytes - base) / 1e6,
@@ -157,8 +204,8 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
             name: {
                 "forward_s": part.forward_s,
                 "backward_s": part.backward_s,
-                "gflop_forward": part.forward_flops / task["batch"] / 1e9,
-                "gflop_backward": part.backward_flops / task["batch"] / 1e9,
+                "gflop_forward": part.forward_flops / setting.batch / 1e9,
+                "gflop_backward": part.backward_flops / setting.batch / 1e9,
             }
             for name, part in parts.items()
         },
@@ -178,9 +225,10 @@ def matrix_rate(device: str, precision: str, threads: int) -> float:
     """
     torch.set_num_threads(threads)
     rows, inner, columns, repeats = GPU_PRODUCTS if torch.device(device).type == "cuda" else PRODUCTS
-    kind = DTYPES[precision]
-    a, b = (torch.randn(shape, device=device).to(kind) for shape in ((rows, inner), (inner, columns)))
-    out = torch.empty(rows, columns, device=device, dtype=kind)
+    dtype = DTYPES[precision]
+    a = torch.randn((rows, inner), device=device).to(dtype)
+    b = torch.randn((inner, columns), device=device).to(dtype)
+    out = torch.empty(rows, columns, device=device, dtype=dtype)
     times: list[float] = []
     torch.mm(a[:8], b)  # a library begins with its first product
     while sum(times) < RATE_SECONDS:
@@ -195,7 +243,7 @@ def matrix_rate(device: str, precision: str, threads: int) -> float:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     try:
-        print(json.dumps(measure(json.load(sys.stdin))))
+        print(json.dumps(measure(_Task.model_validate_json(sys.stdin.read()))))
     except (BarbenchError, MemoryError, RuntimeError) as error:
         print(f"{type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
         sys.exit(1)

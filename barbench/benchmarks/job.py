@@ -2,66 +2,79 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from barbench.errors import printable
 from barbench.files import write_atomically
-from barbench.models.efficient.kernels import Kernels
 from barbench.results.record import AttemptLog, Cell, Record
 from barbench.results.store import Store
+from barbench.spec.dataset import Dataset
 from barbench.spec.recipe import Recipe
+from barbench.spec.run import Place
 
-AUTO: Final = "auto"
 _LOGS = TypeAdapter(tuple[AttemptLog, ...])
+
+
+class Files(BaseModel):
+    """Where the inputs of a cell lie on the host that made the job.
+
+    Attributes:
+        backbone: what `load_backbone` accepts in any process: a name or a folder.
+        weights: the file of the cell's weights; None if they are a tag.
+        data: a folder in REFER layout.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+    weights: Path | None
+    data: Path
 
 
 class Job(BaseModel):
     """A cell, and how it runs.
 
-    What belongs to a host may be open until the cell is there (`resolve_on_host`).
-
     Attributes:
         cell: everything that can change its result.
-        backbone: what `load_backbone` accepts in any process.
+        dataset: what it trains and is evaluated on.
+        place: where it runs, and with what.
+        files: its inputs.
         title: of the method, in tables.
         composition: labels of the method's components.
-        weights_path: the file of the cell's weights; None if they are a tag.
-        data_root: a folder in REFER layout.
-        results: folder of the records.
-        device: as torch names it.
-        threads: of torch, per process; 0: open.
-        workers: processes that load images, per process; None: open.
-        checkpoint_seconds: between two checkpoints.
-        cache: folder of letterboxed images; None for none; `auto`: open.
         notes: for the record.
+        attempts: earlier ones, and last the one under way.
         cores: share of the host; 0: all that the process may use.
-        attempts: those of before, and last the one under way.
-        place: what the record tells of it.
-        tracker: that also gets losses and scores: tensorboard, wandb or trackio.
+        neighbours: cells that run on the host at the same time, this one included; None: not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cell: Cell
-    backbone: str
+    dataset: Dataset
+    place: Place
+    files: Files
     title: str
     composition: tuple[str, ...]
-    weights_path: Path | None
-    data_root: Path
-    results: Path
-    device: str
-    threads: int
-    workers: int | None
-    checkpoint_seconds: float
-    cache: Path | Literal["auto"] | None = None
-    kernels: Kernels = "auto"
     notes: tuple[str, ...] = ()
-    cores: int = 0
     attempts: tuple[AttemptLog, ...] = ()
-    place: dict[str, JsonValue] = {}
-    tracker: str | None = None
+    cores: int = 0
+    neighbours: int | None = None
+
+    @property
+    def results(self) -> Path:
+        """Folder of the records."""
+        return self.place.results
+
+    @property
+    def weights(self) -> str:
+        """The weights as `load_backbone` accepts them on this host."""
+        return str(self.files.weights or self.cell.weights)
+
+    def at(self, **changes: Any) -> Self:
+        """The same cell at a place of which some fields differ."""
+        return self.model_copy(update={"place": self.place.model_copy(update=changes)})
 
     @property
     def scratch(self) -> Path:

@@ -1,18 +1,20 @@
-"""The cells of a matrix: methods x backbones x splits x seeds, each with everything that can change its result."""
+"""The cells of a run: methods x backbones x datasets x seeds, each with everything that can change its result."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from barbench.benchmarks.job import Job
-from barbench.datasets.sources import DataSource, data_root
+from barbench.benchmarks.job import Files, Job
+from barbench.datasets.sources import SHAPES_MARK, DataSource, data_root, find_source
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
-from barbench.models.efficient.kernels import Kernels
+from barbench.methods.resolve import resolve
+from barbench.methods.suites import SUITES
 from barbench.paper.partitions import PAPER_PARTITIONS, Exif
+from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
+from barbench.plain import OnProgress
 from barbench.results.record import Cell, DataIdentity
 from barbench.spec.backbone import (
     CONFIG,
@@ -24,172 +26,239 @@ from barbench.spec.backbone import (
     WEIGHTS,
     BackboneConfig,
     backbone_config,
+    check_weights,
 )
 from barbench.spec.dataset import Dataset, resolve_dataset
 from barbench.spec.recipe import Recipe
-from barbench.spec.text import split_list
+from barbench.spec.run import Place, Run
+from barbench.spec.text import listed, method_options
 
 
-@dataclass(frozen=True, kw_only=True)
-class Host:
-    """Where and with what cells run.
-
-    Attributes:
-        results: folder of the records.
-        device: as torch names it.
-        processes: per cell.
-        threads: of torch, per process.
-        workers: processes that load images, per process.
-        checkpoint_seconds: between two checkpoints.
-        cache: folder of letterboxed images; None for none.
-        tracker: as in `Job`.
-    """
-
-    results: Path
-    device: str
-    processes: int
-    threads: int
-    workers: int | None
-    checkpoint_seconds: float = 30.0
-    cache: Path | Literal["auto"] | None = None
-    kernels: Kernels = "auto"
-    tracker: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Matrix:
-    """The axes of a matrix, and what all cells share.
+class Part(NamedTuple):
+    """Cells that share backbones, weights and a recipe: a block of a table, or the whole run.
 
     Attributes:
-        methods: first axis.
-        backbones: second axis: names or folders.
-        tasks: third axis: protocols or mixtures.
-        seeds: fourth axis.
-        recipe: of all cells; it may hold each method's own learning rates.
-        precision: fp32, bf16 or fp16.
-        weights: of the backbone; None for its default.
-        image_size: pixels; None for the backbone's own.
-        options: of each method by name, `component.parameter` to value.
-        held_out: percent of the training images, as in `Cell`.
-        exif: how images are read, as in `Cell`.
+        methods: each with its sizes for the width of the backbone.
+        options: by method name, `component.parameter` to value.
+        backbones: names or folders.
+        weights: of every backbone; None for its default.
+        datasets: what trains and is evaluated.
+        recipe: of all cells; it may hold rates of single methods.
     """
 
-    methods: Sequence[MethodSpec]
-    backbones: Sequence[str]
-    tasks: Sequence[Dataset]
-    seeds: Sequence[int]
+    methods: list[MethodSpec]
+    options: Mapping[str, Mapping[str, Any]]
+    backbones: list[str]
+    weights: str | None
+    datasets: list[Dataset]
     recipe: Recipe
-    precision: str = "fp32"
-    weights: str | None = None
-    image_size: int | None = None
-    options: Mapping[str, Mapping[str, Any]] | None = None
-    held_out: int = 0
-    exif: Exif = "stored"
-
-    def jobs(self, sources: Mapping[str, DataSource], host: Host) -> list[Job]:
-        """Combine the axes.
-
-        Args:
-            sources: the data of each task, by its name.
-            host: where and with what the cells run.
-
-        Returns:
-            One job per cell, ordered by backbone, split, seed, method.
-
-        Raises:
-            UsageError: for options that a method does not have, for weights that cannot be used, and for a method that
-                cannot be used on a backbone.
-        """
-        chosen = self.options or {}
-        jobs = []
-        for backbone, task, seed, method in product(self.backbones, self.tasks, self.seeds, self.methods):
-            weights, path = identify_weights(backbone, self.weights)
-            options = {**method.options, **chosen.get(method.name, {})}
-            source = sources[task.name]
-            cell = Cell(
-                method=method.reference or method.name,
-                options=options,
-                backbone=identify_backbone(backbone),
-                weights=weights,
-                image_size=backbone_config(backbone).image_size(self.image_size),
-                protocol=task.name,
-                recipe=_start(self.recipe.of(method.base_name), backbone, method).fields(),
-                held_out=self.held_out,
-                context_length=_context(task, backbone),
-                exif=self.exif,
-                seed=seed,
-                data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
-                precision=self.precision,
-                processes=host.processes,
-            )
-            made = method.create(options)
-            made.check(backbone, backbone_config(backbone).transformer)
-            jobs.append(
-                Job(
-                    cell=cell,
-                    backbone=backbone,
-                    title=method.title,
-                    composition=tuple(made.composition()),
-                    weights_path=path,
-                    data_root=source.root,
-                    results=host.results,
-                    device=host.device,
-                    threads=host.threads,
-                    workers=host.workers,
-                    checkpoint_seconds=host.checkpoint_seconds,
-                    cache=host.cache,
-                    kernels=host.kernels,
-                    tracker=host.tracker,
-                )
-            )
-        return jobs
 
 
-def _context(task: Dataset, backbone: str) -> int | None:
-    """The cell's context length where it is not the one that the task's name stands for."""
-    check_context(task.context_length, backbone_config(backbone))
-    return task.changed_context
+def cells(run: Run, place: Place, progress: OnProgress | None = None) -> list[Job]:
+    """The cells that are asked for, each once, ordered by backbone, dataset, seed and method.
 
-
-def check_context(words: int, config: BackboneConfig) -> None:
-    """Check a context length.
+    All arguments are checked before any data are made.
 
     Args:
-        words: in tokens.
-        config: of the backbone.
+        run: which cells.
+        place: where they run; each job holds it as it is.
+        progress: called with the images drawn and all images, where shapes are made.
+
+    Returns:
+        One job per cell.
 
     Raises:
-        UsageError: if the text tower cannot read that many.
+        UsageError: for arguments that are wrong or do not go together, options that a method does not have, and a
+            method that cannot be used on a backbone.
+        UnknownName: for a name that is not registered.
+        MissingData: if the data root lacks a file.
     """
-    if words > config.context_length:
+    parts = select(run)
+    sources: dict[str, DataSource] = {}
+    for part in parts:
+        for dataset in part.datasets:
+            if dataset.name not in sources:
+                sources[dataset.name] = find_source(run.data, dataset, progress)
+    return cells_of(run, place, parts, sources)
+
+
+def cells_of(run: Run, place: Place, parts: Sequence[Part], sources: Mapping[str, DataSource]) -> list[Job]:
+    """The cells of some parts, as `cells` gives them; `sources` are the data of each dataset by its name."""
+    jobs: dict[str, Job] = {}
+    for part in parts:
+        for backbone, dataset, seed, method in product(part.backbones, part.datasets, run.seeds, part.methods):
+            job = _job(run, place, part, backbone, dataset, seed, method, sources[dataset.name])
+            jobs.setdefault(job.cell.id(), job)
+    return list(jobs.values())
+
+
+def select(run: Run) -> list[Part]:
+    """Look up everything that a run names, and check it, without torch and before any data are made.
+
+    What is named beside a table replaces what the table says, except for data sets, which choose among the table's. On
+    shapes every backbone is the embedded one that stands for it, and every recipe is the demo.
+    """
+    blocks = [DEFAULT] if run.tables is None else needed(run.tables)
+    shapes = _is_shapes(run.data)
+    datasets = _choose_datasets(run, blocks)
+    backbones = [_choose_backbones(run, block, shapes) for block in blocks]
+    methods = [_choose_methods(run, block, names) for block, names in zip(blocks, backbones, strict=True)]
+    every = {spec.name: spec for specs in methods for spec in specs}
+    options = method_options(run.options, list(every.values()))
+    check_weights(run.weights)
+    parts = []
+    for block, specs, names, chosen in zip(blocks, methods, backbones, datasets, strict=True):
+        if not chosen:  # a block of which no data set was asked for
+            continue
+        for name in names:
+            check_backbone(name, run.image_size, run.weights, max(dataset.context_length for dataset in chosen))
+        standard = shapes or run.backbones is not None
+        own_options = {spec.name: options[spec.name] for spec in specs if spec.name in options}
+        parts.append(
+            Part(
+                methods=specs,
+                options=own_options,
+                backbones=names,
+                weights=run.weights or (None if standard else block.weights),
+                datasets=chosen,
+                recipe=run.recipe_or("demo" if shapes else block.recipe),
+            )
+        )
+    return parts
+
+
+def _is_shapes(data: str | None) -> bool:
+    """Whether data are generated: the embedded benchmark's, or a folder that `data make-shapes` wrote."""
+    root = data_root(data)
+    return root is None or (root / SHAPES_MARK).exists()
+
+
+def _choose_datasets(run: Run, blocks: Sequence[Block]) -> list[list[Dataset]]:
+    """The data sets of each block; UsageError for one that the tables do not have."""
+    own = [choose_datasets(block.datasets, None, run.context_length, run.exif) for block in blocks]
+    if run.datasets is None:
+        return own
+    wanted = choose_datasets(run.datasets, run.data, run.context_length, run.exif)
+    if run.tables is None:
+        return [wanted]
+    available = {dataset.name: dataset for chosen in own for dataset in chosen}
+    strange = [dataset.name for dataset in wanted if dataset not in available.values()]
+    if strange:
+        tables = f"table {run.tables[0]} has" if len(run.tables) == 1 else f"tables {listed(run.tables)} have"
+        raise UsageError(f"--dataset {', '.join(strange)}: {tables} {', '.join(available)}")
+    matching = []
+    for chosen in own:
+        matching.append([dataset for dataset in chosen if dataset in wanted])
+    return matching
+
+
+def _choose_backbones(run: Run, block: Block, shapes: bool) -> list[str]:
+    """As asked for, else the block's own; on shapes, the embedded one that stands for it."""
+    if run.backbones is not None:
+        return list(run.backbones)
+    return [embedded_for(block.backbone) if shapes else block.backbone]
+
+
+def _choose_methods(run: Run, block: Block, backbones: Sequence[str]) -> list[MethodSpec]:
+    """The methods of a block; those of a suite have the sizes for the width of the backbones, which must be one."""
+    if run.suite is None:
+        return resolve(block.methods if run.methods is None else run.methods)
+    if run.methods is not None:
+        raise UsageError("give --methods or --suite, not both")
+    suite = SUITES.get(run.suite)
+    if not suite.scaled:
+        return suite.methods()
+    widths = {backbone_config(name).width for name in backbones}
+    if len(widths) > 1:
+        raise UsageError(f"--suite {run.suite} chooses sizes by the backbone's width: give one --backbone")
+    return suite.methods(*widths)
+
+
+def _job(
+    run: Run,
+    place: Place,
+    part: Part,
+    backbone: str,
+    dataset: Dataset,
+    seed: int,
+    method: MethodSpec,
+    source: DataSource,
+) -> Job:
+    """One cell of the matrix."""
+    config = backbone_config(backbone)
+    weights, weights_file = identify_weights(backbone, part.weights)
+    options = {**method.options, **part.options.get(method.name, {})}
+    made = method.create(options)
+    made.check(backbone, config.transformer)
+    recipe = _with_head(part.recipe.of(method.base_name), config, method)
+    cell = Cell(
+        method=method.reference or method.name,
+        options=options,
+        backbone=identify_backbone(backbone),
+        weights=weights,
+        image_size=config.image_size(run.image_size),
+        protocol=dataset.name,
+        recipe=recipe.fields(),
+        held_out=run.held_out,
+        context_length=dataset.changed_context,
+        exif=run.exif,
+        seed=seed,
+        data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
+        precision=run.precision,
+        processes=place.processes,
+    )
+    return Job(
+        cell=cell,
+        dataset=dataset,
+        place=place,
+        files=Files(backbone=backbone, weights=weights_file, data=source.root),
+        title=method.title,
+        composition=tuple(made.composition()),
+    )
+
+
+def _with_head(recipe: Recipe, config: BackboneConfig, method: MethodSpec) -> Recipe:
+    """The recipe with a random head if the backbone ships with none for the method; its record says so."""
+    folder = config.folder
+    fits = method.neck in (None, config.head.neck)
+    ships = folder is not None and (folder / HEAD_WEIGHTS).is_file() and fits
+    if ships or recipe.head == "random":
+        return recipe
+    return recipe.model_copy(update={"head": "random"})
+
+
+def check_backbone(
+    name: str, image_size: int | None = None, weights: str | None = None, context_length: int | None = None
+) -> None:
+    """Check arguments that go with a backbone, without torch.
+
+    Args:
+        name: as `backbone_config` takes it.
+        image_size: side in pixels; None for the backbone's own.
+        weights: as for `check_weights`.
+        context_length: tokens of an expression; None for any.
+
+    Raises:
+        UsageError: for what the backbone does not have or cannot do.
+    """
+    config = backbone_config(name)
+    config.image_size(image_size)
+    check_weights(weights, config)
+    if context_length is not None and context_length > config.context_length:
         raise UsageError(
-            f"a context of {words} tokens is longer than {config.name}'s, which is {config.context_length}"
+            f"a context of {context_length} tokens is longer than {config.name}'s, which is {config.context_length}"
         )
 
 
-def _start(recipe: Recipe, backbone: str, method: MethodSpec) -> Recipe:
-    """The recipe with a random head if the backbone ships with none for the method; its record says so."""
-    config = backbone_config(backbone)
-    folder, neck = config.folder, config.head.neck
-    ships = folder is not None and (folder / HEAD_WEIGHTS).is_file() and method.neck in (None, neck)
-    return recipe if ships or recipe.head == "random" else recipe.model_copy(update={"head": "random"})
-
-
 def identify_backbone(name: str) -> str:
-    """What stands for a backbone in a cell.
-
-    Args:
-        name: as `load_backbone` accepts it.
-
-    Returns:
-        The name; for a user's folder, the folder's name and a hash of its configuration.
-    """
+    """What stands for a backbone in a cell: its name; for a user's folder, its name and a hash of its configuration."""
     folder = backbone_config(name).folder
     if folder is None or name in EMBEDDED:
         return name
-    digest = hashlib.sha256(
-        b"".join((folder / f).read_bytes() for f in (CONFIG, MERGES, HEAD) if (folder / f).is_file())
-    )
+    digest = hashlib.sha256()
+    for file in (CONFIG, MERGES, HEAD):
+        if (folder / file).is_file():
+            digest.update((folder / file).read_bytes())
     return f"{folder.resolve().name}@{digest.hexdigest()[:8]}"
 
 
@@ -207,24 +276,27 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | No
         UsageError: if the backbone has no default.
     """
     config = backbone_config(backbone)
-    folder, weights = config.folder, weights or config.default_weights()
-    path = folder / WEIGHTS if folder and weights == PRETRAINED else Path(weights)
+    weights = weights or config.default_weights()
+    path = Path(weights)
+    if config.folder is not None and weights == PRETRAINED:
+        path = config.folder / WEIGHTS
     if not path.is_file():
         return weights, None
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
-    return f"{PRETRAINED if weights == PRETRAINED else path.name}@{digest}", path.resolve()
+    name = PRETRAINED if weights == PRETRAINED else path.name
+    return f"{name}@{digest}", path.resolve()
 
 
 def choose_datasets(
-    text: str, data: str | None = None, context_length: int | None = None, exif: Exif = "stored"
+    names: Sequence[str], data: str | None = None, context_length: int | None = None, exif: Exif = "stored"
 ) -> list[Dataset]:
-    """Read a comma list of datasets.
+    """Look data sets up.
 
     Args:
-        text: names of data sets and mixtures; `all` means the paper's four.
-        data: folder with images and annotations, where your own data sets are looked for; None: $BARBENCH_DATA.
-        context_length: in tokens; None: that of each data set.
+        names: as `barbench list datasets` has them; `all` alone means the paper's four.
+        data: folder with images and annotations, where a user's data sets are looked for; None: $BARBENCH_DATA.
+        context_length: tokens of an expression; None: each one's own.
         exif: how images are read, as in `Cell`.
 
     Returns:
@@ -234,9 +306,9 @@ def choose_datasets(
         UsageError: for an empty list.
         UnknownName: for an unknown name.
     """
-    names = split_list(text)
     if not names:
         raise UsageError("no dataset was named; try --dataset refcoco+")
-    chosen = PAPER_PARTITIONS.names() if names == ["all"] else names
+    if list(names) == ["all"]:
+        names = PAPER_PARTITIONS.names()
     root = data_root(data)
-    return [resolve_dataset(name, root, context_length, exif) for name in dict.fromkeys(chosen)]
+    return [resolve_dataset(name, root, context_length, exif) for name in dict.fromkeys(names)]

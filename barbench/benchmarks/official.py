@@ -1,87 +1,98 @@
-"""Evaluates a checkpoint of the authors' public code: `barbench evaluate --weights FILE.pth --layout etris`."""
+"""Evaluates a checkpoint of the authors' public code: `barbench evaluate --weights FILE.pth --codebase etris`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from barbench.benchmarks.matrix import choose_datasets
 from barbench.datasets.content import read_dataset
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.sources import find_source
 from barbench.datasets.tokens import Tokens
 from barbench.engine.accelerator import make_accelerator
-from barbench.engine.evaluate import evaluate
-from barbench.errors import DataError
+from barbench.engine.evaluate import Evaluation, evaluate
 from barbench.methods.build import build_segmenter
 from barbench.methods.released import Format, fill, read_release, with_head
 from barbench.methods.resolve import resolve
 from barbench.metrics import METRICS
+from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
-from barbench.paper.partitions import Exif
 from barbench.spec.backbone import RANDOM
+from barbench.spec.dataset import Dataset, EvaluationSplit
+
+
+def load_official(weights: Path, codebase: Format, backbone: str, image_size: int | None) -> Segmenter:
+    """Build the model of a checkpoint; everything comes from it, the encoders too.
+
+    Args:
+        weights: the file.
+        codebase: whose code wrote it.
+        backbone: open_clip's name.
+        image_size: side of the square in pixels; None for the backbone's own.
+
+    Returns:
+        The segmenter, on the CPU.
+
+    Raises:
+        DataError: if the file does not fit the backbone.
+    """
+    release = read_release(weights, codebase)
+    frozen = with_head(load_backbone(backbone, RANDOM, image_size), release)
+    segmenter = build_segmenter(resolve(release.method)[0], frozen, options=release.options)
+    fill(segmenter, release)
+    return segmenter
 
 
 def evaluate_official(
-    weights: Path,
-    layout: Format,
-    split: str,
+    segmenter: Segmenter,
+    datasets: Sequence[Dataset],
     data: str | None,
-    backbone: str,
-    image_size: int | None,
     device: str,
     batch: int,
     threshold: float,
     console: Console,
-    exif: Exif = "stored",
-) -> list[dict[str, Any]]:
-    """Evaluate a checkpoint; everything comes from it, the encoders too.
+) -> list[dict[str, str | float | None]]:
+    """Evaluate a model on every evaluation split.
 
     Args:
-        weights: the file.
-        layout: whose code wrote it.
-        split: comma list of datasets.
+        segmenter: from `load_official`; it is moved to the device.
+        datasets: what to evaluate on.
         data: as for `find_source`.
-        backbone: open_clip's name.
-        image_size: side of the square in pixels; None for the backbone's own.
         device: as torch names it.
         batch: expressions per forward pass.
         threshold: probability above which a pixel is in the mask.
         console: for progress and notes.
-        exif: how images are read.
 
     Returns:
         One row per evaluation split: the metrics in percent, and the mean IoU with expressions swapped.
 
     Raises:
-        DataError: if the file is absent or does not fit the backbone.
-        UnknownName: for an unknown dataset or backbone.
         MissingData: if the data root lacks a file.
     """
-    if not weights.is_file():
-        raise DataError(f"--weights {weights}: no such file")
-    release = read_release(weights, layout)
-    frozen = with_head(load_backbone(backbone, RANDOM, image_size), release)
-    segmenter = build_segmenter(resolve(release.method)[0], frozen, options=release.options)
-    fill(segmenter, release)
     accelerator = make_accelerator(device)
     segmenter.to(accelerator.device)
-    letterbox = Letterbox(frozen.image_size, frozen.normalization)
+    letterbox = Letterbox(segmenter.image_size, segmenter.normalization)
     rows = []
-    for task in choose_datasets(split, data, exif=exif):
-        found = read_dataset(find_source(data, task).root, task)
-        tokens = Tokens(frozen.tokenizer, task.context_length)
-        for key, protocol, name in task.evaluation_splits:
-            samples = EvalSamples(found.evals[key], letterbox, tokens)
-            with console.status(f"{protocol.title} {name}: {len(samples)} expressions"):
+    for dataset in datasets:
+        found = read_dataset(find_source(data, dataset).root, dataset)
+        tokens = Tokens(segmenter.tokenizer, dataset.context_length)
+        for split in dataset.evaluation_splits:
+            samples = EvalSamples(found.evals[split.key], letterbox, tokens)
+            with console.status(f"{split.partition.title} {split.split}: {len(samples)} expressions"):
                 result = evaluate(segmenter, samples, accelerator, batch=batch, threshold=threshold)
-            row: dict[str, str | float | None] = {"split": f"{protocol.name} {name}"}
-            for metric, score in result.metrics.values.items():
-                row[METRICS[metric].label] = METRICS[metric].factor * score
-            row["swapped mIoU"] = 100 * result.control.mean if result.control else None
-            row["expressions"] = result.metrics.n
-            rows.append(row)
-        for line in (line for member in found.members for line in member.problems.lines()):
-            console.print(f"note: {line}", markup=False, soft_wrap=True)
+            rows.append(_row(split, result))
+        for member in found.members:
+            for line in member.problems.lines():
+                console.print(f"note: {line}", markup=False, soft_wrap=True)
     return rows
+
+
+def _row(split: EvaluationSplit, result: Evaluation) -> dict[str, str | float | None]:
+    """The metrics of one evaluation split, in percent."""
+    row: dict[str, str | float | None] = {"split": f"{split.partition.name} {split.split}"}
+    for metric, score in result.metrics.values.items():
+        row[METRICS[metric].label] = METRICS[metric].factor * score
+    row["swapped mIoU"] = 100 * result.control.mean if result.control else None
+    row["expressions"] = result.metrics.n
+    return row

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from pydantic import BeforeValidator, Field
 
 from barbench.benchmarks.matrix import identify_backbone, identify_weights
 from barbench.datasets.sources import data_root, find_source
@@ -17,41 +18,33 @@ from barbench.results.record import Cell, Record
 from barbench.results.select import runs
 from barbench.results.store import Store
 from barbench.spec.dataset import Dataset, EvaluationSplit, resolve_dataset
-from barbench.spec.text import split_list
+from barbench.spec.run import Names, Parameters
+from barbench.spec.text import whole_numbers
 
 CHOSEN = "chosen"  # the pick of sentences that were named one by one
 
 
-class PanelRequest(NamedTuple):
-    """The arguments of `barbench panels` as given.
+def _sentences(value: Any) -> Any:
+    return tuple(whole_numbers(value, "--sent")) if isinstance(value, str) else value
 
-    Attributes:
-        methods: comma list, or `all`.
-        split: what the cells were trained on.
-        eval_split: whose expressions are shown; None for the first.
-        picks: keys of PICKS.
-        each: number of expressions per pick.
-        sentences: ids to show instead of picks.
-        seed: of the runs; None for the smallest that all methods have.
-        backbone: of the cells.
-        weights: of the cells.
-        recipe: of the cells.
-        image_size: of the cells.
-        data: as for `find_source`.
-    """
 
-    methods: str
-    split: str
-    eval_split: str | None
-    picks: Sequence[str]
-    each: int
-    sentences: Sequence[int]
-    seed: int | None
-    backbone: str | None
-    weights: str | None
-    recipe: str | None
-    image_size: str | None
-    data: str | None
+class PanelRequest(Parameters):
+    """The arguments of `barbench panels`."""
+
+    methods: Names = ("all",)
+    dataset: str = Field(default="refcoco+", description="that the cells were trained on")
+    eval_split: str | None = Field(default=None, description="whose expressions are shown; None for the first")
+    picks: Names = Field(default=(), description="keys of PICKS")
+    count: int = Field(default=8, description="of expressions per pick")
+    sentences: Annotated[tuple[int, ...], BeforeValidator(_sentences)] = Field(
+        default=(), description="ids to show instead of picks"
+    )
+    seed: int | None = Field(default=None, description="of the runs; None for the smallest that all methods have")
+    backbone: str | None = Field(default=None, description="of the cells, as all that follows")
+    weights: str | None = None
+    recipe: str | None = None
+    image_size: str | None = None
+    data: str | None = Field(default=None, description="as for `find_source`")
 
 
 class Choice(NamedTuple):
@@ -95,22 +88,20 @@ def choose(store: Store, request: PanelRequest) -> Choice:
         if how not in PICKS:
             raise UnknownName("pick", how, PICKS)
     records, notes = _choose(store, request)
-    splits = {split.key: split for split in _task(records[0].cell, request.data).evaluation_splits}
+    cell = records[0].cell
+    dataset = resolve_dataset(cell.protocol, data_root(request.data), cell.context_length, cell.exif)
+    splits = {split.key: split for split in dataset.evaluation_splits}
     key = request.eval_split or next(iter(splits))
     if key not in splits:
         raise UnknownName("evaluation split", key, splits)
     tables = aligned(store, records, key)
-    root = _root(records[0].cell, request.data)
+    root = _root(cell, dataset, request.data)
     return Choice(request, records, notes, splits[key], root, tables, _wanted(request, tables, key))
 
 
-def _task(cell: Cell, data: str | None) -> Dataset:
-    return resolve_dataset(cell.protocol, data_root(data), cell.context_length, cell.exif)
-
-
-def _root(cell: Cell, data: str | None) -> Path:
+def _root(cell: Cell, dataset: Dataset, data: str | None) -> Path:
     """The folder of the cell's data; UsageError if `data` are not those that it was scored on."""
-    source = find_source(data, _task(cell, data))
+    source = find_source(data, dataset)
     if source.fingerprint != cell.data.fingerprint:
         raise UsageError(
             f"{cell.stem()} was scored on {cell.data.kind} data {cell.data.fingerprint[:12]}, not on {source.kind} "
@@ -123,45 +114,70 @@ def _choose(store: Store, request: PanelRequest) -> tuple[list[Record], list[str
     """One record per method, all of one seed: the smallest that all have, unless one is asked for."""
     records = store.all()
     done = {record.cell.method for record in records if record.status == "done"}
-    if request.methods == "all":
-        names = [spec.reference for spec in resolve("all") if spec.reference in done]
-        if not names:
-            raise UsageError(f"no finished cell of the paper's methods in {store.folder}: `barbench run` makes them")
-    else:
-        names = split_list(request.methods)
-    backbone, weights = request.backbone, request.weights
-    wanted = {
-        "protocol": request.split,
-        "backbone": identify_backbone(backbone) if backbone else None,
-        "weights": identify_weights(backbone, weights)[0] if backbone and weights else weights,
-        "recipe": request.recipe,
-        "image_size": request.image_size,
-    }
-    of_method = [{record.cell.seed: record for record in runs(records, name, wanted)} for name in names]
-    if not of_method:
+    names, notes = _names(store, request, done)
+    wanted = _wanted_of_cells(request)
+    by_seed = []
+    for name in names:
+        by_seed.append({record.cell.seed: record for record in runs(records, name, wanted)})
+    if not by_seed:
         raise UsageError("no method was named; try --methods all")
-    shared = set.intersection(*(set(each) for each in of_method))
+    shared = set.intersection(*(set(each) for each in by_seed))
     if request.seed is not None:
         shared &= {request.seed}
     if not shared:
-        seeds = "; ".join(f"{name}: {', '.join(map(str, each))}" for name, each in zip(names, of_method, strict=True))
+        seeds = [f"{name}: {', '.join(map(str, each))}" for name, each in zip(names, by_seed, strict=True)]
         raise UsageError(
-            f"the methods have no such seed in common ({seeds}); leave a method out, or choose a seed with --seed"
+            f"the methods have no such seed in common ({'; '.join(seeds)}); leave a method out, or choose a seed with "
+            "--seed"
         )
-    chosen = [each[min(shared)] for each in of_method]
+    chosen = [each[min(shared)] for each in by_seed]
     if len({record.cell.precision for record in chosen}) > 1:
         raise UsageError("the cells were trained in different precisions; make their panels one precision at a time")
-    missing = [spec.title for spec in resolve("all") if spec.reference not in done] if request.methods == "all" else []
-    return chosen, [f"without {', '.join(missing)}: no finished cell"] if missing else []
+    return chosen, notes
+
+
+def _names(store: Store, request: PanelRequest, done: set[str]) -> tuple[list[str], list[str]]:
+    """The methods whose masks are shown, and a note on those of `all` that are not finished."""
+    if request.methods != ("all",):
+        return list(request.methods), []
+    names = []
+    missing = []
+    for spec in resolve("all"):
+        if spec.reference in done:
+            names.append(spec.reference)
+        else:
+            missing.append(spec.title)
+    if not names:
+        raise UsageError(f"no finished cell of the paper's methods in {store.folder}: `barbench run` makes them")
+    return names, [f"without {', '.join(missing)}: no finished cell"] if missing else []
+
+
+def _wanted_of_cells(request: PanelRequest) -> dict[str, str | None]:
+    """What a cell must have to be shown."""
+    backbone, weights = request.backbone, request.weights
+    if backbone is not None and weights is not None:
+        weights = identify_weights(backbone, weights)[0]
+    return {
+        "protocol": request.dataset,
+        "backbone": None if backbone is None else identify_backbone(backbone),
+        "weights": weights,
+        "recipe": request.recipe,
+        "image_size": request.image_size,
+    }
 
 
 def _wanted(request: PanelRequest, tables: Sequence[Columns], key: str) -> list[tuple[str, int]]:
     """(pick, row): why and which rows of the arrays are shown."""
     sentences = tables[0]["sent_id"].tolist()
     if request.sentences:
-        if unknown := set(request.sentences) - set(sentences):
+        unknown = set(request.sentences) - set(sentences)
+        if unknown:
             raise UsageError(f"{key} has no sentence {', '.join(map(str, sorted(unknown)))}")
         return [(CHOSEN, sentences.index(sentence)) for sentence in request.sentences]
     counts = [(table["intersection"], table["union"], table.get("targets")) for table in tables]
-    scores, images = np.stack([iou(*each) for each in counts]), tables[0]["image_id"]
-    return [(how, place) for how in request.picks for place in pick(how, scores, images, request.each)]
+    scores = np.stack([iou(*each) for each in counts])
+    images = tables[0]["image_id"]
+    found = []
+    for how in request.picks:
+        found += [(how, row) for row in pick(how, scores, images, request.count)]
+    return found

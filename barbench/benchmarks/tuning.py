@@ -8,131 +8,49 @@ used.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Protocol
 
 import yaml
 from torch.quasirandom import SobolEngine
 
 from barbench.benchmarks.job import Job
-from barbench.errors import BarbenchError, UsageError
+from barbench.errors import BarbenchError
 from barbench.methods.catalog import MethodSpec
 from barbench.results.record import Record
 from barbench.spec.recipe import Rates, Recipe, Tuning
 
-SPACE: Mapping[str, tuple[float, float]] = {"lr": (5e-4, 5e-3), "adapter_lr": (0.03, 3.0)}
-"""Lowest and highest value of each rate; values are drawn evenly on the logarithm."""
-
 Values = dict[str, float]
 
 
-class Sampler(Protocol):
-    """Proposes values for a method's trials, and is given their scores."""
-
-    def ask(self, method: str, trial: int) -> Values:
-        """Values of one trial, counted from 0, of a method."""
-        ...
-
-    def tell(self, method: str, trial: int, score: float | None) -> None:
-        """The score of a trial that was asked for; None if it failed."""
-
-
-class SobolSampler:
-    """A scrambled Sobol sequence: trials are spread evenly over the space, however many there are.
+def draw(space: Mapping[str, tuple[float, float]], seed: int, trials: int) -> list[Values]:
+    """Draw the values of every trial from a scrambled Sobol sequence, which spreads them evenly over the space.
 
     Independent random draws leave holes (four of them left the upper half of a range to a single one). Trial k has the
-    same values for every method, so that chance favours none, and further trials continue the sequence.
+    same values for every method, so that chance favors none, and further trials continue the sequence.
 
     Args:
-        space: lowest and highest value by name.
+        space: lowest and highest value by name; values are spread evenly on the logarithm.
         seed: of the scrambling.
+        trials: how many.
+
+    Returns:
+        Name to value, three digits, for each trial.
     """
-
-    def __init__(self, space: Mapping[str, tuple[float, float]], seed: int) -> None:
-        self.space, self.seed = space, seed
-        self.free = [name for name, (low, high) in space.items() if low < high]
-
-    def ask(self, method: str, trial: int) -> Values:
-        """The values of one trial.
-
-        Args:
-            method: without effect.
-            trial: counted from 0.
-
-        Returns:
-            Name to value, three digits.
-        """
-        draws = dict.fromkeys(self.space, 0.0)
-        if self.free:
-            engine = SobolEngine(len(self.free), scramble=True, seed=self.seed)  # type: ignore[no-untyped-call]
-            points = engine.draw(trial + 1)
-            draws |= zip(self.free, points[trial].tolist(), strict=True)
-        return {
-            name: float(f"{math.exp(math.log(low) + draws[name] * (math.log(high) - math.log(low))):.3g}")
-            for name, (low, high) in self.space.items()
-        }
-
-    def tell(self, method: str, trial: int, score: float | None) -> None:
-        """Without effect: scores do not change the sequence."""
-
-
-class OptunaSampler:
-    """One study per method with Optuna's tree-structured Parzen estimator; needs the extra `tune`.
-
-    Args:
-        space: lowest and highest value by name.
-        seed: of every study.
-
-    Raises:
-        UsageError: if Optuna is not installed.
-    """
-
-    def __init__(self, space: Mapping[str, tuple[float, float]], seed: int) -> None:
-        try:
-            self._optuna: Any = import_module("optuna")
-        except ImportError:
-            raise UsageError("--sampler optuna needs Optuna: pip install 'barbench[tune]'") from None
-        self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
-        self._space, self._seed = space, seed
-        self._studies: dict[str, Any] = {}
-        self._open: dict[tuple[str, int], Any] = {}
-
-    def ask(self, method: str, trial: int) -> Values:
-        """The values of the next trial.
-
-        Args:
-            method: whose study is asked.
-            trial: a number to `tell` the score under.
-
-        Returns:
-            Name to value, three digits.
-        """
-        if method not in self._studies:
-            sampler = self._optuna.samplers.TPESampler(seed=self._seed)
-            self._studies[method] = self._optuna.create_study(direction="maximize", sampler=sampler)
-        asked = self._open[method, trial] = self._studies[method].ask()
-        return {
-            name: float(f"{asked.suggest_float(name, low, high, log=True):.3g}")
-            for name, (low, high) in self._space.items()
-        }
-
-    def tell(self, method: str, trial: int, score: float | None) -> None:
-        """Report the score of a trial that was asked for.
-
-        Args:
-            method: as for `ask`.
-            trial: as for `ask`.
-            score: higher is better; None for a trial that failed.
-        """
-        state = self._optuna.trial.TrialState
-        ended = {"state": state.FAIL} if score is None else {"values": score}
-        self._studies[method].tell(self._open.pop((method, trial)), **ended)
-
-
-SAMPLERS: Mapping[str, Callable[[Mapping[str, tuple[float, float]], int], Sampler]] = {
-    "sobol": SobolSampler,
-    "optuna": OptunaSampler,
-}
+    free = [name for name, (low, high) in space.items() if low < high]
+    points = []
+    if free:
+        engine = SobolEngine(len(free), scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+        points = engine.draw(trials).tolist()
+    drawn = []
+    for trial in range(trials):
+        shares = dict.fromkeys(space, 0.0)
+        if free:
+            shares.update(zip(free, points[trial], strict=True))
+        values = {}
+        for name, (low, high) in space.items():
+            logarithm = math.log(low) + shares[name] * (math.log(high) - math.log(low))
+            values[name] = float(f"{math.exp(logarithm):.3g}")
+        drawn.append(values)
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -156,34 +74,32 @@ def search(
     methods: Sequence[MethodSpec],
     recipe: Recipe,
     tuning: Tuning,
-    jobs: Callable[[MethodSpec, Recipe], Job],
+    trial_of: Callable[[MethodSpec, Recipe], Job],
     run: Callable[[Sequence[Job]], Sequence[Record]],
 ) -> list[Trial]:
-    """Run every trial of every method.
-
-    With a Sobol sequence all cells are known beforehand and run as one matrix; otherwise trial k of all methods runs
-    before trial k + 1 of any.
+    """Run every trial of every method as one matrix.
 
     Args:
         methods: all get the same number of trials.
         recipe: what all trials share; its learning rates are replaced by the drawn ones.
         tuning: the budget.
-        jobs: the cell of a method trained with a recipe.
+        trial_of: the cell of a method trained with a recipe.
         run: runs cells, or finds their records; returns the records in the cells' order.
 
     Returns:
         All trials, in the order of running.
     """
-    sampler = SAMPLERS[tuning.sampler](tuning.space, tuning.seed)
-    rounds = [range(tuning.trials)] if tuning.sampler == "sobol" else [range(k, k + 1) for k in range(tuning.trials)]
+    drawn = draw(tuning.space, tuning.seed, tuning.trials)
+    planned: list[tuple[MethodSpec, int]] = []
+    jobs: list[Job] = []
+    for number, values in enumerate(drawn):
+        for spec in methods:
+            planned.append((spec, number))
+            jobs.append(trial_of(spec, _with(recipe, values, tuning.epochs)))
+    records = run(jobs)
     found = []
-    for numbers in rounds:
-        asked = [(spec, k, sampler.ask(spec.name, k)) for k in numbers for spec in methods]
-        records = run([jobs(spec, _with(recipe, values, tuning.epochs)) for spec, _, values in asked])
-        for (spec, k, values), record in zip(asked, records, strict=True):
-            score = _score(record)
-            sampler.tell(spec.name, k, score)
-            found.append(Trial(spec.name, k, values, score))
+    for (spec, number), record in zip(planned, records, strict=True):
+        found.append(Trial(spec.name, number, drawn[number], _score(record)))
     return found
 
 

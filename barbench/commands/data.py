@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from barbench.commands.checks import CheckedCommand
-from barbench.commands.options import MAX_SEED, ExifChoice, ExifOption, FormatOption
+from barbench.commands.options import ExifOption, FormatOption
 from barbench.datasets.importers.form import Form
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar
+from barbench.spec.run import MAX_SEED
 
 app = typer.Typer(no_args_is_help=True, help="Make, import and check data.")
 
@@ -105,7 +106,7 @@ def verify(
         str | None, typer.Argument(help="REFER/COCO root, or shapes", show_default="$BARBENCH_DATA, else shapes")
     ] = None,
     split: Annotated[str, typer.Option(help="a comma list, or all that the root holds")] = "all",
-    exif: ExifOption = ExifChoice.stored,
+    exif: ExifOption = "stored",
     own: Annotated[bool, typer.Option("--own", help="the data need not be the public release, only sound")] = False,
     format_: FormatOption = Format.table,
 ) -> None:
@@ -118,7 +119,7 @@ def verify(
     """
     from barbench.commands.data_checks import verify_data
 
-    rows, findings, sound = verify_data(root, split, own, exif.value)
+    rows, findings, sound = verify_data(root, split, own, exif)
     print_rows(rows, format_, title="splits as found")
     for line in findings:
         print(line, file=sys.stderr)

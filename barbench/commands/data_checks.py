@@ -15,6 +15,7 @@ from barbench.errors import MissingData
 from barbench.listing import progress_bar
 from barbench.paper.partitions import PAPER_PARTITIONS, PARTITIONS, Exif, Partition
 from barbench.spec.dataset import DATASETS, Dataset
+from barbench.spec.text import split_list
 
 Sizes = Mapping[tuple[str, str], int]
 """Number of images by (partition, split)."""
@@ -51,11 +52,11 @@ def verify_data(
     Raises:
         MissingData: if the root lacks what was asked for.
     """
-    names = split
-    if split == "all":
+    names = split_list(split)
+    if names == ["all"]:
         root = data_root(data)
         own_data = own_names(root) if root else []
-        names = ",".join([*PARTITIONS.names(), *own_data])
+        names = [*PARTITIONS.names(), *own_data]
     wanted: dict[str, Dataset] = {}
     for dataset in choose_datasets(names, data, exif=exif):
         for partition in dataset.partitions:

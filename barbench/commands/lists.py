@@ -16,19 +16,19 @@ app = typer.Typer(no_args_is_help=True, help="What there is to choose from.")
 def list_methods(
     backbone: BackboneOption = "tiny",
     image_size: ImageSizeOption = None,
-    option: ArgumentsOption = None,
+    options: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Methods with their components and parameter counts on a backbone; no weights are needed."""
-    from barbench.commands.expand import check_backbone
+    from barbench.benchmarks.matrix import check_backbone
     from barbench.methods.resolve import resolve
 
     specs = resolve("everything")
-    options = method_options(option or [], specs)
+    chosen = method_options(options or [], specs)
     check_backbone(backbone, image_size)
     from barbench.methods.describe import describe_methods
 
-    print_rows(describe_methods(specs, backbone, image_size, options), format_, title=f"methods on {backbone}")
+    print_rows(describe_methods(specs, backbone, image_size, chosen), format_, title=f"methods on {backbone}")
 
 
 @app.command("backbones", cls=CheckedCommand)
@@ -103,7 +103,7 @@ def show(
     method: Annotated[str, typer.Argument(help="a method, as --methods takes it")],
     backbone: BackboneOption = "tiny",
     image_size: ImageSizeOption = None,
-    option: ArgumentsOption = None,
+    options: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """One method: its options with their values, and its tuned parameters by part on a backbone.
@@ -113,7 +113,7 @@ def show(
         UsageError: for several methods at once.
         UnknownName: for an unknown method or backbone.
     """
-    from barbench.commands.expand import check_backbone
+    from barbench.benchmarks.matrix import check_backbone
     from barbench.errors import UsageError
     from barbench.methods.resolve import resolve
 
@@ -121,12 +121,12 @@ def show(
     if len(specs) != 1:
         raise UsageError(f"show takes one method, not {len(specs)}")
     (spec,) = specs
-    options = method_options(option or [], specs).get(spec.name, {})
+    chosen = method_options(options or [], specs).get(spec.name, {})
     check_backbone(backbone, image_size)
     from barbench.methods.describe import describe_options, describe_parts
 
-    settings = describe_options(spec, options)
-    parts = describe_parts(spec, backbone, image_size, options)
+    settings = describe_options(spec, chosen)
+    parts = describe_parts(spec, backbone, image_size, chosen)
     if format_ is Format.json:
         about = {"name": spec.name, "title": spec.title, "kind": spec.kind, "what": spec.summary}
         print_rows([{**about, "options": settings, "parts": parts, "backbone": backbone}], format_)

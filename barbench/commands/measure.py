@@ -1,8 +1,7 @@
 """`barbench profile` and `check`: what each method costs, and whether anything moved."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,28 +12,12 @@ from barbench.commands.options import (
     DeviceOption,
     FormatOption,
     ImageSizeOption,
-    KernelsChoice,
     KernelsOption,
     MethodsOption,
 )
-from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
+from barbench.spec.run import AUTO
 from barbench.spec.text import method_options, split_list
-
-
-class By(StrEnum):
-    """The values of `--by`: what one row of `barbench profile` is about."""
-
-    method = "method"
-    part = "part"
-
-
-class Shown(StrEnum):
-    """How `barbench check` can print."""
-
-    table = "table"
-    json = "json"
-    md = "md"
 
 
 def profile(
@@ -45,43 +28,49 @@ def profile(
     ] = None,
     image_size: ImageSizeOption = None,
     batch: Annotated[int, typer.Option(min=1, max=65_536, help="images per training step")] = 8,
-    words: Annotated[int, typer.Option(min=3, max=1024, help="context length in tokens")] = 17,
-    device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
-    kernels: KernelsOption = KernelsChoice.auto,
-    by: Annotated[By, typer.Option(help="one row per method, or one row per part of each method")] = By.method,
-    option: ArgumentsOption = None,
+    context_length: Annotated[
+        int, typer.Option("--context", min=3, max=1024, help="tokens of an expression, start and end included")
+    ] = 17,
+    device: DeviceOption = AUTO,
+    precision: Annotated[
+        Literal["fp32", "bf16"], typer.Option(help="number format of the forward and backward pass")
+    ] = "fp32",
+    kernels: KernelsOption = AUTO,
+    by: Annotated[
+        Literal["method", "part"], typer.Option(help="what a row is about: a method, or a part of a method")
+    ] = "method",
+    options: ArgumentsOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Measure what each method costs, on random input. Each method runs in its own process.
 
     \f
     Raises:
-        UsageError: for a precision that cannot be profiled, or wrong options.
+        UsageError: for wrong options.
         BarbenchError: if no method could be measured.
     """
-    from barbench.commands.expand import check_backbone
+    from barbench.benchmarks.matrix import check_backbone
     from barbench.methods.resolve import resolve
 
-    if precision not in ("fp32", "bf16"):
-        raise UsageError(f"--precision of a profile is fp32 or bf16, not {precision!r}")
     specs = resolve(methods)
-    options = method_options(option or [], specs)
-    check_backbone(backbone, image_size, weights, words)
-    from barbench.benchmarks.costs import profile_methods
+    chosen = method_options(options or [], specs)
+    check_backbone(backbone, image_size, weights, context_length)
+    from barbench.benchmarks.costs import Setting, method_rows, part_rows, profile_methods
 
+    setting = Setting(
+        backbone=backbone,
+        weights=weights,
+        image_size=image_size,
+        batch=batch,
+        context_length=context_length,
+        device=device,
+        precision=precision,
+        kernels=kernels,
+    )
     with progress_bar("profiling") as progress:
-        rows = profile_methods(
-            *(specs, options, backbone, weights, image_size, batch, words),
-            *(device, precision, kernels.value, progress),
-        )
+        rows = profile_methods(specs, chosen, setting, progress)
     if format_ is not Format.json:  # which holds all
-        parts = [
-            {"method": row["method"], "part": name, **part}
-            for row in rows
-            for name, part in row.pop("parts", {}).items()
-        ]
-        rows = parts if by is By.part else rows
+        rows = part_rows(rows) if by == "part" else method_rows(rows)
     print_rows(rows, format_, title=f"{backbone}, batch {batch}, {precision}")
 
 
@@ -102,8 +91,9 @@ def check(
         bool, typer.Option("--allow-new", help="show entries that the baseline lacks without failing")
     ] = False,
     format_: Annotated[
-        Shown, typer.Option("--format", help="how to print: table, json, or md (markdown, for a pull request)")
-    ] = Shown.table,
+        Literal["table", "json", "md"],
+        typer.Option("--format", help="how to print: table, json, or md (markdown, for a pull request)"),
+    ] = "table",
 ) -> None:
     """Measure scores of a small subset and compare them with a stored baseline. The exit code is 1 if any value moved.
 
@@ -120,6 +110,6 @@ def check(
         print(f"accepted into {regression.update(regression.SCORES, baseline, sections)}")
         return
     outcome = regression.check(regression.SCORES, baseline, sections, allow_new)
-    show(outcome, format_.value, stdout_console(160))
+    show(outcome, format_, stdout_console(160))
     if not outcome.ok:
         raise typer.Exit(1)

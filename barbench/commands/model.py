@@ -1,10 +1,8 @@
 """`barbench evaluate` and `predict`: one trained model, on data or on a photo."""
 
 import sys
-from enum import StrEnum
-from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,77 +10,62 @@ from rich.console import Console
 from barbench.commands.options import (
     BackboneOption,
     DataOption,
+    DatasetsOption,
     DeviceOption,
-    ExifChoice,
     ExifOption,
     FormatOption,
     ImageSizeOption,
     ResultsOption,
+    ThresholdOption,
 )
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows
-
-
-class Release(StrEnum):
-    """The values of `--layout`."""
-
-    etris = "etris"
-    cris = "cris"
-    barleria = "barleria"
+from barbench.spec.recipe import EVAL_BATCH, THRESHOLD
+from barbench.spec.run import AUTO
+from barbench.spec.text import split_list
 
 
 def evaluate(
     weights: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, help=".pth file that the authors' public code wrote")
     ],
-    layout: Annotated[Release, typer.Option(help="whose code wrote the file")],
-    split: Annotated[str, typer.Option(help="splits to evaluate on, named as for run")] = "refcoco+",
+    codebase: Annotated[
+        Literal["etris", "cris", "barleria"], typer.Option("--codebase", "--layout", help="code that wrote the file")
+    ],
+    datasets: DatasetsOption = "refcoco+",
     data: DataOption = None,
-    exif: ExifOption = ExifChoice.stored,
+    exif: ExifOption = "stored",
     backbone: BackboneOption = "ViT-B-16-quickgelu",
     image_size: ImageSizeOption = None,
-    device: DeviceOption = "auto",
-    batch: Annotated[int, typer.Option(min=1, max=65_536, help="images per forward pass")] = 32,
-    threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="probability above which a pixel is in the mask")
-    ] = 0.35,
+    device: DeviceOption = AUTO,
+    batch: Annotated[int, typer.Option(min=1, max=65_536, help="images per forward pass")] = EVAL_BATCH,
+    threshold: ThresholdOption = THRESHOLD,
     format_: FormatOption = Format.table,
 ) -> None:
     """Evaluate an official checkpoint on every evaluation split; every parameter name must match.
 
     \f
     Raises:
-        UnknownName: for an unknown split or backbone.
+        UnknownName: for an unknown dataset or backbone.
         DataError: if the checkpoint is absent or does not fit.
     """
-    from barbench.benchmarks.matrix import choose_datasets
-    from barbench.commands.expand import check_backbone
+    from barbench.benchmarks.matrix import check_backbone, choose_datasets
     from barbench.datasets.refer import data_files
     from barbench.datasets.sources import data_root
 
-    tasks = choose_datasets(split, data, exif=exif.value)
-    check_backbone(backbone, image_size, words=max(task.context_length for task in tasks))
-    if root := data_root(data):
-        for protocol in chain(*(task.partitions for task in tasks)):
-            data_files(root, protocol)
+    chosen = choose_datasets(split_list(datasets), data, exif=exif)
+    check_backbone(backbone, image_size, context_length=max(dataset.context_length for dataset in chosen))
+    root = data_root(data)
+    if root is not None:
+        for dataset in chosen:
+            for partition in dataset.partitions:
+                data_files(root, partition)
     from barbench.benchmarks.execution.host.devices import pick_device
-    from barbench.benchmarks.official import evaluate_official
+    from barbench.benchmarks.official import evaluate_official, load_official
 
-    console = Console(stderr=True)
-    rows = evaluate_official(
-        weights,
-        layout.value,
-        split,
-        data,
-        backbone,
-        image_size,
-        pick_device(device),
-        batch,
-        threshold,
-        console,
-        exif.value,
-    )
-    print_rows(rows, format_, title=f"{weights.name} ({layout.value})")
+    segmenter = load_official(weights, codebase, backbone, image_size)
+    rows = evaluate_official(segmenter, chosen, data, pick_device(device), batch, threshold, Console(stderr=True))
+    print_rows(rows, format_, title=f"{weights.name} ({codebase})")
 
 
 def predict(
@@ -108,7 +91,7 @@ def predict(
             show_default="the cell's recipe",
         ),
     ] = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = AUTO,
     results: ResultsOption = Path("results"),
     out: Annotated[
         Path | None,
@@ -131,13 +114,15 @@ def predict(
 
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: the overlay is a PNG; give a name that ends in .png")
-    pixels, store = read_photo(photo), Store(results)
+    pixels = read_photo(photo)
+    store = Store(results)
     record = one(store.all(), cell)
     from barbench.benchmarks.cell_model import load_trained
     from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.reports.panels import write_found
 
-    folder, file = (None if path is None else str(path) for path in (backbone, weights))
+    folder = None if backbone is None else str(backbone)
+    file = None if weights is None else str(weights)
     trained = load_trained(store, record, pick_device(device), folder, file)
     found = trained.find(pixels, expressions, threshold)
     path = out or Path(f"{photo.stem}-found.png")

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from barbench.commands.options import DataOption, DeviceOption, FormatOption, ResultsOption
+from barbench.commands.options import DataOption, DeviceOption, FormatOption, ResultsOption, TrainedOnOption
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
-from barbench.spec.text import split_list, whole_numbers
+from barbench.spec.text import split_list
 
 EACH = "write FIRST,SECOND if the two differ"
 
@@ -54,9 +54,13 @@ def report(
 def compare(
     first: Annotated[str, typer.Argument(help="method, title, or one cell: its id or the start of its file name")],
     second: Annotated[str, typer.Argument(help="the same for the other side; the difference is first minus second")],
-    split: Annotated[
+    dataset: Annotated[
         str | None,
-        typer.Option(help="what the cells were trained on: refcoco, refcoco+, …; needed if they ran on several"),
+        typer.Option(
+            "--dataset",
+            "--split",
+            help="dataset that the cells were trained on: refcoco, refcoco+, …; needed if they have several",
+        ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help=f"backbone of the cells, if they have several; {EACH}")] = None,
     weights: Annotated[str | None, typer.Option(help=f"weights of the cells, as the records name them; {EACH}")] = None,
@@ -76,7 +80,7 @@ def compare(
     from barbench.results.compare import compare as compare_cells
     from barbench.results.store import Store
 
-    wanted = Wanted(split, backbone, weights, recipe, image_size)
+    wanted = Wanted(dataset, backbone, weights, recipe, image_size)
     found = compare_cells(Store(results), first, second, wanted, resamples)
     rows = [row.readable(found.titles) if format_ is Format.table else row._asdict() for row in found.rows]
     print_rows(rows, format_, title=f"{found.titles[0]} minus {found.titles[1]}, in percent")
@@ -85,25 +89,28 @@ def compare(
 
 
 def panels(
+    ctx: typer.Context,
     methods: Annotated[
         str, typer.Option(help="all (those of the paper's five that are finished), or a comma list")
     ] = "all",
-    pick: Annotated[
-        str, typer.Option(help="how to choose expressions: comma list of disagree, fail, succeed, random")
+    picks: Annotated[
+        str, typer.Option("--pick", help="how to choose expressions: comma list of disagree, fail, succeed, random")
     ] = "disagree,succeed,fail",
     count: Annotated[
         int, typer.Option(min=1, max=10_000, help="number of expressions per pick, at most one per image")
     ] = 8,
-    sent: Annotated[str | None, typer.Option(help="comma list of sentence ids, instead of --pick")] = None,
-    split: Annotated[str, typer.Option(help="what the cells were trained on")] = "refcoco+",
+    sentences: Annotated[
+        str | None, typer.Option("--sent", help="comma list of sentence ids, instead of --pick")
+    ] = None,
+    dataset: TrainedOnOption = "refcoco+",
     eval_split: Annotated[
         str | None, typer.Option(help="split to show, e.g. testA", show_default="the first, val")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="seed of the runs", show_default="the smallest that all methods have")
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="backbone of the cells; a folder must be named here")] = None,
-    weights: Annotated[str | None, typer.Option(help="weights of the cells; a file must be named here")] = None,
+    backbone: Annotated[str | None, typer.Option(help="backbone of the cells; needed if it is a folder")] = None,
+    weights: Annotated[str | None, typer.Option(help="weights of the cells; needed if they are a file")] = None,
     recipe: Annotated[str | None, typer.Option(help="recipe of the cells, by name, if they have several")] = None,
     image_size: Annotated[
         str | None, typer.Option(help="image size of the cells in pixels, if they have several")
@@ -120,28 +127,13 @@ def panels(
     \f
     Raises:
         UsageError: if cells, sentences or data are not there.
-        UnknownName: for an unknown pick or split.
+        UnknownName: for an unknown pick, dataset or split.
     """
     from barbench.benchmarks.panel_choice import PanelRequest, choose
     from barbench.results.store import Store
 
-    sentences = whole_numbers(sent or "", "--sent")
-    request = PanelRequest(
-        methods=methods,
-        split=split,
-        eval_split=eval_split,
-        picks=split_list(pick),
-        each=count,
-        sentences=sentences,
-        seed=seed,
-        backbone=backbone,
-        weights=weights,
-        recipe=recipe,
-        image_size=image_size,
-        data=data,
-    )
     store = Store(results)
-    choice = choose(store, request)  # mistakes are answered before torch is imported
+    choice = choose(store, PanelRequest.of(ctx.params))  # mistakes are answered before torch is imported
     from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.benchmarks.panels import make_panels
     from barbench.reports.panels import write_panels

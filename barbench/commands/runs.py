@@ -1,26 +1,18 @@
 """`barbench status`, `stop` and `results merge`: runs that are under way, here or on a cluster, and their folders."""
 
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from barbench.commands.checks import CheckedCommand
 from barbench.commands.options import FormatOption, ResultsOption
 from barbench.listing import Format, print_rows, stdout_console
+from barbench.spec.text import plural
 
 results = typer.Typer(no_args_is_help=True, help="Work on results folders.")
 LOOK_SECONDS = 5.0
-
-
-class OnConflict(StrEnum):
-    """What `--on-conflict` takes."""
-
-    refuse = "refuse"
-    keep = "keep"
-    overwrite = "replace"
 
 
 def status(
@@ -52,11 +44,11 @@ def stop(
         str | None, typer.Argument(help="run, as barbench status names it", show_default="the only one")
     ] = None,
     cells: Annotated[
-        list[str] | None, typer.Argument(help="cells, by id or file name or the start of one; none: the whole run")
+        list[str] | None, typer.Argument(help="ids or file names, a unique prefix is enough; omit for the whole run")
     ] = None,
     results: ResultsOption = Path("results"),
 ) -> None:
-    """Ask a run, or some of its cells, to keep checkpoints and end. `barbench run` goes on from there."""
+    """Ask a run, or some of its cells, to write checkpoints and end. `barbench run` resumes from there."""
     from barbench.benchmarks.execution.status import find_run
     from barbench.benchmarks.execution.status import stop as ask
 
@@ -66,18 +58,18 @@ def stop(
 @results.command(cls=CheckedCommand)
 def merge(
     folders: Annotated[list[Path], typer.Argument(exists=True, file_okay=False, help="results folders")],
-    into: Annotated[Path, typer.Option(file_okay=False, help="results folder that gets their records")],
+    into: Annotated[Path, typer.Option(file_okay=False, help="destination folder")],
     on_conflict: Annotated[
-        OnConflict,
+        Literal["refuse", "keep", "replace"],
         typer.Option(help="where two records of one cell differ: copy nothing, keep the first, or replace it"),
-    ] = OnConflict.refuse,
+    ] = "refuse",
 ) -> None:
     """Copy records, with their expressions and weights, from several results folders into one."""
     from barbench.benchmarks.execution.host.lock import locked
     from barbench.results.merge import merge as copy
 
     with locked(into):
-        merged = copy(folders, into, on_conflict.value)
+        merged = copy(folders, into, on_conflict)
     kept = f", {len(merged.kept)} differ and were kept" if merged.kept else ""
-    copied = f"{len(merged.copied)} record{'s' * (len(merged.copied) != 1)} copied into {into}"
+    copied = f"{plural(len(merged.copied), 'record')} copied into {into}"
     print(f"{copied}, {len(merged.same)} there already{kept}")

@@ -1,38 +1,43 @@
 """`barbench tune`: the same search for every method's learning rates, on held-out training images."""
 
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from barbench.commands.executors import make_executor, run_cells
 from barbench.commands.options import (
-    MAX_SEED,
-    METHODS_HELP,
     ArgumentsOption,
+    BackbonesOption,
     DataOption,
+    DatasetsOption,
     DeviceOption,
-    ExifChoice,
     ExifOption,
+    JobsOption,
+    MethodsOption,
+    RecipeOption,
     ResultsOption,
+    WeightsOption,
 )
+from barbench.commands.run import RESUME
 from barbench.errors import Interrupted, UsageError
-from barbench.listing import Format, print_rows, stdout_console
+from barbench.listing import Format, print_rows, progress_bar, stdout_console
+from barbench.spec.recipe import Recipe, Tuning
+from barbench.spec.run import AUTO, MAX_SEED, Place, Run
 from barbench.spec.text import split_list
 
-
-class Sampler(StrEnum):
-    """What `--sampler` takes."""
-
-    sobol = "sobol"
-    optuna = "optuna"
+if TYPE_CHECKING:
+    from barbench.benchmarks.job import Job
+    from barbench.benchmarks.tuning import Trial
+    from barbench.methods.catalog import MethodSpec
+    from barbench.results.record import Record
 
 
 def tune(
-    methods: Annotated[str, typer.Option(help=METHODS_HELP)] = "all",
-    trials: Annotated[int, typer.Option(min=1, max=10_000, help="trainings per method")] = 8,
-    split: Annotated[str, typer.Option(help="dataset whose training images are used")] = "refcoco+",
+    ctx: typer.Context,
+    methods: MethodsOption = "all",
+    trials: Annotated[int, typer.Option(min=1, max=10_000, help="number of trainings per method")] = 8,
+    datasets: DatasetsOption = "refcoco+",
     held_out: Annotated[
         int, typer.Option(min=1, max=90, help="percent of the training images that judge the trials")
     ] = 20,
@@ -43,20 +48,15 @@ def tune(
     adapter_lr: Annotated[
         str, typer.Option(help="lowest and highest rate of the method's own parameters, as a factor on the head's")
     ] = "0.03,3",
-    sampler: Annotated[Sampler, typer.Option(help="sobol (evenly spread), or optuna (extra: tune)")] = Sampler.sobol,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="of the search and of every trial")] = 0,
-    backbone: Annotated[str | None, typer.Option(help="backbone", show_default="tiny on shapes")] = None,
-    weights: Annotated[str | None, typer.Option(help="weights, as for run")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="seed of the search and of every trial")] = 0,
+    backbones: BackbonesOption = None,
+    weights: WeightsOption = None,
     data: DataOption = None,
-    exif: ExifOption = ExifChoice.stored,
-    recipe: Annotated[
-        str | None, typer.Option(help="recipe to start from", show_default="demo on shapes, else paper")
-    ] = None,
-    option: ArgumentsOption = None,
-    device: DeviceOption = "auto",
-    jobs: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="cells that run at the same time", show_default="as for run")
-    ] = None,
+    exif: ExifOption = "stored",
+    recipe: RecipeOption = None,
+    options: ArgumentsOption = None,
+    device: DeviceOption = AUTO,
+    jobs: JobsOption = None,
     results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(dir_okay=False, help="recipe to write, for run --recipe")] = Path("tuned.yaml"),
 ) -> None:
@@ -67,80 +67,65 @@ def tune(
 
     \f
     Raises:
-        UnknownName: for an unknown method or split.
-        UsageError: for arguments that are wrong, several splits or several backbones.
+        UnknownName: for an unknown method or dataset.
+        UsageError: for arguments that are wrong, several datasets or several backbones.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    from barbench.commands.expand import RunRequest, expand
-    from barbench.methods.resolve import resolve
-    from barbench.spec.recipe import Recipe, Tuning, load_recipe
+    from barbench.benchmarks.matrix import cells, select
 
     if out.suffix not in (".yaml", ".yml"):
         raise UsageError(f"--out {out}: name a .yaml file, which run --recipe can read")
     space = {"lr": _range("--lr", lr), "adapter_lr": _range("--adapter-lr", adapter_lr)}
-    folder = results / "tuning"
-    request = RunRequest(
-        methods=methods,
-        split=split,
-        backbone=backbone,
-        weights=weights,
-        data=data,
-        recipe=recipe,
-        options=option or [],
-        seeds=str(seed),
-        device=device,
-        jobs=jobs,
-        results=folder,
-        held_out=held_out,
-        exif=exif.value,
-    )
-    specs, expanded = resolve(methods), expand(request)
-    if len(expanded) != len(specs):
-        raise UsageError("tune takes one split and one backbone at a time")
+    asked = Run.of(ctx.params, seeds=(seed,))
+    place = Place.of(ctx.params, results=results / "tuning")
+    [part] = select(asked)
+    if len(part.datasets) * len(part.backbones) != 1:
+        raise UsageError("tune takes one dataset and one backbone at a time")
+    with progress_bar("drawing shapes") as progress:
+        made = cells(asked, place, progress)
+    from barbench.benchmarks.execution.launch import prepare, run_cells
+    from barbench.benchmarks.execution.worker.signals import interruptible
     from barbench.benchmarks.tuning import best_rates, recipe_text, search
 
-    cells = {spec.name: job for spec, job in zip(specs, expanded, strict=True)}
-    base = load_recipe(recipe or str(expanded[0].cell.recipe["name"]))
+    launch = prepare(made)
+    templates = {spec.name: job for spec, job in zip(part.methods, launch.jobs, strict=True)}
     budget = Tuning(
         trials=trials,
-        sampler=sampler.value,
+        sampler="sobol",
         space=space,
         held_out=held_out,
-        split=split,
-        epochs=epochs or base.epochs,
+        split=part.datasets[0].name,
+        epochs=epochs or part.recipe.epochs,
         seed=seed,
     )
 
-    def job(spec: Any, changed: Recipe) -> Any:
-        whole = cells[spec.name]
-        return whole.model_copy(update={"cell": whole.cell.model_copy(update={"recipe": changed.fields()})})
+    def trial_of(spec: "MethodSpec", changed: Recipe) -> "Job":
+        template = templates[spec.name]
+        cell = template.cell.model_copy(update={"recipe": changed.fields()})
+        return template.model_copy(update={"cell": cell})
 
-    backbones = [cell.backbone for cell in expanded]
+    def run_trials(trials: "Sequence[Job]") -> "list[Record]":
+        with interruptible():
+            return run_cells(launch._replace(jobs=list(trials)), stdout_console())
+
     try:
-        found = search(specs, base, budget, job, lambda cells: _run(cells, folder, make_executor(request, backbones)))
-    except KeyboardInterrupt as asked:
-        raise Interrupted("interrupted; run the same command to resume", *asked.args) from None
-    rates = best_rates(found)
-    out.write_text(recipe_text(base, rates, budget, found), "utf-8")
-    rows = [
-        {"method": t.method, "trial": t.number, **t.values, "held-out mIoU": None if t.score is None else 100 * t.score}
-        for t in found
-    ]
-    print_rows(rows, Format.table, title=str(budget))
+        found = search(part.methods, part.recipe, budget, trial_of, run_trials)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; {RESUME}", *error.args) from None
+    out.write_text(recipe_text(part.recipe, best_rates(found), budget, found), "utf-8")
+    print_rows([_row(trial) for trial in found], Format.table, title=str(budget))
     stdout_console().print(f"recipe in {out}: barbench run --recipe {out}", markup=False, soft_wrap=True)
 
 
-def _run(cells: Any, folder: Path, executor: Any) -> Any:
-    from barbench.benchmarks.execution.worker.signals import interruptible
-
-    with interruptible():
-        return run_cells(cells, folder, stdout_console(), executor)
+def _row(trial: "Trial") -> dict[str, object]:
+    score = None if trial.score is None else 100 * trial.score
+    return {"method": trial.method, "trial": trial.number, **trial.values, "held-out mIoU": score}
 
 
 def _range(option: str, text: str) -> tuple[float, float]:
-    """LOW,HIGH as two positive numbers; UsageError names `option`."""
+    """LOW,HIGH as two positive numbers; the UsageError names `option`."""
     try:
-        low, high = (float(part) for part in split_list(text))
+        low, high = [float(part) for part in split_list(text)]
     except ValueError:
         raise UsageError(f"{option} is LOW,HIGH, two numbers, not {text!r}") from None
     if not 0 < low <= high < float("inf"):

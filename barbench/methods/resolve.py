@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 
@@ -20,15 +20,15 @@ def method_names() -> list[str]:
     return [*METHODS.names(), *(name for name in _plugins() if name not in METHODS)]
 
 
-def resolve(text: str) -> list[MethodSpec]:
+def resolve(methods: str | Sequence[str]) -> list[MethodSpec]:
     """Find methods by a comma list of names.
 
     Names with a plus between them, `snf+lora`, are one method that has the components of each, in this order. Where
     two change the same value, the earlier one comes first: `lora+ssf` scales what LoRA made.
 
     Args:
-        text: names, `package.module:name`, `snf+lora`, `all` (the five of the paper between head-only and full) or
-            `everything` (the whole registry and plugins).
+        methods: a comma list, or its parts: names, `package.module:name`, `snf+lora`, `all` (the five of the paper
+            between head-only and full) or `everything` (the whole registry and plugins).
 
     Returns:
         The methods in the order of the list, each once.
@@ -38,7 +38,8 @@ def resolve(text: str) -> list[MethodSpec]:
         UsageError: if the list is empty, or a module cannot be imported or does not hold a method.
     """
     found: dict[str, MethodSpec] = {}
-    for name in split_list(text):
+    names = split_list(methods) if isinstance(methods, str) else methods
+    for name in names:
         for spec in _group(name):
             found.setdefault(spec.name, spec)
     if not found:

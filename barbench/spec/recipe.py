@@ -15,6 +15,11 @@ from barbench.errors import UnknownName, UsageError
 from barbench.spec.text import explain, plural, split_pair, yaml_value
 from barbench.values import read_yaml
 
+THRESHOLD = 0.35
+"""Probability above which a pixel is in the mask, where nothing else is said."""
+EVAL_BATCH = 32
+"""Expressions per forward pass of an evaluation, where nothing else is said."""
+
 
 class Fields(BaseModel):
     """Base of what a YAML file holds: immutable, no unknown field, and no true or false in place of a number."""
@@ -74,7 +79,9 @@ class Recipe(Fields):
     decay: PositiveFloat = Field(default=0.1, description="factor on lr at each milestone (step)")
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of all steps in which lr rises linearly")
     clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; None: not clipped")
-    threshold: float = Field(default=0.35, gt=0, lt=1, description="probability above which a pixel is in the mask")
+    threshold: float = Field(
+        default=THRESHOLD, gt=0, lt=1, description="probability above which a pixel is in the mask"
+    )
     head: Literal["random", "shipped"] = Field(
         default="random",
         description="start of the head: random, as in the paper, or the one that the backbone ships with",
@@ -83,7 +90,7 @@ class Recipe(Fields):
     own_rates: bool = Field(default=False, description="in a cell: whether lr and adapter_lr are its method's own")
     searched: bool = Field(default=True, description="in a cell: whether the search of `tuning` was run for its method")
     tuning: Tuning | None = Field(default=None, description="how the learning rates were found; None: without a search")
-    eval_batch: PositiveInt = Field(default=32, description="expressions per evaluation step and process")
+    eval_batch: PositiveInt = Field(default=EVAL_BATCH, description="expressions per evaluation step and process")
 
     def of(self, method: str) -> "Recipe":
         """The recipe with which one method is trained.

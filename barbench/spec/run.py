@@ -1,15 +1,156 @@
-"""What a run is: the cells that are asked for, and where they run."""
+"""What a run is: which cells are asked for (`Run`), and where they run (`Place`). Used by `barbench run` and `tune`.
+
+Both are made from the parameters of a command, whose names are those of the fields here.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from barbench.errors import UsageError
+from barbench.paper.partitions import Exif
 from barbench.paper.tables import TABLES
-from barbench.spec.text import split_list
+from barbench.spec.cluster import Cluster
+from barbench.spec.recipe import Recipe, load_recipe
+from barbench.spec.text import explain, split_list, whole_numbers
+
+AUTO: Literal["auto"] = "auto"
+MAX_SEED = 2**32 - 1  # that NumPy takes
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Kernels = Literal["auto", "low_memory", "fused", "plain", "lean"]
+ExecutorName = Literal["local", "slurm", "ray"]
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 
-def table_numbers(text: str) -> list[str]:
+def table_numbers(text: str) -> tuple[str, ...]:
     """Read a comma list of table numbers, each once; `all` means every table. UsageError for an empty list."""
     names = split_list(text)
     if not names:
         raise UsageError("no table was named; try --table 4")
     if names == ["all"]:
-        return TABLES.names()
-    return list(dict.fromkeys(names))
+        return tuple(TABLES.names())
+    return tuple(dict.fromkeys(names))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read a comma list of seeds, each once, in order. UsageError for an empty list and for numbers out of range."""
+    seeds = whole_numbers(text, "--seeds")
+    if not seeds:
+        raise UsageError("--seeds is empty; try --seeds 0")
+    for seed in seeds:
+        if not 0 <= seed <= MAX_SEED:
+            raise UsageError(f"--seeds are from 0 to {MAX_SEED}, not {text}")
+    return tuple(dict.fromkeys(seeds))
+
+
+def _tables(value: Any) -> Any:
+    return table_numbers(value) if isinstance(value, str) else value
+
+
+def _seeds(value: Any) -> Any:
+    return parse_seeds(value) if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    """A comma list as names, each once; an empty list stays empty, for whoever looks the names up to refuse."""
+    return tuple(dict.fromkeys(split_list(value))) if isinstance(value, str) else value
+
+
+def _cache(value: Any) -> Any:
+    return None if value == "off" else value
+
+
+def _cluster(value: Any) -> Any:
+    return Cluster.read(value) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+class Parameters(BaseModel):
+    """Immutable fields that are made from a command's parameters of the same names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any], **changes: Any) -> Self:
+        """Take those of a command's parameters that are fields here.
+
+        Args:
+            parameters: name -> value, as Typer's context has them; those that were not given and have no default are
+                None.
+            **changes: in place of parameters; each is a field.
+
+        Returns:
+            The fields, checked.
+
+        Raises:
+            UsageError: for arguments that are wrong or do not go together.
+        """
+        fields = {name: parameters[name] for name in cls.model_fields if name in parameters}
+        fields |= changes
+        given = {name: value for name, value in fields.items() if value is not None}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise UsageError(explain(error)) from None
+
+
+class Run(Parameters):
+    """Which cells are asked for. None: what the table says, or the default."""
+
+    tables: Annotated[tuple[str, ...] | None, BeforeValidator(_tables)] = None
+    methods: Names | None = None
+    suite: str | None = None
+    datasets: Names | None = Field(default=None, description="`all` means the paper's four")
+    backbones: Names | None = Field(default=None, description="names or folders")
+    weights: str | None = Field(default=None, description="of every backbone")
+    data: str | None = Field(default=None, description="a folder, or `shapes`; None: $BARBENCH_DATA, else shapes")
+    recipe: str | None = Field(default=None, description="a name or a YAML file")
+    changes: tuple[str, ...] = Field(default=(), description="key=value for each changed field of the recipe")
+    options: tuple[str, ...] = Field(default=(), description="METHOD:component.parameter=value")
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0,)
+    image_size: int | None = Field(default=None, description="pixels; None: the backbone's own")
+    context_length: int | None = Field(default=None, description="tokens; None: the dataset's own")
+    exif: Exif = "stored"
+    precision: Precision = "fp32"
+    held_out: int = Field(default=0, description="percent of the training images, as in a cell")
+
+    def recipe_or(self, default: str) -> Recipe:
+        """The recipe that was asked for, else the one named `default`, with the changes."""
+        return load_recipe(self.recipe or default, self.changes)
+
+
+class Place(Parameters):
+    """Where cells run, and with what; nothing here can change a result, but for the number of processes.
+
+    What belongs to a host may be open until the cell is there: `threads`, `workers` and `cache`.
+    """
+
+    results: Path = Field(default=Path("results"), description="folder of the records")
+    device: str = Field(default=AUTO, description="as torch names it; auto: open")
+    gpus: str | None = Field(default=None, description="all, none or numbers; None: as `device` says")
+    processes: int = Field(default=1, description="of a cell, one GPU each")
+    threads: int = Field(default=0, description="of torch, per process; 0: open")
+    workers: int | None = Field(default=None, description="processes that load images, per process; None: open")
+    jobs: int | None = Field(default=None, description="cells at a time; None: as many as the host is good for")
+    executor: ExecutorName = "local"
+    cluster: Annotated[Cluster | None, BeforeValidator(_cluster)] = None
+    cache: Annotated[Literal["auto"] | Path | None, BeforeValidator(_cache)] = Field(
+        default=AUTO, description="folder of letterboxed images; None: none; auto: open"
+    )
+    kernels: Kernels = "auto"
+    tracker: TrackerName | None = Field(default=None, description="that also gets losses and scores")
+    checkpoint_seconds: float = Field(default=30.0, description="between two checkpoints")
+
+    @property
+    def cluster_gpus(self) -> int:
+        """GPUs of a cell on a cluster, which chooses them itself: UsageError where they were named by number."""
+        if self.gpus not in (None, "all", "none") or self.device not in (AUTO, "cuda", "cpu"):
+            raise UsageError(f"--executor {self.executor}: the cluster chooses GPUs; --gpus is all or none there")
+        if self.gpus == "none" or self.device == "cpu":
+            return 0
+        return self.processes

@@ -10,13 +10,11 @@ from accelerate.state import AcceleratorState
 from barbench.benchmarks.cell import run_cell
 from barbench.benchmarks.execution.worker.signals import StopSignal
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.matrix import Host, Matrix, choose_datasets
-from barbench.datasets.sources import folder_source
-from barbench.methods.resolve import resolve
 from barbench.results.record import Record
 from barbench.results.store import Store
 from barbench.spec.recipe import parse_recipe
 from tests.benchmarks.benchmark_comparison import pytest_sessionfinish
+from tests.benchmarks.small_matrix import small_cells
 
 __all__ = ["pytest_sessionfinish"]  # a hook
 
@@ -90,21 +88,9 @@ def make_jobs(shapes_root: Path, backbone_folder: Path) -> MakeJobs:
     """Jobs on `refcocog-g`, which has one evaluation split."""
 
     def make(results: Path, methods: str = "head-only", root: Path = shapes_root, **recipe: Any) -> list[Job]:
-        protocols = choose_datasets("refcocog-g")
         fields: dict[str, Any] = {"epochs": 1, "batch": 16, "lr": 1e-3}
         chosen = parse_recipe("test", fields | recipe)
-        matrix = Matrix(
-            methods=resolve(methods),
-            backbones=[str(backbone_folder)],
-            tasks=protocols,
-            seeds=[0],
-            recipe=chosen,
-            weights="random",
-        )
-        sources = {p.name: folder_source(root, p) for p in protocols}
-        return matrix.jobs(
-            sources, Host(results=results, device="cpu", processes=1, threads=1, workers=0, checkpoint_seconds=0.0)
-        )
+        return small_cells(root, backbone_folder, chosen, results, methods, place={"checkpoint_seconds": 0.0})
 
     return make
 

@@ -64,7 +64,7 @@ def test_the_record_says_what_ran(finished: tuple[Store, Record]) -> None:
 def test_a_cells_precision_is_that_of_its_autocast(make_jobs: MakeJobs, tmp_path: Path) -> None:
     (job,) = make_jobs(tmp_path)
     AcceleratorState._reset_state()
-    half = job.model_copy(update={"cell": job.cell.model_copy(update={"precision": "bf16"}), "cache": None})
+    half = job.at(cache=None).model_copy(update={"cell": job.cell.model_copy(update={"precision": "bf16"})})
     try:
         assert precision_facts(cell._load(half, lambda _: None).accelerator)["autocast"] == "bfloat16"
     finally:

@@ -1,6 +1,7 @@
 """The matrix of cells: which, in which order, and what makes two of them the same."""
 
 import hashlib
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,17 @@ import pytest
 
 from barbench.benchmarks.execution.host.devices import pick_device
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.matrix import Host, Matrix, choose_datasets, identify_weights
-from barbench.commands.expand import parse_seeds
-from barbench.datasets.sources import folder_source
+from barbench.benchmarks.matrix import cells, choose_datasets, identify_weights
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
-from barbench.spec.recipe import load_recipe, parse_recipe
+from barbench.spec.recipe import Recipe, load_recipe, parse_recipe
+from barbench.spec.run import Place, Run, parse_seeds
 from barbench.spec.text import method_options
+from tests.benchmarks.small_matrix import small_cells
 
+IDS = json.loads((Path(__file__).parent / "cell_ids.json").read_text())
 RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3})
 
 
@@ -27,19 +29,12 @@ def jobs(
     root: Path,
     backbone: Path,
     methods: str | list[MethodSpec] = "head-only,etris",
-    split: str = "refcoco,refcocog-u",
+    datasets: tuple[str, ...] = ("refcoco", "refcocog-u"),
+    seeds: tuple[int, ...] = (0, 1),
+    recipe: Recipe = RECIPE,
     **changes: Any,
 ) -> list[Job]:
-    protocols = choose_datasets(split)
-    sources = {p.name: folder_source(root, p) for p in protocols}
-    host = changes.pop("host", Host(results=Path("out"), device="cpu", processes=1, threads=1, workers=0))
-    fields: dict[str, Any] = {"seeds": [0, 1], "recipe": RECIPE, "weights": "random"}
-    axes = {
-        "methods": resolve(methods) if isinstance(methods, str) else methods,
-        "backbones": [str(backbone)],
-        "tasks": protocols,
-    }
-    return Matrix(**(axes | fields | changes)).jobs(sources, host)
+    return small_cells(root, backbone, recipe, Path("out"), methods, datasets, seeds=seeds, **changes)
 
 
 def test_every_combination_once_and_in_order(shapes_root: Path, backbone_folder: Path) -> None:
@@ -57,6 +52,14 @@ def test_every_combination_once_and_in_order(shapes_root: Path, backbone_folder:
     assert [j.cell.id() for j in jobs(shapes_root, backbone_folder)] == [j.cell.id() for j in made]
 
 
+@pytest.mark.parametrize("name", IDS)
+def test_cells_keep_the_ids_of_their_records(name: str) -> None:
+    """Stems of record files, id included, as barbench made them at 055a6ed: a finished cell is never run again."""
+    run = Run.of({"data": "shapes", **IDS[name]["run"]})
+    place = Place.of({"device": "cpu", **IDS[name]["place"]})
+    assert sorted(job.cell.stem() for job in cells(run, place)) == sorted(IDS[name]["stems"])
+
+
 def test_where_and_on_what_a_cell_runs_is_not_its_identity(
     shapes_root: Path, backbone_folder: Path, tmp_path: Path
 ) -> None:
@@ -64,7 +67,7 @@ def test_where_and_on_what_a_cell_runs_is_not_its_identity(
     there = jobs(
         shapes_root,
         backbone_folder,
-        host=Host(results=tmp_path, device="cuda", processes=1, threads=8, workers=4, checkpoint_seconds=5.0),
+        place={"results": tmp_path, "device": "cuda", "threads": 8, "workers": 4, "checkpoint_seconds": 5.0},
     )
     assert [j.cell.id() for j in here] == [j.cell.id() for j in there]
     copy = tmp_path / "elsewhere"
@@ -79,7 +82,7 @@ def test_where_and_on_what_a_cell_runs_is_not_its_identity(
         {"image_size": 64},
         {"recipe": RECIPE.model_copy(update={"threshold": 0.4})},
         {"options": {"etris": {"bridge.dim": 16}, "head-only": {"positional": "train"}}},
-        {"host": Host(results=Path("out"), device="cpu", processes=2, threads=1, workers=0)},
+        {"place": {"processes": 2}},
     ],
     ids=["precision", "image size", "recipe", "options", "processes"],
 )
@@ -95,7 +98,7 @@ def test_changed_words_change_the_identity(shapes_root: Path, backbone_folder: P
     shutil.copytree(shapes_root, copy)
     instances = copy / "refcoco/instances.json"
     instances.write_text(instances.read_text() + " ")
-    before, after = (jobs(root, backbone_folder, split="refcoco,refcoco+") for root in (shapes_root, copy))
+    before, after = (jobs(root, backbone_folder, datasets=("refcoco", "refcoco+")) for root in (shapes_root, copy))
     same = [a.cell.id() == b.cell.id() for a, b in zip(before, after, strict=True)]
     assert same == [False] * 4 + [True] * 4
 
@@ -107,9 +110,9 @@ def test_rows_of_a_suite_have_their_methods_own_rates(shapes_root: Path, backbon
         shapes_root,
         backbone_folder,
         methods=SUITES.get("ablations").methods(),
-        split="refcoco+",
+        datasets=("refcoco+",),
         recipe=demo,
-        seeds=[0],
+        seeds=(0,),
     )
     rates = {(job.cell.method, job.cell.recipe["adapter_lr"]) for job in made}
     assert rates == {(method, demo.rates[method].adapter_lr) for method in ("barleria", "no-global")}
@@ -160,16 +163,16 @@ def test_weights_that_nobody_named() -> None:
 
 
 def test_protocols_by_name() -> None:
-    assert [p.name for p in choose_datasets("all")] == ["refcoco", "refcoco+", "refcocog-u", "refcocog-g"]
-    assert [p.name for p in choose_datasets(" refcocog-g , refcoco,refcoco")] == ["refcocog-g", "refcoco"]
+    assert [p.name for p in choose_datasets(["all"])] == ["refcoco", "refcoco+", "refcocog-u", "refcocog-g"]
+    assert [p.name for p in choose_datasets(["refcocog-g", "refcoco", "refcoco"])] == ["refcocog-g", "refcoco"]
     with pytest.raises(UnknownName, match=r"unknown dataset 'refcocco'. Did you mean refcoco"):
-        choose_datasets("refcocco")
+        choose_datasets(["refcocco"])
     with pytest.raises(UsageError, match="no dataset was named"):
-        choose_datasets(" , ")
+        choose_datasets([])
 
 
 def test_seeds_and_options_as_text() -> None:
-    assert parse_seeds("3, 1,3") == [3, 1]
+    assert parse_seeds("3, 1,3") == (3, 1)
     for text in ("a", "", ",", "1.5", "-1"):
         with pytest.raises(UsageError, match="--seeds"):
             parse_seeds(text)

@@ -3,35 +3,22 @@
 from pathlib import Path
 
 from barbench.benchmarks.execution.run import run_jobs
-from barbench.benchmarks.matrix import Host, Matrix, choose_datasets
 from barbench.benchmarks.panel_choice import PanelRequest, choose
 from barbench.benchmarks.panels import make_panels
-from barbench.datasets.sources import folder_source
-from barbench.methods.resolve import resolve
 from barbench.reports.tables.build import build_measured
 from barbench.reports.tables.grouping import group
 from barbench.results.record import TrainingSet
 from barbench.results.store import Store
 from barbench.spec.recipe import parse_recipe
 from tests.benchmarks.conftest import Told
+from tests.benchmarks.small_matrix import small_cells
 from tests.datasets.overlapping import write_overlapping
 
 
 def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
     root = write_overlapping(tmp_path / "data")
-    tasks, recipe = choose_datasets("mixed,mixed-leaked"), parse_recipe("test", {"epochs": 1, "batch": 4, "lr": 1e-3})
-    matrix = Matrix(
-        methods=resolve("head-only"),
-        backbones=[str(backbone_folder)],
-        tasks=tasks,
-        seeds=[0],
-        recipe=recipe,
-        weights="random",
-    )
-    jobs = matrix.jobs(
-        {t.name: folder_source(root, t) for t in tasks},
-        Host(results=tmp_path / "out", device="cpu", processes=1, threads=1, workers=0),
-    )
+    recipe = parse_recipe("test", {"epochs": 1, "batch": 4, "lr": 1e-3})
+    jobs = small_cells(root, backbone_folder, recipe, tmp_path / "out", datasets=("mixed", "mixed-leaked"))
     told = Told()
     clean, leaked = run_jobs(jobs, tmp_path / "out", told)
     assert (clean.status, leaked.status) == ("done", "done"), told.notes
@@ -48,9 +35,14 @@ def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
     [table] = build_measured("5", group([clean, leaked]))
     assert [row[0].text for row in table.sections[0].rows] == ["Head only-Mixed", "Head only-Mixed (leaked)"]
     request = PanelRequest(
-        "head-only", "mixed", "refcocog-u test", ["random"], 2, [], None, str(backbone_folder), None, None, None,
-        str(root),
-    )  # fmt: skip
+        methods=("head-only",),
+        dataset="mixed",
+        eval_split="refcocog-u test",
+        picks=("random",),
+        count=2,
+        backbone=str(backbone_folder),
+        data=str(root),
+    )
     store = Store(tmp_path / "out")
     panels, notes = make_panels(store, choose(store, request), "cpu", lambda done, total: None)
     assert {panel.title.partition(",")[0] for panel in panels} == {"G-Ref (umd) test"}

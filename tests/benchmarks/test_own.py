@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from barbench.benchmarks.matrix import choose_datasets
-from barbench.commands.expand import RunRequest, expand
+from barbench.benchmarks import matrix
 from barbench.errors import UsageError
 from barbench.results.record import Cell
+from barbench.spec.run import Place, Run
 from tests.datasets.importers import forms
 from tests.datasets.importers.release import Release
 
@@ -19,19 +19,19 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def cells(root: Path, **fields: object) -> list[Cell]:
-    request = RunRequest(methods="snf", backbone="tiny", recipe="demo", data=str(root), device="cpu", **fields)  # type: ignore[arg-type]
-    return [job.cell for job in expand(request)]
+    run = Run.of({"methods": "snf", "backbones": "tiny", "recipe": "demo", "data": str(root)}, **fields)
+    return [job.cell for job in matrix.cells(run, Place())]
 
 
 def test_the_context_is_part_of_a_cell_where_it_is_not_the_splits_own(tmp_path: Path) -> None:
     root = Release().write(tmp_path / "root")
-    [plain], [same], [longer] = (cells(root, split="refcoco", context=c) for c in (None, 17, 30))
+    [plain], [same], [longer] = (cells(root, datasets="refcoco", context_length=c) for c in (None, 17, 30))
     assert plain.id() == same.id() != longer.id()
     assert (plain.context_length, longer.context_length) == (None, 30)
     assert "context_length" not in plain.model_dump(exclude_defaults=True)
     with pytest.raises(UsageError, match=r"a context of 200 tokens is longer than tiny's, which is \d+"):
-        cells(root, split="refcoco", context=200)
-    assert choose_datasets("refcoco")[0].context_length == 17
+        cells(root, datasets="refcoco", context_length=200)
+    assert matrix.choose_datasets(["refcoco"])[0].context_length == 17
 
 
 @pytest.mark.slow

@@ -21,11 +21,10 @@ Ask = Callable[..., PanelRequest]
 def request_for(shapes_root: Path, backbone_folder: Path) -> Ask:
     def make(**changes: Any) -> PanelRequest:
         fields: dict[str, Any] = {
-            "methods": "etris", "split": "refcocog-g", "eval_split": None, "picks": ["disagree"], "each": 3,
-            "sentences": [], "seed": None, "backbone": str(backbone_folder), "weights": None, "recipe": None,
-            "image_size": None, "data": str(shapes_root),
+            "methods": "etris", "dataset": "refcocog-g", "picks": ["disagree"], "count": 3,
+            "backbone": str(backbone_folder), "data": str(shapes_root),
         }  # fmt: skip
-        return PanelRequest(**fields | changes)
+        return PanelRequest.of(fields, **changes)
 
     return make
 
@@ -62,7 +61,7 @@ def test_a_mask_that_is_not_the_records_is_told(
     copytree(store.folder, tmp_path, dirs_exist_ok=True)
     columns = store.expressions(record.cell)
     other.save(record, columns | {"val/intersection": columns["val/union"]})
-    made = panels_of(other, request_for(each=1))
+    made = panels_of(other, request_for(count=1))
     assert len(made.notes) == 1
     assert "ETRIS, sentence" in made.notes[0]
     assert "1.000 in the record" in made.notes[0]
@@ -84,7 +83,7 @@ def test_mistakes_are_explained(finished: tuple[Store, Record], request_for: Ask
         ({"eval_split": "vall"}, "unknown evaluation split 'vall'. Did you mean val"),
         ({"methods": "snf"}, "unknown cell 'snf'"),
         ({"methods": ","}, "no method was named"),
-        ({"split": "refcoco"}, "no finished cell of 'etris' with protocol refcoco"),
+        ({"dataset": "refcoco"}, "no finished cell of 'etris' with protocol refcoco"),
         ({"seed": 5}, "no such seed in common"),
         ({"data": "shapes"}, "say where its data are with --data ROOT"),
     ):

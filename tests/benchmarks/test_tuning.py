@@ -9,7 +9,7 @@ import yaml
 
 from barbench import cli
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.tuning import SobolSampler, Trial, best_rates, recipe_text, search
+from barbench.benchmarks.tuning import Trial, best_rates, draw, recipe_text, search
 from barbench.errors import BarbenchError, UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
@@ -18,6 +18,7 @@ from barbench.results.store import Store
 from barbench.spec.recipe import Rates, Recipe, Tuning, load_recipe, parse_recipe
 from tests.benchmarks.conftest import MakeJobs
 
+DRAWS = [(0.00149, 0.459), (0.0019, 0.0356), (0.00446, 1.59), (0.00066, 0.1)]
 SPACE = {"lr": (1e-4, 1e-2), "adapter_lr": (0.1, 10.0)}
 BASE = parse_recipe("base", {"epochs": 4, "batch": 8, "lr": 1e-3})
 PEAK = {"etris": 1e-3, "snf": 5e-3}
@@ -62,12 +63,9 @@ def world(make_jobs: MakeJobs, tmp_path: Path):
     return jobs, run, asked
 
 
-@pytest.mark.parametrize("sampler", ["sobol", "optuna"])
-def test_every_method_gets_the_same_number_of_trials_and_its_best_values(sampler: str, world) -> None:
-    if sampler == "optuna":
-        pytest.importorskip("optuna")
+def test_every_method_gets_the_same_number_of_trials_and_its_best_values(world) -> None:
     jobs, run, asked = world
-    trials = search(resolve("etris,snf"), BASE, budget(sampler=sampler), jobs, run)
+    trials = search(resolve("etris,snf"), BASE, budget(), jobs, run)
     assert len(asked) == 24
     assert all(cell.cell.recipe["epochs"] == 2 for cell in asked)
     rates = best_rates(trials)
@@ -80,33 +78,27 @@ def test_every_method_gets_the_same_number_of_trials_and_its_best_values(sampler
         assert best.values["lr"] == pytest.approx(PEAK[method], rel=0.7)
 
 
-def test_trials_are_alike_for_all_methods_and_repeat() -> None:
-    draws = [SobolSampler(SPACE, 3).ask(method, 5) for method in ("etris", "snf")]
-    assert draws[0] == draws[1] == SobolSampler(SPACE, 3).ask("etris", 5)
-    assert SobolSampler(SPACE, 3).ask("etris", 6) != draws[0]
-    assert SobolSampler(SPACE, 4).ask("etris", 5) != draws[0]
+def test_draws_repeat_and_further_trials_continue_them() -> None:
+    assert draw(SPACE, 3, 8)[:5] == draw(SPACE, 3, 5)
+    assert draw(SPACE, 3, 6)[5] != draw(SPACE, 3, 6)[4]
+    assert draw(SPACE, 4, 6) != draw(SPACE, 3, 6)
+
+
+def test_draws_are_those_of_recipes_that_were_tuned_before() -> None:
+    """Records of trials are found by their rates."""
+    assert [tuple(values.values()) for values in draw({"lr": (5e-4, 5e-3), "adapter_lr": (0.03, 3.0)}, 0, 4)] == DRAWS
 
 
 @pytest.mark.parametrize("trials", [4, 8, 16])
 def test_trials_lie_evenly_over_the_logarithm_of_the_range(trials: int) -> None:
     """A power of two of trials has exactly one in each of as many equal parts, in every rate that is free."""
-    sampler = SobolSampler({"lr": (1e-4, 1e-2), "adapter_lr": (0.1, 10.0), "fixed": (0.5, 0.5)}, 0)
-    values = [sampler.ask("etris", k) for k in range(trials)]
+    space = {"lr": (1e-4, 1e-2), "adapter_lr": (0.1, 10.0), "fixed": (0.5, 0.5)}
+    values = draw(space, 0, trials)
     assert {v["fixed"] for v in values} == {0.5}
     for name in ("lr", "adapter_lr"):
-        low, high = sampler.space[name]
+        low, high = space[name]
         parts = [int(trials * math.log(v[name] / low) / math.log(high / low)) for v in values]
         assert sorted(parts) == list(range(trials))
-
-
-def test_optuna_hears_how_trials_did(world) -> None:
-    """What it proposes after its random start depends on the scores."""
-    pytest.importorskip("optuna")
-    jobs, run, _ = world
-    trials = [search(resolve(m), BASE, budget(sampler="optuna", trials=16), jobs, run) for m in ("etris", "snf")]
-    first, second = ([t.values for t in each] for each in trials)
-    assert first[:10] == second[:10]
-    assert first[10:] != second[10:]
 
 
 def test_a_method_without_a_finished_trial_is_named() -> None:

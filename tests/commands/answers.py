@@ -17,7 +17,7 @@ from typing import Any
 from barbench import cli
 
 LIGHT = (
-    *("barbench.benchmarks.panel_choice", "barbench.commands.data_checks", "barbench.commands.expand"),
+    *("barbench.benchmarks.panel_choice", "barbench.commands.data_checks", "barbench.benchmarks.matrix"),
     *("barbench.datasets.pixels.photo", "barbench.reports.write", "barbench.results.compare", "typer.rich_utils"),
 )
 HEAVY = ("torch", "open_clip", "pandas", "matplotlib")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,20 +31,20 @@ BAD: dict[type, tuple[str, ...]] = {
     int: ("", "-1", "nan", "1.5", HUGE),
     float: ("", "-1", "inf", "1e9", "nan"),
     Path: ("", "~/missing/x"),
-    Enum: ("", "nosuch"),
+    Literal: ("", "nosuch"),  # type: ignore[dict-item]
     str: ("", " , ", "~/missing/x", "nosuch:,;n"),
 }
 
 # Arguments with which a command would run; W is the folder of the fixture `world`.
 RUNS = {
-    "run": "--methods head-only --backbone tiny --recipe demo --split refcoco+ --data W/data --results W/new --plan",
+    "run": "--methods head-only --backbone tiny --recipe demo --dataset refcoco+ --data W/data --results W/new --plan",
     "report": "--results W/records",
     "compare": "snf etris --results W/records",
     "panels": "--results W/records --data W/data",
     "export": "--results W/records",
     "profile": "--methods head-only",
     "check": "--only ledger",
-    "evaluate": "--weights W/w.pth --layout etris --backbone tiny --data W/data",
+    "evaluate": "--weights W/w.pth --codebase etris --backbone tiny --data W/data",
     "predict": "W/photo.jpg thing --cell snf --results W/records",
     "show": "snf",
     "tune": "--methods head-only --data W/data --results W/new",
@@ -88,8 +88,12 @@ def commands(app: typer.Typer, path: tuple[str, ...] = ()) -> Iterator[tuple[str
 def parameters(function: Callable[..., None]) -> Iterator[Parameter]:
     """The parameters of a command that take a value."""
     place = 0
+    hints = typing.get_type_hints(function, include_extras=True)
     for name in signature(function).parameters:
-        hint, info = typing.get_args(typing.get_type_hints(function, include_extras=True)[name])[:2]
+        annotation = hints[name]
+        if annotation is typer.Context:
+            continue
+        hint, info = typing.get_args(annotation)[:2]
         while typing.get_origin(hint) in (typing.Union, types.UnionType, list):
             hint = typing.get_args(hint)[0]
         option: str | int = "--" + name.rstrip("_").replace("_", "-")
@@ -97,6 +101,8 @@ def parameters(function: Callable[..., None]) -> Iterator[Parameter]:
             option, place = place, place + 1
         elif info.param_decls:
             option = info.param_decls[0]
+        if typing.get_origin(hint) is Literal or issubclass(hint, Enum):
+            hint = Literal
         if hint is not bool:
             yield Parameter(name, option, hint)
 
@@ -147,9 +153,10 @@ def mistakes(command: str, world: Path, every: bool) -> Iterator[tuple[Parameter
     """Each parameter with the words of a command line where its value is bad: every bad value, or the last one."""
     base = RUNS[command].replace("W/", f"{world}/").split()
     for parameter in parameters(COMMANDS[command]):
-        kind = Enum if issubclass(parameter.kind, Enum) else parameter.kind
-        for bad in BAD[kind] if every else BAD[kind][-1:]:
-            if bad.strip(" ,") and ((command, parameter.name) in ANYTHING or (kind is Path and parameter.name in NEW)):
+        for bad in BAD[parameter.kind] if every else BAD[parameter.kind][-1:]:
+            if bad.strip(" ,") and (
+                (command, parameter.name) in ANYTHING or (parameter.kind is Path and parameter.name in NEW)
+            ):
                 continue
             words = list(base)
             if isinstance(parameter.option, int):

@@ -103,8 +103,8 @@ def test_a_broken_yaml_is_named(root: Path, content: str, words: str) -> None:
 
 
 def test_the_context_can_be_set_for_any_split(root: Path) -> None:
-    assert [t.context_length for t in choose_datasets("refcoco,mixed,mine", str(root), 40)] == [40, 40, 40]
-    assert [t.context_length for t in choose_datasets("refcoco,mixed,mine", str(root))] == [17, 22, 22]
+    assert [t.context_length for t in choose_datasets(["refcoco", "mixed", "mine"], str(root), 40)] == [40, 40, 40]
+    assert [t.context_length for t in choose_datasets(["refcoco", "mixed", "mine"], str(root))] == [17, 22, 22]
 
 
 def test_a_table_needs_train_and_another_split(tmp_path: Path) -> None:

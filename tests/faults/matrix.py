@@ -21,12 +21,13 @@ from barbench.benchmarks.execution.worker import main as worker
 from barbench.benchmarks.execution.worker import process
 from barbench.benchmarks.execution.worker.signals import interruptible
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.matrix import Host, Matrix, choose_datasets
+from barbench.benchmarks.matrix import Part, cells_of, choose_datasets
 from barbench.datasets.shapes import ShapesSpec
 from barbench.datasets.sources import DataSource, cache_folder, shapes_source
 from barbench.methods.resolve import resolve
 from barbench.results.record import Record
 from barbench.spec.recipe import parse_recipe
+from barbench.spec.run import Place, Run
 
 SPEC = ShapesSpec(train=16, val=3, testA=3, testB=3, sides=(64, 96), seed=3)
 RECIPE = {"epochs": 3, "batch": 8, "lr": 1e-3, "optimizer": "adamw"}
@@ -35,17 +36,16 @@ RECIPE = {"epochs": 3, "batch": 8, "lr": 1e-3, "optimizer": "adamw"}
 def jobs(work: Path, backbone: Path) -> list[Job]:
     """The cells; the data need not be there yet."""
     source = DataSource("shapes", cache_folder() / f"shapes-{SPEC.fingerprint()}", SPEC.fingerprint())
-    recipe, protocols = parse_recipe("test", RECIPE), choose_datasets("refcoco+")
-    matrix = Matrix(
+    part = Part(
         methods=resolve("head-only,snf"),
+        options={},
         backbones=[str(backbone)],
-        tasks=protocols,
-        seeds=[0],
-        recipe=recipe,
         weights="random",
+        datasets=choose_datasets(["refcoco+"]),
+        recipe=parse_recipe("test", RECIPE),
     )
-    host = Host(results=work / "results", device="cpu", processes=1, threads=1, workers=0, checkpoint_seconds=0.0)
-    return matrix.jobs({"refcoco+": source}, host)
+    place = Place(results=work / "results", device="cpu", threads=1, workers=0, cache=None, checkpoint_seconds=0.0)
+    return cells_of(Run(), place, [part], {"refcoco+": source})
 
 
 class Forked(process.Worker):

@@ -105,9 +105,7 @@ def test_asked_to_stop_it_keeps_a_checkpoint_and_goes_on_exactly(
 ) -> None:
     calm = tmp_path / "calm"
     expected = run_jobs(make_jobs(calm, epochs=LONG, batch=8), calm, Told())[0]
-    [job] = jobs = [
-        j.model_copy(update={"checkpoint_seconds": 1e9}) for j in make_jobs(tmp_path / "r", epochs=LONG, batch=8)
-    ]
+    [job] = jobs = [j.at(checkpoint_seconds=1e9) for j in make_jobs(tmp_path / "r", epochs=LONG, batch=8)]
     run = Run(tmp_path, jobs)
     run.until("step", 3)
     run.process.send_signal(sign)
@@ -129,7 +127,7 @@ def test_asked_to_stop_it_keeps_a_checkpoint_and_goes_on_exactly(
 @pytest.mark.slow
 def test_asked_to_stop_while_two_processes_share_the_cell(make_jobs: MakeJobs, tmp_path: Path) -> None:
     [alone] = make_jobs(tmp_path / "r", epochs=5_000, batch=8)
-    job = alone.model_copy(update={"cell": alone.cell.model_copy(update={"processes": 2}), "checkpoint_seconds": 1e9})
+    job = alone.at(checkpoint_seconds=1e9).model_copy(update={"cell": alone.cell.model_copy(update={"processes": 2})})
     run = Run(tmp_path, [job])
     run.until("step", 7)
     run.process.send_signal(signal.SIGTERM)
@@ -146,7 +144,7 @@ def test_asked_to_stop_while_two_processes_share_the_cell(make_jobs: MakeJobs, t
 def test_two_processes_that_are_stopped_from_outside(sign: signal.Signals, make_jobs: MakeJobs, tmp_path: Path) -> None:
     """As a batch system does it: the launcher hears the signal, and nobody told the runner."""
     [alone] = make_jobs(tmp_path / "r", epochs=5_000, batch=8)
-    job = alone.model_copy(update={"cell": alone.cell.model_copy(update={"processes": 2}), "checkpoint_seconds": 1e9})
+    job = alone.at(checkpoint_seconds=1e9).model_copy(update={"cell": alone.cell.model_copy(update={"processes": 2})})
     run = Run(tmp_path, [job])
     run.until("step", 7)
     [launcher] = psutil.Process(run.process.pid).children()
@@ -183,7 +181,7 @@ def test_two_runs_with_one_seed_leave_the_same_record(make_jobs: MakeJobs, tmp_p
     outcomes = []
     for name, loading in (("a", 0), ("b", 1)):
         [made] = make_jobs(tmp_path / name, "barleria", epochs=1, batch=8)
-        job = made.model_copy(update={"workers": loading})
+        job = made.at(workers=loading)
         [record] = run_jobs([job], job.results, Told())
         assert record.status == "done", record.reason
         arrays = Store(job.results).path(job.cell).with_suffix(".npz").read_bytes()
@@ -229,7 +227,7 @@ def test_an_image_deleted_meanwhile(
     root, calm = tmp_path / "data", tmp_path / "calm"
     shutil.copytree(shapes_root, root)
     expected = run_jobs(make_jobs(calm, root=root, epochs=6, batch=8), calm, Told())[0]
-    jobs = [j.model_copy(update={"workers": workers}) for j in make_jobs(tmp_path / "r", root=root, epochs=6, batch=8)]
+    jobs = [j.at(workers=workers) for j in make_jobs(tmp_path / "r", root=root, epochs=6, batch=8)]
     run = Run(tmp_path, jobs)
     run.until("step", 2)
     (root / "images").rename(root / "gone")

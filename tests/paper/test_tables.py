@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from barbench.commands.expand import RunRequest, expand
+from barbench.benchmarks import matrix
 from barbench.errors import UnknownName, UsageError
 from barbench.paper.tables import TABLES
 from barbench.results.record import Cell
+from barbench.spec.run import Place, Run
 from tests.datasets.overlapping import write_overlapping
 
 FIVE = ("etris", "snf", "snf-etris", "no-global", "barleria")
@@ -25,12 +26,6 @@ ROWS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def all_weights_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked here is which cells a table needs, whatever open_clip's cache holds."""
-    monkeypatch.setattr("barbench.commands.expand.require_weights", lambda backbones, weights: None)
-
-
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of all protocols that is no shapes folder."""
@@ -38,8 +33,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cells(data: Path, table: str | None, **given: object) -> list[Cell]:
-    fields = {"table": table, "data": str(data), "device": "cpu", "cache": "off", "results": Path("out")}
-    return [job.cell for job in expand(RunRequest(**(fields | given)))]
+    run = Run.of({"tables": table, "data": str(data)}, **given)
+    return [job.cell for job in matrix.cells(run, Place())]
 
 
 def rows(found: list[Cell]) -> set[tuple[object, ...]]:
@@ -80,15 +75,15 @@ def test_on_shapes_embedded_backbones_stand_for_the_papers(shapes_root: Path) ->
 def test_what_is_given_takes_the_tables_place(real: Path) -> None:
     assert {c.method for c in cells(real, "4", methods="head-only")} == {"head-only"}
     assert {c.recipe["epochs"] for c in cells(real, "2", changes=["epochs=3"])} == {3}
-    assert {(c.backbone, c.weights) for c in cells(real, "2", backbone="ViT-B-16-quickgelu")} == {VIT_B[:2]}
-    assert rows(cells(real, "2", split="mixed")) == {("barleria", "mixed", *EVA)}
-    [chosen] = cells(real, "3", split="refcoco", options=["barleria:gst.prior=false"])
+    assert {(c.backbone, c.weights) for c in cells(real, "2", backbones="ViT-B-16-quickgelu")} == {VIT_B[:2]}
+    assert rows(cells(real, "2", datasets="mixed")) == {("barleria", "mixed", *EVA)}
+    [chosen] = cells(real, "3", datasets="refcoco", options=["barleria:gst.prior=false"])
     assert chosen.options == {"gst.prior": False}
 
 
 def test_conflicts_say_what_the_table_has(real: Path) -> None:
     with pytest.raises(UsageError, match=r"refcocog-g: table 2 has refcoco, refcoco[+], refcocog-u, mixed"):
-        cells(real, "2", split="refcocog-g")
+        cells(real, "2", datasets="refcocog-g")
     with pytest.raises(UnknownName, match="6"):
         cells(real, "6")
     with pytest.raises(UsageError, match="lora is not among the methods; they are etris, snf"):
@@ -97,4 +92,4 @@ def test_conflicts_say_what_the_table_has(real: Path) -> None:
 
 def test_without_a_table_a_run_is_what_it_was(real: Path) -> None:
     assert rows(cells(real, None)) == {(m, "refcoco+", *VIT_B) for m in ("head-only", *FIVE, "full")}
-    assert {c.protocol for c in cells(real, None, split="mixed-leaked,refcoco")} == {"mixed-leaked", "refcoco"}
+    assert {c.protocol for c in cells(real, None, datasets="mixed-leaked,refcoco")} == {"mixed-leaked", "refcoco"}

@@ -201,7 +201,7 @@ class _Attempt:
 
         logs = self._begin(job)
         self.on_event({"event": "attempt", "number": logs[-1].number, "host": logs[-1].host})
-        job = job.model_copy(update={"attempts": logs, "place": {"neighbours": self.slot.neighbours}})
+        job = job.model_copy(update={"attempts": logs, "neighbours": self.slot.neighbours})
         begun = time.monotonic()
         progress = AttemptProgress()
 

@@ -57,7 +57,7 @@ def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate | None
     Returns:
         Medians over the records of the same method and conditions, scaled by steps and expressions; None without one.
     """
-    if not job.threads:
+    if not job.place.threads:
         return None  # on a cluster, whose devices are not known here
     recipe = Recipe.model_validate(job.cell.recipe)
     pace = _measured(job, [record for record in records if _comparable(record, job)])
@@ -80,8 +80,8 @@ def _comparable(record: Record, job: Job) -> bool:
         and bool(record.history)
         and all(getattr(mine, name) == getattr(theirs, name) for name in same)
         and all(mine.recipe.get(name) == theirs.recipe.get(name) for name in batch)
-        and record.environment.get("device") == device_name(job.device)
-        and record.environment.get("threads") == job.threads
+        and record.environment.get("device") == device_name(job.place.device)
+        and record.environment.get("threads") == job.place.threads
     )
 
 

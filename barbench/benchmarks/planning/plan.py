@@ -9,9 +9,10 @@ from barbench.benchmarks.execution.host.environment import device_name
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.planning.estimate import Estimate, Size, estimate
 from barbench.datasets.overlap import expressions, read_outlines, training
+from barbench.paper.partitions import Partition
 from barbench.results.record import Record
 from barbench.results.store import Store
-from barbench.spec.dataset import resolve_dataset
+from barbench.spec.text import plural
 
 UNKNOWN = "unknown"
 
@@ -85,20 +86,24 @@ class RunPlan:
         Returns:
             What is done, and how long the rest will take as far as records tell.
         """
-        waiting, job, total = self.waiting, self.cells[0].job, len(self.cells)
-        done = f"{total} cell{'s' * (total != 1)}: {total - len(waiting)} done, {len(waiting)} to run"
+        waiting = self.waiting
+        place = self.cells[0].job.place
+        done = f"{plural(len(self.cells), 'cell')}: {len(self.cells) - len(waiting)} done, {len(waiting)} to run"
         if not waiting:
             return f"{done}."
-        if not job.threads:
+        if not place.threads:
             return f"{done}; time and memory unknown: they are those of the cluster's devices."
-        where = f"{device_name(job.device)}, {job.threads} thread{'s' * (job.threads != 1)}"
-        known = [c.estimate for c in waiting if c.estimate]
+        where = f"{device_name(place.device)}, {plural(place.threads, 'thread')}"
+        known = [cell.estimate for cell in waiting if cell.estimate is not None]
         if not known:
             return f"{done}; time and memory unknown: no record of these methods here ({where})."
         seconds = sorted((each.seconds for each in known), reverse=True)  # the longest begin first
-        time, memory = clock(makespan([], seconds, slots)), max(each.bytes for each in known) / 1e9
-        rest = f", without the {len(waiting) - len(known)} that no record tells of" if len(known) < len(waiting) else ""
-        where += f", {slots} at a time" * (slots > 1)
+        time = clock(makespan([], seconds, slots))
+        memory = max(each.bytes for each in known) / 1e9
+        unknown = len(waiting) - len(known)
+        rest = f", without the {unknown} that no record tells of" if unknown else ""
+        if slots > 1:
+            where += f", {slots} at a time"
         return f"{done}, about {time} here ({where}) and up to {memory:.1f} GB of memory{rest}."
 
 
@@ -112,21 +117,27 @@ def make_plan(jobs: Sequence[Job], store: Store) -> RunPlan:
     Returns:
         The cells in the order of `jobs`, with what each will take.
     """
-    found, records = store.all(), {job.cell.id(): store.load(job.cell) for job in jobs}
+    earlier = store.all()
     sizes = _sizes(jobs)
     cells = []
     for job in jobs:
-        record = records[job.cell.id()]
-        done = record is not None and record.status == "done"
-        cells.append(Planned(job, record, None if done else estimate(job, sizes[job.cell.protocol], found)))
+        record = store.load(job.cell)
+        if record is not None and record.status == "done":
+            cells.append(Planned(job, record, None))
+        else:
+            cells.append(Planned(job, record, estimate(job, sizes[job.dataset.name], earlier)))
     return RunPlan(tuple(cells))
 
 
 def _sizes(jobs: Sequence[Job]) -> dict[str, Size]:
     """Sizes by split, from the references files alone: a few unusable references make no difference."""
-    roots = {job.cell.protocol: job.data_root for job in jobs}
-    [root] = set(roots.values())
-    datasets = [resolve_dataset(name, root) for name in roots]
-    partitions = dict.fromkeys(partition for dataset in datasets for partition in dataset.partitions)
-    outlines = read_outlines(root, partitions)
-    return {d.name: Size(len(training(d, outlines)), expressions(d, outlines)) for d in datasets}
+    datasets = {job.dataset.name: job.dataset for job in jobs}
+    partitions: list[Partition] = []
+    for dataset in datasets.values():
+        partitions += dataset.partitions
+    [root] = {job.files.data for job in jobs}
+    outlines = read_outlines(root, list(dict.fromkeys(partitions)))
+    sizes = {}
+    for name, dataset in datasets.items():
+        sizes[name] = Size(len(training(dataset, outlines)), expressions(dataset, outlines))
+    return sizes

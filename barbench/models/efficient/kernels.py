@@ -6,15 +6,15 @@ activations. `auto` is `low_memory` on every device, until the fused kernels hav
 (docs/gpu-check.md).
 """
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from barbench.errors import UnknownName
+from barbench.spec.run import Kernels
 
 if TYPE_CHECKING:  # the command line reads the names above before it imports torch
     import torch
     from torch import Tensor
 
-Kernels = Literal["auto", "low_memory", "fused", "plain", "lean"]
 KERNELS: tuple[Kernels, ...] = get_args(Kernels)
 _FORMER_NAMES: dict[str, Kernels] = {"plain": "low_memory", "lean": "fused"}
 # Types of devices on which `auto` means `fused`.

@@ -135,7 +135,7 @@ def test_a_failed_cell_is_tried_again(
 ) -> None:
     results = tmp_path / "results"
     shutil.copytree(ran.results, results)
-    job, told = ran.jobs[0].model_copy(update={"results": results}), Told()
+    job, told = ran.jobs[0].at(results=results), Told()
     monkeypatch.setattr(process, "WORKER", "no.such.module")
     record = run_jobs([job], results, told)[0]
     assert told.begun == [([f"{MODULE}:broken"], 0)]

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 
 from barbench.benchmarks.execution.host.devices import core_count, loader_count
-from barbench.benchmarks.job import AUTO, Job
+from barbench.benchmarks.job import Job
 from barbench.benchmarks.matrix import identify_weights
 from barbench.datasets.shapes import ShapesSpec
 from barbench.datasets.sources import cache_folder, folder_source, shapes_source
 from barbench.errors import UsageError
 from barbench.spec.backbone import PRETRAINED
-from barbench.spec.dataset import resolve_dataset
+from barbench.spec.run import AUTO
 
 
 def resolve_on_host(job: Job) -> Job:
@@ -27,52 +27,43 @@ def resolve_on_host(job: Job) -> Job:
     Raises:
         UsageError: where this host has too few GPUs, or other data or weights than the cell names.
     """
+    place = job.place
     processes = job.cell.processes
-    cores = job.cores or core_count()
-    threads = job.threads or max(1, cores // processes)
-    workers = job.workers
+    threads = place.threads or max(1, (job.cores or core_count()) // processes)
+    workers = place.workers
     if workers is None:
-        workers = loader_count(job.device, threads)
-    if job.threads:
-        return job.model_copy(update={"workers": workers})
-
-    if job.device == "cuda":
-        count = torch.cuda.device_count()
-        if count < processes:
-            raise UsageError(f"{count or 'no'} GPU{'s' * (count != 1)} where the cell needs {processes}")
-    return job.model_copy(
-        update={
-            "threads": threads,
-            "workers": workers,
-            "cache": cache_folder() if job.cache == AUTO else job.cache,
-            "data_root": _data(job),
-            "weights_path": _weights(job),
-        }
-    )
+        workers = loader_count(place.device, threads)
+    if place.threads:
+        return job.at(workers=workers)
+    count = torch.cuda.device_count()
+    if place.device == "cuda" and count < processes:
+        raise UsageError(f"{count or 'no'} GPU{'s' * (count != 1)} where the cell needs {processes}")
+    cache = cache_folder() if place.cache == AUTO else place.cache
+    files = job.files.model_copy(update={"data": _data(job), "weights": _weights(job)})
+    return job.at(threads=threads, workers=workers, cache=cache).model_copy(update={"files": files})
 
 
 def _data(job: Job) -> Path:
     """The folder with the cell's data: where it was, or what this host's $BARBENCH_DATA says, or shapes drawn here."""
-    wanted = job.cell.data.fingerprint
-    root = job.data_root
+    wanted, root = job.cell.data.fingerprint, job.files.data
     if root.name == f"shapes-{wanted}" and root.exists():
         return root
     if ShapesSpec().fingerprint() == wanted:
         return shapes_source(ShapesSpec()).root
     if not root.exists() and "BARBENCH_DATA" in os.environ:
         root = Path(os.environ["BARBENCH_DATA"])
-    if folder_source(root, resolve_dataset(job.cell.protocol, root)).fingerprint != wanted:
+    if folder_source(root, job.dataset).fingerprint != wanted:
         raise UsageError(f"{root} holds other data than the cell was made for")
     return root
 
 
 def _weights(job: Job) -> Path | None:
     """The file with the cell's weights: where it was, or where this host's copy of barbench has it."""
-    path = job.weights_path
+    path = job.files.weights
     if path is None:
         return None
     default = not path.is_file() and job.cell.weights.startswith(f"{PRETRAINED}@")
-    tag, found = identify_weights(job.backbone, None if default else str(path))
+    tag, found = identify_weights(job.files.backbone, None if default else str(path))
     if tag.rpartition("@")[2] != job.cell.weights.rpartition("@")[2]:
         raise UsageError(f"{path} is not there, or does not hold the weights {job.cell.weights}")
     return found

@@ -73,7 +73,7 @@ def main(path: Path) -> int:
     store = Store(job.results)
 
     def fail(status: Literal["failed", "out-of-memory"], reason: str) -> int:
-        peak = profile.peak(torch.device(job.device)).bytes
+        peak = profile.peak(torch.device(job.place.device)).bytes
         store.save(job.failure(status, reason, peak))
         emit({"event": "failed", "status": status, "reason": reason})
         return 1

@@ -32,7 +32,7 @@ class Tracked:
         self._note = note
         self._tracker: GeneralTracker | None = None
         self._step = 0
-        self._given_up = job.tracker is None
+        self._given_up = job.place.tracker is None
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Log a training step; its loss is the mean over the epoch so far."""
@@ -63,8 +63,8 @@ class Tracked:
 
     def _begin(self) -> None:
         """At the first step only: by then accelerate knows the device, which a tracker would make it choose."""
-        assert self._job.tracker is not None
-        name = self._job.tracker
+        assert self._job.place.tracker is not None
+        name = self._job.place.tracker
         stem = self._job.cell.stem()
         run = {"name": stem, "resume": "allow"}
         if name == "tensorboard":
@@ -92,4 +92,6 @@ class Tracked:
         except Exception as error:
             self._given_up = True
             self._tracker = None
-            self._note(f"{self._job.tracker} is given up ({type(error).__name__}: {error}); the record has everything")
+            self._note(
+                f"{self._job.place.tracker} is given up ({type(error).__name__}: {error}); the record has everything"
+            )

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from accelerate import PartialState
 
+from barbench.benchmarks.execution.launch import prepare
 from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.execution.worker.trackers import Tracked
 from barbench.benchmarks.job import Job
-from barbench.commands.executors import check_tracker
 from barbench.errors import UsageError
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.results.test_store import record
@@ -55,7 +55,7 @@ def test_one_offline_run_for_a_cell(name: str, job: Job, monkeypatch: pytest.Mon
     monkeypatch.delenv("WANDB_MODE", raising=False)
     notes: list[str] = []
     PartialState(cpu=True)  # as in a worker by its first step
-    tracked = Tracked(job.model_copy(update={"tracker": name}), notes.append)
+    tracked = Tracked(job.at(tracker=name), notes.append)
     tracked.add({"event": "phase", "name": "loading"})
     assert not module.began, "accelerate may not know its device yet"
     tracked.add(STEP)
@@ -81,7 +81,7 @@ def test_one_offline_run_for_a_cell(name: str, job: Job, monkeypatch: pytest.Mon
 def test_tensorboard_reads_what_the_record_says(job: Job) -> None:
     """A real cell; its files as TensorBoard's own reader sees them."""
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    [done] = run_jobs([job.model_copy(update={"tracker": "tensorboard"})], job.results, Told())
+    [done] = run_jobs([job.at(tracker="tensorboard")], job.results, Told())
     assert done.status == "done", done.reason
     events = reader.EventAccumulator(str(job.results / "tensorboard" / job.cell.stem()))
     events.Reload()
@@ -101,7 +101,7 @@ def test_a_tracker_that_fails_is_given_up_once(job: Job, monkeypatch: pytest.Mon
 
     monkeypatch.setitem(sys.modules, "wandb", Broken("wandb"))
     notes: list[str] = []
-    tracked = Tracked(job.model_copy(update={"tracker": "wandb"}), notes.append)
+    tracked = Tracked(job.at(tracker="wandb"), notes.append)
     for _ in range(3):
         tracked.add(STEP)
     tracked.end(record(job.cell))
@@ -109,7 +109,8 @@ def test_a_tracker_that_fails_is_given_up_once(job: Job, monkeypatch: pytest.Mon
     assert notes == ["wandb is given up (ConnectionError: no route); the record has everything"]
 
 
-def test_a_tracker_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("barbench.commands.executors.find_spec", lambda name: None)
+def test_a_tracker_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, make_jobs: MakeJobs, tmp_path: Path) -> None:
+    monkeypatch.setattr("barbench.benchmarks.execution.launch.find_spec", lambda name: None)
+    [job] = make_jobs(tmp_path)
     with pytest.raises(UsageError, match=r"^--tracker wandb needs wandb: pip install 'barbench\[trackers\]'"):
-        check_tracker("wandb")
+        prepare([job.at(tracker="wandb")])
