@@ -40,7 +40,8 @@ def image_sums(columns: Columns, metrics: Sequence[Metric]) -> tuple[Counts, Flo
 
 def scores_of_sums(totals: Floats) -> Floats:
     """Scores from sums over expressions: (..., M, 2) to (..., M), 0 where the denominator is."""
-    numerators, denominators = totals[..., 0], totals[..., 1]
+    numerators = totals[..., 0]
+    denominators = totals[..., 1]
     return np.divide(numerators, denominators, out=np.zeros(numerators.shape), where=denominators > 0)
 
 
@@ -59,7 +60,8 @@ def paired_intervals(sums: Floats, *, resamples: int = 10_000, seed: int = 0) ->
     Raises:
         ValueError: for fewer than two images.
     """
-    images, metrics = sums.shape[2], sums.shape[3]
+    images = sums.shape[2]
+    metrics = sums.shape[3]
     if images < 2:
         raise ValueError("an interval over images needs at least two of them")
     differences = _differences(sums.sum(axis=2))

@@ -1,7 +1,7 @@
 """Compares two methods on each evaluation split, with intervals: `barbench compare barleria etris`."""
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class ComparisonRow(NamedTuple):
         difference: first minus second, in percentage points.
         low: lower end of the 95 % interval, in percentage points.
         high: upper end of the 95 % interval, in percentage points.
-        verdict: which is higher, in words.
+        verdict: which is higher, or that no difference is shown.
     """
 
     split: str
@@ -91,7 +91,7 @@ class Comparison(NamedTuple):
     Attributes:
         titles: of the two methods.
         rows: one per split and metric.
-        notes: what the intervals cover and what to keep in mind, in words.
+        notes: sentences about what the intervals cover and what to keep in mind.
     """
 
     titles: tuple[str, str]
@@ -118,29 +118,37 @@ def compare(store: Store, first: str, second: str, wanted: Wanted, resamples: in
             settings that `wanted` does not name.
         DataError: if the arrays beside a record are missing or damaged.
     """
+    # The runs of each method: records that differ in their seed alone.
     records = store.all()
-    chosen = [runs(records, name, side) for name, side in zip((first, second), _sides(wanted), strict=True)]
-    left, right = chosen[0][0], chosen[1][0]
+    wanted_of_first, wanted_of_second = _sides(wanted)
+    first_runs = runs(records, first, wanted_of_first)
+    second_runs = runs(records, second, wanted_of_second)
+    left = first_runs[0]
+    right = second_runs[0]
     if left.id == right.id:
         raise UsageError(f"{first!r} and {second!r} are the same cell, {left.cell.stem()}")
-    by_id = all(_is_id(name, side[0]) for name, side in zip((first, second), chosen, strict=True))
+    by_id = _is_id(first, left) and _is_id(second, right)
     notes = _differences(left, right, wanted, by_id)
-    pairs, seeds = _paired(chosen[0], chosen[1])
+    pairs, seeds = _paired(first_runs, second_runs)
     titles = _titles(left, right)
-    rows = [row for split in left.split_names() for row in _rows(store, pairs, split, titles, resamples)]
+    rows: list[ComparisonRow] = []
+    for split in left.split_names():
+        rows += _rows(store, pairs, split, titles, resamples)
     return Comparison(titles, rows, [*notes, seeds, *_reading(len(pairs), resamples)])
 
 
-def _sides(wanted: Wanted) -> list[dict[str, str | None]]:
+def _sides(wanted: Wanted) -> tuple[dict[str, str | None], dict[str, str | None]]:
     """What is wanted of the first method, and of the second."""
-    sides: list[dict[str, str | None]] = [{}, {}]
+    of_first: dict[str, str | None] = {}
+    of_second: dict[str, str | None] = {}
     for key, value in wanted._asdict().items():
-        parts = split_list(value) if value else [None]
+        parts = split_list(value) if value else []
         if len(parts) > 2:
             raise UsageError(f"--{key.replace('_', '-')} takes one value, or one of each method: a,b, not {value!r}")
-        for side, part in zip(sides, parts * (3 - len(parts)), strict=False):
-            side[key] = part.strip() if part else None
-    return sides
+        # A single value is meant for both.
+        of_first[key] = parts[0] if parts else None
+        of_second[key] = parts[-1] if parts else None
+    return of_first, of_second
 
 
 def _is_id(name: str, record: Record) -> bool:
@@ -148,7 +156,7 @@ def _is_id(name: str, record: Record) -> bool:
 
 
 def _differences(left: Record, right: Record, wanted: Wanted, by_id: bool) -> list[str]:
-    """Notes on differences other than the method; UsageError for data that differ, and for differences that nobody
+    """Notes on differences other than the method; UsageError for data that differ, and for differences that were not
     asked for."""
     apart = differing([left, right])
     shown = [f"{name} {values[0]} and {values[1]}" for name, values in apart.items()]
@@ -160,31 +168,38 @@ def _differences(left: Record, right: Record, wanted: Wanted, by_id: bool) -> li
             f"the two differ in more than the method: {'; '.join(shown)}. If that is meant, name both values, as in "
             f"--recipe FIRST,SECOND (--backbone, --weights and --image-size likewise), or both cells by their ids"
         )
-    synthetic = ["synthetic shapes: nothing is said about the paper's data"] if left.cell.data.kind == "shapes" else []
-    return [f"not the method alone differs: {text}" for text in shown] + synthetic
+    notes = [f"not the method alone differs: {text}" for text in shown]
+    if left.cell.data.kind == "shapes":
+        notes.append("synthetic shapes: nothing is said about the paper's data")
+    return notes
 
 
 def _paired(left: Sequence[Record], right: Sequence[Record]) -> tuple[list[tuple[Record, Record]], str]:
     """Pairs of runs: by seed if both have it, else in order (runs of different seeds are independent)."""
-    other = {record.cell.seed: record for record in right}
-    pairs = [(record, other[record.cell.seed]) for record in left if record.cell.seed in other]
-    if pairs:
-        dropped = {r.cell.seed for r in (*left, *right)} - {first.cell.seed for first, _ in pairs}
-        only = f"; left out, since one of the two lacks them: {_numbers(dropped)}" if dropped else ""
-        return pairs, f"seeds, pair by pair: {_numbers(first.cell.seed for first, _ in pairs)}{only}"
+    of_left = {record.cell.seed: record for record in left}
+    of_right = {record.cell.seed: record for record in right}
+    shared = sorted(of_left.keys() & of_right.keys())
+    if shared:
+        note = f"seeds, pair by pair: {_numbers(shared)}"
+        dropped = of_left.keys() ^ of_right.keys()
+        if dropped:
+            note += f"; left out, since one of the two lacks them: {_numbers(dropped)}"
+        return [(of_left[seed], of_right[seed]) for seed in shared], note
     pairs = list(zip(left, right, strict=False))
-    sides = [_numbers(pair[side].cell.seed for pair in pairs) for side in (0, 1)]
-    return pairs, f"no seed in common: runs with seeds {sides[0]} against runs with seeds {sides[1]}"
+    left_seeds = _numbers(first.cell.seed for first, _ in pairs)
+    right_seeds = _numbers(second.cell.seed for _, second in pairs)
+    return pairs, f"no seed in common: runs with seeds {left_seeds} against runs with seeds {right_seeds}"
 
 
-def _numbers(seeds: Any) -> str:
+def _numbers(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(seeds)))
 
 
 def _titles(left: Record, right: Record) -> tuple[str, str]:
     """The methods' titles, told apart by the cells' ids where they are equal."""
-    same = left.title == right.title
-    return (f"{left.title} ({left.id})", f"{right.title} ({right.id})") if same else (left.title, right.title)
+    if left.title != right.title:
+        return left.title, right.title
+    return f"{left.title} ({left.id})", f"{right.title} ({right.id})"
 
 
 def _rows(
@@ -230,14 +245,15 @@ def _verdict(interval: Interval, titles: tuple[str, str]) -> str:
 
 
 def _reading(pairs: int, resamples: int) -> list[str]:
-    covers = (
-        "covers other images, not other training runs: with one seed, these two trained models are compared"
-        if pairs == 1
-        else f"covers other images and other training runs, of which there are {pairs}"
-    )
-    few = {2: "; of two it covers 90 to 94 % where runs differ as much as images do, or more"}
+    """How to read the intervals."""
+    if pairs == 1:
+        covers = "covers other images, not other training runs: with one seed, these two trained models are compared"
+    else:
+        covers = f"covers other images and other training runs, of which there are {pairs}"
+    if pairs == 2:
+        covers += "; of two it covers 90 to 94 % where runs differ as much as images do, or more"
     return [
-        f"95 % interval: paired bootstrap over images ({resamples:,} resamples); it {covers}{few.get(pairs, '')}",
+        f"95 % interval: paired bootstrap over images ({resamples:,} resamples); it {covers}",
         "smallest shown: a true difference of so many points would have been shown with a chance of 80 %",
         "each interval stands alone; of twenty, one is expected to miss",
     ]

@@ -95,7 +95,8 @@ class ResampledScores:
         if images < 2:
             return None
         # All runs scored the same expressions, so that the denominators are the same.
-        numerators, expressions = sums[:, :, 0], sums[0, :, 1]
+        numerators = sums[:, :, 0]
+        expressions = sums[0, :, 1]
         totals = resample(np.column_stack([numerators.T, expressions]), RESAMPLES, multinomial=True)
         drawn = totals[:, :-1] / totals[:, -1:]
         shape = (len(runs) // seeds, seeds)

@@ -1,6 +1,6 @@
 """Finds records by what a person calls a cell (method, title, id, file name): for `compare`, `predict` and `panels`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from barbench.errors import UnknownName, UsageError
@@ -11,48 +11,43 @@ CHOOSABLE: Final = ("backbone", "weights", "recipe", "image_size")  # each has a
 
 
 def named(records: Iterable[Record], name: str) -> list[Record]:
-    """The finished records that a name can mean. A method's name alone means it without options, if there is such a
-    cell.
-
-    Args:
-        records: to choose from.
-        name: an id, a stem, the start of one of them, a title, or a method.
-
-    Returns:
-        At least one record.
-
-    Raises:
-        UnknownName: if no cell has that name.
-        UsageError: if there is no finished cell at all.
-    """
+    """The finished records that a name can mean: an id, a stem, the start of one of them, a title, or a method, which
+    means it without options if there is such a cell."""
     done = [record for record in records if record.status == "done"]
-    meanings: tuple[Callable[[Record], bool], ...] = (
-        lambda r: name in (r.id, r.cell.stem()),
-        lambda r: name.lower() == r.title.lower() or (name == r.cell.method and not r.cell.options),
-        lambda r: name == r.cell.method,
-        lambda r: r.id.startswith(name) or r.cell.stem().startswith(name),
-    )
-    for meant in meanings:
-        if found := [record for record in done if meant(record)]:
+    if not done:
+        raise UsageError("there is no finished cell in the results folder")
+    # The first way of reading the name that fits some record counts.
+    for fits in (_is_name, _is_title, _is_method, _begins_with):
+        found = [record for record in done if fits(record, name)]
+        if found:
             return found
-    known = {word for record in done for word in (record.cell.method, record.id)}
-    raise UnknownName("cell", name, known) if known else UsageError("there is no finished cell in the results folder")
+    known: set[str] = set()
+    for record in done:
+        known |= {record.cell.method, record.id}
+    raise UnknownName("cell", name, known)
+
+
+def _is_name(record: Record, name: str) -> bool:
+    return name in (record.id, record.cell.stem())
+
+
+def _is_title(record: Record, name: str) -> bool:
+    """Whether it is the title, or the method's name where the cell has no options."""
+    if name.lower() == record.title.lower():
+        return True
+    return name == record.cell.method and not record.cell.options
+
+
+def _is_method(record: Record, name: str) -> bool:
+    return name == record.cell.method
+
+
+def _begins_with(record: Record, name: str) -> bool:
+    return record.id.startswith(name) or record.cell.stem().startswith(name)
 
 
 def one(records: Iterable[Record], name: str) -> Record:
-    """The one record that a name means.
-
-    Args:
-        records: to choose from.
-        name: as for `named`.
-
-    Returns:
-        The record.
-
-    Raises:
-        UnknownName: if no cell has that name.
-        UsageError: if several have it; the message lists them.
-    """
+    """The one record that a name means; a UsageError lists the candidates where there are several."""
     found = named(records, name)
     if len(found) > 1:
         raise UsageError(f"{name!r} can mean {len(found)} cells; name one by its id:\n{candidates(found)}")
@@ -77,11 +72,14 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
     """
     found = named(records, name)
     asked = {key: value for key, value in wanted.items() if value is not None}
-    fitting = [record for record in found if all(_choice(record, key) == value for key, value in asked.items())]
+    fitting = found
+    for key, value in asked.items():
+        fitting = [record for record in fitting if _choice(record, key) == value]
     if not fitting:
         what = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in asked.items())
         raise UsageError(f"no finished cell of {name!r} with {what}; there are:\n{candidates(found)}")
-    if len({record.cell.model_dump_json(exclude={"seed"}) for record in fitting}) > 1:
+    without_seed = {record.cell.model_dump_json(exclude={"seed"}) for record in fitting}
+    if len(without_seed) > 1:
         raise UsageError(
             f"{name!r} can mean several cells; say which with --split, --backbone, --weights, --recipe or "
             f"--image-size, or give a cell's id in place of {name!r}:\n{candidates(fitting)}"
@@ -90,21 +88,16 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
 
 
 def candidates(records: Sequence[Record], shown: int = 12) -> str:
-    """Describe records for a message.
-
-    Args:
-        records: to choose from.
-        shown: number of lines, at most.
-
-    Returns:
-        One line per record: its file's name, its title, and the fields in which the records differ.
-    """
+    """One line for each of the first records: its file's name, its title, and the fields in which they all differ."""
     lines = []
-    apart = differing(records)
+    differences = differing(records)
     for number, record in enumerate(records[:shown]):
-        told = "".join(f", {name} {values[number]}" for name, values in apart.items())
-        lines.append(f"  {record.cell.stem()}  ({record.title}{told})")
-    return "\n".join(lines + [f"  … {len(records) - shown} more"] * (len(records) > shown))
+        fields = [f"{name} {values[number]}" for name, values in differences.items()]
+        described = ", ".join([record.title, *fields])
+        lines.append(f"  {record.cell.stem()}  ({described})")
+    if len(records) > shown:
+        lines.append(f"  … {len(records) - shown} more")
+    return "\n".join(lines)
 
 
 def differing(records: Sequence[Record]) -> dict[str, list[str]]:
@@ -117,22 +110,31 @@ def differing(records: Sequence[Record]) -> dict[str, list[str]]:
         Field (nested ones as `recipe.epochs`) to the value in each record; of recipes with different names, only the
             name.
     """
-    flat = [
-        flatten(
-            record.cell.model_dump(mode="json", exclude={"method", "options", "seed", "recipe"})
-            | {"recipe": record.cell.shared_recipe()}
-        )
-        for record in records
-    ]
-    names = list(dict.fromkeys(name for fields in flat for name in fields))
-    found = {name: [str(fields.get(name)) for fields in flat] for name in names}
-    apart = {name: values for name, values in found.items() if len(set(values)) > 1}
-    if "recipe.name" in apart:
-        apart = {
-            name: values for name, values in apart.items() if not name.startswith("recipe.") or name == "recipe.name"
-        }
-    return apart
+    cells = [_compared_fields(record) for record in records]
+    names: dict[str, None] = {}  # an ordered set
+    for fields in cells:
+        names |= dict.fromkeys(fields)
+    found = {}
+    for name in names:
+        values = [str(fields.get(name)) for fields in cells]
+        if len(set(values)) > 1:
+            found[name] = values
+    if "recipe.name" in found:
+        # Two recipes differ in most fields: their names say it.
+        for name in list(found):
+            if name.startswith("recipe.") and name != "recipe.name":
+                del found[name]
+    return found
+
+
+def _compared_fields(record: Record) -> dict[str, object]:
+    """The fields of a cell without method, options and seed, nested ones as `recipe.epochs`."""
+    fields = record.cell.model_dump(mode="json", exclude={"method", "options", "seed", "recipe"})
+    return flatten(fields | {"recipe": record.cell.shared_recipe()})
 
 
 def _choice(record: Record, key: str) -> str:
-    return str(record.cell.recipe.get("name") if key == "recipe" else getattr(record.cell, key))
+    """What a record has for an option of the command line."""
+    if key == "recipe":
+        return str(record.cell.recipe.get("name"))
+    return str(getattr(record.cell, key))
