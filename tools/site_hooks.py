@@ -1,12 +1,14 @@
 """Pages of the documentation whose text has its home elsewhere.
 
-The gallery of methods is made from the catalogue, the table of results comes from the README, contributing and
-changelog are the files at the root. `mkdocs build` calls `on_config` and `on_files`.
+The gallery of methods and the counts of the methods' page are made from the catalogue, the table of results comes from
+the README, contributing and changelog are the files at the root. `mkdocs build` calls `on_config` and `on_files`.
 """
 
 import inspect
 from pathlib import Path
 
+# MkDocs finds the modules beside a hook.
+from methods_table import catalogue_page
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -47,6 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         .read_text("utf-8")
         .replace("<!-- scores -->", readme_section("What it prints")),
         "methods.md": gallery(),
+        "methods-catalogue.md": catalogue_page(),
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text("utf-8"),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
     }.items():
