@@ -284,7 +284,7 @@ def compare(
         UnknownName: for a name that no finished cell has.
         UsageError: if a name is not clear, or if the two cannot be compared.
     """
-    wanted = Wanted(protocol=dataset, backbone=backbone, recipe=recipe)
+    wanted = Wanted(dataset=dataset, backbone=backbone, recipe=recipe)
     return compare_cells(Store(Path(results)), first, second, wanted)
 
 

@@ -115,7 +115,7 @@ def test_it_computes_what_a_cell_computes(
     [job] = make_jobs(tmp_path, methods="snf")
     [record] = run_jobs([job], tmp_path, Told())
     assert record.status == "done", record.reason
-    data = bb.open_data(job.files.data, job.cell.protocol)
+    data = bb.open_data(job.files.data, job.cell.dataset)
     model = bb.build_segmenter("snf", backbone=job.files.backbone, weights="random", image_size=job.cell.image_size)
     recipe = parse_recipe("test", {k: v for k, v in job.cell.recipe.items() if k != "name"})
     training = bb.fit(model, data, recipe, device="cpu")

@@ -67,7 +67,7 @@ def small_run(shapes_root: Path, backbone_folder: Path) -> list[object]:
 
 def a_failure() -> Record:
     cell = Cell(
-        method="etris", backbone="tiny", weights="random", protocol="refcoco", recipe={"name": "demo"}, seed=0,
+        method="etris", backbone="tiny", weights="random", dataset="refcoco", recipe={"name": "demo"}, seed=0,
         data=DataIdentity(kind="shapes", fingerprint="f"),
     )  # fmt: skip
     return Record(

@@ -283,7 +283,7 @@ def _split_result(data: DatasetContent, split: EvaluationSplit, evaluation: Eval
         scores=evaluation.metrics,
         control=evaluation.control,
         column=split.partition.columns.get(split.split, "held out"),
-        protocol=None if own else split.partition.name,
+        dataset=None if own else split.partition.name,
         leaks=shared > 0 or (own and split.split in split.partition.leaks),
         shared_images=shared,
         images=len({r.image_id for r in references}),

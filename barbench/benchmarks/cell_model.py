@@ -54,7 +54,7 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
     """
     frozen = load_backbone(backbone, weights, cell.image_size, seed=cell.seed)
     segmenter = build_segmenter(resolve(cell.method)[0], frozen, cell.seed, cell.options)
-    tokens = Tokens(frozen.tokenizer, cell.context_length or DATASETS.get(cell.protocol).context_length)
+    tokens = Tokens(frozen.tokenizer, cell.context_length or DATASETS.get(cell.dataset).context_length)
     return Built(segmenter, Letterbox(frozen.image_size, frozen.normalization), tokens)
 
 

@@ -197,7 +197,7 @@ def _job(
         backbone=identify_backbone(backbone),
         weights=weights,
         image_size=config.image_size(run.image_size),
-        protocol=dataset.name,
+        dataset=dataset.name,
         recipe=recipe.fields(),
         held_out=run.held_out,
         context_length=dataset.changed_context,

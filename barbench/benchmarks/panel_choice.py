@@ -89,7 +89,7 @@ def choose(store: Store, request: PanelRequest) -> Choice:
             raise UnknownName("pick", how, PICKS)
     records, notes = _choose(store, request)
     cell = records[0].cell
-    dataset = resolve_dataset(cell.protocol, data_root(request.data), cell.context_length, cell.exif)
+    dataset = resolve_dataset(cell.dataset, data_root(request.data), cell.context_length, cell.exif)
     splits = {split.key: split for split in dataset.evaluation_splits}
     key = request.eval_split or next(iter(splits))
     if key not in splits:
@@ -158,7 +158,7 @@ def _wanted_of_cells(request: PanelRequest) -> dict[str, str | None]:
     if backbone is not None and weights is not None:
         weights = identify_weights(backbone, weights)[0]
     return {
-        "protocol": request.dataset,
+        "dataset": request.dataset,
         "backbone": None if backbone is None else identify_backbone(backbone),
         "weights": weights,
         "recipe": request.recipe,

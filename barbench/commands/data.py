@@ -132,11 +132,11 @@ def audit(
     data: Annotated[str | None, typer.Option(help="REFER/COCO root, or shapes")] = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Count the images that each training set shares with each evaluation split, over all protocols of a root.
+    """Count the images that each training set shares with each evaluation split, over all data sets of a root.
 
     \f
     Raises:
-        MissingData: if the root has no protocol at all.
+        MissingData: if the root has no data set at all.
     """
     from barbench.commands.data_checks import audit_data
 

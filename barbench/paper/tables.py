@@ -37,26 +37,26 @@ class Column(NamedTuple):
     """One evaluation split as the paper's tables name it.
 
     Attributes:
-        protocol: a name in PAPER_PARTITIONS.
+        dataset: its name, as on the command line.
         name: val, testA, testB, val(u), test(u) or val(g).
     """
 
-    protocol: str
+    dataset: str
     name: str
 
     @property
-    def dataset(self) -> str:
+    def title(self) -> str:
         """What the paper calls the dataset."""
-        return dataset_title(self.protocol)
+        return dataset_title(self.dataset)
 
 
-def dataset_title(protocol: str) -> str:
-    """What the paper calls the dataset of `protocol`; an unknown name is returned as it is."""
-    return PARTITIONS.get(protocol).paper_name if protocol in PARTITIONS else protocol
+def dataset_title(dataset: str) -> str:
+    """What the paper calls the dataset of `dataset`; an unknown name is returned as it is."""
+    return PARTITIONS.get(dataset).paper_name if dataset in PARTITIONS else dataset
 
 
 PAPER_COLUMNS = tuple(Column(p.name, p.columns[split]) for p in PAPER_PARTITIONS for split in p.eval_splits)
-MEMBER_COLUMNS = tuple(column for column in PAPER_COLUMNS if column.protocol in {p.name for p in MEMBERS})
+MEMBER_COLUMNS = tuple(column for column in PAPER_COLUMNS if column.dataset in {p.name for p in MEMBERS})
 ALWAYS_LEAKS = next(Column(p.name, p.columns[split]) for p in PAPER_PARTITIONS for split in p.leaks)
 
 
@@ -132,9 +132,9 @@ class PaperTable:
         named = {name for family in FAMILIES for name in (*family.backbones, family.embedded)}
         return backbone in (*self.family.backbones, self.family.embedded) or backbone not in named
 
-    def omits(self, protocol: str) -> bool:
-        """Whether the table leaves out a protocol of the paper, as Tables 2 and 3 do with refcocog-g."""
-        return protocol in {column.protocol for column in PAPER_COLUMNS} - {column.protocol for column in self.columns}
+    def omits(self, dataset: str) -> bool:
+        """Whether the table leaves out a dataset of the paper, as Tables 2 and 3 do with refcocog-g."""
+        return dataset in {column.dataset for column in PAPER_COLUMNS} - {column.dataset for column in self.columns}
 
 
 _B, _L, _EVA = CLIP_B.backbones[0], CLIP_L.backbones[0], EVA_B.backbones[0]

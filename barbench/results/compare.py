@@ -22,7 +22,7 @@ POWER_80: Final = 0.8416  # standard deviations that the interval must lie besid
 class Wanted(NamedTuple):
     """Which cells are meant, as on the command line: None for any, `a,b` for one value of each method."""
 
-    protocol: str | None = None
+    dataset: str | None = None
     backbone: str | None = None
     weights: str | None = None
     recipe: str | None = None
@@ -160,7 +160,7 @@ def _differences(left: Record, right: Record, wanted: Wanted, by_id: bool) -> li
     asked for."""
     apart = differing([left, right])
     shown = [f"{name} {values[0]} and {values[1]}" for name, values in apart.items()]
-    if any(name == "protocol" or name.startswith("data.") for name in apart):
+    if any(name == "dataset" or name.startswith("data.") for name in apart):
         raise UsageError(f"{left.cell.stem()} and {right.cell.stem()} cannot be compared: {'; '.join(shown)}")
     named = {key for key in CHOOSABLE if "," in (getattr(wanted, key) or "")}
     if not by_id and {name.split(".")[0] for name in apart} - named:

@@ -12,9 +12,9 @@ from barbench.results.record import Profile, Record
 from barbench.results.store import Store
 
 COLUMNS = (
-    *("id", "method", "title", "components", "backbone", "weights", "image_size", "protocol", "recipe", "seed"),
+    *("id", "method", "title", "components", "backbone", "weights", "image_size", "dataset", "recipe", "seed"),
     *("data", "fingerprint", "precision", "status", "reason", "split", "column", "leaks", "images", "references"),
-    *("split_protocol", "shared_images"),
+    *("split_dataset", "shared_images"),
     *METRICS,
     "n",
     *(f"control_{name}" for name in METRICS),
@@ -23,7 +23,7 @@ COLUMNS = (
     *Profile.model_fields,
 )
 EXPRESSION_COLUMNS = (
-    *("id", "method", "title", "backbone", "protocol", "recipe", "seed", "data", "split"),
+    *("id", "method", "title", "backbone", "dataset", "recipe", "seed", "data", "split"),
     *("sent_id", "ref_id", "ann_id", "image_id", "words", "kind", "height", "width", "area"),
     *("intersection", "union", "iou", "control_intersection", "control_union", "control_iou"),
 )
@@ -34,11 +34,11 @@ def load(folder: str | Path) -> pd.DataFrame:
 
     The columns are `COLUMNS`; nothing is rounded, and missing values are None or NaN:
 
-    * id, method, title, components (labels joined by +), backbone, weights, image_size, protocol, recipe (its name),
+    * id, method, title, components (labels joined by +), backbone, weights, image_size, dataset, recipe (its name),
       seed, data (shapes or refer), fingerprint, precision: the cell;
     * status, reason: how it ended;
     * split, column (name in the paper's tables), leaks, images, references, shared_images (with the training set);
-    * split_protocol: whose split it is, the cell's protocol except after mixed training;
+    * split_dataset: whose split it is, the cell's dataset except after mixed training;
     * the names of `barbench.metrics.METRICS` (miou, oiou, p50 ... p90; giou, ciou, n_acc, t_acc for gRefCOCO): scores
       over the split's expressions, of which there are n;
     * control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
@@ -61,7 +61,7 @@ def load_expressions(folder: str | Path) -> pd.DataFrame:
 
     The columns are `EXPRESSION_COLUMNS`:
 
-    * id, method, title, backbone, protocol, recipe (its name), seed, data (shapes or refer): the cell;
+    * id, method, title, backbone, dataset, recipe (its name), seed, data (shapes or refer): the cell;
     * split, sent_id, ref_id, ann_id, image_id: the expression, its object and its image, as in the dataset's files;
     * words (separated by blanks), kind (the cue that the words rely on; missing in records of before it was kept);
     * height, width, area (of the object): pixels of the image;
@@ -91,7 +91,7 @@ def _expressions(store: Store, record: Record, split: str) -> pd.DataFrame:
     cell, columns = record.cell, of_split(store, record, split)
     told = {
         "id": record.id,
-        **cell.model_dump(include={"method", "backbone", "protocol", "seed"}),
+        **cell.model_dump(include={"method", "backbone", "dataset", "seed"}),
         "title": record.title,
         "recipe": cell.recipe.get("name"),
         "data": cell.data.kind,
@@ -113,7 +113,7 @@ def _rows(record: Record) -> list[dict[str, object]]:
     cell = record.cell
     common = {
         "id": record.id,
-        **cell.model_dump(include={"method", "backbone", "weights", "image_size", "protocol", "seed", "precision"}),
+        **cell.model_dump(include={"method", "backbone", "weights", "image_size", "dataset", "seed", "precision"}),
         "title": record.title,
         "components": "+".join(record.composition),
         "recipe": cell.recipe.get("name"),
@@ -126,8 +126,8 @@ def _rows(record: Record) -> list[dict[str, object]]:
     }
     return [
         common
-        | {"split": name, **split.model_dump(exclude={"scores", "control", "protocol"})}
-        | {"split_protocol": record.protocol_of(name)}
+        | {"split": name, **split.model_dump(exclude={"scores", "control", "dataset"})}
+        | {"split_dataset": record.dataset_of(name)}
         | split.scores.model_dump()
         | _control(split.control)
         for name, split in record.splits.items()

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from barbench.metrics import Scores
 
@@ -42,14 +42,14 @@ class Cell(Frozen):
     backbone: str
     weights: str = Field(description="tag, or name and content hash of a file; never a path of this machine")
     image_size: int | None = Field(default=None, description="pixels; None is the backbone's own")
-    protocol: str
+    dataset: str = Field(validation_alias=AliasChoices("dataset", "protocol"), description="its name")
     recipe: dict[str, JsonValue] = Field(description="the resolved recipe with its `name`")
     seed: int
     data: DataIdentity
     precision: str = "fp32"
     processes: int = Field(default=1, description="processes that shared each batch")
     context_length: int | None = Field(
-        default=None, description="tokens of an expression; None: as the protocol of that name has it"
+        default=None, description="tokens of an expression; None: that of the data set of that name"
     )
     exif: Literal["stored", "apply"] = Field(
         default="stored", description="images as stored, or turned as their EXIF orientation says"
@@ -63,8 +63,9 @@ class Cell(Frozen):
     )
 
     def id(self) -> str:
-        """Twelve hex digits: SHA-256 of the canonical JSON."""
+        """Twelve hex digits: SHA-256 of the canonical JSON, in which the data set has the key that it had at first."""
         fields = self.model_dump(mode="json", exclude_defaults=True)
+        fields["protocol"] = fields.pop("dataset")
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -76,7 +77,7 @@ class Cell(Frozen):
 
     def stem(self) -> str:
         """File name without suffix: readable parts, then the id, e.g. `barleria--tiny--refcoco+--seed0--<id>`."""
-        parts = (re.sub(r"[^\w.+-]", "_", part, flags=re.ASCII) for part in (self.method, self.backbone, self.protocol))
+        parts = (re.sub(r"[^\w.+-]", "_", part, flags=re.ASCII) for part in (self.method, self.backbone, self.dataset))
         return "--".join((*parts, f"seed{self.seed}", self.id()))
 
 
@@ -86,7 +87,11 @@ class SplitResult(Frozen):
     scores: Scores
     control: Scores | None = Field(default=None, description="None where no image holds a second reference")
     column: str = Field(description="column of the paper's tables: val, testA, testB, val(u), test(u), val(g)")
-    protocol: str | None = Field(default=None, description="whose split it is; None is the cell's own protocol")
+    dataset: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("dataset", "protocol"),
+        description="whose split it is; None: the cell's own",
+    )
     leaks: bool = Field(default=False, description="images of this split are also in the training set")
     shared_images: int | None = Field(default=None, description="how many are, as counted; None: not counted")
     images: int
@@ -99,7 +104,7 @@ class TrainingSet(Frozen):
     references: int = Field(description="that an epoch passes over: with words and a mask")
     images: int
     mixing: Literal["none", "clean", "leaked"] = Field(
-        description="none: one protocol's train split; clean, leaked: several, without or with evaluation images"
+        description="none: one dataset's train split; clean, leaked: several, without or with evaluation images"
     )
     removed_references: int = 0
     removed_images: int = 0
@@ -149,7 +154,7 @@ class AttemptLog(Frozen):
 class Record(Frozen):
     """The outcome of one cell; a failed cell states its reason.
 
-    `splits` is keyed by the protocol's own split names (`val`); those of a mixture by the protocol's name and its split
+    `splits` is keyed by the data set's own split names (`val`); those of a mixture by the member's name and its split
     (`refcoco val`).
     """
 
@@ -196,12 +201,12 @@ class Record(Frozen):
         return self
 
     def split_names(self) -> list[str]:
-        """The evaluation splits in the order of the tables: by protocol, val first."""
-        return sorted(self.splits, key=lambda s: (self.protocol_of(s), not self.splits[s].column.startswith("val"), s))
+        """The evaluation splits in the order of the tables: by dataset, val first."""
+        return sorted(self.splits, key=lambda s: (self.dataset_of(s), not self.splits[s].column.startswith("val"), s))
 
-    def protocol_of(self, split: str) -> str:
-        """The protocol that the key `split` of `splits` belongs to."""
-        return self.splits[split].protocol or self.cell.protocol
+    def dataset_of(self, split: str) -> str:
+        """The dataset that the key `split` of `splits` belongs to."""
+        return self.splits[split].dataset or self.cell.dataset
 
 
 def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
     Args:
         records: to choose from.
         name: as for `named`.
-        wanted: values by `protocol` or one of CHOOSABLE; None for any.
+        wanted: values by `dataset` or one of CHOOSABLE; None for any.
 
     Returns:
         At least one record, in the order of the seeds.

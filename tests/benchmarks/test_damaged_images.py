@@ -25,7 +25,7 @@ def test_a_damaged_evaluation_image_is_found_before_training(
     bad.write_bytes(bad.read_bytes()[:200])
     events: list[dict[str, Any]] = []
     (job,) = make_jobs(tmp_path / "results", root=root)  # of G-Ref, where all images of val train, too
-    job = job.model_copy(update={"cell": job.cell.model_copy(update={"protocol": "refcoco"})})
+    job = job.model_copy(update={"cell": job.cell.model_copy(update={"dataset": "refcoco"})})
     AcceleratorState._reset_state()
     with pytest.raises(DataError, match=bad.name):
         run_cell(job, events.append, StopSignal().at_steps)

@@ -39,7 +39,7 @@ def jobs(
 
 def test_every_combination_once_and_in_order(shapes_root: Path, backbone_folder: Path) -> None:
     made = jobs(shapes_root, backbone_folder)
-    assert [(j.cell.protocol, j.cell.seed, j.cell.method) for j in made] == [
+    assert [(j.cell.dataset, j.cell.seed, j.cell.method) for j in made] == [
         (protocol, seed, method)
         for protocol in ("refcoco", "refcocog-u")
         for seed in (0, 1)

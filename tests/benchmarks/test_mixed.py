@@ -28,7 +28,7 @@ def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
     assert [c.steps for c in clean.history] == [8 // 4]
     assert {k for k, s in leaked.splits.items() if s.leaks} == {"refcoco val", "refcoco+ val", "refcocog-u val"}
     assert not any(s.leaks or s.shared_images for s in clean.splits.values())
-    assert {clean.protocol_of(key) for key in clean.splits} == {"refcoco", "refcoco+", "refcocog-u"}
+    assert {clean.dataset_of(key) for key in clean.splits} == {"refcoco", "refcoco+", "refcocog-u"}
     assert clean.splits["refcoco testB"].scores.n == 4  # two references of two sentences
     arrays = Store(tmp_path / "out").expressions(clean.cell)
     assert {name.split("/")[0] for name in arrays} == set(clean.splits)

@@ -54,7 +54,7 @@ def test_a_table_is_imported_trained_and_evaluated(tmp_path: Path) -> None:
     )
     [path] = (tmp_path / "results").glob("*.json")
     record = json.loads(path.read_text())
-    assert (record["cell"]["protocol"], record["cell"]["context_length"]) == ("mine", 30)
+    assert (record["cell"]["dataset"], record["cell"]["context_length"]) == ("mine", 30)
     assert sorted(record["splits"]) == ["testA", "testB", "val"]
     barbench(
         *("panels", "--methods", "head-only", "--split", "mine", "--data", root, "--pick", "random", "--count", "1"),

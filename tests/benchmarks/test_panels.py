@@ -83,7 +83,7 @@ def test_mistakes_are_explained(finished: tuple[Store, Record], request_for: Ask
         ({"eval_split": "vall"}, "unknown evaluation split 'vall'. Did you mean val"),
         ({"methods": "snf"}, "unknown cell 'snf'"),
         ({"methods": ","}, "no method was named"),
-        ({"dataset": "refcoco"}, "no finished cell of 'etris' with protocol refcoco"),
+        ({"dataset": "refcoco"}, "no finished cell of 'etris' with dataset refcoco"),
         ({"seed": 5}, "no such seed in common"),
         ({"data": "shapes"}, "say where its data are with --data ROOT"),
     ):

@@ -198,7 +198,7 @@ def test_table_building(benchmark: BenchmarkFixture) -> None:
 
 def _record(method: str, protocol: str, seed: int) -> Record:
     cell = Cell(
-        method=method, backbone="tiny", weights="pretrained", protocol=protocol, recipe={"name": "demo"}, seed=seed,
+        method=method, backbone="tiny", weights="pretrained", dataset=protocol, recipe={"name": "demo"}, seed=seed,
         data=DataIdentity(kind="shapes", fingerprint="f"),
     )  # fmt: skip
     value = 0.4 + 0.01 * seed

@@ -38,7 +38,7 @@ def cells(data: Path, table: str | None, **given: object) -> list[Cell]:
 
 
 def rows(found: list[Cell]) -> set[tuple[object, ...]]:
-    return {(c.method, c.protocol, c.backbone, c.weights, c.recipe["name"]) for c in found}
+    return {(c.method, c.dataset, c.backbone, c.weights, c.recipe["name"]) for c in found}
 
 
 @pytest.mark.parametrize("table", TABLES.names())
@@ -69,7 +69,7 @@ def test_on_shapes_embedded_backbones_stand_for_the_papers(shapes_root: Path) ->
         (name, "demo") for name in ("tiny", "tiny-eva", "tiny-l")
     }
     assert len(found) == 20 + (2 * 3 + 1) + (3 + 1)  # Tables 1, 4 and 5; Table 2; Table 3
-    assert {c.protocol for c in cells(shapes_root, "3")} == {"refcoco", "refcoco+", "refcocog-u", "mixed"}
+    assert {c.dataset for c in cells(shapes_root, "3")} == {"refcoco", "refcoco+", "refcocog-u", "mixed"}
 
 
 def test_what_is_given_takes_the_tables_place(real: Path) -> None:
@@ -92,4 +92,4 @@ def test_conflicts_say_what_the_table_has(real: Path) -> None:
 
 def test_without_a_table_a_run_is_what_it_was(real: Path) -> None:
     assert rows(cells(real, None)) == {(m, "refcoco+", *VIT_B) for m in ("head-only", *FIVE, "full")}
-    assert {c.protocol for c in cells(real, None, datasets="mixed-leaked,refcoco")} == {"mixed-leaked", "refcoco"}
+    assert {c.dataset for c in cells(real, None, datasets="mixed-leaked,refcoco")} == {"mixed-leaked", "refcoco"}

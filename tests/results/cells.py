@@ -48,7 +48,7 @@ def put_cell(
             "backbone": "tiny",
             "weights": "pretrained@1234",
             "image_size": 96,
-            "protocol": "refcoco+",
+            "dataset": "refcoco+",
             "recipe": {"name": "demo", "epochs": 2},
             "seed": 0,
             "data": DataIdentity(kind="shapes", fingerprint="f00df00df00df00d"),

@@ -105,8 +105,8 @@ def test_other_data_and_other_expressions_are_refused(store: Store, put: Put) ->
 def test_a_split_that_was_not_run(store: Store, put: Put) -> None:
     put("etris")
     put("snf")
-    with pytest.raises(UsageError, match=r"no finished cell of 'snf' with protocol refcoco; there are"):
-        compare(store, "snf", "etris", Wanted(protocol="refcoco"))
+    with pytest.raises(UsageError, match=r"no finished cell of 'snf' with dataset refcoco; there are"):
+        compare(store, "snf", "etris", Wanted(dataset="refcoco"))
 
 
 def test_a_record_without_its_expressions(store: Store, put: Put) -> None:

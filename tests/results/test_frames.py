@@ -14,7 +14,7 @@ def record(method: str, **fields: object) -> Record:
         method=method,
         backbone="tiny",
         weights="pretrained",
-        protocol="refcocog-u",
+        dataset="refcocog-u",
         recipe={"name": "demo"},
         seed=3,
         data=DataIdentity(kind="shapes", fingerprint="f00d"),

@@ -34,7 +34,7 @@ splits = st.builds(SplitResult, scores=scores, control=st.none() | scores, colum
 epochs = st.builds(EpochLog, epoch=st.integers(1, 99), loss=number, lr=number, seconds=number, steps=st.integers(1, 99))
 cells = st.builds(
     Cell, method=text, options=st.dictionaries(text, plain, max_size=3), backbone=text, weights=text,
-    image_size=st.none() | st.integers(1, 4096), protocol=text, recipe=st.dictionaries(text, plain, max_size=4),
+    image_size=st.none() | st.integers(1, 4096), dataset=text, recipe=st.dictionaries(text, plain, max_size=4),
     seed=st.integers(0, 2**31), data=st.fixed_dictionaries({"kind": st.just("refer"), "fingerprint": text}),
     precision=st.sampled_from(["fp32", "bf16"]), processes=st.integers(1, 8),
 )  # fmt: skip

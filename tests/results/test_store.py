@@ -21,7 +21,7 @@ def cell(**changes: object) -> Cell:
         "method": "barleria",
         "backbone": "tiny",
         "weights": "pretrained",
-        "protocol": "refcoco+",
+        "dataset": "refcoco+",
         "recipe": {"name": "demo", "lr": 1e-3},
         "seed": 0,
         "data": {"kind": "shapes", "fingerprint": "f00d"},
@@ -84,7 +84,7 @@ def test_identity_depends_on_every_field_and_not_on_the_order_of_keys() -> None:
         cell(backbone="ViT-B-16"),
         cell(weights="random"),
         cell(image_size=416),
-        cell(protocol="refcoco"),
+        cell(dataset="refcoco"),
         cell(recipe={"name": "demo", "lr": 1e-4}),
         cell(seed=1),
         cell(data=DataIdentity(kind="refer", fingerprint="f00d")),
@@ -265,26 +265,26 @@ def test_records_of_before_mixed_training_still_load(tmp_path: Path) -> None:
     store, saved = Store(tmp_path), record(cell())
     path = store.save(saved)
     fields = json.loads(path.read_text())
-    del fields["training"], fields["splits"]["val"]["protocol"], fields["splits"]["val"]["shared_images"]
+    del fields["training"], fields["splits"]["val"]["dataset"], fields["splits"]["val"]["shared_images"]
     path.write_text(json.dumps(fields))
     [loaded] = store.all()
     assert loaded == saved
-    assert loaded.protocol_of("val") == "refcoco+"
+    assert loaded.dataset_of("val") == "refcoco+"
     assert loaded.training is None
 
 
-def test_a_mixed_cell_names_the_protocol_of_each_split(tmp_path: Path) -> None:
+def test_a_mixed_cell_names_the_dataset_of_each_split(tmp_path: Path) -> None:
     third = Scores(miou=1 / 3, oiou=0.3, p50=0, p60=0, p70=0, p80=0, p90=0, n=3)
     splits = {
-        f"{protocol} val": SplitResult(scores=third, column="val", protocol=protocol, images=2, references=3)
+        f"{protocol} val": SplitResult(scores=third, column="val", dataset=protocol, images=2, references=3)
         for protocol in ("refcoco", "refcoco+")
     }
     training = {"references": 9, "images": 4, "mixing": "clean", "removed_references": 2, "removed_images": 1}
-    saved = record(cell(protocol="mixed"), splits=splits, training=training)
+    saved = record(cell(dataset="mixed"), splits=splits, training=training)
     Store(tmp_path).save(saved)
     [loaded] = Store(tmp_path).all()
     assert loaded == saved
-    assert {name: loaded.protocol_of(name) for name in loaded.splits} == {
+    assert {name: loaded.dataset_of(name) for name in loaded.splits} == {
         "refcoco val": "refcoco",
         "refcoco+ val": "refcoco+",
     }

@@ -20,7 +20,7 @@ def name_of(job: Job) -> str:
     method = cell.method
     if cell.options:
         method += " " + ",".join(f"{name}={value}" for name, value in cell.options.items())
-    return f"{method} · {cell.backbone} · {cell.protocol} · seed {cell.seed}"
+    return f"{method} · {cell.backbone} · {cell.dataset} · seed {cell.seed}"
 
 
 def clock(seconds: float) -> str:

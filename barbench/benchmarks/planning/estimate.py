@@ -88,7 +88,7 @@ def _comparable(record: Record, job: Job) -> bool:
 def _measured(job: Job, alike: Sequence[Record]) -> Pace | None:
     """The medians over the method's own records; only those of the same split, if there are any."""
     own = [r for r in alike if (r.cell.method, r.cell.options) == (job.cell.method, job.cell.options)]
-    best = [r for r in own if r.cell.protocol == job.cell.protocol] or own
+    best = [r for r in own if r.cell.dataset == job.cell.dataset] or own
     if not best:
         return None
     step, expression, start, bytes_ = map(median, zip(*map(_pace, best), strict=True))

@@ -66,7 +66,7 @@ class RunPlan:
             {
                 "method": c.job.cell.method + "".join(f" {k}={v}" for k, v in c.job.cell.options.items()),
                 "backbone": c.job.cell.backbone,
-                "split": c.job.cell.protocol,
+                "split": c.job.cell.dataset,
                 "recipe": c.job.cell.recipe["name"],
                 "seed": str(c.job.cell.seed),
                 "state": c.state,

@@ -55,7 +55,7 @@ def scored(group: Group, arrays: Mapping[str, Arrays]) -> dict[Column, dict[str,
         for record in sorted(row.records, key=lambda record: record.cell.seed):
             for name, split in record.splits.items():
                 if pick_split(arrays.get(record.id, {}), name):
-                    members.setdefault(Column(record.protocol_of(name), split.column), []).append((record, name))
+                    members.setdefault(Column(record.dataset_of(name), split.column), []).append((record, name))
         for column, parts in members.items():
             if not same_expressions([pick_split(arrays[record.id], name) for record, name in parts]):
                 raise ValueError("the seeds of one method were not scored on the same expressions")
@@ -81,7 +81,7 @@ def precision_frame(by_label: Mapping[str, Scored]) -> pd.DataFrame:
 
 
 def pooled(columns: Sequence[Mapping[str, Scored]]) -> dict[str, Scored]:
-    """Join the expressions of several splits of one protocol.
+    """Join the expressions of several splits of one dataset.
 
     Args:
         columns: by label, one mapping per split.

@@ -70,14 +70,14 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Draw
     frame = history(group)
     epochs = Axis("Epoch")
     loss = Axis("Mean loss of the epoch")
-    several = frame["protocol"].nunique() > 1
-    for protocol, lines in frame.groupby("protocol", sort=False):
+    several = frame["dataset"].nunique() > 1
+    for dataset, lines in frame.groupby("dataset", sort=False):
         last = lines[lines["x"] == lines["x"].max()]
         best = last.sort_values("y").iloc[0]
         title = f"training loss after epoch {best['x']} lowest for {best['label']} ({best['y']:.3f})"
         if several:
-            title = f"{dataset_title(str(protocol))}: {title}"
-        svg = plots.curves(lines, styles, epochs, loss, f"{prefix}-loss-{protocol}", title)
+            title = f"{dataset_title(str(dataset))}: {title}"
+        svg = plots.curves(lines, styles, epochs, loss, f"{prefix}-loss-{dataset}", title)
         yield Drawing(title[0].upper() + title[1:], svg)
     if len(frame):
         yield _rate_figure(frame, styles, prefix)
@@ -86,7 +86,7 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Draw
 def _rate_figure(frame: pd.DataFrame, styles: Styles, prefix: str) -> Drawing:
     rates = frame.assign(y=frame["lr"], low=frame["lr"], high=frame["lr"])
     title = "Learning rate at the end of each epoch"
-    shown = rates[rates["protocol"] == rates["protocol"].iloc[0]]
+    shown = rates[rates["dataset"] == rates["dataset"].iloc[0]]
     if (rates.groupby("x")["lr"].nunique() == 1).all():
         title += ", the same for every method"
         one = shown[shown["label"] == shown["label"].iloc[0]]
@@ -103,22 +103,22 @@ def precision_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Sty
         frame = precision_frame(by_label)
         half = frame[frame["x"].round(6) == THRESHOLDS[0]]
         best = half.sort_values("y").iloc[-1]
-        title = f"{column.dataset} {column.name}: {best['label']} has {best['y']:.0f} % of expressions above IoU 0.5"
-        name = f"{prefix}-pr-{column.protocol}-{column.name}"
+        title = f"{column.title} {column.name}: {best['label']} has {best['y']:.0f} % of expressions above IoU 0.5"
+        name = f"{prefix}-pr-{column.dataset}-{column.name}"
         yield Drawing(title, plots.curves(frame, styles, *axes, name, title, marks=THRESHOLDS))
 
 
 def band_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, prefix: str) -> Iterator[Drawing]:
     """Mean IoU by length, size and kind of the expressions, for each data set over all its evaluation splits."""
     score = Axis("Mean IoU (%)")
-    for protocol in dict.fromkeys(column.protocol for column in scored):
-        columns = [column for column in scored if column.protocol == protocol]
+    for dataset in dict.fromkeys(column.dataset for column in scored):
+        columns = [column for column in scored if column.dataset == dataset]
         together = pooled([scored[column] for column in columns])
         for what, axis in BANDS.items():
             frame = band_frame(together, what)
             if len(frame):
-                title = f"{dataset_title(protocol)} {_trend(frame, what)}"
-                svg = plots.intervals(frame, styles, Axis(axis), score, f"{prefix}-{what}-{protocol}", title)
+                title = f"{dataset_title(dataset)} {_trend(frame, what)}"
+                svg = plots.intervals(frame, styles, Axis(axis), score, f"{prefix}-{what}-{dataset}", title)
                 yield Drawing(title, svg, f"All of {name_columns(columns)}.")
 
 

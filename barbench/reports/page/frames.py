@@ -82,21 +82,21 @@ def shared_columns(rows: Sequence[MethodRow]) -> tuple[Column, ...]:
 
 
 def history(group: Group) -> pd.DataFrame:
-    """Training logs: protocol, label, x (epoch, from 1), y (mean loss of its steps), low, high (over seeds), lr; in row
+    """Training logs: dataset, label, x (epoch, from 1), y (mean loss of its steps), low, high (over seeds), lr; in row
     order."""
     logs = [
-        {"protocol": record.cell.protocol, "label": row.label, "x": log.epoch, "loss": log.loss, "lr": log.lr}
+        {"dataset": record.cell.dataset, "label": row.label, "x": log.epoch, "loss": log.loss, "lr": log.lr}
         for row in group.rows
         for record in row.records
         for log in record.history
     ]
-    frame = pd.DataFrame(logs, columns=["protocol", "label", "x", "loss", "lr"])
-    seeds = frame.groupby(["protocol", "label", "x"], sort=False)
+    frame = pd.DataFrame(logs, columns=["dataset", "label", "x", "loss", "lr"])
+    seeds = frame.groupby(["dataset", "label", "x"], sort=False)
     return seeds.agg(y=("loss", "mean"), low=("loss", "min"), high=("loss", "max"), lr=("lr", "mean")).reset_index()
 
 
 def ledger(group: Group) -> pd.DataFrame:
-    """Parameters in millions: one row per label, one column for each of PARTS; the largest if protocols differ."""
+    """Parameters in millions: one row per label, one column for each of PARTS; the largest if datasets differ."""
     return pd.DataFrame(
         {part: [max(row.parameters(part), default=0) / 1e6 for row in group.rows] for part in PARTS},
         index=[row.label for row in group.rows],
@@ -104,7 +104,7 @@ def ledger(group: Group) -> pd.DataFrame:
 
 
 def _spent(row: MethodRow, machine: str) -> pd.DataFrame:
-    """One row per seed, one column for each of COSTS: means over the protocols."""
+    """One row per seed, one column for each of COSTS: means over the datasets."""
     spent = []
     for record in row.records:
         profile = record.profile if _machine(record) == machine else None

@@ -178,7 +178,7 @@ def _summary(records: Sequence[Record], groups: Sequence[Group]) -> str:
         parts.append(f"{failed} failed")
     if len(groups) > 1:
         parts.append(f"{len(groups)} sets of conditions, not to be mixed")
-    datasets = dict.fromkeys(record.cell.protocol for record in records)
+    datasets = dict.fromkeys(record.cell.dataset for record in records)
     return " · ".join([*parts, ", ".join(datasets)])
 
 

@@ -64,7 +64,7 @@ def failed_cells(groups: Sequence[Group], names: Sequence[str]) -> Table | None:
             for record in row.records:
                 if record.status != "done":
                     cell = record.cell
-                    rows.append([row.label, cell.protocol, str(cell.seed), name, record.status, record.reason or ""])
+                    rows.append([row.label, cell.dataset, str(cell.seed), name, record.status, record.reason or ""])
     if not rows:
         return None
     headers = ["Method", "Split", "Seed", "Conditions", "Status", "Reason"]
@@ -76,7 +76,7 @@ def found_problems(records: Iterable[Record]) -> Table | None:
     worst: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
         for problem, count in record.data_problems.items():
-            key = (record.cell.protocol, problem)
+            key = (record.cell.dataset, problem)
             worst[key] = max(count, worst[key])
     rows = []
     for (dataset, problem), count in sorted(worst.items()):
@@ -121,7 +121,7 @@ def run_of(key: str, name: str, members: Group) -> RunListing:
 
 
 def _data(records: Iterable[Record]) -> Iterable[tuple[str, str]]:
-    versions = {f"data of {record.cell.protocol}": record.cell.data for record in records}
+    versions = {f"data of {record.cell.dataset}": record.cell.data for record in records}
     for name, data in sorted(versions.items()):
         yield name, f"{data.kind}, version {data.fingerprint[:12]}"
 
@@ -134,7 +134,7 @@ def _record_table(records: Sequence[Record]) -> Table:
         if record.environment.get("dirty"):
             commit += "+"
         cell = record.cell
-        rows.append([record.title, cell.protocol, str(cell.seed), record.status, seconds, commit, record.id])
+        rows.append([record.title, cell.dataset, str(cell.seed), record.status, seconds, commit, record.id])
     note = "Seconds of the whole cell. A + behind a commit: the code was changed since."
     headers = ["Method", "Split", "Seed", "Status", "Seconds", "Commit", "Record"]
     return _table("Records", note, headers, rows)

@@ -22,7 +22,7 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
         return None
     first = cells[0]
     methods = {cell.method: cell.options for cell in cells}
-    datasets = dict.fromkeys(cell.protocol for cell in cells)
+    datasets = dict.fromkeys(cell.dataset for cell in cells)
     seeds = sorted({cell.seed for cell in cells})
     words = ["barbench", "run", "--methods", ",".join(methods), "--split", ",".join(datasets)]
     words += ["--seeds", ",".join(map(str, seeds))]
@@ -50,7 +50,7 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
 def _is_product(cells: Sequence[Cell]) -> bool:
     """Whether the cells are every method on every data set with every seed, and agree in everything else."""
     methods = {cell.method: cell for cell in cells}
-    datasets = {cell.protocol for cell in cells}
+    datasets = {cell.dataset for cell in cells}
     seeds = {cell.seed for cell in cells}
     recipes = {json.dumps(cell.shared_recipe(), sort_keys=True) for cell in cells}
     kinds = {cell.data.kind for cell in cells}
@@ -63,7 +63,7 @@ def _is_product(cells: Sequence[Cell]) -> bool:
             "method": of_method.method,
             "options": of_method.options,
             "recipe": of_method.recipe,
-            "protocol": dataset,
+            "dataset": dataset,
             "seed": seed,
             "data": None,
         }

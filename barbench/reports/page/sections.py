@@ -80,7 +80,7 @@ def assign_styles(groups: Sequence[Group]) -> MethodStyles:
 
 def _method_key(row: MethodRow) -> MethodKey:
     cell = row.records[0].cell
-    return cell.method, row.options, MIXED.get(cell.protocol, "")
+    return cell.method, row.options, MIXED.get(cell.dataset, "")
 
 
 def sections_of(

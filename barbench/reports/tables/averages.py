@@ -45,8 +45,8 @@ def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[
     have = list(columns)
     seeds = {frozenset(values[column]) for column in have}
     if len(seeds) > 1:
-        return [average(rule, [(c.dataset, mean(list(values[c].values()))) for c in have])]
-    return [average(rule, [(c.dataset, values[c][seed]) for c in have]) for seed in sorted(seeds.pop())]
+        return [average(rule, [(c.title, mean(list(values[c].values()))) for c in have])]
+    return [average(rule, [(c.title, values[c][seed]) for c in have]) for seed in sorted(seeds.pop())]
 
 
 def over_seeds(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> Interval | None:

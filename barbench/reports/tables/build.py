@@ -79,7 +79,7 @@ def _all(table: PaperTable, members: Group) -> tuple[Column, ...]:
 
 
 def _several(members: Group) -> bool:
-    return len({column.protocol for column in members.attempted}) > 1
+    return len({column.dataset for column in members.attempted}) > 1
 
 
 def _table(

@@ -17,7 +17,7 @@ SeedScores = dict[Column, dict[int, float]]
 
 
 class Conditions(NamedTuple):
-    """What records of one table must have in common; `data_version` is set only if a protocol has several."""
+    """What records of one table must have in common; `data_version` is set only if a dataset has several."""
 
     backbone: str
     weights: str
@@ -40,7 +40,7 @@ class Conditions(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One method under one table's conditions: its records over protocols and seeds, finished ones first.
+    """One method under one table's conditions: its records over datasets and seeds, finished ones first.
 
     Attributes:
         records: at least one.
@@ -88,13 +88,13 @@ class MethodRow:
         """The method's options as `name=value`."""
         return ", ".join(f"{name}={value}" for name, value in sorted(self.records[0].cell.options.items()))
 
-    def failures(self, protocols: Collection[str]) -> list[Record]:
-        """Records of failed cells that would have been evaluated on one of `protocols`."""
-        return [r for r in self.records if r.status != "done" and not set(protocols).isdisjoint(evaluated(r))]
+    def failures(self, datasets: Collection[str]) -> list[Record]:
+        """Records of failed cells that would have been evaluated on one of `datasets`."""
+        return [r for r in self.records if r.status != "done" and not set(datasets).isdisjoint(evaluated(r))]
 
     def parameters(self, group: str) -> list[int]:
         """Distinct counts of one ledger group over the row's records, sorted; several if the count depends on the
-        protocol."""
+        dataset."""
         return sorted({record.ledger[group] for record in self.records if group in record.ledger})
 
 
@@ -109,12 +109,12 @@ class Group:
         """Leave out datasets; rows, order and labels are then as if their records did not exist.
 
         Args:
-            omitted: tells whether a protocol is left out.
+            omitted: tells whether a dataset is left out.
 
         Returns:
             A group that may have no rows.
         """
-        kept = [record for record in self.records if not omitted(record.cell.protocol)]
+        kept = [record for record in self.records if not omitted(record.cell.dataset)]
         return self if len(kept) == len(self.records) else Group(self.conditions, _rows(_ordered(kept)))
 
     @property
@@ -140,24 +140,22 @@ class Group:
 
     @property
     def attempted(self) -> tuple[Column, ...]:
-        """The measured columns, and those of protocols of which every cell failed."""
+        """The measured columns, and those of datasets of which every cell failed."""
         measured = self.measured
-        lost = {name for record in self.records for name in evaluated(record)} - {
-            column.protocol for column in measured
-        }
-        known = {column for column in PAPER_COLUMNS if column.protocol in lost}
-        unknown = {Column(protocol, "all") for protocol in lost - {column.protocol for column in known}}
+        lost = {name for record in self.records for name in evaluated(record)} - {column.dataset for column in measured}
+        known = {column for column in PAPER_COLUMNS if column.dataset in lost}
+        unknown = {Column(dataset, "all") for dataset in lost - {column.dataset for column in known}}
         return in_order({*measured, *known, *unknown})
 
 
 def evaluated(record: Record) -> tuple[str, ...]:
-    """The protocols that a record's cell is evaluated on: its own, or the members of its mixture."""
-    return tuple(p.name for p in MEMBERS) if record.cell.protocol in MIXED else (record.cell.protocol,)
+    """The datasets that a record's cell is evaluated on: its own, or the members of its mixture."""
+    return tuple(p.name for p in MEMBERS) if record.cell.dataset in MIXED else (record.cell.dataset,)
 
 
 def by_column(record: Record) -> dict[Column, SplitResult]:
     """The splits of a record by their columns in the paper's tables."""
-    return {Column(record.protocol_of(name), split.column): split for name, split in record.splits.items()}
+    return {Column(record.dataset_of(name), split.column): split for name, split in record.splits.items()}
 
 
 def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
@@ -179,7 +177,7 @@ def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None 
     """
     datasets: dict[str, list[str]] = defaultdict(list)
     for column in columns:
-        datasets[column.dataset].append(f"{column.name} {values[column]}" if values else column.name)
+        datasets[column.title].append(f"{column.name} {values[column]}" if values else column.name)
     return "; ".join(f"{dataset} {', '.join(names)}" for dataset, names in datasets.items())
 
 
@@ -195,11 +193,11 @@ def group(records: Iterable[Record]) -> list[Group]:
     versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
     ordered = _ordered(records)
     for record in ordered:
-        versions[_conditions(record.cell), record.cell.protocol].add(record.cell.data.fingerprint)
+        versions[_conditions(record.cell), record.cell.dataset].add(record.cell.data.fingerprint)
     tables: dict[Conditions, list[Record]] = defaultdict(list)
     for record in ordered:
         conditions = _conditions(record.cell)
-        if len(versions[conditions, record.cell.protocol]) > 1:
+        if len(versions[conditions, record.cell.dataset]) > 1:
             conditions = conditions._replace(data_version=record.cell.data.fingerprint)
         tables[conditions].append(record)
     return [Group(conditions, _rows(tables[conditions])) for conditions in sorted(tables)]
@@ -210,7 +208,7 @@ def _ordered(records: Iterable[Record]) -> list[Record]:
 
 
 def _conditions(cell: Cell) -> Conditions:
-    told = {"method", "options", "protocol", "seed", *Conditions._fields}
+    told = {"method", "options", "dataset", "seed", *Conditions._fields}
     other = cell.model_dump(mode="json", exclude=told, exclude_defaults=True)
     return Conditions(
         backbone=cell.backbone,
@@ -221,14 +219,14 @@ def _conditions(cell: Cell) -> Conditions:
         data_version="",
         recipe=json.dumps(cell.shared_recipe(), sort_keys=True),
         other=", ".join(f"{name}={value}" for name, value in sorted(other.items())),
-        metric=ranking_metric(cell.protocol in PARTITIONS and PARTITIONS.get(cell.protocol).allows_no_target).label,
+        metric=ranking_metric(cell.dataset in PARTITIONS and PARTITIONS.get(cell.dataset).allows_no_target).label,
     )
 
 
 def _rows(records: Sequence[Record]) -> tuple[MethodRow, ...]:
     methods: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
-        mixture = MIXED.get(record.cell.protocol, "")  # trained on more data: a row of its own
+        mixture = MIXED.get(record.cell.dataset, "")  # trained on more data: a row of its own
         methods[record.cell.method, json.dumps(record.cell.options, sort_keys=True), mixture].append(record)
     rows = sorted((_row(members) for members in methods.values()), key=_rank)
     return tuple(_labelled(rows))
@@ -236,7 +234,7 @@ def _rows(records: Sequence[Record]) -> tuple[MethodRow, ...]:
 
 def _row(records: Sequence[Record]) -> MethodRow:
     done_first = tuple(sorted(records, key=lambda record: record.status != "done"))
-    row = MethodRow(done_first, done_first[0].title + MIXED.get(done_first[0].cell.protocol, ""))
+    row = MethodRow(done_first, done_first[0].title + MIXED.get(done_first[0].cell.dataset, ""))
     for record in records:
         for column, split in by_column(record).items() if record.status == "done" else ():
             for name, metric in METRICS.items():
@@ -259,7 +257,7 @@ def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str]:
     if record.cell.method == FULL:
         place = len(PAPER_METHODS) + 1
     size = max(row.parameters("adapter"), default=0)
-    return place, len(row.composition), size, record.cell.method, row.options, MIXED.get(record.cell.protocol, "")
+    return place, len(row.composition), size, record.cell.method, row.options, MIXED.get(record.cell.dataset, "")
 
 
 def _labelled(rows: Sequence[MethodRow]) -> list[MethodRow]:

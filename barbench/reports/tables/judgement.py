@@ -76,14 +76,14 @@ def _samples(
     score: Score, columns: list[Column], rows: list[MethodRow], evidence: ResampledScores
 ) -> list[Sample] | None:
     """One sample per column, weighted as the average weights it; None where some counts are not there."""
-    datasets = [column.dataset for column in columns]
+    datasets = [column.title for column in columns]
     samples = []
     for column in columns:
         sample = evidence.sample([_runs(row, column) for row in rows])
         if sample is None:
             return None
         even = score.rule == "columns"
-        weight = 1 / len(columns) if even else 1 / (len(set(datasets)) * datasets.count(column.dataset))
+        weight = 1 / len(columns) if even else 1 / (len(set(datasets)) * datasets.count(column.title))
         samples.append(sample._replace(weight=weight))
     return samples
 

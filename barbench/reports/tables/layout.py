@@ -56,13 +56,13 @@ def scores_of(table: PaperTable, mine: tuple[Column, ...]) -> tuple[Score, ...]:
     Returns:
         Columns with averages, if there is more than one to average.
     """
-    datasets = dict.fromkeys(column.dataset for column in mine)
-    over = {name: tuple(column for column in mine if column.dataset == name) for name in datasets}
+    datasets = dict.fromkeys(column.title for column in mine)
+    over = {name: tuple(column for column in mine if column.title == name) for name in datasets}
     if table.shows == "datasets":
         scores = [Score("Average IoU", name, over[name], published=(name, "Avg")) for name in datasets]
         average = Score("Average IoU", "Avg", mine, table.rule, ("", "Avg"))
         return tuple(scores + [average] * (len(datasets) > 1))
-    splits = [Score(at.dataset, at.name, (at,), published=(at.dataset, at.name)) for at in mine]
+    splits = [Score(at.title, at.name, (at,), published=(at.title, at.name)) for at in mine]
     return (*splits, *_averages(table.rule, mine, len(datasets)))
 
 

@@ -105,7 +105,7 @@ def average_note(table: PaperTable, scores: Sequence[Score]) -> list[str]:
         return [f"{both}. The paper's own Avg in this table is over {table.rule}."]
     if "Avg" not in named:
         return []
-    alone = len({column.dataset for column in named["Avg"].over}) == 1
+    alone = len({column.title for column in named["Avg"].over}) == 1
     return ["Avg: over the columns." if alone else f"Avg: {rules[table.rule]}, as in the paper."]
 
 
@@ -216,10 +216,10 @@ def _mixing(group: Group) -> str:
 
 
 def _data(group: Group) -> str:
-    protocols: dict[str, list[str]] = {}
-    for protocol, version in sorted({(record.cell.protocol, record.cell.data.fingerprint) for record in group.records}):
-        protocols.setdefault(version[:12], []).append(protocol)
-    return per_label("Data version", protocols)
+    datasets: dict[str, list[str]] = {}
+    for dataset, version in sorted({(record.cell.dataset, record.cell.data.fingerprint) for record in group.records}):
+        datasets.setdefault(version[:12], []).append(dataset)
+    return per_label("Data version", datasets)
 
 
 def _options(group: Group) -> str:
@@ -239,7 +239,7 @@ def _problems(group: Group) -> str:
     worst: dict[str, int] = defaultdict(int)
     for record in group.records:
         for problem, count in record.data_problems.items():
-            name = f"{record.cell.protocol} {problem}"
+            name = f"{record.cell.dataset} {problem}"
             worst[name] = max(worst[name], count)
     listed = ", ".join(f"{name} {count:,}" for name, count in sorted(worst.items()) if count)
     return f"Data problems: {listed}." if listed else ""

@@ -134,7 +134,7 @@ def _score(
 ) -> Entry:
     """The average of `score` over the columns that the row has, with its interval. Without counts of expressions, the
     interval is that of the seeds alone."""
-    failed = row.failures({column.protocol for column in score.over})
+    failed = row.failures({column.dataset for column in score.over})
     marks = list(_failures(failed))
     summary = over_seeds(score.rule, values, score.over)
     if summary is None:
@@ -159,9 +159,9 @@ def _score(
 
 
 def _failures(records: Sequence[Record]) -> list[str]:
-    """One text for each protocol and reason, with the seeds concerned."""
+    """One text for each dataset and reason, with the seeds concerned."""
     seeds: dict[tuple[str, str], list[str]] = {}
     for record in records:
         reason = shorten(record.reason or "", 200, placeholder=" …")
-        seeds.setdefault((record.cell.protocol, f"{record.status}: {reason}"), []).append(str(record.cell.seed))
-    return [f"{protocol}, seed {', '.join(which)}: {what}" for (protocol, what), which in seeds.items()]
+        seeds.setdefault((record.cell.dataset, f"{record.status}: {reason}"), []).append(str(record.cell.seed))
+    return [f"{dataset}, seed {', '.join(which)}: {what}" for (dataset, what), which in seeds.items()]

@@ -81,7 +81,7 @@ def _value(row: PublishedRow, score: Score) -> float | None:
     if score.published:
         cell = _cell(row, score)
         return cell.corrected_value if cell else None
-    cells = [row.cell(column.dataset, column.name) for column in score.over]
+    cells = [row.cell(column.title, column.name) for column in score.over]
     values = [(cell.dataset, value) for cell in cells if cell and (value := cell.corrected_value) is not None]
     return average(score.rule, values) if len(values) == len(cells) else None
 
@@ -89,7 +89,7 @@ def _value(row: PublishedRow, score: Score) -> float | None:
 def _partner(number: str, row: MethodRow) -> PublishedRow | None:
     """The published row of the same method, without options, trained likewise (mixed or not), in mean IoU."""
     cell = row.records[0].cell
-    mixed = cell.protocol in MIXED
+    mixed = cell.dataset in MIXED
     rows: Sequence[PublishedRow] = [] if cell.options else published_rows(number)
     same = (r for r in rows if r.harness == cell.method and (r.mixed == "yes") == mixed and r.metric == "mean")
     return next(same, None)

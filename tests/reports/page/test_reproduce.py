@@ -55,7 +55,7 @@ def test_a_command_comes_back_as_its_cells(arguments, cells, shapes_root: Path) 
 
 
 def cell(**fields: object) -> Cell:
-    plain = {"method": "etris", "backbone": "tiny", "weights": "random", "protocol": "refcoco", "seed": 0}
+    plain = {"method": "etris", "backbone": "tiny", "weights": "random", "dataset": "refcoco", "seed": 0}
     more = {"recipe": {"name": "demo"}, "data": {"kind": "shapes", "fingerprint": "f"}}
     return Cell.model_validate(plain | more | fields)
 
@@ -64,7 +64,7 @@ def test_cells_that_no_single_command_makes() -> None:
     assert command([cell(), cell(seed=1), cell(method="snf")]) is None
     assert command([cell(), cell(options={"bridge.dim": 64})]) is None
     assert command([cell(), cell(precision="bf16")]) is None
-    assert command([cell(), cell(protocol="refcoco+", data={"kind": "refer", "fingerprint": "f"})]) is None
+    assert command([cell(), cell(dataset="refcoco+", data={"kind": "refer", "fingerprint": "f"})]) is None
 
 
 def test_what_only_the_user_has_is_named() -> None:
@@ -77,7 +77,7 @@ def test_what_only_the_user_has_is_named() -> None:
 
 
 def test_a_new_field_of_a_cell_needs_a_place_in_the_command() -> None:
-    told = {"method", "options", "backbone", "weights", "image_size", "protocol", "recipe", "seed", "data", "precision"}
+    told = {"method", "options", "backbone", "weights", "image_size", "dataset", "recipe", "seed", "data", "precision"}
     assert set(Cell.model_fields) == told | {
         "processes",
         "context_length",

@@ -340,6 +340,6 @@ def test_leaving_a_dataset_out_of_a_group_is_grouping_without_its_records(make) 
         for protocol in ("refcoco", "refcocog-g")
         for seed in (1, 0)
     ]
-    kept = [record for record in records if record.cell.protocol != "refcocog-g"]
+    kept = [record for record in records if record.cell.dataset != "refcocog-g"]
     assert [members.without(lambda name: name == "refcocog-g") for members in group(records)] == group(kept)
     assert [members.without(lambda name: False) for members in group(records)] == group(records)

@@ -67,7 +67,7 @@ def test_data_of_ones_own_are_found_by_their_folder(job: Job, shapes_root: Path,
     (tmp_path / "mine" / "protocol.yaml").write_text("refs: refs(unc).p\nsplits: [val]\n")
     fingerprint = folder_source(tmp_path, resolve_dataset("mine", tmp_path)).fingerprint
     data = job.cell.data.model_copy(update={"fingerprint": fingerprint})
-    own = with_files(with_cell(job, protocol="mine", data=data), data=tmp_path)
+    own = with_files(with_cell(job, dataset="mine", data=data), data=tmp_path)
     own = own.model_copy(update={"dataset": resolve_dataset("mine", tmp_path)})
     assert resolve_on_host(own).files.data == tmp_path
 
