@@ -36,8 +36,10 @@ from barbench.models.towers.eva import EvaVision
 from barbench.models.walk import run_block
 from barbench.spec.backbone import CLIP_NORMALIZATION, CONFIG, HEAD, MERGES, WEIGHTS
 
-SIZE, WORDS = 64, 20  # pixels, tokens
-PICTURES, TEXTS = 32, 64  # a step
+SIZE = 64  # pixels
+CONTEXT = 20  # tokens
+PICTURES = 32  # per step
+TEXTS = 64  # per step
 KEEP = 100  # steps from one checkpoint to the next
 SIDES = (72, 96)  # of pictures before the letterbox, in pixels
 EVA = {"timm_model_name": embedded.NAME, "timm_model_pretrained": False, "timm_pool": "token", "timm_proj": None}
@@ -88,26 +90,32 @@ def features(tower: Tower, inputs: Tensor) -> Tensor:
 def prepare(teacher: tuple[VisionTower, TextTower], tokenizer: SimpleTokenizer, pictures: int, seed: int) -> Lessons:
     """Draw the pictures, and have the teacher look at them at its own size and read a caption of each."""
     vision, text = teacher
-    grid, side = SIZE // vision.patch, vision.grid[0]
-    squares, seen, captions = [], [], []
+    grid = SIZE // vision.patch
+    side = vision.grid[0]
+    squares: list[Tensor] = []
+    seen: list[Tensor] = []
+    captions: list[str] = []
     families = (("people", "objects"), ("people",), ("objects",))
     styles = ("refcoco+", "refcoco", "refcocog")
     for start in range(0, pictures, PICTURES):
         large = []
         for number in range(start, min(start + PICTURES, pictures)):
             rng = np.random.default_rng([seed, number])
-            width, height = (int(rng.integers(SIDES[0], SIDES[1] + 1)) for _ in range(2))
+            width = int(rng.integers(SIDES[0], SIDES[1] + 1))
+            height = int(rng.integers(SIDES[0], SIDES[1] + 1))
             scene = sample_scene(rng, width, height, int(rng.integers(3, 7)), families[number % 3])
             image = draw(scene, rng)
             squares.append(Letterbox(SIZE).image(image))
             large.append(Letterbox(side * vision.patch).image(image))
             for style in styles:
-                captions.append(spoken(propose(scene, scene.things[rng.integers(len(scene.things))], style, rng), rng))
+                thing = scene.things[rng.integers(len(scene.things))]
+                captions.append(spoken(propose(scene, thing, style, rng), rng))
+        # The teacher's map of patches, at the student's grid.
         tokens = features(vision, normalized(torch.stack(large), CLIP_NORMALIZATION))
         maps = tokens[:, 1:].transpose(1, 2).unflatten(2, vision.grid)
         maps = F.interpolate(maps, (grid, grid), mode="bilinear", antialias=True)
         seen.append(torch.cat([tokens[:, :1], maps.flatten(2).transpose(1, 2)], 1).half())
-    ids = tokenizer(list(dict.fromkeys(captions)), WORDS)
+    ids = tokenizer(list(dict.fromkeys(captions)), CONTEXT)
     read = torch.cat([features(text, part).half() for part in ids.split(256)])
     return Lessons(torch.stack(squares), torch.cat(seen), ids, read)
 
@@ -159,23 +167,23 @@ def train(model: Any, lessons: Lessons, out: Path, steps: int, seed: int, lr: fl
     vision, text = towers(model)
     learned = nn.ModuleList([vision, text]).requires_grad_(True)
     optimizer = torch.optim.AdamW(learned.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    state, done, spent = out / "unfinished.pt", 0, 0.0
+    state = out / "unfinished.pt"
+    done = 0
+    spent = 0.0
     if state.is_file():
         saved = torch.load(state, weights_only=True)
         done, spent = saved["step"], saved["seconds"]
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
-    begin, errors = time.monotonic() - spent, np.zeros(2)
-    with open(out / "pretraining.log", "a" if done else "w", buffering=1) as log:
-        log.write(
-            f"{'continues' if done else 'begins'}: seed {seed}, {steps} steps, rate {lr}, {lessons.pictures.shape}\n"
-        )
+    begin = time.monotonic() - spent
+    errors = np.zeros(2)
+    mode, verb = ("a", "continues") if done else ("w", "begins")
+    with open(out / "pretraining.log", mode, buffering=1) as log:
+        log.write(f"{verb}: seed {seed}, {steps} steps, rate {lr}, {lessons.pictures.shape}\n")
         for step in range(done + 1, steps + 1):
             rng = np.random.default_rng([seed, step])
-            chosen, said = (
-                torch.from_numpy(rng.integers(len(t), size=n))
-                for t, n in ((lessons.pictures, PICTURES), (lessons.ids, TEXTS))
-            )
+            chosen = torch.from_numpy(rng.integers(len(lessons.pictures), size=PICTURES))
+            said = torch.from_numpy(rng.integers(len(lessons.ids), size=TEXTS))
             optimizer.param_groups[0]["lr"] = rate(step / steps, lr)
             pixels = normalized(lessons.pictures[chosen], CLIP_NORMALIZATION)
             seeing = unexplained(features(vision, pixels), lessons.seen[chosen].float())

@@ -163,21 +163,29 @@ def main(
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98)
     )
-    begin, averages = time.monotonic(), np.zeros(3)
+    begin = time.monotonic()
+    averages = np.zeros(3)
     for step in range(1, steps + 1):
         progress = step / steps
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(progress, lr)
+
+        # Draw pictures with captions.
         stage = CURRICULUM[0] if progress < CURRICULUM[0].share else CURRICULUM[1]
         places = stage is CURRICULUM[1]
         batch = captioned_batch(rng, stage.images, captions, stage.size, stage.things, stage.scale, places)
         room = (IMAGE - stage.size) // PATCH
         corner = (int(rng.integers(room + 1)), int(rng.integers(room + 1)))
+
+        # Compare each caption with whole pictures and with their patches.
         whole, patches = encode_images(model, pixels_of(batch), corner)
         texts = encode_texts(model, ids_of(tokenizer, batch.texts))
-        true, own = torch.from_numpy(batch.true), torch.arange(stage.images).repeat_interleave(captions)
+        true = torch.from_numpy(batch.true)
+        own = torch.arange(stage.images).repeat_interleave(captions)
         coarse = contrast(model.logit_scale.exp() * texts @ whole.T, true, own)
         fine = contrast(fine_scale.exp() * pooled_similarity(texts, patches), true, own)
+
+        # Step.
         optimizer.zero_grad()
         torch.autograd.backward(coarse + fine)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

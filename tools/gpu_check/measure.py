@@ -41,7 +41,8 @@ from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
 from barbench.spec.recipe import load_recipe
 
-WORDS, TRACED = 17, 3
+CONTEXT = 17
+TRACED = 3
 COLUMNS = {
     "step ms": "step_ms", "images/s": "train_images_per_s", "busy ms": "busy_ms", "kernels": "kernels_per_step",
     "waits": "stream_waits_per_step", "infer/s": "infer_images_per_s", "peak GB": "peak_gb",
@@ -71,10 +72,14 @@ class Ready:
     """Samples that are ready: one batch of random pixels, copied for each request as a loader would."""
 
     def __init__(self, asked: Asked, count: int) -> None:
-        make, batch, size = np.random.default_rng(0), asked.batch, asked.size
-        self.images = torch.from_numpy(make.integers(0, 256, (batch, size, size, 3), dtype=np.uint8))
-        self.masks = torch.from_numpy((make.random((batch, size // 4, size // 4)) > 0.8).astype(np.float32))
-        self.ids = torch.zeros(batch, WORDS, dtype=torch.long)
+        make = np.random.default_rng(0)
+        batch = asked.batch
+        size = asked.size
+        images = make.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
+        masks = make.random((batch, size // 4, size // 4)) > 0.8
+        self.images = torch.from_numpy(images)
+        self.masks = torch.from_numpy(masks.astype(np.float32))
+        self.ids = torch.zeros(batch, CONTEXT, dtype=torch.long)
         self.ids[:, :8] = torch.from_numpy(make.integers(1, 200, (batch, 8)))
         self.ids[:, 8] = 300
         self.references = [Named(i) for i in range(count)]
@@ -109,10 +114,11 @@ def middle(run: Callable[[], Any], device: torch.device, repeats: int) -> float:
 
 def ceilings(asked: Asked) -> dict[str, float]:
     """What the device can do: matrix products in TFLOP/s, copies in GB/s."""
-    device, cuda = asked.device, asked.device.type == "cuda"
-    found = {
-        f"{kind}_tflops": matrix_rate(str(device), kind, torch.get_num_threads()) / 1e12 for kind in ("fp32", "bf16")
-    }
+    device = asked.device
+    cuda = device.type == "cuda"
+    found = {}
+    for dtype in ("fp32", "bf16"):
+        found[f"{dtype}_tflops"] = matrix_rate(str(device), dtype, torch.get_num_threads()) / 1e12
     x = torch.randn(2**29 if cuda else 2**20, device=device)
     y = torch.empty_like(x)
     found["copy_gb_s"] = 2 * x.nbytes / middle(lambda: y.copy_(x), device, 5) / 1e9
@@ -121,14 +127,15 @@ def ceilings(asked: Asked) -> dict[str, float]:
     return found
 
 
-def loader(asked: Asked) -> float:
+def loader_rate(asked: Asked) -> float:
     """Images per second through the loader's processes and the pinning thread, nothing computed."""
-    count = 40 if asked.device.type == "cuda" else 3
-    order, cuda = [list(range(asked.batch))] * (count + 1), asked.device.type == "cuda"
-    batches = iter(
-        DataLoader(Ready(asked, 1), batch_size=None, sampler=order, num_workers=asked.workers, pin_memory=cuda)  # type: ignore[arg-type]
-    )
-    next(batches)
+    cuda = asked.device.type == "cuda"
+    count = 40 if cuda else 3
+    samples: Any = Ready(asked, 1)
+    order = [list(range(asked.batch))] * (count + 1)
+    loader = DataLoader(samples, batch_size=None, sampler=order, num_workers=asked.workers, pin_memory=cuda)
+    batches = iter(loader)
+    next(batches)  # the processes start
     begin = time.perf_counter()
     for batch in batches:
         batch.images.to(asked.device, non_blocking=True)
@@ -146,24 +153,31 @@ def measure(asked: Asked, method: str, kernels: str) -> dict[str, Any]:
     Returns:
         Rates, share of the device's matrix rate, memory, kernels and waits per step.
     """
+    # The model.
     choose_kernels(kernels)
     accelerator = make_accelerator(str(asked.device), asked.precision)
     torch.manual_seed(0)
     weights = None if asked.backbone == "tiny" else "random"
     segmenter = build_segmenter(resolve(method)[0], load_backbone(asked.backbone, weights, asked.size))
     segmenter = segmenter.to(accelerator.device)
-    parts = by_part(segmenter, *profile.example_batch(segmenter, asked.size, WORDS, 2))
-    forward, backward = (sum(part[i] for part in parts.values()) / 2e9 for i in (2, 3))
+
+    # FLOPs per image, counted on a batch of two.
+    image, ids, mask = profile.example_batch(segmenter, asked.size, CONTEXT, 2)
+    parts = by_part(segmenter, image, ids, mask).values()
+    forward = sum(part[2] for part in parts) / 2e9
+    backward = sum(part[3] for part in parts) / 2e9
+
+    # Training: the steps between warm-up and those that are traced.
     trace, ticks = _trained(asked, segmenter, accelerator)
     peak = profile.peak(asked.device)
     gaps = [b - a for a, b in pairwise(ticks)][asked.steps // 3 : -TRACED - 1] or [1e9]
-    segmenter.eval()
-    images, ids = (
-        torch.randint(0, 256, (asked.batch, asked.size, asked.size, 3), dtype=torch.uint8),
-        Ready(asked, 1).ids,
-    )
-    infer = middle(lambda: predict(segmenter, images, ids, accelerator), asked.device, 4)
     step = median(gaps)
+
+    # Inference.
+    segmenter.eval()
+    images = torch.randint(0, 256, (asked.batch, asked.size, asked.size, 3), dtype=torch.uint8)
+    words = Ready(asked, 1).ids
+    infer = middle(lambda: predict(segmenter, images, words, accelerator), asked.device, 4)
     return {
         "kernels": kernels, "facts": precision_facts(accelerator),
         "gflop_forward": forward, "gflop_backward": backward,
@@ -181,7 +195,8 @@ def _trained(asked: Asked, segmenter: Segmenter, accelerator: Any) -> tuple[Any,
     activities = [torch.profiler.ProfilerActivity.CPU]
     if asked.device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
-    trace, ticks = torch.profiler.profile(activities=activities, acc_events=True), list[float]()
+    trace = torch.profiler.profile(activities=activities, acc_events=True)
+    ticks: list[float] = []
 
     def on_step(log: StepLog) -> None:
         if log.step == asked.steps - TRACED - steps_in_flight(asked.device):
@@ -204,11 +219,17 @@ def _trained(asked: Asked, segmenter: Segmenter, accelerator: Any) -> tuple[Any,
 
 def _traced(asked: Asked, trace: Any, name: str) -> dict[str, Any]:
     """Kernels, busy time and waits of a step, as the profiler saw them; most expensive operations into a file."""
-    cuda, events = asked.device.type == "cuda", trace.key_averages()
+    cuda = asked.device.type == "cuda"
+    events = trace.key_averages()
     spent = "self_device_time_total" if cuda else "self_cpu_time_total"
     (asked.out / f"top-{name}.txt").write_text(events.table(sort_by=spent, row_limit=25, max_name_column_width=70))
-    kernels = [e for e in events if "CUDA" in str(e.device_type)] if cuda else list(events)
-    waits = sum(e.count for e in events if "StreamSynchronize" in e.key or "DeviceSynchronize" in e.key)
+    kernels = list(events)
+    if cuda:
+        kernels = [e for e in events if "CUDA" in str(e.device_type)]
+    waits = 0
+    for event in events:
+        if "StreamSynchronize" in event.key or "DeviceSynchronize" in event.key:
+            waits += event.count
     return {
         "kernels_per_step": sum(e.count for e in kernels) / TRACED,
         "busy_ms": sum(getattr(e, spent) for e in kernels) / TRACED / 1e3,
@@ -231,18 +252,23 @@ def main() -> None:
     chosen = ("tiny", 64, 2, 8, 0) if given.quick else ("ViT-B-16-quickgelu", 416, 32, 24, 8)
     asked = Asked(torch.device(given.device), given.precision, *chosen, given.out)
     card = torch.cuda.get_device_name(asked.device) if asked.device.type == "cuda" else "cpu"
-    result: dict[str, Any] = {
-        "device": card, "torch": torch.__version__, "precision": asked.precision, "backbone": asked.backbone,
-        "batch": asked.batch, "size": asked.size, "ceilings": ceilings(asked), "loader": loader(asked), "methods": {},
-    }  # fmt: skip
-    print(
-        *(f"{name} {result[name]}" for name in ("device", "torch", "precision", "backbone", "batch", "size")), sep=", "
-    )
-    print(*(f"{name} {value:.4g}" for name, value in result["ceilings"].items()), f"loader {result['loader']:.4g}")
+    machine = {
+        "device": card,
+        "torch": torch.__version__,
+        "precision": asked.precision,
+        "backbone": asked.backbone,
+        "batch": asked.batch,
+        "size": asked.size,
+    }
+    rates = ceilings(asked)
+    result: dict[str, Any] = {**machine, "ceilings": rates, "loader": loader_rate(asked), "methods": {}}
+    print(*(f"{name} {value}" for name, value in machine.items()), sep=", ")
+    print(*(f"{name} {value:.4g}" for name, value in rates.items()), f"loader {result['loader']:.4g}")
     print(f"{'method':<18}", *(f"{title:>9}" for title in COLUMNS), "    share")
     for method in given.methods:
         for kernels in given.kernels.split(","):
-            row = result["methods"][f"{method}-{kernels}"] = _tried(asked, method, kernels)
+            row = _tried(asked, method, kernels)
+            result["methods"][f"{method}-{kernels}"] = row
             (given.out / "measure.json").write_text(json.dumps(result, indent=1))
             if "failed" in row:
                 print(f"{method}-{kernels}: {row['failed']}")
