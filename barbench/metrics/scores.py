@@ -37,19 +37,22 @@ class Scores(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if not any(metric.role == "mean" and name in self.values for name, metric in METRICS.items()):
-            raise ValueError("scores need one of " + ", ".join(n for n, m in METRICS.items() if m.role == "mean"))
-        for name, value in self.values.items():
+        ranking = [name for name, metric in METRICS.items() if metric.role == "mean"]
+        if self.__pydantic_extra__.keys().isdisjoint(ranking):
+            raise ValueError(f"scores need one of {', '.join(ranking)}")
+        for name, value in self.__pydantic_extra__.items():
             metric = METRICS.get(name)
-            if metric is not None and metric.unit == "%" and not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}, and a fraction is expected")
+            if metric is None or metric.unit != "%":
+                continue
+            if not 0 <= value <= 1:
+                raise ValueError(f"expected a fraction, got {value} for {name}")
         return self
 
     @property
     def values(self) -> dict[str, float]:
         """Metric to score: those of METRICS in its order, then others."""
-        known = {name: self.__pydantic_extra__[name] for name in METRICS if name in self.__pydantic_extra__}
-        return known | self.__pydantic_extra__
+        known = [name for name in METRICS if name in self.__pydantic_extra__]
+        return {name: self.__pydantic_extra__[name] for name in known} | self.__pydantic_extra__
 
     def __getitem__(self, metric: str) -> float:
         """The score of a metric; KeyError where there is none."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from barbench.metrics import METRICS, Scores, iou
+from barbench.metrics import METRICS, iou
 from barbench.results.expressions import of_split
 from barbench.results.record import Profile, Record
 from barbench.results.store import Store
@@ -78,18 +78,20 @@ def load_expressions(folder: str | Path) -> pd.DataFrame:
         DataError: if arrays are damaged.
     """
     store = Store(Path(folder))
-    tables = [
-        _expressions(store, record, split)
-        for record in store.all()
-        if store.arrays(record.cell).exists()
-        for split in record.splits
-    ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(EXPRESSION_COLUMNS))
+    tables = []
+    for record in store.all():
+        if store.arrays(record.cell).exists():
+            tables += [_expressions(store, record, split) for split in record.splits]
+    if not tables:
+        return pd.DataFrame(columns=list(EXPRESSION_COLUMNS))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _expressions(store: Store, record: Record, split: str) -> pd.DataFrame:
-    cell, columns = record.cell, of_split(store, record, split)
-    told = {
+    """The rows of one split, with the columns EXPRESSION_COLUMNS."""
+    cell = record.cell
+    columns = of_split(store, record, split)
+    same_in_all_rows = {
         "id": record.id,
         **cell.model_dump(include={"method", "backbone", "dataset", "seed"}),
         "title": record.title,
@@ -97,21 +99,26 @@ def _expressions(store: Store, record: Record, split: str) -> pd.DataFrame:
         "data": cell.data.kind,
         "split": split,
     }
-    table = pd.DataFrame(columns).assign(
-        **told, iou=iou(columns["intersection"], columns["union"], columns.get("targets"))
-    )
-    kinds = dict(enumerate(record.kinds))
-    table["kind"] = [kinds.get(number) for number in columns["kind"]] if "kind" in columns else None
+    table = pd.DataFrame(columns).assign(**same_in_all_rows)
+    table["iou"] = iou(columns["intersection"], columns["union"], columns.get("targets"))
+    # The number of a kind becomes its name.
+    table["kind"] = None
+    if "kind" in columns:
+        names = dict(enumerate(record.kinds))
+        table["kind"] = [names.get(number) for number in columns["kind"]]
+    # Where the image has no other object, the control is missing; it is stored as -1.
+    missing = columns["control_union"] < 0
     control = table[["control_intersection", "control_union"]].astype("Int64")
-    table[control.columns] = control.mask(control["control_union"] < 0)
+    table[control.columns] = control.mask(pd.Series(missing))
     ratios = iou(columns["control_intersection"], columns["control_union"])
-    table["control_iou"] = np.where(columns["control_union"] < 0, np.nan, ratios)
+    table["control_iou"] = np.where(missing, np.nan, ratios)
     return table.reindex(columns=list(EXPRESSION_COLUMNS))
 
 
 def _rows(record: Record) -> list[dict[str, object]]:
+    """One row per evaluation split; a single one for a cell without scores."""
     cell = record.cell
-    common = {
+    common: dict[str, object] = {
         "id": record.id,
         **cell.model_dump(include={"method", "backbone", "weights", "image_size", "dataset", "seed", "precision"}),
         "title": record.title,
@@ -122,17 +129,17 @@ def _rows(record: Record) -> list[dict[str, object]]:
         "status": record.status,
         "reason": record.reason,
         **record.ledger,
-        **(record.profile.model_dump() if record.profile else {}),
     }
-    return [
-        common
-        | {"split": name, **split.model_dump(exclude={"scores", "control", "dataset"})}
-        | {"split_dataset": record.dataset_of(name)}
-        | split.scores.model_dump()
-        | _control(split.control)
-        for name, split in record.splits.items()
-    ] or [common | {"split": None}]
-
-
-def _control(scores: Scores | None) -> dict[str, object]:
-    return {f"control_{name}": value for name, value in scores.model_dump().items()} if scores else {}
+    if record.profile is not None:
+        common |= record.profile.model_dump()
+    if not record.splits:
+        return [common | {"split": None}]
+    rows = []
+    for name, split in record.splits.items():
+        row = common | {"split": name, **split.model_dump(exclude={"scores", "control", "dataset"})}
+        row["split_dataset"] = record.dataset_of(name)
+        row |= split.scores.model_dump()
+        if split.control is not None:
+            row |= {f"control_{metric}": value for metric, value in split.control.model_dump().items()}
+        rows.append(row)
+    return rows

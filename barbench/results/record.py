@@ -72,8 +72,11 @@ class Cell(Frozen):
     def shared_recipe(self) -> dict[str, JsonValue]:
         """The recipe without each method's own part: the learning rates, if they were chosen for methods separately,
         and whether they were searched for this one."""
-        own = ("lr", "adapter_lr", "searched") if self.recipe.get("own_rates") else ()
-        return {name: value for name, value in self.recipe.items() if name not in own}
+        shared = dict(self.recipe)
+        if shared.get("own_rates"):
+            for name in ("lr", "adapter_lr", "searched"):
+                shared.pop(name, None)
+        return shared
 
     def stem(self) -> str:
         """File name without suffix: readable parts, then the id, e.g. `barleria--tiny--refcoco+--seed0--<id>`."""
@@ -216,10 +219,13 @@ def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
         return upgraded
     splits: dict[str, Any] = {}
     for name, split in fields["splits"].items():
-        splits[name] = split
-        if isinstance(split, dict):
-            scores = {kind: _scores_from_schema_1(split[kind]) for kind in ("scores", "control") if kind in split}
-            splits[name] = split | scores
+        if not isinstance(split, dict):
+            splits[name] = split
+            continue
+        splits[name] = dict(split)
+        for kind in ("scores", "control"):
+            if kind in split:
+                splits[name][kind] = _scores_from_schema_1(split[kind])
     return upgraded | {"splits": splits}
 
 
