@@ -23,7 +23,7 @@ from barbench.reports.page.sections import PageSection, assign_styles, sections_
 from barbench.reports.panels import WHY
 from barbench.reports.report import Report
 from barbench.reports.tables.grouping import Conditions, Group
-from barbench.reports.tables.notes import in_words
+from barbench.reports.tables.notes import describe_conditions
 from barbench.reports.tables.table import Table
 from barbench.results.record import Record
 from barbench.spec.text import plural
@@ -70,7 +70,7 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
     for number, (members, name) in enumerate(zip(groups, names, strict=True), 1):
         key = f"c{number}"
         sections = sections_of(members, arrays, styles, key, report.evidence)
-        caption = in_words(members.conditions, of_groups)
+        caption = describe_conditions(members.conditions, of_groups)
         conditions.append(Condition(key, name, caption[0].upper() + caption[1:], sections))
         runs.append(run_of(key, name, members))
     tables = [table for of_one in report.tables.values() for table in of_one]

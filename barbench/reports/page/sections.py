@@ -23,9 +23,9 @@ from barbench.reports.page.frames import Costs, costs
 from barbench.reports.page.listings import ledger_table
 from barbench.reports.page.style import Style, Styles
 from barbench.reports.page.summary import summary_table
+from barbench.reports.tables.columns import Score
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
-from barbench.reports.tables.judgement import Judgement, judge
-from barbench.reports.tables.layout import Score
+from barbench.reports.tables.significance import Significance, rank_rows
 from barbench.reports.tables.table import Table
 from barbench.results.resampled import ResampledScores
 
@@ -101,11 +101,11 @@ def sections_of(
     """
     styles = {row.label: method_styles[_method_key(row)] for row in members.rows}
     found = costs(members)
-    judgement = judge(Score("", "mIoU", found.columns, "datasets"), members, evidence)
-    found = found.with_intervals(judgement.margins)
-    bars = _bars(len(members.seeds), judgement)
+    significance = rank_rows(Score("", "mIoU", found.columns, "datasets"), members, evidence)
+    found = found.with_intervals(significance.margins)
+    bars = _bars(len(members.seeds), significance)
     return (
-        PageSection("summary", "What was measured", table=summary_table(members, found, judgement), opening=True),
+        PageSection("summary", "What was measured", table=summary_table(members, found, significance), opening=True),
         _cost_section(found, bars, styles, key),
         *_budget_sections(members, found, bars, styles, key),
         _training_section(members, styles, key),
@@ -114,11 +114,11 @@ def sections_of(
     )
 
 
-def _bars(seeds: int, judgement: Judgement) -> str:
+def _bars(seeds: int, significance: Significance) -> str:
     """What the bars of the drawings over cost and budget are."""
-    if not judgement.margins and seeds == 1:
+    if not significance.margins and seeds == 1:
         return "One seed: no intervals."
-    if not judgement.margins:
+    if not significance.margins:
         return f"Bars reach from the lowest to the highest of {seeds} seeds."
     if seeds == 1:
         return "Bars of IoU are 95 % intervals over images."

@@ -6,13 +6,13 @@ from statistics import fmean
 from barbench.reports.page.frames import Costs
 from barbench.reports.tables.averages import over_seeds
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
-from barbench.reports.tables.judgement import Judgement
 from barbench.reports.tables.rows_measured import gap_entry, number
+from barbench.reports.tables.significance import Significance
 from barbench.reports.tables.table import Entry, Header, Mark, Section, Table
 from barbench.results.interval import interval_around
 
 
-def summary_table(members: Group, found: Costs, judgement: Judgement) -> Table | None:
+def summary_table(members: Group, found: Costs, significance: Significance) -> Table | None:
     """One row per method: mean IoU over the columns that all share, the gap closed, parameters, time and memory; None
     if no cell is finished."""
     if not found.columns:
@@ -23,9 +23,9 @@ def summary_table(members: Group, found: Costs, judgement: Judgement) -> Table |
         summary = over_seeds("datasets", row.iou, found.columns)
         if summary is None or row.label not in spent.index:
             continue
-        margin = judgement.margins.get(row.label, summary.margin)
-        mark: Mark | None = "best" if row.label in judgement.best else None
-        gap = gap_entry(judgement.gaps[row.label]) if row.label in judgement.gaps else Entry("")
+        margin = significance.margins.get(row.label, summary.margin)
+        mark: Mark | None = "best" if row.label in significance.best else None
+        gap = gap_entry(significance.gaps[row.label]) if row.label in significance.gaps else Entry("")
         cost = dict(zip(spent.columns, spent.loc[row.label].to_numpy(float), strict=True))
         rows.append(
             (

@@ -10,81 +10,53 @@ from barbench.results.interval import Interval, interval_of_mean, mean
 
 
 def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
-    """Average scores as a table does.
-
-    Args:
-        rule: over each dataset, then over datasets; or over all columns alike.
-        scores: (dataset, score of one of its columns).
-
-    Returns:
-        The average.
-
-    Raises:
-        ValueError: if there is no score.
-    """
+    """Average (dataset, score) pairs, at least one: over each dataset and then over datasets, or over all alike."""
     datasets: dict[str, list[float]] = defaultdict(list)
     for dataset, score in scores:
         datasets[dataset].append(score)
-    if rule == "columns":
-        return mean([score for columns in datasets.values() for score in columns])
-    return mean([mean(columns) for columns in datasets.values()])
+    if rule == "datasets":
+        return mean([mean(columns) for columns in datasets.values()])
+    return mean([score for columns in datasets.values() for score in columns])
 
 
 def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[float]:
-    """The average over columns, for each seed.
-
-    Args:
-        rule: how columns are averaged; a single column is its own average.
-        values: scores by column and seed; all of `columns` are in it.
-        columns: at least one.
+    """The average over columns, at least one, for each seed; a single column is its own average.
 
     Returns:
         One number per seed, in the order of the seeds; if the columns have different seeds, a single number, the
             average of the columns' means.
     """
-    have = list(columns)
-    seeds = {frozenset(values[column]) for column in have}
+    columns = list(columns)
+    seeds = {frozenset(values[column]) for column in columns}
     if len(seeds) > 1:
-        return [average(rule, [(c.title, mean(list(values[c].values()))) for c in have])]
-    return [average(rule, [(c.title, values[c][seed]) for c in have]) for seed in sorted(seeds.pop())]
+        means = [(column.title, mean(list(values[column].values()))) for column in columns]
+        return [average(rule, means)]
+    averages = []
+    for seed in sorted(seeds.pop()):
+        scores = [(column.title, values[column][seed]) for column in columns]
+        averages.append(average(rule, scores))
+    return averages
 
 
 def over_seeds(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> Interval | None:
-    """The average over columns, with its interval over seeds.
+    """The average over the columns that have values, with its interval over seeds; None if no column has.
 
-    Args:
-        rule: how columns are averaged.
-        values: scores by column and seed.
-        columns: those without values are left out.
-
-    Returns:
-        None if no column has values. If the columns have different seeds, there is no interval (see `per_seed`).
+    If the columns have different seeds, there is no interval (see `per_seed`).
     """
-    have = [column for column in columns if column in values]
-    return interval_of_mean(per_seed(rule, values, have)) if have else None
+    measured = [column for column in columns if column in values]
+    if not measured:
+        return None
+    return interval_of_mean(per_seed(rule, values, measured))
 
 
 def printed(value: float, digits: int = 1) -> str:
-    """Round as a paper prints: ties go up, also if the binary number is slightly below.
-
-    Args:
-        value: any number.
-        digits: after the point.
-
-    Returns:
-        The text.
-    """
+    """Round as a paper prints: ties go up, also if the binary number is slightly below."""
     exact = Decimal(repr(round(value, 9)))
-    return str(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP) + 0)  # + 0: no negative zero
+    rounded = exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return str(rounded + 0)  # + 0: no negative zero
 
 
 def millions(count: int) -> str:
-    """Parameters in millions: two digits as the paper prints, three below a tenth: no small method shows as 0.00.
-
-    Args:
-        count: of parameters.
-
-    Returns:
-        The text, without unit.
-    """
-    return f"{count / 1e6:.{3 if 0 < count < 1e5 else 2}f}"
+    """Parameters in millions: two digits as the paper prints, three below a tenth: no small method shows as 0.00."""
+    digits = 3 if 0 < count < 1e5 else 2
+    return f"{count / 1e6:.{digits}f}"

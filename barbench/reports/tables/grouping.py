@@ -86,11 +86,13 @@ class MethodRow:
     @property
     def options(self) -> str:
         """The method's options as `name=value`."""
-        return ", ".join(f"{name}={value}" for name, value in sorted(self.records[0].cell.options.items()))
+        options = sorted(self.records[0].cell.options.items())
+        return ", ".join(f"{name}={value}" for name, value in options)
 
     def failures(self, datasets: Collection[str]) -> list[Record]:
         """Records of failed cells that would have been evaluated on one of `datasets`."""
-        return [r for r in self.records if r.status != "done" and not set(datasets).isdisjoint(evaluated(r))]
+        failed = [record for record in self.records if record.status != "done"]
+        return [record for record in failed if not set(datasets).isdisjoint(evaluated(record))]
 
     def parameters(self, group: str) -> list[int]:
         """Distinct counts of one ledger group over the row's records, sorted; several if the count depends on the
@@ -106,16 +108,12 @@ class Group:
     rows: tuple[MethodRow, ...]
 
     def without(self, omitted: Callable[[str], bool]) -> "Group":
-        """Leave out datasets; rows, order and labels are then as if their records did not exist.
-
-        Args:
-            omitted: tells whether a dataset is left out.
-
-        Returns:
-            A group that may have no rows.
-        """
+        """Leave out data sets; rows, order and labels are then as if their records did not exist, and there may be no
+        rows."""
         kept = [record for record in self.records if not omitted(record.cell.dataset)]
-        return self if len(kept) == len(self.records) else Group(self.conditions, _rows(_ordered(kept)))
+        if len(kept) == len(self.records):
+            return self
+        return Group(self.conditions, _rows(_ordered(kept)))
 
     @property
     def records(self) -> list[Record]:
@@ -130,27 +128,39 @@ class Group:
     @property
     def seeds(self) -> frozenset[int]:
         """The seeds of all rows."""
-        return frozenset(seed for row in self.rows for by_seed in row.iou.values() for seed in by_seed)
+        seeds: set[int] = set()
+        for row in self.rows:
+            for by_seed in row.iou.values():
+                seeds.update(by_seed)
+        return frozenset(seeds)
 
     @property
     def leaking(self) -> frozenset[Column]:
         """The columns that leak for every row that measured them: then the column is marked, and not the single
         score."""
-        return frozenset(c for c in self.measured if all(c in row.leaks for row in self.rows if c in row.iou))
+        leaking = set(self.measured)
+        for row in self.rows:
+            leaking -= row.iou.keys() - row.leaks
+        return frozenset(leaking)
 
     @property
     def attempted(self) -> tuple[Column, ...]:
-        """The measured columns, and those of datasets of which every cell failed."""
-        measured = self.measured
-        lost = {name for record in self.records for name in evaluated(record)} - {column.dataset for column in measured}
-        known = {column for column in PAPER_COLUMNS if column.dataset in lost}
-        unknown = {Column(dataset, "all") for dataset in lost - {column.dataset for column in known}}
-        return in_order({*measured, *known, *unknown})
+        """The measured columns, and those of data sets of which every cell failed."""
+        columns = set(self.measured)
+        lost = {name for record in self.records for name in evaluated(record)}
+        lost -= {column.dataset for column in columns}
+        for name in lost:
+            own = [column for column in PAPER_COLUMNS if column.dataset == name]
+            # A data set that the paper does not have gets one column for all its splits.
+            columns.update(own or [Column(name, "all")])
+        return in_order(columns)
 
 
 def evaluated(record: Record) -> tuple[str, ...]:
-    """The datasets that a record's cell is evaluated on: its own, or the members of its mixture."""
-    return tuple(p.name for p in MEMBERS) if record.cell.dataset in MIXED else (record.cell.dataset,)
+    """The data sets that a record's cell is evaluated on: its own, or the members of its mixture."""
+    if record.cell.dataset in MIXED:
+        return tuple(member.name for member in MEMBERS)
+    return (record.cell.dataset,)
 
 
 def by_column(record: Record) -> dict[Column, SplitResult]:
@@ -159,48 +169,39 @@ def by_column(record: Record) -> dict[Column, SplitResult]:
 
 
 def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
-    """The columns in the paper's order; others follow by name."""
-    general = (Column(p.name, p.columns[split]) for p in PARTITIONS for split in p.eval_splits if p.allows_no_target)
-    paper = {column: index for index, column in enumerate((*PAPER_COLUMNS, *general))}
-    return tuple(sorted(columns, key=lambda column: (paper.get(column, len(paper)), column)))
+    """The columns in the paper's order; then those of data sets with absent targets; others follow by name."""
+    known = list(PAPER_COLUMNS)
+    for partition in PARTITIONS:
+        if partition.allows_no_target:
+            known += [Column(partition.name, partition.columns[split]) for split in partition.eval_splits]
+    places = {column: place for place, column in enumerate(known)}
+    return tuple(sorted(columns, key=lambda column: (places.get(column, len(places)), column)))
 
 
 def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None = None) -> str:
-    """Name columns in words.
-
-    Args:
-        columns: in the order of printing.
-        values: printed behind the names.
-
-    Returns:
-        For example `RefCOCO val, testA; G-Ref val(u)`.
-    """
+    """Columns by their data sets, with values behind them if there are any: `RefCOCO val, testA; G-Ref val(u)`."""
     datasets: dict[str, list[str]] = defaultdict(list)
     for column in columns:
-        datasets[column.title].append(f"{column.name} {values[column]}" if values else column.name)
+        name = f"{column.name} {values[column]}" if values else column.name
+        datasets[column.title].append(name)
     return "; ".join(f"{dataset} {', '.join(names)}" for dataset, names in datasets.items())
 
 
 def group(records: Iterable[Record]) -> list[Group]:
-    """Group records by what may be compared; their order does not matter.
-
-    Args:
-        records: of any cells, finished or not.
-
-    Returns:
-        One group per set of conditions, sorted.
-    """
-    versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
+    """Group records, finished or not, by what may be compared; the groups are sorted, the order of records does not
+    matter."""
     ordered = _ordered(records)
+    # The version of a data set counts only where the records of one set of conditions have several.
+    versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
     for record in ordered:
         versions[_conditions(record.cell), record.cell.dataset].add(record.cell.data.fingerprint)
-    tables: dict[Conditions, list[Record]] = defaultdict(list)
+    groups: dict[Conditions, list[Record]] = defaultdict(list)
     for record in ordered:
         conditions = _conditions(record.cell)
         if len(versions[conditions, record.cell.dataset]) > 1:
             conditions = conditions._replace(data_version=record.cell.data.fingerprint)
-        tables[conditions].append(record)
-    return [Group(conditions, _rows(tables[conditions])) for conditions in sorted(tables)]
+        groups[conditions].append(record)
+    return [Group(conditions, _rows(groups[conditions])) for conditions in sorted(groups)]
 
 
 def _ordered(records: Iterable[Record]) -> list[Record]:
@@ -208,8 +209,9 @@ def _ordered(records: Iterable[Record]) -> list[Record]:
 
 
 def _conditions(cell: Cell) -> Conditions:
-    told = {"method", "options", "dataset", "seed", *Conditions._fields}
-    other = cell.model_dump(mode="json", exclude=told, exclude_defaults=True)
+    own = {"method", "options", "dataset", "seed", *Conditions._fields}
+    other = cell.model_dump(mode="json", exclude=own, exclude_defaults=True)
+    absent_targets = cell.dataset in PARTITIONS and PARTITIONS.get(cell.dataset).allows_no_target
     return Conditions(
         backbone=cell.backbone,
         weights=cell.weights,
@@ -219,53 +221,67 @@ def _conditions(cell: Cell) -> Conditions:
         data_version="",
         recipe=json.dumps(cell.shared_recipe(), sort_keys=True),
         other=", ".join(f"{name}={value}" for name, value in sorted(other.items())),
-        metric=ranking_metric(cell.dataset in PARTITIONS and PARTITIONS.get(cell.dataset).allows_no_target).label,
+        metric=ranking_metric(absent_targets).label,
     )
 
 
 def _rows(records: Sequence[Record]) -> tuple[MethodRow, ...]:
     methods: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
-        mixture = MIXED.get(record.cell.dataset, "")  # trained on more data: a row of its own
-        methods[record.cell.method, json.dumps(record.cell.options, sort_keys=True), mixture].append(record)
-    rows = sorted((_row(members) for members in methods.values()), key=_rank)
-    return tuple(_labelled(rows))
+        cell = record.cell
+        # A mixture trains on more data: a row of its own.
+        mixture = MIXED.get(cell.dataset, "")
+        methods[cell.method, json.dumps(cell.options, sort_keys=True), mixture].append(record)
+    rows = sorted(map(_row, methods.values()), key=_rank)
+    return tuple(_labeled(rows))
 
 
 def _row(records: Sequence[Record]) -> MethodRow:
     done_first = tuple(sorted(records, key=lambda record: record.status != "done"))
-    row = MethodRow(done_first, done_first[0].title + MIXED.get(done_first[0].cell.dataset, ""))
+    first = done_first[0]
+    row = MethodRow(done_first, first.title + MIXED.get(first.cell.dataset, ""))
     for record in records:
-        for column, split in by_column(record).items() if record.status == "done" else ():
-            for name, metric in METRICS.items():
-                if name in split.scores.values:
-                    values = row.scores.setdefault(name, {})
-                    values.setdefault(column, {})[record.cell.seed] = metric.factor * split.scores[name]
-            if split.control is not None:
-                row.control.setdefault(column, {})[record.cell.seed] = 100 * split.control.mean
-            if split.leaks:
-                row.leaks.add(column)
+        if record.status == "done":
+            _add_scores(row, record)
     return row
+
+
+def _add_scores(row: MethodRow, record: Record) -> None:
+    seed = record.cell.seed
+    for column, split in by_column(record).items():
+        for name, metric in METRICS.items():
+            if name in split.scores.values:
+                values = row.scores.setdefault(name, {})
+                values.setdefault(column, {})[seed] = metric.factor * split.scores[name]
+        if split.control is not None:
+            row.control.setdefault(column, {})[seed] = 100 * split.control.mean
+        if split.leaks:
+            row.leaks.add(column)
 
 
 def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str]:
     """Key of the rows' order: rows without component, then the paper's rows in its order, then the others by numbers of
-    components and parameters; mixed training after training on one dataset."""
-    record = row.records[0]
-    paper = PAPER_METHODS.index(record.cell.method) if record.cell.method in PAPER_METHODS else len(PAPER_METHODS)
-    place = paper if row.composition else -1
-    if record.cell.method == FULL:
-        place = len(PAPER_METHODS) + 1
+    components and parameters, then full fine-tuning; mixed training after training on one dataset."""
+    cell = row.records[0].cell
+    place = len(PAPER_METHODS)
+    if cell.method == FULL:
+        place += 1
+    elif not row.composition:
+        place = -1
+    elif cell.method in PAPER_METHODS:
+        place = PAPER_METHODS.index(cell.method)
     size = max(row.parameters("adapter"), default=0)
-    return place, len(row.composition), size, record.cell.method, row.options, MIXED.get(record.cell.dataset, "")
+    return place, len(row.composition), size, cell.method, row.options, MIXED.get(cell.dataset, "")
 
 
-def _labelled(rows: Sequence[MethodRow]) -> list[MethodRow]:
-    """Rows with equal titles, told apart by method name and options."""
+def _labeled(rows: Sequence[MethodRow]) -> list[MethodRow]:
+    """Rows with equal titles get method name and options behind them."""
     titles = Counter(row.label for row in rows)
-
-    def label(row: MethodRow) -> str:
-        detail = ", ".join(filter(None, (row.records[0].cell.method, row.options)))
-        return f"{row.label} ({detail})" if titles[row.label] > 1 else row.label
-
-    return [replace(row, label=label(row)) for row in rows]
+    labeled = []
+    for row in rows:
+        if titles[row.label] > 1:
+            method = row.records[0].cell.method
+            detail = f"{method}, {row.options}" if row.options else method
+            row = replace(row, label=f"{row.label} ({detail})")
+        labeled.append(row)
+    return labeled

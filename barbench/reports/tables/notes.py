@@ -1,15 +1,15 @@
 """What a table states around its numbers: under which conditions, counted how, averaged over what."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from barbench.metrics import METRICS
 from barbench.paper.published import published_rows, text_misprints
 from barbench.paper.tables import Column, PaperTable
 from barbench.plain import flatten
 from barbench.reports.tables.averages import millions
+from barbench.reports.tables.columns import Score
 from barbench.reports.tables.grouping import Conditions, Group, by_column, in_order, name_columns
-from barbench.reports.tables.layout import Score
 from barbench.reports.tables.provenance import per_label, provenance_notes
 from barbench.results.interval import CONFIDENCE
 
@@ -35,34 +35,34 @@ def caption(
         others: conditions of other tables; a recipe that shares its name with one of theirs names the fields that
             differ.
         one_seed: whether there is only one.
-
-    Returns:
-        One or more sentences.
     """
     if conditions is None:
         return f"As printed in the BarLeRIa paper (ICLR 2024), whose own rows use {table.family.title}."
-    words = in_words(conditions, others) + (" One seed." if one_seed else "")
-    return f"Published: as printed. Measured: {words}" if published else words[0].upper() + words[1:]
+    words = describe_conditions(conditions, others)
+    if one_seed:
+        words += " One seed."
+    if published:
+        return f"Published: as printed. Measured: {words}"
+    return words[0].upper() + words[1:]
 
 
-def in_words(conditions: Conditions, others: Iterable[Conditions]) -> str:
-    """What all records of a group share.
-
-    Args:
-        conditions: of the group.
-        others: as for `caption`.
-
-    Returns:
-        A sentence that begins in lower case.
-    """
-    size = f" at {conditions.image_size} px" if conditions.image_size else ""
+def describe_conditions(conditions: Conditions, others: Iterable[Conditions]) -> str:
+    """What all records of a group share, as a sentence that begins in lower case; `others` as for `caption`."""
+    parts = [f"backbone {conditions.backbone} ({conditions.weights} weights)"]
+    if conditions.image_size:
+        parts[0] += f" at {conditions.image_size} px"
     recipe = _recipe(conditions.recipe_fields, [other.recipe_fields for other in others])
-    version = f" Data version {conditions.data_version[:12]}." if conditions.data_version else ""
-    warning = " Synthetic shapes, not comparable with the paper." if conditions.data == "shapes" else ""
-    backbone = f"backbone {conditions.backbone} ({conditions.weights} weights){size}"
-    other = f", {conditions.other}" if conditions.other else ""
-    rates = " with each method's own rates" if conditions.recipe_fields.get("own_rates") else ""
-    return f"{backbone}, recipe {recipe}{rates}, {conditions.precision}{other}.{version}{warning}"
+    if conditions.recipe_fields.get("own_rates"):
+        recipe += " with each method's own rates"
+    parts += [f"recipe {recipe}", conditions.precision]
+    if conditions.other:
+        parts.append(conditions.other)
+    text = f"{', '.join(parts)}."
+    if conditions.data_version:
+        text += f" Data version {conditions.data_version[:12]}."
+    if conditions.data == "shapes":
+        text += " Synthetic shapes, not comparable with the paper."
+    return text
 
 
 def title(table: PaperTable, published: bool, conditions: Conditions | None) -> str:
@@ -70,27 +70,30 @@ def title(table: PaperTable, published: bool, conditions: Conditions | None) -> 
     name = f"{table.title} (Table {table.number} of the paper)"
     if conditions is None:
         return f"{name}, as published"
+    if published:
+        return f"{name}, published and measured"
     data = " on synthetic shapes" if conditions.data == "shapes" else ""
-    return f"{name}, published and measured" if published else f"{name}, measured with {conditions.backbone}{data}"
+    return f"{name}, measured with {conditions.backbone}{data}"
 
 
 def published_notes(table: PaperTable) -> list[str]:
     """The notes that the published rows of a table need."""
     rows = published_rows(table.number)
     numbers = [cell for row in rows for cell in row.cells if cell.kind != "label"]
-    every = (
+    notes = [
         "Published rows name their IoU: the mean over expressions, or overall (sum of intersections / sum of unions). "
-        "The two do not compare, so these rows are not ranked.",
-        "A row named corrected has the right numbers where some are known to be misprinted; differences are to them."
-        if any(cell.corrected for cell in numbers)
-        else "",
-        "†: tuned on the RefCOCO datasets together." if any(row.dagger for row in rows) else "",
-        *(
-            f"The paper, {at.place}: “{at.printed}”; rather {at.corrected}. {at.reason}"
-            for at in text_misprints(table.number)
-        ),
-    )
-    return [note for note in every if note]
+        "The two do not compare, so these rows are not ranked."
+    ]
+    if any(cell.corrected for cell in numbers):
+        notes.append(
+            "A row named corrected has the right numbers where some are known to be misprinted; differences are to "
+            "them."
+        )
+    if any(row.dagger for row in rows):
+        notes.append("†: tuned on the RefCOCO datasets together.")
+    for at in text_misprints(table.number):
+        notes.append(f"The paper, {at.place}: “{at.printed}”; rather {at.corrected}. {at.reason}")
+    return notes
 
 
 def average_note(table: PaperTable, scores: Sequence[Score]) -> list[str]:
@@ -105,22 +108,13 @@ def average_note(table: PaperTable, scores: Sequence[Score]) -> list[str]:
         return [f"{both}. The paper's own Avg in this table is over {table.rule}."]
     if "Avg" not in named:
         return []
-    alone = len({column.title for column in named["Avg"].over}) == 1
-    return ["Avg: over the columns." if alone else f"Avg: {rules[table.rule]}, as in the paper."]
+    if len({column.title for column in named["Avg"].over}) == 1:
+        return ["Avg: over the columns."]
+    return [f"Avg: {rules[table.rule]}, as in the paper."]
 
 
 def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column]) -> list[str]:
-    """The notes that measured rows need.
-
-    Args:
-        table: of the paper.
-        group: the measured rows.
-        columns: of the table.
-
-    Returns:
-        Notes in the order of printing.
-    """
-    measured = group.measured
+    """The notes that measured rows need, in the order of printing; `columns` are those of the table."""
     every = (
         _iou(group),
         _parameters(group),
@@ -129,13 +123,13 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column]) -
         _shared(group),
         _mixing(group),
         _data(group),
-        "-: not measured." if len(columns) > len(measured) else "",
+        "-: not measured." if len(columns) > len(group.measured) else "",
         "Only the measured columns are printed." if set(columns) < set(table.columns) else "",
         _options(group),
         _budget(group),
         _problems(group),
         *provenance_notes(group.rows),
-        *_told(group),
+        *_notes_of_records(group),
     )
     return [note for note in every if note]
 
@@ -170,27 +164,35 @@ def gap_note(gap: Score | None) -> list[str]:
 
 
 def _parameters(group: Group) -> str:
-    def trained(ledger_group: str) -> dict[str, list[str]]:
-        labels: dict[str, list[str]] = {}
-        for row in group.rows:
-            for count in row.parameters(ledger_group):
-                labels.setdefault(f"{millions(count)} M" if count else "none", []).append(row.label)
-        return labels
+    text = "Params (M): the ledger's adapter group only, as in the paper."
+    head = per_label("head", _trained(group, "head"))
+    positional = per_label("positional embeddings", _trained(group, "positional"))
+    if head and positional:
+        text += f" Trained beside it: {head[:-1]}; {positional[:-1]}."
+    return text
 
-    head, positional = per_label("head", trained("head")), per_label("positional embeddings", trained("positional"))
-    beside = f" Trained beside it: {head[:-1]}; {positional[:-1]}." if head and positional else ""
-    return f"Params (M): the ledger's adapter group only, as in the paper.{beside}"
+
+def _trained(group: Group, part: str) -> dict[str, list[str]]:
+    """The labels of the rows by their count of a part of the ledger."""
+    labels: dict[str, list[str]] = defaultdict(list)
+    for row in group.rows:
+        for count in row.parameters(part):
+            printed = f"{millions(count)} M" if count else "none"
+            labels[printed].append(row.label)
+    return labels
 
 
 def _expressions(group: Group) -> str:
     counts: dict[Column, set[str]] = defaultdict(set)
     for record in group.records:
         for column, split in by_column(record).items():
-            n, control = split.scores.n, split.control
-            swapped = f" ({control.n:,} swapped)" if control and control.n != n else ""
-            counts[column].add(f"{n:,}{swapped}")
-    listed = name_columns(group.measured, {column: " or ".join(sorted(counts[column])) for column in counts})
-    return f"Expressions scored: {listed}." if listed else ""
+            text = f"{split.scores.n:,}"
+            if split.control and split.control.n != split.scores.n:
+                text += f" ({split.control.n:,} swapped)"
+            counts[column].add(text)
+    if not group.measured:
+        return ""
+    return f"Expressions scored: {name_columns(group.measured, _alternatives(counts))}."
 
 
 def _shared(group: Group) -> str:
@@ -199,38 +201,49 @@ def _shared(group: Group) -> str:
         for column, split in by_column(record).items():
             if split.shared_images:
                 counts[column].add(f"{split.shared_images:,} of {split.images:,}")
-    listed = name_columns(in_order(counts), {column: " or ".join(sorted(counts[column])) for column in counts})
-    return f"Images that also trained the model: {listed}." if listed else ""
+    if not counts:
+        return ""
+    return f"Images that also trained the model: {name_columns(in_order(counts), _alternatives(counts))}."
+
+
+def _alternatives(counts: Mapping[Column, set[str]]) -> dict[Column, str]:
+    """The counts of a column as one text; records may differ in them."""
+    return {column: " or ".join(sorted(texts)) for column, texts in counts.items()}
 
 
 def _mixing(group: Group) -> str:
     mixes: dict[str, list[str]] = defaultdict(list)
     for row in group.rows:
         for seen in {record.training for record in row.records if record.training}:
-            if seen.mixing != "none":
-                left_out = f", {seen.removed_references:,} left out" if seen.removed_references else ""
-                mixes[f"{seen.mixing}, {seen.references:,} references of {seen.images:,} images{left_out}"].append(
-                    row.label
-                )
+            if seen.mixing == "none":
+                continue
+            text = f"{seen.mixing}, {seen.references:,} references of {seen.images:,} images"
+            if seen.removed_references:
+                text += f", {seen.removed_references:,} left out"
+            mixes[text].append(row.label)
     return per_label("Mixed training:", dict(sorted(mixes.items())))
 
 
 def _data(group: Group) -> str:
     datasets: dict[str, list[str]] = {}
-    for dataset, version in sorted({(record.cell.dataset, record.cell.data.fingerprint) for record in group.records}):
+    versions = {(record.cell.dataset, record.cell.data.fingerprint) for record in group.records}
+    for dataset, version in sorted(versions):
         datasets.setdefault(version[:12], []).append(dataset)
     return per_label("Data version", datasets)
 
 
 def _options(group: Group) -> str:
-    listed = "; ".join(f"{row.label} {row.options}" for row in group.rows if row.options)
-    return f"Options: {listed}." if listed else ""
+    listed = [f"{row.label} {row.options}" for row in group.rows if row.options]
+    if not listed:
+        return ""
+    return f"Options: {'; '.join(listed)}."
 
 
 def _budget(group: Group) -> str:
     budgets: dict[str, list[str]] = {}
     for row in group.rows:
-        for budget in sorted({record.tuning_budget for record in row.records if record.status == "done"}):
+        own = {record.tuning_budget for record in row.records if record.status == "done"}
+        for budget in sorted(own):
             budgets.setdefault(budget, []).append(row.label)
     return per_label("Tuning budget:", budgets)
 
@@ -241,21 +254,32 @@ def _problems(group: Group) -> str:
         for problem, count in record.data_problems.items():
             name = f"{record.cell.dataset} {problem}"
             worst[name] = max(worst[name], count)
-    listed = ", ".join(f"{name} {count:,}" for name, count in sorted(worst.items()) if count)
-    return f"Data problems: {listed}." if listed else ""
+    listed = [f"{name} {count:,}" for name, count in sorted(worst.items()) if count]
+    if not listed:
+        return ""
+    return f"Data problems: {', '.join(listed)}."
 
 
-def _told(group: Group) -> list[str]:
+def _notes_of_records(group: Group) -> list[str]:
     """The records' own notes, each once with its rows."""
     labels: dict[str, list[str]] = defaultdict(list)
     for row in group.rows:
-        for note in dict.fromkeys(note for record in row.records for note in record.notes):
+        notes = [note for record in row.records for note in record.notes]
+        for note in dict.fromkeys(notes):
             labels[note].append(row.label)
     return [f"{', '.join(names)}: {note}." for note, names in labels.items()]
 
 
 def _recipe(recipe: dict[str, object], others: Iterable[dict[str, object]]) -> str:
-    mine, name = flatten(recipe), str(recipe.get("name", "unnamed"))
-    namesakes = [flatten(other) for other in others if other.get("name") == recipe.get("name")]
-    differing = sorted({key for other in namesakes for key in mine.keys() | other if mine.get(key) != other.get(key)})
-    return name + (f" ({', '.join(f'{key}={mine.get(key)}' for key in differing)})" if differing else "")
+    """The recipe's name, with the fields in which it differs from others of the same name."""
+    own = flatten(recipe)
+    differing: set[str] = set()
+    for other in others:
+        if other.get("name") == recipe.get("name"):
+            theirs = flatten(other)
+            differing.update(key for key in own.keys() | theirs if own.get(key) != theirs.get(key))
+    name = str(recipe.get("name", "unnamed"))
+    if not differing:
+        return name
+    fields = [f"{key}={own.get(key)}" for key in sorted(differing)]
+    return f"{name} ({', '.join(fields)})"

@@ -10,47 +10,65 @@ DIGITS = "so that the last digits may differ"
 
 
 def per_label(what: str, values: Mapping[str, Sequence[str]]) -> str:
-    """One sentence of a value that rows may differ in.
-
-    Args:
-        what: the value is.
-        values: the labels of the rows with each value.
-
-    Returns:
-        `what value.`, with the rows of each value where there are several; empty without values.
-    """
-    shown = [f"{value} ({', '.join(labels)})" for value, labels in values.items()] if len(values) > 1 else [*values]
-    return f"{what} {'; '.join(shown)}." if shown else ""
+    """One sentence `what value.` of a value that rows may differ in, with the rows of each value where there are
+    several; empty without values."""
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{what} {next(iter(values))}."
+    shown = [f"{value} ({', '.join(labels)})" for value, labels in values.items()]
+    return f"{what} {'; '.join(shown)}."
 
 
 def provenance_notes(rows: Sequence[MethodRow]) -> list[str]:
     """Notes that a reader needs who compares rows that were not measured in one place.
 
-    Args:
-        rows: of a table.
-
-    Returns:
-        None where all finished records were made by one version of the code, on devices of one name, and on a
-            processor with as many threads. A cell that was interrupted may have been on several devices.
+    There are none where all finished records were made by one version of the code, on devices of one name, and on a
+    processor with as many threads. A cell that was interrupted may have been on several devices.
     """
-    code = _rows_of(rows, lambda record: [record.environment.get("code")])
-    devices = _rows_of(rows, lambda record: [record.environment.get("device"), *(a.device for a in record.attempts)])
-    threads = _rows_of(rows, lambda r: [] if r.environment.get("gpus") else [r.environment.get("threads")])
-    edited = [r.label for r in rows if len(_rows_of([r], lambda record: [record.environment.get("method_code")])) > 1]
-    notes = [
-        per_label("Made by different versions of barbench:", code) if len(code) > 1 else "",
-        f"The module of the method changed between records: {', '.join(edited)}." if edited else "",
-        per_label(f"Computed on different devices, {DIGITS}:", devices) if len(devices) > 1 else "",
-        per_label(f"Computed with different numbers of threads, {DIGITS}:", threads) if len(threads) > 1 else "",
-    ]
-    return [note for note in notes if note]
+    notes = []
+    code = _rows_of(rows, _code)
+    if len(code) > 1:
+        notes.append(per_label("Made by different versions of barbench:", code))
+    edited = [row.label for row in rows if len(_rows_of([row], _method_code)) > 1]
+    if edited:
+        notes.append(f"The module of the method changed between records: {', '.join(edited)}.")
+    devices = _rows_of(rows, _devices)
+    if len(devices) > 1:
+        notes.append(per_label(f"Computed on different devices, {DIGITS}:", devices))
+    threads = _rows_of(rows, _threads)
+    if len(threads) > 1:
+        notes.append(per_label(f"Computed with different numbers of threads, {DIGITS}:", threads))
+    return notes
+
+
+def _code(record: Record) -> list[object]:
+    return [record.environment.get("code")]
+
+
+def _method_code(record: Record) -> list[object]:
+    return [record.environment.get("method_code")]
+
+
+def _devices(record: Record) -> list[object]:
+    return [record.environment.get("device"), *(attempt.device for attempt in record.attempts)]
+
+
+def _threads(record: Record) -> list[object]:
+    """Of a processor; a GPU's results do not depend on them."""
+    if record.environment.get("gpus"):
+        return []
+    return [record.environment.get("threads")]
 
 
 def _rows_of(rows: Sequence[MethodRow], values: Callable[[Record], Iterable[object]]) -> dict[str, list[str]]:
-    """The labels of the rows by what their finished records tell; old records tell nothing."""
-    found: dict[str, list[str]] = defaultdict(list)
+    """The labels of the rows by the values of their finished records; old records may have none."""
+    labels: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        done = (record for record in row.records if record.status == "done")
-        for told in dict.fromkeys(str(value) for record in done for value in values(record) if value):
-            found[told].append(row.label)
-    return dict(sorted(found.items()))
+        found: dict[str, None] = {}
+        for record in row.records:
+            if record.status == "done":
+                found.update(dict.fromkeys(str(value) for value in values(record) if value))
+        for value in found:
+            labels[value].append(row.label)
+    return dict(sorted(labels.items()))

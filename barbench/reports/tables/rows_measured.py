@@ -5,9 +5,9 @@ from textwrap import shorten
 
 from barbench.metrics import METRICS
 from barbench.reports.tables.averages import millions, over_seeds, printed
+from barbench.reports.tables.columns import Score, TableColumns
 from barbench.reports.tables.grouping import Group, MethodRow, SeedScores, name_columns
-from barbench.reports.tables.judgement import Judgement, judge
-from barbench.reports.tables.layout import Frame, Score
+from barbench.reports.tables.significance import Significance, rank_rows
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section
 from barbench.results.interval import Interval, interval_around
 from barbench.results.record import Record
@@ -18,49 +18,39 @@ FAILURES = {"failed": "failed", "out-of-memory": "OOM"}
 
 
 def scores(
-    frame: Frame, members: Group, footnotes: Footnotes, heading: str, evidence: ResampledScores | None
+    columns: TableColumns, members: Group, footnotes: Footnotes, heading: str, evidence: ResampledScores | None
 ) -> Section:
-    """Mean IoU of every row with its interval; the best row is bold, and all that are not distinguishable from it.
-
-    Args:
-        frame: the table's columns.
-        members: the rows.
-        footnotes: gets the texts.
-        heading: over the rows.
-        evidence: the counts of expressions; without it nothing is bold.
-
-    Returns:
-        One section.
-    """
-    judged = [judge(score, members, evidence) for score in frame.scores]
-    gaps = judged[frame.scores.index(frame.gap)].gaps if frame.gap else {}
-    return Section(heading, tuple(_row(frame, row, members, footnotes, judged, gaps) for row in members.rows))
+    """Mean IoU of every row with its interval under a heading; the best row is bold, and all that are not
+    distinguishable from it. Without evidence nothing is bold."""
+    ranked = [rank_rows(score, members, evidence) for score in columns.scores]
+    gaps: Mapping[str, Interval | None] = {}
+    if columns.gap:
+        gaps = ranked[columns.scores.index(columns.gap)].gaps
+    rows = [_row(columns, row, members, footnotes, ranked, gaps) for row in members.rows]
+    return Section(heading, tuple(rows))
 
 
-def overall(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
+def overall(columns: TableColumns, members: Group, footnotes: Footnotes) -> Section:
     """Overall IoU of every row; none is bold, because intervals are of the mean IoU."""
-    rows = [
-        frame.row(Entry(row.label), _scores(frame, row, row.overall, members, footnotes), metric="overall")
-        for row in members.rows
-        if row.overall
-    ]
+    rows = []
+    for row in members.rows:
+        if row.overall:
+            entries = _scores(columns, row, row.overall, members, footnotes)
+            rows.append(columns.row(Entry(row.label), entries, metric="overall"))
     return Section("Measured, overall IoU", tuple(rows))
 
 
-def swapped(frame: Frame, members: Group, footnotes: Footnotes) -> Section:
+def swapped(columns: TableColumns, members: Group, footnotes: Footnotes) -> Section:
     """Mean IoU on another object of the same image, if there is one."""
-    rows = [
-        frame.row(
-            Entry(row.label),
-            _scores(frame, row, row.control, members, footnotes),
-        )
-        for row in members.rows
-        if row.control
-    ]
+    rows = []
+    for row in members.rows:
+        if row.control:
+            entries = _scores(columns, row, row.control, members, footnotes)
+            rows.append(columns.row(Entry(row.label), entries))
     return Section("Expressions swapped (lower is better)", tuple(rows))
 
 
-def other_metrics(frame: Frame, members: Group, footnotes: Footnotes) -> list[Section]:
+def other_metrics(columns: TableColumns, members: Group, footnotes: Footnotes) -> list[Section]:
     """A section for each metric that has a heading of its own: N-acc and T-acc on gRefCOCO."""
     sections = []
     for name, metric in METRICS.items():
@@ -69,47 +59,44 @@ def other_metrics(frame: Frame, members: Group, footnotes: Footnotes) -> list[Se
         rows = []
         for row in members.rows:
             if name in row.scores:
-                entries = _scores(frame, row, row.scores[name], members, footnotes)
-                rows.append(frame.row(Entry(row.label), entries))
+                entries = _scores(columns, row, row.scores[name], members, footnotes)
+                rows.append(columns.row(Entry(row.label), entries))
         sections.append(Section(metric.heading, tuple(rows)))
     return sections
 
 
 def number(summary: Interval, sign: str = "") -> str:
-    """For example `51.3±0.4`.
-
-    Args:
-        summary: what to print.
-        sign: "+" shows the sign.
-
-    Returns:
-        The text, without margin if there is none.
-    """
+    """For example `51.3±0.4`, without margin if there is none; `sign` "+" shows that of a positive number, too."""
     value = printed(summary.mean)
-    text = f"+{value}" if sign and not value.startswith("-") else value.replace("-", "−")
-    return text if not summary.known else f"{text}±{printed(summary.margin)}"
+    text = value.replace("-", "−")
+    if sign and not value.startswith("-"):
+        text = f"+{value}"
+    if not summary.known:
+        return text
+    return f"{text}±{printed(summary.margin)}"
 
 
 def _row(
-    frame: Frame,
+    columns: TableColumns,
     row: MethodRow,
     members: Group,
     footnotes: Footnotes,
-    judged: Sequence[Judgement],
+    ranked: Sequence[Significance],
     gaps: Mapping[str, Interval | None],
 ) -> EntryRow:
-    counts = dict.fromkeys(millions(count) for count in row.parameters("adapter"))
-    return frame.row(
-        Entry(row.label),
-        [
-            _score(row, row.iou, score, members, footnotes, judgement)
-            for score, judgement in zip(frame.scores, judged, strict=True)
-        ],
-        checks={name: "✓" if name in row.composition else "×" for name in frame.components},
-        parameters=Entry("–".join(counts) or "-", float(next(iter(counts))) if counts else None),
-        metric="mean",
-        gap=gap_entry(gaps[row.label]) if row.label in gaps else Entry(""),
-    )
+    entries = []
+    for score, significance in zip(columns.scores, ranked, strict=True):
+        entries.append(_score(row, row.iou, score, members, footnotes, significance))
+    checks = {}
+    for name in columns.components:
+        checks[name] = "✓" if name in row.composition else "×"
+    parameters = Entry("-")
+    # Counts that differ may print alike.
+    counts = list(dict.fromkeys(millions(count) for count in row.parameters("adapter")))
+    if counts:
+        parameters = Entry("–".join(counts), float(counts[0]))
+    gap = gap_entry(gaps[row.label]) if row.label in gaps else Entry("")
+    return columns.row(Entry(row.label), entries, checks, parameters, "mean", gap)
 
 
 def gap_entry(gap: Interval | None) -> Entry:
@@ -120,8 +107,10 @@ def gap_entry(gap: Interval | None) -> Entry:
     return Entry(f"{share}±{100 * gap.margin:.0f} %".replace("-", "−"), float(share))
 
 
-def _scores(frame: Frame, row: MethodRow, values: SeedScores, members: Group, footnotes: Footnotes) -> list[Entry]:
-    return [_score(row, values, score, members, footnotes) for score in frame.scores]
+def _scores(
+    columns: TableColumns, row: MethodRow, values: SeedScores, members: Group, footnotes: Footnotes
+) -> list[Entry]:
+    return [_score(row, values, score, members, footnotes, Significance()) for score in columns.scores]
 
 
 def _score(
@@ -130,32 +119,43 @@ def _score(
     score: Score,
     members: Group,
     footnotes: Footnotes,
-    judgement: Judgement = Judgement(),
+    significance: Significance,
 ) -> Entry:
     """The average of `score` over the columns that the row has, with its interval. Without counts of expressions, the
     interval is that of the seeds alone."""
     failed = row.failures({column.dataset for column in score.over})
-    marks = list(_failures(failed))
+    marks = _failures(failed)
     summary = over_seeds(score.rule, values, score.over)
     if summary is None:
-        return Entry(FAILURES[failed[0].status] if failed else "-", footnotes=footnotes.add(*marks))
-    leaks = [column for column in score.over if column in values and column in row.leaks - members.leaking]
-    marks += [LEAK] * bool(leaks)
-    seeds = {frozenset(values[column]) for column in score.over if column in values}
-    if len(seeds) > 1:
-        marks.append("Its columns have different seeds: no interval.")
-    elif (own := seeds.pop()) < members.seeds:
-        marks.append(f"n = {len(own)}: seed {', '.join(map(str, sorted(own)))}.")
-    missing = [column for column in score.over if column in members.measured and column not in values]
-    if missing:
-        marks.append(f"Without {name_columns(missing)}; not ranked.")
-    interval = interval_around(summary.mean, judgement.margins.get(row.label, summary.margin))
+        text = FAILURES[failed[0].status] if failed else "-"
+        return Entry(text, footnotes=footnotes.add(*marks))
+    marks += _remarks(row, values, score, members)
+    interval = interval_around(summary.mean, significance.margins.get(row.label, summary.margin))
     return Entry(
         number(interval),
         float(printed(summary.mean)),
-        mark="best" if row.label in judgement.best else None,
+        mark="best" if row.label in significance.best else None,
         footnotes=footnotes.add(*marks),
     )
+
+
+def _remarks(row: MethodRow, values: SeedScores, score: Score, members: Group) -> list[str]:
+    """Why a score does not compare with others of its column."""
+    remarks = []
+    own = [column for column in score.over if column in values]
+    missing = [column for column in score.over if column not in values and column in members.measured]
+    if not set(own).isdisjoint(row.leaks - members.leaking):
+        remarks.append(LEAK)
+    seeds = {frozenset(values[column]) for column in own}
+    if len(seeds) > 1:
+        remarks.append("Its columns have different seeds: no interval.")
+    else:
+        (one,) = seeds
+        if one < members.seeds:
+            remarks.append(f"n = {len(one)}: seed {', '.join(map(str, sorted(one)))}.")
+    if missing:
+        remarks.append(f"Without {name_columns(missing)}; not ranked.")
+    return remarks
 
 
 def _failures(records: Sequence[Record]) -> list[str]:
@@ -163,5 +163,6 @@ def _failures(records: Sequence[Record]) -> list[str]:
     seeds: dict[tuple[str, str], list[str]] = {}
     for record in records:
         reason = shorten(record.reason or "", 200, placeholder=" …")
-        seeds.setdefault((record.cell.dataset, f"{record.status}: {reason}"), []).append(str(record.cell.seed))
+        key = (record.cell.dataset, f"{record.status}: {reason}")
+        seeds.setdefault(key, []).append(str(record.cell.seed))
     return [f"{dataset}, seed {', '.join(which)}: {what}" for (dataset, what), which in seeds.items()]
