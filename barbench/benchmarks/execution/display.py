@@ -77,6 +77,7 @@ class _Cell:
         if self._first_time is None:
             self._first_time = now
             self._first_step = step
+        # Steps before the first one seen here may be those of an earlier attempt.
         pace = (now - self._first_time) / max(step - self._first_step, 1)
         left = float(pace * (event["epochs"] * event["steps"] - step))
         self.left = left
@@ -183,10 +184,12 @@ class PlainDisplay:
     def remaining(self, left: float) -> str:
         """`left 1:20`, and of the whole run where that can be known."""
         text = f"left {clock(left)}"
+        # The whole run: each cell that has not begun needs an expectation.
         later = [self.expected(job) for job in self.jobs if job.cell.id() not in self.begun]
         known = [seconds for seconds in later if seconds is not None]
         if not later or len(known) < len(later):
             return text
+        # Cells under way that have no step yet count as free slots.
         under_way = [left]
         if self.slots != 1:
             lefts = [cell.left for cell in self.cells.values()]
@@ -247,6 +250,7 @@ class LiveDisplay(PlainDisplay):
     def draw(self, job: Job, what: str, share: float | None, left: str = "") -> None:
         """Set a cell's line; a share of None is not known, and the bar pulses."""
         line = self.lines[job.cell.id()]
+        # A bar without a start pulses.
         if share is None:
             self.progress.reset(line, start=False)
         else:

@@ -84,11 +84,13 @@ def run_jobs(
         KeyboardInterrupt: passed on once every worker has ended, with a checkpoint where it was training.
     """
     with locked(results) as lock:
+        # The folder, the executor and the run.
         _tidy(results)
         store = Store(results)
         executor = executor or Local()
         run = _open_run(results, executor, jobs)
 
+        # Which cells are finished.
         records = {job.cell.id(): _record_of(store, job, halve) for job in jobs}
         for lost in store.set_aside:
             display.note(f"{lost.path.name} cannot be used ({lost.reason}); it is now {lost.renamed.name}")
@@ -193,6 +195,7 @@ class _Driver:
             while self.waiting and not detach:
                 self.listen(_POLL_SECONDS)
         except BaseException as error:
+            # Whatever happened, cells under way end with a checkpoint before the error is passed on.
             if isinstance(error, KeyboardInterrupt):
                 self.display.note("stopping once the steps under way are in checkpoints")
             self.executor.stop()
@@ -279,6 +282,7 @@ class _Driver:
     def written(self, job: Job, ended: Ended) -> Record:
         """The record that an attempt left, as soon as it can be seen here, or one with what is known without it."""
         record = _record_of(self.store, job, self.halve)
+        # A file that was written on another host may be seen here later.
         if self.executor.settles_on_host and ended.how in ("done", "failed"):
             limit = time.monotonic() + LATE_SECONDS
             while record is None and time.monotonic() < limit:

@@ -60,14 +60,20 @@ def place_cells(
     Raises:
         UsageError: for a device or GPUs that are not there, and for GPUs by number on a cluster.
     """
+    # A cluster: this host knows the kind of device, and nothing else.
     if executor_class(name).settles_on_host:
         if gpus not in (None, "all", "none") or device not in ("auto", "cuda", "cpu"):
             raise UsageError(f"--executor {name}: the cluster chooses GPUs; --gpus is all or none there")
-        return Placement("cpu" if gpus == "none" or device == "cpu" else "cuda", threads=0)
-    devices = import_module("barbench.benchmarks.execution.host.devices")  # which imports torch
+        without_gpu = gpus == "none" or device == "cpu"
+        return Placement("cpu" if without_gpu else "cuda", threads=0)
+
+    # This host: its module imports torch, which commands do only here.
+    devices = import_module("barbench.benchmarks.execution.host.devices")
     slots: tuple[Slot, ...] = tuple(devices.local_slots(device, gpus, processes, jobs, small))
-    picked = "cuda" if slots[0].gpus else devices.pick_device("cpu" if gpus == "none" else device)
-    return Placement(picked, max(1, slots[0].cores // processes), slots)
+    asked = "cpu" if gpus == "none" else device
+    picked = "cuda" if slots[0].gpus else devices.pick_device(asked)
+    threads = max(1, slots[0].cores // processes)
+    return Placement(picked, threads, slots)
 
 
 def make_executor(name: str, placement: Placement, cluster: Cluster, processes: int, jobs: int | None) -> Executor:

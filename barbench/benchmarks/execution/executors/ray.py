@@ -63,6 +63,7 @@ class Ray:
             options["include_dashboard"] = False
         else:
             options["address"] = address
+        # Ray replaces the handler by its own, which would end the command and stop no cell.
         handler = signal.getsignal(signal.SIGTERM)
         try:
             _look_for(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
@@ -74,7 +75,7 @@ class Ray:
                 "--cluster address=local one for this command"
             ) from None
         finally:
-            signal.signal(signal.SIGTERM, handler)  # Ray's own would end the command and stop no cell
+            signal.signal(signal.SIGTERM, handler)
 
     def _check(self) -> None:
         """A single node must hold a cell: the sum over all nodes says nothing."""
@@ -114,6 +115,7 @@ class Ray:
 
     def poll(self, seconds: float) -> list[CellEvent]:
         """The events of the cells, then the ends of tasks."""
+        # Waits for the first task that ends; events are read from files afterwards.
         over: list[Any] = []
         if self._tasks:
             over, _ = self._ray.wait(list(self._tasks), timeout=seconds, num_returns=1)

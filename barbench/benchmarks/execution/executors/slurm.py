@@ -110,6 +110,7 @@ class Slurm:
     def parameters(self) -> dict[str, Any]:
         """As submitit takes them."""
         cluster = self.cluster
+        # Fields that are not given are left to Slurm.
         fields: dict[str, Any] = {}
         for name in ("partition", "account", "qos", "constraint", "nodelist", "exclude", "gres"):
             value = getattr(cluster, name)
@@ -145,6 +146,7 @@ class Slurm:
         states = squeue([handle["job"] for handle in handles.values()])
         if states is None:
             raise UsageError("squeue does not answer; give the command again later")
+        # A job may have ended, or reported its end and still be in the queue.
         found = {}
         for cell, handle in handles.items():
             number = int(handle["number"])
@@ -161,6 +163,7 @@ class Slurm:
         for cell, event in found:
             if isinstance(event, Ended):
                 self._jobs.pop(cell, None)
+        # Jobs that died report nothing: squeue says which are gone.
         if time.monotonic() - self._looked > LOOK_SECONDS and self._jobs:
             self._looked = time.monotonic()
             found += self._missed()
@@ -313,6 +316,7 @@ def requeue() -> bool:
     job = variables["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in variables:
         job = f"{variables['SLURM_ARRAY_JOB_ID']}_{variables['SLURM_ARRAY_TASK_ID']}"
+    # Under a time limit or preemption it is RUNNING; after scancel it is COMPLETING by now.
     states = squeue([job]) or {}
     if states.get(job, "RUNNING") != "RUNNING":
         return False

@@ -82,10 +82,15 @@ def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None,
     if chosen and not shares:
         raise UsageError(f"--processes {processes} needs as many GPUs, and has {len(chosen)} to use")
 
+    # On a CPU, cells of small models run faster side by side on one thread each than one after the other on several.
     cores = core_count()
     count = jobs or len(shares)
     if not count:
-        count = max(1, cores // processes) if small and pick_device(device) == "cpu" else 1
+        count = 1
+        if small and pick_device(device) == "cpu":
+            count = max(1, cores // processes)
+
+    # More cells than shares of GPUs: they take turns in naming them.
     slots = []
     for index in range(count):
         share = shares[index % len(shares)] if shares else ()
@@ -106,7 +111,11 @@ def choose_gpus(device: str, gpus: str | None) -> list[str]:
     Raises:
         UsageError: where the two contradict each other, or a GPU is not there.
     """
-    kind, _, number = pick_device("cpu" if device == "auto" and gpus == "none" else device).partition(":")
+    if device == "auto" and gpus == "none":
+        device = "cpu"
+    kind, _, number = pick_device(device).partition(":")
+
+    # `--device cuda:1` alone means GPU 1; with --gpus, both must say the same.
     if gpus is None:
         gpus = (number or "all") if kind == "cuda" else "none"
     elif number and gpus != number:

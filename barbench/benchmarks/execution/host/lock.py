@@ -44,6 +44,7 @@ def locked(results: Path) -> Iterator[int]:
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
+        # Workers inherit a copy of the descriptor, so that the lock ends with the last of them.
         with (results / ".lock").open("a+") as file:
             _take(file, results)
             file.seek(0)

@@ -45,7 +45,9 @@ def resolve_on_host(job: Job) -> Job:
 
 def _data(job: Job) -> Path:
     """The folder with the cell's data: where it was, or what this host's $BARBENCH_DATA says, or shapes drawn here."""
-    wanted, root = job.cell.data.fingerprint, job.files.data
+    wanted = job.cell.data.fingerprint
+    root = job.files.data
+    # Shapes carry their fingerprint in the folder's name.
     if root.name == f"shapes-{wanted}" and root.exists():
         return root
     if ShapesSpec().fingerprint() == wanted:

@@ -19,12 +19,19 @@ import torch
 
 from barbench.benchmarks.cell import run_cell
 from barbench.benchmarks.execution.host.resolve import resolve_on_host
-from barbench.benchmarks.execution.worker.signals import CANNOT_WRITE, EXIT_WITHOUT_RECORD, StopSignal, exit_event
+from barbench.benchmarks.execution.worker.signals import (
+    CANNOT_WRITE,
+    EXIT_WITHOUT_RECORD,
+    ExitReason,
+    StopSignal,
+    exit_event,
+)
 from barbench.benchmarks.execution.worker.trackers import Tracked
 from barbench.benchmarks.job import AttemptProgress, Job
 from barbench.engine import profile
 from barbench.errors import BarbenchError, Interrupted, UsageError
-from barbench.results.store import Store
+from barbench.results.record import Record
+from barbench.results.store import Arrays, Store
 
 _OUT_OF_MEMORY: Final = (
     "out of memory",  # CUDA's driver and runtime, and NCCL, which quotes them
@@ -48,65 +55,77 @@ def main(path: Path) -> int:
     stop = StopSignal()
     stop.listen()
     job = Job.model_validate_json(path.read_text("utf-8"))
-
-    # Events have the standard output for themselves: whatever else prints there goes to the standard error.
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    reporter = _Reporter(job)
     threading.Thread(target=_end_with_runner, daemon=True).start()
-
-    begun = time.monotonic()
-    progress = AttemptProgress()
-    is_first = os.environ.get("RANK", "0") == "0"
-    tracked = Tracked(job, lambda text: emit({"event": "note", "text": text}))
-
-    def emit(event: dict[str, Any]) -> None:
-        progress.add(event)
-        if is_first:
-            events.write(json.dumps(event) + "\n")
-            tracked.add(event)
 
     try:
         job = resolve_on_host(job)
     except UsageError as error:
-        emit(exit_event("refused", str(error)))
-        return EXIT_WITHOUT_RECORD
-    store = Store(job.results)
-
-    def fail(status: Literal["failed", "out-of-memory"], reason: str) -> int:
-        peak = profile.peak(torch.device(job.place.device)).bytes
-        store.save(job.failure(status, reason, peak))
-        emit({"event": "failed", "status": status, "reason": reason})
-        return 1
+        return reporter.leave("refused", str(error))
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = run_cell(job, emit, stop.at_steps)
-        if result is not None:  # one process of a cell with several has it
-            record, arrays = result
-            attempts = list(job.attempts)
-            if attempts:
-                attempts[-1] = progress.complete(attempts[-1], "done", time.monotonic() - begun)
-            store.save(record.model_copy(update={"attempts": tuple(attempts)}), arrays)
-            job.checkpoint.unlink(missing_ok=True)
-            tracked.end(record)
-            emit({"event": "done"})
+            result = run_cell(job, reporter.emit, stop.at_steps)
+        # Of a cell with several processes, one has the result.
+        if result is not None:
+            reporter.publish(job, *result)
         return 0
     except (KeyboardInterrupt, Interrupted):
-        emit(exit_event("stopped"))
-        return EXIT_WITHOUT_RECORD
+        return reporter.leave("stopped")
     except BarbenchError as error:
-        return fail("failed", _message(error))
+        return reporter.fail(job, "failed", _message(error))
     except Exception as error:
         if is_out_of_memory(error):
-            return fail("out-of-memory", str(error) or "out of memory")
+            return reporter.fail(job, "out-of-memory", str(error) or "out of memory")
+        # The runner keeps the traceback of a failed cell from the standard error.
         traceback.print_exc()
         if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
-            emit(exit_event("unwritable", str(error.strerror)))
-            return EXIT_WITHOUT_RECORD
-        return fail("failed", f"{type(error).__name__}: {error}")
+            return reporter.leave("unwritable", str(error.strerror))
+        return reporter.fail(job, "failed", f"{type(error).__name__}: {error}")
     finally:
-        tracked.close()
+        reporter.tracked.close()
+
+
+class _Reporter:
+    """What leaves this process: events, which only the first of several processes writes, and the record."""
+
+    def __init__(self, job: Job) -> None:
+        self._begun = time.monotonic()
+        self._progress = AttemptProgress()
+        self._is_first = os.environ.get("RANK", "0") == "0"
+        # Events have the standard output for themselves: whatever else prints there goes to the standard error.
+        self._events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        self.tracked = Tracked(job, lambda text: self.emit({"event": "note", "text": text}))
+
+    def emit(self, event: dict[str, Any]) -> None:
+        self._progress.add(event)
+        if self._is_first:
+            self._events.write(json.dumps(event) + "\n")
+            self.tracked.add(event)
+
+    def publish(self, job: Job, record: Record, arrays: Arrays) -> None:
+        """Write the record of a finished cell; its checkpoint is not needed any longer."""
+        attempts = list(job.attempts)
+        if attempts:
+            attempts[-1] = self._progress.complete(attempts[-1], "done", time.monotonic() - self._begun)
+        Store(job.results).save(record.model_copy(update={"attempts": tuple(attempts)}), arrays)
+        job.checkpoint.unlink(missing_ok=True)
+        self.tracked.end(record)
+        self.emit({"event": "done"})
+
+    def fail(self, job: Job, status: Literal["failed", "out-of-memory"], reason: str) -> int:
+        """Write the record of a failure; the exit code."""
+        peak = profile.peak(torch.device(job.place.device)).bytes
+        Store(job.results).save(job.failure(status, reason, peak))
+        self.emit({"event": "failed", "status": status, "reason": reason})
+        return 1
+
+    def leave(self, how: ExitReason, reason: str = "") -> int:
+        """Announce an exit without a record; the exit code."""
+        self.emit(exit_event(how, reason))
+        return EXIT_WITHOUT_RECORD
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -90,24 +90,18 @@ def run_worker(
         watcher = threading.Thread(target=_watch, args=(worker, over, asked, kill, grace), daemon=True)
         reader.start()
         watcher.start()
-        code, peak = worker.result()
+        code, peak_bytes = worker.result()
         over.set()
         worker.close_input()  # processes whose launcher was killed end with it
         reader.join()
         watcher.join()
-    stderr = log.read_bytes()[-_STDERR_BYTES:].decode(errors="replace")
-    kills_after = _oom_kills()
 
     # A launcher of several processes that is asked to stop while it starts dies of the signal and announces nothing.
     if -code in TO_WORKERS:
         announced.append(Announced("stopped", ""))
-    return WorkerExit(
-        code=code,
-        announced=announced[-1] if announced and code else None,
-        stderr=stderr,
-        peak_bytes=peak if sys.platform == "darwin" else 1024 * peak,
-        oom_kills=None if kills_before is None or kills_after is None else kills_after - kills_before,
-    )
+    reason = announced[-1] if announced and code else None
+    stderr = log.read_bytes()[-_STDERR_BYTES:].decode(errors="replace")
+    return WorkerExit(code, reason, stderr, peak_bytes, _kills_since(kills_before))
 
 
 def _watch(
@@ -147,10 +141,11 @@ class Worker(subprocess.Popen[bytes]):
         )
 
     def result(self) -> tuple[int, int]:
-        """Exit code, and peak resident memory in the system's unit (bytes on macOS, else KiB); waits for the end."""
+        """Exit code, and peak resident memory in bytes; waits for the end."""
         _, status, usage = os.wait4(self.pid, 0)
         self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode, usage.ru_maxrss
+        unit = 1 if sys.platform == "darwin" else 1024
+        return self.returncode, unit * usage.ru_maxrss
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to a worker that is alive."""
@@ -190,3 +185,9 @@ def _oom_kills() -> int | None:
         if line.startswith("oom_kill "):
             return int(line.split()[1])
     return None
+
+
+def _kills_since(before: int | None) -> int | None:
+    """How many more processes that is by now."""
+    after = _oom_kills()
+    return None if before is None or after is None else after - before
