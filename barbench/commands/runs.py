@@ -17,12 +17,10 @@ LOOK_SECONDS = 5.0
 
 def status(
     results: ResultsOption = Path("results"),
-    watch: Annotated[
-        bool, typer.Option("--watch", help="show it again every five seconds until no run is left")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="refresh every five seconds until no run is left")] = False,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Show the cells of the runs that are under way: from files, so that no cluster needs to answer."""
+    """Show the cells of the runs that are under way."""
     from barbench.benchmarks.execution.status import status as look
 
     console = stdout_console()

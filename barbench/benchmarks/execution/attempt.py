@@ -36,8 +36,8 @@ class Attempt(BaseModel):
     Attributes:
         job: the cell. What depends on a host may still be open in it; `resolve_on_host` fills it in there.
         run: id of the run; its folder must exist on the host.
-        number: 1 for the first attempt of the run, larger for each later one.
         executor: name of the executor.
+        number: 1 for the first attempt of the run, larger for each later one.
         halve: run a cell that does not fit in memory again with half the micro-batch.
         code: hash of the run's code, which must be the host's; None: not checked.
     """
@@ -46,8 +46,8 @@ class Attempt(BaseModel):
 
     job: Job
     run: str
+    executor: str
     number: int = 1
-    executor: str = "local"
     halve: bool = False
     code: str | None = None
 

@@ -70,7 +70,7 @@ def run_jobs(
         display: shows what happens.
         halve: run a cell that runs out of memory again with half the micro-batch, as often as necessary.
         executor: where cells run; None: one after the other on this host.
-        retries: how often a cell that was lost without a fault of its own is tried again.
+        retries: how often a cell that was lost through no fault of the cell is tried again.
         forecast: seconds of each cell by its id, as far as known: the longest begin first, after those of which
             nothing is known.
         detach: submit the cells and return; the same call without it follows them.
@@ -287,7 +287,7 @@ class _Driver:
             limit = time.monotonic() + LATE_SECONDS
             while record is None and time.monotonic() < limit:
                 time.sleep(1.0)
-                os.listdir(job.results)  # a network file system remembers for a while that a file was not there
+                os.listdir(job.results)  # makes a network file system look again for files that were not there
                 record = _record_of(self.store, job, self.halve)
         if record is None:
             status: Literal["failed", "out-of-memory"] = "failed"

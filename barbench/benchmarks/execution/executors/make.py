@@ -44,7 +44,7 @@ def executor_class(name: str) -> type[Executor]:
 def place_cells(
     name: str, device: str, gpus: str | None, processes: int, jobs: int | None, small: bool = False
 ) -> Placement:
-    """Where cells run, as far as this host can tell.
+    """Where cells run, as far as it is known on this host.
 
     Args:
         name: of the executor.

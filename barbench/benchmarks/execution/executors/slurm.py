@@ -1,6 +1,6 @@
 """Cells as jobs of Slurm, all in one array, through submitit (extra `slurm`).
 
-A job that is told of its time limit, or is preempted, keeps a checkpoint and requeues itself. Slurm's accounting is not
+A job that reaches its time limit, or is preempted, keeps a checkpoint and requeues itself. Slurm's accounting is not
 needed: the events of a cell are in the run's folder, and one `squeue` for all jobs says the rest.
 """
 

@@ -61,7 +61,7 @@ time.sleep(0.1)
 record = json.loads((scratch / "prepared.json").read_text()) | {"attempts": fields["attempts"]}
 if kind == "fail":
     record = json.loads((scratch / "failed.json").read_text())
-target = Path(fields["results"]) / f"{scratch.name}.json"
+target = Path(fields["place"]["results"]) / f"{scratch.name}.json"
 (scratch / "whole").write_text(json.dumps(record))
 (scratch / "whole").rename(target)
 with (scratch / "tries").open("a") as tries:
@@ -93,7 +93,7 @@ def run(jobs: Sequence[Job], executor: Executor, retries: int = 0, told: Told | 
 
 def attempt_at(job: Job, code: str | None = None) -> Attempt:
     run = RunFolder.make(job.results, "local", {job.cell.id(): job.cell.stem()}, "")
-    return Attempt(job=job, run=run.id, code=code)
+    return Attempt(job=job, run=run.id, executor="local", code=code)
 
 
 def tries(job: Job, what: str = "begun") -> list[float]:

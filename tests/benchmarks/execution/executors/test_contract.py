@@ -150,7 +150,7 @@ def test_stopped_from_elsewhere(job: Job, make: Make) -> None:
 
 
 def test_refused_where_the_results_folder_is_another(job: Job) -> None:
-    ended = perform(Attempt(job=job, run="0101-000000-abcd"), StopRequest())
+    ended = perform(Attempt(job=job, run="0101-000000-abcd", executor="local"), StopRequest())
     assert (ended.how, "another results folder" in ended.reason) == ("refused", True)
     assert not job.results.exists()
 

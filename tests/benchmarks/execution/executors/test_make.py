@@ -1,5 +1,7 @@
 """Executors by name: what a command knows of a cell's place before it is there."""
 
+from typing import get_args
+
 import pytest
 
 from barbench.benchmarks.execution.executors.make import (
@@ -13,6 +15,7 @@ from barbench.benchmarks.execution.host import devices
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.errors import UnknownName, UsageError
 from barbench.spec.cluster import Cluster
+from barbench.spec.run import ExecutorName
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +28,7 @@ def host_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_executor_says_what_differs() -> None:
+    assert set(EXECUTORS) == set(get_args(ExecutorName))
     assert {name: each.settles_on_host for name, each in EXECUTORS.items()} == {
         "local": False, "slurm": True, "ray": True,
     }  # fmt: skip
