@@ -27,7 +27,7 @@ counted on frozen encoders by group, as the ledger of a record does: `adapter` i
 counts, `head` the segmentation head that every method trains beside it. The paper's names, options and departures from
 released code are in [Fidelity](fidelity.md); how to add one of your own is in [Contributing](contributing.md).
 
-    barbench run --methods etris,barleria --split refcoco+
+    barbench run --methods etris,barleria --dataset refcoco+
     barbench run --methods barleria --option barleria:gst.prior=false
 """
 

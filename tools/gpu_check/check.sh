@@ -20,7 +20,7 @@ part() { # part NAME SECONDS COMMAND...: the log goes to OUT/NAME.log, one line 
   last=$(grep -v '^\s*$' "$OUT/$name.log" | tail -1 | cut -c1-150)
   printf '%-10s rc %-3s %4ss  %s\n' "$name" "$code" "$((SECONDS - begin))" "$last" | tee -a "$OUT/summary.txt"
 }
-run="$PY -m barbench.cli run --split refcoco+ --device $DEVICE --results $OUT/results --reports $OUT/reports"
+run="$PY -m barbench.cli run --dataset refcoco+ --device $DEVICE --results $OUT/results --reports $OUT/reports"
 quick=${QUICK:+--quick}; profiled="--backbone ViT-B-16-quickgelu --weights random --batch 32 --precision bf16"
 if [ -n "$QUICK" ]; then chosen="-k etris"; profiled="--backbone tiny --batch 2 --precision fp32"; methods=etris; else methods="etris barleria"; fi
 # What everything rests on: the device gives the CPU's numbers, in every method and precision, with both kinds of kernels.
