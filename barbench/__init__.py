@@ -1,6 +1,6 @@
 """barbench compares parameter-efficient tuning methods for referring image segmentation.
 
-On the command line, `barbench run --methods all --split refcoco+`. In Python:
+On the command line, `barbench run --methods all --dataset refcoco+`. In Python:
 
     import barbench as bb
     data = bb.open_data("shapes", "refcoco+")

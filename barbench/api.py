@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 
 from barbench.benchmarks.cell_model import find_in_photo
@@ -22,7 +20,7 @@ from barbench.datasets.pixels.photo import RGB, read_photo
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
 from barbench.datasets.sources import DataSource, data_root, find_source
 from barbench.datasets.tokens import Tokens
-from barbench.engine.accelerator import make_accelerator
+from barbench.engine.accelerator import fresh_accelerator
 from barbench.engine.checkpoint import Checkpoint
 from barbench.engine.evaluate import Evaluation
 from barbench.engine.evaluate import evaluate as evaluate_samples
@@ -49,7 +47,7 @@ class Data:
     """A dataset, read: its training references and its evaluation splits.
 
     Attributes:
-        name: as in `barbench list splits`, for example refcoco+.
+        name: as in `barbench list datasets`, for example refcoco+.
         source: the folder that it was read from.
         content: the references themselves, images and masks on demand.
     """
@@ -161,7 +159,7 @@ def fit(
         BarbenchError: if the loss or a gradient is not finite.
     """
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    accelerator = _accelerator(device, precision)
+    accelerator = fresh_accelerator(pick_device(device), precision)
     model.to(accelerator.device)
     letterbox = Letterbox(model.image_size, model.normalization)
     tokens = Tokens(model.tokenizer, data.content.dataset.context_length)
@@ -213,7 +211,7 @@ def evaluate(
     """
     if split not in data.content.evals:
         raise UnknownName("evaluation split", split, data.content.evals)
-    accelerator = _accelerator(device, precision)
+    accelerator = fresh_accelerator(pick_device(device), precision)
     model.to(accelerator.device)
     letterbox = Letterbox(model.image_size, model.normalization)
     tokens = Tokens(model.tokenizer, data.content.dataset.context_length)
@@ -249,7 +247,7 @@ def predict(
         DataError: for a file that is not an image.
     """
     pixels = photo if isinstance(photo, np.ndarray) else read_photo(Path(photo))
-    accelerator = _accelerator(device, precision)
+    accelerator = fresh_accelerator(pick_device(device), precision)
     model.to(accelerator.device).eval()
     letterbox = Letterbox(model.image_size, model.normalization)
     tokens = Tokens(model.tokenizer, context_length)
@@ -286,9 +284,3 @@ def compare(
     """
     wanted = Wanted(dataset=dataset, backbone=backbone, recipe=recipe)
     return compare_cells(Store(Path(results)), first, second, wanted)
-
-
-def _accelerator(device: str, precision: str) -> Accelerator:
-    """accelerate keeps one state per process; here each call may ask for another device or precision."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return make_accelerator(pick_device(device), precision)

@@ -1,4 +1,4 @@
-"""The command line: `barbench run --methods all --split refcoco+`, then `barbench report`.
+"""The command line: `barbench run --methods all --dataset refcoco+`, then `barbench report`.
 
 The commands are in `barbench/commands/`, each a thin layer over one function of the rooms below. Heavy libraries are
 imported inside the commands that need them, so that help and mistakes answer at once.

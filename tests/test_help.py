@@ -116,3 +116,17 @@ def test_help_ends_before_what_a_docstring_says_for_programmers(path: tuple[str,
     assert answer.exit_code == 0
     assert "Raises" not in answer.output
     assert "typer.Exit" not in answer.output
+
+
+def help_texts(path: tuple[str, ...]) -> dict[str, str]:
+    return {str(p.name): getattr(p, "help", None) or "" for p in parameters(path)}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_a_help_text_begins_with_a_verb_or_a_noun(path: tuple[str, ...]) -> None:
+    """Not with an article, a preposition or a pronoun, which leave open what the value is; and nothing "is due"."""
+    vague = re.compile(r"(the|a|an|of|for|with|in|on|to|as|what|which|who|whose|where|how|it|its|that|this)\b", re.I)
+    begins = {name: text for name, text in help_texts(path).items() if vague.match(text)}
+    assert begins == {}
+    assert {name: text for name, text in help_texts(path).items() if re.search(r"\b(is|are) due\b", text)} == {}
+    assert all(text for text in help_texts(path).values())

@@ -2,7 +2,6 @@
 
 import math
 import re
-from typing import Any
 
 import typer
 from typer.core import TyperCommand
@@ -19,11 +18,11 @@ class CheckedCommand(TyperCommand):
     An empty argument is nearly always a variable that is not set; read as "not given", it would choose the default.
     """
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Check the arguments, and replace ~ in paths.
 
         Args:
-            ctx: click's context.
+            ctx: of the command.
             args: the words of the command line.
 
         Returns:
@@ -32,23 +31,20 @@ class CheckedCommand(TyperCommand):
         Raises:
             typer.BadParameter: for an empty argument, and for nan and inf.
         """
-        parameters: dict[str | None, Any] = {p.name: p for p in self.get_params(ctx)}
+        parameters = {parameter.name: parameter for parameter in self.get_params(ctx)}
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for name, value in given.items():
-            if name in parameters and any(_empty(each) for each in _each(value)):
-                raise typer.BadParameter("it is empty; is a variable not set?", ctx=ctx, param=parameters[name])
+            values = value if isinstance(value, list | tuple) else [value]
+            if name in parameters and any(_is_empty(each) for each in values):
+                raise typer.BadParameter("it is empty; is a variable not set?", ctx=ctx, param=parameters[name])  # type: ignore[arg-type]
         rest = super().parse_args(ctx, [expanded(word) for word in args])
         for name, value in ctx.params.items():
             if isinstance(value, float) and not math.isfinite(value):  # nan passes every comparison of a range
-                raise typer.BadParameter(f"{value} is not a number", ctx=ctx, param=parameters[name])
+                raise typer.BadParameter(f"{value} is not a number", ctx=ctx, param=parameters[name])  # type: ignore[arg-type]
         return rest
 
 
-def _each(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _empty(value: Any) -> bool:
+def _is_empty(value: object) -> bool:
     """Whether a text has nothing but blanks and commas."""
     return isinstance(value, str) and not value.strip(" ,\t\n")
 

@@ -21,7 +21,7 @@ def make_shapes(
     root: Annotated[Path, typer.Argument(file_okay=False, help="folder to write, in the REFER/COCO layout")],
     train: Annotated[int, typer.Option(min=1, max=10**6, help="number of training images")] = 800,
     evaluate: Annotated[
-        int, typer.Option(min=1, max=10**6, help="number of images of val, of testA and of testB each")
+        int, typer.Option(min=1, max=10**6, help="number of images in each of val, testA and testB")
     ] = 120,
     shortest: Annotated[int, typer.Option(min=32, max=4096, help="shortest image side, in pixels")] = 72,
     longest: Annotated[int, typer.Option(min=32, max=4096, help="longest image side, in pixels")] = 96,
@@ -70,7 +70,7 @@ def import_(
     root: Annotated[
         Path, typer.Argument(file_okay=False, help="folder to write, in the REFER/COCO layout; nothing is overwritten")
     ],
-    form: Annotated[Form | None, typer.Option(help="what the source is", show_default="look")] = None,
+    form: Annotated[Form | None, typer.Option(help="format of the source", show_default="detected")] = None,
     split: Annotated[
         str | None, typer.Option(help="data set of the source, named as for run", show_default="from its names")
     ] = None,
@@ -105,9 +105,9 @@ def verify(
     root: Annotated[
         str | None, typer.Argument(help="REFER/COCO root, or shapes", show_default="$BARBENCH_DATA, else shapes")
     ] = None,
-    split: Annotated[str, typer.Option(help="a comma list, or all that the root holds")] = "all",
+    split: Annotated[str, typer.Option(help="comma list of data sets, or all that the root holds")] = "all",
     exif: ExifOption = "stored",
-    own: Annotated[bool, typer.Option("--own", help="the data need not be the public release, only sound")] = False,
+    own: Annotated[bool, typer.Option("--own", help="accept valid data that differ from the public release")] = False,
     format_: FormatOption = Format.table,
 ) -> None:
     """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test.

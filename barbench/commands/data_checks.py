@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from barbench.benchmarks.matrix import choose_datasets
 from barbench.datasets.audit import Kind, verify
@@ -30,14 +30,14 @@ class Audit(NamedTuple):
         absent: names of protocols that the root lacks.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[dict[str, object]]
     leaks: list[str]
     absent: list[str]
 
 
 def verify_data(
     data: str | None, split: str, own: bool = False, exif: Exif = "stored"
-) -> tuple[list[dict[str, Any]], list[str], bool]:
+) -> tuple[list[dict[str, object]], list[str], bool]:
     """Check a data root.
 
     Args:
@@ -87,7 +87,7 @@ def verify_data(
 
 def import_rows(
     source: Path, root: Path, form: Form | None, split: str | None, images: Path | None, instances: Path | None
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[dict[str, object]], list[str]]:
     """A row for each split that is now under `root`, and notes in words."""
     with progress_bar("importing") as progress:
         made = import_data(Request(source, root, form, split, images, instances), progress)
@@ -143,8 +143,8 @@ def audit_data(data: str | None) -> Audit:
 
 def _row(
     name: str, references: int | None, images: int | None, partitions: list[Partition], counts: Sizes
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"trained on": name, "references": references, "images": images}
+) -> dict[str, object]:
+    row: dict[str, object] = {"trained on": name, "references": references, "images": images}
     for partition in partitions:
         row[partition.name] = {split: counts[partition.name, split] for split in partition.eval_splits}
     return row

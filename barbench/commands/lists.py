@@ -53,8 +53,9 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
     print_rows(rows, format_, title="backbones (blocks and widths: vision, text)")
 
 
-@app.command("splits", cls=CheckedCommand)
-def list_splits(format_: FormatOption = Format.table) -> None:
+@app.command("splits", cls=CheckedCommand, hidden=True)  # the former name
+@app.command("datasets", cls=CheckedCommand)
+def list_datasets(format_: FormatOption = Format.table) -> None:
     """Protocols and mixtures: what trains, what is evaluated."""
     from barbench.spec.dataset import DATASETS
 
@@ -70,7 +71,7 @@ def list_splits(format_: FormatOption = Format.table) -> None:
         }
         for t in DATASETS
     ]
-    print_rows(rows, format_, title="splits")
+    print_rows(rows, format_, title="datasets")
 
 
 @app.command("recipes", cls=CheckedCommand)
@@ -100,7 +101,7 @@ def list_suites(format_: FormatOption = Format.table) -> None:
 
 
 def show(
-    method: Annotated[str, typer.Argument(help="a method, as --methods takes it")],
+    method: Annotated[str, typer.Argument(help="name of a method, as --methods takes it")],
     backbone: BackboneOption = "tiny",
     image_size: ImageSizeOption = None,
     options: ArgumentsOption = None,

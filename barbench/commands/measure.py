@@ -37,7 +37,7 @@ def profile(
     ] = "fp32",
     kernels: KernelsOption = AUTO,
     by: Annotated[
-        Literal["method", "part"], typer.Option(help="what a row is about: a method, or a part of a method")
+        Literal["method", "part"], typer.Option(help="subject of a row: a method, or a part of a method")
     ] = "method",
     options: ArgumentsOption = None,
     format_: FormatOption = Format.table,
@@ -92,7 +92,7 @@ def check(
     ] = False,
     format_: Annotated[
         Literal["table", "json", "md"],
-        typer.Option("--format", help="how to print: table, json, or md (markdown, for a pull request)"),
+        typer.Option("--format", help="format of the outcome: table, json, or md (markdown, for a pull request)"),
     ] = "table",
 ) -> None:
     """Measure scores of a small subset and compare them with a stored baseline. The exit code is 1 if any value moved.

@@ -145,7 +145,7 @@ JobsOption = Annotated[
 ]
 ExecutorOption = Annotated[
     ExecutorName,
-    typer.Option(help="where cells run: local (this host), slurm (extra: slurm), or ray (extra: ray)"),
+    typer.Option(help="executor of the cells: local (this host), slurm (extra: slurm), or ray (extra: ray)"),
 ]
 ClusterOption = Annotated[
     str | None,
@@ -181,4 +181,4 @@ ThresholdOption = Annotated[float, typer.Option(min=0, max=1, help="probability 
 # Folders and output.
 ResultsOption = Annotated[Path, typer.Option(file_okay=False, help="folder that holds the records")]
 ReportsOption = Annotated[Path, typer.Option(file_okay=False, help="folder to write the tables into")]
-FormatOption = Annotated[Format, typer.Option("--format", help="how to print the rows")]
+FormatOption = Annotated[Format, typer.Option("--format", help="format of the rows")]

@@ -53,7 +53,9 @@ def report(
 
 def compare(
     first: Annotated[str, typer.Argument(help="method, title, or one cell: its id or the start of its file name")],
-    second: Annotated[str, typer.Argument(help="the same for the other side; the difference is first minus second")],
+    second: Annotated[
+        str, typer.Argument(help="method, title or cell of the other side; the difference is first minus second")
+    ],
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -94,7 +96,7 @@ def panels(
         str, typer.Option(help="all (those of the paper's five that are finished), or a comma list")
     ] = "all",
     picks: Annotated[
-        str, typer.Option("--pick", help="how to choose expressions: comma list of disagree, fail, succeed, random")
+        str, typer.Option("--pick", help="rules that choose expressions: comma list of disagree, fail, succeed, random")
     ] = "disagree,succeed,fail",
     count: Annotated[
         int, typer.Option(min=1, max=10_000, help="number of expressions per pick, at most one per image")

@@ -59,7 +59,7 @@ def merge(
     into: Annotated[Path, typer.Option(file_okay=False, help="destination folder")],
     on_conflict: Annotated[
         Literal["refuse", "keep", "replace"],
-        typer.Option(help="where two records of one cell differ: copy nothing, keep the first, or replace it"),
+        typer.Option(help="copy nothing, keep the first record or replace it, where two records of one cell differ"),
     ] = "refuse",
 ) -> None:
     """Copy records, with their expressions and weights, from several results folders into one."""

@@ -4,6 +4,7 @@ import warnings
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from barbench.engine.precision import compute_exactly
 
@@ -16,3 +17,10 @@ def make_accelerator(device: str, precision: str = "fp32") -> Accelerator:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+
+
+def fresh_accelerator(device: str, precision: str) -> Accelerator:
+    """As `make_accelerator`, for a process that computes on several devices or in several precisions."""
+    # accelerate keeps one state per process, and has no public call that resets it.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return make_accelerator(device, precision)

@@ -1,6 +1,6 @@
 """Checkpoints that the authors' public code writes, read safely and mapped name by name onto a segmenter.
 
-`barbench evaluate --weights FILE.pth --layout etris` uses it. Names here are those of the public repositories
+`barbench evaluate --weights FILE.pth --codebase etris` uses it. Names here are those of the public repositories
 `kkakkkka/ETRIS`, `NastrondAd/BarLeRIa` and `DerrickWang005/CRIS.pytorch`; every tensor of a file is either mapped or
 named as unused. Vision encoders are ViTs or CLIP's ResNets.
 """

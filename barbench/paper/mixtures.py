@@ -1,4 +1,4 @@
-"""Training on several data sets at once: `barbench run --dataset mixed`, and `mixed-leaked`. `barbench list splits`.
+"""Training on several data sets at once: `barbench run --dataset mixed`, and `mixed-leaked`. `barbench list datasets`.
 
 The members are those of the eight columns of the paper's Tables 2 and 3: RefCOCO, RefCOCO+ and G-Ref as umd divides it.
 Google's partition of G-Ref is no member: the tables have no column for it, its images are umd's again, and most of its

@@ -81,7 +81,7 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
     without_seed = {record.cell.model_dump_json(exclude={"seed"}) for record in fitting}
     if len(without_seed) > 1:
         raise UsageError(
-            f"{name!r} can mean several cells; say which with --split, --backbone, --weights, --recipe or "
+            f"{name!r} can mean several cells; say which with --dataset, --backbone, --weights, --recipe or "
             f"--image-size, or give a cell's id in place of {name!r}:\n{candidates(fitting)}"
         )
     return sorted(fitting, key=lambda record: record.cell.seed)

@@ -46,7 +46,7 @@ class Tuning(Fields):
     """How the learning rates of a recipe were found, with the same budget for every method (`barbench tune`)."""
 
     trials: PositiveInt = Field(description="trainings per method")
-    sampler: str = Field(description="sobol or optuna; random in recipes of old")
+    sampler: str = Field(description="sobol; optuna and random in older recipes")
     space: dict[str, tuple[float, float]] = Field(description="lowest and highest value of each field")
     held_out: PositiveInt = Field(description="percent of the training images that trials are judged on")
     split: str

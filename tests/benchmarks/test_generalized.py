@@ -1,4 +1,4 @@
-"""`barbench run --split grefcoco` from the files to a table."""
+"""`barbench run --dataset grefcoco` from the files to a table."""
 
 import json
 import os

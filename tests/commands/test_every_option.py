@@ -52,6 +52,7 @@ RUNS = {
     "stop": "run cell --results W/records",
     "list methods": "",
     "list backbones": "",
+    "list datasets": "",
     "list splits": "",
     "list recipes": "",
     "list suites": "",

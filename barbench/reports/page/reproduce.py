@@ -24,7 +24,7 @@ def command(cells: Sequence[Cell], device: str | None = None) -> str | None:
     methods = {cell.method: cell.options for cell in cells}
     datasets = dict.fromkeys(cell.dataset for cell in cells)
     seeds = sorted({cell.seed for cell in cells})
-    words = ["barbench", "run", "--methods", ",".join(methods), "--split", ",".join(datasets)]
+    words = ["barbench", "run", "--methods", ",".join(methods), "--dataset", ",".join(datasets)]
     words += ["--seeds", ",".join(map(str, seeds))]
     words += ["--data", "shapes" if first.data.kind == "shapes" else ROOT]
     # A file of the user's is kept as name@hash.

@@ -44,7 +44,7 @@ def test_the_page_stands_alone_and_says_everything(make, tmp_path: Path) -> None
         assert said in text
     for said in ("kind of expression", "object&#39;s share", "empty mask", "torch", "2.15.0", "0123456789abcdef"):
         assert said.replace("&#39;", "'") in text or said in text
-    assert "barbench run --methods etris,snf --split refcoco+ --seeds 0,1 --data ROOT" in text
+    assert "barbench run --methods etris,snf --dataset refcoco+ --seeds 0,1 --data ROOT" in text
     assert "Bars of IoU are 95 % intervals over images and seeds." in text
     assert "Synthetic shapes" not in text
     assert 'id="panels"' not in text

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from barbench import cli
+from barbench.benchmarks.execution.launch import Launch
 from barbench.benchmarks.job import Job
+from barbench.benchmarks.planning.plan import RunPlan
 from barbench.commands import run as commands
 from barbench.reports.page.reproduce import ROOT, command
 from barbench.results.record import Cell
 
 RUNS = {
-    "plain": ["--methods", "etris,snf", "--split", "refcoco,refcoco+", "--seeds", "0,3"],
+    "plain": ["--methods", "etris,snf", "--dataset", "refcoco,refcoco+", "--seeds", "0,3"],
     "changed recipe": ["--methods", "snf", "--set", "epochs=1", "--set", "clip=null", "--set", "lr=1e-5"],
     "changed recipe, own rates": ["--methods", "snf", "--set", "epochs=1"],
     "one rate for all": ["--methods", "snf,etris", "--set", "adapter_lr=22.3"],
@@ -22,7 +24,7 @@ RUNS = {
         *("--image-size", "64", "--weights", "random", "--seeds", "7", "--context", "20"),
         *("--exif", "apply"),
     ],
-    "mixed": ["--methods", "no-global", "--split", "mixed"],
+    "mixed": ["--methods", "no-global", "--dataset", "mixed"],
 }
 
 
@@ -32,7 +34,12 @@ def cells(monkeypatch: pytest.MonkeyPatch):
 
     def ask(words: list[str]) -> list[Cell]:
         found: list[Job] = []
-        monkeypatch.setattr(commands, "_show_plan", lambda jobs, *_: found.extend(jobs))
+
+        def show(launch: Launch) -> RunPlan:
+            found.extend(launch.jobs)
+            return RunPlan(())
+
+        monkeypatch.setattr(commands, "_show_plan", lambda launch, console: show(launch))
         monkeypatch.setattr("sys.argv", words)
         with pytest.raises(SystemExit) as end:
             cli.app(words[1:])
