@@ -63,16 +63,13 @@ class Progress(NamedTuple):
 
 
 def tuned_state(segmenter: Segmenter) -> dict[str, Tensor]:
-    """Copy every parameter and buffer but the frozen parameters, to the CPU.
-
-    Args:
-        segmenter: on any device.
-
-    Returns:
-        Tensors by name.
-    """
+    """Copies of all parameters and buffers by name, on the CPU, without the frozen parameters."""
     frozen = {name for name, p in segmenter.named_parameters() if not p.requires_grad}
-    return {name: value.detach().cpu().clone() for name, value in segmenter.state_dict().items() if name not in frozen}
+    state = {}
+    for name, value in segmenter.state_dict().items():
+        if name not in frozen:
+            state[name] = value.detach().cpu().clone()
+    return state
 
 
 def load_tuned(segmenter: Segmenter, state: dict[str, Tensor]) -> None:
@@ -86,11 +83,19 @@ def load_tuned(segmenter: Segmenter, state: dict[str, Tensor]) -> None:
         ValueError: that names tensors that are missing or left over.
     """
     wanted = tuned_state(segmenter).keys()
-    if missing := sorted(wanted - state.keys()):
-        raise ValueError(f"the weights lack {', '.join(missing[:5])}{', …' * (len(missing) > 5)}")
-    if extra := sorted(state.keys() - wanted):
-        raise ValueError(f"the weights hold {', '.join(extra[:5])}{', …' * (len(extra) > 5)}, which the model lacks")
+    if missing := wanted - state.keys():
+        raise ValueError(f"the weights lack {_first_names(missing)}")
+    if extra := state.keys() - wanted:
+        raise ValueError(f"the weights hold {_first_names(extra)}, which the model lacks")
     segmenter.load_state_dict(state, strict=False)
+
+
+def _first_names(names: set[str]) -> str:
+    """At most five of them, in order."""
+    shown = sorted(names)[:5]
+    if len(names) > len(shown):
+        shown.append("…")
+    return ", ".join(shown)
 
 
 class Checkpoint:
@@ -102,7 +107,8 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path, identity: str) -> None:
-        self.path, self.identity = path, identity
+        self.path = path
+        self.identity = identity
         self.set_aside: Path | None = None
 
     def save(
@@ -122,12 +128,13 @@ class Checkpoint:
         generators = gather_object([_generators(accelerator.device)])
         if not accelerator.is_main_process:
             return
+        scaler = {} if accelerator.scaler is None else accelerator.scaler.state_dict()
         state = {
             "identity": self.identity,
             "progress": progress._asdict(),
             "weights": tuned_state(segmenter),
             "optimizer": optimizer.state_dict(),
-            "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else {},
+            "scaler": scaler,
             "generators": generators,
         }
         with atomic_file(self.path) as file:
@@ -149,18 +156,18 @@ class Checkpoint:
         """
         if not any(gather_object([self.path.exists()])):
             return None
-        weights, moments, generators = (
-            tuned_state(segmenter),
-            deepcopy(optimizer.state_dict()),
-            _generators(accelerator.device),
-        )
+        # Reading may fail half-way: what is there now is kept until all processes have read the file.
+        weights = tuned_state(segmenter)
+        moments = deepcopy(optimizer.state_dict())
+        generators = _generators(accelerator.device)
+        progress: Progress | None
         try:
             progress = self._restore(accelerator, segmenter, optimizer)
         except _UNREADABLE:
             progress = None
         if all(gather_object([progress is not None])):
             return progress
-        # One process could not read it, possibly half-way: all of them go back to what they had.
+        # One process could not read it: all of them restore what they had.
         load_tuned(segmenter, weights)
         optimizer.load_state_dict(moments)
         _set_generators(generators, accelerator.device)
@@ -198,26 +205,25 @@ def _generators(device: torch.device) -> dict[str, Any]:
     """The state of every random generator that training on `device` uses, as tensors and plain values."""
     name, keys, position, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
+    numpy_keys = torch.from_numpy(np.asarray(keys).astype(np.int64))
+    cuda = []
+    if device.type == "cuda":
+        cuda.append(torch.cuda.get_rng_state(device))
     return {
         "torch": torch.get_rng_state(),
-        "cuda": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else [],
-        "numpy": [
-            str(name),
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ],
+        "cuda": cuda,
+        "numpy": [str(name), numpy_keys, int(position), int(has_gauss), float(cached)],
         "python": [version, list(internal), gauss],
     }
 
 
 def _set_generators(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and device.type == "cuda":
+    cuda = state["cuda"]
+    if cuda and device.type == "cuda":
         # One state is the training device's own; older files hold those of all GPUs that were visible.
-        own = (device.index or 0) if len(state["cuda"]) > 1 else 0
-        torch.cuda.set_rng_state(state["cuda"][min(own, len(state["cuda"]) - 1)], device)
+        index = device.index or 0
+        torch.cuda.set_rng_state(cuda[min(index, len(cuda) - 1)], device)
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     version, internal, gauss = state["python"]

@@ -10,7 +10,7 @@ from barbench.models.efficient.kernels import use_fused
 
 
 def compute_exactly() -> None:
-    """Let fp32 be fp32 on CUDA: without TF32, which convolutions use unless they are told not to.
+    """Let fp32 be fp32 on CUDA: without TF32, which convolutions use by default.
 
     For the whole process. Under autocast it makes no difference, since products and convolutions are in bf16 or fp16.
     """

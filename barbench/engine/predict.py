@@ -66,7 +66,7 @@ def to_mask(
         height: of the image.
         width: of the image.
         threshold: probability above which a pixel is foreground.
-        none_below: a mask of fewer pixels is emptied (see `Protocol.none_below`).
+        none_below: a mask of fewer pixels is emptied (see `none_below` of the partition).
 
     Returns:
         (height, width).

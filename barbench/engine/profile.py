@@ -66,10 +66,11 @@ def example_batch(
     """
     device = next(segmenter.vision.parameters()).device
     generator = torch.Generator().manual_seed(seed)
+    # Half of the context is words, then comes the end of the text, whose id is the largest.
+    word_count = max(1, length // 2)
     ids = torch.zeros(batch, length, dtype=torch.long)
-    words = max(1, length // 2)
-    ids[:, :words] = torch.randint(1, 200, (batch, words), generator=generator)
-    ids[:, words] = 300
+    ids[:, :word_count] = torch.randint(1, 200, (batch, word_count), generator=generator)
+    ids[:, word_count] = 300
     image = torch.randn(batch, 3, size, size, generator=generator)
     mask = (torch.rand(batch, size, size, generator=generator) > 0.8).float()
     return image.to(device), ids.to(device), mask.to(device)
@@ -88,13 +89,13 @@ def flops_forward(segmenter: Segmenter, image: Tensor, ids: Tensor) -> int:
     Returns:
         FLOPs per image.
     """
-    was = segmenter.training
+    was_training = segmenter.training
     segmenter.train()
     # With gradients: under `no_grad` a view of a parameter, as learned tokens are, still asks for them without having a
     # node in a graph, and the counter's hooks fail on a module that is given one.
     with _kept_norms(segmenter), FlopCounterMode(display=False) as counter:
         segmenter(image[:2], ids[:2])
-    segmenter.train(was)
+    segmenter.train(was_training)
     return int(counter.get_total_flops()) // 2
 
 
@@ -119,7 +120,7 @@ def saved_bytes(segmenter: Segmenter, image: Tensor, ids: Tensor, mask: Tensor) 
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        # Not told apart by the data's address, which all storages of the meta device share.
+        # Not distinguished by the data's address, which all storages of the meta device share.
         if storage._cdata not in own:
             saved[storage._cdata] = storage.nbytes()
         return tensor
@@ -157,19 +158,22 @@ def timing(
     """
     fused = image.device.type in ("cpu", "cuda")  # as in training
     optimizer = torch.optim.Adam(segmenter.tuned_parameters().values(), lr=0.0, fused=fused)
-    rows = [
-        (*_train_once(segmenter, optimizer, image, ids, mask, autocast), _infer_once(segmenter, image, ids, autocast))
-        for _ in range(repeats + 1)
-    ]
-    return Timing(*(median(column) for column in zip(*rows[1:], strict=True)))
+    measured: list[Timing] = []
+    for _ in range(repeats + 1):
+        forward, backward, step = _train_once(segmenter, optimizer, image, ids, mask, autocast)
+        inference = _infer_once(segmenter, image, ids, autocast)
+        measured.append(Timing(forward, backward, step, inference))
+    del measured[0]  # the warm-up
+    return Timing(
+        forward=median(each.forward for each in measured),
+        backward=median(each.backward for each in measured),
+        optimizer=median(each.optimizer for each in measured),
+        inference=median(each.inference for each in measured),
+    )
 
 
 def reset_peak(device: torch.device) -> None:
-    """Forget the peak so far: the allocator's, or on Linux that of the process.
-
-    Args:
-        device: where the model runs.
-    """
+    """Forget the peak so far: on CUDA the allocator's, on Linux that of the process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -179,16 +183,10 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> Peak:
-    """The peak memory since `reset_peak`.
-
-    Args:
-        device: where the model runs.
-
-    Returns:
-        Of the CUDA allocator, or of the whole process.
-    """
+    """The peak memory since `reset_peak`: of the CUDA allocator, or of the whole process."""
     if device.type == "cuda":
-        allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+        allocated = torch.cuda.max_memory_allocated(device)
+        reserved = torch.cuda.max_memory_reserved(device)
         return Peak(allocated, "cuda allocator", reserved)
     try:
         status = Path("/proc/self/status").read_text()
@@ -201,7 +199,7 @@ def peak(device: torch.device) -> Peak:
 
 @contextmanager
 def _kept_norms(segmenter: Segmenter) -> Iterator[None]:
-    """Restores all buffers, above all the running statistics of batch norms: measuring must not change a model."""
+    """Restore all buffers, above all the running statistics of batch norms: measuring must not change a model."""
     before = [b.clone() for b in segmenter.buffers()]
     yield
     with torch.no_grad():
@@ -217,18 +215,20 @@ def _train_once(
     mask: Tensor,
     autocast: AbstractContextManager[object],
 ) -> tuple[float, float, float]:
+    """Seconds of forward pass and loss, backward pass, and optimizer step."""
+    device = image.device
     segmenter.train()
     optimizer.zero_grad()
-    marks = [_now(image.device)]
+    begin = _now(device)
     with autocast:
         output = segmenter(image, ids)
         loss = training_loss(output, mask)
-    marks.append(_now(image.device))
+    forward_done = _now(device)
     loss.backward()  # type: ignore[no-untyped-call]
-    marks.append(_now(image.device))
+    backward_done = _now(device)
     optimizer.step()
-    marks.append(_now(image.device))
-    return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]
+    step_done = _now(device)
+    return forward_done - begin, backward_done - forward_done, step_done - backward_done
 
 
 def _infer_once(segmenter: Segmenter, image: Tensor, ids: Tensor, autocast: AbstractContextManager[object]) -> float:

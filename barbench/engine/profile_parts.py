@@ -39,7 +39,11 @@ class _Meter:
     """Charges time and FLOPs to the current part; `switch` ends one charge and begins the next."""
 
     def __init__(self, device: torch.device, counter: FlopCounterMode | None) -> None:
-        self.device, self.counter, self.part, self.backward = device, counter, OTHER, False
+        self.device = device
+        self.counter = counter
+        self.part = OTHER
+        self.backward = False
+        # By part, and whether it is the backward pass.
         self.seconds: dict[tuple[str, bool], float] = {}
         self.flops: dict[tuple[str, bool], int] = {}
         self.nodes: set[Node] = set()
@@ -48,14 +52,17 @@ class _Meter:
     def _now(self) -> tuple[float, int]:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        return time.perf_counter(), 0 if self.counter is None else int(self.counter.get_total_flops())
+        flops = 0 if self.counter is None else int(self.counter.get_total_flops())
+        return time.perf_counter(), flops
 
     def switch(self, part: str) -> None:
         """Charge what has passed since the last switch to the current part, and make `part` current."""
-        now, key = self._now(), (self.part, self.backward)
+        now = self._now()
+        key = (self.part, self.backward)
         self.seconds[key] = self.seconds.get(key, 0.0) + now[0] - self.since[0]
         self.flops[key] = self.flops.get(key, 0) + now[1] - self.since[1]
-        self.part, self.since = part, now
+        self.part = part
+        self.since = now
 
     def claim(self, made: Any, part: str) -> None:
         """Make `part` current whenever the backward pass reaches an unclaimed node that `made` depends on."""
@@ -106,17 +113,19 @@ def by_part(
     Returns:
         vision, text, component, neck, decoder, projector and other (residual sums, loss).
     """
-    flops, seconds = (_pass(segmenter, image, ids, mask, autocast, counted) for counted in (True, False))
-    parts = dict.fromkeys([*_owners(segmenter), OTHER])
-    return {
-        part: Part(
-            seconds.seconds.get((part, False), 0.0),
-            seconds.seconds.get((part, True), 0.0),
-            flops.flops.get((part, False), 0),
-            flops.flops.get((part, True), 0),
+    flops = _pass(segmenter, image, ids, mask, autocast, counted=True).flops
+    seconds = _pass(segmenter, image, ids, mask, autocast, counted=False).seconds
+    parts = {}
+    for part in (*_owners(segmenter), OTHER):
+        forward = (part, False)
+        backward = (part, True)
+        parts[part] = Part(
+            forward_s=seconds.get(forward, 0.0),
+            backward_s=seconds.get(backward, 0.0),
+            forward_flops=flops.get(forward, 0),
+            backward_flops=flops.get(backward, 0),
         )
-        for part in parts
-    }
+    return parts
 
 
 def _pass(
@@ -127,6 +136,7 @@ def _pass(
     autocast: AbstractContextManager[object],
     counted: bool,
 ) -> _Meter:
+    """One training step, with its times, or with its FLOPs where they are `counted`."""
     counter = FlopCounterMode(display=False) if counted else None
     segmenter.train()
     with counter or nullcontext():
@@ -158,24 +168,23 @@ def _owners(segmenter: Segmenter) -> dict[str, tuple[nn.Module, tuple[str, ...]]
 
 @contextmanager
 def _charged(segmenter: Segmenter, meter: _Meter) -> Iterator[None]:
-    """Wraps the parts' functions, in the instances."""
-    wrapped = [
-        (module, name, part)
-        for part, (module, names) in _owners(segmenter).items()
-        for name in names
-        if hasattr(module, name)
-    ]
-    for module, name, part in wrapped:
-        module.__dict__[name] = meter.around(getattr(module, name), part)
+    """Wrap the parts' functions, in the instances."""
+    wrapped: list[tuple[nn.Module, str]] = []
+    for part, (module, names) in _owners(segmenter).items():
+        for name in names:
+            if hasattr(module, name):
+                module.__dict__[name] = meter.around(getattr(module, name), part)
+                wrapped.append((module, name))
     try:
         yield
     finally:
         # Without the instance's attribute, the class's function is found again.
-        for module, name, _ in wrapped:
+        for module, name in wrapped:
             del module.__dict__[name]
 
 
 def _tensors(made: Any) -> Iterator[Tensor]:
+    """All tensors in what a function was given or has made."""
     if isinstance(made, Tensor):
         yield made
     elif isinstance(made, Stream):

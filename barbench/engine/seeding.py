@@ -7,27 +7,16 @@ import torch
 
 
 def seed_everything(seed: int, rank: int = 0) -> None:
-    """Seed Python, numpy and torch on every device.
-
-    Args:
-        seed: of the run.
-        rank: of the process, so that processes draw different dropout masks.
-    """
+    """Seed Python, numpy and torch on every device; processes of different ranks draw different dropout masks."""
     random.seed(seed + rank)
     np.random.seed((seed + rank) % 2**32)
     torch.manual_seed(seed + rank)
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
-    """The order in which an epoch visits the samples: a pure function, so that a resumed run needs no state.
+    """The order in which an epoch (counted from 0) visits the samples, a permutation of 0 to count - 1.
 
-    Args:
-        seed: of the run.
-        epoch: counted from 0.
-        count: number of samples.
-
-    Returns:
-        A permutation of 0 to count - 1.
+    A pure function, so that a resumed run needs no state.
     """
     order: list[int] = np.random.default_rng([seed, epoch]).permutation(count).tolist()
     return order

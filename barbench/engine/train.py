@@ -174,9 +174,7 @@ def fit(
         _calibrate(segmenter, model, samples, recipe, accelerator, seed, workers, on_phase, stop)
 
     save_time = time.monotonic()
-    votes: deque[PendingTensor] = deque()
-    # Several processes on GPUs read their votes one step late, as they read their losses.
-    pending_votes = steps_in_flight(accelerator.device) if accelerator.num_processes > 1 else 0
+    votes = _Votes(accelerator)
     while state.step < total:
         epoch, first = divmod(state.step, steps)
         samples.set_epoch(epoch)
@@ -186,14 +184,8 @@ def fit(
 
             # A checkpoint is written by all processes together, so they must agree.
             save_is_due = time.monotonic() - save_time > checkpoint_seconds
-            votes.append(_count_votes(accelerator, save_is_due, stop()))
-            saving = epoch_done
-            stopping = False
-            if len(votes) > pending_votes:
-                save_votes, stop_votes = votes.popleft().read().tolist()
-                saving = saving or save_votes > 0
-                stopping = stop_votes > 0
-            if checkpoint and (saving or stopping):
+            saving, stopping = votes.decide(save_is_due, stop())
+            if checkpoint and (epoch_done or saving or stopping):
                 checkpoint.save(accelerator, segmenter, optimizer, state.progress())
                 save_time = time.monotonic()
                 state.saved = state.step
@@ -272,8 +264,28 @@ def _timed(steps: Iterator[list[TrainBatch]]) -> Iterator[tuple[list[TrainBatch]
         yield step, time.monotonic() - begin
 
 
+class _Votes:
+    """What all processes decide together after a step, although their clocks differ: to save, to stop.
+
+    Several processes on GPUs read their votes one step late, as they read their losses.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._cast: deque[PendingTensor] = deque()
+        self._in_flight = steps_in_flight(accelerator.device) if accelerator.num_processes > 1 else 0
+
+    def decide(self, save: bool, stop: bool) -> tuple[bool, bool]:
+        """Cast this process's votes; whether any process wants to save, and whether any wants to stop."""
+        self._cast.append(_count_votes(self._accelerator, save, stop))
+        if len(self._cast) <= self._in_flight:
+            return False, False
+        save_votes, stop_votes = self._cast.popleft().read().tolist()
+        return save_votes > 0, stop_votes > 0
+
+
 def _count_votes(accelerator: Accelerator, *votes: bool) -> PendingTensor:
-    """For each question, how many processes vote for it: all must do the same, and their clocks differ."""
+    """For each question, how many processes vote for it."""
     if accelerator.num_processes == 1:
         return PendingTensor(torch.tensor(votes, dtype=torch.float32))
     # Filled on the device: a copy to it would wait.

@@ -22,11 +22,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
     Returns:
         (B, T, D), the heads side by side, before any output projection.
     """
-    q, k, v = (t.view(*t.shape[:2], heads, -1).transpose(1, 2) for t in (q, k, v))
+    q = _split_heads(q, heads)
+    k = _split_heads(k, heads)
+    v = _split_heads(v, heads)
     # CUDA has a fused kernel for attention with dropout; elsewhere torch saves three fp32 maps of T x S.
     if dropout and q.device.type != "cuda" and not use_fused(q):
         return attend_dropped(q, k, v, mask, dropout).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
+
+
+def _split_heads(t: Tensor, heads: int) -> Tensor:
+    """(B, T, heads * d) -> (B, heads, T, d)."""
+    return t.view(*t.shape[:2], heads, -1).transpose(1, 2)
 
 
 def multihead(
@@ -50,8 +57,13 @@ def multihead(
     if attn.in_proj_weight is not None:
         w_q, w_k, w_v = attn.in_proj_weight.chunk(3)
     else:
-        w_q, w_k, w_v = attn.q_proj_weight, attn.k_proj_weight, attn.v_proj_weight
+        w_q = attn.q_proj_weight
+        w_k = attn.k_proj_weight
+        w_v = attn.v_proj_weight
     b_q, b_k, b_v = attn.in_proj_bias.chunk(3)
-    q, k, v = F.linear(query, w_q, b_q), F.linear(key, w_k, b_k), F.linear(value, w_v, b_v)
-    out: Tensor = attn.out_proj(attend(q, k, v, attn.num_heads, mask, attn.dropout if attn.training else 0.0))
+    q = F.linear(query, w_q, b_q)
+    k = F.linear(key, w_k, b_k)
+    v = F.linear(value, w_v, b_v)
+    dropout = attn.dropout if attn.training else 0.0
+    out: Tensor = attn.out_proj(attend(q, k, v, attn.num_heads, mask, dropout))
     return out

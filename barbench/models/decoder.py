@@ -14,35 +14,38 @@ from barbench.spec.backbone import HeadSpec
 class DecoderLayer(nn.Module):
     """Self-attention over patches, cross-attention to words, and an MLP, each pre-norm with a residual connection.
 
-    As in CRIS, the output of each part is normalised once more before it is added.
+    As in CRIS, the output of each part is normalized once more before it is added.
 
     Args:
         width: channels of the patches.
-        words: channels of the words.
+        text_width: channels of the text features.
         heads: attention heads of both attentions.
         ffn: hidden channels of the MLP.
         dropout: dropout probability, of features and attention weights.
     """
 
-    def __init__(self, width: int, words: int, heads: int, ffn: int, dropout: float) -> None:
+    def __init__(self, width: int, text_width: int, heads: int, ffn: int, dropout: float) -> None:
         super().__init__()
-        self.self_attn_norm, self.cross_attn_norm = LayerNorm(width), LayerNorm(width)
+        self.self_attn_norm = LayerNorm(width)
+        self.cross_attn_norm = LayerNorm(width)
         self.self_attn = nn.MultiheadAttention(width, heads, dropout)
-        self.multihead_attn = nn.MultiheadAttention(width, heads, dropout, kdim=words, vdim=words)
+        self.multihead_attn = nn.MultiheadAttention(width, heads, dropout, kdim=text_width, vdim=text_width)
         self.ffn = nn.Sequential(
             nn.Linear(width, ffn), nn.ReLU(inplace=True), Dropout(dropout), LayerNorm(ffn), nn.Linear(ffn, width)
         )
-        self.norm1, self.norm2, self.norm3 = LayerNorm(width), LayerNorm(width), LayerNorm(width)
+        self.norm1 = LayerNorm(width)
+        self.norm2 = LayerNorm(width)
+        self.norm3 = LayerNorm(width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, words: Tensor, positions: Tensor, keys: Tensor, attend: Tensor) -> Tensor:
+    def forward(self, x: Tensor, text: Tensor, positions: Tensor, keys: Tensor, attend: Tensor) -> Tensor:
         """One layer.
 
         Args:
             x: patches (B, N, width).
-            words: text features (B, L, words), the values of the cross-attention.
+            text: text features (B, L, text_width), the values of the cross-attention.
             positions: positional encodings of the patches (N, width).
-            keys: text features with their positional encodings (B, L, words).
+            keys: text features with their positional encodings (B, L, text_width).
             attend: attend mask (B, 1, 1, L), True = a word, False = padding.
 
         Returns:
@@ -53,16 +56,16 @@ class DecoderLayer(nn.Module):
         q = h + positions.to(h.dtype)
         x = x + self.dropout(self.self_attn_norm(multihead(self.self_attn, q, q, h)))
         if use_fused(x):  # a GPU has the memory, and each kernel computed again is launched again
-            return self._across(x, words, positions, keys, attend)
-        rest: Tensor = checkpoint(self._across, x, words, positions, keys, attend, use_reentrant=False)
+            return self._cross_and_mlp(x, text, positions, keys, attend)
+        rest: Tensor = checkpoint(self._cross_and_mlp, x, text, positions, keys, attend, use_reentrant=False)
         return rest
 
-    def _across(self, x: Tensor, words: Tensor, positions: Tensor, keys: Tensor, attend: Tensor) -> Tensor:
+    def _cross_and_mlp(self, x: Tensor, text: Tensor, positions: Tensor, keys: Tensor, attend: Tensor) -> Tensor:
         """Cross-attention and MLP, computed again in the backward pass: cheap in time, costly in saved activations."""
         # Cross-attention: patches are queries, words are keys and values, padding is hidden.
         h = self.norm2(x)
         h = h + positions.to(h.dtype)
-        x = x + self.dropout(self.cross_attn_norm(multihead(self.multihead_attn, h, keys, words, attend)))
+        x = x + self.dropout(self.cross_attn_norm(multihead(self.multihead_attn, h, keys, text, attend)))
         # MLP of two layers.
         x = x + self.dropout(self.ffn(self.norm3(x)))
         return x
@@ -73,36 +76,37 @@ class Decoder(nn.Module):
 
     Args:
         spec: width, heads, ffn, layers and dropout.
-        words: channels of the text features.
+        text_width: channels of the text features.
         grid: rows and columns of the map.
-        context: longest text, in tokens.
+        context_length: longest text, in tokens.
     """
 
-    def __init__(self, spec: HeadSpec, words: int, grid: tuple[int, int], context: int) -> None:
+    def __init__(self, spec: HeadSpec, text_width: int, grid: tuple[int, int], context_length: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            DecoderLayer(spec.width, words, spec.heads, spec.ffn, spec.dropout) for _ in range(spec.layers)
+            DecoderLayer(spec.width, text_width, spec.heads, spec.ffn, spec.dropout) for _ in range(spec.layers)
         )
         self.norm = LayerNorm(spec.width)
         self.patch_positions: Tensor
         self.word_positions: Tensor
         self.register_buffer("patch_positions", sincos_2d(*grid, spec.width), persistent=False)
-        self.register_buffer("word_positions", sincos_1d(context, words), persistent=False)
+        self.register_buffer("word_positions", sincos_1d(context_length, text_width), persistent=False)
 
-    def forward(self, query: Tensor, words: Tensor, pad: Tensor) -> Tensor:
+    def forward(self, query: Tensor, text: Tensor, pad: Tensor) -> Tensor:
         """Let every patch gather from the other patches and from the words.
 
         Args:
             query: map (B, width, H, W): the neck's F_c of Eq. 11, plus F_out^M where a method has GST.
-            words: text features F_l (B, L, words).
+            text: text features F_l (B, L, text_width).
             pad: (B, L), True where there is no word.
 
         Returns:
             F_mm, (B, width, H, W).
         """
         x = query.flatten(2).transpose(1, 2)
-        keys, attend = words + self.word_positions[: words.shape[1]], ~pad[:, None, None]
+        keys = text + self.word_positions[: text.shape[1]]
+        attend = ~pad[:, None, None]
         for layer in self.layers:
-            x = layer(x, words, self.patch_positions, keys, attend)
+            x = layer(x, text, self.patch_positions, keys, attend)
         y: Tensor = self.norm(x)
         return y.transpose(1, 2).reshape(query.shape)

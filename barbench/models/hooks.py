@@ -46,7 +46,7 @@ class Hooks(nn.Module):
         return False
 
     def weights(self) -> Mapping[str, Tensor]:
-        """What stands in for parameters of the encoders in one forward pass, as functions of the component's own.
+        """What replaces parameters of the encoders in one forward pass, as functions of the component's own.
 
         Called at the start of each forward pass.
 
@@ -62,7 +62,7 @@ class Hooks(nn.Module):
     def calibrate(self, losses: Losses) -> None:
         """Look at data before the training begins; what is found belongs in a buffer, which checkpoints keep.
 
-        By then the head alone has been trained for one epoch; afterwards it goes back to its start.
+        By then the head alone has been trained for one epoch; afterwards it is reset to its start.
 
         Args:
             losses: gives the training loss of so many samples, sample by sample, each computed when it is asked for,
@@ -94,19 +94,22 @@ class Hooks(nn.Module):
         Returns:
             0 to `steps`.
         """
-        return 0 if any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in IN_ENCODERS) else steps
+        return 0 if self._overrides(*IN_ENCODERS) else steps
 
     def order(self) -> Order | None:
         """Which order of the forward pass the component needs.
 
         By default `lockstep` where `before_block` or `after_stage` is overridden, since these see both towers. A method
-        runs text first if any component asks for it; one that needs lockstep cannot stand beside it.
+        runs text first if any component asks for it; one that needs lockstep cannot be used with it.
 
         Returns:
             The order; None where either will do.
         """
-        both = any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in ("before_block", "after_stage"))
-        return "lockstep" if both else None
+        return "lockstep" if self._overrides("before_block", "after_stage") else None
+
+    def _overrides(self, *hooks: str) -> bool:
+        """Whether the class overrides one of these hooks."""
+        return any(getattr(type(self), hook) is not getattr(Hooks, hook) for hook in hooks)
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
         """Change the tokens of both towers before the blocks of `step` run.
@@ -152,7 +155,7 @@ class Hooks(nn.Module):
 
         Args:
             site: the branch.
-            x: the tokens before the branch (B, T, D), not normalised.
+            x: the tokens before the branch (B, T, D), not normalized.
             xn: the same after the branch's norm (B, T, D).
             delta: the frozen branch's output (B, T, D).
             carry: what components keep within one forward pass.

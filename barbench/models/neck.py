@@ -81,7 +81,8 @@ class Coordinates(nn.Module):
     def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.conv1 = conv_block(width + 2, width, 3)
-        rows, columns = (torch.linspace(-1, 1, n) for n in grid)
+        rows = torch.linspace(-1, 1, grid[0])
+        columns = torch.linspace(-1, 1, grid[1])
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         self.where: Tensor
         self.register_buffer("where", torch.stack([x, y])[None], persistent=False)
@@ -95,12 +96,14 @@ class Coordinates(nn.Module):
         Returns:
             (B, width, H, W).
         """
-        conv, rest = self.conv1[0], self.conv1[1:]
+        conv = self.conv1[0]
+        norm_and_relu = self.conv1[1:]
         assert isinstance(conv, nn.Conv2d)
-        width, pad = x.shape[1], conv.padding
+        width = x.shape[1]
+        pad = conv.padding
         # Convolution is linear: the coordinates' part is the same for every image, and computed once per batch.
         coordinates = F.conv2d(self.where.to(x.dtype), conv.weight[:, width:], padding=pad)
-        y: Tensor = rest(F.conv2d(x, conv.weight[:, :width], padding=pad) + coordinates)
+        y: Tensor = norm_and_relu(F.conv2d(x, conv.weight[:, :width], padding=pad) + coordinates)
         return y
 
 
@@ -121,9 +124,12 @@ class Neck(nn.Module):
     ) -> None:
         super().__init__()
         fine, coarse = strides
-        self.fusion3, self.fusion4, self.fusion5 = SentenceGate(width), SentenceGate(width), SentenceGate(width)
+        self.fusion3 = SentenceGate(width)
+        self.fusion4 = SentenceGate(width)
+        self.fusion5 = SentenceGate(width)
         self.txt_proj = nn.Linear(channels[2], width)
-        self.f3_proj, self.f4_proj = conv_block(channels[0], width, fine, fine), conv_block(channels[1], width)
+        self.f3_proj = conv_block(channels[0], width, fine, fine)
+        self.f4_proj = conv_block(channels[1], width)
         self.f5_proj = deconv_block(channels[2], width, coarse)
         self.aggr = conv_block(3 * width, width)
         self.coordconv = nn.Sequential(Coordinates(width, grid), conv_block(width, width, 3))
@@ -140,16 +146,11 @@ class Neck(nn.Module):
         """
         token = self.txt_proj(sentence)
         # F_f: each level is brought to one width, gated by the sentence, and joined with the others.
-        maps = [
-            gate(project(level), token)
-            for level, project, gate in zip(
-                levels,
-                (self.f3_proj, self.f4_proj, self.f5_proj),
-                (self.fusion3, self.fusion4, self.fusion5),
-                strict=True,
-            )
-        ]
-        fused = self.aggr(torch.cat(maps, 1))
+        f3, f4, f5 = levels
+        gated3 = self.fusion3(self.f3_proj(f3), token)
+        gated4 = self.fusion4(self.f4_proj(f4), token)
+        gated5 = self.fusion5(self.f5_proj(f5), token)
+        fused = self.aggr(torch.cat([gated3, gated4, gated5], 1))
         # Eq. 11: F_c = Conv([F_f, F_coord]), and one more convolution, as in the released heads.
         query: Tensor = self.coordconv(fused)
         return query

@@ -54,10 +54,12 @@ class Projector(nn.Module):
         for block in (self.vis[1], self.vis[3]):
             assert isinstance(block, nn.Sequential)
             assert isinstance(block[0], nn.Conv2d)
-            x = block[1:](convolve_upsampled(x.permute(0, 2, 3, 1), block[0].weight).permute(0, 3, 1, 2))
+            wide = convolve_upsampled(x.permute(0, 2, 3, 1), block[0].weight)
+            x = block[1:](wide.permute(0, 3, 1, 2))
         # Eq. 12, right: F_t, one kernel and bias per sentence.
         text: Tensor = self.txt(sentence)
-        kernel, bias = text[:, :-1].view(len(x), -1, KERNEL * KERNEL), text[:, -1:]
+        kernel = text[:, :-1].view(len(x), -1, KERNEL * KERNEL)
+        bias = text[:, -1:]
         # (B, 9, inner), flipped because `fold` scatters what a convolution gathers.
         kernel = kernel.flip(-1).transpose(1, 2)
         # Eq. 10: F_ci . F_t, with the last 1x1 convolution of F_ci folded into the kernel.

@@ -23,16 +23,20 @@ class PyramidNeck(nn.Module):
 
     def __init__(self, channels: tuple[int, int, int], width: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        low, high = width // 2, 2 * width
+        low = width // 2
+        high = 2 * width
         self.txt_proj = nn.Sequential(
             nn.Linear(channels[2], high, bias=False), nn.BatchNorm1d(high), nn.ReLU(inplace=True)
         )
         self.f1_v_proj = conv_block(channels[2], high)
         self.norm_layer = nn.Sequential(nn.BatchNorm2d(high), nn.ReLU(inplace=True))
-        self.f2_v_proj, self.f2_cat = conv_block(channels[1], width, 3), conv_block(high + width, width)
-        self.f3_v_proj, self.f3_cat = conv_block(channels[0], low, 3), conv_block(low + width, width)
+        self.f2_v_proj = conv_block(channels[1], width, 3)
+        self.f2_cat = conv_block(high + width, width)
+        self.f3_v_proj = conv_block(channels[0], low, 3)
+        self.f3_cat = conv_block(low + width, width)
         self.f4_proj5 = conv_block(high, width, 3)
-        self.f4_proj4, self.f4_proj3 = conv_block(width, width, 3), conv_block(width, width, 3)
+        self.f4_proj4 = conv_block(width, width, 3)
+        self.f4_proj3 = conv_block(width, width, 3)
         self.aggr = conv_block(3 * width, width)
         self.coordconv = nn.Sequential(Coordinates(width, grid), conv_block(width, width, 3))
 
@@ -52,7 +56,8 @@ class PyramidNeck(nn.Module):
         f5 = self.norm_layer(self.f1_v_proj(v5) * self.txt_proj(sentence)[..., None, None])
         # The middle level joins, then the first.
         f4 = self.f2_cat(torch.cat([self.f2_v_proj(v4), _upsampled(f5, grid)], 1))
-        f3 = self.f3_cat(torch.cat([F.adaptive_avg_pool2d(self.f3_v_proj(v3), grid), f4], 1))
+        fine = F.adaptive_avg_pool2d(self.f3_v_proj(v3), grid)
+        f3 = self.f3_cat(torch.cat([fine, f4], 1))
         # All three become one map, and coordinates are added (Eq. 11).
         maps = [self.f4_proj3(f3), self.f4_proj4(f4), _upsampled(self.f4_proj5(f5), grid)]
         fused: Tensor = self.coordconv(self.aggr(torch.cat(maps, 1)))
@@ -60,4 +65,6 @@ class PyramidNeck(nn.Module):
 
 
 def _upsampled(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    return x if tuple(x.shape[2:]) == grid else F.interpolate(x, grid, mode="bilinear", align_corners=False)
+    if tuple(x.shape[2:]) == grid:
+        return x
+    return F.interpolate(x, grid, mode="bilinear", align_corners=False)

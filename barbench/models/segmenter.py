@@ -40,47 +40,46 @@ class Segmenter(nn.Module):
         method: what changes the forward pass of the encoders.
 
     Attributes:
-        image_size: side of the square images, in pixels.
+        image_size: side S of the square images, in pixels.
         tokenizer: `tokenizer(texts, context_length)` gives int64 ids (B, context_length).
         normalization: of the pixels.
     """
 
     def __init__(self, backbone: Backbone, method: Hooks) -> None:
         super().__init__()
-        spec, vision, text = backbone.head, backbone.vision, backbone.text
-        self.vision, self.text = vision, text
+        spec = backbone.head
+        vision = backbone.vision
+        text = backbone.text
+        self.vision = vision
+        self.text = text
         self.image_size = backbone.image_size
         self.tokenizer = backbone.tokenizer
         self.normalization = backbone.normalization
         self._head_weights = backbone.head_weights
-        levels, rows = vision.levels, vision.grid[0]
-        channels = levels[0].width, levels[1].width, levels[2].width
-        strides = levels[0].grid[0] // rows, rows // levels[2].grid[0]
-        self.neck: nn.Module = (
-            Neck(channels, spec.width, vision.grid, strides)
-            if spec.neck == "etris"
-            else PyramidNeck(channels, spec.width, vision.grid)
-        )
+        # The head, drawn before anything of the method.
+        fine, middle, coarse = vision.levels
+        channels = (fine.width, middle.width, coarse.width)
+        self.neck: nn.Module
+        if spec.neck == "etris":
+            rows = vision.grid[0]
+            strides = (fine.grid[0] // rows, rows // coarse.grid[0])
+            self.neck = Neck(channels, spec.width, vision.grid, strides)
+        else:
+            self.neck = PyramidNeck(channels, spec.width, vision.grid)
         self.decoder = Decoder(spec, text.width, vision.grid, text.context_length)
         self.projector = Projector(spec.width, vision.joint)
         self.method = method
         method.attach(backbone)
-        inside = {id(p) for module in vision.head_modules() for p in module.parameters()}
+        # Of the encoders, what counts as head is trained, and what the method tunes.
+        in_head = {id(p) for p in self._head_parameters_of_vision()}
         for tower in (vision, text):
             for name, parameter in tower.named_parameters():
-                trains = id(parameter) in inside or method.trains(f"{tower.name}.{name}", parameter)
+                trains = id(parameter) in in_head or method.trains(f"{tower.name}.{name}", parameter)
                 parameter.requires_grad_(trains)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for the head and the method; the encoders stay in evaluation mode, but for what is head.
-
-        Args:
-            mode: True for training, False for evaluation.
-
-        Returns:
-            The segmenter.
-        """
+        """Training mode for the head and the method; the encoders stay in evaluation mode, except for what is head."""
         super().train(mode)
         self.vision.eval()
         self.text.eval()
@@ -92,7 +91,7 @@ class Segmenter(nn.Module):
         """Predict a mask for each expression.
 
         Args:
-            image: normalised images (U, 3, S, S).
+            image: normalized images (U, 3, S, S).
             ids: token ids, int64 (B, L), 0 = padding.
             rows: int64 (B,): expression i refers to image rows[i]. None: to image i, and U = B.
 
@@ -133,13 +132,21 @@ class Segmenter(nn.Module):
         if state.keys() != wanted:
             odd = sorted(state.keys() ^ wanted)[:3]
             raise UsageError(f"{self._head_weights.name} does not fit this head: {', '.join(odd)}")
-        self.load_state_dict({name: value.float() for name, value in state.items()}, strict=False)
+        weights = {name: value.float() for name, value in state.items()}
+        self.load_state_dict(weights, strict=False)
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
         """The segmentation head's parameters by name: neck, decoder, projector, and what else counts there."""
-        inside = (p for module in self.vision.head_modules() for p in module.parameters())
-        counted = {id(p) for p in (*self.method.head_parameters(), *inside)}
+        others = [*self.method.head_parameters(), *self._head_parameters_of_vision()]
+        counted = {id(p) for p in others}
         return {n: p for n, p in self.named_parameters() if n.startswith(HEAD) or id(p) in counted}
+
+    def _head_parameters_of_vision(self) -> list[nn.Parameter]:
+        """Parameters of the vision tower that no pretrained weights hold."""
+        found: list[nn.Parameter] = []
+        for module in self.vision.head_modules():
+            found += module.parameters()
+        return found
 
     def ledger(self) -> dict[str, int]:
         """Numbers of parameters by group.
@@ -151,10 +158,13 @@ class Segmenter(nn.Module):
         head = self.head_parameters()
         ledger = {"adapter": 0, "positional": 0, "head": 0, "frozen": 0}
         for name, p in self.named_parameters():
+            in_encoders = name.startswith(("vision.", "text."))
             if name in head:
                 group = "head"
-            elif name.startswith(("vision.", "text.")):
-                group = "frozen" if not p.requires_grad else "positional" if name.endswith(POSITIONAL) else "adapter"
+            elif in_encoders and not p.requires_grad:
+                group = "frozen"
+            elif in_encoders and name.endswith(POSITIONAL):
+                group = "positional"
             else:
                 group = "adapter"
             ledger[group] += p.numel()
@@ -162,17 +172,11 @@ class Segmenter(nn.Module):
 
 
 def training_loss(output: Output, mask: Tensor) -> Tensor:
-    """What training minimises: `segmentation_loss`, plus what components add.
-
-    Args:
-        output: of a forward pass.
-        mask: (B, S, S) in 0..1.
-
-    Returns:
-        A scalar.
-    """
+    """What training minimizes, a scalar: `segmentation_loss` for masks (B, S, S) in 0..1, plus what components add."""
     loss = segmentation_loss(output.logits, mask)
-    return loss if output.loss_extra is None else loss + output.loss_extra
+    if output.loss_extra is not None:
+        loss = loss + output.loss_extra
+    return loss
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -199,5 +203,7 @@ def mask_at(mask: Tensor, logits: Tensor) -> Tensor:
     Returns:
         float32 (B, 1, h, w).
     """
-    wide = mask[:, None].float()
-    return wide if wide.shape == logits.shape else F.interpolate(wide, logits.shape[2:], mode="nearest")
+    target = mask[:, None].float()
+    if target.shape == logits.shape:
+        return target
+    return F.interpolate(target, logits.shape[2:], mode="nearest")

@@ -57,17 +57,7 @@ Project = Callable[[Site, Role, Tensor, Tensor], Tensor]
 
 
 def unchanged(site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
-    """Leave a linear map's output as the frozen weights make it (a `Project`).
-
-    Args:
-        site: not used.
-        role: not used.
-        x: not used.
-        y: (B, T, D_out).
-
-    Returns:
-        `y`.
-    """
+    """Leave a linear map's output y (B, T, D_out) as the frozen weights make it (a `Project`)."""
     return y
 
 
@@ -109,7 +99,9 @@ class Stream:
     @property
     def native(self) -> Tensor:
         """All tokens but the inserted ones, (B, prefix + N, D)."""
-        return torch.cat([self.first, self.body], 1) if self.inserted else self.tokens
+        if not self.inserted:
+            return self.tokens
+        return torch.cat([self.first, self.body], 1)
 
     def with_body(self, body: Tensor) -> "Stream":
         """The same stream with another body.
@@ -121,7 +113,9 @@ class Stream:
             A stream that shares everything else with this one.
         """
         front = self.front
-        return replace(self, tokens=torch.cat([self.tokens[:, :front], body], 1) if front else body)
+        if front:
+            body = torch.cat([self.tokens[:, :front], body], 1)
+        return replace(self, tokens=body)
 
     def repeated(self, rows: Tensor) -> "Stream":
         """Copy rows, as for one image with several expressions.
@@ -136,7 +130,8 @@ class Stream:
         # A mask of fewer dimensions, or of one row, is the same for all rows.
         if mask is not None and mask.ndim == 4 and len(mask) > 1:
             mask = mask[rows]
-        return replace(self, tokens=self.tokens[rows], mask=mask, pad=None if self.pad is None else self.pad[rows])
+        pad = None if self.pad is None else self.pad[rows]
+        return replace(self, tokens=self.tokens[rows], mask=mask, pad=pad)
 
     def insert(self, owner: str, tokens: Tensor, hidden: Tensor | None = None) -> "Stream":
         """Insert tokens before the body; those that `owner` inserted earlier are replaced.
@@ -156,7 +151,8 @@ class Stream:
         Raises:
             ValueError: if `owner` replaces its tokens by another number of tokens.
         """
-        count, start = tokens.shape[1], self.prefix
+        count = tokens.shape[1]
+        start = self.prefix
         for name, old in self.inserted:
             if name == owner:
                 if old != count:
@@ -170,11 +166,13 @@ class Stream:
 
     def _extended(self, start: int, count: int, hidden: Tensor | None) -> Tensor | None:
         """The mask with `count` new tokens at `start`."""
-        total, never = self.tokens.shape[1] + count, float("-inf")
+        total = self.tokens.shape[1] + count
+        never = float("-inf")
         mask = self.mask
         if mask is not None:
             # Columns: every token attends to the new ones.
-            before, after = mask[..., :start], mask[..., start:]
+            before = mask[..., :start]
+            after = mask[..., start:]
             mask = torch.cat([before, before.new_zeros(*mask.shape[:-1], count), after], -1)
             # Rows, where each query has its own: the new tokens attend to inserted tokens only.
             if mask.shape[-2] > 1:
@@ -184,8 +182,8 @@ class Stream:
         if hidden is not None:
             columns = F.pad(hidden, (start, total - start - count))[:, None, None]
             zeros = torch.zeros(columns.shape, dtype=self.tokens.dtype, device=columns.device)
-            hiding = zeros.masked_fill(columns, never)
-            mask = hiding if mask is None else mask + hiding
+            hidden_mask = zeros.masked_fill(columns, never)
+            mask = hidden_mask if mask is None else mask + hidden_mask
         return mask
 
 
@@ -219,15 +217,7 @@ class Trace(NamedTuple):
 
 
 def at_end(words: Tensor, end: Tensor) -> Tensor:
-    """Each text's feature at its end-of-text token.
-
-    Args:
-        words: (B, L, D).
-        end: int64 (B,).
-
-    Returns:
-        (B, D).
-    """
+    """Each text's feature at its end-of-text token: (B, L, D) and int64 (B,) -> (B, D)."""
     return words[torch.arange(len(words), device=words.device), end]
 
 

@@ -41,10 +41,14 @@ def lockstep(vision: int, text: int) -> Iterator[Step]:
     """
     steps = max(vision, text)
     for number in range(steps):
-        runs = [-(-number * depth // steps) for depth in (vision, text)]
-        nexts = [-(-(number + 1) * depth // steps) for depth in (vision, text)]
-        v, t = (now if then > now else None for now, then in zip(runs, nexts, strict=True))
-        yield Step(number, v, t)
+        yield Step(number, _next_block(number, steps, vision), _next_block(number, steps, text))
+
+
+def _next_block(number: int, steps: int, depth: int) -> int | None:
+    """The block that a tower runs in a step; None where it pauses, because its share of blocks has run."""
+    block = -(-number * depth // steps)
+    following = -(-(number + 1) * depth // steps)
+    return block if following > block else None
 
 
 def run_block(
@@ -67,23 +71,31 @@ def run_block(
     """
     if isinstance(tower, VisionTower) and not tower.transformer:
         return tower.stage(block, stream)
-    roles, carry = hooks.projects() if roles is None else roles, {} if carry is None else carry
-    sites = Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")
-    for site, inside in zip(sites, (ATTENTION_ROLES, MLP_ROLES), strict=True):
+    if roles is None:
+        roles = hooks.projects()
+    if carry is None:
+        carry = {}
+    project_attention = _project(hooks, roles, tower.name, ATTENTION_ROLES)
+    project_mlp = _project(hooks, roles, tower.name, MLP_ROLES)
+    for site in (Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")):
         x = stream.tokens
         xn = tower.norm(site, x)
         if (tower.name, "norm") in roles:
             xn = hooks.project(site, "norm", x, xn)
-        project = _hooked(hooks, roles, tower.name, inside)
-        delta = tower.attention(site, stream, xn, project) if site.branch == "attn" else tower.mlp(site, xn, project)
+        if site.branch == "attn":
+            delta = tower.attention(site, stream, xn, project_attention)
+        else:
+            delta = tower.mlp(site, xn, project_mlp)
         # y = s(x) + f(x) (Eq. 1) with f the branch.
         stream = replace(stream, tokens=hooks.shortcut(site, x) + hooks.branch(site, x, xn, delta, carry))
     return stream
 
 
-def _hooked(hooks: Hooks, roles: Roles, tower: TowerName, wanted: tuple[Role, ...]) -> Project:
+def _project(hooks: Hooks, roles: Roles, tower: TowerName, wanted: tuple[Role, ...]) -> Project:
     """`hooks.project` where it may change one of the `wanted` roles; `unchanged` lets a tower fuse its maps."""
-    return hooks.project if any((tower, role) in roles for role in wanted) else unchanged
+    if any((tower, role) in roles for role in wanted):
+        return hooks.project
+    return unchanged
 
 
 def schedule(order: Order | None, vision: int, text: int) -> list[Step]:
@@ -98,88 +110,104 @@ def schedule(order: Order | None, vision: int, text: int) -> list[Step]:
         The steps.
     """
     if order == "text first":
-        return [*(Step(i, None, i) for i in range(text)), *(Step(i, i, None) for i in range(vision))]
+        text_steps = [Step(number, None, number) for number in range(text)]
+        vision_steps = [Step(number, number, None) for number in range(vision)]
+        return text_steps + vision_steps
     return list(lockstep(vision, text))
 
 
 class _Walk:
-    """One forward pass: both streams, what was kept on the way, and how many rows vision has."""
+    """One forward pass: what was recorded on the way, and how many rows vision has.
+
+    As long as no text can reach it, vision has a row per image; then it is expanded to a row per text.
+    """
 
     def __init__(self, vision: VisionTower, text: TextTower, hooks: Hooks, rows: Tensor | None) -> None:
-        self.vision, self.text, self.hooks = vision, text, hooks
-        self.waiting = rows  # None once there is a row for every text
-        self.text_first = hooks.order() == "text first"
-        self.steps = vision.depth if self.text_first else max(vision.depth, text.depth)
-        self.apart = hooks.text_independent_steps(self.steps)
+        self.vision = vision
+        self.text = text
+        self.hooks = hooks
         self.roles = hooks.projects()
         self.carry: Carry = {}
+        self.pending_rows = rows  # None once there is a row for every text
+        self.text_first = hooks.order() == "text first"
+        self.steps = vision.depth if self.text_first else max(vision.depth, text.depth)
+        self.shared_steps = hooks.text_independent_steps(self.steps)
+        # What the head and the components read.
         self.levels: list[Tensor] = []
+        self.tapped = hooks.tapped()
         self.taps: dict[int, Tensor] = {}
+        self.tapped_tokens = hooks.tapped_tokens()
         self.tokens: dict[tuple[TowerName, int], Tensor] = {}
-        self.wanted, self.wanted_tokens = hooks.tapped(), hooks.tapped_tokens()
         self.words: Tensor | None = None
 
     def begin(self, image: Tensor, ids: Tensor) -> tuple[Stream, Stream]:
         """The tokens that enter the first blocks."""
-        v = self.vision.embed(image, _hooked(self.hooks, self.roles, "vision", ("norm",)))
-        t = self.text.embed(ids, _hooked(self.hooks, self.roles, "text", ("norm",)))
-        v = self.met(v, 0)
-        self.keep("vision", -1, v)
-        self.keep("text", -1, t)
+        v = self.vision.embed(image, self._norm_project("vision"))
+        t = self.text.embed(ids, self._norm_project("text"))
+        v = self.expand_to_texts(v, 0)
+        self.record_tokens("vision", -1, v)
+        self.record_tokens("text", -1, t)
         return v, t
 
-    def met(self, v: Stream, done: int) -> Stream:
+    def _norm_project(self, tower: TowerName) -> Project:
+        """For the norms outside the blocks."""
+        return _project(self.hooks, self.roles, tower, ("norm",))
+
+    def expand_to_texts(self, v: Stream, done: int) -> Stream:
         """Vision after `done` steps, with a row for every text where text may reach it now."""
-        if self.waiting is None or done < self.apart:
+        if self.pending_rows is None or done < self.shared_steps:
             return v
-        rows, self.waiting = self.waiting, None
+        rows = self.pending_rows
+        self.pending_rows = None
         return v.repeated(rows)
 
-    def spread(self, x: Tensor) -> Tensor:
-        """Something of vision with a row for every text."""
-        return x if self.waiting is None else x[self.waiting]
+    def per_text(self, x: Tensor) -> Tensor:
+        """A tensor of vision with a row for every text."""
+        return x if self.pending_rows is None else x[self.pending_rows]
 
     def as_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patches (B, N, C) as a map (B, C, H, W) with a row for every text."""
-        return self.spread(x.transpose(1, 2).reshape(len(x), -1, *grid))
+        return self.per_text(x.transpose(1, 2).reshape(len(x), -1, *grid))
 
-    def keep(self, tower: TowerName, block: int, stream: Stream) -> None:
-        """Keep the tokens after a block, where a component asked for them."""
-        if (tower, block) in self.wanted_tokens:
-            self.tokens[tower, block] = self.spread(stream.native) if tower == "vision" else stream.native
+    def record_tokens(self, tower: TowerName, block: int, stream: Stream) -> None:
+        """Record the tokens after a block, where a component asked for them."""
+        if (tower, block) not in self.tapped_tokens:
+            return
+        tokens = stream.native
+        self.tokens[tower, block] = self.per_text(tokens) if tower == "vision" else tokens
 
     def run(self, step: Step, v: Stream, t: Stream) -> tuple[Stream, Stream]:
-        """The blocks of one step and, after a third of the steps, what a stage hands on."""
+        """The blocks of one step and, after each third of the steps, a feature level."""
         v, t = self.hooks.before_block(step, v, t, self.carry)
         if step.vision is not None:
             v = run_block(self.vision, step.vision, v, self.hooks, self.carry, self.roles)
-            if step.vision in self.wanted:
+            if step.vision in self.tapped:
                 self.taps[step.vision] = self.as_map(v.body, self.vision.after(step.vision).grid)
-            self.keep("vision", step.vision, v)
+            self.record_tokens("vision", step.vision, v)
         if step.text is not None:
             t = run_block(self.text, step.text, t, self.hooks, self.carry, self.roles)
-            self.keep("text", step.text, t)
-        if step.vision is None and self.text_first:  # a step of the text alone
+            self.record_tokens("text", step.text, t)
+
+        # Where the text runs first, its steps count apart and end no stage.
+        if self.text_first and step.vision is None:
             if step.number + 1 == self.text.depth:
                 self.finish_text(t)
             return v, t
-        v = self.met(v, step.number + 1)
+        done = step.number + 1
+        v = self.expand_to_texts(v, done)
         stage = len(self.levels)
-        if step.number + 1 == self.steps * (stage + 1) // STAGES:
+        if done == self.steps * (stage + 1) // STAGES:
             v, t = self.hooks.after_stage(stage, v, t, self.carry)
-            last = stage == STAGES - 1
-            grid = self.vision.levels[stage].grid
-            self.levels.append(self.as_map(self.finished(v.body) if last else v.body, grid))
+            patches = v.body
+            if stage == STAGES - 1:
+                patches = self.vision.finish(patches, self._norm_project("vision"))
+            self.levels.append(self.as_map(patches, self.vision.levels[stage].grid))
         return v, t
 
-    def finished(self, patches: Tensor) -> Tensor:
-        """Final patches in the joint space."""
-        return self.vision.finish(patches, _hooked(self.hooks, self.roles, "vision", ("norm",)))
-
     def finish_text(self, t: Stream) -> Tensor:
-        """The words after the last norm, once."""
+        """The words after the last norm, computed once."""
         if self.words is None:
-            self.words = self.text.finish(t.body, _hooked(self.hooks, self.roles, "text", ("norm",)))
+            self.words = self.text.finish(t.body, self._norm_project("text"))
             self.hooks.after_text(self.words, self.carry)
         return self.words
 
@@ -189,7 +217,8 @@ class _Encoders(nn.Module):
 
     def __init__(self, vision: VisionTower, text: TextTower) -> None:
         super().__init__()
-        self.vision, self.text = vision, text
+        self.vision = vision
+        self.text = text
 
     def forward(self, hooks: Hooks, image: Tensor, ids: Tensor, rows: Tensor | None) -> Trace:
         """See `walk`."""
@@ -210,7 +239,7 @@ def walk(
         vision: the image encoder.
         text: the text encoder.
         hooks: the method.
-        image: normalised images (U, 3, S, S).
+        image: normalized images (U, 3, S, S).
         ids: token ids, int64 (B, L): 0 = padding, and the end-of-text id is the largest (as in CLIP).
         rows: int64 (B,): text i refers to image rows[i]. None: to image i, and U = B.
 
@@ -233,7 +262,16 @@ def _walk(vision: VisionTower, text: TextTower, hooks: Hooks, image: Tensor, ids
     joint = text.project(words)
     # The sentence embedding is the joint feature of the end-of-text token, whose id is the largest.
     end = ids.argmax(1)
-    seen = image if rows is None else image[rows]
-    levels = state.levels[0], state.levels[1], state.levels[2]
-    trace = Trace(seen, levels, words, joint, at_end(joint, end), ids == 0, end, state.taps, state.tokens)
+    first, second, last = state.levels
+    trace = Trace(
+        image=image if rows is None else image[rows],
+        levels=(first, second, last),
+        words=words,
+        joint=joint,
+        sentence=at_end(joint, end),
+        pad=ids == 0,
+        end=end,
+        taps=state.taps,
+        tokens=state.tokens,
+    )
     return hooks.readout(trace, state.carry)

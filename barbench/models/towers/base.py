@@ -88,7 +88,7 @@ class Tower(nn.Module, ABC):
 
         Args:
             site: the branch; `site.block` says which block.
-            stream: the tokens (B, T, D), not normalised, and their attend mask.
+            stream: the tokens (B, T, D), not normalized, and their attend mask.
             xn: the tokens after the norm (B, T, D).
             project: called on each linear map's output.
 

@@ -22,40 +22,23 @@ QKV: tuple[LinearRole, ...] = ("q", "k", "v")
 
 
 def clip_norm(block: Any, site: Site, x: Tensor) -> Tensor:
-    """The norm in front of a branch of open_clip's ResidualAttentionBlock.
-
-    Args:
-        block: the ResidualAttentionBlock.
-        site: the branch.
-        x: the tokens (B, T, D).
-
-    Returns:
-        (B, T, D).
-    """
+    """The norm in front of a branch of open_clip's ResidualAttentionBlock: (B, T, D) -> (B, T, D)."""
     return layer_norm(block.ln_1 if site.branch == "attn" else block.ln_2, x)
 
 
 def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: Project) -> Tensor:
-    """Attention of open_clip's ResidualAttentionBlock, with q, k, v and out open to `project`.
+    """Attention of open_clip's ResidualAttentionBlock, with q, k, v and out open to `project`: (B, T, D) -> (B, T, D).
 
     `nn.MultiheadAttention` never calls its `out_proj` module, so its maps are applied here one by one.
-
-    Args:
-        block: the ResidualAttentionBlock.
-        site: its address.
-        stream: the tokens (B, T, D) and their additive mask.
-        xn: the tokens after the norm (B, T, D).
-        project: called on each linear map's output.
-
-    Returns:
-        (B, T, D).
     """
     attn = block.attn
     if project is unchanged:
         q, k, v = F.linear(xn, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1)
     else:
         # One by one: the keys as a third of one tensor would keep all of it, beside changed queries and values.
-        q, k, v = (project(site, role, xn, F.linear(xn, *clip_linear(block, role))) for role in QKV)
+        q = project(site, "q", xn, F.linear(xn, *clip_linear(block, "q")))
+        k = project(site, "k", xn, F.linear(xn, *clip_linear(block, "k")))
+        v = project(site, "v", xn, F.linear(xn, *clip_linear(block, "v")))
     mask = None if stream.mask is None else stream.mask.to(q.dtype)
     h = attend(q, k, v, attn.num_heads, mask)
     y: Tensor = block.ls_1(project(site, "out", h, attn.out_proj(h)))
@@ -63,17 +46,7 @@ def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: 
 
 
 def clip_mlp(block: Any, site: Site, xn: Tensor, project: Project) -> Tensor:
-    """MLP of open_clip's ResidualAttentionBlock, with both linear maps and the activation open to `project`.
-
-    Args:
-        block: the ResidualAttentionBlock.
-        site: its address.
-        xn: the tokens after the norm (B, T, D).
-        project: called on the output of each linear map and of the activation.
-
-    Returns:
-        (B, T, D).
-    """
+    """MLP of open_clip's ResidualAttentionBlock, both maps and the activation open to `project`: (B, T, D) -> (B, T, D)."""
     up = block.mlp.c_fc
     down = block.mlp.c_proj
     quick = isinstance(block.mlp.gelu, QuickGELU)
@@ -90,15 +63,7 @@ def clip_mlp(block: Any, site: Site, xn: Tensor, project: Project) -> Tensor:
 
 
 def clip_linear(block: Any, role: LinearRole) -> Linear:
-    """Weights of one linear map of open_clip's ResidualAttentionBlock; q, k and v are slices of one matrix.
-
-    Args:
-        block: the ResidualAttentionBlock.
-        role: which of its maps; it has no `gate`.
-
-    Returns:
-        Views of weight and bias.
-    """
+    """Views of the weights of a linear map of open_clip's ResidualAttentionBlock; q, k and v are slices of one matrix."""
     attn = block.attn
     mlp = block.mlp
     if role in QKV:
