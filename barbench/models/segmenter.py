@@ -67,7 +67,7 @@ class Segmenter(nn.Module):
         else:
             self.neck = PyramidNeck(channels, spec.width, vision.grid)
         self.decoder = Decoder(spec, text.width, vision.grid, text.context_length)
-        self.projector = Projector(spec.width, vision.joint)
+        self.projector = Projector(spec.width, text.joint)
         self.method = method
         method.attach(backbone)
         # Of the encoders, what counts as head is trained, and what the method tunes.

@@ -27,7 +27,7 @@ def clip_norm(block: Any, site: Site, x: Tensor) -> Tensor:
 
 
 def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: Project) -> Tensor:
-    """Attention of open_clip's ResidualAttentionBlock, with q, k, v and out open to `project`: (B, T, D) -> (B, T, D).
+    """Its attention, with q, k, v and out open to `project`: (B, T, D) -> (B, T, D).
 
     `nn.MultiheadAttention` never calls its `out_proj` module, so its maps are applied here one by one.
     """
@@ -46,7 +46,7 @@ def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: 
 
 
 def clip_mlp(block: Any, site: Site, xn: Tensor, project: Project) -> Tensor:
-    """MLP of open_clip's ResidualAttentionBlock, both maps and the activation open to `project`: (B, T, D) -> (B, T, D)."""
+    """Its MLP, with both maps and the activation open to `project`: (B, T, D) -> (B, T, D)."""
     up = block.mlp.c_fc
     down = block.mlp.c_proj
     quick = isinstance(block.mlp.gelu, QuickGELU)
@@ -63,7 +63,7 @@ def clip_mlp(block: Any, site: Site, xn: Tensor, project: Project) -> Tensor:
 
 
 def clip_linear(block: Any, role: LinearRole) -> Linear:
-    """Views of the weights of a linear map of open_clip's ResidualAttentionBlock; q, k and v are slices of one matrix."""
+    """Views of the weights of one of its linear maps; q, k and v are slices of one matrix."""
     attn = block.attn
     mlp = block.mlp
     if role in QKV:
