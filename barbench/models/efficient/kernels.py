@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 from barbench.errors import UnknownName
 from barbench.spec.run import Kernels
+from barbench.spec.run import Kernels
 
 if TYPE_CHECKING:  # the command line reads the names above before it imports torch
     import torch
