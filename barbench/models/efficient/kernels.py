@@ -6,15 +6,13 @@ activations. `auto` is `low_memory` on every device, until the fused kernels hav
 (docs/gpu-check.md).
 """
 
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
+
+import torch
+from torch import Tensor
 
 from barbench.errors import UnknownName
 from barbench.spec.run import Kernels
-from barbench.spec.run import Kernels
-
-if TYPE_CHECKING:  # the command line reads the names above before it imports torch
-    import torch
-    from torch import Tensor
 
 KERNELS: tuple[Kernels, ...] = get_args(Kernels)
 _FORMER_NAMES: dict[str, Kernels] = {"plain": "low_memory", "lean": "fused"}
@@ -47,9 +45,9 @@ def chosen_kernels() -> Kernels:
     return _Chosen.kernels
 
 
-def use_fused(x: "Tensor | torch.device") -> bool:
+def use_fused(x: Tensor | torch.device) -> bool:
     """Whether fused kernels compute on the device of x, which is a tensor or the device itself."""
     if _Chosen.kernels == "auto":
-        device = getattr(x, "device", x)
+        device = x.device if isinstance(x, Tensor) else x
         return device.type in _FUSED_BY_DEFAULT
     return _Chosen.kernels == "fused"
