@@ -11,7 +11,7 @@ from barbench.paper.tables import Column
 from barbench.reports.page import breakdown
 from barbench.reports.page.breakdown import Bands
 from barbench.reports.tables.grouping import Group
-from barbench.results.expressions import pick_split, same_expressions
+from barbench.results.expressions import pick_split
 from barbench.results.record import Record
 from barbench.results.store import Arrays
 
@@ -39,28 +39,26 @@ class Scored(NamedTuple):
 
 
 def scored(group: Group, arrays: Mapping[str, Arrays]) -> dict[Column, dict[str, Scored]]:
-    """Collect the expressions of a group.
+    """The expressions of a group, by column and label; rows without arrays are left out.
+
+    A ValueError says that the seeds of a method did not score the same expressions.
 
     Args:
         group: comparable records.
         arrays: per-expression arrays by the record's id, as saved.
-
-    Returns:
-        Column to label to expressions; rows without arrays are left out. A ValueError says that the seeds of a method
-            did not score the same expressions.
     """
-    found: dict[Column, dict[str, Scored]] = {column: {} for column in group.measured}
+    by_column: dict[Column, dict[str, Scored]] = {column: {} for column in group.measured}
     for row in group.rows:
-        members: dict[Column, list[tuple[Record, str]]] = {}
+        seeds: dict[Column, list[Scored]] = {}
         for record in sorted(row.records, key=lambda record: record.cell.seed):
+            own = arrays.get(record.id, {})
             for name, split in record.splits.items():
-                if pick_split(arrays.get(record.id, {}), name):
-                    members.setdefault(Column(record.dataset_of(name), split.column), []).append((record, name))
-        for column, parts in members.items():
-            if not same_expressions([pick_split(arrays[record.id], name) for record, name in parts]):
-                raise ValueError("the seeds of one method were not scored on the same expressions")
-            found[column][row.label] = _joined([_one(arrays[record.id], name, record) for record, name in parts])
-    return {column: by_label for column, by_label in found.items() if by_label}
+                if pick_split(own, name):
+                    column = Column(record.dataset_of(name), split.column)
+                    seeds.setdefault(column, []).append(_one(own, name, record))
+        for column, parts in seeds.items():
+            by_column[column][row.label] = _joined(parts)
+    return {column: by_label for column, by_label in by_column.items() if by_label}
 
 
 def precision_frame(by_label: Mapping[str, Scored]) -> pd.DataFrame:
@@ -81,16 +79,12 @@ def precision_frame(by_label: Mapping[str, Scored]) -> pd.DataFrame:
 
 
 def pooled(columns: Sequence[Mapping[str, Scored]]) -> dict[str, Scored]:
-    """Join the expressions of several splits of one dataset.
-
-    Args:
-        columns: by label, one mapping per split.
-
-    Returns:
-        By label, for the labels that have all splits.
-    """
-    labels = [label for label in columns[0] if all(label in column for column in columns)]
-    return {label: _pool([column[label] for column in columns]) for label in labels}
+    """Join the expressions of several splits of one dataset, given by label, for the labels that have all splits."""
+    joined = {}
+    for label in columns[0]:
+        if all(label in column for column in columns):
+            joined[label] = _pool([column[label] for column in columns])
+    return joined
 
 
 def band_frame(by_label: Mapping[str, Scored], what: str) -> pd.DataFrame:

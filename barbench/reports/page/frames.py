@@ -15,6 +15,9 @@ from barbench.results.record import Record
 PARTS: Final = ("adapter", "positional", "head", "frozen")
 COSTS: Final = ("parameters", "memory", "training", "inference")
 """Tuned parameters in M (adapter group), peak memory in GiB, images per second in training and in evaluation."""
+NO_CELL: Final = "no finished cell"
+NOT_ALL_COLUMNS: Final = "not measured on all of these columns"
+NO_PROFILE: Final = "memory and throughput were measured on another machine or not at all"
 
 
 class Costs(NamedTuple):
@@ -34,44 +37,40 @@ class Costs(NamedTuple):
     absent: tuple[str, ...]
 
     def with_intervals(self, margins: Mapping[str, float]) -> "Costs":
-        """Put the ends of an interval in place of the lowest and the highest seed's IoU.
-
-        Args:
-            margins: half the interval's width in points, by label; rows without one stay as they are.
-
-        Returns:
-            The same with other `iou_low` and `iou_high`.
-        """
-        margin = self.frame["label"].map(margins)
-        low, high = self.frame["iou"] - margin, self.frame["iou"] + margin
-        ends = {"iou_low": low.fillna(self.frame["iou_low"]), "iou_high": high.fillna(self.frame["iou_high"])}
-        return self._replace(frame=self.frame.assign(**ends))
+        """The same with the ends of an interval as `iou_low` and `iou_high`; `margins` are half its
+        width in points, by label, and rows without one stay as they are."""
+        frame = self.frame
+        margin = frame["label"].map(margins)
+        low = (frame["iou"] - margin).fillna(frame["iou_low"])
+        high = (frame["iou"] + margin).fillna(frame["iou_high"])
+        return self._replace(frame=frame.assign(iou_low=low, iou_high=high))
 
 
 def costs(group: Group) -> Costs:
     """Score and cost of the group's methods, over the columns that they share; memory and times from one machine."""
-    measured = [row for row in group.rows if row.iou]
-    columns, machine = shared_columns(measured), _usual_machine(group.records)
-    absent = {"no finished cell": [row.label for row in group.rows if not row.iou]}
+    columns = shared_columns([row for row in group.rows if row.iou])
+    machine = _usual_machine(group.records)
+    # The reasons in the order in which the page gives them.
+    unfinished: list[str] = []
+    absent: dict[str, list[str]] = {NO_CELL: unfinished}
     rows = []
-    for row in measured:
+    for row in group.rows:
+        if not row.iou:
+            unfinished.append(row.label)
+            continue
         if not set(columns) <= row.iou.keys():
-            absent.setdefault("not measured on all of these columns", []).append(row.label)
+            absent.setdefault(NOT_ALL_COLUMNS, []).append(row.label)
             continue
         spent = _spent(row, machine)
         if spent[["memory", "training", "inference"]].isna().all(axis=None):
-            why = "memory and throughput were measured on another machine or not at all"
-            absent.setdefault(why, []).append(row.label)
-        rows.append(
-            {
-                "label": row.label,
-                **_spread(pd.DataFrame({"iou": per_seed("datasets", row.iou, columns)})),
-                **_spread(spent),
-            }
-        )
-    reasons = tuple(f"{', '.join(labels)}: {why}" for why, labels in absent.items() if labels)
-    names = [f"{name}{end}" for name in ("iou", *COSTS) for end in ("", "_low", "_high")]
-    return Costs(pd.DataFrame(rows, columns=["label", *names]), columns, machine, reasons)
+            absent.setdefault(NO_PROFILE, []).append(row.label)
+        scores = pd.DataFrame({"iou": per_seed("datasets", row.iou, columns)})
+        rows.append({"label": row.label, **_with_range(scores), **_with_range(spent)})
+    names = ["label"]
+    for name in ("iou", *COSTS):
+        names += [name, f"{name}_low", f"{name}_high"]
+    reasons = [f"{', '.join(labels)}: {why}" for why, labels in absent.items() if labels]
+    return Costs(pd.DataFrame(rows, columns=names), columns, machine, tuple(reasons))
 
 
 def shared_columns(rows: Sequence[MethodRow]) -> tuple[Column, ...]:
@@ -84,12 +83,11 @@ def shared_columns(rows: Sequence[MethodRow]) -> tuple[Column, ...]:
 def history(group: Group) -> pd.DataFrame:
     """Training logs: dataset, label, x (epoch, from 1), y (mean loss of its steps), low, high (over seeds), lr; in row
     order."""
-    logs = [
-        {"dataset": record.cell.dataset, "label": row.label, "x": log.epoch, "loss": log.loss, "lr": log.lr}
-        for row in group.rows
-        for record in row.records
-        for log in record.history
-    ]
+    logs = []
+    for row in group.rows:
+        for record in row.records:
+            for log in record.history:
+                logs.append((record.cell.dataset, row.label, log.epoch, log.loss, log.lr))
     frame = pd.DataFrame(logs, columns=["dataset", "label", "x", "loss", "lr"])
     seeds = frame.groupby(["dataset", "label", "x"], sort=False)
     return seeds.agg(y=("loss", "mean"), low=("loss", "min"), high=("loss", "max"), lr=("lr", "mean")).reset_index()
@@ -97,47 +95,59 @@ def history(group: Group) -> pd.DataFrame:
 
 def ledger(group: Group) -> pd.DataFrame:
     """Parameters in millions: one row per label, one column for each of PARTS; the largest if datasets differ."""
-    return pd.DataFrame(
-        {part: [max(row.parameters(part), default=0) / 1e6 for row in group.rows] for part in PARTS},
-        index=[row.label for row in group.rows],
-    )
+    counts = {}
+    for part in PARTS:
+        counts[part] = [max(row.parameters(part), default=0) / 1e6 for row in group.rows]
+    return pd.DataFrame(counts, index=[row.label for row in group.rows])
 
 
 def _spent(row: MethodRow, machine: str) -> pd.DataFrame:
     """One row per seed, one column for each of COSTS: means over the datasets."""
     spent = []
     for record in row.records:
-        profile = record.profile if _machine(record) == machine else None
-        if record.status == "done":
-            spent.append(
-                {
-                    "seed": record.cell.seed,
-                    "parameters": record.ledger.get("adapter", 0) / 1e6,
-                    "memory": profile.peak_memory_bytes / 2**30 if profile else None,
-                    "training": profile.train_images_per_s if profile else None,
-                    "inference": profile.infer_images_per_s if profile else None,
-                }
-            )
-    return pd.DataFrame(spent).astype(float).groupby("seed").mean()
+        if record.status != "done":
+            continue
+        costs: dict[str, float | None] = {"seed": record.cell.seed, "parameters": record.ledger.get("adapter", 0) / 1e6}
+        if record.profile and _machine(record) == machine:
+            costs["memory"] = record.profile.peak_memory_bytes / 2**30
+            costs["training"] = record.profile.train_images_per_s
+            costs["inference"] = record.profile.infer_images_per_s
+        spent.append(costs)
+    frame = pd.DataFrame(spent, columns=["seed", *COSTS])
+    return frame.astype(float).groupby("seed").mean()
 
 
-def _spread(spent: pd.DataFrame) -> dict[str, float]:
-    centre = spent.mean()  # of equal values it can lie an ulp beside them
-    ends = {"": centre, "_low": spent.min().clip(upper=centre), "_high": spent.max().clip(lower=centre)}
-    return {f"{name}{end}": float(values[name]) for end, values in ends.items() for name in map(str, spent)}
+def _with_range(spent: pd.DataFrame) -> dict[str, float]:
+    """The mean over the seeds of each column, and the lowest and the highest seed."""
+    values = {}
+    for name in map(str, spent):
+        mean = float(spent[name].mean())
+        values[name] = mean
+        # The mean of equal values can differ from them in the last bit.
+        values[f"{name}_low"] = min(mean, float(spent[name].min()))
+        values[f"{name}_high"] = max(mean, float(spent[name].max()))
+    return values
 
 
 def _machine(record: Record) -> str:
     """What two measurements must have in common to be compared."""
-    if record.profile is None:
+    profile = record.profile
+    if profile is None:
         return ""
-    where, threads = record.environment.get("device"), record.environment.get("threads")
-    memory, neighbours = f"memory: {record.profile.peak_memory_kind}", record.environment.get("neighbours")
-    parts = [str(where or record.profile.device), f"{threads} thread{'s' * (threads != 1)}" if threads else ""]
-    parts += [f"{neighbours} cells at a time" if neighbours not in (None, 1) else "", memory]
-    return ", ".join(filter(None, (*parts, f"batch {record.profile.batch}")))
+    environment = record.environment
+    parts = [str(environment.get("device") or profile.device)]
+    threads = environment.get("threads")
+    if threads:
+        parts.append(f"{threads} thread" if threads == 1 else f"{threads} threads")
+    neighbors = environment.get("neighbours")
+    if neighbors not in (None, 1):
+        parts.append(f"{neighbors} cells at a time")
+    parts += [f"memory: {profile.peak_memory_kind}", f"batch {profile.batch}"]
+    return ", ".join(filter(None, parts))
 
 
 def _usual_machine(records: Sequence[Record]) -> str:
-    counts = Counter(machine for record in records if (machine := _machine(record)))
+    """The machine of most records, the first by name of several; empty if nothing was measured."""
+    counts = Counter(map(_machine, records))
+    del counts[""]
     return max(sorted(counts), key=counts.__getitem__, default="")
