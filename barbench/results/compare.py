@@ -196,7 +196,7 @@ def _numbers(seeds: Iterable[int]) -> str:
 
 
 def _titles(left: Record, right: Record) -> tuple[str, str]:
-    """The methods' titles, told apart by the cells' ids where they are equal."""
+    """The methods' titles, with the cells' ids where they are equal."""
     if left.title != right.title:
         return left.title, right.title
     return f"{left.title} ({left.id})", f"{right.title} ({right.id})"
@@ -255,5 +255,5 @@ def _reading(pairs: int, resamples: int) -> list[str]:
     return [
         f"95 % interval: paired bootstrap over images ({resamples:,} resamples); it {covers}",
         "smallest shown: a true difference of so many points would have been shown with a chance of 80 %",
-        "each interval stands alone; of twenty, one is expected to miss",
+        "intervals are not corrected for their number: of twenty, one is expected to miss",
     ]

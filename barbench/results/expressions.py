@@ -37,19 +37,7 @@ def pick_split(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
 
 
 def of_split(store: Store, record: Record, split: str) -> Columns:
-    """The saved arrays of one split of a finished record.
-
-    Args:
-        store: the results folder that `record` is from.
-        record: a finished record.
-        split: one of its splits.
-
-    Returns:
-        Arrays by field, (expressions,) each.
-
-    Raises:
-        DataError: if there are none, or if the file is damaged.
-    """
+    """The saved arrays of one split of a finished record by field, (expressions,) each; DataError if there are none."""
     columns = pick_split(store.expressions(record.cell), split)
     if not columns:
         raise DataError(f"{store.path(record.cell).with_suffix('.npz')} lacks the expressions of {split}")

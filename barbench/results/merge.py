@@ -32,24 +32,18 @@ def merge(sources: Sequence[Path], into: Path, on_conflict: OnConflict = "refuse
     """Copy the records of `sources`, with their expressions and tuned weights. Nothing in `sources` changes.
 
     A cell that is done comes before one that failed. Two that are done and differ are a conflict; so are two in the
-    sources.
+    sources. A UsageError names the conflicts that are refused, a DataError the first file that is missing or damaged.
 
     Args:
         sources: results folders.
         into: results folder, made if need be.
         on_conflict: `refuse` copies nothing at all; `keep` what is in `into`, or came first; `replace` it.
-
-    Returns:
-        What was done.
-
-    Raises:
-        UsageError: for a folder that is not there, and for conflicts that are refused.
-        DataError: where a file of a record is missing or not its own.
     """
     target = Store(into)
     merged = Merged([], [], [])
     chosen: dict[str, _Chosen] = {}
     conflicts: list[str] = []
+    # Which record of each cell is copied.
     for folder in sources:
         if not folder.is_dir():
             raise UsageError(f"{folder} is not there")

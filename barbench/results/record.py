@@ -143,11 +143,11 @@ class EpochLog(Frozen):
 
 
 class AttemptLog(Frozen):
-    """One attempt at a cell: a cell that was interrupted went on in another, perhaps elsewhere."""
+    """One attempt at a cell: one that was interrupted is continued by another, perhaps on another host."""
 
     number: int = Field(ge=1, description="1 for the first")
     executor: str = Field(description="local, slurm or ray")
-    host: str = Field(description="eight hex digits that stand for the host")
+    host: str = Field(description="eight hex digits, the same for the same host")
     how: Literal["done", "failed", "out-of-memory", "stopped", "lost", "refused", "unwritable"]
     device: str | None = Field(default=None, description="the GPU's or the processor's name; None where it never began")
     steps: tuple[int, int] | None = Field(default=None, description="first and last training step, counted from 1")
@@ -178,9 +178,7 @@ class Record(Frozen):
     timings: dict[str, float] = Field(default={}, description="seconds by phase")
     history: tuple[EpochLog, ...] = ()
     data_problems: dict[str, int] = Field(default={}, description="rule or problem -> how many items it touched")
-    kinds: tuple[str, ...] = Field(
-        default=(), description="what the numbers in the expressions' column `kind` stand for"
-    )
+    kinds: tuple[str, ...] = Field(default=(), description="what the numbers in the expressions' column `kind` mean")
     attempts: tuple[AttemptLog, ...] = Field(default=(), description="how the cell came to its end; () in old records")
     files: dict[str, str] = Field(default={}, description="SHA-256 of what lies beside it: `expressions`, `tuned`")
     tuning_budget: str = Field(default="none", description="what was tried before this recipe was fixed for the method")

@@ -114,15 +114,7 @@ class ResampledScores:
 
 
 def score_interval(samples: Sequence[Sample], method: int) -> Interval:
-    """The mean score of one method over seeds and splits.
-
-    Args:
-        samples: one per split.
-        method: position of the method in the samples.
-
-    Returns:
-        Percent.
-    """
+    """The mean score in percent, over seeds and splits, of the method at that position in the samples of all splits."""
     scores, drawn = _of_method(samples, method)
     return _mean_error(scores, drawn, samples).interval.times(100)
 
@@ -136,9 +128,6 @@ def indistinguishable(samples: Sequence[Sample], candidates: Sequence[int]) -> s
     Args:
         samples: one per split.
         candidates: positions of the methods to compare.
-
-    Returns:
-        Positions; empty without candidates.
     """
     if not candidates:
         return set()

@@ -55,20 +55,15 @@ def one(records: Iterable[Record], name: str) -> Record:
 
 
 def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None]) -> list[Record]:
-    """The records that a name means and that differ only in their seed.
+    """The records that a name means and that differ only in their seed, in the order of the seeds.
+
+    Where nothing fits, or where what fits differs in more than the seed, a UsageError lists the candidates and the
+    options that choose between them.
 
     Args:
         records: to choose from.
         name: as for `named`.
         wanted: values by `dataset` or one of CHOOSABLE; None for any.
-
-    Returns:
-        At least one record, in the order of the seeds.
-
-    Raises:
-        UnknownName: if no cell has that name.
-        UsageError: if nothing fits, or if what fits differs in more than the seed; the message lists the candidates and
-            the options that tell them apart.
     """
     found = named(records, name)
     asked = {key: value for key, value in wanted.items() if value is not None}
