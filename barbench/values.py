@@ -111,7 +111,7 @@ def read_key(entry: Any, key: str, read: Callable[[Any], T], absent: T = _DUE) -
         entry: a dict, as it was read from a file.
         key: of the value.
         read: raises ValueError for a value that cannot be used.
-        absent: what an entry without the key stands for; without it there must be one.
+        absent: the value of an entry without the key; without it there must be one.
 
     Returns:
         What `read` gave.
@@ -149,13 +149,13 @@ def listed(value: Any) -> list[Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key stands once, and `1e-4` is a number (YAML 1.1 takes it for text)."""
+    """YAML without duplicate keys, and `1e-4` is a number (YAML 1.1 takes it for text)."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Make a dict, as the parent; ValueError for a key that stands twice, of which YAML would keep the last."""
+        """Make a dict, as the parent; ValueError for a duplicate key, of which YAML would keep the last."""
         keys = [key.value for key, _ in node.value]
         if twice := [key for key in keys if isinstance(key, str) and keys.count(key) > 1 and key != "<<"]:
-            raise ValueError(f"the key {twice[0]!r} stands twice")
+            raise ValueError(f"duplicate key {twice[0]!r}")
         return super().construct_mapping(node, deep)
 
 
@@ -174,7 +174,7 @@ def read_yaml(content: str) -> Any:
         Plain values.
 
     Raises:
-        ValueError: if it is not YAML, or a key stands twice.
+        ValueError: if it is not YAML, or has a duplicate key.
     """
     try:
         return yaml.load(content, _Loader)

@@ -8,7 +8,7 @@ import typer
 
 from barbench.commands.checks import CheckedCommand
 from barbench.commands.options import ExifOption, FormatOption
-from barbench.datasets.importers.form import Form
+from barbench.datasets.importers.names import SourceFormat
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar
 from barbench.spec.run import MAX_SEED
@@ -70,7 +70,7 @@ def import_(
     root: Annotated[
         Path, typer.Argument(file_okay=False, help="folder to write, in the REFER/COCO layout; nothing is overwritten")
     ],
-    form: Annotated[Form | None, typer.Option(help="format of the source", show_default="detected")] = None,
+    form: Annotated[SourceFormat | None, typer.Option(help="format of the source", show_default="detected")] = None,
     split: Annotated[
         str | None, typer.Option(help="data set of the source, named as for run", show_default="from its names")
     ] = None,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from barbench.benchmarks.matrix import choose_datasets
 from barbench.datasets.audit import Kind, verify
-from barbench.datasets.importers.form import Form
+from barbench.datasets.importers.names import SourceFormat
 from barbench.datasets.importers.source import Request, SplitCount, import_data
 from barbench.datasets.overlap import TrainingOverlap, evaluation_images, overlaps, read_outlines
 from barbench.datasets.own import own_names
@@ -86,7 +86,7 @@ def verify_data(
 
 
 def import_rows(
-    source: Path, root: Path, form: Form | None, split: str | None, images: Path | None, instances: Path | None
+    source: Path, root: Path, form: SourceFormat | None, split: str | None, images: Path | None, instances: Path | None
 ) -> tuple[list[dict[str, object]], list[str]]:
     """A row for each split that is now under `root`, and notes in words."""
     with progress_bar("importing") as progress:

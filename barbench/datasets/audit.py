@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from barbench.datasets.pixels.decoder_warnings import heard
+from barbench.datasets.pixels.decoder_warnings import decode_with_warnings
 from barbench.datasets.pixels.images import ImageInfo, decode_image
 from barbench.datasets.problems import RULES
 from barbench.datasets.refer import read_refer
@@ -99,6 +99,7 @@ def verify(root: Path, partitions: Iterable[Partition], kind: Kind, progress: On
     findings: list[Finding] = []
     images: dict[ImageInfo, str] = {}
     splits: dict[str, dict[ImageInfo, set[str]]] = {}
+    of_problems: Severity = "warning" if kind == "real" else "failure"
     for partition in partitions:
         try:
             data = read_refer(root, partition)
@@ -106,19 +107,20 @@ def verify(root: Path, partitions: Iterable[Partition], kind: Kind, progress: On
             findings.append(Finding("failure", partition.name, str(error)))
             continue
         findings += _unique_ids(data)
-        findings += [
-            Finding("warning" if kind == "real" else "failure", partition.name, line) for line in data.problems.lines()
-        ]
+        findings += [Finding(of_problems, partition.name, line) for line in data.problems.lines()]
         for name in partition.splits:
             row, found = _check_split(data, name, kind)
             rows.append(row)
             findings += found
+
+        # Data sets share images: each is opened once, under the name of the first that has it.
         for info in data.images.values():
             images.setdefault(info, partition.name)
         used: dict[ImageInfo, set[str]] = defaultdict(set)
         for reference in data.references:
             used[data.images[reference.image_id]].add(reference.split)
         splits[partition.name] = used
+
     unusable, pixels = _open_all(images, progress)
     findings += unusable
     for name in splits:
@@ -131,44 +133,59 @@ def _check_split(data: ReferData, name: str, kind: Kind) -> tuple[AuditRow, list
     partition = data.partition
     references = [r for r in data.references if r.split == name]
     images = {r.image_id for r in references}
-    found = Counts(len(references), len(images), sum(len(r.sentences) for r in references))
+    sentences = sum(len(r.sentences) for r in references)
+    found = Counts(len(references), len(images), sentences)
     expected = partition.counts.get(name) if kind == "real" else None
-    shared = 0 if name == "train" else len(images & {r.image_id for r in data.references if r.split == "train"})
     findings: list[Finding] = []
+
+    # Sizes. Those from memory are no proof of a difference.
     if not references:
         findings.append(Finding("failure", partition.name, f"{name} has no references"))  # the reader refuses it
     elif expected is not None:
-        for unit, has, due in zip(found._fields, found, expected, strict=True):
-            if has != due:
+        for unit, number, released in zip(found._fields, found, expected, strict=True):
+            if number != released:
                 certain = unit != "sentences" or partition.trusted_sentences
-                text = f"{name} has {has:,} {unit}, the public release has {due:,}"
+                text = f"{name} has {number:,} {unit}, the public release has {released:,}"
                 findings.append(Finding("difference" if certain else "warning", partition.name, text))
+
+    # Images that train, too: a fault, except where the partition is known for it.
+    shared = 0
+    if name != "train":
+        trained = {r.image_id for r in data.references if r.split == "train"}
+        shared = len(images & trained)
     if shared:
-        by_design = name in partition.leaks
         text = f"{shared:,} of {len(images):,} images of {name} are in train too"
-        text += " (the partition divides objects, not images)" if by_design else ""
-        findings.append(Finding("warning" if by_design else "failure", partition.name, text))
+        if name in partition.leaks:
+            text += " (the partition divides objects, not images)"
+            findings.append(Finding("warning", partition.name, text))
+        else:
+            findings.append(Finding("failure", partition.name, text))
     return AuditRow(partition.name, name, found, expected, shared, _problems(data, name)), findings
 
 
 def _problems(data: ReferData, split: str) -> tuple[str, ...]:
     """Kinds of problem with their number in one split; masks outside their image are counted per partition only."""
-    counts = {kind: sum(place.startswith(f"{split} ") for place in data.problems.found.get(kind, ())) for kind in RULES}
-    return tuple(f"{kind}: {count}" for kind, count in counts.items() if count)
+    lines = []
+    for kind in RULES:
+        places = data.problems.found.get(kind, ())
+        count = sum(place.startswith(f"{split} ") for place in places)
+        if count:
+            lines.append(f"{kind}: {count}")
+    return tuple(lines)
 
 
 def _unique_ids(data: ReferData) -> list[Finding]:
     """References and sentences whose ids occur twice. The reader itself refuses that of images and annotations."""
-    ids = {
-        "reference": [r.ref_id for r in data.references],
-        "sentence": [s.sent_id for r in data.references for s in r.sentences],
-    }
-    twice = {kind: [i for i, n in Counter(values).items() if n > 1] for kind, values in ids.items()}
-    return [
-        Finding("failure", data.partition.name, f"{len(bad)} {kind} ids occur twice, the first is {bad[0]}")
-        for kind, bad in twice.items()
-        if bad
-    ]
+    findings = []
+    for kind, ids in (
+        ("reference", [r.ref_id for r in data.references]),
+        ("sentence", [s.sent_id for r in data.references for s in r.sentences]),
+    ):
+        twice = [number for number, count in Counter(ids).items() if count > 1]
+        if twice:
+            text = f"{len(twice)} {kind} ids occur twice, the first is {twice[0]}"
+            findings.append(Finding("failure", data.partition.name, text))
+    return findings
 
 
 def _same_pixels(partition: str, used: dict[ImageInfo, set[str]], pixels: dict[ImageInfo, bytes]) -> list[Finding]:
@@ -203,7 +220,7 @@ def _open_all(
     done = 0
     try:
         for chunk in batched(images.items(), CHUNK):
-            for image, (found, complaint) in zip(chunk, heard(_open, chunk, pool.map), strict=True):
+            for image, (found, complaint) in zip(chunk, decode_with_warnings(_open, chunk, pool.map), strict=True):
                 if complaint and not isinstance(found, Finding):
                     found = Finding("failure", image[1], f"{image[0].path} is damaged: {complaint}")
                 if isinstance(found, Finding):

@@ -307,7 +307,7 @@ class EvalSamples(Dataset[EvalBatch]):
 
 
 def _encode(split: ReferSplit, sentences: list[Sentence], tokens: Tokens) -> Tensor:
-    """int64 (N, L): the token ids of sentences, each text tokenised once; sentences that were cut are noted as
+    """int64 (N, L): the token ids of sentences, each text tokenized once; sentences that were cut are noted as
     problems."""
     rows = {text: row for row, text in enumerate(dict.fromkeys(s.text for s in sentences))}
     ids, truncated = tokens.encode(list(rows))

@@ -22,10 +22,10 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Tokens:
-    """A tokeniser with a fixed context length.
+    """A tokenizer with a fixed context length.
 
     Attributes:
-        tokeniser: (texts, length) to int64 (B, length), zero-padded, as open_clip's tokenisers.
+        tokenizer: (texts, length) to int64 (B, length), zero-padded, as open_clip's tokenizers.
         length: the context length L in tokens, start and end token included.
     """
 
@@ -50,7 +50,7 @@ class Tokens:
     def encode(self, texts: list[str]) -> Encoded:
         """Token ids of each text, and which texts were cut.
 
-        Each text is tokenised to one token more than the context: a text that does not fit fills that place too.
+        Each text is tokenized to one token more than the context: a text that does not fit fills that place too.
 
         Args:
             texts: B expressions; none gives empty tensors.

@@ -110,5 +110,5 @@ def test_the_context_can_be_set_for_any_split(root: Path) -> None:
 def test_a_table_needs_train_and_another_split(tmp_path: Path) -> None:
     folder = forms.table(Release({"train": 2}), tmp_path / "source", masks=False)
     table = (folder / "refcoco.csv").rename(folder / "mine.csv")
-    with pytest.raises(UsageError, match="has the splits train; train and at least one other are due"):
+    with pytest.raises(UsageError, match="has the splits train; expected train and at least one other"):
         import_data(Request(table, tmp_path / "root"), lambda done, total: None)

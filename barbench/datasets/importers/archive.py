@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from barbench.datasets.importers.layout import refuse
 from barbench.datasets.importers.names import found_files
+from barbench.datasets.importers.writer import refuse
 from barbench.datasets.refer import IMAGE_FOLDERS
 from barbench.errors import DataError, UsageError
 from barbench.files import atomic_file

@@ -80,7 +80,8 @@ class Instances:
         if len(near) > 1 and polygon is not None:
             near = [e for e in near if isinstance(e["segmentation"], list) and polygon in e["segmentation"]]
         if len(near) != 1:
-            raise ValueError(f"{self.path} has {len(near)} annotations with the box {box} in {image}, and 1 is due")
+            what = f"annotation of {self.path} with the box {box} in {image}"
+            raise ValueError(f"expected exactly one {what}, found {len(near)}")
         found: dict[str, Any] = near[0]
         return found
 

@@ -16,10 +16,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.mask_folder import coco_category, decode_mask
 from barbench.datasets.importers.names import known_split
-from barbench.datasets.importers.pictures import Picture, coco_name
+from barbench.datasets.importers.pictures import SourceImage, coco_name
+from barbench.datasets.importers.writer import ImportedReference
 from barbench.datasets.pickles import loads_plain
 from barbench.errors import DataError, UsageError
 from barbench.paper.partitions import Partition
@@ -29,7 +29,7 @@ CONTINUATION = b"\xff\xff\xff\xff"  # begins every message of an Arrow stream
 HEADER = 64  # bytes within which the stream begins
 
 
-def items(path: Path, partition: Partition) -> Iterator[Item | str]:
+def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]:
     """The references of one file, and in words what is left out.
 
     Args:
@@ -48,9 +48,9 @@ def items(path: Path, partition: Partition) -> Iterator[Item | str]:
     for key, value in _values(path):
         try:
             entry = decoded(value)
-            yield Item(
+            yield ImportedReference(
                 split,
-                Picture(coco_name(read_key(entry, "img_name", text)), read_key(entry, "img", _bytes)),
+                SourceImage(coco_name(read_key(entry, "img_name", text)), read_key(entry, "img", _bytes)),
                 decode_mask(read_key(entry, "mask", _bytes), "of the entry"),
                 [(None, text(sentence)) for sentence in read_key(entry, "sents", listed)],
                 ref_id=read_key(entry, "seg_id", whole),

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.datasets.entries import read_sentence
-from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
-from barbench.datasets.importers.pictures import Picture, coco_name
+from barbench.datasets.importers.pictures import SourceImage, coco_name
+from barbench.datasets.importers.writer import ImportedReference
 from barbench.errors import DataError, MissingData
 from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
@@ -28,7 +28,7 @@ COCO_CATEGORIES = tuple(number for number in range(1, 91) if number not in ABSEN
 """COCO's category ids in order: place i is the category that these sources call i."""
 
 
-def items(path: Path, partition: Partition, images: Path | None) -> Iterator[Item | str]:
+def items(path: Path, partition: Partition, images: Path | None) -> Iterator[ImportedReference | str]:
     """The references of one file of `anns`, and in words what is left out.
 
     Args:
@@ -85,7 +85,7 @@ def read_list(path: Path) -> list[Any]:
         raise DataError(f"{path} is not a list in JSON: {error}") from error
 
 
-def _item(entry: Any, split: str, masks: Path, pictures: Path) -> Item:
+def _item(entry: Any, split: str, masks: Path, pictures: Path) -> ImportedReference:
     name = coco_name(read_key(entry, "img_name", text))
     number = read_key(entry, "segment_id", whole)
     file = masks / f"{number}.png"
@@ -94,9 +94,9 @@ def _item(entry: Any, split: str, masks: Path, pictures: Path) -> Item:
     except FileNotFoundError:
         raise MissingData(f"the mask {file} is not there") from None
     picture = pictures / name
-    return Item(
+    return ImportedReference(
         split,
-        Picture(name, picture if picture.is_file() else None),
+        SourceImage(name, picture if picture.is_file() else None),
         decode_mask(data, file.name),
         read_entries(read_key(entry, "sentences", listed), "sentences", read_sentence),
         ref_id=number,
@@ -136,7 +136,7 @@ def decode_mask(data: bytes, name: str, value: int | None = None) -> NDArray[np.
         uint8 (H, W), 1 inside: where any colour is not 0, or where the label is `value`.
 
     Raises:
-        ValueError: if it is no image, or has colours where labels are due.
+        ValueError: if it is no image, or has colors where labels are expected.
     """
     try:
         mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

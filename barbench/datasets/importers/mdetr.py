@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from barbench.datasets.entries import read_size
 from barbench.datasets.importers.instances import Instances
-from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
-from barbench.datasets.importers.pictures import Picture, coco_name
+from barbench.datasets.importers.pictures import SourceImage, coco_name
+from barbench.datasets.importers.writer import ImportedReference
 from barbench.errors import DataError, UsageError
 from barbench.paper.partitions import Partition
 from barbench.values import listed, number, read_entries, read_key, text, whole
@@ -33,11 +33,11 @@ class Sentence(NamedTuple):
     place: int
     number: int | None
     text: str
-    picture: Picture
+    picture: SourceImage
     annotation: dict[str, Any]
 
 
-def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[Item | str]:
+def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[ImportedReference | str]:
     """The references of one file, and in words what is left out.
 
     Args:
@@ -57,7 +57,7 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
         for _, group in groupby(_sentences(path, instances), key=lambda s: s.annotation["id"]):
             sentences = list(group)
             annotation = sentences[0].annotation
-            yield Item(
+            yield ImportedReference(
                 split,
                 sentences[0].picture,
                 read_key(annotation, "segmentation", lambda value: value),
@@ -107,7 +107,8 @@ def _sentences(path: Path, instances: Instances | None) -> Iterator[Sentence]:
         try:
             own_id = read_key(entry, "id", whole)
             if counts[own_id] != 1:
-                raise ValueError(f"{counts[own_id]} objects; one is due: gRefCOCO comes as grefs(unc).json")
+                count = counts[own_id]
+                raise ValueError(f"expected exactly one object, found {count}: gRefCOCO comes as grefs(unc).json")
             own = objects[own_id]
             ann_id = read_key(own, "original_id", whole, absent=own_id)
             annotation = own if own.get("segmentation") else _given(path, instances).get(ann_id)
@@ -128,7 +129,7 @@ def _odvg(path: Path, instances: Instances) -> Iterator[Sentence]:
             grounding = read_key(entry, "grounding", lambda value: value)
             boxes = [read_key(region, "bbox", listed) for region in read_key(grounding, "regions", listed)]
             if len(boxes) != 1 or len(boxes[0]) != 4:
-                raise ValueError(f"{len(boxes)} regions; one with one box is due")
+                raise ValueError(f"expected exactly one region with one box, found {len(boxes)} regions")
             name = read_key(entry, "filename", text)
             x1, y1, x2, y2 = map(number, boxes[0])
             annotation = instances.at(coco_name(name), [x1, y1, x2 - x1, y2 - y1])
@@ -137,8 +138,8 @@ def _odvg(path: Path, instances: Instances) -> Iterator[Sentence]:
             raise ValueError(f"line {place + 1}: {error}") from error
 
 
-def _picture(name: str, entry: dict[str, Any]) -> Picture:
-    return Picture(coco_name(name), None, read_size(entry))
+def _picture(name: str, entry: dict[str, Any]) -> SourceImage:
+    return SourceImage(coco_name(name), None, read_size(entry))
 
 
 def _given(path: Path, instances: Instances | None) -> Instances:

@@ -3,9 +3,13 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from barbench.errors import UsageError
 from barbench.paper.partitions import PARTITIONS, Partition
+
+SourceFormat = Literal["zip", "parquet", "lmdb", "masks", "mdetr", "table"]
+"""What `barbench data import --form` takes. It is here because the command line must not import the readers."""
 
 # What a part of a path says, most special first: CRIS writes refcocog_u, MDETR finetune_refcoco+_val, others refcocop.
 PATTERNS = (

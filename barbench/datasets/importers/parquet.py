@@ -22,9 +22,9 @@ import numpy as np
 
 from barbench.datasets.entries import read_sentence, read_size
 from barbench.datasets.importers.instances import Instances
-from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.names import known_split
-from barbench.datasets.importers.pictures import Picture, coco_name
+from barbench.datasets.importers.pictures import SourceImage, coco_name
+from barbench.datasets.importers.writer import ImportedReference
 from barbench.errors import DataError, UsageError
 from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
@@ -34,7 +34,7 @@ JXU, OLD_JXU = ("ann_id", "raw_anns", "raw_image_info"), ("ann_id", "anns", "ima
 LMMS = ("answer", "segmentation", "file_name", "image")
 
 
-def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[Item | str]:
+def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[ImportedReference | str]:
     """The references of one file, and in words what is left out of it.
 
     Args:
@@ -98,7 +98,7 @@ def _split_of(path: Path) -> str:
     return path.parent.name if name.isdecimal() else name
 
 
-def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: Partition) -> Item:
+def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: Partition) -> ImportedReference:
     split = known_split(str(row.get("split") or of_file), partition)
     if split is None and of_file == "test" and "testA" in partition.splits:
         split = "testA"
@@ -109,9 +109,9 @@ def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: P
         annotation = annotation[0]
     sentences = row.get("sentences") if isinstance(row.get("sentences"), list) else _json(row, "sentences")
     held = row.get("image")
-    return Item(
+    return ImportedReference(
         split=split,
-        picture=Picture(
+        picture=SourceImage(
             coco_name(read_key(info, "file_name", text)),
             held.get("bytes") if isinstance(held, dict) else None,
             read_size(info),
@@ -124,7 +124,7 @@ def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: P
     )
 
 
-def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> Item:
+def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> ImportedReference:
     name = coco_name(read_key(row, "file_name", text))
     held = read_key(row, "image", lambda value: value)
     data = held.get("bytes") if isinstance(held, dict) else None
@@ -138,7 +138,7 @@ def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> Item:
         segmentation, ann_id = annotation["segmentation"], annotation["id"]
         category = read_key(annotation, "category_id", whole)
     sentences = [(None, text(answer)) for answer in read_key(row, "answer", listed)]
-    return Item(split, Picture(name, data), segmentation, sentences, ann_id=ann_id, category=category)
+    return ImportedReference(split, SourceImage(name, data), segmentation, sentences, ann_id=ann_id, category=category)
 
 
 def shortest(value: Any) -> float:

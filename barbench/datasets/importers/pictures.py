@@ -14,7 +14,7 @@ from barbench.files import atomic_file
 COCO_NAME = re.compile(r"(COCO_\w+?_0*(\d+))(?:_\d+)?(\.jpe?g)", re.IGNORECASE)
 
 
-class Picture(NamedTuple):
+class SourceImage(NamedTuple):
     """An image as a source has it.
 
     Attributes:

@@ -3,13 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from barbench.datasets.importers import archive, lmdb_store, mask_folder, mdetr, parquet, table
-from barbench.datasets.importers.form import Form
 from barbench.datasets.importers.instances import Instances
-from barbench.datasets.importers.layout import Item, Layout, present
-from barbench.datasets.importers.names import found_files, named_dataset, partition_of
+from barbench.datasets.importers.names import SourceFormat, found_files, named_dataset, partition_of
+from barbench.datasets.importers.writer import ImportedReference, ReferWriter, present
 from barbench.datasets.own import write_own
 from barbench.datasets.refer import read_outline
 from barbench.errors import DataError, UsageError
@@ -26,7 +25,7 @@ class Request(NamedTuple):
     Attributes:
         source: a file or a folder.
         root: the folder to write.
-        form: what the source is; None: look.
+        form: of the source; None: detected.
         split: the data set, as `--split` of a run names it; None: from the names of files and folders.
         images: a folder with images, for a source without.
         instances: a COCO instances file, for a source without masks.
@@ -34,7 +33,7 @@ class Request(NamedTuple):
 
     source: Path
     root: Path
-    form: Form | None = None
+    form: SourceFormat | None = None
     split: str | None = None
     images: Path | None = None
     instances: Path | None = None
@@ -57,7 +56,7 @@ class SplitCount(NamedTuple):
 class Imported(NamedTuple):
     """What an import has made: the splits of every data set that it wrote, and notes in words."""
 
-    form: Form
+    form: SourceFormat
     counts: list[SplitCount]
     notes: list[str]
 
@@ -83,7 +82,7 @@ def import_data(request: Request, progress: OnRow) -> Imported:
     if request.root.resolve().is_relative_to(request.source.resolve()):
         raise UsageError(f"{request.root} is inside of {request.source}: name a folder beside it")
     form = request.form or look(request.source)
-    if form is Form.zip:
+    if form == "zip":
         places = {str(place) for place in archive.copy_release(request.source, request.root, progress)}
         written = [p for p in present(request.root, PARTITIONS) if f"{p.folder}/{p.refs_file}" in places]
         notes = [f"{len(places):,} files copied"]
@@ -92,7 +91,7 @@ def import_data(request: Request, progress: OnRow) -> Imported:
     return Imported(form, [count for partition in written for count in _count(request.root, partition)], notes)
 
 
-def look(source: Path) -> Form:
+def look(source: Path) -> SourceFormat:
     """What a source is, from its files.
 
     Args:
@@ -105,12 +104,12 @@ def look(source: Path) -> Form:
         UsageError: where it is none of the forms.
     """
     if archive.holds_release(source):
-        return Form.zip
+        return "zip"
     for form, reader in READERS.items():
         if reader.find(source):
             return form
     raise UsageError(
-        f"{source} is none of the forms that are known ({', '.join(Form)}): say with --form which it is, or see "
+        f"{source} has none of the known formats ({', '.join(get_args(SourceFormat))}): name it with --form, or see "
         "docs/data.md for how each looks"
     )
 
@@ -125,7 +124,7 @@ class Reader(NamedTuple):
     """
 
     find: Callable[[Path], list[Path]]
-    items: Callable[[Path, Partition, Request, Instances | None], Iterator[Item | str]]
+    items: Callable[[Path, Partition, Request, Instances | None], Iterator[ImportedReference | str]]
     rows: Callable[[Path], int] = lambda path: 0
 
 
@@ -136,24 +135,24 @@ def _stores(source: Path) -> list[Path]:
     return sorted(found - inside)
 
 
-READERS = {
-    Form.parquet: Reader(
+READERS: dict[SourceFormat, Reader] = {
+    "parquet": Reader(
         lambda source: found_files(source, "*.parquet"),
         lambda path, partition, request, instances: parquet.items(path, partition, instances),
         parquet.rows,
     ),
-    Form.masks: Reader(
+    "masks": Reader(
         lambda source: [path for path in found_files(source, "*.json") if mask_folder.has_masks(path)],
         lambda path, partition, request, instances: mask_folder.items(path, partition, request.images),
     ),
-    Form.lmdb: Reader(
+    "lmdb": Reader(
         _stores, lambda path, partition, request, instances: lmdb_store.items(path, partition), lmdb_store.rows
     ),
-    Form.mdetr: Reader(
+    "mdetr": Reader(
         lambda source: [path for path in found_files(source, "*.json", "*.jsonl") if mdetr.is_mdetr(path)],
         lambda path, partition, request, instances: mdetr.items(path, partition, instances),
     ),
-    Form.table: Reader(
+    "table": Reader(
         lambda source: [p for p in found_files(source, *(f"*{s}" for s in table.SUFFIXES)) if table.is_table(p)],
         lambda path, partition, request, instances: iter(table.items(path)),
     ),
@@ -161,44 +160,53 @@ READERS = {
 """In the order in which a source is looked at: a mask folder or MDETR's JSON could pass for a table, too."""
 
 
-def _write(request: Request, form: Form, progress: OnRow) -> tuple[list[Partition], list[str]]:
-    """Every data set of a source that is not the release's own files."""
-    instances = Instances(request.instances) if request.instances else None
-    by_partition: dict[str, list[Path]] = defaultdict(list)
-    partitions: dict[str, Partition] = {}
+def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[Partition], list[str]]:
+    """Write every data set of a source that is not the release's own files; return them, and notes for the user."""
     reader = READERS[form]
-    files = [request.source] if request.source.is_file() and request.form is form else reader.find(request.source)
+    named = request.source.is_file() and request.form == form  # the user knows better than the file's name
+    files = [request.source] if named else reader.find(request.source)
     if not files:
         raise UsageError(f"{request.source} has no file of the form {form}")
+
+    # Which data set each file belongs to.
+    files_of: dict[str, list[Path]] = defaultdict(list)
+    partitions: dict[str, Partition] = {}
     for path in files:
-        found = _own(path, request) if form is Form.table else partition_of(path.resolve(), request.split)
-        partitions[found.name] = found
-        by_partition[found.name].append(path)
+        partition = _own(path, request) if form == "table" else partition_of(path.resolve(), request.split)
+        partitions[partition.name] = partition
+        files_of[partition.name].append(path)
+
+    # All writers are made before anything is written, so that a file in the way is an error at once.
+    instances = Instances(request.instances) if request.instances else None
     categories = instances.categories if instances else None
-    layouts = {name: Layout(request.root, p, request.images, categories) for name, p in partitions.items()}
-    total = sum(map(reader.rows, files))
+    writers: dict[str, ReferWriter] = {}
+    for name, partition in partitions.items():
+        writers[name] = ReferWriter(request.root, partition, request.images, categories)
+
+    # References, with their images as they come.
     notes: list[str] = []
     left_out: Counter[str] = Counter()
+    total = sum(reader.rows(path) for path in files)
     done = 0
-    for name, paths in by_partition.items():
-        layout, partition = layouts[name], partitions[name]
+    for name, paths in files_of.items():
         for path in paths:
-            for item in reader.items(path, partition, request, instances):
+            for item in reader.items(path, partitions[name], request, instances):
                 if isinstance(item, str):
                     notes.append(item)
-                    continue
-                if item.split not in partition.splits:
+                elif item.split not in partitions[name].splits:
                     left_out[f"split {item.split!r}, which {name} does not have"] += 1
-                    continue
-                try:
-                    layout.add(item)
-                except ValueError as error:
-                    raise DataError(f"{path}, reference {done} of the import: {error}") from error
-                done += 1
-                progress(done, max(total, done))
-        notes += _absent(layout)
-    for name, layout in layouts.items():
-        layout.finish()
+                else:
+                    try:
+                        writers[name].add(item)
+                    except ValueError as error:
+                        raise DataError(f"{path}, reference {done} of the import: {error}") from error
+                    done += 1
+                    progress(done, max(total, done))
+        notes += _absent(writers[name])
+
+    # The annotations come last: a data set has them once all of it is there.
+    for name, writer in writers.items():
+        writer.finish()
         if name not in PARTITIONS:
             write_own(request.root, partitions[name])
     notes += [f"{count:,} references left out: {why}" for why, count in left_out.items()]
@@ -212,16 +220,16 @@ def _own(path: Path, request: Request) -> Partition:
         return PARTITIONS.get(name)
     splits = table.splits(path)
     if "train" not in splits or len(splits) == 1:
-        raise UsageError(f"{path} has the splits {', '.join(splits)}; train and at least one other are due")
+        raise UsageError(f"{path} has the splits {', '.join(splits)}; expected train and at least one other")
     return own_partition(name, tuple(split for split in splits if split != "train"))
 
 
-def _absent(layout: Layout) -> Iterable[str]:
-    if layout.missing:
-        names = ", ".join(list(layout.missing)[:MISSING_SHOWN]) + ", …" * (len(layout.missing) > MISSING_SHOWN)
+def _absent(writer: ReferWriter) -> Iterable[str]:
+    if writer.missing:
+        names = ", ".join(list(writer.missing)[:MISSING_SHOWN]) + ", …" * (len(writer.missing) > MISSING_SHOWN)
         yield (
-            f"{len(layout.missing):,} images of {layout.partition.name} are not in the source ({names}): put them into "
-            f"{layout.root / 'images/train2014'}, or import again into a new folder with --images FOLDER"
+            f"{len(writer.missing):,} images of {writer.partition.name} are not in the source ({names}): put them into "
+            f"{writer.root / 'images/train2014'}, or import again into a new folder with --images FOLDER"
         )
 
 

@@ -24,11 +24,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from barbench.datasets.importers.layout import Item
 from barbench.datasets.importers.mask_folder import decode_mask
 from barbench.datasets.importers.mdetr import json_lines
 from barbench.datasets.importers.names import split_name
-from barbench.datasets.importers.pictures import COCO_NAME, Picture, coco_name
+from barbench.datasets.importers.pictures import COCO_NAME, SourceImage, coco_name
+from barbench.datasets.importers.writer import ImportedReference
 from barbench.errors import DataError
 from barbench.values import read_key, shown, text, whole
 
@@ -36,7 +36,7 @@ SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 VAL_SHARE = 5  # one image of so many is val where the table does not say
 
 
-def items(path: Path) -> Iterator[Item]:
+def items(path: Path) -> Iterator[ImportedReference]:
     """The references of a table: the rows of one object and split are one reference.
 
     Args:
@@ -57,7 +57,7 @@ def items(path: Path) -> Iterator[Item]:
     for (image, _, split), rows in objects.items():
         number, first = rows[0]
         try:
-            yield Item(
+            yield ImportedReference(
                 split,
                 _picture(path.parent, image),
                 _segmentation(path.parent, first),
@@ -151,7 +151,7 @@ def _split(row: dict[str, Any], image: str) -> str:
     return "val" if number % VAL_SHARE == 0 else "train"
 
 
-def _picture(folder: Path, image: str) -> Picture:
+def _picture(folder: Path, image: str) -> SourceImage:
     """An image under a plain name that tells its folders apart; other formats than JPEG and PNG become PNG."""
     file = folder / image
     if not file.is_file():
@@ -160,11 +160,11 @@ def _picture(folder: Path, image: str) -> Picture:
     if not COCO_NAME.fullmatch(name):
         name = re.sub(r"[/\\:]+", "__", image.removeprefix("./").lstrip("/"))
     if file.suffix.lower() in (".jpg", ".jpeg", ".png"):
-        return Picture(name, file)
+        return SourceImage(name, file)
     pixels = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise ValueError(f"{file} is no image that can be read")
-    return Picture(f"{name}.png", cv2.imencode(".png", pixels)[1].tobytes())
+    return SourceImage(f"{name}.png", cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def _segmentation(folder: Path, row: dict[str, Any]) -> Any:

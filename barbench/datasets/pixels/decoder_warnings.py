@@ -56,7 +56,7 @@ def decoder_warnings() -> Iterator[list[str]]:
             os.close(kept)
 
 
-def heard(
+def decode_with_warnings(
     decode: Callable[[T], R], images: Sequence[T], apply: Callable[..., Iterable[R]] = map
 ) -> list[tuple[R, str | None]]:
     """Decode images, each with what its decoder complained of.

@@ -18,7 +18,7 @@ from barbench.errors import DataError
 RGB = NDArray[np.uint8]
 
 ORIENTATION = 0x0112  # the EXIF tag
-TURNS: dict[Any, Callable[[RGB], RGB]] = {
+EXIF_TRANSPOSE: dict[Any, Callable[[RGB], RGB]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
@@ -28,7 +28,7 @@ TURNS: dict[Any, Callable[[RGB], RGB]] = {
     8: lambda a: a.swapaxes(0, 1)[::-1],
 }
 """From the stored pixels to what a person sees, by the value of the tag (EXIF 2.3, 4.6.4 A); 1 leaves them."""
-SWAPS, UNTURNED = (5, 6, 7, 8), 1
+SWAPS_SIDES, AS_STORED = (5, 6, 7, 8), 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def decode_image(info: ImageInfo) -> RGB:
     due = info.width, info.height
     try:
         size = stored_size(data)
-        orientation = read_orientation(data) if info.apply_exif or size != due else UNTURNED
+        orientation = read_orientation(data) if info.apply_exif or size != due else AS_STORED
         _check_size(size, orientation, info)
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         rgb: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
@@ -84,8 +84,8 @@ def decode_image(info: ImageInfo) -> RGB:
         raise DataError(f"{info.path} is not a readable image ({len(data)} bytes): {error}") from error
     if rgb is None or rgb.shape != (size[1], size[0], 3):
         raise DataError(f"{info.path} is not a readable image ({len(data)} bytes)")
-    if info.apply_exif and orientation != UNTURNED:
-        rgb = np.ascontiguousarray(TURNS[orientation](rgb))
+    if info.apply_exif and orientation != AS_STORED:
+        rgb = np.ascontiguousarray(EXIF_TRANSPOSE[orientation](rgb))
     return np.asarray(rgb, dtype=np.uint8)
 
 
@@ -121,9 +121,9 @@ def read_orientation(data: bytes | Path) -> int:
     try:
         with _opened(data) as image, warnings.catch_warnings(action="ignore"):
             tag = image.getexif().get(ORIENTATION) if "exif" in image.info else None
-            return tag if isinstance(tag, int) and tag in TURNS else UNTURNED
+            return tag if isinstance(tag, int) and tag in EXIF_TRANSPOSE else AS_STORED
     except Exception:  # a broken EXIF block: decoders pass over it, too
-        return UNTURNED
+        return AS_STORED
 
 
 def _opened(data: bytes | Path) -> Image.Image:
@@ -133,7 +133,7 @@ def _opened(data: bytes | Path) -> Image.Image:
 def _check_size(stored: tuple[int, int], orientation: int, info: ImageInfo) -> None:
     """DataError for another size than the annotations'; it names the EXIF orientation where that explains it."""
     due = info.width, info.height
-    turned = stored[::-1] if orientation in SWAPS else stored
+    turned = stored[::-1] if orientation in SWAPS_SIDES else stored
     found, other = (turned, stored) if info.apply_exif else (stored, turned)
     if found == due:
         return

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from barbench.datasets.pixels.decoder_warnings import heard
+from barbench.datasets.pixels.decoder_warnings import decode_with_warnings
 from barbench.datasets.pixels.images import ImageInfo, decode_image
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.pixels.masks import Rle
@@ -89,7 +89,8 @@ class LetterboxCache:
             DataError: if an image cannot be decoded.
         """
         complaints = {}
-        for (info, square), (_, complaint) in zip(pairs, heard(self._letterbox, pairs, apply), strict=True):
+        decoded = decode_with_warnings(self._letterbox, pairs, apply)
+        for (info, square), (_, complaint) in zip(pairs, decoded, strict=True):
             if complaint is not None:
                 complaints[info] = complaint
             elif self.folder is not None:

@@ -73,28 +73,45 @@ def encode(segmentation: Any, height: int, width: int) -> Encoded:
         return Encoded(_from_runs(segmentation, height, width), False)
     if not isinstance(segmentation, list):
         raise ValueError(f"its segmentation is neither polygons nor RLE but {type(segmentation).__name__}")
-    try:
-        parts = [np.asarray(part, dtype=np.float64) for part in segmentation]
-    except (TypeError, ValueError, OverflowError):
-        parts = [np.array(np.nan)]
-    flat = all(part.ndim == 1 and part.size % 2 == 0 for part in parts)
-    if not flat or not all(math.isfinite(part.sum()) for part in parts if part.size < 6):
-        raise ValueError(NOT_FLAT)
-    parts = [part for part in parts if part.size >= 6]
+    parts = _polygons(segmentation)
     if not parts:
         return Encoded(from_mask(np.zeros((height, width), dtype=np.uint8)), False)
-    xy = (parts[0] if len(parts) == 1 else np.concatenate(parts)).reshape(-1, 2)
-    (left, top), (right, bottom) = np.minimum.reduce(xy).tolist(), np.maximum.reduce(xy).tolist()
+
+    xy = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    xy = xy.reshape(-1, 2)
+    left, top = np.minimum.reduce(xy).tolist()
+    right, bottom = np.maximum.reduce(xy).tolist()
     if not all(map(math.isfinite, (left, top, right, bottom))):  # min and max propagate NaN and infinity
         raise ValueError(NOT_FLAT)
+
+    # Rasterising takes memory with the outline's length; the exact length is computed only where its bound is too long.
     reach = max(right, bottom, -left, -top)
-    if reach > MAX_OUTLINE or (2 * reach * len(xy) > MAX_OUTLINE and _length(xy) > MAX_OUTLINE):
+    may_be_long = 2 * reach * len(xy) > MAX_OUTLINE
+    if reach > MAX_OUTLINE or (may_be_long and _length(xy) > MAX_OUTLINE):
         raise ValueError(f"its polygons reach or measure more than {MAX_OUTLINE:,} pixels")
+
     # Annotators' polygons may touch the far border of the last pixel; one pixel beyond is still rounding.
     clipped = min(left, top) < -1 or right > width + 1 or bottom > height + 1
     codes = coco.frPyObjects(parts, height, width)
     code = codes[0] if len(codes) == 1 else coco.merge(codes)
     return Encoded(Rle(height, width, code["counts"]), clipped)
+
+
+def _polygons(segmentation: list[Any]) -> list[NDArray[np.float64]]:
+    """The polygons of at least three points, each flat: x1, y1, x2, y2, …; ValueError for any that is not flat."""
+    try:
+        parts = [np.asarray(part, dtype=np.float64) for part in segmentation]
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(NOT_FLAT) from None
+    polygons = []
+    for part in parts:
+        if part.ndim != 1 or part.size % 2:
+            raise ValueError(NOT_FLAT)
+        if part.size >= 6:
+            polygons.append(part)
+        elif not math.isfinite(part.sum()):  # of the others, `encode` checks all coordinates at once
+            raise ValueError(NOT_FLAT)
+    return polygons
 
 
 def _length(xy: NDArray[np.float64]) -> float:

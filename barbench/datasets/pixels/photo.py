@@ -17,7 +17,7 @@ def read_photo(path: Path) -> RGB:
     """Read a photo as a person sees it: upright, its first frame, in RGB.
 
     EXIF rotation is applied, gray becomes RGB, 16 bits become 8, and transparency is put over white. Images of a
-    dataset are read as stored instead (`refer.decode_image`), because their masks are drawn on the stored pixels.
+    dataset are read as stored instead (`images.decode_image`), because their masks are drawn on the stored pixels.
 
     Args:
         path: any format that Pillow reads.

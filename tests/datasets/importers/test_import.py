@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from barbench.datasets.audit import verify
-from barbench.datasets.importers.form import Form
+from barbench.datasets.importers.names import SourceFormat
 from barbench.datasets.importers.source import Request, import_data, look
 from barbench.datasets.pixels.images import decode_image
 from barbench.datasets.refer import read_refer
@@ -56,16 +56,16 @@ def archive(release: Release, folder: Path) -> Path:
 
 
 Make = Callable[[Release, Path], Path]
-MAKERS: dict[str, tuple[Form, Make]] = {
-    "jxu124": (Form.parquet, forms.jxu),
-    "lmms-lab": (Form.parquet, forms.lmms),
-    "zip": (Form.zip, archive),
-    "masks": (Form.masks, forms.mask_folders),
-    "lmdb": (Form.lmdb, forms.lmdb_files),
-    "mdetr": (Form.mdetr, forms.mdetr),
-    "odvg": (Form.mdetr, lambda release, folder: forms.mdetr(release, folder, odvg=True)),
-    "table of masks": (Form.table, lambda release, folder: forms.table(release, folder, masks=True)),
-    "table of polygons": (Form.table, lambda release, folder: forms.table(release, folder, masks=False)),
+MAKERS: dict[str, tuple[SourceFormat, Make]] = {
+    "jxu124": ("parquet", forms.jxu),
+    "lmms-lab": ("parquet", forms.lmms),
+    "zip": ("zip", archive),
+    "masks": ("masks", forms.mask_folders),
+    "lmdb": ("lmdb", forms.lmdb_files),
+    "mdetr": ("mdetr", forms.mdetr),
+    "odvg": ("mdetr", lambda release, folder: forms.mdetr(release, folder, odvg=True)),
+    "table of masks": ("table", lambda release, folder: forms.table(release, folder, masks=True)),
+    "table of polygons": ("table", lambda release, folder: forms.table(release, folder, masks=False)),
 }
 
 
@@ -78,7 +78,7 @@ def imported(name: str, release: Release, public: Path, folder: Path) -> Path:
     images = public / "images/train2014"
     root = folder / "root"
     run(ask(source, root, images=images, instances=instances))
-    if form is Form.zip:
+    if form == "zip":
         (root / "images").mkdir()
         (root / "images/train2014").symlink_to(images)
     return root
@@ -273,14 +273,14 @@ def test_sources_that_are_none(release: Release, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not there"):
         run(ask(tmp_path / "absent", tmp_path / "root"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="none of the forms that are known"):
+    with pytest.raises(UsageError, match="has none of the known formats"):
         run(ask(tmp_path / "empty", tmp_path / "root"))
     with pytest.raises(UsageError, match="is inside of"):
         run(ask(tmp_path / "empty", tmp_path / "empty/root"))
     bad = tmp_path / "refcoco.zip"
     bad.write_bytes(release.write_zip(tmp_path / "good.zip").read_bytes()[:-60])
     with pytest.raises(DataError, match="is not a zip that can be read"):
-        run(ask(bad, tmp_path / "root", form=Form.zip))
+        run(ask(bad, tmp_path / "root", form="zip"))
     (tmp_path / "x.parquet").write_bytes(b"PAR1nothing")
     with pytest.raises(DataError, match="is not a Parquet file that can be read"):
         run(ask(tmp_path / "x.parquet", tmp_path / "root", split="refcoco"))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as coco
 
-from barbench.datasets.importers.pictures import COCO_NAME, Picture, place_image, stored_size
+from barbench.datasets.importers.pictures import COCO_NAME, SourceImage, place_image, stored_size
 from barbench.datasets.pixels import masks
 from barbench.datasets.refer import IMAGE_FOLDERS, data_files
 from barbench.datasets.untrusted import image_size
@@ -22,7 +22,7 @@ from barbench.files import write_atomically
 from barbench.paper.partitions import Partition
 
 
-class Item(NamedTuple):
+class ImportedReference(NamedTuple):
     """One reference of a source.
 
     Attributes:
@@ -36,7 +36,7 @@ class Item(NamedTuple):
     """
 
     split: str
-    picture: Picture
+    picture: SourceImage
     segmentation: Any
     sentences: Sequence[tuple[int | None, str]]
     ref_id: int | None = None
@@ -44,7 +44,7 @@ class Item(NamedTuple):
     category: int = 0
 
 
-class Numbers:
+class IdAllocator:
     """Ids of one kind, each given once: a source's own where it is free, else the next from 1 on."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Numbers:
         return wanted
 
 
-class Layout:
+class ReferWriter:
     """The files of one partition under `root`, while they are made.
 
     Args:
@@ -84,21 +84,25 @@ class Layout:
     def __init__(
         self, root: Path, partition: Partition, images: Path | None = None, categories: dict[int, str] | None = None
     ) -> None:
-        self.root, self.partition, self.missing = root, partition, dict[str, None]()
+        self.root = root
+        self.partition = partition
+        self.missing: dict[str, None] = {}  # names of images, in the order of the source
         self._folder = root / IMAGE_FOLDERS[0]
-        self._refs_path, self._instances_path = (
-            root / partition.folder / partition.refs_file,
-            instances_path(root, partition),
-        )
+        self._refs_path = root / partition.folder / partition.refs_file
+        self._instances_path = instances_path(root, partition)
         refuse(self._refs_path)
-        self._given, self._categories = images, dict(categories or {})
+        self._given = images
+        self._categories = dict(categories or {})
         self._images: dict[str, dict[str, Any]] = {}
         self._annotations: dict[int, dict[str, Any]] = {}
         self._by_mask: dict[tuple[int, bytes], int] = {}
         self._refs: list[dict[str, Any]] = []
-        self._image_ids, self._ann_ids, self._ref_ids, self._sent_ids = Numbers(), Numbers(), Numbers(), Numbers()
+        self._image_ids = IdAllocator()
+        self._ann_ids = IdAllocator()
+        self._ref_ids = IdAllocator()
+        self._sent_ids = IdAllocator()
 
-    def add(self, item: Item) -> None:
+    def add(self, item: ImportedReference) -> None:
         """Write the image of a reference, and keep the rest for `finish`.
 
         Args:
@@ -145,7 +149,7 @@ class Layout:
             write_atomically(self._instances_path, json.dumps(instances).encode())
         write_atomically(self._refs_path, pickle.dumps(self._refs, 2))
 
-    def _image(self, picture: Picture) -> dict[str, Any]:
+    def _image(self, picture: SourceImage) -> dict[str, Any]:
         """The entry of an image, which is written where it is new."""
         if picture.name in self._images:
             return self._images[picture.name]
@@ -171,7 +175,7 @@ class Layout:
         self._images[picture.name] = entry
         return entry
 
-    def _annotation(self, item: Item, image: dict[str, Any]) -> int:
+    def _annotation(self, item: ImportedReference, image: dict[str, Any]) -> int:
         """The id of the object's annotation, which is kept where it is new."""
         if item.ann_id is not None and item.ann_id in self._annotations:
             return item.ann_id
