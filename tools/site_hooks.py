@@ -15,6 +15,7 @@ from mkdocs.structure.files import File, Files
 from barbench.methods.catalog import METHODS, MethodSpec
 from barbench.methods.describe import describe_methods, describe_options
 from barbench.methods.suites import SUITES
+from barbench.reports.formats.markdown import pipe_table
 
 ROOT = Path(__file__).parents[1]
 BACKBONES = ("ViT-B-16-quickgelu", "tiny")
@@ -81,12 +82,13 @@ def gallery() -> str:
 
 def overview(specs: list[MethodSpec], rows: dict[str, dict]) -> list[str]:
     """A table of all methods, tuned parameters on the larger backbone."""
-    lines = ["| method | title | components | adapter parameters, ViT-B/16 |", "| :-- | :-- | :-- | --: |"]
+    names = ["method", "title", "components", "adapter parameters, ViT-B/16"]
+    cells = []
     for spec in specs:
         row = rows[spec.name]
         labels = ", ".join(row["components"]) or "none"
-        lines.append(f"| [`{spec.name}`](#{spec.name}) | {spec.title} | {labels} | {row['ledger']['adapter']:,} |")
-    return [*lines, ""]
+        cells.append([f"[`{spec.name}`](#{spec.name})", spec.title, labels, f"{row['ledger']['adapter']:,}"])
+    return [pipe_table(names, cells, ["left", "left", "left", "right"]), ""]
 
 
 def section(spec: MethodSpec, rows: list[dict]) -> str:
@@ -98,7 +100,9 @@ def section(spec: MethodSpec, rows: list[dict]) -> str:
     lines.append(f"* Components: {', '.join(rows[0]['components']) or 'none; only the head is trained'}")
     names = [row["option"] for row in describe_options(spec)]
     lines.append(f"* Options: {', '.join(f'`{name}`' for name in names)}")
-    lines += ["", "| backbone | " + " | ".join(GROUPS) + " |", "| :-- " + "| --: " * len(GROUPS) + "|"]
+    cells = []
     for backbone, row in zip(BACKBONES, rows, strict=True):
-        lines.append(f"| {backbone} | " + " | ".join(f"{row['ledger'].get(group, 0):,}" for group in GROUPS) + " |")
+        counts = [f"{row['ledger'].get(group, 0):,}" for group in GROUPS]
+        cells.append([backbone, *counts])
+    lines += ["", pipe_table(["backbone", *GROUPS], cells, ["left", *["right"] * len(GROUPS)])]
     return "\n".join([*lines, ""])
