@@ -187,7 +187,10 @@ def _job(
     """One cell of the matrix."""
     config = backbone_config(backbone)
     weights, weights_file = identify_weights(backbone, part.weights)
-    options = {**method.options, **part.options.get(method.name, {})}
+    given = part.options.get(method.name, {})
+    if run.proportion == "width":
+        given = method.proportion(config, given)
+    options = {**method.options, **given}
     made = method.create(options)
     made.check(backbone, config.transformer)
     recipe = _with_head(part.recipe.of(method.base_name), config, method)

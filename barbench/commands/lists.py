@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from barbench.commands.checks import CheckedCommand
-from barbench.commands.options import ArgumentsOption, BackboneOption, FormatOption, ImageSizeOption
+from barbench.commands.options import ArgumentsOption, BackboneOption, FormatOption, ImageSizeOption, ProportionOption
 from barbench.listing import Format, print_rows
 from barbench.spec.text import method_options
 
@@ -17,15 +17,20 @@ def list_methods(
     backbone: BackboneOption = "tiny",
     image_size: ImageSizeOption = None,
     options: ArgumentsOption = None,
+    proportion: ProportionOption = "published",
     format_: FormatOption = Format.table,
 ) -> None:
     """Methods with their components and parameter counts on a backbone; no weights are needed."""
     from barbench.benchmarks.matrix import check_backbone
+    from barbench.methods.entry import in_proportion
     from barbench.methods.resolve import resolve
+    from barbench.spec.backbone import backbone_config
 
     specs = resolve("everything")
     chosen = method_options(options or [], specs)
     check_backbone(backbone, image_size)
+    if proportion == "width":
+        chosen = in_proportion(specs, backbone_config(backbone), chosen)
     from barbench.methods.describe import describe_methods
 
     print_rows(describe_methods(specs, backbone, image_size, chosen), format_, title=f"methods on {backbone}")
@@ -105,6 +110,7 @@ def show(
     backbone: BackboneOption = "tiny",
     image_size: ImageSizeOption = None,
     options: ArgumentsOption = None,
+    proportion: ProportionOption = "published",
     format_: FormatOption = Format.table,
 ) -> None:
     """One method: its options with their values, and its tuned parameters by part on a backbone.
@@ -117,6 +123,7 @@ def show(
     from barbench.benchmarks.matrix import check_backbone
     from barbench.errors import UsageError
     from barbench.methods.resolve import resolve
+    from barbench.spec.backbone import backbone_config
 
     specs = resolve(method)
     if len(specs) != 1:
@@ -124,6 +131,8 @@ def show(
     (spec,) = specs
     chosen = method_options(options or [], specs).get(spec.name, {})
     check_backbone(backbone, image_size)
+    if proportion == "width":
+        chosen = spec.proportion(backbone_config(backbone), chosen)
     from barbench.methods.describe import describe_options, describe_parts
 
     settings = describe_options(spec, chosen)

@@ -14,6 +14,7 @@ from barbench.commands.options import (
     ImageSizeOption,
     KernelsOption,
     MethodsOption,
+    ProportionOption,
 )
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
 from barbench.spec.run import AUTO
@@ -40,6 +41,7 @@ def profile(
         Literal["method", "part"], typer.Option(help="subject of a row: a method, or a part of a method")
     ] = "method",
     options: ArgumentsOption = None,
+    proportion: ProportionOption = "published",
     format_: FormatOption = Format.table,
 ) -> None:
     """Measure what each method costs, on random input. Each method runs in its own process.
@@ -50,11 +52,15 @@ def profile(
         BarbenchError: if no method could be measured.
     """
     from barbench.benchmarks.matrix import check_backbone
+    from barbench.methods.entry import in_proportion
     from barbench.methods.resolve import resolve
+    from barbench.spec.backbone import backbone_config
 
     specs = resolve(methods)
     chosen = method_options(options or [], specs)
     check_backbone(backbone, image_size, weights, context_length)
+    if proportion == "width":
+        chosen = in_proportion(specs, backbone_config(backbone), chosen)
     from barbench.benchmarks.costs import Setting, method_rows, part_rows, profile_methods
 
     setting = Setting(

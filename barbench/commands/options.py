@@ -8,7 +8,7 @@ import typer
 from barbench.commands.checks import device_name, gpu_list
 from barbench.listing import Format
 from barbench.paper.partitions import Exif
-from barbench.spec.run import ExecutorName, Kernels, Precision, TrackerName
+from barbench.spec.run import ExecutorName, Kernels, Precision, Proportion, TrackerName
 
 METHODS_HELP = (
     "all (the paper's five between head-only and full), everything, or a comma list; "
@@ -28,6 +28,13 @@ ArgumentsOption = Annotated[
         "--option",
         help="change an argument of a method: METHOD:component.parameter=value, e.g. barleria:gst.prior=false; "
         "may be repeated",
+    ),
+]
+ProportionOption = Annotated[
+    Proportion,
+    typer.Option(
+        help="sizes of the methods: published, those for ViT-B/16; width, in proportion to a narrower backbone, except "
+        "for what --option gives"
     ),
 ]
 TablesOption = Annotated[

@@ -6,7 +6,7 @@ method.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -192,6 +192,13 @@ def method(
         return spec
 
     return register
+
+
+def in_proportion(
+    specs: Sequence[MethodSpec], config: BackboneConfig, options: Mapping[str, Options]
+) -> dict[str, dict[str, Any]]:
+    """The options of each method, by its name, in proportion to a narrow backbone; those in `options` stay."""
+    return {spec.name: spec.proportion(config, options.get(spec.name, NONE)) for spec in specs}
 
 
 def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any) -> R:

@@ -119,7 +119,9 @@ def scaled_options(rules: Rules, config: BackboneConfig, given: Mapping[str, Any
         if name in options:
             continue
         if isinstance(rule, Width) and rule.published is not None:
-            step = lcm(rule.step, *(given[other] for other in rule.divisors if other in given))
+            step = rule.step
+            for other in rule.divisors:
+                step = lcm(step, _size(given.get(other)) or 1)
             options[name] = scaled_width(rule.published, step, width)
         elif isinstance(rule, Depth):
             options[name] = max(rule.least, round(rule.published * depth / DEPTH))
@@ -128,9 +130,10 @@ def scaled_options(rules: Rules, config: BackboneConfig, given: Mapping[str, Any
         if name in options:
             continue
         if isinstance(rule, Heads):
-            options[name] = _heads(rule, _published(rules, rule.of), options[rule.of])
+            options[name] = _heads(rule, _published(rules, rule.of), _size(options[rule.of]))
         elif isinstance(rule, Alpha):
-            options[name] = rule.published * options[rule.of] / _published(rules, rule.of)
+            rank = _size(options[rule.of]) or _published(rules, rule.of)
+            options[name] = rule.published * rank / _published(rules, rule.of)
     return options
 
 
@@ -144,6 +147,11 @@ def _vision_size(config: BackboneConfig) -> tuple[int, int]:
     if not isinstance(layers, int):
         layers = DEPTH
     return config.width, layers
+
+
+def _size(value: object) -> int | None:
+    """A size that the user gave; None for anything else, which the component refuses or has a default for."""
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _published(rules: Rules, name: str) -> int:

@@ -21,6 +21,7 @@ MAX_SEED = 2**32 - 1  # that NumPy takes
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Kernels = Literal["auto", "low_memory", "fused", "plain", "lean"]
+Proportion = Literal["published", "width"]
 ExecutorName = Literal["local", "slurm", "ray"]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
@@ -112,6 +113,7 @@ class Run(Parameters):
     recipe: str | None = Field(default=None, description="a name or a YAML file")
     changes: tuple[str, ...] = Field(default=(), description="key=value for each changed field of the recipe")
     options: tuple[str, ...] = Field(default=(), description="METHOD:component.parameter=value")
+    proportion: Proportion = Field(default="published", description="width: sizes shrink with the backbone's width")
     seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0,)
     image_size: int | None = Field(default=None, description="pixels; None: the backbone's own")
     context_length: int | None = Field(default=None, description="tokens; None: the dataset's own")

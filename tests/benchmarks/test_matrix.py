@@ -52,6 +52,15 @@ def test_every_combination_once_and_in_order(shapes_root: Path, backbone_folder:
     assert [j.cell.id() for j in jobs(shapes_root, backbone_folder)] == [j.cell.id() for j in made]
 
 
+def test_sizes_in_proportion_are_options_of_the_cell(shapes_root: Path, backbone_folder: Path) -> None:
+    published = jobs(shapes_root, backbone_folder, "snf,ssf", seeds=(0,))
+    options = {"snf": {"snf.flow": "hadamard"}}
+    scaled = jobs(shapes_root, backbone_folder, "snf,ssf", seeds=(0,), options=options, proportion="width")
+    assert [job.cell.options for job in published[:2]] == [{}, {}]
+    assert [job.cell.options for job in scaled[:2]] == [{"snf.flow": "hadamard", "snf.length": 1}, {}]
+    assert scaled[1].cell.id() == published[1].cell.id()  # of SSF nothing shrinks
+
+
 @pytest.mark.parametrize("name", IDS)
 def test_cells_keep_the_ids_of_their_records(name: str) -> None:
     """Stems of record files, id included, as barbench made them at 055a6ed: a finished cell is never run again."""

@@ -148,6 +148,13 @@ def test_what_follows_a_given_option_is_legal(name: str, given: dict[str, Any], 
     assert adapter(name, "tiny", options) > 0
 
 
+@pytest.mark.parametrize("value", ["many", 0, -6, None, 1.5])
+@pytest.mark.parametrize("option", ["barleria:gst.side", "barleria:gst.heads", "lora:lora.rank", "detris:detris.heads"])
+def test_values_that_are_no_sizes_are_left_for_the_component_to_refuse(option: str, value: object) -> None:
+    name, _, parameter = option.partition(":")
+    assert resolve(name)[0].proportion(backbone_config("tiny"), {parameter: value})[parameter] == value
+
+
 def test_a_row_of_a_suite_and_a_composition_have_their_methods_rules() -> None:
     config = backbone_config("tiny")
     assert resolve("lora+lim")[0].proportion(config) == {"lora.rank": 1, "lora.alpha": 1, "lim.hidden": 4}
