@@ -87,20 +87,24 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
         KeyboardInterrupt: if it is asked to stop at any other time.
         DataError: if data or weights cannot be used.
     """
-    begin, timings = time.monotonic(), dict[str, float]()
+    begin = time.monotonic()
+    timings: dict[str, float] = {}
 
     def lap(name: str) -> None:
         timings[name] = time.monotonic() - begin - sum(timings.values())
 
+    # Data and model.
     emit({"event": "phase", "name": "loading"})
     loaded = _load(job, emit)
     for line in check_images(loaded.data.evals.values(), LetterboxCache(loaded.letterbox, loaded.cache)):
         emit({"event": "note", "text": line})
     lap("loading")
+    # FLOPs and memory, before anything is trained.
     emit({"event": "device", "name": device_name(str(loaded.accelerator.device))})
     emit({"event": "phase", "name": "profiling"})
     cost = _cost(loaded)
     lap("profiling")
+    # Training, whose peak of memory is the cell's.
     device = loaded.accelerator.device
     profile.reset_peak(device)
     training = _train(job, loaded, emit, at_steps)
@@ -110,8 +114,9 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
     lap("evaluating")
     if not loaded.accelerator.is_main_process:
         return None
+    # What is kept: weights, notes and the record, written by the first process alone.
     _keep_tuned(job, loaded.segmenter)
-    _tell_problems(loaded.data, emit)
+    _note_problems(loaded.data, emit)
     timings["total"] = time.monotonic() - begin
     measured = _profile(loaded, cost, peak, training, evaluations)
     arrays = join_splits({split: evaluation.expressions for split, evaluation in evaluations.items()})
@@ -136,8 +141,7 @@ def _load(job: Job, emit: Emit) -> Loaded:
     cache = _cache(folder, letterbox, [*data.train, *data.evals.values()], emit)
     grid = segmenter.mask_grid  # a sixteenth of the square travels to the device
     samples = JointSamples([TrainSamples(split, letterbox, tokens, job.cell.seed, cache, grid) for split in data.train])
-    recipe = Recipe.model_validate(job.cell.recipe)
-    return Loaded(recipe, accelerator, data, segmenter, samples, letterbox, tokens, cache)
+    return Loaded(job.recipe, accelerator, data, segmenter, samples, letterbox, tokens, cache)
 
 
 def _cost(loaded: Loaded) -> tuple[int, int]:
@@ -193,7 +197,7 @@ def _keep_tuned(job: Job, segmenter: Segmenter) -> None:
     write_atomically(job.tuned, save({name: value.contiguous() for name, value in tuned_state(segmenter).items()}))
 
 
-def _tell_problems(data: DatasetContent, emit: Emit) -> None:
+def _note_problems(data: DatasetContent, emit: Emit) -> None:
     for member in data.members:
         for line in member.problems.lines():
             emit({"event": "note", "text": line if len(data.members) == 1 else f"{member.partition.title}: {line}"})

@@ -68,6 +68,11 @@ class Job(BaseModel):
         return self.place.results
 
     @property
+    def recipe(self) -> Recipe:
+        """The cell's recipe, with its method's own learning rates."""
+        return Recipe.model_validate(self.cell.recipe)
+
+    @property
     def weights(self) -> str:
         """The weights as `load_backbone` accepts them on this host."""
         return str(self.files.weights or self.cell.weights)
@@ -122,7 +127,7 @@ class Job(BaseModel):
             A job whose optimizer steps still see the same batch; None if half a micro-batch has fewer than two samples,
                 or if the batch does not divide.
         """
-        recipe = Recipe.model_validate(self.cell.recipe)
+        recipe = self.recipe
         parts = 2 * recipe.accumulate * self.cell.processes
         if recipe.batch % parts or recipe.batch // parts < 2:
             return None

@@ -46,23 +46,29 @@ def make_panels(store: Store, choice: Choice, device: str, progress: OnProgress)
     Raises:
         DataError: if tuned weights or images cannot be used.
     """
-    request, records, notes, split, root, tables, chosen = choice
-    notes = [*notes]
-    places = list(dict.fromkeys(place for _, place in chosen))
+    notes = list(choice.notes)
+    rows = list(dict.fromkeys(row for _, row in choice.rows))
+    overlays: dict[int, list[Overlay]] = {row: [] for row in rows}
     samples: EvalSamples | None = None
-    found: dict[int, list[Overlay]] = {place: [] for place in places}
-    for number, (record, table) in enumerate(zip(records, tables, strict=True)):
-        progress(number, len(records))
-        trained = load_trained(store, record, device, request.backbone, request.weights)
-        samples = samples or _samples(trained, root, split)
-        for place, mask in zip(places, _masks(trained, samples, table, places), strict=True):
-            overlay, note = _checked(record, mask, samples, table, place)
-            found[place].append(overlay)
-            notes += note
+    for number, (record, table) in enumerate(zip(choice.records, choice.tables, strict=True)):
+        progress(number, len(choice.records))
+        trained = load_trained(store, record, device, choice.request.backbone, choice.request.weights)
+        if samples is None:  # the data are the same for all cells
+            samples = _samples(trained, choice.root, choice.split)
+        masks = _masks(trained, samples, table, rows)
+        for row, mask in zip(rows, masks, strict=True):
+            overlay, note = _checked(record, mask, samples, table, row)
+            overlays[row].append(overlay)
+            if note is not None:
+                notes.append(note)
     assert samples is not None
-    progress(len(records), len(records))
-    title = f"{split.partition.title} {split.split}"
-    return MadePanels([_panel(how, samples, place, found[place], title) for how, place in chosen], notes)
+    progress(len(choice.records), len(choice.records))
+
+    title = f"{choice.split.partition.title} {choice.split.split}"
+    panels = []
+    for how, row in choice.rows:
+        panels.append(_panel(how, samples, row, overlays[row], title))
+    return MadePanels(panels, notes)
 
 
 def _samples(trained: Trained, root: Path, split: EvaluationSplit) -> EvalSamples:
@@ -70,31 +76,37 @@ def _samples(trained: Trained, root: Path, split: EvaluationSplit) -> EvalSample
     return EvalSamples(found, trained.letterbox, trained.tokens)
 
 
-def _masks(trained: Trained, samples: EvalSamples, table: Columns, places: list[int]) -> list[Mask]:
-    """The cell's mask for each of `places`, as in its evaluation."""
+def _masks(trained: Trained, samples: EvalSamples, table: Columns, rows: list[int]) -> list[Mask]:
+    """The cell's mask for each of `rows`, as in its evaluation."""
     squares: dict[int, np.ndarray] = {}
-    for batch in samples.batches(sorted(places), trained.recipe.eval_batch):
+    for batch in samples.batches(sorted(rows), trained.recipe.eval_batch):
         items = samples[batch]
         found = predict(trained.segmenter, items.images, items.ids, trained.accelerator, items.rows)
-        squares |= zip(items.indices, found, strict=True)
-    sizes = {place: (int(table["height"][place]), int(table["width"][place])) for place in places}
-    limit = trained.recipe.threshold
+        squares.update(zip(items.indices, found, strict=True))
+    threshold = trained.recipe.threshold
     none_below = samples.data.partition.none_below or 0
-    return [to_mask(squares[place], trained.letterbox, *sizes[place], limit, none_below) for place in places]
+    masks = []
+    for row in rows:
+        height = int(table["height"][row])
+        width = int(table["width"][row])
+        masks.append(to_mask(squares[row], trained.letterbox, height, width, threshold, none_below))
+    return masks
 
 
-def _checked(record: Record, mask: Mask, samples: EvalSamples, table: Columns, place: int) -> tuple[Overlay, list[str]]:
+def _checked(record: Record, mask: Mask, samples: EvalSamples, table: Columns, row: int) -> tuple[Overlay, str | None]:
     """The overlay with the IoU of the mask that is shown, and a note if the record has another IoU."""
-    meet, union = overlap(mask, samples.data.mask(samples.expressions[place].reference.ann_id))
-    targets = table["targets"][place] if "targets" in table else None
-    shown = float(iou(meet, union, targets))
-    recorded = float(iou(table["intersection"][place], table["union"][place], targets))
-    note = f"{record.title}, sentence {table['sent_id'][place]}: IoU {shown:.3f} here, {recorded:.3f} in the record"
-    return Overlay(record.title, mask, shown), [note] if abs(shown - recorded) > TOLERANCE else []
+    intersection, union = overlap(mask, samples.data.mask(samples.expressions[row].reference.ann_id))
+    targets = table["targets"][row] if "targets" in table else None
+    shown = float(iou(intersection, union, targets))
+    recorded = float(iou(table["intersection"][row], table["union"][row], targets))
+    note = None
+    if abs(shown - recorded) > TOLERANCE:
+        note = f"{record.title}, sentence {table['sent_id'][row]}: IoU {shown:.3f} here, {recorded:.3f} in the record"
+    return Overlay(record.title, mask, shown), note
 
 
-def _panel(how: str, samples: EvalSamples, place: int, overlays: Sequence[Overlay], title: str) -> Panel:
-    reference, sentence = samples.expressions[place]
+def _panel(how: str, samples: EvalSamples, row: int, overlays: Sequence[Overlay], title: str) -> Panel:
+    reference, sentence = samples.expressions[row]
     image = decode_image(samples.data.images[reference.image_id])
     return Panel(
         name=f"sentence-{sentence.sent_id}",

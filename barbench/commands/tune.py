@@ -80,6 +80,7 @@ def tune(
     space = {"lr": _range("--lr", lr), "adapter_lr": _range("--adapter-lr", adapter_lr)}
     asked = Run.of(ctx.params, seeds=(seed,))
     place = Place.of(ctx.params, results=results / "tuning")
+    # Arguments, then data, then whatever needs torch.
     [part] = select(asked)
     if len(part.datasets) * len(part.backbones) != 1:
         raise UsageError("tune takes one dataset and one backbone at a time")

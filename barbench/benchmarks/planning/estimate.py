@@ -10,7 +10,6 @@ from typing import NamedTuple
 from barbench.benchmarks.execution.host.environment import device_name
 from barbench.benchmarks.job import Job
 from barbench.results.record import Record
-from barbench.spec.recipe import Recipe
 
 
 class Size(NamedTuple):
@@ -59,7 +58,7 @@ def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate | None
     """
     if not job.place.threads:
         return None  # on a cluster, whose devices are not known here
-    recipe = Recipe.model_validate(job.cell.recipe)
+    recipe = job.recipe
     pace = _measured(job, [record for record in records if _comparable(record, job)])
     if pace is None:
         return None
@@ -71,35 +70,47 @@ def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate | None
 
 def _comparable(record: Record, job: Job) -> bool:
     """Whether the record's times are valid for this device, backbone, batch and precision."""
+    if record.status != "done" or record.profile is None or not record.history:
+        return False
     mine, theirs = job.cell, record.cell
-    same = ("backbone", "image_size", "precision", "processes")
-    batch = ("batch", "accumulate")
-    return (
-        record.status == "done"
-        and record.profile is not None
-        and bool(record.history)
-        and all(getattr(mine, name) == getattr(theirs, name) for name in same)
-        and all(mine.recipe.get(name) == theirs.recipe.get(name) for name in batch)
-        and record.environment.get("device") == device_name(job.place.device)
-        and record.environment.get("threads") == job.place.threads
-    )
+    for name in ("backbone", "image_size", "precision", "processes"):
+        if getattr(mine, name) != getattr(theirs, name):
+            return False
+    for name in ("batch", "accumulate"):
+        if mine.recipe.get(name) != theirs.recipe.get(name):
+            return False
+    here = (device_name(job.place.device), job.place.threads)
+    return (record.environment.get("device"), record.environment.get("threads")) == here
 
 
 def _measured(job: Job, alike: Sequence[Record]) -> Pace | None:
-    """The medians over the method's own records; only those of the same split, if there are any."""
-    own = [r for r in alike if (r.cell.method, r.cell.options) == (job.cell.method, job.cell.options)]
-    best = [r for r in own if r.cell.dataset == job.cell.dataset] or own
-    if not best:
+    """The medians over the method's own records; only those of the same dataset, if there are any."""
+    own = [record for record in alike if record.cell.method == job.cell.method]
+    own = [record for record in own if record.cell.options == job.cell.options]
+    same_data = [record for record in own if record.cell.dataset == job.cell.dataset]
+    paces = [_pace(record) for record in same_data or own]
+    if not paces:
         return None
-    step, expression, start, bytes_ = map(median, zip(*map(_pace, best), strict=True))
-    return Pace(step, expression, start, bytes_, len(best))
+    return Pace(
+        step=median(pace.step for pace in paces),
+        expression=median(pace.expression for pace in paces),
+        start=median(pace.start for pace in paces),
+        bytes=median(pace.bytes for pace in paces),
+        records=len(paces),
+    )
 
 
-def _pace(record: Record) -> tuple[float, float, float, float]:
-    """Step, expression and start in seconds, and peak bytes, as one record has them."""
-    step = median(epoch.seconds / epoch.steps for epoch in record.history)
+def _pace(record: Record) -> Pace:
+    """As one record has it."""
+    assert record.profile is not None
     scored = sum(split.scores.n for split in record.splits.values())
     timings = record.timings
-    start = timings.get("total", 0.0) - timings.get("training", 0.0) - timings.get("evaluating", 0.0)
-    assert record.profile is not None
-    return step, timings.get("evaluating", 0.0) / scored, max(start, 0.0), record.profile.peak_memory_bytes
+    evaluating = timings.get("evaluating", 0.0)
+    start = timings.get("total", 0.0) - timings.get("training", 0.0) - evaluating
+    return Pace(
+        step=median(epoch.seconds / epoch.steps for epoch in record.history),
+        expression=evaluating / scored,
+        start=max(start, 0.0),
+        bytes=record.profile.peak_memory_bytes,
+        records=1,
+    )
