@@ -9,7 +9,7 @@ from barbench.commands.options import ArgumentsOption, BackboneOption, FormatOpt
 from barbench.listing import Format, print_rows
 from barbench.spec.text import method_options
 
-app = typer.Typer(no_args_is_help=True, help="What there is to choose from.")
+app = typer.Typer(no_args_is_help=True, help="List methods, backbones, datasets, recipes and suites.")
 
 
 @app.command("methods", cls=CheckedCommand)
@@ -61,7 +61,7 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
 @app.command("splits", cls=CheckedCommand, hidden=True)  # the former name
 @app.command("datasets", cls=CheckedCommand)
 def list_datasets(format_: FormatOption = Format.table) -> None:
-    """Protocols and mixtures: what trains, what is evaluated."""
+    """Datasets and mixtures: what trains, which splits are evaluated."""
     from barbench.spec.dataset import DATASETS
 
     rows = [

@@ -44,7 +44,7 @@ def profile(
     proportion: ProportionOption = "published",
     format_: FormatOption = Format.table,
 ) -> None:
-    """Measure what each method costs, on random input. Each method runs in its own process.
+    """Measure what each method costs, on random input. Each method runs in a new process.
 
     \f
     Raises:

@@ -99,7 +99,7 @@ def predict(
     ] = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Mask the object that each expression refers to, in a photo of your own.
+    """Mask the object that each expression refers to, in your own photo.
 
     Coverage is the mask's share of the photo's pixels, score the mean probability inside the mask.
 

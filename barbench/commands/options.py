@@ -12,7 +12,7 @@ from barbench.spec.run import ExecutorName, Kernels, Precision, Proportion, Trac
 
 METHODS_HELP = (
     "all (the paper's five between head-only and full), everything, or a comma list; "
-    "snf+lora for both in one method; package.module:name for a method of your own"
+    "snf+lora for both in one method; package.module:name for your own method"
 )
 WEIGHTS_HELP = "random, pretrained (tiny), an open_clip tag whose file is in the local cache, or a file"
 

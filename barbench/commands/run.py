@@ -91,7 +91,7 @@ def run(
     reports: ReportsOption = Path("reports"),
     on_oom: Annotated[
         Literal["record", "halve"],
-        typer.Option(help="when a cell runs out of memory: record it, or halve its micro-batch and try again"),
+        typer.Option(help="action when a cell runs out of memory: record it, or halve its micro-batch and try again"),
     ] = "record",
 ) -> None:
     """Run a matrix of methods x backbones x datasets x seeds. Finished cells are skipped, interrupted ones continue.

@@ -40,10 +40,10 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, max=10_000, help="number of trainings per method")] = 8,
     datasets: DatasetsOption = "refcoco+",
     held_out: Annotated[
-        int, typer.Option(min=1, max=90, help="percent of the training images that judge the trials")
+        int, typer.Option(min=1, max=90, help="percent of the training images on which trials are judged")
     ] = 20,
     epochs: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="epochs of a trial", show_default="those of the recipe")
+        int | None, typer.Option(min=1, max=1_000_000, help="epochs per trial", show_default="those of the recipe")
     ] = None,
     lr: Annotated[str, typer.Option(help="lowest and highest learning rate of the head, as LOW,HIGH")] = "5e-4,5e-3",
     adapter_lr: Annotated[

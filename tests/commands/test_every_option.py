@@ -43,7 +43,7 @@ RUNS = {
     "panels": "--results W/records --data W/data",
     "export": "--results W/records",
     "profile": "--methods head-only",
-    "check": "--only ledger",
+    "check": "--only evaluation",
     "evaluate": "--weights W/w.pth --codebase etris --backbone tiny --data W/data",
     "predict": "W/photo.jpg thing --cell snf --results W/records",
     "show": "snf",
