@@ -173,10 +173,12 @@ class Bridge(Component):
             t = self.ln_t[stage - 1](t + before_t)
         carry[self] = (v, t)
         # v' = v * MHA(v, t, t) and t' = t * MHA(t, v, v), both from the same inputs.
-        v, t = self.fusion_v[stage](v, t), self.fusion_t[stage](t, v)
+        gated_v = self.fusion_v[stage](v, t)
+        gated_t = self.fusion_t[stage](t, v)
         # Widen, and add.
-        v = on_grid(self.zoom_out[stage], v, self.grid)
-        return vision.with_body(patches + v), text.with_body(words + self.linear2[stage](t))
+        added_v = on_grid(self.zoom_out[stage], gated_v, self.grid)
+        added_t = self.linear2[stage](gated_t)
+        return vision.with_body(patches + added_v), text.with_body(words + added_t)
 
 
 def on_grid(module: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -196,8 +198,9 @@ def on_grid(module: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def _blocks(level: Level, dim: int, grid: tuple[int, int], last: bool) -> tuple[nn.Module, nn.Module]:
     """To `dim` and back on one grid; the last stage has its weights stored the other way round."""
-    there, back = (deconv_block, conv_block) if last else (conv_block, deconv_block)
-    return there(level.width, dim), back(dim, level.width)
+    if last:
+        return deconv_block(level.width, dim), conv_block(dim, level.width)
+    return conv_block(level.width, dim), deconv_block(dim, level.width)
 
 
 def _plain(level: Level, dim: int, grid: tuple[int, int], last: bool) -> tuple[nn.Module, nn.Module]:

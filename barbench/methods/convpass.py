@@ -49,8 +49,8 @@ class Bypass(nn.Module):
         grid = hidden[:, front:].transpose(1, 2).reshape(len(xn), -1, *self.grid)
         patches = self.conv(grid).flatten(2).transpose(1, 2)
         # The class token and inserted tokens, each by itself.
-        centre = self.conv.weight[:, :, 1, 1]
-        single = nn.functional.linear(hidden[:, :front], centre, self.conv.bias)
+        center = self.conv.weight[:, :, 1, 1]
+        single = nn.functional.linear(hidden[:, :front], center, self.conv.bias)
         hidden = self.dropout(quick_gelu(torch.cat([single, patches], 1)))
         y: Tensor = self.up(hidden)
         return y * self.scale

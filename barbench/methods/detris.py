@@ -128,7 +128,7 @@ class Detris(Component):
     levels, the head and the recipe are barbench's; the modules are the original's, and so are their counts.
 
     The aligners read the finished words, so that the text tower runs first. The text adapter's convolutions are
-    centred: a word sees the next two, so the causal mask is broken, padding reaches the words, and results depend on
+    centered: a word sees the next two, so the causal mask is broken, padding reaches the words, and results depend on
     the fixed length of the text. BatchNorm over them needs batches of more than one in training.
 
     Args:

@@ -45,7 +45,7 @@ class Decomposed(nn.Module):
 class DoRA(LoRA):
     """LoRA whose rows keep a tuned length, with LoRA's options; identity at the start.
 
-    The norm is taken anew in every forward pass. With dropout the original feeds the dropped input to W as well; here W
+    The norm is computed in every forward pass. With dropout the original feeds the dropped input to W as well; here W
     sees it whole.
     """
 

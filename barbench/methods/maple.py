@@ -22,7 +22,7 @@ class MaPLe(Component):
 
     A reading of ours, as for LIM: the tokens come first, carry no position and enter the vision tower after its first
     norm; in the original the text's take the positions behind the start token, which therefore does not see them, and
-    each sees only those before it; the vision's stand behind the patches.
+    each sees only those before it; the vision's come after the patches.
 
     Args:
         count: n tokens.

@@ -34,7 +34,7 @@ class GroupedBottleneck(nn.Module):
 
 
 class RepAdapter(AtMaps):
-    """The normalised input of both branches passes through a linear bottleneck before q, k, v or up see it.
+    """The normalized input of both branches passes through a linear bottleneck before q, k, v or up see it.
 
     No nonlinearity: after training it could be folded into these maps. Identity at the start. Both towers by default;
     the original knows vision alone, but the text blocks are the same blocks.

@@ -44,7 +44,7 @@ class TopDownBlock(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, signal: Tensor | None = None) -> Tensor:
-        """One block; the signal is not normalised, and the value bias enters twice.
+        """One block; the signal is not normalized, and the value bias enters twice.
 
         Args:
             x: tokens (B, T, d).
@@ -96,7 +96,7 @@ class TopDown(Component):
         depth: blocks, at least 4.
         queries: learnable query tokens.
         heads: attention heads, which must divide `side`.
-        cosine: `batch`: p is normalised **over the batch**, so that predictions depend on what else is in the batch
+        cosine: `batch`: p is normalized **over the batch**, so that predictions depend on what else is in the batch
             (the released code). `sample`: over its channels.
         reconstruction: the loss by which `Feedback.linear` learns to predict each block's input. The released code has
             it; the paper does not mention it.
