@@ -71,8 +71,11 @@ def import_(
         Path, typer.Argument(file_okay=False, help="folder to write, in the REFER/COCO layout; nothing is overwritten")
     ],
     form: Annotated[SourceFormat | None, typer.Option(help="format of the source", show_default="detected")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="data set of the source, named as for run", show_default="from its names")
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset", "--split", help="dataset of the source, named as for run", show_default="from its names"
+        ),
     ] = None,
     images: Annotated[
         Path | None,
@@ -94,7 +97,7 @@ def import_(
     """
     from barbench.commands.data_checks import import_rows
 
-    rows, notes = import_rows(source, root, form, split, images, instances)
+    rows, notes = import_rows(source, root, form, dataset, images, instances)
     print_rows(rows, format_, title=f"now in {root}")
     for line in notes:
         print(line, file=sys.stderr)
@@ -105,7 +108,9 @@ def verify(
     root: Annotated[
         str | None, typer.Argument(help="REFER/COCO root, or shapes", show_default="$BARBENCH_DATA, else shapes")
     ] = None,
-    split: Annotated[str, typer.Option(help="comma list of data sets, or all that the root holds")] = "all",
+    dataset: Annotated[
+        str, typer.Option("--dataset", "--split", help="comma list of datasets, or all that the root holds")
+    ] = "all",
     exif: ExifOption = "stored",
     own: Annotated[bool, typer.Option("--own", help="accept valid data that differ from the public release")] = False,
     format_: FormatOption = Format.table,
@@ -119,7 +124,7 @@ def verify(
     """
     from barbench.commands.data_checks import verify_data
 
-    rows, findings, sound = verify_data(root, split, own, exif)
+    rows, findings, sound = verify_data(root, dataset, own, exif)
     print_rows(rows, format_, title="splits as found")
     for line in findings:
         print(line, file=sys.stderr)

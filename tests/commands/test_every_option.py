@@ -57,7 +57,7 @@ RUNS = {
     "list recipes": "",
     "list suites": "",
     "data make-shapes": "W/new",
-    "data import": "W/table.csv W/new --split mine",
+    "data import": "W/table.csv W/new --dataset mine",
     "data verify": "W/data",
     "data audit": "--data W/data",
     "results merge": "W/records --into W/merged",

@@ -60,7 +60,7 @@ def partition_of(path: Path, wanted: str | None) -> Partition:
     name = wanted or named_dataset(path)
     if name is None:
         raise UsageError(
-            f"which data set is {path}? Its path does not tell; say it with --split, as in --split refcoco"
+            f"which data set is {path}? Its path does not say; name it with --dataset, as in --dataset refcoco"
         )
     return PARTITIONS.get(name)
 

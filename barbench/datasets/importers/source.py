@@ -26,7 +26,7 @@ class Request(NamedTuple):
         source: a file or a folder.
         root: the folder to write.
         form: of the source; None: detected.
-        split: the data set, as `--split` of a run names it; None: from the names of files and folders.
+        split: the data set, as `--dataset` of a run names it; None: from the names of files and folders.
         images: a folder with images, for a source without.
         instances: a COCO instances file, for a source without masks.
     """
