@@ -5,7 +5,7 @@ Every value of a data file and of a backbone's configuration is read by one of t
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import yaml
@@ -148,8 +148,20 @@ def listed(value: Any) -> list[Any]:
     return list(value)
 
 
+_NUMBER_STARTS = list("-+.0123456789")
+_WHOLE = ("tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9]+$|0o[0-7]+$|0x[0-9a-fA-F]+$"))
+_FLOAT = (
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
+)
+_NUMBERS_OF_1_1 = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML without duplicate keys, and `1e-4` is a number (YAML 1.1 takes it for text)."""
+    """YAML without duplicate keys, whose numbers are those of YAML 1.2: `010` is ten, `1e-4` a number, `1:30` text.
+
+    In YAML 1.1 they are eight, text and ninety, and a date is no text.
+    """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Make a dict, as the parent; ValueError for a duplicate key, of which YAML would keep the last."""
@@ -158,10 +170,32 @@ class _Loader(yaml.SafeLoader):
             raise ValueError(f"duplicate key {twice[0]!r}")
         return super().construct_mapping(node, deep)
 
+    def construct_whole(self, node: Any) -> int:
+        """Make an int: decimal, or with the mark of another base."""
+        text = str(self.construct_scalar(node))
+        has_mark = text.startswith(("0o", "0x"))
+        return int(text, 0) if has_mark else int(text)
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+    def construct_float(self, node: Any) -> float:
+        """Make a float."""
+        text = str(self.construct_scalar(node)).lower()
+        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that `_Loader`, or a reader of YAML 1.1, would take for something else."""
+
+
+# The loader has no number but YAML 1.2's.
+_Loader.yaml_implicit_resolvers = {}
+for _start, _resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items():
+    kept = [(tag, pattern) for tag, pattern in _resolvers if tag not in _NUMBERS_OF_1_1]
+    _Loader.yaml_implicit_resolvers[_start] = kept
+for _tag, _pattern in (_WHOLE, _FLOAT):
+    _Loader.add_implicit_resolver(_tag, _pattern, _NUMBER_STARTS)
+    _Dumper.add_implicit_resolver(_tag, _pattern, _NUMBER_STARTS)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_float)
 
 
 def read_yaml(content: str) -> Any:
@@ -171,7 +205,7 @@ def read_yaml(content: str) -> Any:
         content: of the file, or one value.
 
     Returns:
-        Plain values.
+        Plain values. Numbers are decimal.
 
     Raises:
         ValueError: if it is not YAML, or has a duplicate key.
@@ -180,3 +214,8 @@ def read_yaml(content: str) -> Any:
         return yaml.load(content, _Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"it is not YAML: {error}") from error
+
+
+def write_yaml(fields: Mapping[str, Any]) -> str:
+    """Write plain values as YAML which `read_yaml` reads as the same values; keys keep their order."""
+    return str(yaml.dump(dict(fields), Dumper=_Dumper, sort_keys=False, allow_unicode=True))

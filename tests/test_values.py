@@ -13,7 +13,7 @@ from barbench.spec.backbone import backbone_config
 from barbench.spec.cluster import Cluster
 from barbench.spec.dataset import resolve_dataset
 from barbench.spec.recipe import load_recipe, parse_recipe
-from barbench.values import number, read_key, read_yaml, whole
+from barbench.values import number, read_key, read_yaml, whole, write_yaml
 from tests.models.small import HEAD, config, write_folder
 
 RECIPE: dict[str, Any] = {"epochs": 3, "batch": 4, "lr": 1e-3}
@@ -41,6 +41,29 @@ def test_yaml_has_each_key_once_and_reads_exponents() -> None:
         read_yaml("rates:\n  snf: {lr: 1, lr: 2}")
     with pytest.raises(ValueError, match="not YAML"):
         read_yaml("[1")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("05", 5), ("010", 10), ("020", 20), ("-010", -10), ("0x10", 16), ("0o10", 8), ("010.5", 10.5), (".5", 0.5),
+        ("-.inf", float("-inf")), ("1E5", 1e5), ("1:30", "1:30"), ("1:30.5", "1:30.5"), ("0b11", "0b11"),
+        ("2026-11-28", "2026-11-28"), ("2026-11-28 10:00:00", "2026-11-28 10:00:00"),
+    ],
+)  # fmt: skip
+def test_yaml_has_the_numbers_of_yaml_1_2(text: str, value: Any) -> None:
+    """As `seq -w` and people write them; YAML 1.1 reads octal numbers, numbers to the base of 60, and dates."""
+    read = read_yaml(f"[{text}]")
+    assert read == [value]
+    assert type(read[0]) is type(value)
+
+
+@pytest.mark.parametrize("value", ["1e-4", "010", "089", "0o10", "1:30", "2026-11-28", "yes", "", 1e-5, 10, True, None])
+def test_yaml_that_is_written_is_read_as_the_same_values(value: Any) -> None:
+    """YAML 1.1 needs no quotes for 1e-4 and 089, which are numbers to this reader."""
+    read = read_yaml(write_yaml({"field": value}))["field"]
+    assert read == value
+    assert type(read) is type(value)
 
 
 def test_a_recipe_takes_no_flag_for_a_number(tmp_path: Path) -> None:

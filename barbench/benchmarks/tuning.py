@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import yaml
 from torch.quasirandom import SobolEngine
 
 from barbench.benchmarks.job import Job
@@ -17,6 +16,7 @@ from barbench.errors import BarbenchError
 from barbench.methods.catalog import MethodSpec
 from barbench.results.record import Record
 from barbench.spec.recipe import Rates, Recipe, Tuning
+from barbench.values import write_yaml
 
 Values = dict[str, float]
 
@@ -145,7 +145,7 @@ def recipe_text(recipe: Recipe, rates: Mapping[str, Rates], tuning: Tuning, tria
         for t in sorted(trials, key=lambda t: (t.method, t.number))
     ]
     head = [f"# Rates found by `barbench tune`: {tuning}.", "# Method, trial, held-out mIoU in percent, values:"]
-    return "\n".join([*head, *history]) + "\n" + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    return "\n".join([*head, *history]) + "\n" + write_yaml(fields)
 
 
 def _with(recipe: Recipe, values: Values, epochs: int) -> Recipe:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import yaml
-
 from barbench.files import write_atomically
 from barbench.paper.partitions import Partition
 from barbench.spec.dataset import OWN_FILE
+from barbench.values import write_yaml
 
 
 def own_names(root: Path) -> list[str]:
@@ -23,5 +22,5 @@ def write_own(root: Path, partition: Partition) -> None:
         "splits": list(partition.eval_splits),
         "context_length": partition.context_length,
     }
-    content = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    content = write_yaml(fields)
     write_atomically(root / partition.folder / OWN_FILE, content.encode())

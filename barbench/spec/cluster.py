@@ -70,7 +70,15 @@ def _from_file(path: Path) -> object:
 
 def _from_pairs(text: str) -> dict[str, object]:
     fields: dict[str, object] = {}
+    setup: list[str] = []
     for part in split_list(text):
         name, value = split_pair(part, "--cluster", "cpus=8,minutes=30, or name a .yaml file")
-        fields[name] = (value,) if name == "setup" else value
+        if name == "setup":
+            setup.append(value)
+        elif name in fields:
+            raise UsageError(f"--cluster {name} is given twice, as {fields[name]} and as {value}")
+        else:
+            fields[name] = value
+    if setup:
+        fields["setup"] = tuple(setup)
     return fields

@@ -197,10 +197,14 @@ def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = 
         UsageError: if a field is wrong; the message lists every mistake.
     """
     merged: dict[str, Any] = {"name": name + "*" * bool(changes), **fields}
+    given: dict[str, str] = {}
     for change in changes:
         key, value = split_pair(change, "--set", "epochs=4")
         if key not in Recipe.model_fields:
             raise UnknownName("recipe field", key, Recipe.model_fields)
+        if key in given:
+            raise UsageError(f"--set {key} is given twice, as {given[key]} and as {value}")
+        given[key] = value
         merged[key] = yaml_value(change, value, "--set")
         if key in Rates.model_fields:
             merged |= {"rates": {}, "tuning": None}

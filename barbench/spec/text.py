@@ -74,6 +74,7 @@ def method_options(options: Sequence[str], methods: Sequence[Named]) -> dict[str
     known = {spec.reference or spec.name: spec.name for spec in methods}
     known |= {name: name for name in names}
     parsed: dict[str, dict[str, Any]] = {}
+    given: dict[str, str] = {}
     for text in options:
         target, equals, value = text.partition("=")
         method, colon, parameter = target.rpartition(":")
@@ -81,6 +82,9 @@ def method_options(options: Sequence[str], methods: Sequence[Named]) -> dict[str
             raise UsageError(f"--option {text}: write it as METHOD:component.parameter=value")
         if method != ALL_METHODS and method not in known:
             raise UsageError(f"--option {text}: {method} is not among the methods; they are {', '.join(names)}")
+        if target in given:
+            raise UsageError(f"--option {target} is given twice, as {given[target]} and as {value}")
+        given[target] = value
         chosen = names if method == ALL_METHODS else [known[method]]
         for name in chosen:
             parsed.setdefault(name, {})[parameter] = yaml_value(text, value, "--option")

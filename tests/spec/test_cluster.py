@@ -19,6 +19,22 @@ def test_pairs_and_a_file_say_the_same(tmp_path: Path) -> None:
     assert Cluster.read(None) == Cluster()
 
 
+def test_setup_may_be_given_several_times_and_its_lines_keep_their_order() -> None:
+    cluster = Cluster.read("setup=module load cuda,minutes=010,setup=source env/bin/activate")
+    assert cluster.setup == ("module load cuda", "source env/bin/activate")
+    assert cluster.minutes == 10
+
+
+def test_times_and_padded_numbers_of_a_file_reach_sbatch_as_written(tmp_path: Path) -> None:
+    """YAML 1.1 would make 750, 3600, 64 and a date of them."""
+    (tmp_path / "c.yaml").write_text(
+        "minutes: 010\nextra:\n  begin: 12:30\n  time-min: 1:00:00\n  nice: 0100\n  deadline: 2026-11-28\n"
+    )
+    cluster = Cluster.read(str(tmp_path / "c.yaml"))
+    assert cluster.minutes == 10
+    assert cluster.extra == {"begin": "12:30", "time-min": "1:00:00", "nice": 100, "deadline": "2026-11-28"}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -26,6 +42,8 @@ def test_pairs_and_a_file_say_the_same(tmp_path: Path) -> None:
         ("queue=gpu", "has no field 'queue'; it has cpus, memory_gb"),
         ("minutes=soon", "--cluster minutes: Input should be a valid integer"),
         ("cpus=0", "--cluster cpus: Input should be greater than or equal to 1"),
+        ("minutes=1:30", "--cluster minutes: Input should be a valid integer"),
+        ("cpus=4,cpus=8", "--cluster cpus is given twice, as 4 and as 8"),
         ("nowhere.yaml", "--cluster nowhere.yaml: No such file or directory"),
     ],
 )

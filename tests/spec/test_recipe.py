@@ -80,6 +80,9 @@ def test_warmup_rises_linearly_to_the_full_rate(schedule: str) -> None:
     ("change", "field", "value"),
     [
         ("epochs=3", "epochs", 3),
+        ("epochs=010", "epochs", 10),
+        ("epochs=020", "epochs", 20),
+        ("milestones=[010, 08]", "milestones", (10, 8)),
         ("lr=1e-3", "lr", 1e-3),
         ("lr = 5E-4", "lr", 5e-4),
         ("clip=null", "clip", None),
@@ -101,6 +104,7 @@ def test_set_changes_a_field_and_marks_the_name(change: str, field: str, value: 
         ("epoch=3", r"unknown recipe field 'epoch'. Did you mean epochs"),
         ("epochs=0", r"epochs: .*greater than 0, not 0"),
         ("epochs=many", r"epochs: .*not 'many'"),
+        ("epochs=1:30", r"epochs: .*not '1:30'"),
         ("lr=nan", r"lr: "),
         ("lr=.inf", r"lr: "),
         ("threshold=1.5", r"threshold: "),
@@ -111,6 +115,11 @@ def test_mistakes_name_the_field(change: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         load_recipe("demo", [change])
     assert caught.value.exit_code == 2
+
+
+def test_a_field_that_is_changed_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="--set epochs is given twice, as 2 and as 3"):
+        load_recipe("demo", ["epochs=2", "epochs=3"])
 
 
 def test_a_change_that_is_not_yaml_is_the_users_mistake() -> None:

@@ -40,6 +40,9 @@ def test_options_of_methods() -> None:
     }
     with pytest.raises(UsageError, match="barleria is not among the methods; they are etris, own"):
         method_options(["barleria:gst.prior=false"], [ETRIS, OWN])
+    assert method_options(["etris:bridge.dim=064"], [ETRIS]) == {"etris": {"bridge.dim": 64}}
+    with pytest.raises(UsageError, match=r"--option etris:bridge\.dim is given twice, as 64 and as 32"):
+        method_options(["etris:bridge.dim=64", "etris:bridge.dim=32"], [ETRIS])
     for text in ("etris", "etris:bridge.dim", "bridge.dim=3", ":a=1", "etris:=1", "etris:bridge.dim=[1"):
         with pytest.raises(UsageError, match="--option"):
             method_options([text], [ETRIS])
