@@ -12,13 +12,15 @@ import yaml
 
 T = TypeVar("T")
 _DUE: Any = object()
+_WHOLE = re.compile(r"\s*([+-]?\d+)(?:\.0*)?\s*")
 
 
 def whole(value: Any) -> int:
     """Read an id or a length.
 
     Args:
-        value: an int, a float without fraction, or a string of digits.
+        value: an int, a float without fraction, or text of one: "7", "-1", and "3.0" as pandas writes a column with a
+            gap.
 
     Returns:
         An int within 64 bits.
@@ -28,8 +30,8 @@ def whole(value: Any) -> int:
     """
     if type(value) is int and -(2**63) < value < 2**63:  # nearly all of half a million
         return value
-    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
-        value = int(value)
+    if isinstance(value, str) and len(value) < 24 and (written := _WHOLE.fullmatch(value)):
+        value = int(written[1])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
@@ -78,6 +80,8 @@ def number(value: Any) -> float:
 def shown(value: Any) -> str:
     """A value for a message: a scalar as written (at most 80 characters), of anything else only its type, since a
     nested value's text has no limit."""
+    if value is None:
+        return "null"
     return repr(value)[:80] if isinstance(value, int | float | str) else f"a {type(value).__name__}"
 
 

@@ -26,7 +26,8 @@ def test_what_is_no_whole_number(value: Any) -> None:
 
 
 def test_whole_numbers_and_numbers_in_other_types() -> None:
-    assert [whole(v) for v in (3, "3", 3.0)] == [3, 3, 3]
+    assert [whole(v) for v in (3, "3", 3.0, "3.0", "3.", " 3 ", "+3")] == [3] * 7
+    assert [whole(v) for v in ("-1", -1.0, "-1.0")] == [-1, -1, -1]
     assert [number(v) for v in (3, "3.5", 3.25)] == [3.0, 3.5, 3.25]
     for value in (True, "x", None, float("inf"), [1]):
         with pytest.raises(ValueError, match="is not a number"):

@@ -10,7 +10,7 @@ from typing import Literal
 
 from barbench.datasets.pixels.decoder_warnings import decode_with_warnings
 from barbench.datasets.pixels.images import ImageInfo, decode_image
-from barbench.datasets.problems import RULES
+from barbench.datasets.problems import FAILURES, RULES
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.errors import BarbenchError, DataError
@@ -107,7 +107,9 @@ def verify(root: Path, partitions: Iterable[Partition], kind: Kind, progress: On
             findings.append(Finding("failure", partition.name, str(error)))
             continue
         findings += _unique_ids(data)
-        findings += [Finding(of_problems, partition.name, line) for line in data.problems.lines()]
+        for problem, line in zip(data.problems.found, data.problems.lines(), strict=True):
+            severity = "failure" if problem in FAILURES else of_problems
+            findings.append(Finding(severity, partition.name, line))
         for name in partition.splits:
             row, found = _check_split(data, name, kind)
             rows.append(row)

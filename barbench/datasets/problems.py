@@ -4,14 +4,19 @@
 RULES = {
     "reference without annotation": "left out",
     "reference without image entry": "left out",
+    "reference whose annotation has no image_id": "left out",
     "reference whose annotation is of another image": "left out",
     "reference without sentence": "left out",
     "sentence without words": "kept in evaluation, never drawn in training",
     "empty mask": "kept in evaluation (scores 0), left out of training",
     "mask reaches outside its image": "clipped to the image",
+    "crowd among the objects meant": "left out of the mask, as gRefCOCO's authors do",
+    "polygon between 0 and 1": "shares of the image, where pixels are expected; `barbench data verify` refuses it",
     "expression longer than the context": "cut, its end-of-text token kept",
     "damaged image": "used as its decoder fills it; `barbench data verify` refuses it",
 }
+FAILURES = frozenset({"polygon between 0 and 1"})
+"""Kinds that `barbench data verify` refuses: the rule cannot make them right."""
 
 
 class Problems:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from barbench.datasets.entries import read_categories, read_sentence, read_size
+from barbench.datasets.entries import read_categories, read_sentence, read_size, refuse_absent
+from barbench.datasets.outlines import all_between_0_and_1, flat_polygons
 from barbench.datasets.pickles import load_plain, repair_text
 from barbench.datasets.pixels import masks
 from barbench.datasets.pixels.images import ImageInfo
@@ -23,6 +24,7 @@ from barbench.values import listed, read_entries, read_key, text, whole
 T = TypeVar("T")
 
 NO_TARGET = -1  # gRefCOCO's annotation of nothing
+OTHER_SUFFIX = {".p": ".json", ".json": ".p"}  # of a references file
 IMAGE_FOLDERS = ("images/train2014", "images/mscoco/images/train2014")
 LAYOUT = """The layout is the public one (the .p files and instances.json of the REFER release, the images of COCO):
   ROOT/
@@ -52,6 +54,17 @@ def read_refer(root: Path, partition: Partition) -> ReferData:
         return _read(root, partition)
 
 
+def read_annotations(root: Path, partition: Partition) -> ReferData:
+    """As `read_refer`, of a root whose images need not be there; those that are absent have the path that is expected.
+
+    Raises:
+        MissingData: if the references or the annotations are absent.
+        DataError: if a file is unusable.
+    """
+    with _collector_at_rest():
+        return _read(root, partition, need_images=False)
+
+
 @contextmanager
 def _collector_at_rest() -> Iterator[None]:
     """Pause the garbage collector: half a million objects are made and all are kept, and searching them doubles the
@@ -65,27 +78,42 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _read(root: Path, partition: Partition) -> ReferData:
+def _own_id(ref_id: int) -> int:
+    """The id of a reference's own annotation, where no annotation of the file has just its pixels."""
+    return -2 - ref_id
+
+
+def _read(root: Path, partition: Partition, need_images: bool = True) -> ReferData:
     refs_path, instances_path = data_files(root, partition)
     problems = Problems()
     instances = _read_instances(instances_path)
     references = _references(refs_path, lambda raw: _reference(raw, instances.categories, partition.allows_no_target))
-    kept = tuple(r for r in references if _usable(r, instances, problems))
+    kept = [r for r in references if _usable(r, instances, problems)]
     entries = {r.image_id: instances.images[r.image_id] for r in kept}
-    images = _images(root, instances_path, partition.exif == "apply", entries)
+    images = _images(root, instances_path, partition.exif == "apply", entries, need_images)
     annotations: dict[int, Annotation] = {}
-    for reference in kept:
+    for place, reference in enumerate(kept):
         image = images[reference.image_id]
+        where = f"{reference.split} reference {reference.ref_id}"
         for target in reference.targets:
             if target not in annotations:
                 annotations[target] = _annotation(instances.annotations[target], image, instances_path, problems)
+
+        # What is meant: the object, or in gRefCOCO the union of several, without crowds.
+        drawn = reference.targets
+        if partition.allows_no_target:
+            drawn = tuple(t for t in reference.targets if not instances.annotations[t].get("iscrowd"))
+        if len(drawn) < len(reference.targets):
+            problems.note("crowd among the objects meant", where)
+            reference = reference._replace(ann_id=_own_id(reference.ref_id))
+            kept[place] = reference
         if reference.ann_id not in annotations:
-            parts = [annotations[target].rle for target in reference.targets]
+            parts = [annotations[target].rle for target in drawn]
             rle = masks.united(parts, image.height, image.width)
             annotations[reference.ann_id] = Annotation(reference.ann_id, image.image_id, rle, rle.area)
         if reference.targets and annotations[reference.ann_id].area == 0:
-            problems.note("empty mask", f"{reference.split} reference {reference.ref_id}")
-    return ReferData(root, partition, kept, images, annotations, problems)
+            problems.note("empty mask", where)
+    return ReferData(root, partition, tuple(kept), images, annotations, problems)
 
 
 class Outline(NamedTuple):
@@ -127,6 +155,8 @@ def read_outline(root: Path, partition: Partition) -> list[Outline]:
 def data_files(root: Path, partition: Partition) -> tuple[Path, Path]:
     """The references file and the instances file of a partition.
 
+    The references may be a pickle or JSON: without grefs(unc).json, grefs(unc).p is read, and the other way round.
+
     Args:
         root: a folder in the public layout (LAYOUT).
         partition: which partition of which dataset.
@@ -137,11 +167,16 @@ def data_files(root: Path, partition: Partition) -> tuple[Path, Path]:
     Raises:
         MissingData: if one of them is absent; the message shows the layout.
     """
-    files = root / partition.folder / partition.refs_file, root / partition.folder / partition.instances_file
-    for path in files:
+    refs_path = root / partition.folder / partition.refs_file
+    instances_path = root / partition.folder / partition.instances_file
+    if not refs_path.is_file():
+        other = refs_path.with_suffix(OTHER_SUFFIX.get(refs_path.suffix, refs_path.suffix))
+        if other.is_file():
+            refs_path = other
+    for path in (refs_path, instances_path):
         if not path.is_file():
             raise MissingData(f"no {path.name} for {partition.name}: looked for {path}.\n{LAYOUT}")
-    return files
+    return refs_path, instances_path
 
 
 @dataclass(frozen=True)
@@ -154,10 +189,11 @@ class _Instances:
 def _read_instances(path: Path) -> _Instances:
     try:
         raw = json.loads(path.read_bytes())
-        images, annotations = (_table(raw, kind) for kind in ("images", "annotations"))
+        images = _table(raw, "images")
+        annotations = _table(raw, "annotations")
         categories = read_categories(raw)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path} is not a COCO instances file: {_describe(error)}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not a COCO instances file: {error}") from error
     for kind, table in (("images", images), ("annotations", annotations)):
         if len(table) < len(raw[kind]):
             twice = [i for i, n in Counter(whole(entry["id"]) for entry in raw[kind]).items() if n > 1]
@@ -170,11 +206,11 @@ def _table(raw: Any, kind: str) -> dict[int, dict[str, Any]]:
 
     def read(entry: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         number = read_key(entry, "id", whole)
-        if "image_id" in entry and type(entry["image_id"]) is not int:
+        if entry.get("image_id") is not None and type(entry["image_id"]) is not int:
             entry = {**entry, "image_id": read_key(entry, "image_id", whole)}
         return number, entry
 
-    return dict(read_entries(raw[kind], kind, read))
+    return dict(read_entries(read_key(raw, kind, listed), kind, read))
 
 
 def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
@@ -182,23 +218,23 @@ def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
     try:
         raw = json.loads(path.read_bytes()) if path.suffix == ".json" else load_plain(path)
         if not isinstance(raw, list):
-            raise TypeError(f"it is a {type(raw).__name__}, not a list")
+            raise ValueError(f"it is a {type(raw).__name__}, not a list")
         return read_entries(raw, "references", read)
-    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} does not hold REFER references: {_describe(error)}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} does not hold REFER references: {error}") from error
 
 
 def _reference(raw: dict[str, Any], categories: dict[int, str], general: bool) -> Reference:
     """One entry of the references file. Its `file_name` is not used: it can have an annotation's suffix."""
     read = _several if general else _one
-    targets, numbers, ref_id = (
-        read_key(raw, "ann_id", read),
-        read_key(raw, "category_id", read),
-        read_key(raw, "ref_id", whole),
-    )
+    ref_id = read_key(raw, "ref_id", whole)
+    targets = read_key(raw, "ann_id", read)
+    numbers = read_key(raw, "category_id", read)
+    if targets:
+        refuse_absent(raw)
     return Reference(
         ref_id=ref_id,
-        ann_id=targets[0] if len(targets) == 1 else -2 - ref_id,
+        ann_id=targets[0] if len(targets) == 1 else _own_id(ref_id),
         image_id=read_key(raw, "image_id", whole),
         category=", ".join(dict.fromkeys(categories.get(n, str(n)) for n in numbers)),
         split=repair_text(read_key(raw, "split", text)),
@@ -215,8 +251,9 @@ def _one(value: Any) -> tuple[int, ...]:
 
 
 def _several(value: Any) -> tuple[int, ...]:
-    """Ids of gRefCOCO, each once: a list, in older copies a single number; [-1] is none."""
-    ids = map(whole, value) if isinstance(value, list | tuple) else _one(value)
+    """Ids of gRefCOCO, each once: a list, in older copies a single number; [-1] and null are none."""
+    values = value if isinstance(value, list | tuple) else [value]
+    ids = [whole(each) for each in values if each is not None]
     return tuple(dict.fromkeys(number for number in ids if number != NO_TARGET))
 
 
@@ -228,13 +265,16 @@ def _sentence(raw: dict[str, Any]) -> Sentence:
 def _usable(reference: Reference, instances: _Instances, problems: Problems) -> bool:
     """Whether a reference can be evaluated; what is wrong with it is noted."""
     where = f"{reference.split} reference {reference.ref_id}"
-    annotations = [instances.annotations.get(target) for target in reference.targets]
+    annotations = [instances.annotations[target] for target in reference.targets if target in instances.annotations]
+    images = {annotation.get("image_id") for annotation in annotations}
     fault = None
-    if None in annotations:
+    if len(annotations) < len(reference.targets):
         fault = "reference without annotation"
     elif reference.image_id not in instances.images:
         fault = "reference without image entry"
-    elif any(annotation and annotation.get("image_id") != reference.image_id for annotation in annotations):
+    elif None in images:
+        fault = "reference whose annotation has no image_id"
+    elif images - {reference.image_id}:
         fault = "reference whose annotation is of another image"
     elif not reference.sentences:
         fault = "reference without sentence"
@@ -248,27 +288,32 @@ def _usable(reference: Reference, instances: _Instances, problems: Problems) -> 
 
 
 def _images(
-    root: Path, instances_path: Path, apply_exif: bool, entries: dict[int, dict[str, Any]]
+    root: Path, instances_path: Path, apply_exif: bool, entries: dict[int, dict[str, Any]], needed: bool
 ) -> dict[int, ImageInfo]:
-    """The file of each image. The folders are listed once, because 20,000 single questions are slow on a network
-    disk."""
+    """The file of each image, where it is or, if it need not be there, where it would be."""
     folders = [root / name for name in IMAGE_FOLDERS]
+
+    # Each folder is listed once, because 20,000 single questions are slow on a network disk.
+    where: dict[str, Path] = {}
     try:
-        where = {name: folder for folder in reversed(folders) if folder.is_dir() for name in os.listdir(folder)}
+        for folder in reversed(folders):
+            if folder.is_dir():
+                where |= dict.fromkeys(os.listdir(folder), folder)
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+
     images: dict[int, ImageInfo] = {}
     missing: list[str] = []
     for image_id, entry in entries.items():
         try:
-            name, (width, height) = read_key(entry, "file_name", text), read_size(entry)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{instances_path}: image {image_id}: {_describe(error)}") from error
-        if name in where:  # a name as listed: one such as ../../x is in no folder
-            images[image_id] = ImageInfo(image_id, where[name] / name, width, height, apply_exif)
-        else:
+            name = read_key(entry, "file_name", text)
+            width, height = read_size(entry)
+        except ValueError as error:
+            raise DataError(f"{instances_path}: image {image_id}: {error}") from error
+        if name not in where:  # a name as listed: one such as ../../x is in no folder
             missing.append(name)
-    if missing:
+        images[image_id] = ImageInfo(image_id, where.get(name, folders[0]) / name, width, height, apply_exif)
+    if missing and needed:
         looked = " and ".join(str(folder) for folder in folders)
         raise MissingData(
             f"{len(missing)} of {len(entries)} images are missing, the first is {missing[0]}: "
@@ -278,14 +323,15 @@ def _images(
 
 
 def _annotation(entry: dict[str, Any], image: ImageInfo, path: Path, problems: Problems) -> Annotation:
+    where = f"annotation {entry['id']}"
     try:
-        code = read_key(entry, "segmentation", lambda value: masks.encode(value, image.height, image.width))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: annotation {entry['id']}: {_describe(error)}") from error
+        drawn = read_key(entry, "segmentation", flat_polygons)
+        code = read_key({"segmentation": drawn}, "segmentation", lambda d: masks.encode(d, image.height, image.width))
+    except ValueError as error:
+        raise DataError(f"{path}: {where}: {error}") from error
     if code.clipped:
-        problems.note("mask reaches outside its image", f"annotation {entry['id']}")
-    return Annotation(int(entry["id"]), image.image_id, code.rle, code.rle.area)
-
-
-def _describe(error: Exception) -> str:
-    return f"it lacks the key {error}" if isinstance(error, KeyError) else str(error)
+        problems.note("mask reaches outside its image", where)
+    area = code.rle.area
+    if area <= 1 and all_between_0_and_1(drawn):
+        problems.note("polygon between 0 and 1", where)
+    return Annotation(int(entry["id"]), image.image_id, code.rle, area)

@@ -1,6 +1,7 @@
 """gRefCOCO: several targets, no target, what trains, and what the swapped control compares with."""
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples, TrainSamples
 from barbench.datasets.tokens import Tokens
-from barbench.errors import DataError
+from barbench.errors import DataError, MissingData
 from barbench.paper.partitions import GREFCOCO, PAPER_PARTITIONS
 from tests.datasets.generalized import HEIGHT, LEFT, RIGHT, WIDTH, write_grefcoco
 
@@ -104,3 +105,53 @@ def test_it_is_beside_the_papers_four() -> None:
     assert GREFCOCO.name not in PAPER_PARTITIONS
     assert GREFCOCO.allows_no_target
     assert not any(partition.allows_no_target for partition in PAPER_PARTITIONS)
+
+
+@pytest.mark.parametrize("nothing", [-1, "-1", ["-1"], None, [None]])
+def test_nothing_in_other_forms(general: Path, nothing: Any) -> None:
+    path = general / "grefcoco/grefs(unc).json"
+    due = by_text(read_refer(general, GREFCOCO))
+    refs = json.loads(path.read_text())
+    for ref in refs:
+        if ref["ann_id"] == [-1]:
+            ref.update(ann_id=nothing, category_id=nothing)
+    path.write_text(json.dumps(refs))
+    found = by_text(read_refer(general, GREFCOCO))
+    assert {text: r.targets for text, r in found.items()} == {text: r.targets for text, r in due.items()}
+
+
+def test_the_pickle_that_the_authors_look_for_first(general: Path) -> None:
+    path = general / "grefcoco/grefs(unc).json"
+    before = read_refer(general, GREFCOCO).references
+    path.with_suffix(".p").write_bytes(pickle.dumps(json.loads(path.read_text())))
+    path.unlink()
+    assert read_refer(general, GREFCOCO).references == before
+    (general / "grefcoco/grefs(unc).p").unlink()
+    with pytest.raises(MissingData, match=r"no grefs\(unc\)\.json for grefcoco"):
+        read_refer(general, GREFCOCO)
+
+
+def test_crowds_are_left_out_of_the_mask(general: Path) -> None:
+    """As in the authors' loader: annotations with `iscrowd` are no part of what is meant."""
+    path = general / "grefcoco/instances.json"
+    value = json.loads(path.read_text())
+    due = by_text(read_refer(general, GREFCOCO))
+    crowd = due["both boxes"].targets[1]
+    for entry in value["annotations"]:
+        entry["iscrowd"] = int(entry["id"] == crowd)
+    path.write_text(json.dumps(value))
+    data = read_refer(general, GREFCOCO)
+    both = by_text(data)["both boxes"]
+    np.testing.assert_array_equal(data.mask(both.ann_id), drawn(LEFT))
+    assert both.targets == due["both boxes"].targets, "as many objects are meant as before"
+    assert data.problems.counts() == {"crowd among the objects meant": 1}
+
+
+def test_a_reference_of_nothing_that_names_an_object_is_refused(general: Path) -> None:
+    """`zero` references of Ref-ZOM may have an ann_id all the same."""
+    path = general / "grefcoco/grefs(unc).json"
+    refs = json.loads(path.read_text())
+    refs[0]["source"] = "zero"
+    path.write_text(json.dumps(refs))
+    with pytest.raises(DataError, match="entry 0 of its references: 'source' is 'zero'"):
+        read_refer(general, GREFCOCO)

@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
+from barbench.datasets.audit import verify
 from barbench.datasets.pixels.images import ImageInfo, decode_image
 from barbench.datasets.refer import read_refer
 from barbench.errors import DataError, MissingData
 from barbench.paper.partitions import PAPER_PARTITIONS, Partition
+from tests.datasets.importers.release import Release
 from tests.datasets.refer_folder import HEIGHT, MASKS, REFS, WIDTH, pixels, python2
 
 Edit = Callable[[Callable[[dict[str, Any]], object]], None]
@@ -219,3 +221,111 @@ def test_ids_as_text_are_ids_in_every_table(root: Path, refcoco: Partition) -> N
     after = read_refer(root, refcoco)
     assert after.references == before.references
     assert after.problems.found == before.problems.found
+
+
+def annotation(value: dict[str, Any], number: int) -> dict[str, Any]:
+    [found] = [entry for entry in value["annotations"] if entry["id"] == number]
+    return found
+
+
+@pytest.mark.parametrize("change", [lambda entry: entry.pop("image_id"), lambda entry: entry.update(image_id=None)])
+def test_an_annotation_without_image_id_is_named_as_missing(
+    root: Path, refcoco: Partition, edit: Edit, change: Callable[[dict[str, Any]], object]
+) -> None:
+    edit(lambda value: change(annotation(value, 108)))
+    problems = read_refer(root, refcoco).problems
+    assert list(problems.found["reference whose annotation has no image_id"]) == ["testB reference 41"]
+    assert list(problems.found["reference whose annotation is of another image"]) == ["train reference 93"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: value.pop("images"), "it lacks the key 'images'"),
+        (lambda value: value.pop("annotations"), "it lacks the key 'annotations'"),
+        (lambda value: value.update(annotations=None), "'annotations': null is not a list"),
+        (lambda value: value.update(categories=None), "'categories': null is not a list"),
+        (lambda value: value["annotations"][2].pop("id"), "entry 2 of its annotations: it lacks the key 'id'"),
+        (lambda value: value["images"][1].pop("id"), "entry 1 of its images: it lacks the key 'id'"),
+        (lambda value: value["images"][0].pop("width"), "image 1: it lacks the key 'width'"),
+        (lambda value: value["images"][0].pop("file_name"), "image 1: it lacks the key 'file_name'"),
+        (lambda value: annotation(value, 101).pop("segmentation"), "annotation 101: it lacks the key 'segmentation'"),
+        (lambda value: value["categories"][0].pop("name"), "entry 0 of its categories: it lacks the key 'name'"),
+    ],
+)
+def test_whatever_is_missing_in_instances_is_named(
+    root: Path, refcoco: Partition, edit: Edit, change: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    edit(change)
+    with pytest.raises(DataError, match=rf"instances\.json.*{words}"):
+        read_refer(root, refcoco)
+
+
+@pytest.mark.parametrize("key", ["ref_id", "ann_id", "image_id", "category_id", "split", "sentences"])
+def test_whatever_is_missing_in_a_reference_is_named(root: Path, refcoco: Partition, key: str) -> None:
+    refs = [dict(ref) for ref in REFS]
+    del refs[4][key]
+    (root / "refcoco/refs(unc).p").write_bytes(python2(refs))
+    with pytest.raises(DataError, match=rf"entry 4 of its references: it lacks the key '{key}'"):
+        read_refer(root, refcoco)
+
+
+def test_polygons_of_points_are_read(root: Path, refcoco: Partition, edit: Edit) -> None:
+    """As labelme writes them; 108 is one polygon, 101 two."""
+    before = read_refer(root, refcoco)
+
+    def as_points(value: dict[str, Any]) -> None:
+        for number in (101, 108):
+            entry = annotation(value, number)
+            polygons = [[flat[i : i + 2] for i in range(0, len(flat), 2)] for flat in entry["segmentation"]]
+            entry["segmentation"] = polygons[0] if number == 108 else polygons
+
+    edit(as_points)
+    after = read_refer(root, refcoco)
+    for number in (101, 108):
+        np.testing.assert_array_equal(after.mask(number), before.mask(number))
+
+
+@pytest.mark.parametrize(
+    ("polygons", "words"),
+    [
+        ([[5, 5], [25, 5, 25, 30, 5, 30]], "has two numbers, which are a point and no polygon"),
+        ([[5, 5], [25, 5]], "its polygon has 2 points"),
+    ],
+)
+def test_points_that_are_no_polygon_are_refused(
+    root: Path, refcoco: Partition, edit: Edit, polygons: list[Any], words: str
+) -> None:
+    edit(lambda value: annotation(value, 104).update(segmentation=polygons))
+    with pytest.raises(DataError, match=rf"annotation 104: 'segmentation': .*{words}"):
+        read_refer(root, refcoco)
+
+
+def test_shares_of_the_image_are_a_failure_of_the_data(root: Path, refcoco: Partition, edit: Edit) -> None:
+    edit(lambda value: annotation(value, 104).update(segmentation=[[0.1, 0.1, 0.5, 0.1, 0.5, 0.6]]))
+    assert list(read_refer(root, refcoco).problems.found["polygon between 0 and 1"]) == ["annotation 104"]
+    findings = [f for f in verify(root, [refcoco], "real").findings if "between 0 and 1" in f.text]
+    assert [finding.severity for finding in findings] == ["failure"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "in_sentence"),
+    [("exist", False, True), ("exist", 0, True), ("source", "zero", False), ("no_target", True, False)],
+)
+def test_absent_targets_in_a_file_of_present_ones_are_refused(
+    root: Path, refcoco: Partition, key: str, value: Any, in_sentence: bool
+) -> None:
+    """R-RefCOCO's `exist`, Ref-ZOM's `source`: their negatives would be scored as positives."""
+    ref = json.loads(json.dumps({**Release().refs[0], "ref_id": 1, "ann_id": 101, "image_id": 1}))
+    (ref["sentences"][0] if in_sentence else ref)[key] = value
+    (root / "refcoco/refs(unc).p").write_bytes(pickle.dumps([ref], 2))
+    with pytest.raises(DataError, match=rf"refs\(unc\)\.p.*entry 0 of its references: '{key}' is .* means nothing"):
+        read_refer(root, refcoco)
+
+
+def test_references_may_be_json_too(root: Path, refcoco: Partition) -> None:
+    pickled = root / "refcoco/refs(unc).p"
+    before = read_refer(root, refcoco).references
+    pickled.with_suffix(".json").write_text(json.dumps(pickle.loads(pickled.read_bytes(), encoding="latin1")))
+    pickled.unlink()
+    assert read_refer(root, refcoco).references == before
