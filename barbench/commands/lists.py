@@ -44,15 +44,15 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
     rows = []
     for name in backbone_names():
         config = backbone_config(name)
-        vision, text = config.model["vision_cfg"], config.model["text_cfg"]
-        layers, width = (None, None) if "timm_model_name" in vision else (12, 768)  # timm's are in its own code
+        vision = config.model["vision_cfg"]  # of a ResNet: blocks of each stage, width of the first
+        text = config.model["text_cfg"]
         rows.append(
             {
                 "name": name,
                 "image size": config.image_size(None),
                 "patch": config.patch,
-                "blocks": [vision.get("layers", layers), text.get("layers", 12)],
-                "widths": [vision.get("width", width), text.get("width", 512)],
+                "blocks": [vision.get("layers", config.depth), text.get("layers", 12)],
+                "widths": [vision.get("width", config.width), text.get("width", 512)],
             }
         )
     print_rows(rows, format_, title="backbones (blocks and widths: vision, text)")

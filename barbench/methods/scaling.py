@@ -18,9 +18,6 @@ WIDTH = 768
 DEPTH = 12
 """Blocks of ViT-B/16's vision tower."""
 
-TIMM_SIZES = {"eva02_embedded_patch8_clip_64": (96, 6)}
-"""Width and depth of the timm models whose names do not say them."""
-
 
 class Width(NamedTuple):
     """A number of channels, units, tokens or ranks: in proportion to the width.
@@ -109,9 +106,8 @@ def scaled_options(rules: Rules, config: BackboneConfig, given: Mapping[str, Any
     Returns:
         `given` and the scaled options; `given` alone on a width of 768 and more, for which methods are published.
     """
-    width, depth = _vision_size(config)
     options = dict(given)
-    if width >= WIDTH:
+    if config.width >= WIDTH:
         return options
 
     # Widths and depths first: heads and alpha follow them.
@@ -122,9 +118,9 @@ def scaled_options(rules: Rules, config: BackboneConfig, given: Mapping[str, Any
             step = rule.step
             for other in rule.divisors:
                 step = lcm(step, _size(given.get(other)) or 1)
-            options[name] = scaled_width(rule.published, step, width)
+            options[name] = scaled_width(rule.published, step, config.width)
         elif isinstance(rule, Depth):
-            options[name] = max(rule.least, round(rule.published * depth / DEPTH))
+            options[name] = max(rule.least, round(rule.published * config.depth / DEPTH))
 
     for name, rule in rules.items():
         if name in options:
@@ -135,18 +131,6 @@ def scaled_options(rules: Rules, config: BackboneConfig, given: Mapping[str, Any
             rank = _size(options[rule.of]) or _published(rules, rule.of)
             options[name] = rule.published * rank / _published(rules, rule.of)
     return options
-
-
-def _vision_size(config: BackboneConfig) -> tuple[int, int]:
-    """Width and depth of the vision tower; of a ResNet, whose width is 2,048, the depth does not matter."""
-    vision = config.model["vision_cfg"]
-    name = vision.get("timm_model_name", "")
-    if name in TIMM_SIZES:
-        return TIMM_SIZES[name]
-    layers = vision.get("layers", DEPTH)
-    if not isinstance(layers, int):
-        layers = DEPTH
-    return config.width, layers
 
 
 def _size(value: object) -> int | None:

@@ -28,6 +28,14 @@ SPECIAL_BLOCKS = (
     *("scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"),
 )
 """Keys of open_clip under which its attention blocks compute something else than CLIP's."""
+EVA_SIZES = {
+    "embedded": (96, 6),
+    "tiny": (192, 12),
+    "small": (384, 12),
+    "base": (768, 12),
+    "large": (1024, 24),
+}
+"""Width and depth of timm's EVA02 by the word for its size in the model's name; `embedded` is barbench's `tiny-eva`."""
 FILES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 SIZES = frozenset(
     ("image_size", "layers", "width", "patch_size", "head_width", "heads", "context_length", "vocab_size")
@@ -82,6 +90,7 @@ class Family:
         name: under which `models.towers.builders` has its builder.
         takes: whether a model's configuration is one of this family.
         width: channels of the vision tower, of a ResNet's last stage.
+        depth: blocks of the vision tower, stages of a ResNet.
         patch: side of a patch in pixels, of a cell of a ResNet's last map.
         obstacles: reasons why barbench does not support such a model -> whether the model gives them.
         transformer: whether the vision tower is a stack of blocks.
@@ -91,6 +100,7 @@ class Family:
     name: str
     takes: Callable[[Model], bool]
     width: Callable[[Model], int]
+    depth: Callable[[Model], int]
     patch: Callable[[Model], int]
     obstacles: Callable[[Model], dict[str, bool]]
     transformer: bool = True
@@ -126,7 +136,7 @@ def _eva_obstacles(model: Model) -> dict[str, bool]:
     """timm's EVA02 has pre-norm blocks in all sizes but the enormous one."""
     vision = model["vision_cfg"]
     name = _timm_name(model)
-    supported = name.startswith("eva02_") and not name.startswith("eva02_enormous")
+    supported = name.startswith("eva02_") and not EVA_SIZES.keys().isdisjoint(name.split("_"))
     return {
         "a timm vision tower other than EVA02's with pre-norm blocks": not supported,
         "no class token readout in timm": vision.get("timm_pool", "token") != "token" or bool(vision.get("timm_proj")),
@@ -134,13 +144,12 @@ def _eva_obstacles(model: Model) -> dict[str, bool]:
     }
 
 
-def _eva_width(model: Model) -> int:
-    """timm's name says the size."""
-    widths = {"tiny": 192, "small": 384, "base": 768, "large": 1024}
-    for size in _timm_name(model).split("_"):
-        if size in widths:
-            return widths[size]
-    return _vit_width(model)
+def _eva_size(model: Model) -> tuple[int, int]:
+    """Width and depth; a size that is not known is an obstacle, so that no backbone has one."""
+    for word in _timm_name(model).split("_"):
+        if word in EVA_SIZES:
+            return EVA_SIZES[word]
+    raise AssertionError(f"{_timm_name(model)} names no size")
 
 
 def _eva_patch(model: Model) -> int:
@@ -153,6 +162,10 @@ def _eva_patch(model: Model) -> int:
 
 def _vit_width(model: Model) -> int:
     return int(model["vision_cfg"].get("width", 768))
+
+
+def _vit_depth(model: Model) -> int:
+    return int(model["vision_cfg"].get("layers", 12))
 
 
 def _vit_patch(model: Model) -> int:
@@ -168,7 +181,8 @@ FAMILIES = (
     Family(
         name="eva",
         takes=lambda model: bool(_timm_name(model)),
-        width=_eva_width,
+        width=lambda model: _eva_size(model)[0],
+        depth=lambda model: _eva_size(model)[1],
         patch=_eva_patch,
         obstacles=_eva_obstacles,
     ),
@@ -176,6 +190,7 @@ FAMILIES = (
         name="resnet",
         takes=_has_stages,
         width=lambda model: RESNET_STRIDE * int(model["vision_cfg"]["width"]),
+        depth=lambda model: len(model["vision_cfg"]["layers"]),
         patch=lambda model: RESNET_STRIDE,
         obstacles=_open_clip_obstacles,
         transformer=False,
@@ -184,6 +199,7 @@ FAMILIES = (
         name="clip",
         takes=lambda model: True,
         width=_vit_width,
+        depth=_vit_depth,
         patch=_vit_patch,
         obstacles=_open_clip_obstacles,
     ),
@@ -266,6 +282,11 @@ class BackboneConfig:
     def width(self) -> int:
         """Channels of the vision tower, of a ResNet's last stage."""
         return self.family.width(self.model)
+
+    @property
+    def depth(self) -> int:
+        """Blocks of the vision tower, stages of a ResNet."""
+        return self.family.depth(self.model)
 
     @property
     def patch(self) -> int:

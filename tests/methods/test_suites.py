@@ -6,6 +6,7 @@ from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
 from barbench.models.towers.load import load_backbone
+from barbench.spec.backbone import backbone_config
 from tests.models.small import inputs, small
 
 WIDTH = 64  # of the small backbones' vision tower
@@ -81,6 +82,13 @@ def test_knobs_follow_the_width(width: int) -> None:
     assert rows["ETRIS, B4"]["bridge.dim"] % 8 == rows["DETRIS (CLIP), B2"]["detris.channels"] % 16 == 0
     assert rows["LoRA, B4"].keys() == {"lora.rank"}
     assert SUITES.get("pet-default").methods(width) == SUITES.get("pet-default").methods()
+
+
+@pytest.mark.parametrize("backbone", ["tiny", "tiny-eva"])
+def test_both_narrow_backbones_have_the_same_budgets(backbone: str) -> None:
+    rows = {row.title: row.options for row in SUITES.get("pet-budget").methods(backbone_config(backbone).width)}
+    assert rows["LoRA, B4"]["lora.rank"] == 4  # 36 on a width of 768
+    assert rows["Deep prompts, B3"]["prompts.count"] == 11
 
 
 def test_fusion_replaces_snf_by_about_its_size() -> None:

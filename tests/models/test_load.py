@@ -210,5 +210,17 @@ def test_embedded_and_shipped_backbones_take_clips_pixels_and_are_aligned() -> N
         assert config.transformer == (not name.startswith("RN"))
 
 
+@pytest.mark.parametrize("name", ["tiny", "tiny-eva", "tiny-l", "ViT-B-16", "ViT-L-14", "EVA02-B-16", "EVA02-L-14"])
+def test_sizes_that_are_known_without_torch_are_those_of_the_towers(name: str) -> None:
+    known = backbone_config(name)
+    vision = load_backbone(name, "random", device="meta").vision
+    assert (known.width, known.depth, known.patch) == (vision.width, vision.depth, vision.patch)
+
+
+def test_the_width_of_a_resnet_is_known_without_torch() -> None:
+    assert backbone_config("RN50").width == load_backbone("RN50", "random", device="meta").vision.width
+    assert backbone_config("RN50").depth == 4
+
+
 def test_every_family_has_a_builder() -> None:
     assert BUILDERS.keys() == {family.name for family in FAMILIES}

@@ -5,17 +5,18 @@ from typing import Any
 from timm.models import register_model
 from timm.models.eva import Eva
 
-NAME = "eva02_embedded_patch8_clip_64"
+from barbench.spec.backbone import EVA_SIZES
 
 
 @register_model
 def eva02_embedded_patch8_clip_64(pretrained: bool = False, **kwargs: Any) -> Eva:
     """timm's `eva02_base_patch16_clip_224`, but small: six blocks of width 96 on 8 x 8 patches."""
+    width, depth = EVA_SIZES["embedded"]
     sizes: dict[str, Any] = {
         "img_size": 64,
         "patch_size": 8,
-        "embed_dim": 96,
-        "depth": 6,
+        "embed_dim": width,
+        "depth": depth,
         "num_heads": 3,
         "mlp_ratio": 8 / 3,
     }
