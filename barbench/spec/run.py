@@ -147,12 +147,3 @@ class Place(Parameters):
     kernels: Kernels = "auto"
     tracker: TrackerName | None = Field(default=None, description="that also gets losses and scores")
     checkpoint_seconds: float = Field(default=30.0, description="between two checkpoints")
-
-    @property
-    def cluster_gpus(self) -> int:
-        """GPUs of a cell on a cluster, which chooses them itself: UsageError where they were named by number."""
-        if self.gpus not in (None, "all", "none") or self.device not in (AUTO, "cuda", "cpu"):
-            raise UsageError(f"--executor {self.executor}: the cluster chooses GPUs; --gpus is all or none there")
-        if self.gpus == "none" or self.device == "cpu":
-            return 0
-        return self.processes

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from rich.console import Console
 
 from barbench.benchmarks.execution.display import display_for
-from barbench.benchmarks.execution.executors.base import Executor
-from barbench.benchmarks.execution.executors.make import Placement, executor_class, make_executor, place_cells
+from barbench.benchmarks.execution.executors.base import Executor, Placement
+from barbench.benchmarks.execution.executors.make import executor_class, make_executor, place_cells
 from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.job import Job
 from barbench.datasets.sources import cache_folder

@@ -1,17 +1,33 @@
 """What an executor is: it decides where and when an attempt at a cell runs, and reports how it ended."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from barbench.benchmarks.execution.attempt import Attempt
+from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.outcome import Ended
 from barbench.benchmarks.execution.run_folder import Events, RunFolder
+from barbench.spec.cluster import Cluster
 
 CellEvent = tuple[str, Mapping[str, Any] | Ended]
 """A cell's id, and an event of it or its end."""
 
 State = Literal["waiting", "running", "gone"]
 """Of a job in a cluster's queue."""
+
+
+class Placement(NamedTuple):
+    """What is known of where cells run before they are there.
+
+    Attributes:
+        device: of a cell, as torch names it in the cell's process: never with a number.
+        threads: of each process; 0: chosen on the host where it runs.
+        slots: shares of this host, one per cell that runs at a time; empty where a cluster decides that.
+    """
+
+    device: str
+    threads: int
+    slots: tuple[Slot, ...] = ()
 
 
 class Executor(Protocol):
@@ -29,6 +45,10 @@ class Executor(Protocol):
     settles_on_host: ClassVar[bool]
     default_retries: ClassVar[int]
     detaches: ClassVar[bool]
+
+    @classmethod
+    def make(cls, placement: Placement, cluster: Cluster, gpus: int, cells_at_once: int | None) -> "Executor":
+        """One for cells of that placement, with so many GPUs each; UsageError where it can never run them."""
 
     @property
     def slots(self) -> int | None:

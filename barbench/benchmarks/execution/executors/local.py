@@ -6,10 +6,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar, Final
 
 from barbench.benchmarks.execution.attempt import Attempt, StopRequest, perform
-from barbench.benchmarks.execution.executors.base import CellEvent, State
+from barbench.benchmarks.execution.executors.base import CellEvent, Executor, Placement, State
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.outcome import Ended
 from barbench.benchmarks.execution.run_folder import RunFolder
+from barbench.spec.cluster import Cluster
 
 
 class Local:
@@ -31,6 +32,11 @@ class Local:
         self._threads: dict[Future[None], Attempt] = {}
         self._request = StopRequest()
         self._lock = -1
+
+    @classmethod
+    def make(cls, placement: Placement, cluster: Cluster, gpus: int, cells_at_once: int | None) -> "Local":
+        """One with the slots of this host."""
+        return cls(placement.slots)
 
     def start(self, run: RunFolder, lock: int) -> None:
         """All workers inherit `lock`."""
@@ -97,3 +103,6 @@ class Local:
         if isinstance(event, BaseException):
             raise event
         return event
+
+
+EXECUTOR: type[Executor] = Local

@@ -1,44 +1,26 @@
 """Executors by the names of `--executor`: what a command asks of one before any cell is there, and how one is made.
 
-Neither torch nor a cluster's library is imported before it is needed.
+The module of an executor has its name, and its class as EXECUTOR. Neither torch nor a cluster's library is imported
+before it is needed.
 """
 
-from collections.abc import Mapping
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import get_args
 
-from barbench.benchmarks.execution.executors.base import Executor
-from barbench.benchmarks.execution.executors.local import Local
-from barbench.benchmarks.execution.executors.ray import Ray
-from barbench.benchmarks.execution.executors.slurm import Slurm
+from barbench.benchmarks.execution.executors.base import Executor, Placement
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.errors import UnknownName, UsageError
 from barbench.spec.cluster import Cluster
-
-_CLUSTERS: Final[Mapping[str, type[Ray] | type[Slurm]]] = {Slurm.name: Slurm, Ray.name: Ray}
-EXECUTORS: Final[Mapping[str, type[Executor]]] = {Local.name: Local, **_CLUSTERS}
-"""Each class by its name; `settles_on_host`, `default_retries` and `detaches` say what differs."""
-
-
-class Placement(NamedTuple):
-    """What is known of where cells run before they are there.
-
-    Attributes:
-        device: of a cell, as torch names it in the cell's process: never with a number.
-        threads: of each process; 0: chosen on the host where it runs.
-        slots: shares of this host, one per cell that runs at a time; empty where a cluster decides that.
-    """
-
-    device: str
-    threads: int
-    slots: tuple[Slot, ...] = ()
+from barbench.spec.run import ExecutorName
 
 
 def executor_class(name: str) -> type[Executor]:
     """The class of that name; UnknownName for another."""
-    if name not in EXECUTORS:
-        raise UnknownName("executor", name, EXECUTORS)
-    return EXECUTORS[name]
+    names = get_args(ExecutorName)
+    if name not in names:
+        raise UnknownName("executor", name, names)
+    found: type[Executor] = import_module(f"{__package__}.{name}").EXECUTOR
+    return found
 
 
 def place_cells(
@@ -92,8 +74,5 @@ def make_executor(name: str, placement: Placement, cluster: Cluster, processes: 
     Raises:
         UsageError: where there is no such cluster, its library is not installed, or it can never run such a cell.
     """
-    executor_class(name)
-    if name not in _CLUSTERS:
-        return Local(placement.slots)
     gpus = processes if placement.device == "cuda" else 0
-    return _CLUSTERS[name](cluster, gpus, jobs)
+    return executor_class(name).make(placement, cluster, gpus, jobs)

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, ClassVar, Final
 
 from barbench.benchmarks.execution.attempt import Attempt, StopRequest, perform, report_end
-from barbench.benchmarks.execution.executors.base import CellEvent, EventReader, State
+from barbench.benchmarks.execution.executors.base import CellEvent, EventReader, Executor, Placement, State
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.outcome import Ended
 from barbench.benchmarks.execution.run_folder import RunFolder
@@ -88,6 +88,11 @@ class Ray:
         there = "; ".join(dict.fromkeys(_describe(node) for node in nodes))
         self._ray.shutdown()
         raise UsageError(f"no node of the Ray cluster can hold a cell with {_describe(wanted)}; they have {there}")
+
+    @classmethod
+    def make(cls, placement: Placement, cluster: Cluster, gpus: int, cells_at_once: int | None) -> "Ray":
+        """One for the cluster, which chooses the slots."""
+        return cls(cluster, gpus, cells_at_once)
 
     def start(self, run: RunFolder, lock: int) -> None:
         """Tasks know the run by its folder alone."""
@@ -195,3 +200,6 @@ def task(text: str, cores: int) -> tuple[Any, ...]:
     ended = perform(attempt, StopRequest(), slot=Slot(cores=cores), grace=GRACE_SECONDS)
     report_end(attempt, ended)
     return tuple(ended)
+
+
+EXECUTOR: type[Executor] = Ray

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, ClassVar, Final
 
 from barbench.benchmarks.execution.attempt import Attempt, StopRequest, perform, report_end
-from barbench.benchmarks.execution.executors.base import CellEvent, EventReader, State
+from barbench.benchmarks.execution.executors.base import CellEvent, EventReader, Executor, Placement, State
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.outcome import Ended
 from barbench.benchmarks.execution.run_folder import LOGS, RunFolder
@@ -77,6 +77,11 @@ class Slurm:
         self._jobs: dict[str, str] = {}  # of cells that have not ended
         self._looked = 0.0
         self._missing: set[str] = set()  # cells whose job squeue did not have when it was last asked
+
+    @classmethod
+    def make(cls, placement: Placement, cluster: Cluster, gpus: int, cells_at_once: int | None) -> "Slurm":
+        """One for the cluster, which chooses the slots."""
+        return cls(cluster, gpus, cells_at_once)
 
     def start(self, run: RunFolder, lock: int) -> None:
         """Jobs know the run by its folder alone."""
@@ -322,3 +327,6 @@ def requeue() -> bool:
         return False
     done = subprocess.run(["scontrol", "requeue", job], capture_output=True, timeout=60)
     return done.returncode <= 0  # the signal that it makes Slurm send to this job may end it
+
+
+EXECUTOR: type[Executor] = Slurm

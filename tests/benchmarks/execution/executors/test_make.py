@@ -4,13 +4,8 @@ from typing import get_args
 
 import pytest
 
-from barbench.benchmarks.execution.executors.make import (
-    EXECUTORS,
-    Placement,
-    executor_class,
-    make_executor,
-    place_cells,
-)
+from barbench.benchmarks.execution.executors.base import Placement
+from barbench.benchmarks.execution.executors.make import executor_class, make_executor, place_cells
 from barbench.benchmarks.execution.host import devices
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.errors import UnknownName, UsageError
@@ -28,12 +23,13 @@ def host_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_executor_says_what_differs() -> None:
-    assert set(EXECUTORS) == set(get_args(ExecutorName))
-    assert {name: each.settles_on_host for name, each in EXECUTORS.items()} == {
+    executors = {name: executor_class(name) for name in get_args(ExecutorName)}
+    assert [each.name for each in executors.values()] == list(executors)
+    assert {name: each.settles_on_host for name, each in executors.items()} == {
         "local": False, "slurm": True, "ray": True,
     }  # fmt: skip
-    assert [name for name, each in EXECUTORS.items() if each.detaches] == ["slurm"]
-    assert [each.default_retries for each in EXECUTORS.values()] == [0, 2, 2]
+    assert [name for name, each in executors.items() if each.detaches] == ["slurm"]
+    assert [each.default_retries for each in executors.values()] == [0, 2, 2]
     with pytest.raises(UnknownName, match=r"unknown executor 'slurn'.*slurm"):
         executor_class("slurn")
 
