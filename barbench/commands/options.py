@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from barbench.commands.checks import device_name, gpu_list
+from barbench.commands.checks import device_name
 from barbench.listing import Format
 from barbench.paper.partitions import Exif
-from barbench.spec.run import ExecutorName, Kernels, Precision, Proportion, TrackerName
+from barbench.spec.run import Kernels, Proportion
 
 METHODS_HELP = (
     "all (the paper's five between head-only and full), everything, or a comma list; "
@@ -19,9 +19,6 @@ WEIGHTS_HELP = "random, pretrained (tiny), an open_clip tag whose file is in the
 # What is compared.
 MethodsOption = Annotated[str, typer.Option(help=METHODS_HELP)]
 MaybeMethodsOption = Annotated[str | None, typer.Option(help=METHODS_HELP, show_default="all")]
-SuiteOption = Annotated[
-    str | None, typer.Option(help="run a named list of methods with options, instead of --methods", show_default="none")
-]
 ArgumentsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -36,9 +33,6 @@ ProportionOption = Annotated[
         help="sizes of the methods: published, those for ViT-B/16; width, in proportion to a narrower backbone, except "
         "for what --option gives"
     ),
-]
-TablesOption = Annotated[
-    str | None, typer.Option("--table", help="run the cells that these tables need: 1 to 5, a comma list, or all")
 ]
 
 # Backbones.
@@ -80,16 +74,6 @@ DataOption = Annotated[
         help="folder in the REFER/COCO layout, or shapes (generated data)", show_default="$BARBENCH_DATA, else shapes"
     ),
 ]
-ContextOption = Annotated[
-    int | None,
-    typer.Option(
-        "--context",
-        min=3,
-        max=1024,
-        help="tokens of an expression, start and end included",
-        show_default="the dataset's own",
-    ),
-]
 ExifOption = Annotated[
     Exif,
     typer.Option(
@@ -101,25 +85,11 @@ ExifOption = Annotated[
 RecipeOption = Annotated[
     str | None, typer.Option(help="name of a recipe, or a YAML file", show_default="demo on shapes, else paper")
 ]
-ChangesOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="change one field of the recipe, for all methods: key=value; may be repeated"),
-]
-SeedsOption = Annotated[str, typer.Option(help="comma list of whole numbers; one run per seed")]
-PrecisionOption = Annotated[Precision, typer.Option(help="number format of the forward and backward pass")]
 
 # Where cells run.
 DeviceOption = Annotated[
     str,
     typer.Option(help="auto, cpu, or another device name of torch: cuda, cuda:1, mps", callback=device_name),
-]
-GpusOption = Annotated[
-    str | None,
-    typer.Option(
-        help="GPUs to use, numbers as in 0,2; all; or none; one cell runs on each, or on --processes of them",
-        show_default="all, or what --device says",
-        callback=gpu_list,
-    ),
 ]
 KernelsOption = Annotated[
     Kernels,
@@ -127,18 +97,6 @@ KernelsOption = Annotated[
         "--kernels",
         help="low_memory: many small kernels that save memory; fused: few large ones, for a GPU, not yet measured "
         "on one; auto: low_memory (former names: plain, lean)",
-    ),
-]
-ProcessesOption = Annotated[
-    int, typer.Option(min=1, max=1024, help="number of processes that share each batch, one per GPU")
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        max=1024,
-        help="number of data loading processes per training process",
-        show_default="0 on a CPU, else all cores but two, 16 at most",
     ),
 ]
 JobsOption = Annotated[
@@ -150,42 +108,8 @@ JobsOption = Annotated[
         show_default="one per GPU; on a CPU one per core for embedded backbones, else 1",
     ),
 ]
-ExecutorOption = Annotated[
-    ExecutorName,
-    typer.Option(help="executor of the cells: local (this host), slurm (extra: slurm), or ray (extra: ray)"),
-]
-ClusterOption = Annotated[
-    str | None,
-    typer.Option(
-        help="resources per cell on Slurm or Ray: partition=gpu,minutes=480,cpus=8, or a YAML file",
-        show_default="4 cores and 480 minutes",
-    ),
-]
-RetriesOption = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        max=1000,
-        help="number of times that a cell whose process or host died is tried again",
-        show_default="2, on this host 0",
-    ),
-]
-TrackerOption = Annotated[
-    TrackerName | None,
-    typer.Option(
-        help="also send losses and scores to this tracker, one run per cell, offline (extra: trackers)",
-        show_default="none",
-    ),
-]
-CacheOption = Annotated[
-    str,
-    typer.Option(
-        help="folder for letterboxed images; off for none; auto for $BARBENCH_CACHE if half of the disk stays free"
-    ),
-]
 ThresholdOption = Annotated[float, typer.Option(min=0, max=1, help="probability above which a pixel is in the mask")]
 
 # Folders and output.
 ResultsOption = Annotated[Path, typer.Option(file_okay=False, help="folder that holds the records")]
-ReportsOption = Annotated[Path, typer.Option(file_okay=False, help="folder to write the tables into")]
 FormatOption = Annotated[Format, typer.Option("--format", help="format of the rows")]

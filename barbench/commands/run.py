@@ -7,40 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from barbench.commands.checks import gpu_list
 from barbench.commands.options import (
     ArgumentsOption,
     BackbonesOption,
-    CacheOption,
-    ChangesOption,
-    ClusterOption,
-    ContextOption,
     DataOption,
     DeviceOption,
-    ExecutorOption,
     ExifOption,
-    GpusOption,
     ImageSizeOption,
     JobsOption,
     KernelsOption,
     MaybeDatasetsOption,
     MaybeMethodsOption,
-    PrecisionOption,
-    ProcessesOption,
     ProportionOption,
     RecipeOption,
-    ReportsOption,
     ResultsOption,
-    RetriesOption,
-    SeedsOption,
-    SuiteOption,
-    TablesOption,
-    TrackerOption,
     WeightsOption,
-    WorkersOption,
 )
 from barbench.errors import Interrupted
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
-from barbench.spec.run import AUTO, Place, Run
+from barbench.spec.run import AUTO, ExecutorName, Place, Precision, Run, TrackerName
 from barbench.spec.text import plural
 
 if TYPE_CHECKING:
@@ -56,39 +42,105 @@ RESUME = "run the same command to resume"
 
 def run(
     ctx: typer.Context,
-    tables: TablesOption = None,
+    # What is compared.
+    tables: Annotated[
+        str | None, typer.Option("--table", help="run the cells that these tables need: 1 to 5, a comma list, or all")
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", "--dry-run", help="show the cells, their time and memory, and run nothing")
     ] = False,
     methods: MaybeMethodsOption = None,
-    suite: SuiteOption = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="run a named list of methods with options, instead of --methods", show_default="none"),
+    ] = None,
     datasets: MaybeDatasetsOption = None,
     backbones: BackbonesOption = None,
     weights: WeightsOption = None,
     data: DataOption = None,
+    # How it is trained.
     recipe: RecipeOption = None,
-    changes: ChangesOption = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="change one field of the recipe, for all methods: key=value; may be repeated"),
+    ] = None,
     options: ArgumentsOption = None,
     proportion: ProportionOption = "published",
-    seeds: SeedsOption = "0",
+    seeds: Annotated[str, typer.Option(help="comma list of whole numbers; one run per seed")] = "0",
     image_size: ImageSizeOption = None,
-    context_length: ContextOption = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            min=3,
+            max=1024,
+            help="tokens of an expression, start and end included",
+            show_default="the dataset's own",
+        ),
+    ] = None,
     exif: ExifOption = "stored",
-    precision: PrecisionOption = "fp32",
+    precision: Annotated[Precision, typer.Option(help="number format of the forward and backward pass")] = "fp32",
+    # Where cells run.
     device: DeviceOption = AUTO,
     kernels: KernelsOption = AUTO,
-    processes: ProcessesOption = 1,
-    workers: WorkersOption = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=1024, help="number of processes that share each batch, one per GPU")
+    ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=1024,
+            help="number of data loading processes per training process",
+            show_default="0 on a CPU, else all cores but two, 16 at most",
+        ),
+    ] = None,
     jobs: JobsOption = None,
-    gpus: GpusOption = None,
-    executor: ExecutorOption = "local",
-    cluster: ClusterOption = None,
-    retries: RetriesOption = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            help="GPUs to use, numbers as in 0,2; all; or none; one cell runs on each, or on --processes of them",
+            show_default="all, or what --device says",
+            callback=gpu_list,
+        ),
+    ] = None,
+    executor: Annotated[
+        ExecutorName,
+        typer.Option(help="executor of the cells: local is this host; each other one needs the extra of its name"),
+    ] = "local",
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="resources per cell on Slurm or Ray: partition=gpu,minutes=480,cpus=8, or a YAML file",
+            show_default="4 cores and 480 minutes",
+        ),
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=1000,
+            help="number of times that a cell whose process or host died is tried again",
+            show_default="2, on this host 0",
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="submit the cells to Slurm and return at once")] = False,
-    tracker: TrackerOption = None,
-    cache: CacheOption = AUTO,
+    tracker: Annotated[
+        TrackerName | None,
+        typer.Option(
+            help="also send losses and scores to this tracker, one run per cell, offline (extra: trackers)",
+            show_default="none",
+        ),
+    ] = None,
+    cache: Annotated[
+        str,
+        typer.Option(
+            help="folder for letterboxed images; off for none; auto for $BARBENCH_CACHE if half of the disk stays free"
+        ),
+    ] = AUTO,
+    # What is left, and what is done about failures.
     results: ResultsOption = Path("results"),
-    reports: ReportsOption = Path("reports"),
+    reports: Annotated[Path, typer.Option(file_okay=False, help="folder to write the tables into")] = Path("reports"),
     on_oom: Annotated[
         Literal["record", "halve"],
         typer.Option(help="action when a cell runs out of memory: record it, or halve its micro-batch and try again"),

@@ -146,7 +146,7 @@ class AttemptLog(Frozen):
     """One attempt at a cell: one that was interrupted is continued by another, perhaps on another host."""
 
     number: int = Field(ge=1, description="1 for the first")
-    executor: str = Field(description="local, slurm or ray")
+    executor: str = Field(description="its name, as --executor has it")
     host: str = Field(description="eight hex digits, the same for the same host")
     how: Literal["done", "failed", "out-of-memory", "stopped", "lost", "refused", "unwritable"]
     device: str | None = Field(default=None, description="the GPU's or the processor's name; None where it never began")

@@ -6,7 +6,7 @@ Used by `barbench run` and `tune`, once all arguments are checked.
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from rich.console import Console
 
@@ -21,7 +21,7 @@ from barbench.models.towers.weights import find_weights
 from barbench.results.record import Record
 from barbench.spec.backbone import EMBEDDED, RANDOM, backbone_config
 from barbench.spec.cluster import Cluster
-from barbench.spec.run import AUTO, Place
+from barbench.spec.run import AUTO, ExecutorName, Place
 
 
 class Launch(NamedTuple):
@@ -92,7 +92,8 @@ def _check(place: Place, detach: bool) -> None:
     if detach and not executor.detaches:
         raise UsageError("--detach is for --executor slurm; with Ray, give the command to `ray job submit`")
     if place.cluster is not None and not executor.settles_on_host:
-        raise UsageError("--cluster is for --executor slurm or ray")
+        clusters = [name for name in get_args(ExecutorName) if executor_class(name).settles_on_host]
+        raise UsageError(f"--cluster is for --executor {' or '.join(clusters)}")
 
 
 def _require_weights(backbone: str, weights: str) -> None:
