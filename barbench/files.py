@@ -16,6 +16,8 @@ from typing import BinaryIO, Final
 from barbench.errors import UsageError
 
 DAY: Final = 86_400.0
+MAX_NAME: Final = 255
+"""Bytes of a file's name, on nearly every file system."""
 
 
 @functools.cache
@@ -117,7 +119,7 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
         The temporary file, open for writing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{own_mark()}.tmp")
+    temporary = path.with_name(_temporary_name(path.name))
     try:
         with temporary.open("wb") as file:
             yield file
@@ -127,6 +129,13 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(name: str) -> str:
+    """A hidden name with an `own_mark`; of a long name only the beginning, since names have at most 255 bytes."""
+    end = f".{own_mark()}.tmp"
+    kept = name.encode()[: MAX_NAME - len(end) - 1].decode(errors="ignore")
+    return f".{kept}{end}"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -34,6 +34,17 @@ def test_a_block_that_raises_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "new").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["x" * 250 + ".json", "\u00e4" * 125 + ".json", "x.json"])
+def test_names_as_long_as_names_can_be(name: str, tmp_path: Path) -> None:
+    """The temporary file's name has a mark more, and 255 bytes at most; what a killed process left is swept."""
+    with atomic_file(tmp_path / name) as file:
+        file.write(b"whole")
+        [temporary] = tmp_path.iterdir()
+        assert is_left_behind(temporary) is False
+        assert len(temporary.name.encode()) <= 255
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [(name, b"whole")]
+
+
 def test_files_that_belong_together_get_the_same_number(tmp_path: Path) -> None:
     a, b = tmp_path / "a.npz", tmp_path / "a.json"
     for content, number in (("first", 1), ("second", 2)):

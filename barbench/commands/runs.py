@@ -2,39 +2,73 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Console
 
 from barbench.commands.checks import CheckedCommand
 from barbench.commands.options import FormatOption, ResultsOption
 from barbench.listing import Format, print_rows, stdout_console
 from barbench.spec.text import plural
 
+if TYPE_CHECKING:
+    from barbench.benchmarks.execution.status import RunState
+
 results = typer.Typer(no_args_is_help=True, help="Work on results folders.")
 LOOK_SECONDS = 5.0
+BEGIN_SECONDS = 120.0
+"""That `status --watch` waits for a run to begin."""
 
 
 def status(
     results: ResultsOption = Path("results"),
-    watch: Annotated[bool, typer.Option("--watch", help="refresh every five seconds until no run is left")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="refresh every five seconds until no cell waits or runs")
+    ] = False,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Show the cells of the runs that are under way."""
-    from barbench.benchmarks.execution.status import status as look
+    """Show the cells of the runs and searches that are under way. With --watch, wait two minutes for one to begin."""
+    from barbench.benchmarks.execution.status import runs
 
     console = stdout_console()
+    limit = time.monotonic() + BEGIN_SECONDS
     while True:
-        rows = look(results)
+        found = runs(results)
         if watch and console.is_terminal:
             console.clear()
-        if rows or format_ is not Format.table:
-            print_rows(rows, format_, title=str(results))
-        else:
-            console.print(f"no run is under way in {results}", markup=False, soft_wrap=True)
-        if not (watch and rows):
+        _show(found, results, format_, console)
+        if not watch:
             return
+        # Once there was a run, the end is where none has a cell left; before, a run may be about to begin.
+        if found:
+            limit = 0.0
+        if all(run.is_over for run in found) and time.monotonic() > limit:
+            return
+        if not found and limit:
+            _say(console, "waiting for a run to begin")
         time.sleep(LOOK_SECONDS)
+
+
+def _show(found: "list[RunState]", results: Path, format_: Format, console: Console) -> None:
+    """A table for each run that is not complete, and a line for each that is; or rows for programs."""
+    from barbench.benchmarks.execution.status import rows, short_rows
+
+    open_runs = [run for run in found if not run.is_complete]
+    if format_ is not Format.table:
+        print_rows(rows(open_runs), format_)
+        return
+    for run in open_runs:
+        print_rows(short_rows(run), Format.table, title=str(run))
+    if not open_runs:
+        _say(console, f"no run is under way in {results}")
+    for run in found:
+        if run.is_complete:
+            _say(console, f"{run}; it is over")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def stop(

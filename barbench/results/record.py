@@ -15,6 +15,8 @@ from barbench.metrics import Scores
 SCHEMA_VERSION: Final = 2
 """What is written. 1 had a fixed field for each metric, and gRefCOCO's gIoU and cIoU under the names of the others."""
 READABLE_VERSIONS: Final = (1, 2)
+MAX_STEM: Final = 225
+"""Bytes of a cell's file name without its suffix; longer ones could not be written when names were not cut."""
 
 
 class Frozen(BaseModel):
@@ -79,9 +81,13 @@ class Cell(Frozen):
         return shared
 
     def stem(self) -> str:
-        """File name without suffix: readable parts, then the id, e.g. `barleria--tiny--refcoco+--seed0--<id>`."""
+        """File name without suffix: readable parts, then the id, e.g. `barleria--tiny--refcoco+--seed0--<id>`.
+
+        The readable parts are cut where a file of that name could not have a suffix beside it.
+        """
         parts = (re.sub(r"[^\w.+-]", "_", part, flags=re.ASCII) for part in (self.method, self.backbone, self.dataset))
-        return "--".join((*parts, f"seed{self.seed}", self.id()))
+        end = f"--seed{self.seed}--{self.id()}"
+        return "--".join(parts)[: MAX_STEM - len(end)] + end
 
 
 class SplitResult(Frozen):

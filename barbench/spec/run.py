@@ -17,6 +17,8 @@ from barbench.spec.recipe import Recipe, load_recipe
 from barbench.spec.text import explain, split_list, whole_numbers
 
 AUTO: Literal["auto"] = "auto"
+TUNING: Literal["tuning"] = "tuning"
+"""The folder in a results folder that holds the trials of `barbench tune`."""
 MAX_SEED = 2**32 - 1  # that NumPy takes
 
 Precision = Literal["fp32", "bf16", "fp16"]

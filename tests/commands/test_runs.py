@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from barbench.benchmarks.execution.host import devices
 from barbench.benchmarks.execution.run_folder import RunFolder
+from barbench.commands import runs
 from barbench.results.record import Record
 from barbench.results.store import Store
 from tests.results.cells import put_cell
@@ -24,7 +26,7 @@ def run(tmp_path: Path) -> RunFolder:
     made = RunFolder.make(tmp_path, "local", CELLS, "")
     made.folder("0a0a").mkdir()
     made.events("0a0a").add({"event": "attempt", "number": 2, "host": "89abcdef"})
-    made.events("0a0a").add({"event": "step", "epoch": 1, "epochs": 2, "step": 3, "steps": 9})
+    made.events("0a0a").add({"event": "step", "epoch": 1, "epochs": 2, "step": 3, "steps": 9, "loss": 0.25})
     return made
 
 
@@ -37,7 +39,99 @@ def test_status(run: RunFolder, ask: Ask, tmp_path: Path) -> None:
         (run.id, CELLS["1b1b"], "waiting"),
     ]
     assert (rows[0]["attempt"], rows[0]["host"], rows[0]["epoch"], rows[0]["step"]) == (2, "89abcdef", "1/2", "3/9")
-    assert CELLS["1b1b"] in ask("status", "--results", tmp_path).out
+    assert rows[0]["loss"] == 0.25
+    out = ask("status", "--results", tmp_path).out
+    assert CELLS["1b1b"] in out
+    assert f"run {run.id} (local): 1 running, 1 waiting" in out
+    assert "epoch 1/2, step 3/9, loss 0.2500" in " ".join(out.split())
+
+
+def test_status_shows_the_time_left_and_the_score(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the pace of this attempt's steps; a record's score as `run` prints it."""
+    cells = {}
+    for method, status in (("etris", "done"), ("snf", "failed"), ("barleria", "")):
+        put_cell(Store(tmp_path), method)
+        [record] = [found for found in Store(tmp_path).all() if found.cell.method == method]
+        cells[method] = record.cell
+        if status == "failed":
+            Store(tmp_path).save(record.model_copy(update={"status": status, "reason": "the loss is infinite"}))
+        if not status:
+            Store(tmp_path).path(record.cell).unlink()
+    run = RunFolder.make(tmp_path, "local", {cell.id(): cell.stem() for cell in cells.values()}, "")
+    for cell in cells.values():
+        run.folder(cell.id()).mkdir()
+        events = run.events(cell.id())
+        events.add({"event": "attempt", "number": 1, "host": "89abcdef"})
+    now = [1000.0]
+    monkeypatch.setattr("barbench.benchmarks.execution.run_folder.time.time", lambda: now[0])
+    step = {"event": "step", "epochs": 2, "steps": 10, "loss": 0.25}
+    events.add(step | {"epoch": 1, "step": 10})
+    [row] = [row for row in _rows(ask, tmp_path) if row["cell"] == cells["barleria"].stem()]
+    assert row["left"] is None, "one step has no pace"
+    now[0] += 20.0
+    events.add(step | {"epoch": 2, "step": 10})
+    events.add(step | {"epoch": 2, "step": 10})
+    rows = {row["cell"]: row for row in _rows(ask, tmp_path)}
+    assert rows[cells["barleria"].stem()]["left"] == 0.0
+    assert rows[cells["etris"].stem()]["state"] == "done"
+    assert rows[cells["etris"].stem()]["result"].startswith("mIoU val ")
+    assert (rows[cells["snf"].stem()]["state"], rows[cells["snf"].stem()]["result"]) == (
+        "failed",
+        "failed: the loss is infinite",
+    )
+    events.add({"event": "phase", "name": "evaluating val", "share": 0.5})
+    [row] = [row for row in _rows(ask, tmp_path) if row["cell"] == cells["barleria"].stem()]
+    assert (row["step"], row["left"]) == ("evaluating val, 50%", None)
+
+
+def _rows(ask: Ask, folder: Path) -> list[dict[str, Any]]:
+    return list(json.loads(ask("status", "--results", folder, "--format", "json").out))
+
+
+def test_a_cell_that_failed_before_and_waits_is_waiting(ask: Ask, tmp_path: Path) -> None:
+    record = put_cell(Store(tmp_path), "etris")
+    Store(tmp_path).save(record.model_copy(update={"status": "failed", "reason": "it was lost"}))
+    run = RunFolder.make(tmp_path, "local", {record.id: record.cell.stem(), "1b1b": CELLS["1b1b"]}, "")
+    assert [row["state"] for row in _rows(ask, tmp_path)] == ["waiting", "waiting"]
+    run.folder(record.id).mkdir()
+    run.events(record.id).add({"event": "attempt", "number": 2, "host": "89abcdef"})
+    assert [row["state"] for row in _rows(ask, tmp_path)] == ["failed", "waiting"]
+
+
+def test_status_and_stop_know_the_search(ask: Ask, tmp_path: Path) -> None:
+    """`tune --results R` keeps its trials, and its run, in R/tuning."""
+    search = RunFolder.make(tmp_path / "tuning", "local", CELLS, "")
+    assert {row["run"] for row in _rows(ask, tmp_path)} == {search.id}
+    assert ask("stop", "--results", tmp_path).code == 0
+    assert search.asked_to_stop()
+
+
+def test_status_watch_waits_for_a_run_and_ends_with_it(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[RunFolder] = []
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            made.append(RunFolder.make(tmp_path, "local", CELLS, ""))
+        if len(looks) == 4:
+            made[0].remove()
+
+    monkeypatch.setattr(runs.time, "sleep", sleep)
+    answer = ask("status", "--watch", "--results", tmp_path)
+    assert (answer.code, len(looks)) == (0, 4)
+    lines = answer.out.splitlines()
+    assert lines[:2] == [f"no run is under way in {tmp_path}", "waiting for a run to begin"]
+    assert lines[-1] == f"no run is under way in {tmp_path}"
+
+
+def test_status_watch_does_not_wait_for_a_run_for_ever(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "BEGIN_SECONDS", 0.0)
+    assert ask("status", "--watch", "--results", tmp_path).code == 0
 
 
 def test_status_where_the_command_that_began_the_run_is_gone(run: RunFolder, ask: Ask, tmp_path: Path) -> None:

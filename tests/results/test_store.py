@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from barbench.errors import DataError
-from barbench.files import write_atomically
+from barbench.files import set_aside, write_atomically
 from barbench.results import store as store_module
 from barbench.results.record import Cell, DataIdentity, EpochLog, Record, Scores, SplitResult
 from barbench.results.store import Store
@@ -73,6 +73,20 @@ def test_stem_is_readable_and_safe_on_any_file_system() -> None:
     assert plain.stem() == f"barleria--tiny--refcoco+--seed0--{plain.id()}"
     outside = cell(method="my.package:Method", backbone="hf-hub:org/name")
     assert outside.stem() == f"my.package_Method--hf-hub_org_name--refcoco+--seed0--{outside.id()}"
+
+
+@pytest.mark.parametrize("length", [100, 180, 217, 255, 4000])
+def test_a_cell_with_a_long_name_is_saved_set_aside_and_found(length: int, tmp_path: Path) -> None:
+    """A name has at most 255 bytes. What is cut are the readable parts; names that could be written before stay."""
+    store, long = Store(tmp_path), cell(backbone="x" * length)
+    whole = f"barleria--{long.backbone}--refcoco+--seed0--{long.id()}"
+    end = f"--seed0--{long.id()}"
+    assert long.stem() == (whole if len(whole) <= 225 else whole[: 225 - len(end)] + end)
+    path = store.save(record(long), expressions())
+    assert store.load(long) is not None
+    assert [found.cell for found in store.all()] == [long]
+    store.scratch(long).mkdir(parents=True)
+    assert all(aside.exists() for aside in set_aside(store.arrays(long), path))
 
 
 def test_identity_depends_on_every_field_and_not_on_the_order_of_keys() -> None:

@@ -20,6 +20,7 @@ from barbench.benchmarks.execution.host.lock import locked
 from barbench.benchmarks.execution.host.source import code_hash
 from barbench.benchmarks.execution.outcome import Ended
 from barbench.benchmarks.execution.run_folder import FOLDER, RunFolder
+from barbench.benchmarks.execution.status import look
 from barbench.benchmarks.job import Job
 from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.files import is_left_behind, sweep
@@ -148,8 +149,8 @@ def _tidy(results: Path) -> None:
         if not RunFolder(folder).exists() and is_left_behind(folder):
             shutil.rmtree(folder, ignore_errors=True)
     for run in RunFolder.all(results):
-        # Cells on this host ended with their run, and this process holds the folder now.
-        if not executor_class(run.executor).settles_on_host:
+        # This process holds the folder now, so that no other leads a run. Cells that run without a command may go on.
+        if not executor_class(run.executor).detaches or look(run, is_led=False).is_over:
             run.remove()
 
 
@@ -220,8 +221,10 @@ class _Driver:
     def submit(self, jobs: Sequence[Job]) -> None:
         attempts = []
         for job in jobs:
-            number = self.numbers.get(job.cell.id(), 0) + 1
-            self.numbers[job.cell.id()] = number
+            cell = job.cell.id()
+            # Numbers rise over all processes that led this run: the end of an earlier attempt is told apart by them.
+            number = max(self.numbers.get(cell, 0), self.folder.last_number(cell)) + 1
+            self.numbers[cell] = number
             # Another host may have another copy of barbench.
             code = code_hash(job.cell.method) if self.executor.settles_on_host else None
             attempts.append(

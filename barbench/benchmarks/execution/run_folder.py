@@ -53,6 +53,11 @@ class RunFolder:
         return [cls(path.parent) for path in sorted((results / FOLDER).glob(f"*/{_RUN}"))]
 
     @property
+    def results(self) -> Path:
+        """The results folder that it lies in."""
+        return self.path.parent.parent
+
+    @property
     def fields(self) -> dict[str, Any]:
         """The content of run.json, as it was when first asked for."""
         if not self._fields:
@@ -78,6 +83,16 @@ class RunFolder:
         """Add to the handles: a later process finds the jobs by them."""
         self.fields["handles"] |= handles
         self._write()
+
+    def last_number(self, cell: str) -> int:
+        """The number of the last attempt at a cell that was submitted or has ended; 0 if there was none."""
+        numbers = [0]
+        if cell in self.handles:
+            numbers.append(int(self.handles[cell]["number"]))
+        for event in self.events(cell).new():
+            if event["event"] == "ended":
+                numbers.append(int(event["number"]))
+        return max(numbers)
 
     def take_over(self, cells: Mapping[str, str]) -> None:
         """This process leads the run from now on; it may have further cells, and earlier requests to stop are void."""
@@ -153,7 +168,7 @@ class Events:
                 return
             self._kept = time.monotonic()
         with contextlib.suppress(OSError), self.path.open("a") as file:
-            file.write(json.dumps(event) + "\n")
+            file.write(json.dumps({**event, "time": time.time()}) + "\n")
 
     def new(self) -> Iterator[dict[str, Any]]:
         """The events since the last call, whole lines only."""

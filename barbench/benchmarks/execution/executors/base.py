@@ -77,9 +77,9 @@ class Executor(Protocol):
         """End whatever still runs, at once."""
 
     @staticmethod
-    def states(jobs: Sequence[str]) -> dict[str, State]:
-        """The state of each job that a run's folder names, by the job's id, as any process may ask for it; unknown jobs
-        are left out."""
+    def states(jobs: Sequence[str]) -> dict[str, State] | None:
+        """The state of each job that a run's folder names, by the job's id, as any process may ask for it; `gone` for
+        those that the queue does not know. None where it does not answer."""
 
     @staticmethod
     def cancel_waiting(jobs: Sequence[str]) -> None:
@@ -106,9 +106,11 @@ class EventReader:
         return found
 
     def skip(self, cell: str) -> Ended | None:
-        """Skip the events of a cell so far; how its last attempt ended, if it did."""
+        """Skip the events of a cell so far; how its last attempt ended, None where another has begun since."""
         last = None
         for _, event in self.new([cell]):
             if isinstance(event, Ended):
                 last = event
+            elif event["event"] == "attempt":
+                last = None
         return last

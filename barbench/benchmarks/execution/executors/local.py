@@ -79,7 +79,7 @@ class Local:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     @staticmethod
-    def states(jobs: Sequence[str]) -> dict[str, State]:
+    def states(jobs: Sequence[str]) -> dict[str, State] | None:
         """None: the run's folder names no jobs."""
         return {}
 

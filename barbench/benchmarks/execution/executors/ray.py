@@ -165,7 +165,7 @@ class Ray:
         self._ray.shutdown()
 
     @staticmethod
-    def states(jobs: Sequence[str]) -> dict[str, State]:
+    def states(jobs: Sequence[str]) -> dict[str, State] | None:
         """None: the run's folder names no jobs."""
         return {}
 

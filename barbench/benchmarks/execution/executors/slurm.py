@@ -29,9 +29,9 @@ LOOK_SECONDS = 15.0
 """Between two calls of squeue: Slurm's controller serves everybody."""
 GRACE_SECONDS: Final = 3600.0
 """That a worker has for its checkpoint; Slurm kills it earlier where it takes too long."""
-_QUEUED: Final = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SUSPENDED", "STOPPED"}
-_RUNNING: Final = {"RUNNING", "CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT", "COMPLETING"}
-_ALIVE: Final = _QUEUED | _RUNNING
+_QUEUED: Final = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+_BEGUN: Final = {"RUNNING", "CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT", "COMPLETING", "SUSPENDED", "STOPPED"}
+_ALIVE: Final = _QUEUED | _BEGUN
 _NEVER: Final = {
     "PartitionConfig",
     "PartitionNodeLimit",
@@ -166,7 +166,7 @@ class Slurm:
         """The events of the cells; for jobs that are gone and reported no end, what Slurm knows."""
         found = self._events.new(self._jobs)
         for cell, event in found:
-            if isinstance(event, Ended):
+            if isinstance(event, Ended) and event.number >= self._number(cell):
                 self._jobs.pop(cell, None)
         # Jobs that died report nothing: squeue says which are gone.
         if time.monotonic() - self._looked > LOOK_SECONDS and self._jobs:
@@ -189,9 +189,13 @@ class Slurm:
         ends: list[CellEvent] = []
         for cell in missing.keys() & self._missing:
             del self._jobs[cell]
-            ends.append((cell, _end_of(missing.pop(cell), int(self._run.handles[cell]["number"]))))
+            ends.append((cell, _end_of(missing.pop(cell), self._number(cell))))
         self._missing = set(missing)
         return ends
+
+    def _number(self, cell: str) -> int:
+        """Of the attempt that the cell's job was submitted for."""
+        return int(self._run.handles[cell]["number"])
 
     def alive(self) -> set[str]:
         """As far as is known."""
@@ -209,10 +213,12 @@ class Slurm:
             _call("scancel", *self._jobs.values())
 
     @staticmethod
-    def states(jobs: Sequence[str]) -> dict[str, State]:
-        """As one `squeue` has them; none where it does not answer."""
-        found = squeue(jobs) or {}
-        return {job: _state_of(found[job]) for job in jobs if job in found}
+    def states(jobs: Sequence[str]) -> dict[str, State] | None:
+        """As one `squeue` has them."""
+        found = squeue(jobs)
+        if found is None:
+            return None
+        return {job: _state_of(found.get(job, "")) for job in jobs}
 
     @staticmethod
     def cancel_waiting(jobs: Sequence[str]) -> None:
@@ -243,9 +249,9 @@ def squeue(jobs: Sequence[str]) -> dict[str, str] | None:
 
 
 def _state_of(state: str) -> State:
-    if state.startswith(("PENDING", "REQUEUE")):
+    if state in _QUEUED:
         return "waiting"
-    return "running" if state in _RUNNING or state == "SUSPENDED" else "gone"
+    return "running" if state in _BEGUN else "gone"
 
 
 def _error_line(message: str) -> str:

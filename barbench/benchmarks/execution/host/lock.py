@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,18 +24,25 @@ from barbench.files import is_alive
 
 ORPHAN_SECONDS = 10.0
 """That the worker of a killed run may take to end."""
-LEASE_SECONDS = 60.0
+LEASE_SECONDS: Final = 60.0
+"""After which the lease of a run that does not touch its marker ends."""
 BEAT_SECONDS = 15.0
 _NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP)
 """Errors of file systems without flock."""
 
 
+def say_on_stderr(text: str) -> None:
+    """Print a line beside the output."""
+    print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def locked(results: Path) -> Iterator[int]:
+def locked(results: Path, say: Callable[[str], None] = say_on_stderr) -> Iterator[int]:
     """Hold a results folder, which is made if it does not exist.
 
     Args:
         results: the folder.
+        say: called with a line where a lease must be waited for.
 
     Yields:
         The lock's descriptor, for workers to inherit.
@@ -46,14 +54,14 @@ def locked(results: Path) -> Iterator[int]:
         results.mkdir(parents=True, exist_ok=True)
         # Workers inherit a copy of the descriptor, so that the lock ends with the last of them.
         with (results / ".lock").open("a+") as file:
-            _take(file, results)
+            is_mine = _take(file, results)
             file.seek(0)
             file.truncate()
             file.write(f"{os.getpid()}\n")
             file.flush()
             held = os.dup(file.fileno())
         lease = lease_on(results / ".lease")
-        _wait_for(lease, results)
+        _wait_for(lease, results, is_mine, say)
     except OSError as error:
         raise UsageError(f"cannot write to the results folder {results}: {error.strerror}") from None
     try:
@@ -83,12 +91,13 @@ def lease_on(path: Path, on_loss: Callable[[object], None] = lambda _: None) -> 
     )
 
 
-def _take(file: TextIO, results: Path) -> None:
+def _take(file: TextIO, results: Path) -> bool:
+    """Take the file lock; False where the file system has none."""
     limit = time.monotonic() + ORPHAN_SECONDS
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            return True
         except BlockingIOError:
             holder = _holder(file)
             if (holder is not None and is_alive(holder)) or time.monotonic() > limit:
@@ -96,13 +105,20 @@ def _take(file: TextIO, results: Path) -> None:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            return  # the lease alone excludes others
+            return False  # the lease alone excludes others
         time.sleep(0.1)  # its run is dead: a worker that is about to end still holds the lock
 
 
-def _wait_for(lease: SoftFileLease, results: Path) -> None:
-    """Take the lease. The lease of a run on another host that died ends where its marker is not touched for
-    LEASE_SECONDS."""
+def _wait_for(lease: SoftFileLease, results: Path, has_lock: bool, say: Callable[[str], None]) -> None:
+    """Take the lease. That of a run that died ends where its marker is not touched for LEASE_SECONDS.
+
+    Args:
+        lease: of the folder.
+        results: the folder.
+        has_lock: whether this process has the file lock, so that no other run of this host is there, whatever process
+            has the number in the marker now.
+        say: called once where the lease must be waited for.
+    """
     marker = results / ".lease"
     first_touch = None
     while True:
@@ -113,13 +129,24 @@ def _wait_for(lease: SoftFileLease, results: Path) -> None:
             with contextlib.suppress(OSError):
                 holder = _fields(marker)
                 touched = marker.stat().st_mtime_ns
+                who = f"process {holder.get('pid')} on {holder.get('host')}"
                 is_here = holder.get("host") == socket.gethostname()
-                is_alive_there = first_touch is not None and touched != first_touch
-                if is_here or is_alive_there:
-                    who = f"process {holder.get('pid')} on {holder.get('host')}"
+                if is_here and not has_lock:
+                    raise _busy(who, results) from None
+                if is_here and _age(marker, results) > LEASE_SECONDS:
+                    marker.unlink()
+                    continue
+                if first_touch is None:
+                    say(f"{results} was in use by {who}; unless that lives, it is free in {LEASE_SECONDS:.0f} s")
+                elif touched != first_touch:
                     raise _busy(who, results) from None
                 first_touch = touched
         time.sleep(1.0)
+
+
+def _age(marker: Path, results: Path) -> float:
+    """Seconds since the marker was touched, by the clock of the file system: this process has just written the lock."""
+    return (results / ".lock").stat().st_mtime - marker.stat().st_mtime
 
 
 def _fields(marker: Path) -> dict[str, str]:

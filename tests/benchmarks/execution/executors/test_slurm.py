@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from barbench.benchmarks.execution.executors import slurm
+from barbench.benchmarks.execution.executors.local import Local
 from barbench.benchmarks.execution.executors.slurm import Slurm, Task
 from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.execution.run_folder import RunFolder
-from barbench.benchmarks.execution.status import find_run, status, stop
+from barbench.benchmarks.execution.status import find_run, look, runs, status, stop
 from barbench.benchmarks.job import Job
 from barbench.errors import UsageError
 from barbench.results.record import AttemptLog
@@ -21,6 +22,7 @@ from barbench.results.store import Store
 from barbench.spec.cluster import Cluster
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.execution.executors import contract, fake_slurm
+from tests.results.test_store import record
 
 pytest.importorskip("submitit")
 
@@ -109,6 +111,137 @@ def test_a_controller_that_does_not_answer_loses_no_cell(folder: Path) -> None:
         "#!/bin/sh\necho slurm_load_jobs error: Invalid job id specified >&2\nexit 1\n"
     )
     assert slurm.squeue(["7_0"]) == {}
+
+
+CELL = "710e50b0bf11"
+STEM = f"snf--tiny--refcoco--seed0--{CELL}"
+
+
+@pytest.fixture
+def detached(folder: Path, tmp_path: Path) -> RunFolder:
+    """A run whose one cell has job 7 and began."""
+    run = RunFolder.make(tmp_path / "results", "slurm", {CELL: STEM}, "code")
+    run.folder(CELL).mkdir()
+    run.keep_handles({CELL: {"job": "7", "number": 1}})
+    run.events(CELL).add({"event": "attempt", "number": 1, "host": "a"})
+    return run
+
+
+def queue(folder: Path, *lines: str) -> None:
+    """What squeue says from now on."""
+    (folder / "bin" / "squeue").write_text("#!/bin/sh\n" + "".join(f"echo {line}\n" for line in lines))
+
+
+def end(run: RunFolder, how: str, number: int = 1) -> None:
+    run.events(CELL).add({"event": "ended", "how": how, "reason": "", "number": number})
+
+
+def adopted(run: RunFolder) -> dict[str, int]:
+    """What another process that leads the run finds."""
+    engine = Slurm(Cluster(), 0)
+    engine.start(RunFolder(run.path), -1)
+    return engine.adopt()
+
+
+def test_the_job_after_a_cancelled_one_is_adopted(detached: RunFolder, folder: Path) -> None:
+    """Also where it has the number of the cancelled one, as earlier versions gave it, and before it has begun."""
+    end(detached, "stopped")
+    queue(folder, "7 RUNNING")
+    assert adopted(detached) == {}, "job 7 reported its end and is about to leave the queue"
+    detached.keep_handles({CELL: {"job": "8", "number": 2}})
+    queue(folder, "7 CANCELLED", "8 PENDING")
+    assert adopted(detached) == {CELL: 2}
+    detached.events(CELL).add({"event": "attempt", "number": 2, "host": "a"})
+    queue(folder, "8 RUNNING")
+    assert adopted(detached) == {CELL: 2}
+    detached.keep_handles({CELL: {"job": "8", "number": 1}})
+    assert adopted(detached) == {CELL: 1}
+
+
+def test_numbers_of_attempts_rise_over_all_commands(detached: RunFolder) -> None:
+    assert detached.last_number(CELL) == 1
+    end(detached, "stopped", number=3)
+    assert RunFolder(detached.path).last_number(CELL) == 3
+    assert detached.last_number("0a0a") == 0
+
+
+def test_the_end_of_an_earlier_job_does_not_end_the_next(detached: RunFolder, folder: Path) -> None:
+    detached.keep_handles({CELL: {"job": "8", "number": 2}})
+    queue(folder, "8 RUNNING")
+    engine = Slurm(Cluster(), 0)
+    engine.start(detached, -1)
+    assert engine.adopt() == {CELL: 2}
+    end(detached, "lost", number=1)
+    engine.poll(0.0)
+    assert engine.alive() == {CELL}
+    end(detached, "done", number=2)
+    engine.poll(0.0)
+    assert engine.alive() == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "state", "over"),
+    [
+        ("7 PENDING", "waiting", False),
+        ("7 SPECIAL_EXIT", "waiting", False),
+        ("7 RUNNING", "running", False),
+        ("7 STOPPED", "running", False),
+        ("7 TIMEOUT", "lost", True),
+        ("", "lost", True),
+        ("slurm_load_jobs error: timed out >&2; exit 1", "running", False),
+    ],
+)
+def test_a_run_is_over_where_no_job_is_left(
+    line: str, state: str, over: bool, detached: RunFolder, folder: Path
+) -> None:
+    queue(folder, line)
+    found = look(detached)
+    assert found.cells[STEM].state == state
+    assert found.is_over is over
+
+
+@pytest.mark.parametrize("how", ["done", "lost"])
+def test_a_detached_run_that_is_over_is_no_obstacle(how: str, folder: Path, job: Job) -> None:
+    """It is neither watched for ever nor in the way of a run on this host."""
+    [only] = contract.cells(job, ["ok"])
+    cell = only.cell.id()
+    run = RunFolder.make(job.results, "slurm", {cell: only.cell.stem()}, "code")
+    run.folder(cell).mkdir()
+    run.keep_handles({cell: {"job": "22", "number": 1}})
+    run.events(cell).add({"event": "attempt", "number": 1, "host": "0"})
+    if how == "done":
+        Store(job.results).save(record(only.cell))
+        run.events(cell).add({"event": "ended", "how": "done", "reason": "", "number": 1})
+    queue(folder, "22 COMPLETED")
+    assert [row["state"] for row in status(job.results)] == ([] if how == "done" else ["lost"])
+    assert [found.is_over for found in runs(job.results)] == [True]
+    assert [each.status for each in contract.run([only], Local())] == ["done"]
+    assert RunFolder.all(job.results) == []
+
+
+def test_a_run_that_ended_before_it_submitted_is_no_obstacle(folder: Path, job: Job) -> None:
+    [only] = contract.cells(job, ["ok"])
+    run = RunFolder.make(job.results, "slurm", {only.cell.id(): only.cell.stem()}, "code")
+    queue(folder)
+    run.fields["process"] = 2**31 - 1
+    assert look(run).cells[only.cell.stem()].state == "orphaned"
+    assert [each.status for each in contract.run([only], Local())] == ["done"]
+
+
+def test_a_run_whose_job_runs_is_an_obstacle(detached: RunFolder, folder: Path, job: Job) -> None:
+    [only] = contract.cells(job, ["ok"])
+    detached.take_over({only.cell.id(): only.cell.stem()})
+    queue(folder, "7 RUNNING")
+    with pytest.raises(UsageError, match=r"run .* \(slurm\) has some of these cells: barbench stop .* ends it"):
+        contract.run([only], Local())
+
+
+def test_a_run_is_not_removed_while_the_queue_does_not_answer(detached: RunFolder, folder: Path) -> None:
+    queue(folder, "slurm_load_jobs error: timed out >&2; exit 1")
+    detached.fields["process"] = 2**31 - 1
+    with pytest.raises(UsageError, match="the queue of slurm does not answer; give the command again later"):
+        stop(detached, [])
+    assert detached.exists()
 
 
 @pytest.mark.slow
