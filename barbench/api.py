@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from barbench.benchmarks.cell_model import find_in_photo
 from barbench.benchmarks.execution.host.devices import pick_device
 from barbench.datasets.content import DatasetContent, read_dataset
 from barbench.datasets.pixels.letterbox import Letterbox
-from barbench.datasets.pixels.photo import RGB, read_photo
+from barbench.datasets.pixels.photo import RGB, check_pixels, read_photo, upright_rgb
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
 from barbench.datasets.sources import DataSource, data_root, find_source
 from barbench.datasets.tokens import Tokens
@@ -27,7 +28,7 @@ from barbench.engine.evaluate import evaluate as evaluate_samples
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit as fit_samples
 from barbench.engine.training_state import StepLog, Training
-from barbench.errors import UnknownName
+from barbench.errors import UnknownName, UsageError
 from barbench.methods.build import build_segmenter as build
 from barbench.methods.catalog import NONE, MethodSpec
 from barbench.methods.resolve import resolve
@@ -208,7 +209,11 @@ def evaluate(
 
     Raises:
         UnknownName: for a split that the data do not have.
+        UsageError: for a threshold beyond 0..1, or a batch without expressions.
     """
+    _check_share("threshold", threshold)
+    _check_whole("batch", batch, 1)
+    _check_whole("workers", workers, 0)
     if split not in data.content.evals:
         raise UnknownName("evaluation split", split, data.content.evals)
     accelerator = fresh_accelerator(pick_device(device), precision)
@@ -221,7 +226,7 @@ def evaluate(
 
 def predict(
     model: Segmenter,
-    photo: str | Path | RGB,
+    photo: str | Path | RGB | Image.Image,
     expressions: str | Sequence[str],
     *,
     threshold: float = THRESHOLD,
@@ -233,7 +238,7 @@ def predict(
 
     Args:
         model: from `build_segmenter`.
-        photo: an image file, or uint8 (H, W, 3) in RGB.
+        photo: an image file, uint8 (H, W, 3) in RGB, or an image of Pillow.
         expressions: one or several, as in "the man in red".
         threshold: probability above which a pixel is in the mask.
         context_length: tokens of an expression, start and end of text included; longer ones are cut.
@@ -245,8 +250,11 @@ def predict(
 
     Raises:
         DataError: for a file that is not an image.
+        UsageError: for an array of another type or shape, no expression, or a threshold beyond 0..1.
     """
-    pixels = photo if isinstance(photo, np.ndarray) else read_photo(Path(photo))
+    _check_share("threshold", threshold)
+    _check_whole("context_length", context_length, 3)
+    pixels = _pixels(photo)
     accelerator = fresh_accelerator(pick_device(device), precision)
     model.to(accelerator.device).eval()
     letterbox = Letterbox(model.image_size, model.normalization)
@@ -254,6 +262,32 @@ def predict(
     asked = [expressions] if isinstance(expressions, str) else list(expressions)
     found = find_in_photo(model, letterbox, tokens, accelerator, pixels, asked, threshold)
     return np.stack([each.mask for each in found])
+
+
+def _pixels(photo: str | Path | RGB | Image.Image) -> RGB:
+    """A photo in any of the forms that `predict` takes, as uint8 (H, W, 3) RGB."""
+    if isinstance(photo, np.ndarray):
+        return check_pixels(photo)
+    if isinstance(photo, Image.Image):
+        return upright_rgb(photo)
+    if isinstance(photo, str | Path):
+        return read_photo(Path(photo))
+    raise UsageError(
+        f"the photo is a {type(photo).__name__}; what is read is a file, uint8 (height, width, 3) in RGB as a numpy "
+        "array, or an image of Pillow"
+    )
+
+
+def _check_share(name: str, value: float) -> None:
+    """UsageError for what is no number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not 0 <= value <= 1:
+        raise UsageError(f"{name} is {value!r}; it is a number from 0 to 1, as in 0.35")
+
+
+def _check_whole(name: str, value: int, least: int) -> None:
+    """UsageError for what is no whole number from `least` on."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise UsageError(f"{name} is {value!r}; it is a whole number from {least} on")
 
 
 def compare(

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import barbench as bb
 from barbench.benchmarks.execution.run import run_jobs
-from barbench.errors import UnknownName
+from barbench.errors import UnknownName, UsageError
 from barbench.spec.recipe import parse_recipe
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.conftest import make_jobs as make_jobs
@@ -107,6 +108,59 @@ def test_masks_have_the_photos_size(model) -> None:
     assert masks.shape == (2, 30, 50)
     assert masks.dtype == np.bool_
     assert bb.predict(model, photo, "the red man", device="cpu").shape == (1, 30, 50)
+
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+NO_PHOTOS = {
+    "0..1": (PHOTO / 255, r"float64, .*np\.uint8"),
+    "single": ((PHOTO / 255).astype(np.float32), "float32"),
+    "16 bits": (PHOTO.astype(np.uint16) * 257, r"uint16, .*photo // 257"),
+    "whole numbers": (PHOTO.astype(np.int64), "int64"),
+    "yes and no": (PHOTO > 9, "bool"),
+    "transparency": (np.dstack([PHOTO, PHOTO[..., :1]]), r"\(30, 50, 4\).*leave out"),
+    "gray": (PHOTO[..., 0], "gray becomes RGB"),
+    "one channel": (PHOTO[..., :1], "gray becomes RGB"),
+    "channels first": (PHOTO.transpose(2, 0, 1), r"transpose\(1, 2, 0\)"),
+    "several": (PHOTO[None], "one photo at a time"),
+    "nothing": (PHOTO[:0], r"\(0, 50, 3\)"),
+    "tensor": (torch.from_numpy(PHOTO), "is a Tensor"),
+    "list": (PHOTO.tolist(), "is a list"),
+}
+
+
+@pytest.mark.parametrize(("photo", "says"), NO_PHOTOS.values(), ids=NO_PHOTOS.keys())
+def test_what_is_no_photo_is_refused(photo, says: str, model) -> None:
+    """Taken for a photo, most would be black, and nothing would be found."""
+    with pytest.raises(UsageError, match=f"(?s){says}"):
+        bb.predict(model, photo, "the red man", device="cpu")
+
+
+def test_a_photo_of_pillow_or_in_another_layout_is_the_same_photo(model) -> None:
+    expected = bb.predict(model, PHOTO, "the red man", threshold=0.01, device="cpu")
+    turned = Image.fromarray(np.rot90(PHOTO))
+    turned.getexif()[0x0112] = 6
+    for same in (Image.fromarray(PHOTO), turned, PHOTO[..., ::-1].copy()[..., ::-1], np.asfortranarray(PHOTO)):
+        assert np.array_equal(bb.predict(model, same, "the red man", threshold=0.01, device="cpu"), expected)
+
+
+@pytest.mark.parametrize("asked", [[], "", ["the man", " "], [3]], ids=["none", "empty", "blank", "number"])
+def test_no_expression_is_refused(asked, model) -> None:
+    with pytest.raises(UsageError, match="the man in red"):
+        bb.predict(model, PHOTO, asked, device="cpu")
+
+
+def test_values_beyond_their_range_are_refused(data, model) -> None:
+    for threshold in (35, -0.1, float("nan"), "0.5", True):
+        with pytest.raises(UsageError, match=f"threshold is {threshold!r}"):
+            bb.predict(model, PHOTO, "the man", threshold=threshold, device="cpu")
+        with pytest.raises(UsageError, match=f"threshold is {threshold!r}"):
+            bb.evaluate(model, data, "val", threshold=threshold, device="cpu")
+    with pytest.raises(UsageError, match="context_length is 2; it is a whole number from 3 on"):
+        bb.predict(model, PHOTO, "the man", context_length=2, device="cpu")
+    with pytest.raises(UsageError, match="batch is 0"):
+        bb.evaluate(model, data, "val", batch=0, device="cpu")
+    with pytest.raises(UsageError, match="workers is -1"):
+        bb.evaluate(model, data, "val", workers=-1, device="cpu")
 
 
 def test_it_computes_what_a_cell_computes(

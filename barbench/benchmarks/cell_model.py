@@ -1,6 +1,7 @@
 """The model of a cell, untrained or trained, and what prepares its input: for the worker, `barbench predict` and
 `panels`."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from accelerate import Accelerator
@@ -141,6 +142,19 @@ def _find(cell: Cell, backbone: str | None, weights: str | None) -> tuple[str, s
     return name, str(path or tag)
 
 
+def check_expressions(expressions: Sequence[str]) -> None:
+    """Refuse what names nothing to look for.
+
+    Raises:
+        UsageError: for no expression, or one without words.
+    """
+    if not expressions:
+        raise UsageError('there is no expression; give at least one, as in "the man in red"')
+    for expression in expressions:
+        if not isinstance(expression, str) or not expression.strip():
+            raise UsageError(f'the expression {expression!r} has no words; give one as in "the man in red"')
+
+
 def find_in_photo(
     segmenter: Segmenter,
     letterbox: Letterbox,
@@ -163,7 +177,11 @@ def find_in_photo(
 
     Returns:
         One mask with its scores per expression.
+
+    Raises:
+        UsageError: for no expression, or one without words.
     """
+    check_expressions(expressions)
     height, width = photo.shape[:2]
     encoded = tokens.encode(expressions)
     image = letterbox.image(smoothed(photo, letterbox.size))[None]

@@ -1,5 +1,6 @@
 """`barbench evaluate` and `predict`: one trained model, on data or on a photo."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -105,7 +106,7 @@ def predict(
 
     \f
     Raises:
-        UsageError: if --out is not a PNG, or if several cells match.
+        UsageError: if --out is not a PNG, if an expression is a file, or if several cells match.
         DataError: if the photo or the cell's weights cannot be used.
     """
     from barbench.datasets.pixels.photo import read_photo
@@ -114,6 +115,7 @@ def predict(
 
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: the overlay is a PNG; give a name that ends in .png")
+    _refuse_files(expressions)
     pixels = read_photo(photo)
     store = Store(results)
     record = one(store.all(), cell)
@@ -135,3 +137,13 @@ def predict(
     for each in found:
         if each.cut:
             print(f"note: {each.expression!r} is longer than the context and was cut", file=sys.stderr)
+
+
+def _refuse_files(expressions: list[str]) -> None:
+    """UsageError for an expression that is a file: a shell makes several words of `*.jpg`."""
+    for expression in expressions:
+        if os.path.isfile(expression):  # not Path.is_file, which raises for a long expression
+            raise UsageError(
+                f"{expression} is a file and would be taken for an expression; `predict` looks at one photo: give one "
+                "file, then the expressions in quotes"
+            )

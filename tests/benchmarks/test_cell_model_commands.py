@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from barbench.cli import app
-from barbench.errors import UnknownName
+from barbench.errors import UnknownName, UsageError
 from barbench.results.record import Record
 from barbench.results.store import Store
 
@@ -44,6 +44,17 @@ def test_predict_writes_an_overlay_and_prints_a_row_an_expression(
     assert "y.png" in table.stdout
     assert (tmp_path / "x" / "y.png").is_file()
     assert isinstance(CliRunner().invoke(app, [*base, "--cell", "snf"]).exception, UnknownName)
+
+
+def test_a_shells_list_of_photos_is_no_list_of_expressions(tmp_path: Path, photo: Path) -> None:
+    """`predict *.jpg "the man"`: the second photo would be the first expression."""
+    words = ["predict", str(photo), str(photo), "the man", "--cell", "snf", "--results", str(tmp_path)]
+    answer = CliRunner().invoke(app, words)
+    assert isinstance(answer.exception, UsageError)
+    assert str(answer.exception).startswith(f"{photo} is a file and would be taken for an expression")
+    words[2] = "a" * 5000
+    answer = CliRunner().invoke(app, words)
+    assert "no finished cell" in str(answer.exception), "a long expression is no file"
 
 
 def test_panels_writes_sheets_and_their_list(

@@ -16,11 +16,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _COMPLAINT = re.compile(rb"(?i)jpeg|libpng|huffman")
+_REMARK = re.compile(rb"IDAT: (Too much image data|Extra compressed data)")
+"""On bytes behind the last pixel: all pixels are there. See `metadata` for the other remarks."""
 
 
 @contextlib.contextmanager
 def decoder_warnings() -> Iterator[list[str]]:
-    """Capture the decoders' lines on standard error; all other lines are passed on.
+    """Capture the decoders' lines on damage; remarks on whole pixels are left out, and all other lines are passed on.
 
     File descriptor 2 belongs to the whole process, so only one block may be open at a time, and lines of several
     threads inside cannot be told apart: if a block of several images has warnings, decode them again one by one.
@@ -49,6 +51,8 @@ def decoder_warnings() -> Iterator[list[str]]:
             os.dup2(kept, 2)
             caught.seek(0)
             for line in caught:
+                if _REMARK.search(line):
+                    continue
                 if _COMPLAINT.search(line):
                     said.append(line.decode("utf-8", "replace").strip())
                 else:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from barbench.datasets.pixels.file_kind import file_kind
+from barbench.datasets.pixels.metadata import without_metadata
 from barbench.datasets.untrusted import image_size
 from barbench.errors import DataError
 
@@ -74,12 +76,13 @@ def decode_image(info: ImageInfo) -> RGB:
     if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise DataError(f"{info.path} is truncated: its last JPEG scan has no end")
     due = info.width, info.height
+    bare = without_metadata(data)
     try:
         size = stored_size(data)
         orientation = read_orientation(data) if info.apply_exif or size != due else AS_STORED
         _check_size(size, orientation, info)
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        rgb: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+        rgb: Any = cv2.imdecode(np.frombuffer(bare, dtype=np.uint8), flags)
     except (cv2.error, ValueError) as error:
         raise DataError(f"{info.path} is not a readable image ({len(data)} bytes): {error}") from error
     if rgb is None or rgb.shape != (size[1], size[0], 3):
@@ -101,11 +104,15 @@ def stored_size(data: bytes | Path) -> tuple[int, int]:
     Raises:
         ValueError: if it is neither a JPEG nor a PNG, or has a size that is not read.
     """
-    try:
-        with _opened(data) as image:
-            size = image.size
-    except Exception as error:  # Pillow's parsers raise nearly anything: OSError, SyntaxError, struct.error, ...
-        raise ValueError("it is neither a JPEG nor a PNG") from error
+    size = _size_of(data)
+    if size is None:
+        # Pillow reads no PNG with a damaged block of text, which is no damage to the pixels.
+        content = data if isinstance(data, bytes) else _content(data)
+        size = _size_of(without_metadata(content))
+        if size is None:
+            kind = file_kind(content)
+            but = "" if kind is None or kind in ("a JPEG", "a PNG") else f" but {kind}"
+            raise ValueError(f"it is neither a JPEG nor a PNG{but}")
     return image_size(*size)
 
 
@@ -124,6 +131,22 @@ def read_orientation(data: bytes | Path) -> int:
             return tag if isinstance(tag, int) and tag in EXIF_TRANSPOSE else AS_STORED
     except Exception:  # a broken EXIF block: decoders pass over it, too
         return AS_STORED
+
+
+def _size_of(data: bytes | Path) -> tuple[int, int] | None:
+    """Width and height; None where Pillow finds no JPEG or PNG."""
+    try:
+        with _opened(data) as image:
+            return image.size
+    except Exception:  # Pillow's parsers raise nearly anything: OSError, SyntaxError, struct.error, ...
+        return None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror or error}") from error
 
 
 def _opened(data: bytes | Path) -> Image.Image:

@@ -1,12 +1,15 @@
 """Photos of every kind, written by Pillow, and what becomes of them."""
 
+import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from barbench.datasets.pixels import photo
+from barbench.datasets.pixels.images import ImageInfo, decode_image
 from barbench.datasets.pixels.photo import read_photo, smoothed
 from barbench.errors import DataError
 
@@ -89,3 +92,48 @@ def test_smoothing_takes_away_what_a_square_cannot_hold() -> None:
     assert np.abs(flat.astype(int) - 127).max() <= 2
     steps = np.repeat(np.arange(0, 200, 50), 100).astype(np.uint8)[:, None, None] * np.ones((1, 300, 3), np.uint8)
     assert np.abs(smoothed(steps, 50).astype(int)[40:60] - steps[40:60]).max() <= 1, "what is large stays"
+
+
+@pytest.mark.parametrize("shape", [(400, 300), (401, 77), (700, 699), (900, 20), (300, 400)])
+def test_a_tall_photo_is_blurred_as_opencv_does(shape: tuple[int, int]) -> None:
+    pixels = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    expected = cv2.GaussianBlur(pixels, (0, 0), sigmaX=max(shape) / 80)
+    assert np.array_equal(smoothed(pixels, 20), expected)
+
+
+def test_a_tall_panorama_takes_as_long_as_a_wide_one() -> None:
+    wide = RNG.integers(0, 256, (100, 8000, 3), dtype=np.uint8)
+    seconds = []
+    for panorama in (wide, np.ascontiguousarray(wide.swapaxes(0, 1))):
+        begun = time.process_time()
+        smoothed(panorama, 32)
+        seconds.append(time.process_time() - begun)
+    assert seconds[1] < 3 * seconds[0], seconds
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photo: save it as JPEG"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC photo: save it as JPEG"),
+        (b"\0\0\0\x18ftypisom", "a video"),
+        (b"\0\0\0\x18ftypcrx ", "a raw photo of a camera"),
+        (b"\xff\x0a" + bytes(9), "a JPEG XL image"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"\x93NUMPY\1\0", "a numpy array"),
+        (b" \n<!DOCTYPE html>", "a web page"),
+        (b"<svg xmlns=", "an SVG drawing"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a Git LFS pointer: fetch the file itself with `git lfs pull`",
+        ),
+        (b"", "an empty file"),
+    ],
+)
+def test_what_is_no_image_is_named_as_what_it_is(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "p.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=f"is not an image that can be read: it is {says}"):
+        read_photo(tmp_path / "p.jpg")
+    with pytest.raises(DataError, match=f"neither a JPEG nor a PNG but {says}"):
+        decode_image(ImageInfo(1, tmp_path / "p.jpg", 3, 3))
