@@ -153,7 +153,7 @@ def listed(value: Any) -> list[Any]:
 
 
 _NUMBER_STARTS = list("-+.0123456789")
-_WHOLE = ("tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9]+$|0o[0-7]+$|0x[0-9a-fA-F]+$"))
+_INTEGER = ("tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9]+$|0o[0-7]+$|0x[0-9a-fA-F]+$"))
 _REAL = (
     "tag:yaml.org,2002:float",
     re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
@@ -195,7 +195,7 @@ _Loader.yaml_implicit_resolvers = {}
 for _start, _resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items():
     kept = [(tag, pattern) for tag, pattern in _resolvers if tag not in _NUMBERS_OF_1_1]
     _Loader.yaml_implicit_resolvers[_start] = kept
-for _tag, _pattern in (_WHOLE, _REAL):
+for _tag, _pattern in (_INTEGER, _REAL):
     _Loader.add_implicit_resolver(_tag, _pattern, _NUMBER_STARTS)
     _Dumper.add_implicit_resolver(_tag, _pattern, _NUMBER_STARTS)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
