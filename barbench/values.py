@@ -12,7 +12,7 @@ import yaml
 
 T = TypeVar("T")
 _DUE: Any = object()
-_WHOLE = re.compile(r"\s*([+-]?\d+)(?:\.0*)?\s*")
+_WRITTEN = re.compile(r"\s*([+-]?\d+)(?:\.0*)?\s*")
 
 
 def whole(value: Any) -> int:
@@ -30,7 +30,7 @@ def whole(value: Any) -> int:
     """
     if type(value) is int and -(2**63) < value < 2**63:  # nearly all of half a million
         return value
-    if isinstance(value, str) and len(value) < 24 and (written := _WHOLE.fullmatch(value)):
+    if isinstance(value, str) and len(value) < 24 and (written := _WRITTEN.fullmatch(value)):
         value = int(written[1])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
