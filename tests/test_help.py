@@ -130,3 +130,25 @@ def test_a_help_text_begins_with_a_verb_or_a_noun(path: tuple[str, ...]) -> None
     assert begins == {}
     assert {name: text for name, text in help_texts(path).items() if re.search(r"\b(is|are) due\b", text)} == {}
     assert all(text for text in help_texts(path).values())
+
+
+def test_the_options_of_run_are_in_groups() -> None:
+    """No panel of its help is longer than a screen, and only --help is in none."""
+    panels: dict[str, list[str]] = {}
+    for parameter in parameters(("run",)):
+        panels.setdefault(getattr(parameter, "rich_help_panel", None) or "", []).append(str(parameter.name))
+    assert "" not in panels
+    assert len(panels) >= 5
+    assert max(map(len, panels.values())) <= 12
+    printed = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
+    assert all(f" {panel} " in printed for panel in panels)
+
+
+def test_an_option_is_in_the_same_group_in_every_command() -> None:
+    places: dict[str, set[str | None]] = {}
+    for path in COMMANDS:
+        for parameter in parameters(path):
+            panel = getattr(parameter, "rich_help_panel", None)
+            if panel is not None:
+                places.setdefault(f"{parameter.name} {parameter.help}", set()).add(panel)
+    assert {name: panels for name, panels in places.items() if len(panels) > 1} == {}

@@ -16,28 +16,44 @@ METHODS_HELP = (
 )
 WEIGHTS_HELP = "random, pretrained (tiny), an open_clip tag whose file is in the local cache, or a file"
 
+# The panels of a command's help.
+COMPARED = "What is compared"
+BACKBONES = "Backbones"
+DATA = "Data"
+TRAINING = "Training"
+DEVICES = "Devices and processes"
+PLACE = "Where cells run"
+FOLDERS = "Folders and output"
+
 # What is compared.
-MethodsOption = Annotated[str, typer.Option(help=METHODS_HELP)]
-MaybeMethodsOption = Annotated[str | None, typer.Option(help=METHODS_HELP, show_default="all")]
+MethodsOption = Annotated[str, typer.Option(help=METHODS_HELP, rich_help_panel=COMPARED)]
+MaybeMethodsOption = Annotated[
+    str | None, typer.Option(help=METHODS_HELP, show_default="all", rich_help_panel=COMPARED)
+]
 ArgumentsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--option",
         help="change an argument of a method: METHOD:component.parameter=value, e.g. barleria:gst.prior=false; "
         "may be repeated",
+        rich_help_panel=COMPARED,
     ),
 ]
 ProportionOption = Annotated[
     Proportion,
     typer.Option(
         help="sizes of the methods: published, those for ViT-B/16; width, in proportion to a narrower backbone, except "
-        "for what --option gives"
+        "for what --option gives",
+        rich_help_panel=COMPARED,
     ),
 ]
 
 # Backbones.
 BackboneOption = Annotated[
-    str, typer.Option(help="tiny, the name of an open_clip CLIP ViT, or a folder in open_clip's format")
+    str,
+    typer.Option(
+        help="tiny, the name of an open_clip CLIP ViT, or a folder in open_clip's format", rich_help_panel=BACKBONES
+    ),
 ]
 BackbonesOption = Annotated[
     str | None,
@@ -45,11 +61,16 @@ BackbonesOption = Annotated[
         "--backbone",
         help="tiny, a name that open_clip knows, a folder in open_clip's format, or a comma list",
         show_default="tiny on shapes, else ViT-B-16-quickgelu",
+        rich_help_panel=BACKBONES,
     ),
 ]
 WeightsOption = Annotated[
     str | None,
-    typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, openai for -quickgelu models"),
+    typer.Option(
+        help=WEIGHTS_HELP,
+        show_default="pretrained for tiny and folders, openai for -quickgelu models",
+        rich_help_panel=BACKBONES,
+    ),
 ]
 ImageSizeOption = Annotated[
     int | None,
@@ -58,38 +79,52 @@ ImageSizeOption = Annotated[
         max=4096,
         help="side of the square input in pixels",
         show_default="the backbone's own; 416 for open_clip's",
+        rich_help_panel=BACKBONES,
     ),
 ]
 
 # Data.
 DATASETS_HELP = "refcoco, refcoco+, refcocog-u, refcocog-g (all: these), grefcoco, mixed, mixed-leaked, a list"
-DatasetsOption = Annotated[str, typer.Option("--dataset", "--split", help=DATASETS_HELP)]
+DatasetsOption = Annotated[str, typer.Option("--dataset", "--split", help=DATASETS_HELP, rich_help_panel=DATA)]
 MaybeDatasetsOption = Annotated[
-    str | None, typer.Option("--dataset", "--split", help=DATASETS_HELP, show_default="refcoco+")
+    str | None, typer.Option("--dataset", "--split", help=DATASETS_HELP, show_default="refcoco+", rich_help_panel=DATA)
 ]
-TrainedOnOption = Annotated[str, typer.Option("--dataset", "--split", help="dataset that the cells were trained on")]
+TrainedOnOption = Annotated[
+    str, typer.Option("--dataset", "--split", help="dataset that the cells were trained on", rich_help_panel=DATA)
+]
 DataOption = Annotated[
     str | None,
     typer.Option(
-        help="folder in the REFER/COCO layout, or shapes (generated data)", show_default="$BARBENCH_DATA, else shapes"
+        help="folder in the REFER/COCO layout, or shapes (generated data)",
+        show_default="$BARBENCH_DATA, else shapes",
+        rich_help_panel=DATA,
     ),
 ]
 ExifOption = Annotated[
     Exif,
     typer.Option(
-        "--exif", help="apply: turn images as their EXIF says, for annotations that were drawn on turned images"
+        "--exif",
+        help="apply: turn images as their EXIF says, for annotations that were drawn on turned images",
+        rich_help_panel=DATA,
     ),
 ]
 
 # Training.
 RecipeOption = Annotated[
-    str | None, typer.Option(help="name of a recipe, or a YAML file", show_default="demo on shapes, else paper")
+    str | None,
+    typer.Option(
+        help="name of a recipe, or a YAML file", show_default="demo on shapes, else paper", rich_help_panel=TRAINING
+    ),
 ]
 
 # Where cells run.
 DeviceOption = Annotated[
     str,
-    typer.Option(help="auto, cpu, or another device name of torch: cuda, cuda:1, mps", callback=device_name),
+    typer.Option(
+        help="auto, cpu, or another device name of torch: cuda, cuda:1, mps",
+        callback=device_name,
+        rich_help_panel=DEVICES,
+    ),
 ]
 KernelsOption = Annotated[
     Kernels,
@@ -97,6 +132,7 @@ KernelsOption = Annotated[
         "--kernels",
         help="low_memory: many small kernels that save memory; fused: few large ones, for a GPU, not yet measured "
         "on one; auto: low_memory (former names: plain, lean)",
+        rich_help_panel=DEVICES,
     ),
 ]
 JobsOption = Annotated[
@@ -106,10 +142,13 @@ JobsOption = Annotated[
         max=1024,
         help="number of cells that run at the same time; the cores are divided among them",
         show_default="one per GPU; on a CPU one per core for embedded backbones, else 1",
+        rich_help_panel=DEVICES,
     ),
 ]
 ThresholdOption = Annotated[float, typer.Option(min=0, max=1, help="probability above which a pixel is in the mask")]
 
 # Folders and output.
-ResultsOption = Annotated[Path, typer.Option(file_okay=False, help="folder that holds the records")]
-FormatOption = Annotated[Format, typer.Option("--format", help="format of the rows")]
+ResultsOption = Annotated[
+    Path, typer.Option(file_okay=False, help="folder that holds the records", rich_help_panel=FOLDERS)
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="format of the rows", rich_help_panel=FOLDERS)]

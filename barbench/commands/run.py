@@ -9,6 +9,12 @@ from rich.console import Console
 
 from barbench.commands.checks import gpu_list
 from barbench.commands.options import (
+    COMPARED,
+    DATA,
+    DEVICES,
+    FOLDERS,
+    PLACE,
+    TRAINING,
     ArgumentsOption,
     BackbonesOption,
     DataOption,
@@ -44,15 +50,30 @@ def run(
     ctx: typer.Context,
     # What is compared.
     tables: Annotated[
-        str | None, typer.Option("--table", help="run the cells that these tables need: 1 to 5, a comma list, or all")
+        str | None,
+        typer.Option(
+            "--table",
+            help="run the cells that these tables need: 1 to 5, a comma list, or all",
+            rich_help_panel=COMPARED,
+        ),
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", "--dry-run", help="show the cells, their time and memory, and run nothing")
+        bool,
+        typer.Option(
+            "--plan",
+            "--dry-run",
+            help="show the cells, their time and memory, and run nothing",
+            rich_help_panel=COMPARED,
+        ),
     ] = False,
     methods: MaybeMethodsOption = None,
     suite: Annotated[
         str | None,
-        typer.Option(help="run a named list of methods with options, instead of --methods", show_default="none"),
+        typer.Option(
+            help="run a named list of methods with options, instead of --methods",
+            show_default="none",
+            rich_help_panel=COMPARED,
+        ),
     ] = None,
     datasets: MaybeDatasetsOption = None,
     backbones: BackbonesOption = None,
@@ -62,11 +83,17 @@ def run(
     recipe: RecipeOption = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="change one field of the recipe, for all methods: key=value; may be repeated"),
+        typer.Option(
+            "--set",
+            help="change one field of the recipe, for all methods: key=value; may be repeated",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     options: ArgumentsOption = None,
     proportion: ProportionOption = "published",
-    seeds: Annotated[str, typer.Option(help="comma list of whole numbers; one run per seed")] = "0",
+    seeds: Annotated[
+        str, typer.Option(help="comma list of whole numbers; one run per seed", rich_help_panel=TRAINING)
+    ] = "0",
     image_size: ImageSizeOption = None,
     context_length: Annotated[
         int | None,
@@ -76,15 +103,21 @@ def run(
             max=1024,
             help="tokens of an expression, start and end included",
             show_default="the dataset's own",
+            rich_help_panel=DATA,
         ),
     ] = None,
     exif: ExifOption = "stored",
-    precision: Annotated[Precision, typer.Option(help="number format of the forward and backward pass")] = "fp32",
+    precision: Annotated[
+        Precision, typer.Option(help="number format of the forward and backward pass", rich_help_panel=TRAINING)
+    ] = "fp32",
     # Where cells run.
     device: DeviceOption = AUTO,
     kernels: KernelsOption = AUTO,
     processes: Annotated[
-        int, typer.Option(min=1, max=1024, help="number of processes that share each batch, one per GPU")
+        int,
+        typer.Option(
+            min=1, max=1024, help="number of processes that share each batch, one per GPU", rich_help_panel=DEVICES
+        ),
     ] = 1,
     workers: Annotated[
         int | None,
@@ -93,6 +126,7 @@ def run(
             max=1024,
             help="number of data loading processes per training process",
             show_default="0 on a CPU, else all cores but two, 16 at most",
+            rich_help_panel=DEVICES,
         ),
     ] = None,
     jobs: JobsOption = None,
@@ -102,17 +136,22 @@ def run(
             help="GPUs to use, numbers as in 0,2; all; or none; one cell runs on each, or on --processes of them",
             show_default="all, or what --device says",
             callback=gpu_list,
+            rich_help_panel=DEVICES,
         ),
     ] = None,
     executor: Annotated[
         ExecutorName,
-        typer.Option(help="executor of the cells: local is this host; each other one needs the extra of its name"),
+        typer.Option(
+            help="executor of the cells: local is this host; each other one needs the extra of its name",
+            rich_help_panel=PLACE,
+        ),
     ] = "local",
     cluster: Annotated[
         str | None,
         typer.Option(
             help="resources per cell on Slurm or Ray: partition=gpu,minutes=480,cpus=8, or a YAML file",
             show_default="4 cores and 480 minutes",
+            rich_help_panel=PLACE,
         ),
     ] = None,
     retries: Annotated[
@@ -122,28 +161,38 @@ def run(
             max=1000,
             help="number of times that a cell whose process or host died is tried again",
             show_default="2, on this host 0",
+            rich_help_panel=PLACE,
         ),
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="submit the cells to Slurm and return at once")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="submit the cells to Slurm and return at once", rich_help_panel=PLACE)
+    ] = False,
     tracker: Annotated[
         TrackerName | None,
         typer.Option(
             help="also send losses and scores to this tracker, one run per cell, offline (extra: trackers)",
             show_default="none",
+            rich_help_panel=FOLDERS,
         ),
     ] = None,
     cache: Annotated[
         str,
         typer.Option(
-            help="folder for letterboxed images; off for none; auto for $BARBENCH_CACHE if half of the disk stays free"
+            help="folder for letterboxed images; off for none; auto for $BARBENCH_CACHE if half of the disk stays free",
+            rich_help_panel=FOLDERS,
         ),
     ] = AUTO,
     # What is left, and what is done about failures.
     results: ResultsOption = Path("results"),
-    reports: Annotated[Path, typer.Option(file_okay=False, help="folder to write the tables into")] = Path("reports"),
+    reports: Annotated[
+        Path, typer.Option(file_okay=False, help="folder to write the tables into", rich_help_panel=FOLDERS)
+    ] = Path("reports"),
     on_oom: Annotated[
         Literal["record", "halve"],
-        typer.Option(help="action when a cell runs out of memory: record it, or halve its micro-batch and try again"),
+        typer.Option(
+            help="action when a cell runs out of memory: record it, or halve its micro-batch and try again",
+            rich_help_panel=PLACE,
+        ),
     ] = "record",
 ) -> None:
     """Run a matrix of methods x backbones x datasets x seeds. Finished cells are skipped, interrupted ones continue.

@@ -44,7 +44,7 @@ def test_one_file_holds_the_tables_of_every_condition(make, tmp_path: Path) -> N
     assert [name in md.read_text() for name in ("recipe demo", "recipe paper")] == [True, True]
     labels = [r"\label{tab:barbench-5}", r"\label{tab:barbench-5-2}"]
     assert [tex.read_text().count(label) for label in labels] == [1, 1]
-    assert tex.read_text().startswith("% \\usepackage{graphicx}\n")
+    assert tex.read_text().startswith("% \\usepackage{booktabs,graphicx}\n")
 
 
 def test_wrong_requests_are_explained(make, tmp_path: Path) -> None:

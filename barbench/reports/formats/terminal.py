@@ -60,7 +60,9 @@ def _blocks(table: Table, room: int) -> list[Table]:
         blocks[-1] += group
     if len(blocks) == 1:
         return [table]
-    return [_without_empty(table.select(block)) for block in blocks]
+    # A piece whose columns are all empty says nothing.
+    pieces = [_without_empty(table.select(block)) for block in blocks]
+    return [piece for piece in pieces if piece.rows] or pieces[:1]
 
 
 def _groups(table: Table, room: int) -> list[list[int]]:

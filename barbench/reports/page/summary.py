@@ -6,10 +6,11 @@ from statistics import fmean
 from barbench.reports.page.frames import Costs
 from barbench.reports.tables.averages import over_seeds
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
+from barbench.reports.tables.notes import covers
 from barbench.reports.tables.rows_measured import gap_entry, number
 from barbench.reports.tables.significance import Significance
 from barbench.reports.tables.table import Entry, Header, Mark, Section, Table
-from barbench.results.interval import interval_around
+from barbench.results.interval import CONFIDENCE, interval_around
 
 
 def summary_table(members: Group, found: Costs, significance: Significance) -> Table | None:
@@ -45,11 +46,23 @@ def summary_table(members: Group, found: Costs, significance: Significance) -> T
         caption=f"Mean IoU in percent over {name_columns(found.columns)}; seeds: {seeds}.",
         headers=(Header("", "Method", "left"), *(Header("", name) for name in names)),
         sections=(Section("", tuple(rows)),),
-        notes=(
-            "±: half of the 95% interval, over images and seeds. Bold: the best, and all that are not "
-            "distinguishable from it. Gap closed: between tuning the head only and tuning everything.",
-        ),
+        notes=(" ".join(_reading(members, significance)),),
     )
+
+
+def _reading(members: Group, significance: Significance) -> list[str]:
+    """How the table is read, in sentences: nothing is explained that it does not show."""
+    sentences = []
+    half = f"±: half of the {CONFIDENCE:.0%} interval,"
+    if significance.margins:
+        sentences.append(f"{half} {covers(members)}")
+    elif len(members.seeds) > 1:
+        sentences.append(f"{half} over seeds alone: the counts of single expressions are not there.")
+    if significance.best:
+        sentences.append("Bold: the best, and all that are not distinguishable from it.")
+    if significance.gaps:
+        sentences.append("Gap closed: between tuning the head only and tuning everything.")
+    return sentences
 
 
 def _cost(value: float, digits: str) -> Entry:

@@ -111,13 +111,15 @@ def _table(
 
 
 def _components(table: PaperTable, members: Group | None) -> tuple[str, ...]:
-    """For Table 4 the paper's components, then all others that a method of the table has."""
+    """For Table 4 the paper's components, then all others that a method of the table has; those that the paper's table
+    has no column for are left out where nothing was measured."""
     if table.shows == "splits":
         return ()
+    if not members:
+        return publication.components(table.number)
     labels = list(COMPONENTS)
-    if members:
-        for row in members.rows:
-            labels += row.composition
+    for row in members.rows:
+        labels += row.composition
     return tuple(dict.fromkeys(labels))
 
 

@@ -140,13 +140,13 @@ def _iou(group: Group) -> str:
         return f"Measured IoU in percent: {mean}. No cell is finished."
     return (
         f"Measured IoU in percent: {mean}. "
-        f"±: half of the {CONFIDENCE:.0%} interval, {_covers(group)} Bold: the best, and all that are not "
+        f"±: half of the {CONFIDENCE:.0%} interval, {covers(group)} Bold: the best, and all that are not "
         "distinguishable from it (paired bootstrap over images, all pairs, corrected by Holm's rule at 5 %)."
     )
 
 
-def _covers(group: Group) -> str:
-    """What the intervals cover."""
+def covers(group: Group) -> str:
+    """The end of a sentence that says what the intervals of a group's scores cover."""
     seeds = ", ".join(map(str, sorted(group.seeds)))
     if len(group.seeds) == 1:
         return f"over images alone: one seed ({seeds}) says nothing of other trainings."

@@ -25,6 +25,14 @@ def sections(number: str, columns: TableColumns, footnotes: Footnotes) -> list[S
     return found
 
 
+def components(number: str) -> tuple[str, ...]:
+    """The components that Table `number` has a column for, in its order."""
+    names = []
+    for row in published_rows(number):
+        names += [cell.column for cell in row.cells if cell.kind == "component"]
+    return tuple(dict.fromkeys(names))
+
+
 def difference(number: str, columns: TableColumns, members: Group, footnotes: Footnotes) -> Section:
     """Measured minus published (corrected) mean IoU, for the methods that the published table has."""
     rows = []
@@ -58,10 +66,13 @@ def _line(row: PublishedRow, columns: TableColumns, footnotes: Footnotes, correc
         name += f" ({row.citation})"
     marks = footnotes.add(*remarks)
     parameters = row.cell("", "Params (M)")
+    # A dash where the paper's table has no column for a component.
+    checks = dict.fromkeys(columns.components, "-")
+    checks.update({cell.column: cell.printed for cell in row.cells if cell.kind == "component"})
     return columns.row(
         Entry(name, footnotes=marks),
         [_published(row, score, footnotes, corrected) for score in columns.scores],
-        checks={cell.column: cell.printed for cell in row.cells if cell.kind == "component"},
+        checks=checks,
         parameters=Entry(parameters.printed, parameters.value) if parameters else Entry(""),
         metric=row.metric,
     )

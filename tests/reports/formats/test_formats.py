@@ -16,7 +16,7 @@ from barbench.reports.formats import latex, markdown
 from barbench.reports.formats.terminal import Terminal, show
 from barbench.reports.tables.build import build, build_measured
 from barbench.reports.tables.grouping import group
-from barbench.reports.tables.table import Table
+from barbench.reports.tables.table import Entry, Header, Section, Table
 from barbench.results.resampled import ResampledScores
 from tests.reports.parsed_tables import Certain
 
@@ -100,30 +100,40 @@ def check_structure(text: str) -> None:
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert rows
         assert {columns_of(row) for row in rows} == {len(preamble)}
-        for start, end in re.findall(r"\\cline\{(\d+)-(\d+)\}", body):
+        for start, end in re.findall(r"\\cmidrule\(lr\)\{(\d+)-(\d+)\}", body):
             assert 1 <= int(start) <= int(end) <= len(preamble)
     known = (
-        "begin end centering scriptsize tiny caption label setlength tabcolsep hline cline multicolumn textbf "
+        "begin end centering scriptsize tiny caption label setlength tabcolsep belowcaptionskip multicolumn textbf "
         "underline textit par smallskip linewidth raggedright textsuperscript rlap times surd pm dagger texttt "
-        "textbackslash textasciitilde textasciicircum textendash textemdash dots resizebox ifdim width else fi"
+        "textbackslash textasciitilde textasciicircum textendash textemdash dots resizebox ifdim width else fi "
+        "toprule midrule bottomrule cmidrule"
     )
-    assert set(re.findall(r"\\([A-Za-z]+)", bare)) <= set(known.split())  # LaTeX's kernel and graphicx
+    assert set(re.findall(r"\\([A-Za-z]+)", bare)) <= set(known.split())  # LaTeX's kernel, graphicx and booktabs
 
 
 def test_latex_of_all_columns(make) -> None:
     text = latex.render(five(make, "refcoco", "refcoco+", "refcocog-u", evidence=Certain()), "tab:5")
     check_structure(text)
     lines = text.splitlines()
-    top = lines.index(r"\hline")
+    top = lines.index(r"\toprule")
     assert lines[top + 1 : top + 4] == [
         r" &  & \multicolumn{3}{c}{RefCOCO} & \multicolumn{3}{c}{RefCOCO+} & \multicolumn{2}{c}{G-Ref}"
         r" & \multicolumn{2}{c}{Avg} \\",
-        r"\cline{3-5} \cline{6-8} \cline{9-10} \cline{11-12}",
+        r"\cmidrule(lr){3-5} \cmidrule(lr){6-8} \cmidrule(lr){9-10} \cmidrule(lr){11-12}",
         r"Method & Params (M) & val & testA & testB & val & testA & testB & val(u) & test(u) & datasets & columns \\",
     ]
     assert r"\begin{tabular}{lrrrrrrrrrrr}" in text
     assert r"\textbf{54.0{\tiny\(\pm\)0.0}}" in text
     assert r"\label{tab:5}" in text
+
+
+def test_latex_leaves_a_space_between_caption_and_rule(make) -> None:
+    lines = latex.render(five(make, "refcoco"), "tab:5").splitlines()
+    space = next(
+        n for n, line in enumerate(lines) if re.fullmatch(r"\\setlength\{\\belowcaptionskip\}\{[1-9]pt\}", line)
+    )
+    assert lines[space + 1].startswith(r"\caption{")
+    assert not any("hline" in line for line in lines)  # booktabs' rules have their own space
 
 
 def test_latex_of_table_4(make) -> None:
@@ -214,7 +224,13 @@ def test_latex_compiles_with_plain_tex_live(make, tmp_path: Path) -> None:
     for number in ("1", "2", "3", "4", "5"):
         tables = build(number, group(records))
         bodies += [latex.render(table, f"tab:{number}-{index}") for index, table in enumerate(tables)]
-    document = [r"\documentclass{article}", r"\usepackage{graphicx}", r"\begin{document}", *bodies, r"\end{document}"]
+    document = [
+        r"\documentclass{article}",
+        r"\usepackage{booktabs,graphicx}",
+        r"\begin{document}",
+        *bodies,
+        r"\end{document}",
+    ]
     (tmp_path / "tables.tex").write_text("\n".join(document), "utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
@@ -222,6 +238,21 @@ def test_latex_compiles_with_plain_tex_live(make, tmp_path: Path) -> None:
     log = (tmp_path / "tables.log").read_text("utf-8", errors="replace")
     assert "Overfull \\hbox" not in log
     assert "Missing character" not in log
+
+
+def test_a_narrow_terminal_gets_no_piece_without_rows() -> None:
+    """As the columns of a plan's times are empty where everything is done."""
+    headers = (
+        Header("", "method", "left"),
+        *(Header("", name, folds=True) for name in ("state", "time", "estimated from")),
+    )
+    row = (Entry("m" * 30), Entry("s" * 24), Entry(""), Entry(""))
+    table = Table("plan", "", headers, (Section("", (row,)),))
+    text = terminal(table, 64)
+    assert text.count("method") == 1
+    assert "m" * 30 in text
+    nothing = Table("plan", "", headers, (Section("", ((Entry("m" * 60), Entry(""), Entry(""), Entry("")),)),))
+    assert "method" in terminal(nothing, 64)
 
 
 def test_a_piece_of_a_wide_table_has_only_rows_that_say_something(make) -> None:

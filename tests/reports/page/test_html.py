@@ -51,6 +51,30 @@ def test_the_page_stands_alone_and_says_everything(make, tmp_path: Path) -> None
     assert 'id="failures"' not in text
 
 
+def test_the_page_says_one_thing_of_what_its_intervals_cover(make, tmp_path: Path) -> None:
+    """The summary, the drawings and the tables: images alone with one seed, images and seeds with two."""
+    store = Store(tmp_path / "results")
+    for method in ("head-only", "etris", "snf"):
+        runs.save(store, make, method, "refcoco+")
+    one = page(store, tmp_path / "one")
+    assert one.count("over images alone: one seed (0) says nothing of other trainings.") >= 2
+    assert "images and seeds" not in one
+    for method in ("head-only", "etris", "snf"):
+        runs.save(store, make, method, "refcoco+", seed=1)
+    two = page(store, tmp_path / "two")
+    assert two.count("over images and seeds (0, 1).") >= 2
+    assert "images alone" not in two
+
+
+def test_the_summary_explains_nothing_that_it_does_not_show(make, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    runs.save(store, make, "etris", "refcoco+")
+    opening = page(store, tmp_path / "out").partition("What was measured")[2].partition("</section>")[0]
+    assert "±: half of" in opening
+    assert "Bold: the best" not in opening  # of one method
+    assert "Gap closed: between" not in opening  # without the two ends
+
+
 def test_synthetic_data_is_announced(make, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     runs.save(store, make, "etris", "refcoco", data={"kind": "shapes", "fingerprint": "f"}, backbone="tiny")

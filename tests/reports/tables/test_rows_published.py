@@ -55,12 +55,27 @@ def test_every_published_number_is_printed(make, number: str) -> None:
         printed = [row for row in shown if not row[0].endswith(", corrected")]
         for line, row in zip(printed, published_rows(number), strict=True):
             assert line[0] == f"{row.method}{row.dagger}{f' ({row.citation})' if row.citation else ''}"
-            kinds = {cell.kind for cell in row.cells} - {"label"}
-            start = 5 if "component" in kinds else 1  # after the check marks
+            start = [header.name for header in table.headers].index("Params (M)")  # after the check marks
             scores = [cell.printed for cell in row.cells if cell.kind in ("iou", "average")]
             parameters = [cell.printed for cell in row.cells if cell.kind == "parameters"]
             assert line[start : start + 2 + len(scores)] == [*(parameters or [""]), row.metric, *scores]
-            assert [sign for sign in line[1:start] if sign] == [c.printed for c in row.cells if c.kind == "component"]
+            printed_names = [c.column for c in row.cells if c.kind == "component"]
+            signs = dict(zip([header.name for header in table.headers[1:start]], line[1:start], strict=True))
+            assert [signs.pop(name) for name in printed_names] == [
+                c.printed for c in row.cells if c.kind == "component"
+            ]
+            assert set(signs.values()) <= {"-"}  # a component of ours, which the paper's table has no column for
+
+
+def test_table_4_has_no_empty_column_of_components(make) -> None:
+    published = build("4", group([]))[0]
+    assert [header.name for header in published.headers[:5]] == ["Method", "SNF", "LIM", "GST", "Params (M)"]
+    foreign = make("snf", "refcoco", {"val": 50}, fields={"composition": ("LoRA",)})
+    for records in ([], measured(make), [*measured(make), foreign]):
+        table = build("4", group(records))[0]
+        shown = section(table, "Published").rows
+        count = [header.name for header in table.headers].index("Params (M)")
+        assert all(entry.text for row in shown for entry in row[:count])
 
 
 def test_published_rows_are_never_ranked(make) -> None:
