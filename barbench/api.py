@@ -4,6 +4,7 @@ What these functions compute is what a cell of a matrix computes with the same a
 folders are left out. `barbench.__init__` lists the names.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -317,4 +318,9 @@ def compare(
         UsageError: if a name is not clear, or if the two cannot be compared.
     """
     wanted = Wanted(dataset=dataset, backbone=backbone, recipe=recipe)
-    return compare_cells(Store(Path(results)), first, second, wanted)
+    store = Store(Path(results))
+    try:
+        return compare_cells(store, first, second, wanted)
+    finally:
+        for note in store.notes():
+            warnings.warn(note, stacklevel=2)

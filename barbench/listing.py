@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
@@ -46,6 +46,12 @@ def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = 
         _print_csv(rows)
     else:
         stdout_console(160).print(Terminal(rows_table(rows, title)))
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print notes to standard error, so that they are in no table."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from barbench.errors import printable
 from barbench.files import write_atomically
@@ -98,7 +98,12 @@ class Job(BaseModel):
 
     def read_attempts(self) -> tuple[AttemptLog, ...]:
         """Those at this cell that left no record of it being done; the last may be under way."""
-        return _LOGS.validate_json(self.attempts_file.read_bytes()) if self.attempts_file.exists() else ()
+        try:
+            return _LOGS.validate_json(self.attempts_file.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except ValidationError:  # a power failure has cut it: what it told of earlier attempts is lost, no cell is
+            return ()
 
     def write_attempts(self, attempts: tuple[AttemptLog, ...]) -> None:
         """Replace `attempts_file`."""

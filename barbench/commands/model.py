@@ -20,7 +20,7 @@ from barbench.commands.options import (
     ThresholdOption,
 )
 from barbench.errors import UsageError
-from barbench.listing import Format, print_rows
+from barbench.listing import Format, print_notes, print_rows
 from barbench.spec.recipe import EVAL_BATCH, THRESHOLD
 from barbench.spec.run import AUTO
 from barbench.spec.text import split_list
@@ -118,7 +118,10 @@ def predict(
     _refuse_files(expressions)
     pixels = read_photo(photo)
     store = Store(results)
-    record = one(store.all(), cell)
+    try:
+        record = one(store.all(), cell)
+    finally:
+        print_notes(store.notes())
     from barbench.benchmarks.cell_model import load_trained
     from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.reports.panels import write_found

@@ -8,7 +8,7 @@ import typer
 
 from barbench.commands.options import DataOption, DeviceOption, FormatOption, ResultsOption, TrainedOnOption
 from barbench.errors import UsageError
-from barbench.listing import Format, print_rows, progress_bar, stdout_console
+from barbench.listing import Format, print_notes, print_rows, progress_bar, stdout_console
 from barbench.spec.text import split_list
 
 EACH = "write FIRST,SECOND if the two differ"
@@ -41,8 +41,7 @@ def report(
     try:
         written = write_reports(store, out, numbers, [name for name in formats if name != TERMINAL])
     finally:
-        for lost in store.set_aside:
-            print(f"{lost.path.name} cannot be used ({lost.reason}); it is now {lost.renamed.name}", file=sys.stderr)
+        print_notes(store.notes())
     if TERMINAL in formats:
         console = stdout_console()
         for tables in written.tables.values():
@@ -83,7 +82,11 @@ def compare(
     from barbench.results.store import Store
 
     wanted = Wanted(dataset, backbone, weights, recipe, image_size)
-    found = compare_cells(Store(results), first, second, wanted, resamples)
+    store = Store(results)
+    try:
+        found = compare_cells(store, first, second, wanted, resamples)
+    finally:
+        print_notes(store.notes())
     rows = [row.readable(found.titles) if format_ is Format.table else row._asdict() for row in found.rows]
     print_rows(rows, format_, title=f"{found.titles[0]} minus {found.titles[1]}, in percent")
     for note in found.notes:
@@ -135,7 +138,10 @@ def panels(
     from barbench.results.store import Store
 
     store = Store(results)
-    choice = choose(store, PanelRequest.of(ctx.params))  # mistakes are answered before torch is imported
+    try:
+        choice = choose(store, PanelRequest.of(ctx.params))  # mistakes are answered before torch is imported
+    finally:
+        print_notes(store.notes())
     from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.benchmarks.panels import make_panels
     from barbench.reports.panels import write_panels
@@ -168,9 +174,14 @@ def export(
         UnknownName: for an unknown format.
     """
     from barbench.results.export import write_table
-    from barbench.results.frames import load, load_expressions
+    from barbench.results.frames import expressions_of, scores_of
+    from barbench.results.store import Store
 
-    table = load_expressions(results) if expressions else load(results)
+    store = Store(results)
+    try:
+        table = expressions_of(store) if expressions else scores_of(store)
+    finally:
+        print_notes(store.notes())
     if table.empty:
         raise UsageError(f"no records in {results}: `barbench run` writes them")
     path = out or Path(f"{'expressions' if expressions else 'results'}.{format_}")

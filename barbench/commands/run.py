@@ -31,7 +31,7 @@ from barbench.commands.options import (
     WeightsOption,
 )
 from barbench.errors import Interrupted
-from barbench.listing import Format, print_rows, progress_bar, stdout_console
+from barbench.listing import Format, print_notes, print_rows, progress_bar, stdout_console
 from barbench.spec.run import AUTO, ExecutorName, Place, Precision, Run, TrackerName
 from barbench.spec.text import plural
 
@@ -252,7 +252,9 @@ def _show_plan(launch: "Launch", console: Console) -> "RunPlan":
     from barbench.results.store import Store
 
     with console.status("estimating"):
-        plan = make_plan(launch.jobs, Store(launch.place.results))
+        store = Store(launch.place.results)
+        plan = make_plan(launch.jobs, store)
+    print_notes(store.notes())
     print_rows(plan.rows(), Format.table, title="plan")
     console.print(plan.summary(launch.slots), markup=False, highlight=False, soft_wrap=True)
     return plan
@@ -266,6 +268,7 @@ def _report(asked: Run, records: "list[Record]", results: Path, reports: Path, c
 
     store = Store(results)
     write_reports(store, reports)
+    print_notes(store.notes())
     show(_measured(asked, records, store), console)
     console.print(f"records in {results}, tables in {reports}", markup=False, soft_wrap=True)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from barbench.commands.checks import CheckedCommand
 from barbench.commands.options import FormatOption, ResultsOption
-from barbench.listing import Format, print_rows, stdout_console
+from barbench.listing import Format, print_notes, print_rows, stdout_console
 from barbench.spec.text import plural
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ def status(
     format_: FormatOption = Format.table,
 ) -> None:
     """Show the cells of the runs and searches that are under way. With --watch, wait two minutes for one to begin."""
-    from barbench.benchmarks.execution.status import runs
+    from barbench.benchmarks.execution.status import damaged_runs, runs
 
     console = stdout_console()
     limit = time.monotonic() + BEGIN_SECONDS
+    print_notes(damaged_runs(results))
     while True:
         found = runs(results)
         if watch and console.is_terminal:
@@ -81,9 +82,10 @@ def stop(
     results: ResultsOption = Path("results"),
 ) -> None:
     """Ask a run, or some of its cells, to write checkpoints and end. `barbench run` resumes from there."""
-    from barbench.benchmarks.execution.status import find_run
+    from barbench.benchmarks.execution.status import damaged_runs, find_run
     from barbench.benchmarks.execution.status import stop as ask
 
+    print_notes(damaged_runs(results))
     print(ask(find_run(results, run), cells or []))
 
 

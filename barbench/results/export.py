@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,7 @@ def write_table(table: pd.DataFrame, format_: str, path: Path) -> None:
     """
     if format_ not in EXPORTS:
         raise UnknownName("format", format_, EXPORTS)
+    table = table.apply(_writable)
     if format_ == "csv":
         write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())
         return
@@ -35,3 +37,17 @@ def write_table(table: pd.DataFrame, format_: str, path: Path) -> None:
     content = io.BytesIO()
     table.to_parquet(content, engine="pyarrow", index=False)
     write_atomically(path, content.getvalue())
+
+
+def _writable(column: pd.Series) -> pd.Series:
+    """A column as one type that any file has: lists as JSON, and so all values where they are of several types."""
+    if column.dtype != object:
+        return column
+    kinds = {type(value) for value in column.dropna()}
+    if tuple in kinds or len(kinds) > 1:
+        return column.map(_as_json, na_action="ignore")
+    return column
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,14 +1,18 @@
 """Records of finished cells as data frames for the user's own analysis: `load("results")` for scores,
 `load_expressions("results")` for each expression. `barbench export` writes them as files."""
 
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from barbench.metrics import METRICS, iou
+from barbench.plain import flatten
 from barbench.results.expressions import of_split
-from barbench.results.record import Profile, Record
+from barbench.results.record import Cell, Profile, Record
 from barbench.results.store import Store
 
 COLUMNS = (
@@ -21,18 +25,23 @@ COLUMNS = (
     "control_n",
     *("adapter", "positional", "head", "frozen"),
     *Profile.model_fields,
+    *("processes", "context_length", "exif", "held_out", "tuning_budget", "code", "method_code", "threads", "commit"),
 )
 EXPRESSION_COLUMNS = (
     *("id", "method", "title", "backbone", "dataset", "recipe", "seed", "data", "split"),
     *("sent_id", "ref_id", "ann_id", "image_id", "words", "kind", "height", "width", "area"),
     *("intersection", "union", "iou", "control_intersection", "control_union", "control_iou"),
 )
+_RENAMED: Final = {"recipe.name": "recipe", "data.kind": "data", "data.fingerprint": "fingerprint"}
+"""Fields of a cell that have a column of another name."""
+_ENVIRONMENT: Final = ("code", "method_code", "threads", "commit")
 
 
 def load(folder: str | Path) -> pd.DataFrame:
     """Every record as a data frame, one row per record and split; a cell without scores has one row.
 
-    The columns are `COLUMNS`; nothing is rounded, and missing values are None or NaN:
+    The columns are `COLUMNS`, then one for each field of the recipes and each option of the methods that some record
+    has; nothing is rounded, and missing values are None or NaN:
 
     * id, method, title, components (labels joined by +), backbone, weights, image_size, dataset, recipe (its name),
       seed, data (shapes or refer), fingerprint, precision: the cell;
@@ -44,7 +53,13 @@ def load(folder: str | Path) -> pd.DataFrame:
     * control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
     * adapter, positional, head, frozen: the parameter ledger;
     * flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
-      infer_images_per_s, batch, device: the profile.
+      infer_images_per_s, batch, device: the profile;
+    * processes, context_length, exif, held_out: the rest of the cell; tuning_budget;
+    * code (a hash of barbench's source), method_code (of barbench's and of the module of a method of one's own),
+      threads, commit: what computed it;
+    * recipe.lr, recipe.epochs, …: the cell's recipe; options.snf.length, …: the method's options. A list is a tuple.
+
+    A file that cannot be read is left as it is, and a warning names it.
 
     Args:
         folder: a results folder.
@@ -52,14 +67,47 @@ def load(folder: str | Path) -> pd.DataFrame:
     Returns:
         An empty frame with these columns if there is no record.
     """
-    rows = [row for record in Store(Path(folder)).all() for row in _rows(record)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    store = Store(Path(folder))
+    frame = scores_of(store)
+    _warn(store)
+    return frame
+
+
+def scores_of(store: Store) -> pd.DataFrame:
+    """As `load`; what cannot be read is in the store's list and there is no warning."""
+    records = store.all()
+    rows = [row for record in records for row in _rows(record)]
+    return pd.DataFrame(rows, columns=[*COLUMNS, *_further(records)])
+
+
+def _warn(store: Store) -> None:
+    """Name what was not read to whoever called the function that calls this one."""
+    for note in store.notes():
+        warnings.warn(note, stacklevel=3)
+
+
+def _further(records: Iterable[Record]) -> list[str]:
+    """The columns of recipes and options, and of what later versions added to a cell, in the order of their names."""
+    names: set[str] = set()
+    for record in records:
+        names |= cell_fields(record.cell).keys()
+    return sorted(names - {*COLUMNS})
+
+
+def cell_fields(cell: Cell) -> dict[str, Any]:
+    """Everything that can change a cell's result by the names of the columns, nested fields as `recipe.lr`."""
+    fields = {}
+    for name, value in flatten(cell.model_dump(mode="json")).items():
+        # A list cannot be grouped by.
+        fields[_RENAMED.get(name, name)] = tuple(value) if isinstance(value, list) else value
+    return fields
 
 
 def load_expressions(folder: str | Path) -> pd.DataFrame:
     """Every expression that every finished cell was scored on, one row each. A cell whose arrays are missing has none.
 
-    The columns are `EXPRESSION_COLUMNS`:
+    The columns are `EXPRESSION_COLUMNS`, then those fields of recipes and options in which the cells differ, as in
+    `load`:
 
     * id, method, title, backbone, dataset, recipe (its name), seed, data (shapes or refer): the cell;
     * split, sent_id, ref_id, ann_id, image_id: the expression, its object and its image, as in the dataset's files;
@@ -78,17 +126,39 @@ def load_expressions(folder: str | Path) -> pd.DataFrame:
         DataError: if arrays are damaged.
     """
     store = Store(Path(folder))
+    frame = expressions_of(store)
+    _warn(store)
+    return frame
+
+
+def expressions_of(store: Store) -> pd.DataFrame:
+    """As `load_expressions`; what cannot be read is in the store's list and there is no warning."""
+    records = [record for record in store.all() if store.arrays(record.cell).exists()]
+    further = _differing(records)
     tables = []
-    for record in store.all():
-        if store.arrays(record.cell).exists():
-            tables += [_expressions(store, record, split) for split in record.splits]
+    for record in records:
+        tables += [_expressions(store, record, split, further) for split in record.splits]
     if not tables:
         return pd.DataFrame(columns=list(EXPRESSION_COLUMNS))
     return pd.concat(tables, ignore_index=True)
 
 
-def _expressions(store: Store, record: Record, split: str) -> pd.DataFrame:
-    """The rows of one split, with the columns EXPRESSION_COLUMNS."""
+def _differing(records: Sequence[Record]) -> list[str]:
+    """The fields of cells in which they differ and for which EXPRESSION_COLUMNS has no column."""
+    cells = [cell_fields(record.cell) for record in records]
+    names: set[str] = set()
+    for fields in cells:
+        names |= fields.keys()
+    found = []
+    for name in sorted(names - {*EXPRESSION_COLUMNS}):
+        values = {repr(fields.get(name)) for fields in cells}
+        if len(values) > 1:
+            found.append(name)
+    return found
+
+
+def _expressions(store: Store, record: Record, split: str, further: Sequence[str]) -> pd.DataFrame:
+    """The rows of one split, with the columns EXPRESSION_COLUMNS and further fields of the cell."""
     cell = record.cell
     columns = of_split(store, record, split)
     same_in_all_rows = {
@@ -112,7 +182,11 @@ def _expressions(store: Store, record: Record, split: str) -> pd.DataFrame:
     table[control.columns] = control.mask(pd.Series(missing))
     ratios = iou(columns["control_intersection"], columns["control_union"])
     table["control_iou"] = np.where(missing, np.nan, ratios)
-    return table.reindex(columns=list(EXPRESSION_COLUMNS))
+    table = table.reindex(columns=list(EXPRESSION_COLUMNS))
+    fields = cell_fields(cell)
+    for name in further:
+        table[name] = [fields.get(name)] * len(table)
+    return table
 
 
 def _rows(record: Record) -> list[dict[str, object]]:
@@ -120,14 +194,13 @@ def _rows(record: Record) -> list[dict[str, object]]:
     cell = record.cell
     common: dict[str, object] = {
         "id": record.id,
-        **cell.model_dump(include={"method", "backbone", "weights", "image_size", "dataset", "seed", "precision"}),
+        **cell_fields(cell),
         "title": record.title,
         "components": "+".join(record.composition),
-        "recipe": cell.recipe.get("name"),
-        "data": cell.data.kind,
-        "fingerprint": cell.data.fingerprint,
         "status": record.status,
         "reason": record.reason,
+        "tuning_budget": record.tuning_budget,
+        **{name: record.environment.get(name) for name in _ENVIRONMENT},
         **record.ledger,
     }
     if record.profile is not None:

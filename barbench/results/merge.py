@@ -1,5 +1,6 @@
 """Records of several results folders in one: of runs that shared no file system. `barbench results merge` calls it."""
 
+import glob
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +51,7 @@ def merge(sources: Sequence[Path], into: Path, on_conflict: OnConflict = "refuse
         store = Store(folder)
         for record in store.all():
             stem = record.cell.stem()
-            present = chosen[stem].record if stem in chosen else target.load(record.cell)
+            present = chosen[stem].record if stem in chosen else target.load_to_write(record.cell)
             if present is None or _supersedes(record, present):
                 chosen[stem] = _Chosen(store, record)
             elif record.status != "done" or _outcome(record) == _outcome(present):
@@ -61,8 +62,8 @@ def merge(sources: Sequence[Path], into: Path, on_conflict: OnConflict = "refuse
                 merged.kept.append(stem)
             else:
                 conflicts.append(stem)
-        if store.set_aside:
-            raise DataError(f"{store.set_aside[0].path} cannot be used: {store.set_aside[0].reason}")
+        for found in store.unreadable:
+            raise DataError(f"{found.path} cannot be used: {found.reason}")
     if conflicts:
         raise UsageError(_refusal(conflicts))
     # All files are read before the first is written, so that a damaged one leaves `into` as it was.
@@ -105,6 +106,9 @@ def _check_files(source: _Chosen) -> None:
 def _copy(source: _Chosen, target: Store) -> None:
     """Copy a record and its files: the record last, so that it is never there without them."""
     store, record = source
+    for path in _beside(store.path(record.cell)):
+        target.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target.folder / path.name)
     for path_of in (Store.arrays, Store.tuned, Store.path):
         old = path_of(store, record.cell)
         new = path_of(target, record.cell)
@@ -113,3 +117,13 @@ def _copy(source: _Chosen, target: Store) -> None:
             shutil.copyfile(old, new)
         else:
             new.unlink(missing_ok=True)
+
+
+def _beside(record: Path) -> list[Path]:
+    """Files that a later version has stored beside a record, under its name."""
+    known = (record.name, f"{record.stem}.npz")
+    found = []
+    for path in sorted(record.parent.glob(f"{glob.escape(record.stem)}.*")):
+        if path.is_file() and path.name not in known and ".corrupt-" not in path.name:
+            found.append(path)
+    return found

@@ -6,9 +6,20 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
+from itertools import combinations
 from typing import Any, Final, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from barbench.metrics import Scores
 
@@ -17,12 +28,23 @@ SCHEMA_VERSION: Final = 2
 READABLE_VERSIONS: Final = (1, 2)
 MAX_STEM: Final = 225
 """Bytes of a cell's file name without its suffix; longer ones could not be written when names were not cut."""
+_STORED: Final = {"stored": True}
+"""Context of validation for what a file holds: a field that this version does not know is a later version's."""
+_GUESSED: Final = 8
+"""Unknown fields of a cell up to which it is found out which of them are in its id."""
 
 
 class Frozen(BaseModel):
-    """Base of the schema: immutable, no unknown field, no NaN or infinity."""
+    """Base of the schema: immutable, no NaN or infinity. A field that is not known is refused, unless it comes from a
+    file: then a later version wrote it, and it is kept."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _no_unknown(self, info: ValidationInfo) -> Self:
+        if self.model_extra and info.context != _STORED:
+            raise ValueError(f"Extra inputs are not permitted: {', '.join(self.model_extra)}")
+        return self
 
 
 class DataIdentity(Frozen):
@@ -74,11 +96,14 @@ class Cell(Frozen):
     def shared_recipe(self) -> dict[str, JsonValue]:
         """The recipe without each method's own part: the learning rates, if they were chosen for methods separately,
         and whether they were searched for this one."""
-        shared = dict(self.recipe)
-        if shared.get("own_rates"):
-            for name in ("lr", "adapter_lr", "searched"):
-                shared.pop(name, None)
-        return shared
+        own = self.own_recipe()
+        return {name: value for name, value in self.recipe.items() if name not in own}
+
+    def own_recipe(self) -> dict[str, JsonValue]:
+        """What `shared_recipe` leaves out: the method's own part, empty where all methods share the recipe."""
+        if not self.recipe.get("own_rates"):
+            return {}
+        return {name: self.recipe[name] for name in ("lr", "adapter_lr", "searched") if name in self.recipe}
 
     def stem(self) -> str:
         """File name without suffix: readable parts, then the id, e.g. `barleria--tiny--refcoco+--seed0--<id>`.
@@ -189,12 +214,22 @@ class Record(Frozen):
     files: dict[str, str] = Field(default={}, description="SHA-256 of what lies beside it: `expressions`, `tuned`")
     tuning_budget: str = Field(default="none", description="what was tried before this recipe was fixed for the method")
 
+    @classmethod
+    def read(cls, fields: object) -> Self:
+        """A record from the content of its file; what a later version added to it is kept. ValidationError if it is
+        none."""
+        return cls.model_validate(fields, context=_STORED)
+
     @model_validator(mode="before")
     @classmethod
-    def _upgrade(cls, fields: object) -> object:
-        """The fields of a record of an earlier schema as those of this one."""
-        if isinstance(fields, dict) and fields.get("schema_version") == 1:
-            return _from_schema_1(fields)
+    def _upgrade(cls, fields: object, info: ValidationInfo) -> object:
+        """The fields of a record of an earlier schema, or of a later version, as those of this one."""
+        if not isinstance(fields, dict):
+            return fields
+        if fields.get("schema_version") == 1:
+            fields = _from_schema_1(fields)
+        if info.context == _STORED and isinstance(fields.get("cell"), dict):
+            fields = fields | {"cell": _as_in_id(fields["cell"], fields.get("id"))}
         return fields
 
     @model_validator(mode="after")
@@ -242,3 +277,36 @@ def _scores_from_schema_1(scores: Any) -> Any:
         return kept
     names = {"miou": "giou", "oiou": "ciou"}
     return {names.get(name, name): value for name, value in kept.items()}
+
+
+def _as_in_id(cell: dict[str, Any], id_: object) -> dict[str, Any]:
+    """The fields of a cell without those of a later version that are at their defaults, and so not in its id.
+
+    What the defaults are is known to that version alone: whichever fields leave the id as it is are left out.
+    """
+    unknown: list[tuple[str, ...]] = [(name,) for name in cell if name not in (*Cell.model_fields, "protocol")]
+    if isinstance(cell.get("data"), dict):
+        unknown += [("data", name) for name in cell["data"] if name not in DataIdentity.model_fields]
+    if len(unknown) > _GUESSED:
+        return cell
+    for count in range(len(unknown) + 1):
+        for left_out in combinations(unknown, count):
+            fewer = _without(cell, left_out)
+            try:
+                found = Cell.model_validate(fewer, context=_STORED)
+            except ValidationError:  # the whole record's validation says what is wrong
+                return cell
+            if found.id() == id_:
+                return fewer
+    return cell
+
+
+def _without(fields: Mapping[str, Any], paths: tuple[tuple[str, ...], ...]) -> dict[str, Any]:
+    """Nested fields without those at some paths."""
+    kept = {}
+    for name, value in fields.items():
+        if (name,) in paths:
+            continue
+        inner = tuple(path[1:] for path in paths if path[0] == name)
+        kept[name] = _without(value, inner) if inner else value
+    return kept

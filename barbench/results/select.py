@@ -85,7 +85,7 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
 def candidates(records: Sequence[Record], shown: int = 12) -> str:
     """One line for each of the first records: its file's name, its title, and the fields in which they all differ."""
     lines = []
-    differences = differing(records)
+    differences = differing(records, options=True)
     for number, record in enumerate(records[:shown]):
         fields = [f"{name} {values[number]}" for name, values in differences.items()]
         described = ", ".join([record.title, *fields])
@@ -95,17 +95,26 @@ def candidates(records: Sequence[Record], shown: int = 12) -> str:
     return "\n".join(lines)
 
 
-def differing(records: Sequence[Record]) -> dict[str, list[str]]:
-    """The fields of their cells in which records differ. Method, options and seed are not compared.
+def differing(records: Sequence[Record], options: bool = False) -> dict[str, list[str]]:
+    """The fields of their cells in which records differ. Method and seed are not compared, nor are learning rates that
+    are each method's own, where there are several methods.
 
     Args:
         records: at least one.
+        options: whether the options of the methods are compared.
 
     Returns:
         Field (nested ones as `recipe.epochs`) to the value in each record; of recipes with different names, only the
             name.
     """
-    cells = [_compared_fields(record) for record in records]
+    one_method = len({record.cell.method for record in records}) == 1
+    cells = []
+    for record in records:
+        fields = record.cell.model_dump(mode="json", exclude={"method", "options", "seed", "recipe"})
+        fields["recipe"] = record.cell.recipe if one_method else record.cell.shared_recipe()
+        if options:
+            fields["options"] = record.cell.options
+        cells.append(flatten(fields))
     names: dict[str, None] = {}  # an ordered set
     for fields in cells:
         names |= dict.fromkeys(fields)
@@ -120,12 +129,6 @@ def differing(records: Sequence[Record]) -> dict[str, list[str]]:
             if name.startswith("recipe.") and name != "recipe.name":
                 del found[name]
     return found
-
-
-def _compared_fields(record: Record) -> dict[str, object]:
-    """The fields of a cell without method, options and seed, nested ones as `recipe.epochs`."""
-    fields = record.cell.model_dump(mode="json", exclude={"method", "options", "seed", "recipe"})
-    return flatten(fields | {"recipe": record.cell.shared_recipe()})
 
 
 def _choice(record: Record, key: str) -> str:

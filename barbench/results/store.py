@@ -1,31 +1,58 @@
 """Records on disk: one JSON file per cell in the results folder, with the arrays of its expressions beside it as npz.
 
 `barbench run` saves records and skips cells by them. The JSON is written last and atomically, so a file that exists is
-complete; a file that cannot be read is set aside under another name, never overwritten, and the rest continues.
+complete. Reading leaves the folder as it is and keeps a list of what cannot be read; only whoever writes the record of
+a cell next sets a damaged one aside, under another name, so that nothing is overwritten.
 """
 
 import hashlib
 import io
 import json
+import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from barbench.errors import DataError
+from barbench.errors import DataError, UsageError
 from barbench.files import set_aside, write_atomically
-from barbench.results.record import READABLE_VERSIONS, Cell, Record
-from barbench.spec.text import explain
+from barbench.results.record import READABLE_VERSIONS, SCHEMA_VERSION, Cell, Record
+from barbench.spec.text import explain, plural
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
+_RECORD: Final = re.compile(r".+--seed\d+--[0-9a-f]{12}\.json")
+"""The names of records; a later version may store other JSON files beside them."""
+_SHOWN: Final = 3
+_DAMAGED: Final = (ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading arrays raises where their file is not whole."""
+
+
+class Unreadable(NamedTuple):
+    """A file that is named like a record and cannot be read as one.
+
+    Attributes:
+        path: where it is.
+        reason: what is wrong with it.
+        newer: whether a newer barbench wrote it, so that it is sound.
+    """
+
+    path: Path
+    reason: str
+    newer: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be read ({self.reason}); it was left as it is"
+
+
 class SetAside(NamedTuple):
-    """A file that was not a record.
+    """A file that was not a record, and whose place a cell needed.
 
     Attributes:
         path: where it was.
@@ -38,16 +65,37 @@ class SetAside(NamedTuple):
     reason: str
 
 
+class _Newer(ValueError):
+    """A record has the schema of a newer barbench."""
+
+
 class Store:
     """The records of one results folder. Only files named like a cell's stem are read.
 
     Args:
         folder: it need not exist yet.
+
+    Attributes:
+        set_aside: what `load_to_write` renamed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.set_aside: list[SetAside] = []
+        self._unreadable: dict[Path, Unreadable] = {}
+
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """What was read so far and is no record, each file once."""
+        return list(self._unreadable.values())
+
+    def notes(self) -> list[str]:
+        """A line for each of the first files that cannot be read, and one for the rest."""
+        lines = [str(found) for found in self.unreadable[:_SHOWN]]
+        rest = len(self._unreadable) - _SHOWN
+        if rest > 0:
+            lines.append(f"{plural(rest, 'more file')} of {self.folder} cannot be read")
+        return lines
 
     def path(self, cell: Cell) -> Path:
         """Where the record of `cell` is, or would be."""
@@ -101,10 +149,41 @@ class Store:
         """The record of `cell`; None if there is none that can be read."""
         return self._read(self.path(cell))
 
+    def load_to_write(self, cell: Cell) -> Record | None:
+        """The record of `cell`, for whoever writes it next where there is none.
+
+        A damaged one, or one with damaged arrays, is set aside first.
+
+        Returns:
+            The record; None if there is none, or none any more.
+
+        Raises:
+            UsageError: for a record of a newer barbench, which is not replaced.
+            DataError: for a file that cannot be opened or renamed.
+        """
+        path = self.path(cell)
+        record = self._read(path)
+        if record is not None:
+            fault = self._fault_of_arrays(record)
+            if not fault:
+                return record
+            self._unreadable[path] = Unreadable(path, fault)
+        if path not in self._unreadable:
+            return None
+        found = self._unreadable.pop(path)
+        if found.newer:
+            raise UsageError(f"{path} cannot be replaced: {found.reason}. Or give another folder with --results")
+        self._set_aside(found)
+        return None
+
     def all(self) -> list[Record]:
         """Every record of the folder, in the order of the file names."""
-        records = [self._read(path) for path in sorted(self.folder.glob("*--seed*--*.json"))]
-        return [record for record in records if record is not None]
+        records = []
+        for path in sorted(self.folder.glob("*--seed*--*.json")):
+            record = self._read(path) if _RECORD.fullmatch(path.name) else None
+            if record is not None:
+                records.append(record)
+        return records
 
     def expressions(self, cell: Cell) -> dict[str, NDArray[Any]]:
         """The arrays saved with a record.
@@ -116,19 +195,19 @@ class Store:
             Arrays by their saved names.
 
         Raises:
-            DataError: if there are none, or if they are damaged; record and arrays are then set aside.
+            DataError: if there are none, or if they are damaged.
         """
         path = self.arrays(cell)
         try:
             content = path.read_bytes()
-            self._check(cell, "expressions", content)
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                return dict(arrays)
+            self._check(self._read(self.path(cell)), "expressions", content)
+            return _unpack(content)
         except FileNotFoundError:
             raise DataError(f"{path} does not exist: this record was saved without its expressions") from None
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            moved = self._set_aside(self.path(cell), f"{path.name} is damaged ({error})")
-            raise DataError(f"{path} is damaged; its record is now {moved.name}: run the cell again") from error
+        except OSError as error:
+            raise DataError(f"{path} cannot be opened: {error.strerror}") from error
+        except _DAMAGED as error:
+            raise DataError(f"{path} is damaged ({error}): run the cell again") from error
 
     def tuned_weights(self, cell: Cell) -> bytes:
         """Read the weights that training changed.
@@ -147,48 +226,76 @@ class Store:
         if content is None:
             raise DataError(f"{path} does not exist: without its tuned weights {cell.stem()} must be trained again")
         try:
-            self._check(cell, "tuned", content)
+            self._check(self._read(self.path(cell)), "tuned", content)
         except ValueError as error:
             raise DataError(f"{path} cannot be used: {error}") from None
         return content
 
-    def _check(self, cell: Cell, name: str, content: bytes) -> None:
+    @staticmethod
+    def _check(record: Record | None, name: str, content: bytes) -> None:
         """Raises ValueError where a file is of another attempt at the cell than the record."""
-        record = self._read(self.path(cell))
         if record is None or name not in record.files:
             return
         if record.files[name] != hashlib.sha256(content).hexdigest():
             raise ValueError("it is not the file that the record was saved with")
 
+    def _fault_of_arrays(self, record: Record) -> str:
+        """What is wrong with the arrays of a record's expressions; empty if nothing is, or if there are none."""
+        path = self.arrays(record.cell)
+        try:
+            content = path.read_bytes()
+            self._check(record, "expressions", content)
+            if "expressions" not in record.files:
+                _unpack(content)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise DataError(f"{path} cannot be opened: {error.strerror}") from error
+        except _DAMAGED as error:
+            return f"{path.name} is damaged: {error}"
+        return ""
+
     def _read(self, path: Path) -> Record | None:
-        """The record in a file; None if there is none, or if it was set aside."""
+        """The record in a file; None if there is none, or none that can be read."""
         try:
             fields = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
-            version = fields.get("schema_version") if isinstance(fields, dict) else None
-            if type(version) is not int or version not in READABLE_VERSIONS:
-                readable = " and ".join(map(str, READABLE_VERSIONS))
-                raise ValueError(f"schema version {version!r}; this barbench reads {readable}")
-            record = Record.model_validate(fields)
+            _check_version(fields.get("schema_version") if isinstance(fields, dict) else None)
+            record = Record.read(fields)
             if path.stem != record.cell.stem():
                 raise ValueError(f"holds the record of {record.cell.stem()}")
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            self._set_aside(path, explain(error, "record"))
+            self._unreadable[path] = Unreadable(path, explain(error, "record"))
             return None
-        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, another schema
-            self._set_aside(path, str(error))
+        except _Newer as error:
+            self._unreadable[path] = Unreadable(path, str(error), newer=True)
             return None
+        except (ValueError, RecursionError, OSError) as error:  # not UTF-8, not JSON, another schema, not to be opened
+            self._unreadable[path] = Unreadable(path, str(error))
+            return None
+        self._unreadable.pop(path, None)
         return record
 
-    def _set_aside(self, path: Path, reason: str) -> Path:
-        """Rename a record and its arrays to the first free `<name>.corrupt-<n>`; returns the record's new path."""
+    def _set_aside(self, found: Unreadable) -> None:
+        """Rename a record and its arrays to the first free `<name>.corrupt-<n>`."""
+        path, reason, _ = found
         try:
+            path.read_bytes()
             _, moved = set_aside(path.with_suffix(".npz"), path)
         except OSError as error:
             raise DataError(f"{path} cannot be used ({reason}) and cannot be set aside: {error}") from error
         self.set_aside.append(SetAside(path, moved, reason))
-        return moved
+
+
+def _check_version(version: object) -> None:
+    """Raises ValueError for a schema that this barbench does not read."""
+    if type(version) is int and version in READABLE_VERSIONS:
+        return
+    readable = " and ".join(map(str, READABLE_VERSIONS))
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise _Newer(f"schema version {version} is of a newer barbench; this one reads {readable}: update it")
+    raise ValueError(f"schema version {version!r}; this barbench reads {readable}")
 
 
 def _read_if_there(path: Path) -> bytes | None:
@@ -197,6 +304,12 @@ def _read_if_there(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
+
+
+def _unpack(content: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _pack(arrays: Arrays) -> bytes:

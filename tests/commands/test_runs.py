@@ -146,6 +146,75 @@ def test_status_where_the_command_that_began_the_run_is_gone(run: RunFolder, ask
     assert ask("status", "--results", tmp_path).out.strip() == f"no run is under way in {tmp_path}"
 
 
+def test_status_of_a_failed_cell_and_of_one_that_waits_for_another_try(ask: Ask, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    failed = [put_cell(store, "snf", status="failed", seed=seed) for seed in (0, 1)]
+    done = put_cell(store, "etris")
+    cells = {record.id: record.cell.stem() for record in (*failed, done)}
+    run = RunFolder.make(tmp_path, "local", cells, "")
+    for record in (failed[0], done):
+        run.folder(record.id).mkdir()
+        run.events(record.id).add({"event": "attempt", "number": 1, "host": "0"})
+    rows = json.loads(ask("status", "--results", tmp_path, "--format", "json").out)
+    assert [row["state"] for row in rows] == ["failed", "waiting", "done"]
+
+
+def test_status_of_a_cell_that_runs_with_smaller_batches(ask: Ask, tmp_path: Path) -> None:
+    """The cell that was asked for has a record, out-of-memory; the one in its place has none yet."""
+    store = Store(tmp_path)
+    large = put_cell(store, "snf", status="out-of-memory")
+    run = RunFolder.make(tmp_path, "local", {large.id: large.cell.stem(), **CELLS}, "")
+    run.folder(large.id).mkdir()
+    events = run.events(large.id)
+    smaller = large.cell.model_copy(update={"recipe": {"name": "demo*", "accumulate": 2}})
+    for number, cell in enumerate((large.cell, smaller), start=1):
+        events.add({"event": "attempt", "number": number, "host": "0", "record": cell.stem()})
+
+    def state() -> str:
+        rows = json.loads(ask("status", "--results", tmp_path, "--format", "json").out)
+        return str(rows[0]["state"])
+
+    assert state() == "running"
+    put_cell(store, "snf", recipe=smaller.recipe)
+    assert state() == "done"
+
+
+DAMAGED = {
+    "": "it is empty",
+    "{": "Expecting",
+    "[]": "it lacks cells",
+    '{"executor": "local"}': "it lacks cells",
+    "\0": "",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_run_is_named_by_what_reads(content: str, ask: Ask, tmp_path: Path) -> None:
+    """As after a power failure, or where a quota was reached."""
+    file = tmp_path / ".runs" / "1128-101500-3fa2" / "run.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    status = ask("status", "--results", tmp_path)
+    assert (status.code, status.out.strip()) == (0, f"no run is under way in {tmp_path}")
+    stop = ask("stop", "--results", tmp_path)
+    assert stop.code == 2
+    assert f"no run is under way in {tmp_path}" in stop.err
+    for answer in (status, stop):
+        assert f"{file} cannot be read" in answer.err
+        assert DAMAGED[content] in answer.err
+        assert "the next `barbench run`" in answer.err
+    assert file.read_text() == content
+
+
+def test_a_damaged_run_hides_no_other(run: RunFolder, ask: Ask, tmp_path: Path) -> None:
+    file = tmp_path / ".runs" / "1128-101500-3fa2" / "run.json"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    rows = json.loads(ask("status", "--results", tmp_path, "--format", "json").out)
+    assert {row["run"] for row in rows} == {run.id}
+    assert ask("stop", "--results", tmp_path).code == 0
+
+
 def test_stop_a_cell_then_the_run(run: RunFolder, ask: Ask, tmp_path: Path) -> None:
     answer = ask("stop", run.id, "snf", "--results", tmp_path)
     assert (answer.code, answer.out.split(";")[0]) == (0, f"1 cell of run {run.id} asked to stop")

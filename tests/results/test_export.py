@@ -55,7 +55,7 @@ def test_files_hold_the_table(format_: str, store: Store, put: Put, tmp_path: Pa
         write_table(table, format_, path)
         back = pd.read_csv(path) if format_ == "csv" else pd.read_parquet(path)
         pd.testing.assert_frame_equal(back.convert_dtypes(), table.convert_dtypes(), check_dtype=False)
-    assert list(load(store.folder).columns) == list(COLUMNS)
+    assert list(load(store.folder).columns) == [*COLUMNS, "recipe.epochs"]
 
 
 def test_parquet_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -64,3 +64,27 @@ def test_parquet_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         write_table(pd.DataFrame({"a": [1]}), "parquet", tmp_path / "x.parquet")
     with pytest.raises(UnknownName, match="unknown format 'xlsx'"):
         write_table(pd.DataFrame({"a": [1]}), "xlsx", tmp_path / "x.xlsx")
+
+
+@pytest.mark.parametrize("format_", ["csv", "parquet"])
+def test_cells_of_a_sweep_are_told_apart(format_: str, store: Store, put: Put, tmp_path: Path) -> None:
+    """Rates, options of several types, and lists: each is a column of the file."""
+    put("etris", options={"bridge.width": 64})
+    put("etris", options={"bridge.width": "half", "bridge.stages": [1, 2]})
+    put("etris", recipe={"name": "demo", "lr": 1e-3, "milestones": [3]}, processes=2, context_length=30)
+    path = tmp_path / f"table.{format_}"
+    write_table(load(store.folder), format_, path)
+    back = pd.read_csv(path) if format_ == "csv" else pd.read_parquet(path)
+    rows = back[back["split"] == "val"].astype(object).fillna("").astype(str)
+    found = set(zip(rows["options.bridge.width"], rows["options.bridge.stages"], rows["recipe.lr"], strict=True))
+    assert found == {("64", "", ""), ('"half"', "[1, 2]", ""), ("", "", "0.001")}
+    assert sorted(rows["recipe.milestones"]) == ["", "", "[3]"]
+    assert set(rows["processes"]) == {"1", "2"}
+
+
+def test_expressions_have_the_fields_in_which_cells_differ(store: Store, put: Put) -> None:
+    put("etris", options={"bridge.width": 64})
+    put("etris", options={"bridge.width": 128})
+    table = load_expressions(store.folder)
+    assert tuple(table.columns) == (*EXPRESSION_COLUMNS, "options.bridge.width")
+    assert table.groupby("options.bridge.width").size().to_dict() == {64: 72, 128: 72}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from barbench.results.frames import COLUMNS, load
 from barbench.results.record import Cell, DataIdentity, Profile, Record, Scores, SplitResult
@@ -71,3 +72,25 @@ def test_load(tmp_path: Path) -> None:
 def test_load_of_nothing(tmp_path: Path) -> None:
     assert tuple(load(tmp_path).columns) == COLUMNS
     assert load(tmp_path).empty
+
+
+def test_every_field_of_a_cell_is_a_column(tmp_path: Path) -> None:
+    Store(tmp_path).save(record("a", status="failed", reason="killed"))
+    frame = load(tmp_path)
+    for name in Cell.model_fields:
+        assert any(column == name or column.startswith(f"{name}.") for column in frame.columns) or name == "options"
+
+
+def test_what_made_a_record_is_there(tmp_path: Path) -> None:
+    made = {"environment": {"code": "c0de", "method_code": "beef", "threads": 4}, "tuning_budget": "8 trials"}
+    Store(tmp_path).save(record("a", status="failed", reason="killed", **made))
+    row = load(tmp_path).iloc[0]
+    assert (row["code"], row["method_code"], row["threads"], row["tuning_budget"]) == ("c0de", "beef", 4, "8 trials")
+
+
+def test_what_cannot_be_read_is_named_in_a_warning(tmp_path: Path) -> None:
+    path = Store(tmp_path).save(record("a", status="failed", reason="killed"))
+    path.write_text("{")
+    with pytest.warns(UserWarning, match=f"{path.name} cannot be read .*; it was left as it is"):
+        assert load(tmp_path).empty
+    assert path.read_text() == "{"

@@ -35,7 +35,7 @@ def fields(folder: Path) -> dict[str, Any]:
 def test_they_load_with_their_ids_and_scores(folder: Path) -> None:
     store = Store(folder)
     records = store.all()
-    assert store.set_aside == []
+    assert store.unreadable == []
     assert [record.id for record in records] == IDS
     assert [record.cell.id() for record in records] == IDS
     assert [record.schema_version for record in records] == [2, 2]
@@ -89,12 +89,13 @@ def test_grefcoco_had_other_names_for_its_scores(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("splits", [[], None, 3, {"val": None}, {"val": {"scores": 3}}, {"val": {"scores": {"n": []}}}])
-def test_a_damaged_one_is_set_aside(folder: Path, splits: object) -> None:
+def test_a_damaged_one_is_named(folder: Path, splits: object) -> None:
     path = next(folder.glob("snf--*.json"))
     path.write_text(json.dumps(fields(folder) | {"splits": splits}))
     store = Store(folder)
     assert [record.id for record in store.all()] == IDS[:1]
-    assert store.set_aside[0].path == path
+    assert [found.path for found in store.unreadable] == [path]
+    assert path.exists()
 
 
 def test_they_compare(folder: Path) -> None:

@@ -61,3 +61,19 @@ def test_what_differs_is_told_by_field(put: Put) -> None:
     base, longer = put("etris"), put("etris", recipe={"name": "demo", "epochs": 9}, image_size=64)
     assert differing([base, longer]) == {"image_size": ["96", "64"], "recipe.epochs": ["2", "9"]}
     assert differing([base, put("snf", seed=4)]) == {}
+
+
+def test_candidates_of_one_method_name_their_rates_and_options(store: Store, put: Put) -> None:
+    for rate in (10.0, 60.0):
+        put("snf", recipe={"name": "mine", "adapter_lr": rate, "own_rates": True})
+    put("snf", recipe={"name": "mine", "adapter_lr": 10.0, "own_rates": True}, options={"snf.width": 64})
+    with pytest.raises(UsageError, match="can mean 3 cells") as error:
+        one(store.all(), "snf--")
+    assert "recipe.adapter_lr 60.0" in str(error.value)
+    assert "options.snf.width 64" in str(error.value)
+
+
+def test_rates_are_compared_within_a_method_and_not_between_methods(store: Store, put: Put) -> None:
+    first, second = [put("snf", recipe={"name": "mine", "lr": lr, "own_rates": True}) for lr in (1.0, 2.0)]
+    assert differing([first, second]) == {"recipe.lr": ["1.0", "2.0"]}
+    assert differing([first, put("etris", recipe={"name": "mine", "lr": 2.0, "own_rates": True})]) == {}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from barbench.errors import DataError
+from barbench.errors import DataError, UsageError
 from barbench.files import set_aside, write_atomically
 from barbench.results import store as store_module
 from barbench.results.record import Cell, DataIdentity, EpochLog, Record, Scores, SplitResult
@@ -65,7 +65,7 @@ def test_round_trip_is_exact_and_stable(tmp_path: Path) -> None:
     store.save(saved, expressions())
     assert (path.read_bytes(), path.with_suffix(".npz").read_bytes()) == (first, npz)
     assert "0.3333333333333333" in first.decode()
-    assert store.set_aside == []
+    assert store.unreadable == store.set_aside == []
 
 
 def test_stem_is_readable_and_safe_on_any_file_system() -> None:
@@ -127,49 +127,69 @@ def test_nan_is_refused_everywhere(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nan_written_by_another_hand_is_set_aside(tmp_path: Path) -> None:
+def test_nan_written_by_another_hand_is_refused(tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = store.save(record(cell()))
     path.write_text(path.read_text().replace("0.3333333333333333", "NaN"))
     assert store.load(cell()) is None
-    assert "NaN" in store.set_aside[0].reason
+    assert "NaN" in store.unreadable[0].reason
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 200_000, b'{"schema_version": 1}'])
-def test_corrupt_record_is_set_aside_and_the_rest_goes_on(tmp_path: Path, content: bytes) -> None:
+def test_corrupt_record_is_set_aside_by_whoever_writes_it_next(tmp_path: Path, content: bytes) -> None:
     store, good = Store(tmp_path), record(cell(seed=1))
     store.save(good)
     path = store.save(record(cell()), expressions())
     npz = path.with_suffix(".npz").read_bytes()
     path.write_bytes(content)
+    # Reading names it and leaves it as it is.
     assert store.all() == [good]
+    assert store.load(cell()) is None
+    assert [found.path for found in store.unreadable] == [path]
+    assert path.read_bytes() == content
+    assert store.set_aside == []
+    # The cell runs again, and its place is needed.
+    assert store.load_to_write(cell()) is None
+    assert store.unreadable == []
     [aside] = store.set_aside
     assert aside.path == path
     assert aside.renamed.name == f"{path.name}.corrupt-1"
     assert aside.renamed.read_bytes() == content
     assert aside.reason
     assert path.with_suffix(".npz.corrupt-1").read_bytes() == npz
-    assert store.load(cell()) is None  # so the cell runs again
 
 
 def test_a_second_corrupt_record_does_not_overwrite_the_first(tmp_path: Path) -> None:
     store, path = Store(tmp_path), Store(tmp_path).path(cell())
     for content in ("first", "second"):
         path.write_text(content)
-        assert store.load(cell()) is None
+        assert store.load_to_write(cell()) is None
     names = [f"{path.name}.corrupt-1", f"{path.name}.corrupt-2"]
     assert [aside.renamed.name for aside in store.set_aside] == names
     assert [(tmp_path / name).read_text() for name in names] == ["first", "second"]
 
 
-def test_newer_schema_is_set_aside_with_both_versions_named(tmp_path: Path) -> None:
+def test_newer_schema_is_named_as_such_and_never_replaced(tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = store.save(record(cell()))
     fields = json.loads(path.read_text()) | {"schema_version": 3, "something_new": True}
     path.write_text(json.dumps(fields))
     assert store.all() == []
-    assert store.set_aside[0].reason == "schema version 3; this barbench reads 1 and 2"
-    assert json.loads(store.set_aside[0].renamed.read_text()) == fields
+    reason = "schema version 3 is of a newer barbench; this one reads 1 and 2: update it"
+    assert store.notes() == [f"{path} cannot be read ({reason}); it was left as it is"]
+    with pytest.raises(UsageError, match=r"cannot be replaced: schema version 3 .*another folder with --results"):
+        store.load_to_write(cell())
+    assert json.loads(path.read_text()) == fields
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_notes_are_few(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for seed in range(5):
+        store.path(cell(seed=seed)).write_text("{")
+    assert store.all() == []
+    assert len(store.notes()) == 4
+    assert store.notes()[-1] == f"2 more files of {tmp_path} cannot be read"
 
 
 def test_a_copy_under_another_name_does_not_count_twice(tmp_path: Path) -> None:
@@ -177,14 +197,14 @@ def test_a_copy_under_another_name_does_not_count_twice(tmp_path: Path) -> None:
     path = store.save(saved)
     (tmp_path / f"barleria--copy--refcoco+--seed0--{saved.id}.json").write_bytes(path.read_bytes())
     assert store.all() == [saved]
-    assert "holds the record of" in store.set_aside[0].reason
+    assert "holds the record of" in store.unreadable[0].reason
 
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "matrix.json").write_text("not a record")
     (tmp_path / "cells").mkdir()
     store = Store(tmp_path)
-    assert store.all() == store.set_aside == []
+    assert store.all() == store.unreadable == []
     assert (tmp_path / "matrix.json").read_text() == "not a record"
     assert Store(tmp_path / "absent").all() == []
 
@@ -205,7 +225,7 @@ def test_crash_between_arrays_and_record_leaves_no_record(tmp_path: Path, monkey
             store.save(saved, expressions())
     assert [file.suffix for file in tmp_path.iterdir()] == [".npz"]
     assert store.load(saved.cell) is None
-    assert store.all() == store.set_aside == []
+    assert store.all() == store.unreadable == []
     store.save(saved, expressions())
     assert [kept.id for kept in store.all()] == [saved.id]
 
@@ -220,9 +240,10 @@ def test_files_of_another_attempt_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not the file that the record was saved with"):
         store.tuned_weights(cell())
     np.savez(path.with_suffix(".npz"), **{"val/sent_id": np.array([4, 5, 7])})
-    with pytest.raises(DataError, match=r"is damaged; its record is now .*: run the cell again"):
+    with pytest.raises(DataError, match=r"is damaged .*: run the cell again"):
         store.expressions(cell())
-    assert store.load(cell()) is None
+    assert store.load_to_write(cell()) is None
+    assert "not the file that the record was saved with" in store.set_aside[0].reason
 
 
 def test_records_of_before_attempts_and_files_were_kept(tmp_path: Path) -> None:
@@ -246,13 +267,18 @@ def test_saving_a_failure_removes_arrays_of_an_earlier_attempt(tmp_path: Path) -
         store.expressions(cell())
 
 
-def test_damaged_arrays_are_set_aside_with_their_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hashed", [True, False])
+def test_damaged_arrays_are_set_aside_with_their_record(hashed: bool, tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = store.save(record(cell()), expressions())
+    if not hashed:  # as in records of before files were kept
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"files": {}}))
     npz = path.with_suffix(".npz")
     npz.write_bytes(npz.read_bytes()[:40])
     with pytest.raises(DataError, match=r"damaged.*run the cell again"):
         store.expressions(cell())
+    assert sorted(tmp_path.iterdir()) == [path, npz]
+    assert store.load_to_write(cell()) is None
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{path.name}.corrupt-1", f"{npz.name}.corrupt-1"]
 
 
@@ -311,4 +337,16 @@ def test_an_older_or_strange_schema_is_never_misread(version: object, tmp_path: 
     fields = json.loads(path.read_text()) | {"schema_version": version}
     path.write_text(json.dumps(fields))
     assert store.load(cell()) is None
+    assert json.loads(path.read_text()) == fields
+    assert store.load_to_write(cell()) is None
     assert json.loads(store.set_aside[0].renamed.read_text()) == fields
+
+
+def test_a_file_that_may_not_be_opened_is_named_and_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.path(cell()).mkdir()
+    assert store.all() == []
+    assert "Is a directory" in store.unreadable[0].reason
+    with pytest.raises(DataError, match="cannot be set aside"):
+        store.load_to_write(cell())
+    assert store.path(cell()).is_dir()

@@ -167,7 +167,7 @@ class _Attempt:
     def _run_or_halve(self, job: Job) -> Ended:
         """Run the cell; where it may be halved and runs out of memory, the one with half the micro-batch instead."""
         smaller = job.halved() if self.attempt.halve else None
-        record = self.store.load(job.cell)
+        record = self.store.load_to_write(job.cell)
         if self._must_run(record, smaller):
             ended = self._run_one(job)
             record = None
@@ -200,7 +200,9 @@ class _Attempt:
         job.traceback.unlink(missing_ok=True)
 
         logs = self._begin(job)
-        self.on_event({"event": "attempt", "number": logs[-1].number, "host": logs[-1].host})
+        # The record's name: that of a cell with smaller micro-batches is another one.
+        begins = {"event": "attempt", "number": logs[-1].number, "host": logs[-1].host, "record": job.cell.stem()}
+        self.on_event(begins)
         job = job.model_copy(update={"attempts": logs, "neighbours": self.slot.neighbours})
         begun = time.monotonic()
         progress = AttemptProgress()

@@ -86,7 +86,7 @@ def run_jobs(
     """
     with locked(results) as lock:
         # The folder, the executor and the run.
-        _tidy(results)
+        _tidy(results, display)
         store = Store(results)
         executor = executor or Local()
         run = _open_run(results, executor, jobs)
@@ -127,7 +127,7 @@ def _is_finished(record: Record | None) -> bool:
 
 def _record_of(store: Store, job: Job, halve: bool) -> Record | None:
     """The record of a cell, or of the one with smaller micro-batches that ran in its place."""
-    record = store.load(job.cell)
+    record = store.load_to_write(job.cell)
     if halve and record is not None and record.status == "out-of-memory":
         smaller = job.halved()
         if smaller is not None:
@@ -141,8 +141,10 @@ def _remove_leftovers(job: Job) -> None:
         path.unlink(missing_ok=True)
 
 
-def _tidy(results: Path) -> None:
+def _tidy(results: Path, display: Display) -> None:
     """Remove what killed processes left unfinished; other hosts' workers may be writing here."""
+    for run in RunFolder.damaged(results):
+        display.note(f"{run.file} cannot be used ({run.fault}); it is now {run.set_aside().name}")
     for folder in (results, *(results / "cells").glob("*")):
         sweep(folder)
     for folder in (results / FOLDER).glob("*/"):

@@ -14,12 +14,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from barbench.files import host_id, is_alive, write_atomically
+from barbench.files import host_id, is_alive, set_aside, write_atomically
 
 FOLDER: Final = ".runs"
 LOGS: Final = "slurm"
 _STOP: Final = "stop"
 _RUN: Final = "run.json"
+_NEEDED: Final = {"executor", "host", "process", "cells", "handles"}
 
 
 class RunFolder:
@@ -49,7 +50,16 @@ class RunFolder:
 
     @classmethod
     def all(cls, results: Path) -> "list[RunFolder]":
-        """Those of a results folder, oldest first."""
+        """Those of a results folder that can be read, oldest first."""
+        return [run for run in cls._found(results) if not run.fault]
+
+    @classmethod
+    def damaged(cls, results: Path) -> "list[RunFolder]":
+        """Those of a results folder whose run.json cannot be read, as after a power failure; `fault` says why."""
+        return [run for run in cls._found(results) if run.fault]
+
+    @classmethod
+    def _found(cls, results: Path) -> "list[RunFolder]":
         return [cls(path.parent) for path in sorted((results / FOLDER).glob(f"*/{_RUN}"))]
 
     @property
@@ -58,10 +68,38 @@ class RunFolder:
         return self.path.parent.parent
 
     @property
+    def file(self) -> Path:
+        """Where `fields` are stored."""
+        return self.path / _RUN
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with run.json; empty if nothing is, or if the run was over meanwhile."""
+        try:
+            _ = self.fields
+        except FileNotFoundError:
+            return ""
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def set_aside(self) -> Path:
+        """Rename a damaged run.json; its new path. Cells that still wait in a queue then refuse to begin."""
+        [moved] = set_aside(self.file)
+        return moved
+
+    @property
     def fields(self) -> dict[str, Any]:
-        """The content of run.json, as it was when first asked for."""
+        """The content of run.json, as it was when first asked for. ValueError if it is not whole."""
         if not self._fields:
-            self._fields = json.loads((self.path / _RUN).read_text("utf-8"))
+            content = self.file.read_text("utf-8")
+            if not content.strip():
+                raise ValueError("it is empty")
+            fields = json.loads(content)
+            missing = _NEEDED - fields.keys() if isinstance(fields, dict) else _NEEDED
+            if missing:
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+            self._fields = fields
         return self._fields
 
     @property

@@ -160,6 +160,8 @@ def _state(run: RunFolder, cell: str, path: Path, queued: State | None) -> CellS
     for event in run.events(cell).new():
         match event["event"]:
             case "attempt":
+                # A cell that runs with smaller micro-batches has a record of its own.
+                path = path.with_name(f"{event['record']}.json") if "record" in event else path
                 found = CellState("running", event["number"], event["host"])
                 first = None
             case "step":
@@ -208,9 +210,18 @@ def _left(seconds: float, steps: int, to_come: int) -> float | None:
 def _record(path: Path) -> Record | None:
     """The record in a file, which is left as it is; None where there is none that can be read."""
     try:
-        return Record.model_validate(json.loads(path.read_bytes()))
+        return Record.read(json.loads(path.read_bytes()))
     except (OSError, ValueError):
         return None
+
+
+def damaged_runs(results: Path) -> list[str]:
+    """A line for each run of which it is not known what it runs; its file is left as it is."""
+    lines = []
+    for folder in _folders(results):
+        for run in RunFolder.damaged(folder):
+            lines.append(f"{run.file} cannot be read ({run.fault}); the next `barbench run` there sets it aside")
+    return lines
 
 
 def find_run(results: Path, name: str | None) -> RunFolder:

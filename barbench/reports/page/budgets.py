@@ -30,7 +30,7 @@ def curve_names(group: Group) -> dict[str, str]:
     for row in group.rows:
         cell = row.records[0].cell
         fixed = [(name, str(value)) for name, value in sorted(cell.options.items()) if not _is_knob(name, value)]
-        members.setdefault((cell.method, str(fixed)), []).append(row.label)
+        members.setdefault((cell.method, f"{fixed} {row.rates}"), []).append(row.label)
     names = {}
     for labels in members.values():
         name = _common(labels)

@@ -48,6 +48,7 @@ class MethodRow:
         scores: by metric, as METRICS names them.
         control: mean IoU with expressions swapped within the image.
         leaks: columns with images that some record of the row was trained on.
+        hidden: finished records of which some score is not shown, because another record has its seed and column.
     """
 
     records: tuple[Record, ...]
@@ -55,6 +56,7 @@ class MethodRow:
     scores: dict[str, SeedScores] = field(default_factory=dict)
     control: SeedScores = field(default_factory=dict)
     leaks: set[Column] = field(default_factory=set)
+    hidden: list[Record] = field(default_factory=list)
 
     @property
     def iou(self) -> SeedScores:
@@ -88,6 +90,11 @@ class MethodRow:
         """The method's options as `name=value`."""
         options = sorted(self.records[0].cell.options.items())
         return ", ".join(f"{name}={value}" for name, value in options)
+
+    @property
+    def rates(self) -> str:
+        """The method's own part of the recipe as `name=value`; empty where all methods share the recipe."""
+        return ", ".join(f"{name}={value}" for name, value in self.records[0].cell.own_recipe().items())
 
     def failures(self, datasets: Collection[str]) -> list[Record]:
         """Records of failed cells that would have been evaluated on one of `datasets`."""
@@ -211,6 +218,8 @@ def _ordered(records: Iterable[Record]) -> list[Record]:
 def _conditions(cell: Cell) -> Conditions:
     own = {"method", "options", "dataset", "seed", *Conditions._fields}
     other = cell.model_dump(mode="json", exclude=own, exclude_defaults=True)
+    # What a later version added to the identity of the data.
+    other |= {f"data.{name}": value for name, value in (cell.data.model_extra or {}).items()}
     absent_targets = cell.dataset in PARTITIONS and PARTITIONS.get(cell.dataset).allows_no_target
     return Conditions(
         backbone=cell.backbone,
@@ -226,12 +235,14 @@ def _conditions(cell: Cell) -> Conditions:
 
 
 def _rows(records: Sequence[Record]) -> tuple[MethodRow, ...]:
-    methods: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    methods: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in records:
         cell = record.cell
-        # A mixture trains on more data: a row of its own.
+        options = json.dumps(cell.options, sort_keys=True)
+        # Other learning rates are another training, and so is a mixture, which has more data: a row of its own.
+        rates = json.dumps(cell.own_recipe(), sort_keys=True)
         mixture = MIXED.get(cell.dataset, "")
-        methods[cell.method, json.dumps(cell.options, sort_keys=True), mixture].append(record)
+        methods[cell.method, options, rates, mixture].append(record)
     rows = sorted(map(_row, methods.values()), key=_rank)
     return tuple(_labeled(rows))
 
@@ -249,6 +260,10 @@ def _row(records: Sequence[Record]) -> MethodRow:
 def _add_scores(row: MethodRow, record: Record) -> None:
     seed = record.cell.seed
     for column, split in by_column(record).items():
+        if seed in row.scores.get(split.scores.mean_name, {}).get(column, {}):
+            if record not in row.hidden:
+                row.hidden.append(record)
+            continue
         for name, metric in METRICS.items():
             if name in split.scores.values:
                 values = row.scores.setdefault(name, {})
@@ -259,7 +274,7 @@ def _add_scores(row: MethodRow, record: Record) -> None:
             row.leaks.add(column)
 
 
-def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str]:
+def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str, str]:
     """Key of the rows' order: rows without component, then the paper's rows in its order, then the others by numbers of
     components and parameters, then full fine-tuning; mixed training after training on one dataset."""
     cell = row.records[0].cell
@@ -271,11 +286,11 @@ def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str]:
     elif cell.method in PAPER_METHODS:
         place = PAPER_METHODS.index(cell.method)
     size = max(row.parameters("adapter"), default=0)
-    return place, len(row.composition), size, cell.method, row.options, MIXED.get(cell.dataset, "")
+    return place, len(row.composition), size, cell.method, row.options, row.rates, MIXED.get(cell.dataset, "")
 
 
 def _labeled(rows: Sequence[MethodRow]) -> list[MethodRow]:
-    """Rows with equal titles get method name and options behind them."""
+    """Rows with equal titles get method name and options behind them, and what they still share a label in: rates."""
     titles = Counter(row.label for row in rows)
     labeled = []
     for row in rows:
@@ -284,4 +299,23 @@ def _labeled(rows: Sequence[MethodRow]) -> list[MethodRow]:
             detail = f"{method}, {row.options}" if row.options else method
             row = replace(row, label=f"{row.label} ({detail})")
         labeled.append(row)
-    return labeled
+    labels = Counter(row.label for row in labeled)
+    told_apart = []
+    for row in labeled:
+        if labels[row.label] > 1:
+            alike = [other for other in labeled if other.label == row.label]
+            row = replace(row, label=f"{row.label[:-1]}, {_differing_rates(row, alike)})")
+        told_apart.append(row)
+    return told_apart
+
+
+def _differing_rates(row: MethodRow, alike: Sequence[MethodRow]) -> str:
+    """The part of a row's own recipe in which rows of one label differ."""
+    every = [other.records[0].cell.own_recipe() for other in alike]
+    own = row.records[0].cell.own_recipe()
+    parts = []
+    for name in dict.fromkeys(name for recipe in every for name in recipe):
+        values = {json.dumps(recipe.get(name)) for recipe in every}
+        if len(values) > 1:
+            parts.append(f"{name}={own.get(name)}")
+    return ", ".join(parts)

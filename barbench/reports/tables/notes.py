@@ -9,7 +9,7 @@ from barbench.paper.tables import Column, PaperTable
 from barbench.plain import flatten
 from barbench.reports.tables.averages import millions
 from barbench.reports.tables.columns import Score
-from barbench.reports.tables.grouping import Conditions, Group, by_column, in_order, name_columns
+from barbench.reports.tables.grouping import Conditions, Group, MethodRow, by_column, in_order, name_columns
 from barbench.reports.tables.provenance import per_label, provenance_notes
 from barbench.results.interval import CONFIDENCE
 
@@ -126,6 +126,8 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column]) -
         "-: not measured." if len(columns) > len(group.measured) else "",
         "Only the measured columns are printed." if set(columns) < set(table.columns) else "",
         _options(group),
+        _rates(group),
+        _hidden(group),
         _budget(group),
         _problems(group),
         *provenance_notes(group.rows),
@@ -237,6 +239,29 @@ def _options(group: Group) -> str:
     if not listed:
         return ""
     return f"Options: {'; '.join(listed)}."
+
+
+def _rates(group: Group) -> str:
+    """The learning rates of rows that are the same method with the same options, trained with others."""
+    titles: dict[str, list[MethodRow]] = defaultdict(list)
+    for row in group.rows:
+        titles[f"{row.records[0].cell.method}, {row.options}"].append(row)
+    listed: list[str] = []
+    for rows in titles.values():
+        rates = {row.rates for row in rows}
+        if len(rates) > 1:
+            listed += [f"{row.label} {row.rates}" for row in rows]
+    if not listed:
+        return ""
+    return f"Trained more than once, with other rates of the recipe: {'; '.join(listed)}."
+
+
+def _hidden(group: Group) -> str:
+    """The records that the table does not show."""
+    hidden = [record.cell.stem() for row in group.rows for record in row.hidden]
+    if not hidden:
+        return ""
+    return f"Not shown, because another record has the same row, column and seed: {', '.join(hidden)}."
 
 
 def _budget(group: Group) -> str:

@@ -66,8 +66,9 @@ def _best(rows: Sequence[MethodRow], samples: list[Sample], columns: list[Column
 
 def _gaps(rows: Sequence[MethodRow], samples: list[Sample]) -> dict[str, Interval | None]:
     """The gap between the two references that each other row closes, by label."""
-    references = {row.records[0].cell.method: place for place, row in enumerate(rows) if row.is_reference}
-    if not {HEAD_ONLY, FULL} <= references.keys():
+    places = [place for place, row in enumerate(rows) if row.is_reference]
+    references = {rows[place].records[0].cell.method: place for place in places}
+    if len(places) != 2 or not {HEAD_ONLY, FULL} <= references.keys():
         return {}
     gaps = {}
     for place, row in enumerate(rows):
@@ -109,5 +110,5 @@ def _runs(row: MethodRow, column: Column) -> dict[int, Run]:
             continue
         for found, name in zip(by_column(record), record.splits, strict=True):
             if found == column:
-                runs[record.cell.seed] = Run(record, name)
+                runs.setdefault(record.cell.seed, Run(record, name))
     return runs

@@ -22,7 +22,7 @@ from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.execution.worker import process
 from barbench.benchmarks.job import Job
 from barbench.errors import UsageError
-from barbench.results.record import Record
+from barbench.results.record import Record, Scores, SplitResult
 from barbench.results.store import Store
 from tests.benchmarks.conftest import MakeJobs, Told
 
@@ -232,6 +232,56 @@ def test_a_damaged_record_is_named_set_aside_and_run_again(
     assert len(told.notes) == 1
     assert path.name in told.notes[0]
     assert told.started == [job.cell.method]
+
+
+def test_a_damaged_run_is_set_aside_by_the_next(make_jobs: MakeJobs, tmp_path: Path) -> None:
+    file = tmp_path / ".runs" / "1128-101500-3fa2" / "run.json"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    told = Told()
+    assert run_jobs([], tmp_path, told) == []
+    assert told.notes == [f"{file} cannot be used (it is empty); it is now run.json.corrupt-1"]
+    assert [path.name for path in file.parent.iterdir()] == ["run.json.corrupt-1"]
+    assert run_jobs([], tmp_path, told) == []
+    assert len(told.notes) == 1
+
+
+def test_a_record_of_a_newer_barbench_is_not_trained_again(make_jobs: MakeJobs, tmp_path: Path) -> None:
+    job = make_jobs(tmp_path)[0]
+    path = Store(tmp_path).path(job.cell)
+    path.write_text('{"schema_version": 3}')
+    with pytest.raises(UsageError, match="schema version 3 is of a newer barbench"):
+        run_jobs([job], tmp_path, Told())
+    assert path.read_text() == '{"schema_version": 3}'
+
+
+def test_a_record_with_damaged_arrays_is_run_again(
+    make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, told = make_jobs(tmp_path)[0], Told()
+    store = Store(tmp_path)
+    scores = Scores(miou=0.5, n=4)
+    splits = {"val": SplitResult(scores=scores, column="val", images=2, references=2)}
+    fields = job.failure("failed", "no").model_dump() | {"status": "done", "reason": None, "splits": splits}
+    store.save(Record.model_validate(fields), {"val/iou": np.zeros(4)})
+    store.arrays(job.cell).write_bytes(b"PK")
+    failure = job.failure("failed", "not really run")
+
+    def fail(self: attempt._Attempt, job: Job) -> Any:
+        self.store.save(failure)
+        return self.ended("failed")
+
+    monkeypatch.setattr(attempt._Attempt, "_run_one", fail)
+    assert run_jobs([job], tmp_path, told) == [failure]
+    assert "is damaged: it is not the file that the record was saved with" in told.notes[0]
+
+
+@pytest.mark.parametrize("content", ["", "[", '[{"number": "one"}]'])
+def test_a_damaged_log_of_attempts_ends_no_cell(content: str, make_jobs: MakeJobs, tmp_path: Path) -> None:
+    job = make_jobs(tmp_path)[0]
+    job.scratch.mkdir(parents=True)
+    job.attempts_file.write_text(content)
+    assert job.read_attempts() == ()
 
 
 def test_two_runs_do_not_share_a_results_folder(make_jobs: MakeJobs, tmp_path: Path) -> None:

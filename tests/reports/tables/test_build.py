@@ -8,7 +8,7 @@ import pytest
 from barbench.errors import UnknownName
 from barbench.reports.tables.build import build, build_measured
 from barbench.reports.tables.grouping import group
-from barbench.results.record import Record
+from barbench.results.record import Cell, Record
 from tests.reports.parsed_tables import AVERAGES, Certain, cells, one, texts
 
 PAPER_TABLE_5 = {  # as printed: nine columns and the average
@@ -262,6 +262,93 @@ def test_rows_of_one_title_are_told_apart_and_options_named(make) -> None:
     table = one("5", records)
     assert [row[0].text for row in table.sections[0].rows] == ["ETRIS (etris)", "ETRIS (etris, dim=64)"]
     assert "Options: ETRIS (etris, dim=64) dim=64." in table.notes
+
+
+def rated(make, method: str, adapter_lr: float, iou: float, **fields: object) -> Record:
+    recipe = {"name": "mine", "lr": 1e-4, "adapter_lr": adapter_lr, "own_rates": True}
+    return make(method, "refcoco", {"val": iou}, recipe=recipe, **fields)
+
+
+def test_other_learning_rates_are_another_row(make) -> None:
+    records = [rated(make, "snf", rate, 50 + rate) for rate in (1, 2, 3)]
+    table = one("5", [*records, rated(make, "etris", 9, 40)])
+    assert [row[0].text for row in table.sections[0].rows] == [
+        "ETRIS",
+        "SNF (snf, adapter_lr=1)",
+        "SNF (snf, adapter_lr=2)",
+        "SNF (snf, adapter_lr=3)",
+    ]
+    assert [row[2].text for row in table.sections[0].rows] == ["40.0", "51.0", "52.0", "53.0"]
+    [note] = [note for note in table.notes if note.startswith("Trained more than once")]
+    assert "SNF (snf, adapter_lr=2) lr=0.0001, adapter_lr=2" in note
+    assert "ETRIS" not in note
+
+
+def test_other_learning_rates_are_no_further_seeds(make) -> None:
+    records = [rated(make, "snf", rate, 50 + rate, seed=rate) for rate in (1, 2)]
+    records += [rated(make, "snf", 2, 53, seed=1)]
+    rows = one("5", records).sections[0].rows
+    assert [row[2].text.partition("±")[0] for row in rows] == ["51.0", "52.5"]
+
+
+def test_rates_and_options_tell_rows_apart_together(make) -> None:
+    narrow = rated(make, "etris", 1, 50, options={"dim": 64})
+    table = one("5", [narrow, rated(make, "etris", 1, 51), rated(make, "etris", 2, 52)])
+    assert [row[0].text for row in table.sections[0].rows] == [
+        "ETRIS (etris, adapter_lr=1)",
+        "ETRIS (etris, adapter_lr=2)",
+        "ETRIS (etris, dim=64)",
+    ]
+
+
+def test_the_gap_needs_one_row_at_each_end(make) -> None:
+    ends = [rated(make, "head-only", 1, 30), rated(make, "full", 1, 60), rated(make, "snf", 1, 50)]
+    assert "Gap" in " ".join(header.name for header in one("4", ends).headers)
+    assert "Gap" not in " ".join(header.name for header in one("4", [*ends, rated(make, "full", 2, 61)]).headers)
+
+
+OTHER: dict[str, object] = {
+    "method": "snf",
+    "options": {"dim": 64},
+    "backbone": "ViT-L-14",
+    "weights": "random",
+    "image_size": 224,
+    "dataset": "refcoco+",
+    "recipe": {"name": "paper", "lr": 2e-4, "own_rates": True},
+    "seed": 1,
+    "data": {"kind": "refer", "fingerprint": "another copy"},
+    "precision": "bf16",
+    "processes": 2,
+    "context_length": 30,
+    "exif": "apply",
+    "held_out": 20,
+}
+
+
+@pytest.mark.parametrize("name", Cell.model_fields)
+def test_whatever_is_in_a_cells_identity_tells_records_apart(name: str, make) -> None:
+    """In tables, rows, columns or seeds; a new field of a cell needs its line above."""
+    recipe = {"name": "paper", "lr": 1e-4, "own_rates": True}
+    base = make("etris", "refcoco", {"val": 50.0}, recipe=recipe)
+    changed = base.cell.model_dump() | {name: OTHER[name]}
+    cell = Cell.model_validate(changed)
+    other = base.model_copy(update={"id": cell.id(), "cell": cell})
+    places = []
+    for number, members in enumerate(group([base, other])):
+        for row in members.rows:
+            assert not row.hidden
+            for column, seeds in row.iou.items():
+                places += [(number, row.label, column, seed) for seed in seeds]
+    assert len(set(places)) == 2
+
+
+def test_a_record_that_has_no_place_is_named(make) -> None:
+    """As where two records of one cell were put together by a program."""
+    record = make("etris", "refcoco", {"val": 50.0})
+    twice = record.model_copy(update={"notes": ("again",)})
+    table = one("5", [record, twice])
+    [note] = [note for note in table.notes if note.startswith("Not shown")]
+    assert record.cell.stem() in note
 
 
 def test_a_component_outside_the_paper_gets_its_column(make) -> None:
