@@ -104,7 +104,7 @@ def _samples(
 
 def _runs(row: MethodRow, column: Column) -> dict[int, Run]:
     """By seed, the record of a row that was evaluated on `column`, and the name that the split has in it."""
-    runs = {}
+    runs: dict[int, Run] = {}
     for record in row.records:
         if record.status != "done":
             continue
