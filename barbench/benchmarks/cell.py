@@ -39,6 +39,7 @@ from barbench.results.store import Arrays
 from barbench.spec.dataset import EvaluationSplit
 from barbench.spec.recipe import Recipe
 from barbench.spec.run import AUTO
+from barbench.spec.text import plural
 
 Emit = Callable[[dict[str, Any]], None]
 AtSteps = Callable[[], AbstractContextManager[Callable[[], bool]]]
@@ -131,8 +132,8 @@ def _load(job: Job, emit: Emit) -> Loaded:
     accelerator = make_accelerator(place.device, job.cell.precision)
     data = read_dataset(job.files.data, job.dataset, job.cell.held_out)
     if data.removed_images:
-        left_out = f"{data.removed_images:,} images with {data.removed_references:,} references"
-        emit({"event": "note", "text": f"{left_out} are excluded from training: they are in evaluation splits"})
+        left_out = f"{plural(data.removed_images, 'image')} with {plural(data.removed_references, 'reference')}"
+        emit({"event": "note", "text": f"excluded from training, because they are in evaluation splits: {left_out}"})
     segmenter, letterbox, tokens = build(job.cell, job.files.backbone, job.weights)
     segmenter = segmenter.to(accelerator.device)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":

@@ -114,7 +114,7 @@ def load_trained(
     """
     cell, tuned = record.cell, store.tuned_weights(record.cell)
     name, source = _find(cell, backbone, weights)
-    recipe = Recipe.model_validate(cell.recipe)
+    recipe = cell.training_recipe
     segmenter, letterbox, tokens = build(cell, name, source)
     try:
         load_tuned(segmenter, load(tuned))

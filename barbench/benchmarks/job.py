@@ -70,7 +70,7 @@ class Job(BaseModel):
     @property
     def recipe(self) -> Recipe:
         """The cell's recipe, with its method's own learning rates."""
-        return Recipe.model_validate(self.cell.recipe)
+        return self.cell.training_recipe
 
     @property
     def weights(self) -> str:

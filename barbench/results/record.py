@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from barbench.metrics import Scores
+from barbench.spec.recipe import Recipe
 
 SCHEMA_VERSION: Final = 2
 """What is written. 1 had a fixed field for each metric, and gRefCOCO's gIoU and cIoU under the names of the others."""
@@ -92,6 +93,11 @@ class Cell(Frozen):
         fields["protocol"] = fields.pop("dataset")
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def training_recipe(self) -> Recipe:
+        """The recipe as training uses it, with the method's own learning rates."""
+        return Recipe.model_validate(self.recipe)
 
     def shared_recipe(self) -> dict[str, JsonValue]:
         """The recipe without each method's own part: the learning rates, if they were chosen for methods separately,

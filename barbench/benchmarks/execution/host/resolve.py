@@ -13,6 +13,7 @@ from barbench.datasets.sources import cache_folder, folder_source, shapes_source
 from barbench.errors import UsageError
 from barbench.spec.backbone import PRETRAINED
 from barbench.spec.run import AUTO
+from barbench.spec.text import plural
 
 
 def resolve_on_host(job: Job) -> Job:
@@ -37,7 +38,8 @@ def resolve_on_host(job: Job) -> Job:
         return job.at(workers=workers)
     count = torch.cuda.device_count()
     if place.device == "cuda" and count < processes:
-        raise UsageError(f"{count or 'no'} GPU{'s' * (count != 1)} where the cell needs {processes}")
+        found = plural(count, "GPU") if count else "no GPU"
+        raise UsageError(f"{found} where the cell needs {processes}")
     cache = cache_folder() if place.cache == AUTO else place.cache
     files = job.files.model_copy(update={"data": _data(job), "weights": _weights(job)})
     return job.at(threads=threads, workers=workers, cache=cache).model_copy(update={"files": files})
