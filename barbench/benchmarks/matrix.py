@@ -32,6 +32,7 @@ from barbench.spec.dataset import Dataset, resolve_dataset
 from barbench.spec.recipe import Recipe
 from barbench.spec.run import Place, Run
 from barbench.spec.text import listed, method_options
+from barbench.spec.weights import digest, weights_file
 
 
 class Part(NamedTuple):
@@ -270,7 +271,7 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | No
 
     Args:
         backbone: as `load_backbone` accepts it.
-        weights: a tag or a file; None for the backbone's default.
+        weights: a tag, a file or a model folder; None for the backbone's default.
 
     Returns:
         A tag and None; or a file's name with a hash of its content, and the file.
@@ -280,15 +281,14 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | No
     """
     config = backbone_config(backbone)
     weights = weights or config.default_weights()
-    path = Path(weights)
     if config.folder is not None and weights == PRETRAINED:
-        path = config.folder / WEIGHTS
-    if not path.is_file():
+        path: Path | None = config.folder / WEIGHTS
+    else:
+        path = weights_file(weights)
+    if path is None or not path.is_file():
         return weights, None
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
     name = PRETRAINED if weights == PRETRAINED else path.name
-    return f"{name}@{digest}", path.resolve()
+    return f"{name}@{digest(path)[:8]}", path.resolve()
 
 
 def choose_datasets(

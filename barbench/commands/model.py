@@ -79,9 +79,7 @@ def predict(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help="file of the backbone's weights, if the cell has them from a file"
-        ),
+        typer.Option(exists=True, help="file or model folder of the backbone's weights, if the cell has them from one"),
     ] = None,
     threshold: Annotated[
         float | None,

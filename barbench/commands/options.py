@@ -14,7 +14,7 @@ METHODS_HELP = (
     "all (the paper's five between head-only and full), everything, or a comma list; "
     "snf+lora for both in one method; package.module:name for your own method"
 )
-WEIGHTS_HELP = "random, pretrained (tiny), an open_clip tag whose file is in the local cache, or a file"
+WEIGHTS_HELP = "random, pretrained (tiny), an open_clip tag whose file is in the local cache, a file, or a model folder"
 
 # The panels of a command's help.
 COMPARED = "What is compared"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
+from barbench.spec.weights import FOLDER_FILES, activation, not_weights, shards, weights_file
 from barbench.values import number, read_key, text, whole
 
 EMBEDDED = {name: Path(__file__).parents[1] / "models" / name for name in ("tiny", "tiny-eva", "tiny-l")}
@@ -303,19 +304,24 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
 
     Raises:
         MissingData: for a file that does not exist.
-        UsageError: for a file that is plainly something else.
+        UsageError: for a file that is plainly something else, or weights for another activation.
+        DataError: for an index of shards that cannot be used.
         UnknownName: for a word that a folder's backbone does not know.
     """
     if weights is None or weights == RANDOM:
-        return
-    if Path(weights).is_file():
-        if reason := not_weights(Path(weights)):
-            raise UsageError(f"--weights {weights} holds no weights: it is {reason}")
         return
     folder = None if config is None else config.folder
     if folder is not None and weights == PRETRAINED:
         if not (folder / WEIGHTS).is_file():
             raise MissingData(f"{folder / WEIGHTS} does not exist; give --weights random or a file")
+        return
+    file = weights_file(weights)
+    if file is not None:
+        for shard in shards(file):
+            if reason := not_weights(shard):
+                raise UsageError(f"--weights {weights} holds no weights: it is {reason}")
+        if config is not None:
+            check_activation(file, config)
         return
     if "/" in weights or Path(weights).suffix in FILES:
         raise MissingData(f"--weights {weights}: there is no such file")
@@ -323,17 +329,29 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
         raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
 
 
-def not_weights(file: Path) -> str | None:
-    """Why a file that is commonly mistaken for weights is none; None where it may be weights."""
-    with file.open("rb") as opened:
-        start = opened.read(512).lstrip()
-    if not start:
-        return "empty"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer; fetch the file itself with `git lfs pull`"
-    if start[:1] == b"<":
-        return "a web page, as a failed download leaves"
-    return None
+def check_activation(file: Path, config: BackboneConfig) -> None:
+    """Refuse weights of a model with another activation: they would load, and give other features.
+
+    Args:
+        file: of the weights; the configuration that lies beside it says which activation they are for.
+        config: of the backbone.
+
+    Raises:
+        UsageError: if it is not the backbone's.
+    """
+    if config.folder is not None and file == config.folder / WEIGHTS:
+        return
+    needed = activation(file)
+    quick = bool(config.model.get("quick_gelu"))
+    has = "quick_gelu" if quick else "gelu"
+    if needed in (None, has):
+        return
+    other = config.name.removesuffix("-quickgelu") if quick else f"{config.name}-quickgelu"
+    use = f"use {other}" if other in _shipped() else f"use a backbone that has {needed}"
+    raise UsageError(
+        f"{file} holds weights of a model with {needed}, as the configuration beside it says, and {config.name} has "
+        f"{has}: features would be wrong without a word; {use}"
+    )
 
 
 def backbone_names() -> list[str]:
@@ -372,12 +390,22 @@ def backbone_config(name: str) -> BackboneConfig:
             head = _head(folder / HEAD)
     elif name in _shipped():
         model = _shipped()[name]
+    elif Path(name).is_dir():
+        raise UsageError(_no_backbone(Path(name)))
     else:
         raise UnknownName("backbone", name, backbone_names())
     family = _family(model)
     if reason := _obstacle(model, family):
         raise UsageError(f"backbone {name!r} has {reason}, which barbench does not support yet")
     return BackboneConfig(name, model, family, folder, head, normalization)
+
+
+def _no_backbone(folder: Path) -> str:
+    """Why a folder is no backbone; for weights of Hugging Face's, how to use them."""
+    text = f"backbone {folder}: the folder has no {CONFIG}, open_clip's description of the architecture"
+    if any((folder / name).is_file() for name in FOLDER_FILES):
+        text += f"; for its weights: --backbone NAME --weights {folder}, NAME from `barbench list backbones`"
+    return text
 
 
 def _family(model: Model) -> Family:

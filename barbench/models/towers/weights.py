@@ -17,10 +17,15 @@ from torch import Tensor
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
 from barbench.models.towers.builder import State
-from barbench.spec.backbone import PRETRAINED, RANDOM, WEIGHTS, BackboneConfig, not_weights
+from barbench.spec.backbone import PRETRAINED, RANDOM, WEIGHTS, BackboneConfig, check_weights
+from barbench.spec.weights import not_weights, shards, weights_file
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
 """Keys under which training code keeps a state dict, the likeliest first."""
+INSERTED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""What wrappers of torch put into the names of the parameters that they hold."""
+PREFIXES = ("module.", "model.", "clip.", "clip_model.")
+"""What DataParallel, Lightning, and models that hold a CLIP put in front of all names."""
 _UNREADABLE = (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, OSError, ValueError, StopIteration)
 # numpy's scalars may be loaded beside tensors. numpy moved their constructor between its versions: asked of a value.
 _scalar = np.int64(0).__reduce__()[0]
@@ -34,14 +39,16 @@ def locate_weights(config: BackboneConfig, weights: str) -> Path | None:
 
     Raises:
         UnknownName: if the backbone has no such weights.
-        UsageError: if they are for another activation.
+        UsageError: if they are for another activation, or a file that holds none.
     """
-    if Path(weights).is_file():
-        return Path(weights)
-    if config.folder is not None:
-        if weights != PRETRAINED:
-            raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
+    if config.folder is not None and weights == PRETRAINED:
         return config.folder / WEIGHTS
+    file = weights_file(weights)
+    if file is not None:
+        check_weights(weights, config)
+        return file
+    if config.folder is not None:
+        raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
     # open_clip's tags may name a mean and deviation of their own; barbench takes those of the backbone's configuration.
     tag = open_clip.get_pretrained_cfg(config.name, weights)
     if not tag:
@@ -100,16 +107,23 @@ def _cached(tag: dict[str, Any]) -> Path | None:
 def read_weights(file: Path, config: BackboneConfig) -> State:
     """Tensors by name, in fp32, under the names of the file; runs no code from a torch file.
 
+    Args:
+        file: of the weights, or the index of their shards.
+        config: of the backbone.
+
     Raises:
         DataError: if the file cannot be read.
+        MissingData: if a shard is absent.
         UsageError: for OpenAI's weights on a backbone without QuickGELU.
     """
-    try:
-        if reason := not_weights(file):
-            raise DataError(f"{file} holds no weights: it is {reason}")
-        state = _scripted(file) if _is_script(file) else _state_dict(file)
-    except _UNREADABLE as error:
-        raise DataError(f"cannot read weights from {file}: {_reason(error)}") from None
+    state: State = {}
+    for shard in shards(file):
+        try:
+            if reason := not_weights(shard):
+                raise DataError(f"{shard} holds no weights: it is {reason}")
+            state |= _scripted(shard) if _is_script(shard) else _state_dict(shard)
+        except _UNREADABLE as error:
+            raise DataError(f"cannot read weights from {shard}: {_reason(error)}") from None
     if all(key in state for key in _JIT_EXTRAS) and not config.model.get("quick_gelu"):
         raise UsageError(f"{file} holds OpenAI's weights, which need QuickGELU; use {config.name}-quickgelu")
     return {name: value.float() for name, value in state.items() if name not in _JIT_EXTRAS}
@@ -136,7 +150,7 @@ def _state_dict(file: Path) -> State:
 def _unwrapped(loaded: object, file: Path) -> State:
     """The state dict in what a checkpoint holds: itself, under a usual key, or the only entry of a list.
 
-    A leading `module.` of all names is dropped. DataError, which says what the file holds, for anything else.
+    What wrappers of a module put into names is dropped. DataError, which says what the file holds, for anything else.
     """
     while not _is_state(loaded):
         if isinstance(loaded, list | tuple) and len(loaded) == 1:
@@ -149,9 +163,20 @@ def _unwrapped(loaded: object, file: Path) -> State:
             held = f"the keys {', '.join(map(str, list(loaded)[:8]))}"
             raise DataError(f"{file} holds {held}, and no tensors by name, alone or under {', '.join(WRAPPERS)}")
         loaded = inside[0]
-    if all(name.startswith("module.") for name in loaded):
-        return {name.removeprefix("module."): value for name, value in loaded.items()}
-    return dict(loaded)
+    return _without_prefixes({_without_wrappers(name): value for name, value in loaded.items()})
+
+
+def _without_wrappers(name: str) -> str:
+    """A name without what torch.compile, FSDP and activation checkpointing put into it, wherever they wrapped."""
+    return ".".join(part for part in name.split(".") if part not in INSERTED)
+
+
+def _without_prefixes(state: State) -> State:
+    """The tensors without what all names begin with where the model was a part of another module."""
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            return _without_prefixes({name.removeprefix(prefix): value for name, value in state.items()})
+    return state
 
 
 def _is_state(value: object) -> TypeGuard[State]:
