@@ -92,7 +92,8 @@ def _row(split: EvaluationSplit, result: Evaluation) -> dict[str, str | float | 
     """The metrics of one evaluation split, in percent."""
     row: dict[str, str | float | None] = {"split": f"{split.partition.name} {split.split}"}
     for metric, score in result.metrics.values.items():
-        row[METRICS[metric].label] = METRICS[metric].factor * score
+        if not METRICS[metric].detail:
+            row[METRICS[metric].label] = METRICS[metric].factor * score
     row["swapped mIoU"] = 100 * result.control.mean if result.control else None
     row["expressions"] = result.metrics.n
     return row

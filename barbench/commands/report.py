@@ -17,7 +17,9 @@ EACH = "write FIRST,SECOND if the two differ"
 def report(
     results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(file_okay=False, help="folder to write the report into")] = Path("reports"),
-    table: Annotated[str, typer.Option(help="tables to write: 1 to 5, a comma list, or all")] = "all",
+    table: Annotated[
+        str, typer.Option(help="tables to write: 1 to 5, objects (objects and sentences), a comma list, or all")
+    ] = "all",
     format_: Annotated[
         str,
         typer.Option("--format", help="comma list of md, latex, html (one page with everything), terminal (printed)"),
@@ -30,12 +32,11 @@ def report(
         UnknownName: for an unknown table or format.
         UsageError: if there is no record.
     """
-    from barbench.paper.tables import TABLES
     from barbench.reports.formats.terminal import TERMINAL, show
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
-    numbers = TABLES.names() if table == "all" else split_list(table)
+    numbers = None if table == "all" else split_list(table)
     formats = split_list(format_)
     store = Store(results)
     try:
@@ -71,7 +72,7 @@ def compare(
     results: ResultsOption = Path("results"),
     format_: FormatOption = Format.table,
 ) -> None:
-    """Compare two methods in mIoU, oIoU and P@0.5, with 95 % intervals over images and seeds.
+    """Compare two methods in mIoU, oIoU, P@0.5 and over objects, with 95 % intervals over images and seeds.
 
     \f
     Raises:

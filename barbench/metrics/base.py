@@ -38,6 +38,7 @@ class Metric:
         compared: the data sets, as in `datasets`, for which `barbench compare` prints it; it then needs `terms`.
         heading: over a section of its own in the tables; "" for none.
         note: what the tables say about it if it ranks.
+        detail: whether it is left out of one-line summaries, and shown under "Objects and sentences" instead.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Metric:
     compared: DatasetKind | None = None
     heading: str = ""
     note: str = ""
+    detail: bool = False
 
     @property
     def factor(self) -> int:

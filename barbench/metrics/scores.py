@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from barbench.metrics.base import Columns, Counts, Metric
 from barbench.metrics.generalized import ACCURACY_METRICS, GENERALIZED_METRICS
 from barbench.metrics.iou import IOU_METRICS, PRECISION_METRICS
+from barbench.metrics.objects import OBJECT_METRICS
 
 METRICS: Final[dict[str, Metric]] = {
     **IOU_METRICS,
     **GENERALIZED_METRICS,
     **PRECISION_METRICS,
     **ACCURACY_METRICS,
+    **OBJECT_METRICS,
 }
 """By their names in records, in the order of print."""
 
@@ -77,8 +79,9 @@ class Scores(BaseModel):
         return next(name for name, metric in METRICS.items() if metric.role == role and name in self.values)
 
     def __str__(self) -> str:
-        """All scores in one line, in percent where they are fractions."""
-        parts = [metric.printed(self[name]) for name, metric in METRICS.items() if name in self.values]
+        """The scores in one line, in percent where they are fractions; `values` has the detail."""
+        brief = [name for name in self.values if name in METRICS and not METRICS[name].detail]
+        parts = [METRICS[name].printed(self[name]) for name in brief]
         return f"{', '.join(parts)} over {self.n:,} expressions"
 
 

@@ -17,7 +17,7 @@ class Report(NamedTuple):
     """What every format is written from.
 
     Attributes:
-        tables: those asked for, by number.
+        tables: those asked for, by number or name.
         records: all of the results folder.
         groups: the records, grouped by what may be compared.
         store: where the records and the arrays beside them are.
@@ -42,6 +42,11 @@ FORMATS: Registry[str] = Registry("format")
 FORMATS.register("md", "barbench.reports.formats.markdown")
 FORMATS.register("latex", "barbench.reports.formats.latex")
 FORMATS.register("html", "barbench.reports.page.html")
+
+
+def file_stem(number: str) -> str:
+    """The name of a table's file without suffix: `table4` for a number of the paper, else the table's own name."""
+    return f"table{number}" if number.isdigit() else number
 
 
 def files_of(name: str) -> Files:

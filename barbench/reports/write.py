@@ -1,19 +1,26 @@
 """Writes a report as files: `barbench report` writes `table4.md`, `table4.tex`, `report.html` and so on; the same
 records give the same bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from barbench.errors import UsageError
+from barbench.errors import UnknownName, UsageError
 from barbench.files import write_atomically
 from barbench.paper.tables import TABLES
 from barbench.reports.report import Report, files_of
 from barbench.reports.tables.build import build
-from barbench.reports.tables.grouping import group
+from barbench.reports.tables.grouping import Group, group
+from barbench.reports.tables.objects import NUMBER as OBJECTS
+from barbench.reports.tables.objects import build_objects
 from barbench.reports.tables.table import Table
 from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
+
+EXTRA: Final[Mapping[str, Callable[[Sequence[Group], ResampledScores], Sequence[Table]]]] = {
+    OBJECTS: build_objects,
+}
+"""Tables that the paper does not have, by the name that `--table` takes."""
 
 
 class Written(NamedTuple):
@@ -31,23 +38,24 @@ def write_reports(
     Args:
         store: the results folder.
         out: folder to write into; files that would not change are left alone.
-        tables: numbers of the paper's tables; None for all.
+        tables: numbers of the paper's tables, or a name of EXTRA; None for all that have something to show.
         formats: names of FORMATS; an empty sequence builds the tables without writing any.
 
     Raises:
         UnknownName: for a table or a format that does not exist.
         UsageError: if there is no record.
     """
-    # Unknown formats are refused before any work.
+    # Unknown formats and tables are refused before any work.
     writers = [files_of(name) for name in formats]
+    for number in tables or ():
+        if number not in (*TABLES.names(), *EXTRA):
+            raise UnknownName("table", number, (*TABLES.names(), *EXTRA))
     records = store.all()
     if not records:
         raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
     groups = group(records)
     evidence = ResampledScores(store)
-    built = {}
-    for number in tables or TABLES.names():
-        built[number] = build(number, groups, evidence)
+    built = _built(tables, groups, evidence)
     report = Report(built, records, groups, store, evidence, out)
     paths = []
     for files in writers:
@@ -58,3 +66,22 @@ def write_reports(
                 write_atomically(path, content)
             paths.append(path)
     return Written(paths, built)
+
+
+def _built(
+    tables: Sequence[str] | None, groups: Sequence[Group], evidence: ResampledScores
+) -> dict[str, Sequence[Table]]:
+    """The tables by number or name; without a choice, of EXTRA those that are not empty."""
+    built: dict[str, Sequence[Table]] = {}
+    for number in tables or (*TABLES.names(), *EXTRA):
+        if number not in EXTRA:
+            built[number] = build(number, groups, evidence)
+            continue
+        found = EXTRA[number](groups, evidence)
+        if found:
+            built[number] = found
+        elif tables:
+            raise UsageError(
+                f"table {number!r} needs the counts of single expressions, which are not beside these records"
+            )
+    return built

@@ -34,7 +34,7 @@ class ComparisonRow(NamedTuple):
 
     Attributes:
         split: by its name in the records.
-        metric: mIoU, oIoU or P@0.5.
+        metric: mIoU, oIoU, P@0.5, All@0.7 or the worst sentence.
         images: how many.
         expressions: how many.
         first: score of the first method in percent, the mean over the runs.
@@ -208,7 +208,10 @@ def _rows(
     """One row per metric that is compared on this split."""
     tables = [aligned(store, pair, split) for pair in pairs]
     columns = tables[0][0]
-    metrics = [metric for metric in METRICS.values() if metric.compares(columns)]
+    # Those that are defined here: All@t is not where every object has a single sentence.
+    metrics = [
+        metric for metric in METRICS.values() if metric.compares(columns) and metric.function(columns) is not None
+    ]
     sums = np.stack([_pair_sums(pair, metrics) for pair in tables])
     scores = scores_of_sums(sums.sum(axis=2)).mean(axis=0)  # (2, metrics), means over the runs
     intervals = paired_intervals(sums, resamples=resamples)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.errors import DataError, UsageError
+from barbench.metrics import METRICS
 from barbench.results.record import Record
 from barbench.results.store import Store
 
@@ -42,6 +43,41 @@ def of_split(store: Store, record: Record, split: str) -> Columns:
     if not columns:
         raise DataError(f"{store.path(record.cell).with_suffix('.npz')} lacks the expressions of {split}")
     return columns
+
+
+def later_scores(store: Store, record: Record, split: str) -> dict[str, float]:
+    """The scores of a split that its record is too old to hold, from the saved arrays: those of METRICS that it lacks.
+
+    Args:
+        store: the results folder that the record is from.
+        record: a finished one.
+        split: one of its splits.
+
+    Returns:
+        By metric; empty where nothing is missing, and where there are no arrays that could be read.
+    """
+    held = record.splits[split].scores.values
+    if not {name for name, metric in METRICS.items() if metric.detail}.isdisjoint(held):
+        return {}
+    if not store.arrays(record.cell).exists():
+        return {}
+    try:
+        columns = of_split(store, record, split)
+    except DataError:
+        return {}
+    return missing_scores(columns, held)
+
+
+def missing_scores(columns: Mapping[str, NDArray[Any]], held: Mapping[str, float]) -> dict[str, float]:
+    """The scores of METRICS that the columns of a split define and `held` lacks."""
+    found = {}
+    for name, metric in METRICS.items():
+        if name in held or not metric.applies(columns):
+            continue
+        score = metric.function(columns)
+        if score is not None:
+            found[name] = score
+    return found
 
 
 def same_expressions(tables: Sequence[Mapping[str, NDArray[Any]]]) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from barbench.metrics import METRICS, iou
 from barbench.plain import flatten
-from barbench.results.expressions import of_split
+from barbench.results.expressions import later_scores, of_split
 from barbench.results.record import Cell, Profile, Record
 from barbench.results.store import Store
 
@@ -21,7 +21,7 @@ COLUMNS = (
     *("split_dataset", "shared_images"),
     *METRICS,
     "n",
-    *(f"control_{name}" for name in METRICS),
+    *(f"control_{name}" for name, metric in METRICS.items() if not metric.detail),
     "control_n",
     *("adapter", "positional", "head", "frozen"),
     *Profile.model_fields,
@@ -48,7 +48,8 @@ def load(folder: str | Path) -> pd.DataFrame:
     * status, reason: how it ended;
     * split, column (name in the paper's tables), leaks, images, references, shared_images (with the training set);
     * split_dataset: whose split it is, the cell's dataset except after mixed training;
-    * the names of `barbench.metrics.METRICS` (miou, oiou, p50 ... p90; giou, ciou, n_acc, t_acc for gRefCOCO): scores
+    * the names of `barbench.metrics.METRICS` (miou, oiou, p50 ... p90; giou, ciou, n_acc, t_acc for gRefCOCO; all70,
+      worst, icc and others over objects, computed from the stored counts where a record is older than they are): scores
       over the split's expressions, of which there are n;
     * control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
     * adapter, positional, head, frozen: the parameter ledger;
@@ -76,7 +77,7 @@ def load(folder: str | Path) -> pd.DataFrame:
 def scores_of(store: Store) -> pd.DataFrame:
     """As `load`; what cannot be read is in the store's list and there is no warning."""
     records = store.all()
-    rows = [row for record in records for row in _rows(record)]
+    rows = [row for record in records for row in _rows(store, record)]
     return pd.DataFrame(rows, columns=[*COLUMNS, *_further(records)])
 
 
@@ -189,7 +190,7 @@ def _expressions(store: Store, record: Record, split: str, further: Sequence[str
     return table
 
 
-def _rows(record: Record) -> list[dict[str, object]]:
+def _rows(store: Store, record: Record) -> list[dict[str, object]]:
     """One row per evaluation split; a single one for a cell without scores."""
     cell = record.cell
     common: dict[str, object] = {
@@ -211,7 +212,7 @@ def _rows(record: Record) -> list[dict[str, object]]:
     for name, split in record.splits.items():
         row = common | {"split": name, **split.model_dump(exclude={"scores", "control", "dataset"})}
         row["split_dataset"] = record.dataset_of(name)
-        row |= split.scores.model_dump()
+        row |= split.scores.model_dump() | later_scores(store, record, name)
         if split.control is not None:
             row |= {f"control_{metric}": value for metric, value in split.control.model_dump().items()}
         rows.append(row)

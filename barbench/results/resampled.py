@@ -82,6 +82,13 @@ class ResampledScores:
             self._samples[key] = self._resample(runs, len(seeds))
         return self._samples[key]
 
+    def counts(self, run: Run) -> Columns | None:
+        """The saved arrays of a run by field, (expressions,) each; None if they are missing or damaged."""
+        try:
+            return self._columns(run)
+        except DataError:
+            return None
+
     def _resample(self, runs: Sequence[Run], seeds: int) -> Sample | None:
         try:
             tables = [self._columns(run) for run in runs]

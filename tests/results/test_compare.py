@@ -17,7 +17,9 @@ def test_each_split_and_metric_has_a_row(store: Store, put: Put) -> None:
     found = compare(store, "barleria", "etris", ANY)
     assert found.titles == ("BarLeRIa", "ETRIS")
     assert [(r.split, r.metric) for r in found.rows] == [
-        (split, metric) for split in ("val", "testA") for metric in ("mIoU", "oIoU", "P@0.5")
+        (split, metric)
+        for split in ("val", "testA")
+        for metric in ("mIoU", "oIoU", "P@0.5", "All@0.7", "worst sentence")
     ]
     assert {(r.images, r.expressions) for r in found.rows} == {(12, 36)}
     for row, name in zip(found.rows[:2], ("miou", "oiou"), strict=True):
@@ -34,6 +36,29 @@ def test_each_split_and_metric_has_a_row(store: Store, put: Put) -> None:
     assert turned.rows[0].verdict == "BarLeRIa is higher"
     assert any("these two trained models" in note for note in found.notes)
     assert any("synthetic" in note for note in found.notes)
+
+
+def test_scores_over_objects_are_those_of_the_counts(store: Store, put: Put) -> None:
+    better, base = put("barleria", better=0.3), put("etris")
+    row = next(r for r in compare(store, "barleria", "etris", ANY).rows if r.metric == "worst sentence")
+    expected = []
+    for record in (better, base):
+        table = store.expressions(record.cell)
+        ratios = table["val/intersection"] / table["val/union"]
+        # Three sentences of each object, one after the other.
+        expected.append(100 * ratios.reshape(12, 3).min(axis=1).mean())
+    assert (row.first, row.second) == pytest.approx(tuple(expected))
+
+
+def test_a_metric_that_is_not_defined_for_the_data_has_no_row(store: Store, put: Put) -> None:
+    for method in ("barleria", "etris"):
+        record = put(method)
+        columns = dict(store.expressions(record.cell))
+        for split in record.splits:
+            columns[f"{split}/ann_id"] = np.arange(36)  # one sentence an object
+        store.save(record, columns)
+    found = {row.metric for row in compare(store, "barleria", "etris", ANY).rows}
+    assert found == {"mIoU", "oIoU", "P@0.5"}
 
 
 def test_no_difference_shown(store: Store, put: Put) -> None:

@@ -5,9 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from barbench.metrics import summarize_columns
+from barbench.results.expressions import of_split
 from barbench.results.frames import COLUMNS, load
 from barbench.results.record import Cell, DataIdentity, Profile, Record, Scores, SplitResult
 from barbench.results.store import Store
+from tests.results.conftest import Put
 
 
 def record(method: str, **fields: object) -> Record:
@@ -94,3 +97,16 @@ def test_what_cannot_be_read_is_named_in_a_warning(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=f"{path.name} cannot be read .*; it was left as it is"):
         assert load(tmp_path).empty
     assert path.read_text() == "{"
+
+
+def test_scores_that_an_old_record_lacks_come_from_its_counts(store: Store, put: Put) -> None:
+    saved = put("etris")
+    frame = load(store.folder).set_index("split")
+    columns = of_split(store, saved, "val")
+    expected = summarize_columns(columns)
+    assert "all70" not in saved.splits["val"].scores.values
+    assert frame.loc["val", "all70"] == expected["all70"]
+    assert frame.loc["val", "icc"] == expected["icc"]
+    assert frame.loc["val", "miou"] == saved.splits["val"].scores["miou"], "what is recorded stays"
+    store.arrays(saved.cell).unlink()
+    assert load(store.folder)["all70"].isna().all()

@@ -3,7 +3,7 @@ r"""A Table as LaTeX: two-level headers, \textbf{} for what is best, booktabs' r
 import re
 from collections.abc import Iterable, Iterator
 
-from barbench.reports.report import Report
+from barbench.reports.report import Report, file_stem
 from barbench.reports.tables.table import Entry, Table
 
 ESCAPES = {
@@ -41,7 +41,7 @@ def files(report: Report) -> Iterator[tuple[str, str]]:
         for index, table in enumerate(tables, 1):
             suffix = f"-{index}" if index > 1 else ""
             texts.append(render(table, f"tab:barbench-{number}{suffix}"))
-        yield f"table{number}.tex", f"% \\usepackage{{{','.join(PACKAGES)}}}\n" + "\n".join(texts)
+        yield f"{file_stem(number)}.tex", f"% \\usepackage{{{','.join(PACKAGES)}}}\n" + "\n".join(texts)
 
 
 def render(table: Table, label: str) -> str:

@@ -4,7 +4,7 @@ from it."""
 import re
 from collections.abc import Iterator, Sequence
 
-from barbench.reports.report import Report
+from barbench.reports.report import Report, file_stem
 from barbench.reports.tables.table import Align, Entry, EntryRow, Table
 
 PADDING = {"left": "<", "center": "^", "right": ">"}
@@ -14,7 +14,7 @@ RULES = {"left": ":-{}", "center": ":{}:", "right": "-{}:"}
 def files(report: Report) -> Iterator[tuple[str, str]]:
     """One file per number, with all tables of it."""
     for number, tables in report.tables.items():
-        yield f"table{number}.md", "\n".join(map(render, tables))
+        yield f"{file_stem(number)}.md", "\n".join(map(render, tables))
 
 
 def render(table: Table) -> str:

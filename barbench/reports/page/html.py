@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from barbench.errors import DataError
+from barbench.paper.tables import TABLES
 from barbench.reports.page.listings import failed_cells, found_problems, run_of
 from barbench.reports.page.panels import EmbeddedPanels, embed_panels
 from barbench.reports.page.sections import PageSection, assign_styles, sections_of
@@ -73,7 +74,8 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
         caption = describe_conditions(members.conditions, of_groups)
         conditions.append(Condition(key, name, caption[0].upper() + caption[1:], sections))
         runs.append(run_of(key, name, members))
-    tables = [table for of_one in report.tables.values() for table in of_one]
+    # Other tables than the paper's have sections of their own.
+    tables = [table for number in TABLES.names() for table in report.tables.get(number, ())]
     page = {
         "title": _title(records),
         "summary": _summary(records, groups),

@@ -25,6 +25,7 @@ from barbench.reports.page.style import Style, Styles
 from barbench.reports.page.summary import summary_table
 from barbench.reports.tables.columns import Score
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
+from barbench.reports.tables.objects import object_tables
 from barbench.reports.tables.significance import Significance, rank_rows
 from barbench.reports.tables.table import Table
 from barbench.results.resampled import ResampledScores
@@ -37,6 +38,7 @@ Legend = Sequence[tuple[str, str]]
 NOT_FINISHED: Final = "No finished cell, so nothing to compare."
 NO_HISTORY: Final = "No record has a training history."
 NO_ARRAYS: Final = "No arrays of single expressions are beside the records, so there is nothing to draw."
+NO_OBJECTS: Final = "Left out: no arrays of expressions that mean one object each are beside the records."
 NO_KINDS: Final = "Scores by kind are left out: these records are older than the column that holds the kind."
 
 
@@ -52,6 +54,7 @@ class PageSection:
         remarks: after the drawings.
         legend: label and glyph.
         table: after the drawings.
+        more: further tables.
         layout: a class of the style sheet.
         opening: whether it comes before the paper's tables.
     """
@@ -63,6 +66,7 @@ class PageSection:
     remarks: tuple[str, ...] = ()
     legend: Legend = ()
     table: Table | None = None
+    more: tuple[Table, ...] = ()
     layout: str = ""
     opening: bool = False
 
@@ -110,6 +114,7 @@ def sections_of(
         *_budget_sections(members, found, bars, styles, key),
         _training_section(members, styles, key),
         *_expression_sections(members, arrays, styles, key),
+        _objects_section(members, evidence),
         _ledger_section(members, key),
     )
 
@@ -215,6 +220,16 @@ def _expression_sections(
         layout="small",
     )
     return precision, breakdown
+
+
+def _objects_section(members: Group, evidence: ResampledScores | None) -> PageSection:
+    """What becomes of an object under its sentences, intervals by image, P@X both ways, scores by size."""
+    title = "Objects and sentences"
+    tables = object_tables(members, evidence) if evidence else []
+    if not tables:
+        return PageSection("objects", title, remarks=(NO_OBJECTS,))
+    intro = "Computed from the counts of single expressions, so that records of any age have them."
+    return PageSection("objects", title, intro=intro, more=tuple(tables))
 
 
 def _ledger_section(members: Group, key: str) -> PageSection:

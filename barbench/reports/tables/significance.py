@@ -92,7 +92,7 @@ def _samples(
     datasets = [column.title for column in columns]
     samples = []
     for column in columns:
-        sample = evidence.sample([_runs(row, column) for row in rows])
+        sample = evidence.sample([runs_of(row, column) for row in rows])
         if sample is None:
             return None
         weight = 1 / len(columns)
@@ -102,7 +102,7 @@ def _samples(
     return samples
 
 
-def _runs(row: MethodRow, column: Column) -> dict[int, Run]:
+def runs_of(row: MethodRow, column: Column) -> dict[int, Run]:
     """By seed, the record of a row that was evaluated on `column`, and the name that the split has in it."""
     runs: dict[int, Run] = {}
     for record in row.records:
