@@ -15,7 +15,7 @@ from safetensors.torch import save
 from barbench.benchmarks.cell_model import build
 from barbench.benchmarks.execution.host.environment import device_name, environment
 from barbench.benchmarks.job import Job
-from barbench.datasets.content import DatasetContent, read_dataset
+from barbench.datasets.content import DatasetContent, check_held_out, read_dataset
 from barbench.datasets.expression_kinds import KINDS
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.pixels.letterbox_cache import LetterboxCache, check_images, disk_space
@@ -131,6 +131,8 @@ def _load(job: Job, emit: Emit) -> Loaded:
     choose_kernels(place.kernels)
     accelerator = make_accelerator(place.device, job.cell.precision)
     data = read_dataset(job.files.data, job.dataset, job.cell.held_out)
+    if job.cell.held_out:
+        check_held_out(data, job.cell.held_out)
     if data.removed_images:
         left_out = f"{plural(data.removed_images, 'image')} with {plural(data.removed_references, 'reference')}"
         emit({"event": "note", "text": f"excluded from training, because they are in evaluation splits: {left_out}"})

@@ -89,7 +89,9 @@ def tune(
     from barbench.benchmarks.execution.launch import prepare, run_cells
     from barbench.benchmarks.execution.worker.signals import interruptible
     from barbench.benchmarks.tuning import best_rates, recipe_text, search
+    from barbench.datasets.content import check_held_out, read_dataset
 
+    check_held_out(read_dataset(made[0].files.data, made[0].dataset, held_out), held_out)
     launch = prepare(made)
     templates = {spec.name: job for spec, job in zip(part.methods, launch.jobs, strict=True)}
     budget = Tuning(

@@ -8,6 +8,7 @@ from pathlib import Path
 from barbench.datasets.overlap import excluded_images, read_outlines
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData, ReferSplit
+from barbench.errors import UsageError
 from barbench.spec.dataset import Dataset, EvaluationSplit
 
 
@@ -46,7 +47,8 @@ def read_dataset(root: Path, dataset: Dataset, held_out: int = 0) -> DatasetCont
         root: a folder in REFER layout.
         dataset: what to read.
         held_out: percent of the training images that are taken out too and evaluated on, in place of the evaluation
-            splits, so that learning rates can be chosen without those. Which images depends on their ids alone.
+            splits, so that learning rates can be chosen without those. Which images depends on their ids alone, and
+            an image of an evaluation split is never among them: it trains as it does otherwise.
 
     Raises:
         MissingData: if a file is absent.
@@ -66,9 +68,11 @@ def read_dataset(root: Path, dataset: Dataset, held_out: int = 0) -> DatasetCont
         evaluation_splits = tuple(
             EvaluationSplit(f"held out {member.name}", member, "train") for member in dataset.members
         )
+        evaluated = images([members[partition.name].split(name) for _, partition, name in dataset.evaluation_splits])
+        judges = frozenset(i for i in images(train) if _is_held_out(i, held_out) and i not in evaluated)
         for evaluation, split in zip(evaluation_splits, train, strict=True):
-            evals[evaluation.key] = _part(split, lambda image_id: _is_held_out(image_id, held_out))
-        train = [_part(split, lambda image_id: not _is_held_out(image_id, held_out)) for split in train]
+            evals[evaluation.key] = _part(split, lambda image_id: image_id in judges)
+        train = [_part(split, lambda image_id: image_id not in judges) for split in train]
     else:
         evaluation_splits = dataset.evaluation_splits
         for key, partition, name in evaluation_splits:
@@ -84,6 +88,25 @@ def read_dataset(root: Path, dataset: Dataset, held_out: int = 0) -> DatasetCont
         removed_images=len(removed_images),
         shared={key: len(images([split]) & trained) for key, split in evals.items()},
     )
+
+
+def check_held_out(content: DatasetContent, held_out: int) -> None:
+    """Refuse a share of the training images that leaves nothing to judge by, or nothing to train on.
+
+    Raises:
+        UsageError: that says the smallest share that does, where there is one.
+    """
+    for split, judge in zip(content.train, content.evals.values(), strict=True):
+        title = split.data.partition.name
+        if not split.references:
+            raise UsageError(f"--held-out {held_out} leaves {title} no image to train on; hold out fewer")
+        if judge.references:
+            continue
+        evaluated = {r.image_id for r in split.data.references if r.split != "train"}
+        shares = [_share(i) + 1 for i in images([split]) - evaluated]
+        count = len(images([split]))
+        advice = f"use --held-out {min(shares)}" if shares else "all of them are in its evaluation splits, too"
+        raise UsageError(f"--held-out {held_out} holds out none of the {count:,} training images of {title}; {advice}")
 
 
 def images(splits: Sequence[ReferSplit]) -> frozenset[int]:
@@ -103,5 +126,10 @@ def _part(split: ReferSplit, wanted: Callable[[int], bool]) -> ReferSplit:
 
 def _is_held_out(image_id: int, percent: int) -> bool:
     """Whether an image is among the `percent` of all that are held out: the same images for every data set and seed."""
+    return _share(image_id) < percent
+
+
+def _share(image_id: int) -> int:
+    """0 to 99, evenly over images."""
     digest = hashlib.sha256(str(image_id).encode()).hexdigest()
-    return int(digest, 16) % 100 < percent
+    return int(digest, 16) % 100

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from barbench.datasets.content import DatasetContent, _is_held_out, read_dataset
+from barbench.datasets.content import DatasetContent, _is_held_out, check_held_out, images, read_dataset
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.samples import JointSamples, TrainSamples
 from barbench.datasets.sources import folder_source
 from barbench.datasets.tokens import Tokens
-from barbench.errors import DataError, MissingData
+from barbench.errors import DataError, MissingData, UsageError
 from barbench.paper.mixtures import MEMBERS
 from barbench.paper.partitions import GREFCOCO, PAPER_PARTITIONS
 from barbench.paper.tables import MEMBER_COLUMNS
@@ -144,7 +144,7 @@ def test_tables_2_and_3_have_the_columns_that_a_mixture_is_evaluated_on() -> Non
 def test_held_out_images_leave_training_whole_and_take_the_place_of_the_splits(mixed_root: Path) -> None:
     for dataset in (DATASETS.get("refcoco+"), DATASETS.get("mixed-leaked")):
         whole = read_dataset(mixed_root, dataset)
-        part = read_dataset(mixed_root, dataset, held_out=40)
+        part = read_dataset(mixed_root, dataset, held_out=65)
         assert [e.key for e in part.evaluation_splits] == [f"held out {p.name}" for p in dataset.members]
         for before, after, held in zip(whole.train, part.train, part.evals.values(), strict=True):
             assert sorted(r.ref_id for r in (*after.references, *held.references)) == sorted(
@@ -158,3 +158,31 @@ def test_held_out_images_leave_training_whole_and_take_the_place_of_the_splits(m
 def test_about_as_many_images_are_held_out_as_asked() -> None:
     assert sum(_is_held_out(i, 20) for i in range(10_000)) == pytest.approx(2_000, abs=150)
     assert all(_is_held_out(i, 40) for i in range(1_000) if _is_held_out(i, 20)), "a larger share holds the smaller one"
+
+
+def test_no_image_of_an_evaluation_split_judges_a_trial(mixed_root: Path) -> None:
+    """Google's split of RefCOCOg has other objects of the same images in train and val; so have mixtures that leak."""
+    for name in ("refcoco", "refcocog-u", "refcocog-g", "mixed", "mixed-leaked"):
+        dataset = DATASETS.get(name)
+        whole = read_dataset(mixed_root, dataset)
+        evaluated = images(list(whole.evals.values()))
+        for percent in (40, 99):
+            part = read_dataset(mixed_root, dataset, held_out=percent)
+            assert not images(list(part.evals.values())) & evaluated
+            for before, after in zip(whole.train, part.train, strict=True):
+                kept = images([before]) & evaluated
+                assert images([after]) & evaluated == kept, "those train as they do otherwise"
+
+
+def test_a_share_that_holds_out_nothing_names_one_that_does(mixed_root: Path) -> None:
+    dataset = DATASETS.get("refcoco+")
+    with pytest.raises(
+        UsageError, match=r"holds out none of the \d+ training images of refcoco\+; use --held-out"
+    ) as e:
+        check_held_out(read_dataset(mixed_root, dataset, held_out=1), 1)
+    smallest = int(str(e.value).rpartition(" ")[2])
+    check_held_out(read_dataset(mixed_root, dataset, held_out=smallest), smallest)
+    with pytest.raises(UsageError, match="holds out none"):
+        check_held_out(read_dataset(mixed_root, dataset, held_out=smallest - 1), smallest - 1)
+    with pytest.raises(UsageError, match=r"leaves refcoco\+ no image to train on"):
+        check_held_out(read_dataset(mixed_root, dataset, held_out=100), 100)
