@@ -55,6 +55,20 @@ class Part(NamedTuple):
     recipe: Recipe
 
 
+class Row(NamedTuple):
+    """A method on one backbone.
+
+    Attributes:
+        method: what it is.
+        options: `component.parameter` to value, those that its name has included.
+        composition: labels of its components.
+    """
+
+    method: MethodSpec
+    options: Mapping[str, Any]
+    composition: tuple[str, ...]
+
+
 def cells(run: Run, place: Place, progress: OnProgress | None = None) -> list[Job]:
     """The cells that are asked for, each once, ordered by backbone, dataset, seed and method.
 
@@ -87,10 +101,23 @@ def cells_of(run: Run, place: Place, parts: Sequence[Part], sources: Mapping[str
     """The cells of some parts, as `cells` gives them; `sources` are the data of each dataset by its name."""
     jobs: dict[str, Job] = {}
     for part in parts:
-        for backbone, dataset, seed, method in product(part.backbones, part.datasets, run.seeds, part.methods):
-            job = _job(run, place, part, backbone, dataset, seed, method, sources[dataset.name])
-            jobs.setdefault(job.cell.id(), job)
+        for backbone in part.backbones:
+            fitted = [_fit(run, part, backbone, method) for method in part.methods]
+            for dataset, seed, row in product(part.datasets, run.seeds, fitted):
+                job = _job(run, place, part, backbone, dataset, seed, row, sources[dataset.name])
+                jobs.setdefault(job.cell.id(), job)
     return list(jobs.values())
+
+
+def _fit(run: Run, part: Part, backbone: str, method: MethodSpec) -> Row:
+    """A method with the options for a backbone; UnfitBackbone where it cannot be used there."""
+    config = backbone_config(backbone)
+    given = part.options.get(method.name, {})
+    if run.proportion == "width":
+        given = method.proportion(config, given)
+    options = {**method.options, **given}
+    made = method.create_for(backbone, options, run.image_size)
+    return Row(method, options, tuple(made.composition()))
 
 
 def select(run: Run) -> list[Part]:
@@ -182,22 +209,17 @@ def _job(
     backbone: str,
     dataset: Dataset,
     seed: int,
-    method: MethodSpec,
+    row: Row,
     source: DataSource,
 ) -> Job:
     """One cell of the matrix."""
     config = backbone_config(backbone)
     weights, weights_file = identify_weights(backbone, part.weights)
-    given = part.options.get(method.name, {})
-    if run.proportion == "width":
-        given = method.proportion(config, given)
-    options = {**method.options, **given}
-    made = method.create(options)
-    made.check(backbone, config.transformer)
+    method = row.method
     recipe = _with_head(part.recipe.of(method.base_name), config, method)
     cell = Cell(
         method=method.reference or method.name,
-        options=options,
+        options=dict(row.options),
         backbone=identify_backbone(backbone),
         weights=weights,
         image_size=config.image_size(run.image_size),
@@ -217,7 +239,7 @@ def _job(
         place=place,
         files=Files(backbone=backbone, weights=weights_file, data=source.root),
         title=method.title,
-        composition=tuple(made.composition()),
+        composition=row.composition,
     )
 
 

@@ -1,6 +1,8 @@
 """`barbench list ...`: what there is to choose from."""
 
-from typing import Annotated
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -8,6 +10,9 @@ from barbench.commands.checks import CheckedCommand
 from barbench.commands.options import ArgumentsOption, BackboneOption, FormatOption, ImageSizeOption, ProportionOption
 from barbench.listing import Format, print_rows
 from barbench.spec.text import method_options
+
+WIDTH = 80
+"""Columns of a narrow terminal."""
 
 app = typer.Typer(no_args_is_help=True, help="List methods, backbones, datasets, recipes and suites.")
 
@@ -135,13 +140,31 @@ def show(
         chosen = spec.proportion(backbone_config(backbone), chosen)
     from barbench.methods.describe import describe_options, describe_parts
 
-    settings = describe_options(spec, chosen)
+    settings = describe_options(spec, chosen, backbone_config(backbone).transformer)
     parts = describe_parts(spec, backbone, image_size, chosen)
     if format_ is Format.json:
         about = {"name": spec.name, "title": spec.title, "kind": spec.kind, "what": spec.summary}
         print_rows([{**about, "options": settings, "parts": parts, "backbone": backbone}], format_)
         return
     if format_ is Format.table:
-        typer.echo(f"{spec.title}: {spec.summary}")
-    print_rows(settings, format_, title="options")
+        typer.echo(f"{spec.title}: {spec.summary}\n")
+        typer.echo("\n".join(option_lines(settings)))
+    else:
+        print_rows(settings, format_, title="options")
     print_rows(parts, format_, title=f"tuned parameters on {backbone}")
+
+
+def option_lines(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Options for people: a line with name, value and what it may be, and below it what it means."""
+    lines = ["options of --option METHOD:NAME=VALUE"]
+    for row in settings:
+        default = "" if row["value"] == row["default"] else f"; default {_as_written(row['default'])}"
+        takes = f"  ({row['takes']}{default})" if row["takes"] or default else ""
+        lines += textwrap.wrap(f"{row['option']} = {_as_written(row['value'])}{takes}", WIDTH, subsequent_indent="    ")
+        lines += textwrap.wrap(row["meaning"], WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return [*lines, ""]
+
+
+def _as_written(value: object) -> str:
+    """A value as YAML has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

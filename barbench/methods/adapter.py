@@ -6,15 +6,14 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.sites import BOTH, chosen, norm_names
+from barbench.methods.domains import BOTH, Activation, Branches, DropoutRate, Scale, Size, Towers, checked
+from barbench.methods.sites import chosen, norm_names
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry
-from barbench.models.stream import Branch, Site, TowerName
+from barbench.models.stream import Site
 from barbench.models.towers.base import Backbone, Tower
 
-Activation = Literal["gelu", "relu", "silu"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
@@ -63,35 +62,31 @@ class Adapter(Component):
         reads: `delta`: what the branch adds (in series); `x`: the branch's input before its norm (in parallel, as in
             AdaptFormer); `xn`: after its norm.
         act: the nonlinearity.
-        init: see `Bottleneck`; `zero` is the identity exactly, `normal` is near it.
-        scale: s.
+        init: `zero` starts at the identity exactly, `normal` near it: see `Bottleneck`.
+        scale: s, what the bottleneck's output is multiplied by.
         dropout: after the nonlinearity, in training.
         norms: whether all LayerNorms of the chosen towers train as well, as Houlsby et al. did.
         towers: which towers are tuned.
-
-    Raises:
-        UsageError: if nothing would be tuned, or a width is not positive.
     """
 
     label: ClassVar[str] = "Adapter"
 
+    @checked
     def __init__(
         self,
-        places: tuple[Branch, ...] = ("attn", "mlp"),
-        width: int = 64,
-        text_width: int | None = None,
+        places: Branches = ("attn", "mlp"),
+        width: Size = 64,
+        text_width: Size | None = None,
         reads: Literal["delta", "x", "xn"] = "delta",
         act: Activation = "gelu",
         init: Literal["normal", "zero"] = "normal",
-        scale: float = 1.0,
-        dropout: float = 0.0,
+        scale: Scale = 1.0,
+        dropout: DropoutRate = 0.0,
         norms: bool = False,
-        towers: tuple[TowerName, ...] = BOTH,
+        towers: Towers = BOTH,
     ) -> None:
         super().__init__()
         self.widths = {"vision": width, "text": width if text_width is None else text_width}
-        if not places or not towers or min(self.widths.values()) < 1:
-            raise UsageError("an adapter needs a width of at least 1, a branch and a tower")
         self.branches = tuple(places)
         self.towers = frozenset(towers)
         self.reads = reads

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -24,32 +24,46 @@ IN_BLOCKS = ("before_block", "project", "branch", "shortcut", "tapped", "tapped_
 """The hooks that are called inside the blocks or with the tokens of one."""
 
 
+class Traits(NamedTuple):
+    """What is known of a backbone before it is loaded, for `Component.obstacle`.
+
+    Attributes:
+        transformer: whether its vision tower is a stack of blocks; False for a ResNet.
+        aligned: whether words and patches share a joint space.
+    """
+
+    transformer: bool = True
+    aligned: bool = True
+
+
 class Component(Hooks):
     """One interchangeable part of a method: a subclass overrides the hooks that it needs.
 
     Attributes:
         label: its name in tables.
         alone: why no other component may tune the encoders beside it; empty where others may.
+        tunes: whether it is there to tune parameters, its own or the encoders'.
         settings: option -> value, as the catalogue made it, defaults included.
     """
 
     label: ClassVar[str]
     alone: ClassVar[str] = ""
+    tunes: ClassVar[bool] = True
     settings: Mapping[str, Any] = MappingProxyType({})
 
-    def obstacle(self, transformer: bool) -> str | None:
-        """Why it cannot be used on a kind of vision tower.
+    def obstacle(self, traits: Traits) -> str | None:
+        """Why it cannot be used on a kind of backbone.
 
         By default, a component that has a hook inside the blocks or reads their tokens needs transformer blocks in the
         vision tower, unless its option `towers` leaves that tower out.
 
         Args:
-            transformer: whether the vision tower is one.
+            traits: of the backbone.
 
         Returns:
             The reason; None where it can be used.
         """
-        if transformer or "vision" not in getattr(self, "towers", ("vision",)):
+        if traits.transformer or "vision" not in getattr(self, "towers", ("vision",)):
             return None
         if not any(_overrides(self, hook) for hook in IN_BLOCKS):
             return None
@@ -92,25 +106,46 @@ class Method(Hooks):
         """The components' labels, for the tables."""
         return [c.label for c in self._listed()]
 
-    def check(self, backbone: str, transformer: bool) -> None:
+    def check(self, backbone: str, traits: Traits) -> None:
         """Refuse a backbone on which a component cannot be used.
 
         Args:
             backbone: its name, for messages.
-            transformer: whether its vision tower is one.
+            traits: of the backbone.
 
         Raises:
             UnfitBackbone: with the component and the reason.
         """
         for c in self._listed():
-            if reason := c.obstacle(transformer):
+            if reason := c.obstacle(traits):
                 raise UnfitBackbone(f"{self.name}: {c.label} cannot be used on {backbone}: {reason}")
 
     def attach(self, backbone: Backbone) -> None:
-        """Attach every component; UnfitBackbone where one cannot be used on this backbone."""
-        self.check(backbone.name, backbone.vision.transformer)
+        """Attach every component.
+
+        Args:
+            backbone: whose sizes are taken.
+
+        Raises:
+            UnfitBackbone: where a component cannot be used on this backbone, or nothing is tuned there.
+        """
+        self.check(backbone.name, Traits(backbone.vision.transformer, backbone.aligned))
         for c in self._users["attach"]:
             c.attach(backbone)
+        if any(c.tunes for c in self._listed()) and not self._tunes(backbone):
+            raise UnfitBackbone(
+                f"{self.name} tunes no parameter on {backbone.name}; head-only is the method that trains the head alone"
+            )
+
+    def _tunes(self, backbone: Backbone) -> bool:
+        """Whether there is a parameter that is tuned, of the components or of the encoders."""
+        if any(True for _ in self.parameters()):
+            return True
+        for tower in (backbone.vision, backbone.text):
+            for name, parameter in tower.named_parameters():
+                if self.trains(f"{tower.name}.{name}", parameter):
+                    return True
+        return False
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether any component tunes this parameter of the encoders."""

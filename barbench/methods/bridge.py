@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
+from barbench.methods.domains import DropoutRate, NormedSize, Size, checked
 from barbench.models.attention import multihead
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry
@@ -105,7 +106,8 @@ class Bridge(Component):
 
     label: ClassVar[str] = "Bridge"
 
-    def __init__(self, dim: int | None = None, heads: int | None = None, dropout: float = 0.1) -> None:
+    @checked
+    def __init__(self, dim: NormedSize | None = None, heads: Size | None = None, dropout: DropoutRate = 0.1) -> None:
         super().__init__()
         self.dim = dim
         self.heads = heads

@@ -6,11 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
+from barbench.errors import UnfitBackbone
 from barbench.methods.base import Component
-from barbench.methods.sites import BOTH, chosen, norm_names
+from barbench.methods.domains import BOTH, Branches, Size, Towers, checked
+from barbench.methods.sites import chosen, norm_names
 from barbench.models.hooks import Carry
-from barbench.models.stream import Branch, Site, TowerName
+from barbench.models.stream import Site, TowerName
 from barbench.models.towers.base import Backbone
 
 RULE_STD = 1e-4
@@ -75,27 +76,23 @@ class Compacter(Component):
         places: `attn`, `mlp` or both.
         norms: whether all LayerNorms of the chosen towers train as well, as the original's do.
         towers: which towers are tuned.
-
-    Raises:
-        UsageError: if nothing would be tuned, or n or rank is not positive.
     """
 
     label: ClassVar[str] = "Compacter"
 
+    @checked
     def __init__(
         self,
-        n: int = 4,
-        rank: int | None = 1,
-        reduction: int = 32,
-        width: int | None = None,
-        text_width: int | None = None,
-        places: tuple[Branch, ...] = ("attn", "mlp"),
+        n: Size = 4,
+        rank: Size | None = 1,
+        reduction: Size = 32,
+        width: Size | None = None,
+        text_width: Size | None = None,
+        places: Branches = ("attn", "mlp"),
         norms: bool = False,
-        towers: tuple[TowerName, ...] = BOTH,
+        towers: Towers = BOTH,
     ) -> None:
         super().__init__()
-        if n < 1 or not places or not towers or (rank is not None and rank < 1):
-            raise UsageError("Compacter needs n and rank of at least 1, a branch and a tower")
         self.n = n
         self.rank = rank
         self.reduction = reduction
@@ -109,14 +106,16 @@ class Compacter(Component):
         """Allocate the shared rule and one layer per branch of `places`.
 
         Raises:
-            UsageError: if n does not divide the widths of tower and adapter.
+            UnfitBackbone: if n does not divide the widths of tower and adapter.
         """
         n = self.n
         layers = {}
         for tower in chosen(backbone, self.towers):
             hidden = self._hidden(tower.name, tower.width, backbone.vision.width)
             if tower.width % n or hidden % n:
-                raise UsageError(f"Compacter: {n} divides not both {tower.width}, the {tower.name} width, and {hidden}")
+                raise UnfitBackbone(
+                    f"Compacter: {n} divides not both {tower.width}, the {tower.name} width, and {hidden}"
+                )
             for block in range(tower.depth):
                 for branch in self.branches:
                     layers[Site(tower.name, block, branch).key] = CompacterLayer(tower.width, hidden, n, self.rank)

@@ -5,13 +5,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
 from barbench.methods.base import Component
+from barbench.methods.domains import Branches, DropoutRate, Scale, Size, checked
 from barbench.methods.sites import per_site
 from barbench.models.efficient.activations import quick_gelu
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry
-from barbench.models.stream import Branch, Site
+from barbench.models.stream import Site
 from barbench.models.towers.base import Backbone
 
 
@@ -67,24 +67,20 @@ class ConvPass(Component):
         kernel: `identity` at its centre, or `xavier`.
         scale: s, which the original chooses for each task among 0.01 .. 100.
         dropout: after the second nonlinearity, in training.
-
-    Raises:
-        UsageError: if there is no branch, or the width is not positive.
     """
 
     label: ClassVar[str] = "ConvPass"
 
+    @checked
     def __init__(
         self,
-        width: int = 8,
-        places: tuple[Branch, ...] = ("attn", "mlp"),
+        width: Size = 8,
+        places: Branches = ("attn", "mlp"),
         kernel: Literal["identity", "xavier"] = "identity",
-        scale: float = 1.0,
-        dropout: float = 0.1,
+        scale: Scale = 1.0,
+        dropout: DropoutRate = 0.1,
     ) -> None:
         super().__init__()
-        if width < 1 or not places:
-            raise UsageError("ConvPass needs a width of at least 1 and a branch")
         self.width = width
         self.branches = tuple(places)
         self.kernel = kernel

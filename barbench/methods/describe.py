@@ -7,7 +7,9 @@ from typing import Any
 from barbench.errors import UnfitBackbone
 from barbench.methods.base import Component
 from barbench.methods.build import build_segmenter
-from barbench.methods.catalog import KINDS, NONE, MethodSpec, Options
+from barbench.methods.catalog import COMPONENTS, KINDS, NONE, MethodSpec, Options
+from barbench.methods.domains import REQUIRED, Option, Positions, component_options, domain_of
+from barbench.methods.entry import options_of
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
 from barbench.spec.backbone import RANDOM
@@ -44,17 +46,58 @@ def describe_methods(
     return rows
 
 
-def describe_options(spec: MethodSpec, options: Options = NONE) -> list[dict[str, Any]]:
-    """One row per option of a method: its name and value, the method's default where it is not given."""
+def describe_options(spec: MethodSpec, options: Options = NONE, transformer: bool = True) -> list[dict[str, Any]]:
+    """One row per option of a method.
+
+    Args:
+        spec: the method.
+        options: `component.parameter` to value.
+        transformer: whether the vision tower is one; a ResNet has options of its own.
+
+    Returns:
+        Of each option its name, value, the method's default, kind of value, range, choices and meaning.
+    """
     rows: list[dict[str, Any]] = []
-    for component in spec.create(options).components:
-        if not isinstance(component, Component):
-            continue
-        for name, value in component.settings.items():
-            rows.append({"option": name, "value": _plain(value)})
+    # What the user's own function takes.
     given = {**spec.options, **options}
-    rows.append({"option": "positional", "value": given.get("positional", "frozen")})
+    for name, option in options_of(spec).items():
+        rows.append(_row(name, given.get(name, option.default), option.default, option))
+    # What the components take.
+    defaults = _settings(spec, NONE)
+    settings = _settings(spec, options)
+    if not transformer:
+        for name, option in component_options(COMPONENTS["resnet"]).items():
+            settings.setdefault(f"resnet.{name}", option.default)
+    for name, value in settings.items():
+        component, _, parameter = name.partition(".")
+        option = component_options(COMPONENTS[component])[parameter]
+        rows.append(_row(name, value, defaults.get(name, option.default), option))
+    positional = Option(Positions, "frozen", "whether the positional embeddings of both encoders are trained")
+    rows.append(_row("positional", given.get("positional", "frozen"), "frozen", positional))
     return rows
+
+
+def _settings(spec: MethodSpec, options: Options) -> dict[str, Any]:
+    """Option -> value of all components that the catalogue makes."""
+    settings: dict[str, Any] = {}
+    for component in spec.create(options).components:
+        if isinstance(component, Component):
+            settings.update(component.settings)
+    return settings
+
+
+def _row(name: str, value: Any, default: Any, option: Option) -> dict[str, Any]:
+    domain = domain_of(option.hint)
+    return {
+        "option": name,
+        "value": _plain(value),
+        "default": None if default is REQUIRED else _plain(default),
+        "takes": str(domain),
+        "kind": domain.kind,
+        "range": domain.range,
+        "choices": list(domain.choices),
+        "meaning": option.meaning,
+    }
 
 
 def describe_parts(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
+from barbench.methods.domains import DropoutRate, Multiple16, Multiple16OrZero, Size, checked
 from barbench.models.attention import multihead
 from barbench.models.hooks import Carry, Order
 from barbench.models.stream import Site, Step, Stream
@@ -144,28 +145,29 @@ class Detris(Component):
             original has 6 of 12, and 6 of ViT-L's 24).
 
     Raises:
-        UsageError: if the channels or heads do not divide, or nothing would be tuned.
+        UsageError: if the heads do not divide `embed`, or the aligners neither convolve nor look at words.
     """
 
     label: ClassVar[str] = "DETRIS"
 
+    @checked
     def __init__(
         self,
-        channels: int = 128,
-        text_channels: int = 64,
-        embed: int = 128,
-        heads: int = 8,
-        dropout: float = 0.1,
+        channels: Multiple16 = 128,
+        text_channels: Multiple16OrZero = 64,
+        embed: Size = 128,
+        heads: Size = 8,
+        dropout: DropoutRate = 0.1,
         conv: bool = True,
         cross: bool = True,
         text: bool = True,
-        blocks: int | None = None,
+        blocks: Size | None = None,
     ) -> None:
         super().__init__()
-        if channels < 16 or channels % 16 or text_channels % 16 or text_channels < 0 or embed % heads:
-            raise UsageError("DETRIS needs channels that 16 divides, and an embed that its heads divide")
-        if not (conv or cross) or (blocks is not None and blocks < 1):
-            raise UsageError("DETRIS needs conv or cross, and at least one block")
+        if embed % heads:
+            raise UsageError(f"DETRIS: its {heads} heads do not divide detris.embed, which is {embed}")
+        if not (conv or cross):
+            raise UsageError("DETRIS needs detris.conv or detris.cross")
         self.channels = channels
         self.text_channels = text_channels if text else 0
         self.embed = embed

@@ -1,23 +1,29 @@
 """What a method of the catalogue is, and the decorator that enters one: its components, suites and options.
 
-Options of a method are `component.parameter` pairs, `{"gst.prior": False}`, checked against the component's
-constructor; the options `positional="train"` and, on a ResNet, `resnet.connect` and `resnet.batchnorm` exist for every
-method.
+Options of a method are `component.parameter` pairs, `{"gst.prior": False}`, checked against the signature of the
+component's constructor, without torch (`domains`); the options `positional="train"` and, on a ResNet,
+`resnet.connect` and `resnet.batchnorm` exist for every method.
 """
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from barbench.errors import UsageError
+from barbench.methods.domains import (
+    Option,
+    Positions,
+    check_value,
+    check_values,
+    component_options,
+    hints_of,
+    signature_options,
+)
 from barbench.methods.scaling import Rules, scaled_options
 from barbench.registry import Registry
 from barbench.spec.backbone import BackboneConfig
-from barbench.spec.text import explain
 
 if TYPE_CHECKING:  # names are looked up without torch, which is imported when a method is created
     from barbench.methods.base import Component, Method
@@ -97,6 +103,51 @@ class MethodSpec:
         scaled = scaled_options(rules, config, preset)
         return {name: value for name, value in scaled.items() if name in options or name not in preset}
 
+    def check(self, options: Options = NONE) -> None:
+        """Refuse options by themselves, without torch; what goes together, `create` says.
+
+        Args:
+            options: `component.parameter` to value.
+
+        Raises:
+            UsageError: for options that it does not have, or values outside their type and range.
+        """
+        rest = {**self.options, **options}
+        check_value(Positions, rest.pop("positional", "frozen"), f"{self.name}:positional")
+        nested = _nested(rest)
+        for name in EVERYWHERE & nested.keys():
+            _check_part(name, nested.pop(name), self.name)
+        self._check_own(nested)
+
+    def _check_own(self, nested: Options) -> None:
+        """Check options by the component that they are for; those of a composition by each part."""
+        if self.parts:
+            for each, own in self._shared_out(nested):
+                each._check_own(own)
+            return
+        known = signature_options(self.build)
+        _check_names(known, nested, self.name)
+        for name, value in nested.items():
+            check_value(known[name].hint, value, f"{self.name}.{name}")
+            # In the catalogue a parameter is named like the component that it is for; in a method of the user's it is
+            # whatever its function makes of it.
+            if name in COMPONENTS and self.built_in:
+                _check_part(name, value, self.name)
+
+    def _shared_out(self, nested: Options) -> "list[tuple[MethodSpec, Options]]":
+        """Each part of a composition with the options that it has."""
+        known = [set(inspect.signature(each.build).parameters) for each in self.parts]
+        _check_names(set[str]().union(*known), nested, self.name)
+        shared: list[tuple[MethodSpec, Options]] = []
+        for each, names in zip(self.parts, known, strict=True):
+            shared.append((each, {name: nested[name] for name in nested.keys() & names}))
+        return shared
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is of the catalogue."""
+        return self.build.__module__.rpartition(".")[0] == __package__
+
     def create(self, options: Options = NONE) -> "Method":
         """Create the method, not yet attached to a backbone.
 
@@ -110,9 +161,7 @@ class MethodSpec:
             UsageError: for options that it does not have, or values of the wrong type.
         """
         rest = {**self.options, **options}
-        positional = rest.pop("positional", "frozen")
-        if positional not in ("frozen", "train"):
-            raise UsageError(f"{self.name}: positional is 'frozen' or 'train', not {positional!r}")
+        positional = check_value(Positions, rest.pop("positional", "frozen"), f"{self.name}:positional")
         nested = _nested(rest)
         # The options that every method has are components of their own, around those of the method.
         components: list[Component] = []
@@ -124,24 +173,38 @@ class MethodSpec:
         made: Method = _load("base:Method")(self.name, components)
         return made
 
+    def create_for(self, backbone: str, options: Options = NONE, image_size: int | None = None) -> "Method":
+        """Create the method for a backbone and attach it there, without weights.
+
+        Args:
+            backbone: what `load_backbone` accepts as a name.
+            options: `component.parameter` to value.
+            image_size: side in pixels; None: the backbone's default.
+
+        Returns:
+            The method, on the meta device.
+
+        Raises:
+            UnfitBackbone: if it cannot be used there, or tunes no parameter.
+            UsageError: for options that it does not have, or that do not go together.
+        """
+        attached: Method = _load("fit:attached")(self.create, self.built_in, backbone, options, image_size)
+        return attached
+
     def _components(self, options: Options) -> Components:
         """The components; those of a composition are each part's, with the options that the part has."""
         if not self.parts:
             return tuple(make(self.build, options, self.name))
-        known = [set(inspect.signature(each.build).parameters) for each in self.parts]
-        every = set[str]().union(*known)
-        for name in options:
-            if name not in every:
-                choice = ", ".join(sorted(every)) or "none"
-                raise UsageError(f"unknown option {self.name}.{name}. Known: {choice}")
         components: list[Component] = []
-        for each, names in zip(self.parts, known, strict=True):
-            own = {name: options[name] for name in options.keys() & names}
+        for each, own in self._shared_out(options):
             components.extend(each._components(own))
         return tuple(components)
 
 
 METHODS: Registry[MethodSpec] = Registry("method")
+
+EVERYWHERE = {"resnet"}
+"""Components whose options every method has."""
 
 COMPONENTS = {"positional": "tune:Positional", "resnet": "tune:ResNetParts"}
 """Name in options -> file and class in this folder: those of every method, and those that `method` adds."""
@@ -216,21 +279,8 @@ def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any)
     Raises:
         UsageError: for an option that `build` does not take, or a value of the wrong type.
     """
-    known = list(inspect.signature(build).parameters)
-    hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
-    arguments = dict(defaults)
-    for name, value in options.items():
-        if name not in known:
-            raise UsageError(f"unknown option {owner}.{name}. Known: {', '.join(known) or 'none'}")
-        hint = hints.get(name, Any)
-        # On a command line a list is written with pluses: lora.roles=q+v.
-        if isinstance(value, str) and get_origin(hint) is tuple:
-            value = value.split("+")
-        try:
-            arguments[name] = TypeAdapter(hint).validate_python(value)
-        except ValidationError as error:
-            raise UsageError(f"option {owner}.{name}: {explain(error)}") from None
-    return build(**arguments)
+    _check_names(signature_options(build), options, owner)
+    return build(**{**defaults, **check_values(hints_of(build), options, f"{owner}.")})
 
 
 def part(name: str, options: Options = NONE, **defaults: Any) -> "Component":
@@ -249,11 +299,43 @@ def part(name: str, options: Options = NONE, **defaults: Any) -> "Component":
     """
     component_class = _load(COMPONENTS[name])
     component: Component = make(component_class, options, name, **defaults)
-    settings = {key: parameter.default for key, parameter in inspect.signature(component_class).parameters.items()}
+    settings = {key: option.default for key, option in component_options(COMPONENTS[name]).items()}
     settings.update(defaults)
     settings.update(options)
     component.settings = {f"{name}.{key}": value for key, value in settings.items()}
     return component
+
+
+def options_of(spec: MethodSpec) -> dict[str, Option]:
+    """The parameters of a method's own function that are no component's options, by name."""
+    if spec.parts:
+        found: dict[str, Option] = {}
+        for each in spec.parts:
+            found |= options_of(each)
+        return found
+    plain = {}
+    for name, option in signature_options(spec.build).items():
+        if option.default is not NONE:
+            plain[name] = option
+    return plain
+
+
+def _check_part(name: str, options: Any, owner: str) -> None:
+    """Refuse options that a component of COMPONENTS does not have, or values outside their type and range."""
+    if not isinstance(options, Mapping):
+        check_value(Options, options, f"{owner}.{name}")
+    known = component_options(COMPONENTS[name])
+    _check_names(known, options, name)
+    check_values({key: option.hint for key, option in known.items()}, options, f"{name}.")
+
+
+def _check_names(known: Iterable[str], options: Iterable[str], owner: str) -> None:
+    """Refuse a name that is not known."""
+    names = list(known)
+    for name in options:
+        if name not in names:
+            choice = ", ".join(sorted(names)) or "none"
+            raise UsageError(f"unknown option {owner}.{name}. Known: {choice}")
 
 
 def _load(target: str) -> Any:

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
-from barbench.methods.base import Component
+from barbench.errors import UnfitBackbone, UsageError
+from barbench.methods.base import Component, Traits
+from barbench.methods.domains import Multiple4, Size, SizeOrZero, checked
 from barbench.models.attention import attend
 from barbench.models.positions import sincos_2d
 from barbench.models.stream import Fused, Trace
@@ -87,7 +88,7 @@ class GST(Component):
     projection counts as head. Only F_v^i is detached. Padding takes part, as in LIM.
 
     Args:
-        side: channels of the side network (144 in A.2).
+        side: channels of the side network (144 in A.2); its positional encodings need a multiple of 4.
         modules: M (4 in A.2).
         queries: learnable query tokens q (128 in A.2).
         heads: attention heads of each module.
@@ -95,23 +96,24 @@ class GST(Component):
         detach: False: gradients of Eq. 8 reach the encoders (an ablation).
 
     Raises:
-        UsageError: if a size is too small, or `side` is not divisible by 4 and by `heads`.
+        UsageError: if the heads do not divide `side`.
     """
 
     label: ClassVar[str] = "GST"
 
+    @checked
     def __init__(
         self,
-        side: int = 144,
-        modules: int = 4,
-        queries: int = 128,
-        heads: int = 6,
+        side: Multiple4 = 144,
+        modules: Size = 4,
+        queries: SizeOrZero = 128,
+        heads: Size = 6,
         prior: bool = True,
         detach: bool = True,
     ) -> None:
         super().__init__()
-        if modules < 1 or queries < 0 or side % heads or side % 4:
-            raise UsageError("GST needs modules >= 1, queries >= 0, and a side that 4 and its heads divide")
+        if side % heads:
+            raise UsageError(f"GST: its {heads} heads do not divide gst.side, which is {side}")
         self.side = side
         self.depth = modules
         self.queries = queries
@@ -119,9 +121,21 @@ class GST(Component):
         self.prior = prior
         self.detach = detach
 
+    def obstacle(self, traits: Traits) -> str | None:
+        """A backbone whose words and patches share no joint space, unless there is no prior (Eq. 4)."""
+        if traits.aligned or not self.prior:
+            return super().obstacle(traits)
+        return "its prior compares words with patches, which share no joint space here; gst.prior=false leaves it out"
+
     def attach(self, backbone: Backbone) -> None:
-        """Allocate the side network, and choose the blocks whose features Eq. 8 takes (3, 6, 9, 12 of 12 in A.2)."""
+        """Allocate the side network, and choose the blocks whose features Eq. 8 takes (3, 6, 9, 12 of 12 in A.2).
+
+        Raises:
+            UnfitBackbone: if the vision tower has fewer blocks than there are modules.
+        """
         vision = backbone.vision
+        if self.depth > vision.depth:
+            raise UnfitBackbone(f"GST: gst.modules is at most {vision.depth}, the vision blocks of {backbone.name}")
         side = self.side
         modules = range(self.depth)
         self.embed = nn.Conv2d(3, side, vision.patch, vision.patch)

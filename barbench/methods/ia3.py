@@ -5,9 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
-from barbench.methods.sites import BOTH, AtMaps, chosen, map_key
-from barbench.models.stream import Role, Roles, Site, TowerName
+from barbench.methods.domains import BOTH, Towers, checked
+from barbench.methods.sites import AtMaps, chosen, map_key
+from barbench.models.stream import Role, Roles, Site
 from barbench.models.towers.base import Backbone
 
 ROLES: tuple[Role, ...] = ("k", "v", "act")
@@ -33,17 +33,13 @@ class IA3(AtMaps):
 
     Args:
         towers: which towers are tuned.
-
-    Raises:
-        UsageError: if there is no tower.
     """
 
     label: ClassVar[str] = "IA3"
 
-    def __init__(self, towers: tuple[TowerName, ...] = BOTH) -> None:
+    @checked
+    def __init__(self, towers: Towers = BOTH) -> None:
         super().__init__()
-        if not towers:
-            raise UsageError("IA3 needs a tower")
         self.towers = frozenset(towers)
 
     def attach(self, backbone: Backbone) -> None:

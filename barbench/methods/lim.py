@@ -4,11 +4,10 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.sites import BOTH
+from barbench.methods.domains import BOTH, Size, Towers, checked
 from barbench.models.hooks import Carry
-from barbench.models.stream import Step, Stream, TowerName
+from barbench.models.stream import Step, Stream
 from barbench.models.towers.base import Backbone
 
 
@@ -44,23 +43,19 @@ class LIM(Component):
         every: `block`: new tokens for every block. `input`: tokens are made once, from the embeddings, and then pass
             through the tower like any other token (the released code).
         padding: `see`: patches attend to padding. `mask`: they do not.
-
-    Raises:
-        UsageError: if `into` is empty.
     """
 
     label: ClassVar[str] = "LIM"
 
+    @checked
     def __init__(
         self,
-        hidden: int = 32,
-        into: tuple[TowerName, ...] = BOTH,
+        hidden: Size = 32,
+        into: Towers = BOTH,
         every: Literal["block", "input"] = "block",
         padding: Literal["see", "mask"] = "see",
     ) -> None:
         super().__init__()
-        if not into:
-            raise UsageError("LIM needs at least one tower to insert tokens into")
         self.hidden = hidden
         self.into = frozenset(into)
         self.every = every

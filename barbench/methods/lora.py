@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
-from barbench.methods.sites import BOTH, AtMaps, per_map
+from barbench.errors import UnfitBackbone
+from barbench.methods.domains import BOTH, DropoutRate, LinearRoles, Scale, Size, Towers, checked
+from barbench.methods.sites import AtMaps, per_map
 from barbench.models.efficient.dropout import Dropout
-from barbench.models.stream import LinearRole, Roles, TowerName
+from barbench.models.stream import LinearRole, Roles
 from barbench.models.towers.base import Backbone, Tower
+from barbench.spec.text import listed
 
 
 class LowRank(nn.Module):
@@ -80,30 +82,24 @@ class LoRA(AtMaps):
         init: `pissa`: from the largest singular triplets of W.
         dropout: of the input of A, in training.
         towers: which towers are tuned.
-
-    Raises:
-        UsageError: if nothing would be tuned, or a rank is not positive.
     """
 
     label: ClassVar[str] = "LoRA"
 
+    @checked
     def __init__(
         self,
-        roles: tuple[LinearRole, ...] = ("q", "v"),
-        rank: int = 8,
-        text_rank: int | None = None,
-        alpha: float = 8.0,
+        roles: LinearRoles = ("q", "v"),
+        rank: Size = 8,
+        text_rank: Size | None = None,
+        alpha: Scale = 8.0,
         scaling: Literal["lora", "rslora"] = "lora",
         init: Literal["lora", "pissa"] = "lora",
-        dropout: float = 0.0,
-        towers: tuple[TowerName, ...] = BOTH,
+        dropout: DropoutRate = 0.0,
+        towers: Towers = BOTH,
     ) -> None:
         super().__init__()
         ranks = {"vision": rank, "text": rank if text_rank is None else text_rank}
-        if not roles or not towers:
-            raise UsageError(f"{self.label} needs at least one role and one tower")
-        if any(ranks[tower] < 1 for tower in towers):
-            raise UsageError(f"{self.label} needs a rank of at least 1")
         self.roles = frozenset(roles)
         self.towers = frozenset(towers)
         self.ranks = ranks
@@ -113,8 +109,15 @@ class LoRA(AtMaps):
         self.dropout = dropout
 
     def attach(self, backbone: Backbone) -> None:
-        """Allocate one module per map of `roles`, of the map's own sizes."""
+        """Allocate one module per map of `roles`, of the map's own sizes.
+
+        Raises:
+            UnfitBackbone: if none of the chosen towers has such a map.
+        """
         self.maps = per_map(backbone, self._make, self.towers, self.roles)
+        if not self.maps:
+            roles = listed(sorted(self.roles), "or")
+            raise UnfitBackbone(f"{self.label} tunes nothing on {backbone.name}: its blocks have no map {roles}")
 
     def _make(self, tower: Tower, block: int, role: LinearRole) -> nn.Module:
         return self._pair(tower, block, role)
@@ -125,6 +128,12 @@ class LoRA(AtMaps):
         # rsLoRA (Kalajdzievski 2023) divides by the root, so that high ranks learn as fast as low ones.
         scale = self.alpha / (rank if self.scaling == "lora" else math.sqrt(rank))
         if self.init == "pissa":
+            most = min(weight.shape)
+            if rank > most:
+                raise UnfitBackbone(
+                    f"{self.label}: the {tower.name} tower's map {role} has {most} singular triplets, "
+                    f"fewer than the rank of {rank}"
+                )
             return Principal(weight, rank, scale, self.dropout)
         return LowRank(weight.shape[1], weight.shape[0], rank, scale, self.dropout)
 

@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
+from barbench.errors import UnfitBackbone
 from barbench.methods.base import Component
+from barbench.methods.domains import BOTH, LEAST_NORMED, Reduction, Size, Towers, checked
 from barbench.methods.gst import GlobalBlock
-from barbench.methods.sites import BOTH, chosen
+from barbench.methods.sites import chosen
 from barbench.models.hooks import Carry
 from barbench.models.stream import LinearRole, TowerName, Trace, at_end
 from barbench.models.towers.base import Backbone, Linear, Tower
@@ -144,31 +145,31 @@ class LST(Component):
             is 9 of 12).
         init: `pruned` or `random` side blocks.
         towers: which towers get a side network; the other one is read as it is.
-
-    Raises:
-        UsageError: if there is no tower or rung, or r is less than 2.
     """
 
     label: ClassVar[str] = "LST"
     alone: ClassVar[str] = "its side network lets no gradient into the encoders"
 
+    @checked
     def __init__(
         self,
-        reduction: int = 8,
-        rungs: int | None = None,
+        reduction: Reduction = 8,
+        rungs: Size | None = None,
         init: Literal["pruned", "random"] = "pruned",
-        towers: tuple[TowerName, ...] = BOTH,
+        towers: Towers = BOTH,
     ) -> None:
         super().__init__()
-        if reduction < 2 or not towers or (rungs is not None and rungs < 1):
-            raise UsageError("LST needs a reduction of at least 2, a tower, and at least one rung")
         self.reduction = reduction
         self.rungs = rungs
         self.init = init
         self.towers = tuple(towers)
 
     def attach(self, backbone: Backbone) -> None:
-        """Allocate the side networks; the towers are kept for their last norms and projections."""
+        """Allocate the side networks; the towers are kept for their last norms and projections.
+
+        Raises:
+            UnfitBackbone: if a side network would be too narrow for its norms.
+        """
         # In tuples, so that the towers are not registered as submodules.
         self._vision = (backbone.vision,)
         self._text = (backbone.text,)
@@ -178,7 +179,12 @@ class LST(Component):
             # Spread evenly, rounded up: the last block has a rung.
             rungs = [-(-(i + 1) * tower.depth // count) - 1 for i in range(count)]
             outputs = STAGES if tower.name == "vision" else 1
-            width = max(1, tower.width // self.reduction)
+            width = tower.width // self.reduction
+            if width < LEAST_NORMED:
+                raise UnfitBackbone(
+                    f"LST: lst.reduction={self.reduction} leaves {width} of the {tower.name} tower's {tower.width} "
+                    f"channels, too few for its norms; it is at most {tower.width // LEAST_NORMED} on {backbone.name}"
+                )
             ladder = Ladder(tower, width, rungs, outputs)
             if self.init == "pruned":
                 ladder.prune(tower)

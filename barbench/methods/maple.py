@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
 from barbench.methods.base import Component
+from barbench.methods.domains import Size, checked
 from barbench.models.hooks import Carry, Order
 from barbench.models.stream import Step, Stream
 from barbench.models.towers.base import Backbone
@@ -28,17 +28,13 @@ class MaPLe(Component):
         count: n tokens.
         depth: J blocks of both towers; a tower with fewer blocks has as many.
         shared: one F for all depths (ours) in place of one each.
-
-    Raises:
-        UsageError: if count or depth is not positive.
     """
 
     label: ClassVar[str] = "MaPLe"
 
-    def __init__(self, count: int = 2, depth: int = 9, shared: bool = False) -> None:
+    @checked
+    def __init__(self, count: Size = 2, depth: Size = 9, shared: bool = False) -> None:
         super().__init__()
-        if count < 1 or depth < 1:
-            raise UsageError("MaPLe needs a count and a depth of at least 1")
         self.count = count
         self.depth = depth
         self.shared = shared

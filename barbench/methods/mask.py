@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from barbench.errors import BarbenchError, UsageError
+from barbench.errors import BarbenchError, UnfitBackbone
 from barbench.methods.base import Component
-from barbench.methods.sites import BOTH, chosen
+from barbench.methods.domains import BOTH, Numbers, Share, Towers, checked
+from barbench.methods.sites import chosen
 from barbench.models.hooks import Losses
 from barbench.models.stream import TowerName
 from barbench.models.towers.base import Backbone, VisionTower
@@ -49,24 +50,20 @@ class Mask(Component):
         count: k itself; None: by `share`.
         samples: how many training samples the Fisher information is averaged over.
         towers: whose parameters can be chosen.
-
-    Raises:
-        UsageError: if nothing would be tuned, or there is no sample.
     """
 
     label: ClassVar[str] = "Mask"
 
+    @checked
     def __init__(
         self,
         choice: Literal["fisher", "random"] = "fisher",
-        share: float = 0.005,
-        count: int | None = None,
-        samples: int = 1024,
-        towers: tuple[TowerName, ...] = BOTH,
+        share: Share = 0.005,
+        count: Numbers | None = None,
+        samples: Numbers = 1024,
+        towers: Towers = BOTH,
     ) -> None:
         super().__init__()
-        if not towers or not 0 < share <= 1 or samples < 1 or (count is not None and count < 1):
-            raise UsageError("a mask needs a tower, a share above 0 and up to 1, a count and samples of at least 1")
         self.choice = choice
         self.share = share
         self.count = count
@@ -79,7 +76,7 @@ class Mask(Component):
         """Draw the k numbers, and allocate what is added to them; the parameters are kept for look-up.
 
         Raises:
-            UsageError: if the towers have fewer numbers than the mask, or the share of them is none.
+            UnfitBackbone: if the towers have fewer numbers than the mask, or the share of them is none.
         """
         self._encoders = dict(_parameters(backbone, self.towers))
         sizes = [p.numel() for p in self._encoders.values()]
@@ -88,7 +85,7 @@ class Mask(Component):
         total = sum(sizes)
         k = int(self.share * total) if self.count is None else self.count
         if not 1 <= k <= total:
-            raise UsageError(f"a mask of {k:,} numbers does not fit encoders of {total:,}")
+            raise UnfitBackbone(f"a mask of {k:,} numbers does not fit encoders of {total:,}")
         # Drawn with NumPy on the CPU: the same numbers on every device.
         generator = np.random.default_rng(int(torch.randint(2**31, (), device="cpu")))
         drawn = np.sort(generator.choice(total, k, replace=False, shuffle=False))

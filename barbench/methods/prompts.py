@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from barbench.errors import UsageError
 from barbench.methods.base import Component
+from barbench.methods.domains import DropoutRate, Size, Towers, checked
 from barbench.methods.sites import chosen
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry, Order
@@ -28,24 +28,20 @@ class Prompts(Component):
         init: `uniform`: VPT's, within sqrt(6 / (3 p^2 + d)) for patches of p pixels and width d; `normal`: sd 0.02.
         dropout: of the tokens, in training.
         towers: which towers receive them. VPT knows vision alone, hence the default.
-
-    Raises:
-        UsageError: if there is no tower, or count or depth is not positive.
     """
 
     label: ClassVar[str] = "Prompts"
 
+    @checked
     def __init__(
         self,
-        count: int = 50,
-        depth: int | None = None,
+        count: Size = 50,
+        depth: Size | None = None,
         init: Literal["uniform", "normal"] = "uniform",
-        dropout: float = 0.0,
-        towers: tuple[TowerName, ...] = ("vision",),
+        dropout: DropoutRate = 0.0,
+        towers: Towers = ("vision",),
     ) -> None:
         super().__init__()
-        if count < 1 or not towers or (depth is not None and depth < 1):
-            raise UsageError("prompts need a count and a depth of at least 1, and a tower")
         self.count = count
         self.depth = depth
         self.init = init

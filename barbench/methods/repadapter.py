@@ -5,10 +5,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
-from barbench.methods.sites import BOTH, AtMaps, chosen, map_key
+from barbench.errors import UnfitBackbone, UsageError
+from barbench.methods.domains import BOTH, DropoutRate, Scale, Size, Towers, checked
+from barbench.methods.sites import AtMaps, chosen, map_key
 from barbench.models.efficient.dropout import Dropout
-from barbench.models.stream import Roles, Site, TowerName
+from barbench.models.stream import Roles, Site
 from barbench.models.towers.base import Backbone
 
 
@@ -47,22 +48,23 @@ class RepAdapter(AtMaps):
         towers: which towers are tuned.
 
     Raises:
-        UsageError: if there is no tower, or the groups do not divide the width.
+        UsageError: if the groups do not divide the width.
     """
 
     label: ClassVar[str] = "RepAdapter"
 
+    @checked
     def __init__(
         self,
-        width: int = 8,
-        groups: int = 2,
-        scale: float = 1.0,
-        dropout: float = 0.1,
-        towers: tuple[TowerName, ...] = BOTH,
+        width: Size = 8,
+        groups: Size = 2,
+        scale: Scale = 1.0,
+        dropout: DropoutRate = 0.1,
+        towers: Towers = BOTH,
     ) -> None:
         super().__init__()
-        if width < 1 or groups < 1 or width % groups or not towers:
-            raise UsageError("RepAdapter needs a width that its groups divide, and a tower")
+        if width % groups:
+            raise UsageError(f"RepAdapter: {groups} groups do not divide repadapter.width, which is {width}")
         self.width = width
         self.groups = groups
         self.scale = scale
@@ -73,12 +75,14 @@ class RepAdapter(AtMaps):
         """Allocate one bottleneck per branch of the chosen towers.
 
         Raises:
-            UsageError: if the groups do not divide a tower's width.
+            UnfitBackbone: if the groups do not divide a tower's width.
         """
         self.maps = nn.ModuleDict()
         for tower in chosen(backbone, self.towers):
             if tower.width % self.groups:
-                raise UsageError(f"RepAdapter: {self.groups} groups do not divide the {tower.name} width {tower.width}")
+                raise UnfitBackbone(
+                    f"RepAdapter: {self.groups} groups do not divide the {tower.name} width {tower.width}"
+                )
             for block in range(tower.depth):
                 for branch in ("attn", "mlp"):
                     made = GroupedBottleneck(tower.width, self.width, self.groups, self.scale, self.dropout)

@@ -4,10 +4,9 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.sites import BOTH, norm_names
-from barbench.models.stream import TowerName
+from barbench.methods.domains import BOTH, Towers, checked
+from barbench.methods.sites import norm_names
 from barbench.models.towers.base import Backbone
 
 
@@ -22,19 +21,13 @@ class Select(Component):
     Args:
         what: which parameters train.
         towers: whose parameters.
-
-    Raises:
-        UsageError: if there is no tower.
     """
 
     label: ClassVar[str] = "Select"
 
-    def __init__(
-        self, what: Literal["bias", "norm", "norm+bias"] = "bias", towers: tuple[TowerName, ...] = BOTH
-    ) -> None:
+    @checked
+    def __init__(self, what: Literal["bias", "norm", "norm+bias"] = "bias", towers: Towers = BOTH) -> None:
         super().__init__()
-        if not towers:
-            raise UsageError("a selection needs at least one tower")
         self.what = what
         self.towers = frozenset(towers)
 

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable
 from torch import Tensor, nn
 
 from barbench.methods.base import Component
+from barbench.methods.domains import BOTH
 from barbench.models.stream import ATTENTION_ROLES, Branch, LinearRole, Role, Site, TowerName
 from barbench.models.towers.base import Backbone, Tower
-
-BOTH: tuple[TowerName, ...] = ("vision", "text")
 
 
 def per_site(

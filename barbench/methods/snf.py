@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
 from barbench.methods.base import Component
-from barbench.methods.sites import BOTH, per_site
+from barbench.methods.domains import BOTH, Size, Towers, checked
+from barbench.methods.sites import per_site
 from barbench.models.efficient.flows import planar_flow
-from barbench.models.stream import Site, TowerName
+from barbench.models.stream import Site
 from barbench.models.towers.base import Backbone
 
 INIT_RANGE = 0.01
@@ -84,19 +84,13 @@ class SNF(Component):
         flow: Eq. 1 calls "." the Hadamard product, yet writes gamma transposed: `planar` (an inner product) is the
             reading that meets the printed parameter counts, `hadamard` the other one.
         length: transforms J per flow; 4 in A.2 ("SNF-deep").
-
-    Raises:
-        UsageError: if `length` is less than 1.
     """
 
     label: ClassVar[str] = "SNF"
 
-    def __init__(
-        self, towers: tuple[TowerName, ...] = BOTH, flow: Literal["planar", "hadamard"] = "planar", length: int = 4
-    ) -> None:
+    @checked
+    def __init__(self, towers: Towers = BOTH, flow: Literal["planar", "hadamard"] = "planar", length: Size = 4) -> None:
         super().__init__()
-        if length < 1:
-            raise UsageError("SNF needs a flow length of at least 1")
         self.towers = frozenset(towers)
         self.flow = flow
         self.length = length

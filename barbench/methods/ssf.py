@@ -5,9 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
-from barbench.methods.sites import BOTH, AtMaps, chosen, map_key, per_map
-from barbench.models.stream import LinearRole, Roles, Site, TowerName
+from barbench.methods.domains import BOTH, Deviation, Towers, checked
+from barbench.methods.sites import AtMaps, chosen, map_key, per_map
+from barbench.models.stream import LinearRole, Roles, Site
 from barbench.models.towers.base import Backbone, Tower
 
 
@@ -36,17 +36,13 @@ class SSF(AtMaps):
         spread: standard deviation of the start; 0 is the identity.
         ends: whether the norms outside the blocks are scaled.
         towers: which towers are tuned.
-
-    Raises:
-        UsageError: if the spread is negative, or there is no tower.
     """
 
     label: ClassVar[str] = "SSF"
 
-    def __init__(self, spread: float = 0.02, ends: bool = True, towers: tuple[TowerName, ...] = BOTH) -> None:
+    @checked
+    def __init__(self, spread: Deviation = 0.02, ends: bool = True, towers: Towers = BOTH) -> None:
         super().__init__()
-        if spread < 0 or not towers:
-            raise UsageError("SSF needs a spread of at least 0 and a tower")
         self.init_std = spread
         self.outer_norms = ends
         self.towers = frozenset(towers)

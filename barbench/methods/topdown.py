@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from barbench.errors import UsageError
 from barbench.methods.base import Component
+from barbench.methods.domains import FUSIONS, Fusions, NormedSize, Size, checked
 from barbench.models.attention import attend
 from barbench.models.stream import Fused, Trace
 from barbench.models.towers.base import Backbone
 
-FUSIONS = 4
 GAIN = 5.0
 EPSILON = 1e-6
 
@@ -102,23 +102,24 @@ class TopDown(Component):
             it; the paper does not mention it.
 
     Raises:
-        UsageError: if a size is too small, or `heads` does not divide `side`.
+        UsageError: if `heads` does not divide `side`.
     """
 
     label: ClassVar[str] = "TopDown"
 
+    @checked
     def __init__(
         self,
-        side: int = 144,
-        depth: int = 8,
-        queries: int = 128,
-        heads: int = 3,
+        side: NormedSize = 144,
+        depth: Fusions = 8,
+        queries: Size = 128,
+        heads: Size = 3,
         cosine: Literal["batch", "sample"] = "batch",
         reconstruction: bool = True,
     ) -> None:
         super().__init__()
-        if depth < FUSIONS or queries < 1 or side % heads:
-            raise UsageError("the side network needs depth >= 4, queries >= 1, and a side that its heads divide")
+        if side % heads:
+            raise UsageError(f"TopDown: its {heads} heads do not divide topdown.side, which is {side}")
         self.side = side
         self.depth = depth
         self.queries = queries

@@ -4,9 +4,10 @@ from typing import ClassVar
 
 from torch import nn
 
-from barbench.methods.base import Component
+from barbench.methods.base import Component, Traits
+from barbench.methods.domains import BatchNorms, Connect, checked
 from barbench.models.towers.base import POSITIONAL, Backbone
-from barbench.models.towers.resnet import BatchNorms, Connect, ResNetVision
+from barbench.models.towers.resnet import ResNetVision
 
 
 class Full(Component):
@@ -33,20 +34,22 @@ class ResNetParts(Component):
     """What a ResNet's BatchNorms and `connect`, which no CLIP checkpoint holds, do: see `ResNetVision.choose`.
 
     Args:
-        connect: `train`, `frozen` or `none`.
-        batchnorm: `keep` or `train`.
+        connect: `train` it as part of the head, leave it random (`frozen`), or leave it out (`none`).
+        batchnorm: `keep` the statistics of the encoders' BatchNorms, or use those of the batch in training (`train`).
     """
 
     label: ClassVar[str] = "ResNet parts"
+    tunes: ClassVar[bool] = False
 
+    @checked
     def __init__(self, connect: Connect = "train", batchnorm: BatchNorms = "keep") -> None:
         super().__init__()
         self.connect = connect
         self.batchnorm = batchnorm
 
-    def obstacle(self, transformer: bool) -> str | None:
+    def obstacle(self, traits: Traits) -> str | None:
         """A vision tower of transformer blocks."""
-        return "its vision tower is not a ResNet" if transformer else None
+        return "its vision tower is not a ResNet" if traits.transformer else None
 
     def attach(self, backbone: Backbone) -> None:
         """Pass the choices on to the tower."""

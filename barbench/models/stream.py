@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TowerName = Literal["vision", "text"]
-Branch = Literal["attn", "mlp"]
+from barbench.models.names import Branch as Branch
+from barbench.models.names import LinearRole as LinearRole
+from barbench.models.names import Role as Role
+from barbench.models.names import TowerName as TowerName
+
 End = Literal["stem", "end"]
-LinearRole = Literal["q", "k", "v", "out", "up", "gate", "down"]
-Role = LinearRole | Literal["norm", "act"]
 Roles = frozenset[tuple[TowerName, Role]]
 ATTENTION_ROLES: tuple[Role, ...] = ("q", "k", "v", "out")
 MLP_ROLES: tuple[Role, ...] = ("up", "gate", "act", "down")

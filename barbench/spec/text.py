@@ -1,6 +1,6 @@
 """How text of the command line is read, and how messages are worded: lists, pairs, options of methods, mistakes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -21,6 +21,9 @@ class Named(Protocol):
     @property
     def reference(self) -> str:
         """`package.module:name` of a method of the user's; else the name."""
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise UsageError for an option that the method does not have, or a value outside its type and range."""
 
 
 def split_list(text: str) -> list[str]:
@@ -68,7 +71,8 @@ def method_options(options: Sequence[str], methods: Sequence[Named]) -> dict[str
         Method name -> option -> value; values are read as YAML.
 
     Raises:
-        UsageError: for an option that is not written so, or whose method is not among `methods`.
+        UsageError: for an option that is not written so, whose method is not among `methods` or does not have it, or
+            whose value is outside its range.
     """
     names = [spec.name for spec in methods]
     known = {spec.reference or spec.name: spec.name for spec in methods}
@@ -88,6 +92,9 @@ def method_options(options: Sequence[str], methods: Sequence[Named]) -> dict[str
         chosen = names if method == ALL_METHODS else [known[method]]
         for name in chosen:
             parsed.setdefault(name, {})[parameter] = yaml_value(text, value, "--option")
+    for spec in methods:
+        if spec.name in parsed:
+            spec.check(parsed[spec.name])
     return parsed
 
 

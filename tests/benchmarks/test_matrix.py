@@ -190,7 +190,7 @@ def test_seeds_and_options_as_text() -> None:
         "etris": {"bridge.dim": 64, "positional": "train"},
         "snf": {"positional": "train"},
     }
-    own = replace(methods[0], name="own", reference="m.y:own")
+    own = replace(methods[0], name="own", reference="m.y:own", build=lambda start=1.0: ())
     assert method_options(["m.y:own:start=0.5"], [own]) == method_options(["own:start=0.5"], [own])
     assert method_options(["own:start=0.5"], [own]) == {"own": {"start": 0.5}}
     with pytest.raises(UsageError, match="barleria is not among the methods; they are etris, snf"):

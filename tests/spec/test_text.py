@@ -1,6 +1,7 @@
 """Lists, pairs and options as text, and the one wording of what pydantic refuses."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,6 +15,10 @@ class Spec(NamedTuple):
 
     name: str
     reference: str
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        if "wrong" in options:
+            raise UsageError(f"{self.name} has no option wrong")
 
 
 ETRIS, OWN = Spec("etris", "etris"), Spec("own", "m.y:own")
@@ -43,6 +48,8 @@ def test_options_of_methods() -> None:
     assert method_options(["etris:bridge.dim=064"], [ETRIS]) == {"etris": {"bridge.dim": 64}}
     with pytest.raises(UsageError, match=r"--option etris:bridge\.dim is given twice, as 64 and as 32"):
         method_options(["etris:bridge.dim=64", "etris:bridge.dim=32"], [ETRIS])
+    with pytest.raises(UsageError, match="own has no option wrong"):
+        method_options(["etris:bridge.dim=64", "m.y:own:wrong=1"], [ETRIS, OWN])
     for text in ("etris", "etris:bridge.dim", "bridge.dim=3", ":a=1", "etris:=1", "etris:bridge.dim=[1"):
         with pytest.raises(UsageError, match="--option"):
             method_options([text], [ETRIS])

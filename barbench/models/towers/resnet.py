@@ -4,7 +4,7 @@ As ETRIS and CRIS use it: after stem and first layer, three stages on grids of S
 token, and its positions are resized to the last grid in every forward pass.
 """
 
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from barbench.errors import UsageError
 from barbench.models.attention import attend
+from barbench.models.names import BatchNorms, Connect
 from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
 from barbench.models.towers.base import Level, Linear, VisionTower
 from barbench.models.towers.builder import Builder, Towers
@@ -19,9 +20,6 @@ from barbench.models.towers.clip import text_tower
 from barbench.models.towers.key_maps import from_hugging_face
 from barbench.models.towers.open_clip_model import build_model, fill_model
 from barbench.spec.backbone import RESNET_STRIDE
-
-Connect = Literal["train", "frozen", "none"]
-BatchNorms = Literal["keep", "train"]
 
 
 class ResNetVision(VisionTower):
