@@ -160,11 +160,12 @@ def sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def set_aside(*paths: Path) -> list[Path]:
+def set_aside(*paths: Path, why: str = "corrupt") -> list[Path]:
     """Rename files that belong together, to the first `<name>.corrupt-<n>` that is free for all of them.
 
     Args:
         *paths: the files; those that do not exist are skipped.
+        why: the word of the new names.
 
     Returns:
         The new name of each, whether or not it exists.
@@ -173,13 +174,13 @@ def set_aside(*paths: Path) -> list[Path]:
         OSError: if a file cannot be renamed.
     """
     n = 1
-    while any(_aside(path, n).exists() for path in paths):
+    while any(_aside(path, why, n).exists() for path in paths):
         n += 1
     for path in paths:
         if path.exists():
-            path.rename(_aside(path, n))
-    return [_aside(path, n) for path in paths]
+            path.rename(_aside(path, why, n))
+    return [_aside(path, why, n) for path in paths]
 
 
-def _aside(path: Path, n: int) -> Path:
-    return path.with_name(f"{path.name}.corrupt-{n}")
+def _aside(path: Path, why: str, n: int) -> Path:
+    return path.with_name(f"{path.name}.{why}-{n}")

@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from barbench.benchmarks.cell_model import build
 from barbench.benchmarks.execution.host.environment import device_name, environment
+from barbench.benchmarks.execution.host.source import own_code
 from barbench.benchmarks.job import Job
 from barbench.datasets.content import DatasetContent, check_held_out, read_dataset
 from barbench.datasets.expression_kinds import KINDS
@@ -160,7 +161,8 @@ def _train(job: Job, loaded: Loaded, emit: Emit, at_steps: AtSteps) -> Training:
     """Train from the start, or from the checkpoint if there is a usable one."""
     cell, accelerator = job.cell, loaded.accelerator
     seed_everything(cell.seed, accelerator.process_index)
-    checkpoint = Checkpoint(job.checkpoint, cell.id())
+    # A training that another version of a user's own method began is not continued.
+    checkpoint = Checkpoint(job.checkpoint, f"{cell.id()} {own_code(cell.method)}".strip())
     with at_steps() as asked:
         training = fit(
             loaded.segmenter,

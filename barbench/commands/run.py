@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from barbench.results.store import Store
 
 RESUME = "run the same command to resume"
+RESUME_AGAIN = "run the same command without --again to resume"
 
 
 def run(
@@ -63,6 +64,14 @@ def run(
             "--plan",
             "--dry-run",
             help="show the cells, their time and memory, and run nothing",
+            rich_help_panel=COMPARED,
+        ),
+    ] = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="run finished cells too, from the start; their old records are kept under other names",
             rich_help_panel=COMPARED,
         ),
     ] = False,
@@ -207,10 +216,11 @@ def run(
     asked = Run.of(ctx.params)
     place = Place.of(ctx.params)
     console = stdout_console()
+    resume = RESUME_AGAIN if again else RESUME
     try:
-        made, records = _run(asked, place, console, plan, on_oom == "halve", retries, detach)
+        made, records = _run(asked, place, console, plan, on_oom == "halve", retries, detach, again)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted; {RESUME}", *error.args) from None
+        raise Interrupted(f"interrupted; {resume}", *error.args) from None
     if plan:
         return
     if detach:
@@ -220,13 +230,13 @@ def run(
         _report(asked, records, results, reports, console)
     stopped = len(made) - len(records)
     if stopped:
-        raise Interrupted(f"{plural(stopped, 'cell')} stopped; {RESUME}")
+        raise Interrupted(f"{plural(stopped, 'cell')} stopped; {resume}")
     if any(record.status != "done" for record in records):
         raise typer.Exit(1)
 
 
 def _run(
-    asked: Run, place: Place, console: Console, plan: bool, halve: bool, retries: int | None, detach: bool
+    asked: Run, place: Place, console: Console, plan: bool, halve: bool, retries: int | None, detach: bool, again: bool
 ) -> "tuple[list[Job], list[Record]]":
     """The cells and their records; with `plan`, the cells are shown and not run."""
     from barbench.benchmarks.execution.worker.signals import interruptible
@@ -243,7 +253,7 @@ def _run(
             forecast = _show_plan(launch, console).forecast
         if plan:
             return jobs, []
-        return jobs, run_cells(launch, console, forecast, halve, retries, detach)
+        return jobs, run_cells(launch, console, forecast, halve, retries, detach, again)
 
 
 def _show_plan(launch: "Launch", console: Console) -> "RunPlan":

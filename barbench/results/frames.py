@@ -25,7 +25,7 @@ COLUMNS = (
     "control_n",
     *("adapter", "positional", "head", "frozen"),
     *Profile.model_fields,
-    *("processes", "context_length", "exif", "held_out", "tuning_budget", "code", "method_code", "threads", "commit"),
+    *("processes", "context_length", "exif", "held_out", "tuning_budget", "code", "own_code", "threads", "commit"),
 )
 EXPRESSION_COLUMNS = (
     *("id", "method", "title", "backbone", "dataset", "recipe", "seed", "data", "split"),
@@ -34,7 +34,7 @@ EXPRESSION_COLUMNS = (
 )
 _RENAMED: Final = {"recipe.name": "recipe", "data.kind": "data", "data.fingerprint": "fingerprint"}
 """Fields of a cell that have a column of another name."""
-_ENVIRONMENT: Final = ("code", "method_code", "threads", "commit")
+_ENVIRONMENT: Final = ("code", "own_code", "threads", "commit")
 
 
 def load(folder: str | Path) -> pd.DataFrame:
@@ -56,8 +56,8 @@ def load(folder: str | Path) -> pd.DataFrame:
     * flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
       infer_images_per_s, batch, device: the profile;
     * processes, context_length, exif, held_out: the rest of the cell; tuning_budget;
-    * code (a hash of barbench's source), method_code (of barbench's and of the module of a method of one's own),
-      threads, commit: what computed it;
+    * code (a hash of barbench's source), own_code (of the module of a method of one's own), threads, commit: what
+      computed it;
     * recipe.lr, recipe.epochs, …: the cell's recipe; options.snf.length, …: the method's options. A list is a tuple.
 
     A file that cannot be read is left as it is, and a warning names it.

@@ -176,6 +176,12 @@ class Store:
         self._set_aside(found)
         return None
 
+    def put_aside(self, cell: Cell) -> None:
+        """Keep the record of `cell`, its arrays and its weights as `<name>.before-<n>`, so that the cell runs again."""
+        path = self.path(cell)
+        if path.exists():
+            set_aside(self.arrays(cell), self.tuned(cell), path, why="before")
+
     def all(self) -> list[Record]:
         """Every record of the folder, in the order of the file names."""
         records = []

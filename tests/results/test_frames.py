@@ -85,10 +85,10 @@ def test_every_field_of_a_cell_is_a_column(tmp_path: Path) -> None:
 
 
 def test_what_made_a_record_is_there(tmp_path: Path) -> None:
-    made = {"environment": {"code": "c0de", "method_code": "beef", "threads": 4}, "tuning_budget": "8 trials"}
+    made = {"environment": {"code": "c0de", "own_code": "beef", "threads": 4}, "tuning_budget": "8 trials"}
     Store(tmp_path).save(record("a", status="failed", reason="killed", **made))
     row = load(tmp_path).iloc[0]
-    assert (row["code"], row["method_code"], row["threads"], row["tuning_budget"]) == ("c0de", "beef", 4, "8 trials")
+    assert (row["code"], row["own_code"], row["threads"], row["tuning_budget"]) == ("c0de", "beef", 4, "8 trials")
 
 
 def test_what_cannot_be_read_is_named_in_a_warning(tmp_path: Path) -> None:

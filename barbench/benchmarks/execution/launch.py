@@ -110,6 +110,7 @@ def run_cells(
     halve: bool = False,
     retries: int | None = None,
     detach: bool = False,
+    again: bool = False,
 ) -> list[Record]:
     """Run cells, with their progress on `console`.
 
@@ -120,6 +121,7 @@ def run_cells(
         halve: as for `run_jobs`.
         retries: as for `run_jobs`; None: the executor's own.
         detach: as for `run_jobs`.
+        again: as for `run_jobs`.
 
     Returns:
         One record per job, in their order.
@@ -129,6 +131,7 @@ def run_cells(
         retries = executor.default_retries
     display = display_for(console, forecast, executor.slots)
     try:
-        return run_jobs(launch.jobs, launch.place.results, display, halve, executor, retries, forecast, detach)
+        results = launch.place.results
+        return run_jobs(launch.jobs, results, display, halve, executor, retries, forecast, detach, again)
     finally:
         display.stop()

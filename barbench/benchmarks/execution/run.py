@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from barbench.benchmarks.execution.attempt import Attempt
+from barbench.benchmarks.execution.edited import check_unedited
 from barbench.benchmarks.execution.executors.base import Executor
 from barbench.benchmarks.execution.executors.local import Local
 from barbench.benchmarks.execution.executors.make import executor_class
@@ -62,6 +63,7 @@ def run_jobs(
     retries: int = 0,
     forecast: Mapping[str, float] | None = None,
     detach: bool = False,
+    again: bool = False,
 ) -> list[Record]:
     """Run what is not finished yet.
 
@@ -75,12 +77,14 @@ def run_jobs(
         forecast: seconds of each cell by its id, as far as known: the longest begin first, after those of which
             nothing is known.
         detach: submit the cells and return; the same call without it follows them.
+        again: run finished cells too, from the start; their records are kept under other names.
 
     Returns:
         The records of all `jobs`, in their order, without cells that were asked to stop.
 
     Raises:
-        UsageError: where another run holds the results folder.
+        UsageError: where another run holds the results folder, or a user's own method was edited since a cell of it
+            was finished.
         BarbenchError: where nothing more can be written there, or no host can run the cells.
         KeyboardInterrupt: passed on once every worker has ended, with a checkpoint where it was training.
     """
@@ -89,10 +93,16 @@ def run_jobs(
         _tidy(results, display)
         store = Store(results)
         executor = executor or Local()
-        run = _open_run(results, executor, jobs)
 
         # Which cells are finished.
         records = {job.cell.id(): _record_of(store, job, halve) for job in jobs}
+        if not again:
+            check_unedited(records.values())
+        run = _open_run(results, executor, jobs)
+        if again:
+            for job in jobs:
+                _put_aside(store, job)
+            records = dict.fromkeys(records)
         for lost in store.set_aside:
             display.note(f"{lost.path.name} cannot be used ({lost.reason}); it is now {lost.renamed.name}")
         waiting = [job for job in jobs if not _is_finished(records[job.cell.id()])]
@@ -133,6 +143,16 @@ def _record_of(store: Store, job: Job, halve: bool) -> Record | None:
         if smaller is not None:
             return _record_of(store, smaller, halve) or record
     return record
+
+
+def _put_aside(store: Store, job: Job) -> None:
+    """Make a cell, and those with smaller micro-batches that ran in its place, ones that never began."""
+    record = store.load(job.cell)
+    store.put_aside(job.cell)
+    _remove_leftovers(job)
+    smaller = job.halved()
+    if smaller is not None and record is not None and record.status == "out-of-memory":
+        _put_aside(store, smaller)
 
 
 def _remove_leftovers(job: Job) -> None:

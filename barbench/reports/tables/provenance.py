@@ -30,7 +30,7 @@ def provenance_notes(rows: Sequence[MethodRow]) -> list[str]:
     code = _rows_of(rows, _code)
     if len(code) > 1:
         notes.append(per_label("Made by different versions of barbench:", code))
-    edited = [row.label for row in rows if len(_rows_of([row], _method_code)) > 1]
+    edited = [row.label for row in rows if len(_rows_of([row], _own_code(row))) > 1]
     if edited:
         notes.append(f"The module of the method changed between records: {', '.join(edited)}.")
     devices = _rows_of(rows, _devices)
@@ -46,8 +46,11 @@ def _code(record: Record) -> list[object]:
     return [record.environment.get("code")]
 
 
-def _method_code(record: Record) -> list[object]:
-    return [record.environment.get("method_code")]
+def _own_code(row: MethodRow) -> Callable[[Record], list[object]]:
+    """The code of a user's own method; in older records together with barbench's."""
+    made = [record.environment for record in row.records if record.status == "done"]
+    key = "own_code" if all("own_code" in each for each in made) else "method_code"
+    return lambda record: [record.environment.get(key)]
 
 
 def _devices(record: Record) -> list[object]:

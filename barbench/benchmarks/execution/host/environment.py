@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
-from barbench.benchmarks.execution.host.source import code_hash
+from barbench.benchmarks.execution.host.source import code_hash, own_code
 from barbench.files import host_id
 
 PACKAGES = ("barbench", "torch", "open_clip_torch", "accelerate", "numpy", "opencv-python-headless", "pycocotools")
@@ -31,6 +31,9 @@ def environment(device: torch.device, threads: int, method: str = "") -> dict[st
     }
     if ":" in method:  # a user's own
         facts["method_code"] = code_hash(method)
+    own = own_code(method)
+    if own:
+        facts["own_code"] = own
     return facts | _commit()
 
 
