@@ -2,7 +2,7 @@
 `load_expressions("results")` for each expression. `barbench export` writes them as files."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,7 +135,7 @@ def load_expressions(folder: str | Path) -> pd.DataFrame:
 def expressions_of(store: Store) -> pd.DataFrame:
     """As `load_expressions`; what cannot be read is in the store's list and there is no warning."""
     records = [record for record in store.all() if store.arrays(record.cell).exists()]
-    further = _differing(records)
+    further = differing_fields(records, EXPRESSION_COLUMNS)
     tables = []
     for record in records:
         tables += [_expressions(store, record, split, further) for split in record.splits]
@@ -144,14 +144,14 @@ def expressions_of(store: Store) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _differing(records: Sequence[Record]) -> list[str]:
-    """The fields of cells in which they differ and for which EXPRESSION_COLUMNS has no column."""
+def differing_fields(records: Sequence[Record], known: Collection[str] = ()) -> list[str]:
+    """The fields in which the cells of records differ, in the order of their names, without those that are known."""
     cells = [cell_fields(record.cell) for record in records]
     names: set[str] = set()
     for fields in cells:
         names |= fields.keys()
     found = []
-    for name in sorted(names - {*EXPRESSION_COLUMNS}):
+    for name in sorted(names - {*known}):
         values = {repr(fields.get(name)) for fields in cells}
         if len(values) > 1:
             found.append(name)

@@ -4,15 +4,19 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from barbench.plain import flatten
 from barbench.reports.page.figures import PART_NAMES
 from barbench.reports.page.reproduce import command
 from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.table import Entry, Header, Section, Table
+from barbench.results.frames import cell_fields, differing_fields
 from barbench.results.record import Record
 from barbench.spec.text import plural
+
+_SHOWN: Final = ("method", "dataset", "seed", "fingerprint")
+"""Fields of a cell that are told in every list of records, and the hash of its data, which each dataset has."""
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -127,6 +131,8 @@ def _data(records: Iterable[Record]) -> Iterable[tuple[str, str]]:
 
 
 def _record_table(records: Sequence[Record]) -> Table:
+    """One row per record, with a column for each field in which the cells differ."""
+    fields = differing_fields(records, _SHOWN)
     rows = []
     for record in records:
         seconds = f"{record.timings['total']:,.0f}" if "total" in record.timings else "-"
@@ -134,10 +140,17 @@ def _record_table(records: Sequence[Record]) -> Table:
         if record.environment.get("dirty"):
             commit += "+"
         cell = record.cell
-        rows.append([record.title, cell.dataset, str(cell.seed), record.status, seconds, commit, record.id])
+        own = cell_fields(cell)
+        values = [_text(own[name]) if name in own else "-" for name in fields]
+        rows.append([record.title, cell.dataset, str(cell.seed), *values, record.status, seconds, commit, record.id])
     note = "Seconds of the whole cell. A + behind a commit: the code was changed since."
-    headers = ["Method", "Split", "Seed", "Status", "Seconds", "Commit", "Record"]
+    headers = ["Method", "Split", "Seed", *fields, "Status", "Seconds", "Commit", "Record"]
     return _table("Records", note, headers, rows)
+
+
+def _text(value: object) -> str:
+    """A field as the command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _environments(records: Iterable[Record]) -> Iterable[RunEnvironment]:

@@ -132,6 +132,26 @@ def test_the_switch_shows_one_set_of_conditions(tab: chromium.Tab, page: Path) -
     assert tab.run("document.querySelector('#c2').hidden") is False
 
 
+SEARCH = """
+(text) => {
+  const field = document.querySelector("#search input");
+  field.value = text;
+  field.dispatchEvent(new Event("input"));
+  const rows = [...document.querySelectorAll("details.records")].filter((list) => list.open || !text);
+  return rows.flatMap((list) => [...list.querySelectorAll("tbody tr")]).filter((row) => !row.hidden).length;
+}
+"""
+
+
+def test_records_are_found_by_their_values_and_fields(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page)
+    found = {text: tab.run(f"({SEARCH})({text!r})") for text in ("seed=1", "seed=1 bar", "FAILED", "seed=7", "")}
+    assert found == {"seed=1": 3, "seed=1 bar": 1, "FAILED": 1, "seed=7": 0, "": 9}
+    tab.run(f"({SEARCH})('seed=1')")
+    assert tab.run("document.querySelector('#search output').textContent") == "3 of 9"
+    assert tab.run("document.querySelector('#search').hidden") is False
+
+
 def test_every_link_of_the_contents_leads_somewhere(tab: chromium.Tab, page: Path) -> None:
     tab.open(page)
     missing = (

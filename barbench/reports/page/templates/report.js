@@ -70,6 +70,32 @@ if (choice) {
   choose();
 }
 
+/* Search the records: a row is shown if it has every word, a value as in `snf` or a field as in `recipe.lr=0.001`. */
+const search = document.getElementById("search");
+const recordRows = [];
+for (const list of document.querySelectorAll("details.records")) {
+  const names = [...list.querySelectorAll("thead tr:last-child th")].map((head) => head.querySelector("button").firstChild.textContent);
+  for (const row of list.querySelectorAll("tbody tr")) {
+    const texts = [...row.cells].map((cell) => cell.textContent.trim().toLowerCase());
+    const fields = texts.map((text, column) => `${names[column].toLowerCase()}=${text}`);
+    recordRows.push({ row, list, texts, fields });
+  }
+}
+search.hidden = recordRows.length === 0;
+search.querySelector("input").addEventListener("input", (event) => {
+  const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const has = (record, word) => (word.includes("=") ? record.fields.includes(word) : record.texts.some((text) => text.includes(word)));
+  let found = 0;
+  for (const list of document.querySelectorAll("details.records")) list.open = false;
+  for (const record of recordRows) {
+    const fits = words.every((word) => has(record, word));
+    record.row.hidden = !fits;
+    found += fits;
+    if (fits && words.length) record.list.open = true;
+  }
+  search.querySelector("output").textContent = words.length ? `${found} of ${recordRows.length}` : "";
+});
+
 /* Mark where the reader is in the table of contents. */
 const links = new Map([...document.querySelectorAll("nav.toc a")].map((link) => [link.hash.slice(1), link]));
 const seen = new Set();
