@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 MAX_MESSAGE = 4_000
+MAX_NAMES = 12
 
 
 def printable(text: str) -> str:
@@ -20,7 +21,13 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    shown = ""
+    for character in text:
+        if character.isprintable() or character == "\n":
+            shown += character
+        else:
+            shown += ascii(character)[1:-1]
+    return shown
 
 
 class BarbenchError(Exception):
@@ -36,7 +43,10 @@ class BarbenchError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message[:MAX_MESSAGE]) + "…" * (len(message) > MAX_MESSAGE))
+        shown = printable(message[:MAX_MESSAGE])
+        if len(message) > MAX_MESSAGE:
+            shown += "…"
+        super().__init__(shown)
 
 
 class UsageError(BarbenchError):
@@ -82,9 +92,9 @@ class UnknownName(UsageError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = (
-            f"Did you mean {', '.join(near)}?"
-            if near
-            else f"Known: {', '.join(names[:12])}{', …' * (len(names) > 12)}."
-        )
+        if near:
+            hint = f"Did you mean {', '.join(near)}?"
+        else:
+            more = ", …" if len(names) > MAX_NAMES else ""
+            hint = f"Known: {', '.join(names[:MAX_NAMES])}{more}."
         super().__init__(f"unknown {kind} {name!r}. {hint}")

@@ -137,29 +137,41 @@ def _load(job: Job, emit: Emit) -> Loaded:
     if data.removed_images:
         left_out = f"{plural(data.removed_images, 'image')} with {plural(data.removed_references, 'reference')}"
         emit({"event": "note", "text": f"excluded from training, because they are in evaluation splits: {left_out}"})
-    segmenter, letterbox, tokens = build(job.cell, job.files.backbone, job.weights)
-    segmenter = segmenter.to(accelerator.device)
+
+    # The model; statistics of batches are those of all processes.
+    built = build(job.cell, job.files.backbone, job.weights)
+    segmenter = built.segmenter.to(accelerator.device)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]
+
+    # What it trains on.
     folder = None if place.cache == AUTO else place.cache
-    cache = _cache(folder, letterbox, [*data.train, *data.evals.values()], emit)
+    cache = _cache(folder, built.letterbox, [*data.train, *data.evals.values()], emit)
     grid = segmenter.mask_grid  # a sixteenth of the square travels to the device
-    samples = JointSamples([TrainSamples(split, letterbox, tokens, job.cell.seed, cache, grid) for split in data.train])
-    return Loaded(job.recipe, accelerator, data, segmenter, samples, letterbox, tokens, cache)
+    members = []
+    for split in data.train:
+        members.append(TrainSamples(split, built.letterbox, built.tokens, job.cell.seed, cache, grid))
+    samples = JointSamples(members)
+    return Loaded(job.recipe, accelerator, data, segmenter, samples, built.letterbox, built.tokens, cache)
 
 
 def _cost(loaded: Loaded) -> tuple[int, int]:
     """FLOPs of one image's forward pass, and bytes that a batch of PROFILE_BATCH saves for its backward pass."""
-    segmenter, size, length = loaded.segmenter, loaded.letterbox.size, loaded.data.dataset.context_length
+    segmenter = loaded.segmenter
+    size = loaded.letterbox.size
+    length = loaded.data.dataset.context_length
     with torch.random.fork_rng():
         image, ids, mask = profile.example_batch(segmenter, size, length, PROFILE_BATCH)
         with loaded.accelerator.autocast():  # what is kept depends on the precision
-            return profile.flops_forward(segmenter, image, ids), profile.saved_bytes(segmenter, image, ids, mask)
+            flops = profile.flops_forward(segmenter, image, ids)
+            saved = profile.saved_bytes(segmenter, image, ids, mask)
+    return flops, saved
 
 
 def _train(job: Job, loaded: Loaded, emit: Emit, at_steps: AtSteps) -> Training:
     """Train from the start, or from the checkpoint if there is a usable one."""
-    cell, accelerator = job.cell, loaded.accelerator
+    cell = job.cell
+    accelerator = loaded.accelerator
     seed_everything(cell.seed, accelerator.process_index)
     # A training that another version of a user's own method began is not continued.
     checkpoint = Checkpoint(job.checkpoint, f"{cell.id()} {own_code(cell.method)}".strip())
@@ -199,13 +211,16 @@ def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
 
 
 def _keep_tuned(job: Job, segmenter: Segmenter) -> None:
-    write_atomically(job.tuned, save({name: value.contiguous() for name, value in tuned_state(segmenter).items()}))
+    tuned = {name: value.contiguous() for name, value in tuned_state(segmenter).items()}
+    write_atomically(job.tuned, save(tuned))
 
 
 def _note_problems(data: DatasetContent, emit: Emit) -> None:
+    several = len(data.members) > 1
     for member in data.members:
         for line in member.problems.lines():
-            emit({"event": "note", "text": line if len(data.members) == 1 else f"{member.partition.title}: {line}"})
+            text = f"{member.partition.title}: {line}" if several else line
+            emit({"event": "note", "text": text})
 
 
 def _record(
@@ -286,7 +301,8 @@ def _profile(
 
 
 def _split_result(data: DatasetContent, split: EvaluationSplit, evaluation: Evaluation) -> SplitResult:
-    references, shared = data.evals[split.key].references, data.shared[split.key]
+    references = data.evals[split.key].references
+    shared = data.shared[split.key]
     own = not data.dataset.is_mixture
     return SplitResult(
         scores=evaluation.metrics,
@@ -313,4 +329,7 @@ def _training_set(data: DatasetContent, samples: JointSamples) -> TrainingSet:
 
 def _problems(data: DatasetContent) -> dict[str, int]:
     """How often each problem occurs, over all members."""
-    return dict(sum((Counter(member.problems.counts()) for member in data.members), Counter[str]()))
+    counts = Counter[str]()
+    for member in data.members:
+        counts.update(member.problems.counts())
+    return dict(counts)

@@ -112,7 +112,8 @@ def load_trained(
         DataError: if the tuned weights are missing or do not fit.
         UsageError: if the backbone or its weights are not those of the record.
     """
-    cell, tuned = record.cell, store.tuned_weights(record.cell)
+    cell = record.cell
+    tuned = store.tuned_weights(cell)
     name, source = _find(cell, backbone, weights)
     recipe = cell.training_recipe
     segmenter, letterbox, tokens = build(cell, name, source)
@@ -127,12 +128,16 @@ def load_trained(
 
 def _find(cell: Cell, backbone: str | None, weights: str | None) -> tuple[str, str]:
     """Backbone and weights as `load_backbone` accepts them, checked against the cell's."""
-    kind, _, digest = cell.backbone.rpartition("@")
-    if backbone is None and digest and kind:
-        raise UsageError(f"{cell.stem()} was trained on the folder {kind}: say where it is with --backbone FOLDER")
+    # The backbone: a name, or a folder whose name and hash the cell keeps.
+    folder, _, digest = cell.backbone.rpartition("@")
+    if backbone is None and digest and folder:
+        raise UsageError(f"{cell.stem()} was trained on the folder {folder}: say where it is with --backbone FOLDER")
     name = backbone or cell.backbone
-    if (found := identify_backbone(name)) != cell.backbone:
+    found = identify_backbone(name)
+    if found != cell.backbone:
         raise UsageError(f"{cell.stem()} was trained on the backbone {cell.backbone}; --backbone is {found}")
+
+    # Its weights: a tag, or a file whose name and hash the cell keeps.
     file, _, digest = cell.weights.rpartition("@")
     if weights is None and digest and file and file != PRETRAINED:
         raise UsageError(f"{cell.stem()} was trained on the weights file {file}: say where it is with --weights FILE")

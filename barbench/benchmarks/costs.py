@@ -58,7 +58,7 @@ class Setting(BaseModel):
         context_length: tokens of an expression.
         device: as torch names it, or auto.
         precision: a key of DTYPES.
-        kernels: auto, plain or lean.
+        kernels: as `--kernels` has them.
         threads: of torch.
     """
 
@@ -131,7 +131,10 @@ def profile_methods(
 
 def method_rows(rows: Sequence[Row]) -> list[Row]:
     """The rows without the figures of their parts."""
-    return [{name: value for name, value in row.items() if name != "parts"} for row in rows]
+    shorter = []
+    for row in rows:
+        shorter.append({name: value for name, value in row.items() if name != "parts"})
+    return shorter
 
 
 def part_rows(rows: Sequence[Row]) -> list[Row]:
@@ -224,13 +227,17 @@ def matrix_rate(device: str, precision: str, threads: int) -> float:
         FLOPs per second, a multiply-add counted as two.
     """
     torch.set_num_threads(threads)
-    rows, inner, columns, repeats = GPU_PRODUCTS if torch.device(device).type == "cuda" else PRODUCTS
+    # Two matrices of a size that the device computes at full speed.
+    on_gpu = torch.device(device).type == "cuda"
+    rows, inner, columns, repeats = GPU_PRODUCTS if on_gpu else PRODUCTS
     dtype = DTYPES[precision]
     a = torch.randn((rows, inner), device=device).to(dtype)
     b = torch.randn((inner, columns), device=device).to(dtype)
     out = torch.empty(rows, columns, device=device, dtype=dtype)
-    times: list[float] = []
     torch.mm(a[:8], b)  # a library begins with its first product
+
+    # Products are timed several at a time, since a clock is too coarse for one.
+    times: list[float] = []
     while sum(times) < RATE_SECONDS:
         begin = time.perf_counter()
         for _ in range(repeats):

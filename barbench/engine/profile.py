@@ -71,6 +71,7 @@ def example_batch(
     ids = torch.zeros(batch, length, dtype=torch.long)
     ids[:, :word_count] = torch.randint(1, 200, (batch, word_count), generator=generator)
     ids[:, word_count] = 300
+    # Objects of a fifth of the image.
     image = torch.randn(batch, 3, size, size, generator=generator)
     mask = (torch.rand(batch, size, size, generator=generator) > 0.8).float()
     return image.to(device), ids.to(device), mask.to(device)

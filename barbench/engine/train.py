@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -105,7 +105,9 @@ def make_optimizer(recipe: Recipe, segmenter: Segmenter, head_alone: bool = Fals
         decays = recipe.optimizer == "adam" or parameter.ndim > 1
         decay = recipe.weight_decay if decays else 0.0
         groups.setdefault((factor, decay), []).append(parameter)
-    settings = [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
+    settings: list[dict[str, Any]] = []
+    for (factor, decay), parameters in groups.items():
+        settings.append({"params": parameters, "factor": factor, "weight_decay": decay})
     make = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     device = next(segmenter.parameters()).device
     return make(settings, lr=recipe.lr, fused=device.type in ("cpu", "cuda"))

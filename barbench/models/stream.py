@@ -152,6 +152,7 @@ class Stream:
         Raises:
             ValueError: if `owner` replaces its tokens by another number of tokens.
         """
+        # The same owner again: its tokens are replaced where they are, and the mask stays.
         count = tokens.shape[1]
         start = self.prefix
         for name, old in self.inserted:
@@ -161,6 +162,8 @@ class Stream:
                 replaced = torch.cat([self.tokens[:, :start], tokens, self.tokens[:, start + old :]], 1)
                 return replace(self, tokens=replaced)
             start += old
+
+        # A new owner: its tokens follow those of the others.
         longer = torch.cat([self.tokens[:, :start], tokens, self.tokens[:, start:]], 1)
         mask = self._extended(start, count, hidden)
         return replace(self, tokens=longer, inserted=(*self.inserted, (owner, count)), mask=mask)
@@ -180,6 +183,7 @@ class Stream:
                 rows = mask.new_full((*mask.shape[:-2], count, total), never)
                 rows[..., self.prefix : start + count] = 0.0
                 mask = torch.cat([mask[..., :start, :], rows, mask[..., start:, :]], -2)
+        # Tokens that no token attends to, in each row of the batch.
         if hidden is not None:
             columns = F.pad(hidden, (start, total - start - count))[:, None, None]
             zeros = torch.zeros(columns.shape, dtype=self.tokens.dtype, device=columns.device)

@@ -178,6 +178,7 @@ class _Walk:
 
     def run(self, step: Step, v: Stream, t: Stream) -> tuple[Stream, Stream]:
         """The blocks of one step and, after each third of the steps, a feature level."""
+        # One block of each tower that has one in this step.
         v, t = self.hooks.before_block(step, v, t, self.carry)
         if step.vision is not None:
             v = run_block(self.vision, step.vision, v, self.hooks, self.carry, self.roles)
@@ -193,6 +194,8 @@ class _Walk:
             if step.number + 1 == self.text.depth:
                 self.finish_text(t)
             return v, t
+
+        # The end of a stage: a feature level for the head.
         done = step.number + 1
         v = self.expand_to_texts(v, done)
         stage = len(self.levels)
@@ -254,10 +257,13 @@ def walk(
 
 def _walk(vision: VisionTower, text: TextTower, hooks: Hooks, image: Tensor, ids: Tensor, rows: Tensor | None) -> Trace:
     """`walk` with the towers' parameters as they are now."""
+    # Both towers, block by block.
     state = _Walk(vision, text, hooks, rows)
     v, t = state.begin(image, ids)
     for step in schedule(hooks.order(), vision.depth, text.depth):
         v, t = state.run(step, v, t)
+
+    # What the head reads.
     words = state.finish_text(t)
     joint = text.project(words)
     # The sentence embedding is the joint feature of the end-of-text token, whose id is the largest.

@@ -50,14 +50,18 @@ def compare_section(
     shared = [name for name in baseline if name in measured and _same_kind(baseline[name], measured[name])]
     judged = {}
     if shared:
-        judged = rule({name: baseline[name] for name in shared}, {name: measured[name] for name in shared})
+        before = {name: baseline[name] for name in shared}
+        now = {name: measured[name] for name in shared}
+        judged = rule(before, now)
 
     found = []
     for name in dict.fromkeys((*baseline, *measured)):
         if name in judged:
             ok, old, new, difference = judged[name]
-            found.append(GateFinding(section, name, "same" if ok else "moved", not ok, old, new, difference))
+            status: Status = "same" if ok else "moved"
+            found.append(GateFinding(section, name, status, not ok, old, new, difference))
             continue
+        # A value that one side lacks, or that is a list on one side only.
         old = _text(baseline[name]) if name in baseline else ""
         new = _text(measured[name]) if name in measured else ""
         if name not in measured:
@@ -75,7 +79,9 @@ def _same_kind(old: Value, new: Value) -> bool:
 
 def _text(value: Value) -> str:
     """A number, or the first of a list."""
-    first = value[0] if isinstance(value, list) and value else value
+    first: Value | float = value
+    if isinstance(value, list) and value:
+        first = value[0]
     if isinstance(first, int):
         return f"{first:,}"
     if isinstance(first, float):

@@ -28,6 +28,7 @@ def scores_with_fixed_weights(progress: OnProgress) -> Values:
 
 def _metrics() -> dict[str, Value]:
     """Metrics of counts with ratios exactly on each threshold, an empty prediction and an empty union."""
+    # Counts in pixels of ten expressions, and two overlapping shapes.
     intersections = np.array([0, 0, 5, 6, 7, 8, 9, 10, 3, 71], np.int64)
     unions = np.array([0, 10, 10, 10, 10, 10, 10, 10, 7, 90], np.int64)
     metrics = summarize(intersections, unions)

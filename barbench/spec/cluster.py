@@ -18,7 +18,7 @@ class Cluster(BaseModel):
     cpus: int = Field(default=4, ge=1, description="cores of a cell")
     memory_gb: float | None = Field(default=None, gt=0, description="None: what the cluster gives by itself")
     # Slurm
-    minutes: int = Field(default=480, ge=1, description="time limit; a cell that needs more goes on in another turn")
+    minutes: int = Field(default=480, ge=1, description="time limit; a cell that needs more continues in another job")
     partition: str | None = None
     account: str | None = None
     qos: str | None = None

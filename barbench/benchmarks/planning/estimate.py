@@ -10,6 +10,7 @@ from typing import NamedTuple
 from barbench.benchmarks.execution.host.environment import device_name
 from barbench.benchmarks.job import Job
 from barbench.results.record import Record
+from barbench.spec.text import plural
 
 
 class Size(NamedTuple):
@@ -64,15 +65,15 @@ def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate | None
         return None
     steps = recipe.epochs * (size.references // recipe.batch)
     seconds = pace.start + steps * pace.step + size.expressions * pace.expression
-    source = f"{pace.records} records of this method" if pace.records > 1 else "a record of this method"
-    return Estimate(seconds, pace.bytes, source)
+    return Estimate(seconds, pace.bytes, f"{plural(pace.records, 'record')} of this method")
 
 
 def _comparable(record: Record, job: Job) -> bool:
     """Whether the record's times are valid for this device, backbone, batch and precision."""
     if record.status != "done" or record.profile is None or not record.history:
         return False
-    mine, theirs = job.cell, record.cell
+    mine = job.cell
+    theirs = record.cell
     for name in ("backbone", "image_size", "precision", "processes"):
         if getattr(mine, name) != getattr(theirs, name):
             return False

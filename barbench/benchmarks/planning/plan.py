@@ -40,7 +40,7 @@ class Planned:
     def state(self) -> str:
         """The cell's state in words."""
         if self.record is None:
-            return "interrupted, goes on" if self.job.checkpoint.exists() else "to run"
+            return "interrupted, will continue" if self.job.checkpoint.exists() else "to run"
         return "done" if self.done else f"{self.record.status} before, runs again"
 
 
@@ -62,20 +62,7 @@ class RunPlan:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per cell."""
-        return [
-            {
-                "method": c.job.cell.method + "".join(f" {k}={v}" for k, v in c.job.cell.options.items()),
-                "backbone": c.job.cell.backbone,
-                "split": c.job.cell.dataset,
-                "recipe": c.job.cell.recipe["name"],
-                "seed": str(c.job.cell.seed),
-                "state": c.state,
-                "time": clock(c.estimate.seconds) if c.estimate else UNKNOWN * (not c.done),
-                "memory": f"{c.estimate.bytes / 1e9:.1f} GB" if c.estimate else UNKNOWN * (not c.done),
-                "estimated from": c.estimate.source if c.estimate else "",
-            }
-            for c in self.cells
-        ]
+        return [_row(planned) for planned in self.cells]
 
     def summary(self, slots: int = 1) -> str:
         """The total in one line.
@@ -94,6 +81,7 @@ class RunPlan:
         if not place.threads:
             return f"{done}; time and memory unknown: they are those of the cluster's devices."
         where = f"{device_name(place.device)}, {plural(place.threads, 'thread')}"
+        # Estimates exist only for cells with a record of their method.
         known = [cell.estimate for cell in waiting if cell.estimate is not None]
         if not known:
             return f"{done}; time and memory unknown: no record of these methods here ({where})."
@@ -105,6 +93,32 @@ class RunPlan:
         if slots > 1:
             where += f", {slots} at a time"
         return f"{done}, about {time} here ({where}) and up to {memory:.1f} GB of memory{rest}."
+
+
+def _row(planned: Planned) -> dict[str, Any]:
+    """A cell with its estimate; nothing is estimated for a cell that is done."""
+    cell = planned.job.cell
+    method = cell.method
+    for name, value in cell.options.items():
+        method += f" {name}={value}"
+    time = "" if planned.done else UNKNOWN
+    memory = time
+    source = ""
+    if planned.estimate is not None:
+        time = clock(planned.estimate.seconds)
+        memory = f"{planned.estimate.bytes / 1e9:.1f} GB"
+        source = planned.estimate.source
+    return {
+        "method": method,
+        "backbone": cell.backbone,
+        "split": cell.dataset,
+        "recipe": cell.recipe["name"],
+        "seed": str(cell.seed),
+        "state": planned.state,
+        "time": time,
+        "memory": memory,
+        "estimated from": source,
+    }
 
 
 def make_plan(jobs: Sequence[Job], store: Store) -> RunPlan:

@@ -103,6 +103,7 @@ class ClipVision(VisionTower):
         """Patches and the class token with learned positions: (B, 3, S, S) -> (B, 1 + N, D)."""
         if project is unchanged or not self._stem():
             return Stream(self.visual._embeds(inputs), prefix=1)
+        # open_clip's steps one by one, so that the first norm is open to `project`.
         patches = self.visual.conv1(inputs).flatten(2).transpose(1, 2)
         first = self.visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         x = torch.cat([first, patches], 1) + self.visual.positional_embedding.to(patches.dtype)
@@ -126,7 +127,8 @@ class ClipVision(VisionTower):
 
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm and projection: (B, T, D) -> (B, T, E)."""
-        y: Tensor = project(self.outer_norms[-1], "norm", x, layer_norm(self.visual.ln_post, x)) @ self.visual.proj
+        normed = project(self.outer_norms[-1], "norm", x, layer_norm(self.visual.ln_post, x))
+        y: Tensor = normed @ self.visual.proj
         return y
 
 

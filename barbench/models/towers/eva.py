@@ -60,6 +60,7 @@ class EvaVision(VisionTower):
         q = project(site, "q", xn, attn.q_proj(xn))
         k = project(site, "k", xn, attn.k_proj(xn))
         v = project(site, "v", xn, attn.v_proj(xn))
+        # Tokens in front of the patches have no position in the image.
         q = self._rotated(q, stream.front, attn.num_heads)
         k = self._rotated(k, stream.front, attn.num_heads)
         mask = None if stream.mask is None else stream.mask.to(q.dtype)

@@ -60,7 +60,8 @@ def from_hugging_face(state: State) -> State | None:
             continue
         # open_clip has one matrix for query, key and value; it is made once, where the query's comes.
         attention, role, kind = found.groups()
-        parts = [state[key] for key in (f"{attention}{part}_proj.{kind}" for part in "qkv") if key in state]
+        keys = [f"{attention}{part}_proj.{kind}" for part in "qkv"]
+        parts = [state[key] for key in keys if key in state]
         if role == "q" and len(parts) == 3:
             made[f"{_renamed(attention, HUGGING_FACE)}in_proj_{kind}"] = torch.cat(parts)
     return made

@@ -47,8 +47,13 @@ def precision(ious: Floats, thresholds: Floats) -> Floats:
 def by_words(words: Counts) -> Bands:
     """Bands of WORD_BANDS by the number of words; the long ones if the median is six or more."""
     firsts = WORD_BANDS["long" if np.median(words) >= 6 else "short"]
-    labels = [f"{a}" if a == b - 1 else f"{a}–{b - 1}" for a, b in pairwise(firsts)] + [f"{firsts[-1]}+"]
-    return _held(labels, np.maximum(np.searchsorted(firsts, words, side="right") - 1, 0))
+    labels = []
+    for first, after in pairwise(firsts):
+        last = after - 1
+        labels.append(f"{first}" if first == last else f"{first}–{last}")
+    labels.append(f"{firsts[-1]}+")
+    places = np.searchsorted(firsts, words, side="right") - 1
+    return _held(labels, np.maximum(places, 0))
 
 
 def by_size(shares: Floats, count: int = 4) -> Bands:
@@ -61,8 +66,13 @@ def by_size(shares: Floats, count: int = 4) -> Bands:
     Returns:
         Bands from small to large objects.
     """
-    borders = np.unique(np.quantile(shares, np.linspace(0, 1, count + 1)[1:-1]))
-    borders = borders[(borders > shares.min()) & (borders <= shares.max())]
+    # Quantiles as borders, without those that would leave a band empty.
+    fractions = np.linspace(0, 1, count + 1)[1:-1]
+    borders = np.unique(np.quantile(shares, fractions))
+    divides = (borders > shares.min()) & (borders <= shares.max())
+    borders = borders[divides]
+
+    # Their names, in percent of the image.
     percent = [f"{100 * border:.2g}" for border in borders]
     if not percent:
         return Bands(("all",), np.zeros(len(shares), np.int64))
@@ -116,16 +126,20 @@ def means(ious: Floats, bands: Bands, images: Counts) -> list[BandScore]:
     Returns:
         One score per band, in the order of its labels.
     """
+    # Number of expressions and sum of their IoU, for each image and band: (images, bands).
     _, image = np.unique(images, return_inverse=True)
     number = len(bands.labels)
-    shape = (int(image.max(initial=-1)) + 1, number)
-    # Number of expressions and sum of their IoU, for each image and band: (images, bands).
+    image_count = int(image.max(initial=-1)) + 1
+    size = image_count * number
     cell = image * number + bands.places
-    counts = np.bincount(cell, minlength=shape[0] * number).reshape(shape)
-    sums = np.bincount(cell, ious, minlength=shape[0] * number).reshape(shape)
+    counts = np.bincount(cell, minlength=size).reshape(image_count, number)
+    sums = np.bincount(cell, ious, minlength=size).reshape(image_count, number)
+
+    # The mean of each band on resampled images; NaN where a resample has no expression of the band.
     totals = resample(np.hstack([sums, counts]), BAND_RESAMPLES)
     with np.errstate(invalid="ignore"):
         drawn = totals[:, :number] / totals[:, number:]
+
     found = []
     for band in range(number):
         n = int(counts[:, band].sum())

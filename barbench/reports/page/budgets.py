@@ -26,11 +26,16 @@ LEVELS: Final = (HEAD_ONLY, FULL)
 def curve_names(group: Group) -> dict[str, str]:
     """The curve of each row, by label: rows of one method whose options differ only in numbers and towers are one
     curve."""
+    # Rows by their method and all that is no size.
     members: dict[tuple[str, str], list[str]] = {}
     for row in group.rows:
         cell = row.records[0].cell
-        fixed = [(name, str(value)) for name, value in sorted(cell.options.items()) if not _is_knob(name, value)]
+        fixed = []
+        for name, value in sorted(cell.options.items()):
+            if not _is_knob(name, value):
+                fixed.append((name, str(value)))
         members.setdefault((cell.method, f"{fixed} {row.rates}"), []).append(row.label)
+    # The name of a curve is what its rows' labels have in common.
     names = {}
     for labels in members.values():
         name = _common(labels)
@@ -66,6 +71,7 @@ def _common(labels: list[str]) -> str:
         return labels[0]
     shared = takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False))
     start = "".join(letters[0] for letters in shared)
+    # A part that ends in mid-word goes.
     return re.sub(r"(, | \()[^,(]*$", "", start) or labels[0]
 
 

@@ -49,6 +49,7 @@ def scored(group: Group, arrays: Mapping[str, Arrays]) -> dict[Column, dict[str,
     """
     by_column: dict[Column, dict[str, Scored]] = {column: {} for column in group.measured}
     for row in group.rows:
+        # The seeds of one method, in their order, for each evaluation split.
         seeds: dict[Column, list[Scored]] = {}
         for record in sorted(row.records, key=lambda record: record.cell.seed):
             own = arrays.get(record.id, {})
@@ -58,6 +59,7 @@ def scored(group: Group, arrays: Mapping[str, Arrays]) -> dict[Column, dict[str,
                     seeds.setdefault(column, []).append(_one(own, name, record))
         for column, parts in seeds.items():
             by_column[column][row.label] = _joined(parts)
+    # Splits that no method has arrays for are not drawn.
     return {column: by_label for column, by_label in by_column.items() if by_label}
 
 
@@ -72,9 +74,16 @@ def precision_frame(by_label: Mapping[str, Scored]) -> pd.DataFrame:
     """
     lines = []
     for label, scored in by_label.items():
-        shares = 100 * np.stack([breakdown.precision(seed, CURVE_THRESHOLDS) for seed in scored.seeds])
-        ends = {"y": shares.mean(0), "low": shares.min(0), "high": shares.max(0)}
-        lines.append(pd.DataFrame({"label": label, "x": CURVE_THRESHOLDS, **ends}))
+        of_seeds = [breakdown.precision(seed, CURVE_THRESHOLDS) for seed in scored.seeds]
+        shares = 100 * np.stack(of_seeds)  # (seeds, thresholds)
+        line = {
+            "label": label,
+            "x": CURVE_THRESHOLDS,
+            "y": shares.mean(0),
+            "low": shares.min(0),
+            "high": shares.max(0),
+        }
+        lines.append(pd.DataFrame(line))
     return pd.concat(lines, ignore_index=True)
 
 
@@ -122,7 +131,8 @@ def _bands(expressions: Scored, what: str) -> Bands | None:
 
 def _one(arrays: Arrays, split: str, record: Record) -> Scored:
     own = pick_split(arrays, split)
-    shares = own["area"] / np.maximum(own["height"] * own["width"], 1)
+    pixels = np.maximum(own["height"] * own["width"], 1)
+    shares = own["area"] / pixels
     ratios = iou(own["intersection"], own["union"], own.get("targets"))
     return Scored(ratios[None], own["image_id"], own["words"], shares, own.get("kind"), record.kinds)
 

@@ -86,26 +86,29 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Draw
 def _rate_figure(frame: pd.DataFrame, styles: Styles, prefix: str) -> Drawing:
     rates = frame.assign(y=frame["lr"], low=frame["lr"], high=frame["lr"])
     title = "Learning rate at the end of each epoch"
+    # Rates do not depend on the data set: those of the first are drawn, as one line if all methods have the same.
     shown = rates[rates["dataset"] == rates["dataset"].iloc[0]]
     if (rates.groupby("x")["lr"].nunique() == 1).all():
         title += ", the same for every method"
         one = shown[shown["label"] == shown["label"].iloc[0]]
         shown = one.assign(label="every method")
     styles = {**styles, "every method": Style(-1)}
-    axes = Axis("Epoch"), Axis("Learning rate of the head")
-    return Drawing(title, plots.curves(shown, styles, *axes, f"{prefix}-lr", title))
+    svg = plots.curves(shown, styles, Axis("Epoch"), Axis("Learning rate of the head"), f"{prefix}-lr", title)
+    return Drawing(title, svg)
 
 
 def precision_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, prefix: str) -> Iterator[Drawing]:
     """P@X for each evaluation split; `scored` has the expressions by column and label."""
-    axes = Axis("IoU threshold X"), Axis("P@X (% of expressions)")
+    threshold = Axis("IoU threshold X")
+    share = Axis("P@X (% of expressions)")
     for column, by_label in scored.items():
         frame = precision_frame(by_label)
+        # The title says which method is best at the lowest threshold.
         half = frame[frame["x"].round(6) == THRESHOLDS[0]]
         best = half.sort_values("y").iloc[-1]
         title = f"{column.title} {column.name}: {best['label']} has {best['y']:.0f} % of expressions above IoU 0.5"
         name = f"{prefix}-pr-{column.dataset}-{column.name}"
-        yield Drawing(title, plots.curves(frame, styles, *axes, name, title, marks=THRESHOLDS))
+        yield Drawing(title, plots.curves(frame, styles, threshold, share, name, title, marks=THRESHOLDS))
 
 
 def band_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, prefix: str) -> Iterator[Drawing]:

@@ -138,7 +138,8 @@ def _machine(record: Record) -> str:
     parts = [str(environment.get("device") or profile.device)]
     threads = environment.get("threads")
     if threads:
-        parts.append(f"{threads} thread" if threads == 1 else f"{threads} threads")
+        noun = "thread" if threads == 1 else "threads"
+        parts.append(f"{threads} {noun}")
     neighbors = environment.get("neighbours")
     if neighbors not in (None, 1):
         parts.append(f"{neighbors} cells at a time")

@@ -155,22 +155,32 @@ def _text(value: object) -> str:
 
 def _environments(records: Iterable[Record]) -> Iterable[RunEnvironment]:
     """Each distinct environment with how many records were made in it, the most frequent first."""
-    counts = Counter(json.dumps(record.environment, sort_keys=True) for record in records if record.environment)
-    for text, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+    # JSON with sorted keys is the same text for the same environment.
+    counts = Counter[str]()
+    for record in records:
+        if record.environment:
+            counts[json.dumps(record.environment, sort_keys=True)] += 1
+    most_frequent_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    for text, count in most_frequent_first:
         fields = json.loads(text)
-        title = f"Environment of {plural(count, 'record')}: {fields.get('device', 'unknown device')}"
-        pairs = [(name.rpartition(".")[2], str(value)) for name, value in flatten(fields).items()]
-        yield RunEnvironment(title, tuple(pairs))
+        device = fields.get("device", "unknown device")
+        pairs = []
+        for name, value in flatten(fields).items():
+            last_part = name.rpartition(".")[2]
+            pairs.append((last_part, str(value)))
+        yield RunEnvironment(f"Environment of {plural(count, 'record')}: {device}", tuple(pairs))
 
 
 def _table(title: str, caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Plain text as a table; columns of numbers are aligned right and sort as numbers."""
-    body = tuple(tuple(Entry(text, _number(text)) for text in row) for row in rows)
+    body = []
+    for row in rows:
+        body.append(tuple(Entry(text, _number(text)) for text in row))
     heads = []
     for name, *column in zip(headers, *body, strict=True):
         numeric = all(entry.value is not None or entry.text == "-" for entry in column)
         heads.append(Header("", name, "right" if numeric else "left"))
-    return Table(title, caption, tuple(heads), (Section("", body),))
+    return Table(title, caption, tuple(heads), (Section("", tuple(body)),))
 
 
 def _number(text: str) -> float | None:

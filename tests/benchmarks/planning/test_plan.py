@@ -107,7 +107,7 @@ def test_the_plan_says_what_is_done_and_adds_up_the_rest(make_jobs, tmp_path: Pa
     fresh.checkpoint.write_bytes(b"")
     plan = make_plan([job, finished, again, fresh], store)
     assert [cell.state for cell in plan.cells] == [
-        *("to run", "done", "out-of-memory before, runs again", "interrupted, goes on")
+        *("to run", "done", "out-of-memory before, runs again", "interrupted, will continue")
     ]
     assert plan.forecast.keys() == {j.cell.id() for j in (job, again, fresh)}
     assert len(set(plan.forecast.values())) == 1
