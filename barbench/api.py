@@ -32,7 +32,7 @@ from barbench.engine.training_state import StepLog, Training
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.build import build_segmenter as build
 from barbench.methods.catalog import NONE, MethodSpec
-from barbench.methods.resolve import resolve
+from barbench.methods.resolve import check_rates, resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
@@ -161,6 +161,7 @@ def fit(
         BarbenchError: if the loss or a gradient is not finite.
     """
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    check_rates(chosen.rates)
     accelerator = fresh_accelerator(pick_device(device), precision)
     model.to(accelerator.device)
     letterbox = Letterbox(model.image_size, model.normalization)

@@ -10,7 +10,7 @@ from barbench.benchmarks.job import Files, Job
 from barbench.datasets.sources import SHAPES_MARK, DataSource, data_root, find_source
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
-from barbench.methods.resolve import resolve
+from barbench.methods.resolve import check_rates, resolve
 from barbench.methods.suites import SUITES
 from barbench.paper.partitions import PAPER_PARTITIONS, Exif
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
@@ -142,6 +142,8 @@ def select(run: Run) -> list[Part]:
             check_backbone(name, run.image_size, run.weights, max(dataset.context_length for dataset in chosen))
         standard = shapes or run.backbones is not None
         own_options = {spec.name: options[spec.name] for spec in specs if spec.name in options}
+        recipe = run.recipe_or("demo" if shapes else block.recipe)
+        check_rates(recipe.rates, specs)
         parts.append(
             Part(
                 methods=specs,
@@ -149,7 +151,7 @@ def select(run: Run) -> list[Part]:
                 backbones=names,
                 weights=run.weights or (None if standard else block.weights),
                 datasets=chosen,
-                recipe=run.recipe_or("demo" if shapes else block.recipe),
+                recipe=recipe,
             )
         )
     return parts
@@ -216,7 +218,7 @@ def _job(
     config = backbone_config(backbone)
     weights, weights_file = identify_weights(backbone, part.weights)
     method = row.method
-    recipe = _with_head(part.recipe.of(method.base_name), config, method)
+    recipe = _with_head(part.recipe.of(method.base_name, method.reference), config, method)
     cell = Cell(
         method=method.reference or method.name,
         options=dict(row.options),

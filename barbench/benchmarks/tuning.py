@@ -6,19 +6,38 @@ used.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from torch.quasirandom import SobolEngine
 
 from barbench.benchmarks.job import Job
-from barbench.errors import BarbenchError
+from barbench.errors import BarbenchError, Interrupted
 from barbench.methods.catalog import MethodSpec
 from barbench.results.record import Record
-from barbench.spec.recipe import Rates, Recipe, Tuning
+from barbench.spec.recipe import RATES, Rates, Recipe, Tuning
+from barbench.spec.text import plural
 from barbench.values import write_yaml
 
 Values = dict[str, float]
+TRIALS: Final = 8
+_REACH: Final = {"lr": math.sqrt(10), "adapter_lr": 10.0}
+"""How far a range goes from a recipe's own rate to both sides, where neither the recipe nor the user gives one."""
+_DIVERGED: Final = re.compile(r"the loss is |the norm of the gradient is |\d+ steps in a row overflowed")
+"""How the reason of a training begins whose numbers became infinite."""
+
+
+def default_space(recipe: Recipe) -> dict[str, tuple[float, float]]:
+    """The ranges of a recipe's own search; without one, those around its rates: one decade of lr, two of adapter_lr."""
+    space = {}
+    for name in RATES:
+        rate = float(getattr(recipe, name))
+        space[name] = (float(f"{rate / _REACH[name]:.3g}"), float(f"{rate * _REACH[name]:.3g}"))
+    if recipe.tuning is not None:
+        space |= recipe.tuning.space
+    return space
 
 
 def draw(space: Mapping[str, tuple[float, float]], seed: int, trials: int) -> list[Values]:
@@ -62,12 +81,15 @@ class Trial:
         number: counted from 0.
         values: of the learning rates.
         score: mean IoU on the held-out images, a fraction; None if the trial failed.
+        lost: why it says nothing about its values (its process was killed, memory ran out); empty where it does. A loss
+            that became infinite is an answer.
     """
 
     method: str
     number: int
     values: Values
     score: float | None
+    lost: str = ""
 
 
 def search(
@@ -84,23 +106,43 @@ def search(
         recipe: what all trials share; its learning rates are replaced by the drawn ones.
         tuning: the budget.
         trial_of: the cell of a method trained with a recipe.
-        run: runs cells, or finds their records; returns the records in the cells' order.
+        run: runs cells, or finds their records; returns the records, without those of cells that were stopped.
 
     Returns:
         All trials, in the order of running.
+
+    Raises:
+        Interrupted: where trials were stopped.
     """
     drawn = draw(tuning.space, tuning.seed, tuning.trials)
-    planned: list[tuple[MethodSpec, int]] = []
-    jobs: list[Job] = []
+    planned: list[tuple[MethodSpec, int, str]] = []
+    jobs: dict[str, Job] = {}  # trials with the same values are one cell
     for number, values in enumerate(drawn):
         for spec in methods:
-            planned.append((spec, number))
-            jobs.append(trial_of(spec, _with(recipe, values, tuning.epochs)))
-    records = run(jobs)
+            job = trial_of(spec, _with(recipe, values, tuning.epochs))
+            planned.append((spec, number, job.cell.id()))
+            jobs.setdefault(job.cell.id(), job)
+    records = {record.id: record for record in run(list(jobs.values()))}
+    stopped = len(jobs) - len(records)
+    if stopped:
+        raise Interrupted(f"{plural(stopped, 'cell')} stopped; run the same command to resume")
     found = []
-    for (spec, number), record in zip(planned, records, strict=True):
-        found.append(Trial(spec.name, number, drawn[number], _score(record)))
+    for spec, number, cell in planned:
+        record = records[cell]
+        found.append(Trial(spec.name, number, drawn[number], _score(record), _why_lost(record)))
     return found
+
+
+def require_answers(trials: Sequence[Trial]) -> None:
+    """Raise BarbenchError where trials were lost: their methods had a smaller budget than the others."""
+    lost = [trial for trial in trials if trial.lost]
+    if not lost:
+        return
+    lines = [f"{trial.method}, trial {trial.number}: {trial.lost}" for trial in lost]
+    raise BarbenchError(
+        f"{plural(len(lost), 'trial')} lost, so that the methods have no equal budget; no recipe is written. The same "
+        "command trains what was lost:\n  " + "\n  ".join(lines)
+    )
 
 
 def best_rates(trials: Sequence[Trial]) -> dict[str, Rates]:
@@ -120,12 +162,13 @@ def best_rates(trials: Sequence[Trial]) -> dict[str, Rates]:
         done = [t for t in trials if t.method == method and t.score is not None]
         if not done:
             raise BarbenchError(f"no trial of {method} finished; the records say why")
-        chosen[method] = Rates(**max(done, key=lambda t: (t.score or 0.0, -t.number)).values)
+        best = max(done, key=lambda t: (t.score or 0.0, -t.number))
+        chosen[method] = Rates(lr=best.values.get("lr"), adapter_lr=best.values.get("adapter_lr"))
     return chosen
 
 
 def recipe_text(recipe: Recipe, rates: Mapping[str, Rates], tuning: Tuning, trials: Sequence[Trial]) -> str:
-    """Write the outcome of a search as a recipe.
+    """Write the outcome of a search as a recipe; other methods keep their rates, and what is known of their search.
 
     Args:
         recipe: what all trials share.
@@ -136,9 +179,9 @@ def recipe_text(recipe: Recipe, rates: Mapping[str, Rates], tuning: Tuning, tria
     Returns:
         YAML.
     """
-    fields = recipe.model_copy(update={"rates": dict(rates), "tuning": tuning}).model_dump(
-        mode="json", exclude={"name"}, exclude_defaults=True
-    )
+    kept = {name: _kept(own, recipe.tuning, tuning) for name, own in recipe.rates.items()}
+    changed = recipe.model_copy(update={"rates": {**kept, **rates}, "tuning": tuning})
+    fields = changed.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
     history = [
         f"#   {t.method:<12} {t.number:>3}  {'failed' if t.score is None else f'{100 * t.score:6.2f}'}  "
         + ", ".join(f"{name} {value:g}" for name, value in t.values.items())
@@ -146,6 +189,15 @@ def recipe_text(recipe: Recipe, rates: Mapping[str, Rates], tuning: Tuning, tria
     ]
     head = [f"# Rates found by `barbench tune`: {tuning}.", "# Method, trial, held-out mIoU in percent, values:"]
     return "\n".join([*head, *history]) + "\n" + write_yaml(fields)
+
+
+def _kept(own: Rates, before: Tuning | None, now: Tuning) -> Rates:
+    """Rates of a method that was not searched now: a search that it had before, or none, is noted with them."""
+    if own.tuning is not None or not own.searched:
+        return own
+    if before is None:
+        return own.model_copy(update={"searched": False})
+    return own if before == now else own.model_copy(update={"tuning": before})
 
 
 def _with(recipe: Recipe, values: Values, epochs: int) -> Recipe:
@@ -156,3 +208,8 @@ def _score(record: Record) -> float | None:
     if record.status != "done":
         return None
     return sum(split.scores.mean for split in record.splits.values()) / len(record.splits)
+
+
+def _why_lost(record: Record) -> str:
+    reason = record.reason or record.status
+    return "" if record.status == "done" or _DIVERGED.match(reason) else reason

@@ -2,10 +2,13 @@
 
 import math
 import re
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import typer
 from typer.core import TyperCommand
 
+from barbench.errors import UsageError
 from barbench.files import at_home
 
 HOME = re.compile(r"(?:^|(?<=[,=]))~[\w.-]*(?=/)|^~$")
@@ -93,3 +96,13 @@ def gpu_list(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"all|none|[\d, ]+", value):
         raise typer.BadParameter(f"{value!r} is not all, none, or numbers as in 0,2")
     return value
+
+
+def require_writable(option: str, folder: Path) -> None:
+    """Make a folder if it is not there, and write a file to it; the UsageError names `option`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option}: cannot write to {folder}: {error.strerror}") from None

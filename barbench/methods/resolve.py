@@ -47,6 +47,25 @@ def resolve(methods: str | Sequence[str]) -> list[MethodSpec]:
     return list(found.values())
 
 
+def check_rates(rates: Iterable[str], methods: Sequence[MethodSpec] = ()) -> None:
+    """Refuse a name of a recipe's `rates` that is no method's.
+
+    Args:
+        rates: the names.
+        methods: those of the run; a method of the user's own is known by its short name among them only.
+
+    Raises:
+        UnknownName: for a name that is neither a method, nor `package.module:name`, nor a composition of such.
+    """
+    known = [*method_names(), *(spec.base_name for spec in methods)]
+    for name in rates:
+        if name in known or ":" in name:
+            continue
+        for part in name.split("+"):
+            if part.strip() not in known and ":" not in part:
+                raise UnknownName("method in the recipe's rates", name, known)
+
+
 def _group(name: str) -> Iterable[MethodSpec]:
     """The methods that a name stands for: several for `all` and `everything`."""
     if name == "all":

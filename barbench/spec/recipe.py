@@ -7,12 +7,21 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from barbench.errors import UnknownName, UsageError
-from barbench.spec.text import explain, plural, split_pair, yaml_value
+from barbench.spec.text import explain, listed, plural, split_pair, yaml_value
 from barbench.values import read_yaml
 
 THRESHOLD = 0.35
@@ -35,13 +44,6 @@ class Fields(BaseModel):
         return fields
 
 
-class Rates(Fields):
-    """Learning rates of one method, in place of the recipe's `lr` and `adapter_lr`; None leaves the recipe's."""
-
-    lr: PositiveFloat | None = None
-    adapter_lr: PositiveFloat | None = None
-
-
 class Tuning(Fields):
     """How the learning rates of a recipe were found, with the same budget for every method (`barbench tune`)."""
 
@@ -53,6 +55,16 @@ class Tuning(Fields):
     epochs: PositiveInt = Field(description="of a trial")
     seed: int = 0
 
+    @field_validator("space")
+    @classmethod
+    def _ranges_of_rates(cls, space: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (low, high) in space.items():
+            if name not in RATES:
+                raise ValueError(f"{name} is no learning rate; they are {listed(RATES)}")
+            if not 0 < low <= high:
+                raise ValueError(f"the range of {name} is LOW, HIGH with 0 < LOW <= HIGH")
+        return space
+
     def __str__(self) -> str:
         ranges = ", ".join(
             f"{name} {low:g}" + f" to {high:g}" * (low < high) for name, (low, high) in self.space.items()
@@ -60,6 +72,19 @@ class Tuning(Fields):
         trials = f"{plural(self.trials, 'trial')} per method, {plural(self.epochs, 'epoch')} each"
         judged = f"judged on {self.held_out} % of {self.split}'s training images, held out"
         return f"{trials} ({self.sampler} search over {ranges}), {judged}"
+
+
+class Rates(Fields):
+    """Learning rates of one method, in place of the recipe's `lr` and `adapter_lr`; None leaves the recipe's."""
+
+    lr: PositiveFloat | None = None
+    adapter_lr: PositiveFloat | None = None
+    tuning: Tuning | None = Field(default=None, description="the search that found them; None: the recipe's `tuning`")
+    searched: bool = Field(default=True, description="false: they were given, and the recipe's `tuning` is of others")
+
+
+RATES: Final = ("lr", "adapter_lr")
+"""The fields of a recipe that a method may have for itself, and that `barbench tune` searches."""
 
 
 class Recipe(Fields):
@@ -92,20 +117,22 @@ class Recipe(Fields):
     tuning: Tuning | None = Field(default=None, description="how the learning rates were found; None: without a search")
     eval_batch: PositiveInt = Field(default=EVAL_BATCH, description="expressions per evaluation step and process")
 
-    def of(self, method: str) -> "Recipe":
+    def of(self, method: str, reference: str = "") -> "Recipe":
         """The recipe with which one method is trained.
 
         Args:
             method: its name, of a suite's row without its options (`MethodSpec.base_name`).
+            reference: `package.module:name` of a method of the user's, by which its rates may be named, too.
 
         Returns:
             A recipe with the method's own learning rates in place of the recipe's, and no other method's.
         """
-        own = self.rates.get(method, Rates()).model_dump(exclude_none=True)
-        searched = self.tuning is None or method in self.rates
-        return self.model_copy(
-            update={**own, "rates": {}, "own_rates": bool(self.rates), "searched": searched},
-        )
+        own = self.rates.get(reference) or self.rates.get(method)
+        update: dict[str, Any] = {"rates": {}, "own_rates": bool(self.rates), "searched": self.tuning is None}
+        if own is not None:
+            update |= own.model_dump(include=set(RATES), exclude_none=True)
+            update |= {"tuning": own.tuning or self.tuning, "searched": own.searched}
+        return self.model_copy(update=update)
 
     @property
     def budget(self) -> str:
@@ -206,7 +233,7 @@ def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = 
             raise UsageError(f"--set {key} is given twice, as {given[key]} and as {value}")
         given[key] = value
         merged[key] = yaml_value(change, value, "--set")
-        if key in Rates.model_fields:
+        if key in RATES:
             merged |= {"rates": {}, "tuning": None}
     try:
         return Recipe.model_validate(merged)

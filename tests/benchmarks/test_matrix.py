@@ -11,7 +11,7 @@ import pytest
 
 from barbench.benchmarks.execution.host.devices import pick_device
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.matrix import cells, choose_datasets, identify_weights
+from barbench.benchmarks.matrix import cells, choose_datasets, identify_weights, select
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
@@ -206,3 +206,26 @@ def test_a_device_that_is_not_there() -> None:
     for name in ("cuda:99", "gpu"):
         with pytest.raises(UsageError, match=f"--device {name}"):
             pick_device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("snff", "unknown method in the recipe's rates 'snff'. Did you mean snf"),
+        ("Barleria", "unknown method in the recipe's rates 'Barleria'. Did you mean barleria"),
+        ("snf+lorra", r"unknown method in the recipe's rates 'snf\\+lorra'"),
+        ("own", "unknown method in the recipe's rates 'own'"),
+    ],
+)
+def test_a_mistyped_method_in_the_rates_of_a_recipe(name: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"epochs: 1\nbatch: 4\nlr: 1e-4\nrates:\n  {name}: {{lr: 1e-2}}\n")
+    with pytest.raises(UnknownName, match=says):
+        select(Run(methods=("snf",), recipe=str(tmp_path / "mine.yaml")))
+
+
+@pytest.mark.parametrize("name", ["barleria", "snf+lora", "my.package:own", "snf+my.package:own"])
+def test_methods_that_rates_may_name(name: str, tmp_path: Path) -> None:
+    """Also those that are not in this run."""
+    (tmp_path / "mine.yaml").write_text(f"epochs: 1\nbatch: 4\nlr: 1e-4\nrates:\n  {name}: {{lr: 1e-2}}\n")
+    [part] = select(Run(methods=("snf",), recipe=str(tmp_path / "mine.yaml")))
+    assert set(part.recipe.rates) == {name}

@@ -9,8 +9,8 @@ import yaml
 
 from barbench import cli
 from barbench.benchmarks.job import Job
-from barbench.benchmarks.tuning import Trial, best_rates, draw, recipe_text, search
-from barbench.errors import BarbenchError, UsageError
+from barbench.benchmarks.tuning import Trial, best_rates, default_space, draw, recipe_text, require_answers, search
+from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.results.record import Record, Scores, SplitResult
@@ -20,7 +20,8 @@ from tests.benchmarks.conftest import MakeJobs
 
 DRAWS = [(0.00149, 0.459), (0.0019, 0.0356), (0.00446, 1.59), (0.00066, 0.1)]
 SPACE = {"lr": (1e-4, 1e-2), "adapter_lr": (0.1, 10.0)}
-BASE = parse_recipe("base", {"epochs": 4, "batch": 8, "lr": 1e-3})
+MINIMAL = {"epochs": 4, "batch": 8, "lr": 1e-3}
+BASE = parse_recipe("base", MINIMAL)
 PEAK = {"etris": 1e-3, "snf": 5e-3}
 """The rate at which each method does best, in the made-up world of these tests."""
 
@@ -122,6 +123,100 @@ def test_the_recipe_holds_rates_budget_and_history(tmp_path: Path) -> None:
     assert yaml.safe_load(text)["rates"]["etris"] == {"lr": 0.002, "adapter_lr": 0.5}
 
 
+def test_a_stopped_trial_ends_the_search_as_it_ends_a_run(world) -> None:
+    jobs, run, asked = world
+    with pytest.raises(Interrupted, match="1 cell stopped; run the same command to resume") as caught:
+        search(resolve("etris,snf"), BASE, budget(), jobs, lambda cells: run(cells)[1:])
+    assert caught.value.exit_code == 130
+    assert len(asked) == 24
+
+
+def test_trials_with_the_same_values_are_one_cell(world) -> None:
+    """A range so narrow that three digits do not tell its values apart."""
+    jobs, run, asked = world
+    narrow = budget(space={"lr": (1e-3, 1.0001e-3), "adapter_lr": (1.0, 1.0)}, trials=3)
+    trials = search(resolve("etris"), BASE, narrow, jobs, run)
+    assert len(asked) == 1
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert len({trial.score for trial in trials}) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "is_lost"),
+    [
+        ("failed", "the process was ended by signal 15: no output", True),
+        ("out-of-memory", "the process was killed (signal 9), out of memory, at 1.00 GB", True),
+        ("failed", "its job is gone (NODE_FAIL)", True),
+        ("failed", "the loss is nan at step 3 (epoch 1), before the first checkpoint; references 1", False),
+        ("failed", "the norm of the gradient is inf at step 3 (epoch 1)", False),
+        ("failed", "20 steps in a row overflowed in fp16 (try --precision bf16)", False),
+        ("failed", "the loss is not finite in the epoch in which the head alone is trained", False),
+    ],
+)
+def test_a_lost_trial_makes_no_recipe_and_an_infinite_loss_is_an_answer(
+    status: str, reason: str, is_lost: bool, world
+) -> None:
+    jobs, run, _ = world
+
+    def run_one_failing(cells: Sequence[Job]) -> list[Record]:
+        first, *rest = run(cells)
+        failed = first.model_copy(update={"status": status, "reason": reason, "splits": {}})
+        return [failed, *rest]
+
+    trials = search(resolve("etris,snf"), BASE, budget(trials=2), jobs, run_one_failing)
+    assert trials[0].score is None
+    if is_lost:
+        with pytest.raises(BarbenchError, match=r"1 trial lost, .* no equal budget; no recipe .*\n  etris, trial 0: "):
+            require_answers(trials)
+    else:
+        require_answers(trials)
+        assert set(best_rates(trials)) == {"etris", "snf"}
+
+
+def test_ranges_are_those_of_the_recipes_own_search() -> None:
+    demo = load_recipe("demo")
+    assert demo.tuning is not None
+    assert default_space(demo) == demo.tuning.space
+    for rates in demo.rates.values():
+        for name, (low, high) in default_space(demo).items():
+            assert low <= getattr(rates, name) <= high, "its search can find what it found"
+    low, high = default_space(BASE)["lr"]
+    assert low < BASE.lr < high
+    assert high / low == pytest.approx(10, rel=0.01)
+    assert default_space(BASE)["adapter_lr"] == (0.1, 10.0)
+
+
+def test_methods_that_are_not_searched_keep_their_rates_and_what_is_known_of_their_search(tmp_path: Path) -> None:
+    trials = [Trial("snf", 0, {"lr": 0.002, "adapter_lr": 0.5}, 0.4)]
+    first = parse_recipe("base", {**MINIMAL, "rates": {"lora": {"lr": 0.3}}})
+    path = tmp_path / "tuned.yaml"
+
+    def tuned(recipe: Recipe, method: str, **changes: object) -> Recipe:
+        path.write_text(recipe_text(recipe, {method: best_rates(trials)["snf"]}, budget(**changes), trials))
+        return load_recipe(str(path))
+
+    once = tuned(first, "snf")
+    assert once.rates["lora"].lr == 0.3
+    assert once.of("lora").budget == "no search for this method; the recipe's rates"
+    assert once.of("snf").budget == str(budget())
+    same = tuned(once, "etris")
+    assert same.of("snf").fields() == once.of("snf").fields(), "a search with the same budget is the same search"
+    larger = tuned(once, "etris", trials=99)
+    assert larger.of("etris").budget == str(budget(trials=99))
+    assert larger.of("snf").fields() == once.of("snf").fields()
+    assert larger.of("lora").lr == 0.3
+    assert larger.of("lora").searched is False
+    again = tuned(larger, "snf", trials=99)
+    assert again.of("snf").budget == str(budget(trials=99))
+
+
+def test_rates_of_a_method_of_ones_own_are_found_by_its_reference() -> None:
+    recipe = parse_recipe("r", {**MINIMAL, "rates": {"m.y:own": {"lr": 0.5}, "own": {"lr": 0.1}}})
+    assert recipe.of("own", "m.y:own").lr == 0.5
+    assert recipe.of("own").lr == 0.1
+    assert recipe.of("other", "m.y:other").lr == recipe.lr
+
+
 def run_cli(*arguments: object) -> int:
     with pytest.raises(SystemExit) as end:
         cli.app([str(a) for a in arguments])
@@ -166,6 +261,8 @@ def test_the_command_searches_and_goes_on_from_its_records(
         (["--lr", "0,1"], "0 < LOW <= HIGH"),
         (["--adapter-lr", "3,1"], "0 < LOW <= HIGH"),
         (["--out", "tuned.json"], "name a .yaml file"),
+        (["--out", "/dev/null/tuned.yaml"], "--out: cannot write to /dev/null: "),
+        (["--lr", "1e-3,1e-3", "--adapter-lr", "1,1"], "8 trials of one value each: give a range"),
     ],
 )
 def test_mistakes(arguments: list[str], says: str) -> None:

@@ -172,6 +172,20 @@ def test_rates_of_single_methods_replace_the_recipes() -> None:
         parse_recipe("r", {**MINIMAL, "rates": {"full": {"speed": 1}}})
 
 
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({"lrr": [1e-4, 1e-3]}, "lrr is no learning rate; they are lr and adapter_lr"),
+        ({"lr": [1e-3, 1e-4]}, "the range of lr is LOW, HIGH with 0 < LOW <= HIGH"),
+        ({"lr": [0, 1e-4]}, "the range of lr is LOW, HIGH with 0 < LOW <= HIGH"),
+    ],
+)
+def test_the_ranges_of_a_search_are_checked(space: dict[str, list[float]], says: str) -> None:
+    tuning = {"trials": 2, "sampler": "sobol", "space": space, "held_out": 20, "split": "refcoco", "epochs": 1}
+    with pytest.raises(UsageError, match=says):
+        parse_recipe("r", {**MINIMAL, "tuning": tuning})
+
+
 @pytest.mark.parametrize("change", ["lr=0.0003", "adapter_lr=22.3"])
 def test_a_rate_on_the_command_line_is_every_methods(change: str) -> None:
     field, _, value = change.partition("=")
