@@ -57,7 +57,7 @@ def check_rates(rates: Iterable[str], methods: Sequence[MethodSpec] = ()) -> Non
     Raises:
         UnknownName: for a name that is neither a method, nor `package.module:name`, nor a composition of such.
     """
-    known = [*method_names(), *(spec.base_name for spec in methods)]
+    known = {*method_names(), *(spec.base_name for spec in methods)}
     for name in rates:
         if name in known or ":" in name:
             continue

@@ -213,7 +213,7 @@ def test_a_device_that_is_not_there() -> None:
     [
         ("snff", "unknown method in the recipe's rates 'snff'. Did you mean snf"),
         ("Barleria", "unknown method in the recipe's rates 'Barleria'. Did you mean barleria"),
-        ("snf+lorra", r"unknown method in the recipe's rates 'snf\\+lorra'"),
+        ("snf+lorra", r"unknown method in the recipe's rates 'snf\+lorra'"),
         ("own", "unknown method in the recipe's rates 'own'"),
     ],
 )

@@ -100,7 +100,8 @@ class EventReader:
             file = self._files.setdefault(cell, self._run.events(cell))
             for event in file.new():
                 if event["event"] == "ended":
-                    found.append((cell, Ended(event["how"], event["reason"], event["number"])))
+                    reason = event.get("reason", event.get("said", ""))  # the second is an earlier version's
+                    found.append((cell, Ended(event["how"], reason, event["number"])))
                 else:
                     found.append((cell, event))
         return found

@@ -158,6 +158,14 @@ def test_the_job_after_a_cancelled_one_is_adopted(detached: RunFolder, folder: P
     assert adopted(detached) == {CELL: 1}
 
 
+def test_a_run_of_an_earlier_version_is_adopted(detached: RunFolder, folder: Path) -> None:
+    """Its events said why an attempt ended under another name."""
+    detached.events(CELL).add({"event": "ended", "how": "stopped", "said": "it was asked to stop", "number": 1})
+    detached.events(CELL).add({"event": "attempt", "number": 2, "host": "a"})
+    queue(folder, "7 RUNNING")
+    assert adopted(detached) == {CELL: 1}
+
+
 def test_numbers_of_attempts_rise_over_all_commands(detached: RunFolder) -> None:
     assert detached.last_number(CELL) == 1
     end(detached, "stopped", number=3)
