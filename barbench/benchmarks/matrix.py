@@ -229,7 +229,7 @@ def _job(
         recipe=recipe.fields(),
         held_out=run.held_out,
         context_length=dataset.changed_context,
-        exif=run.exif,
+        exif=dataset.exif,
         seed=seed,
         data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
         precision=run.precision,

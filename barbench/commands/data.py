@@ -11,6 +11,7 @@ from barbench.commands.options import ExifOption, FormatOption
 from barbench.datasets.importers.names import SourceFormat
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar
+from barbench.paper.partitions import Exif
 from barbench.spec.run import MAX_SEED
 
 app = typer.Typer(no_args_is_help=True, help="Make, import and check data.")
@@ -89,6 +90,17 @@ def import_(
             exists=True, dir_okay=False, help="COCO's instances_train2014.json, for a source without whole masks"
         ),
     ] = None,
+    exif: Annotated[
+        Exif | None,
+        typer.Option(
+            help="stored or apply: whether masks were drawn on images as stored, or as their EXIF turns them",
+            show_default="as the masks' sizes say",
+        ),
+    ] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="PNG to write: ten images with their masks, to look at", show_default="none"),
+    ] = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Make the layout from a copy of the data: Parquet, zips, LMDB, mask folders, MDETR's JSON, or a table.
@@ -96,8 +108,9 @@ def import_(
     The same command goes on where an import was interrupted. Counts are compared with the public release.
     """
     from barbench.commands.data_checks import import_rows
+    from barbench.datasets.importers.source import Request
 
-    rows, notes = import_rows(source, root, form, dataset, images, instances)
+    rows, notes = import_rows(Request(source, root, form, dataset, images, instances, exif), preview)
     print_rows(rows, format_, title=f"now in {root}")
     for line in notes:
         print(line, file=sys.stderr)

@@ -6,17 +6,20 @@ from typing import NamedTuple
 
 from barbench.benchmarks.matrix import choose_datasets
 from barbench.datasets.audit import Kind, verify
-from barbench.datasets.importers.names import SourceFormat
 from barbench.datasets.importers.source import Request, SplitCount, import_data
+from barbench.datasets.importers.summary import examples, share
 from barbench.datasets.overlap import TrainingOverlap, evaluation_images, overlaps, read_outlines
 from barbench.datasets.own import own_names
+from barbench.datasets.pixels.images import decode_image
+from barbench.datasets.references import ReferData
 from barbench.datasets.sources import SHAPES_MARK, DataSource, data_root, find_source
-from barbench.errors import MissingData
+from barbench.errors import MissingData, UsageError
 from barbench.listing import progress_bar
 from barbench.paper.partitions import PAPER_PARTITIONS, PARTITIONS, Exif, Partition
 from barbench.spec.dataset import DATASETS, Dataset
 from barbench.spec.text import split_list
 
+PREVIEWED = 10  # tiles of a preview
 Sizes = Mapping[tuple[str, str], int]
 """Number of images by (partition, split)."""
 
@@ -85,21 +88,61 @@ def verify_data(
     return rows, [*findings, f"{report.images_opened} images opened; the data are {verdict}"], ok
 
 
-def import_rows(
-    source: Path, root: Path, form: SourceFormat | None, split: str | None, images: Path | None, instances: Path | None
-) -> tuple[list[dict[str, object]], list[str]]:
-    """A row for each split that is now under `root`, and notes in words."""
+def import_rows(request: Request, preview: Path | None = None) -> tuple[list[dict[str, object]], list[str]]:
+    """Import, and draw a preview: a row for each split that is there now, and notes in words.
+
+    Raises:
+        UsageError: if the preview is no PNG, or its folder is not there.
+    """
+    if preview is not None and preview.suffix.lower() != ".png":
+        raise UsageError(f"--preview {preview}: expected the name of a .png file")
+    if preview is not None and not preview.parent.is_dir():
+        raise UsageError(f"--preview {preview}: the folder {preview.parent} is not there")
     with progress_bar("importing") as progress:
-        made = import_data(Request(source, root, form, split, images, instances), progress)
-    rows = [
-        {
-            "split": f"{count.dataset} {count.split}",
-            **count.found._asdict(),
-            "public release": list(count.expected) if count.expected else None,
-        }
-        for count in made.counts
-    ]
-    return rows, [*made.notes, *map(_compared, made.counts), f"read as {made.form}; check it all: data verify {root}"]
+        made = import_data(request, progress)
+    notes = [*made.notes, *map(_compared, made.counts)]
+    if preview is not None:
+        notes.append(_preview(made.data, preview))
+    rows = [_import_row(count) for count in made.counts]
+    return rows, [*notes, f"read as {made.form}; check it all: data verify {request.root}"]
+
+
+def _import_row(count: SplitCount) -> dict[str, object]:
+    masks = count.masks
+    return {
+        "split": f"{count.dataset} {count.split}",
+        **count.found._asdict(),
+        "objects": masks.objects,
+        "% of the pixels": {
+            "smallest": _percent(masks.smallest),
+            "median": _percent(masks.median),
+            "largest": _percent(masks.largest),
+        },
+        "masks": {"empty": masks.empty, "full": masks.full},
+        "public release": list(count.expected) if count.expected else None,
+    }
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 2)
+
+
+def _preview(data: list[ReferData], path: Path) -> str:
+    """Draw some references as they are read; a note for the user."""
+    from barbench.reports.panels import Tile, write_tiles  # needs matplotlib
+
+    tiles = []
+    for each, reference in examples(data, PREVIEWED):
+        image = decode_image(each.images[reference.image_id])
+        expressions = [sentence.text for sentence in reference.sentences]
+        more = f" (+{len(expressions) - 1})" if len(expressions) > 1 else ""
+        caption = f'"{expressions[0]}"{more}'
+        place = f"{each.partition.name} {reference.split}, {100 * share(each, reference):.1f} % of the pixels"
+        tiles.append(Tile(image, each.mask(reference.ann_id).astype(bool), caption, place))
+    if not tiles:
+        return f"no preview: none of the images is there, {path} is not written"
+    write_tiles(tiles, path)
+    return f"{len(tiles)} of the references, from the smallest mask to the largest: look at {path}"
 
 
 def _compared(count: SplitCount) -> str:

@@ -50,3 +50,25 @@ def _joined(points: list[list[Any]]) -> list[Any]:
     if len(points) < 3:
         raise ValueError(f"its polygon has {len(points)} points ({shown(str(points))}), and at least three are needed")
     return [number for point in points for number in point]
+
+
+def checked_polygons(segmentation: Any, width: int, height: int) -> Any:
+    """As `flat_polygons`, of a mask that is imported: one that is nowhere in its image is refused.
+
+    Raises:
+        ValueError: for polygons without three points, and for coordinates in shares of the image.
+    """
+    polygons = flat_polygons(segmentation)
+    if not isinstance(polygons, list):
+        return polygons
+    longest = max((len(part) for part in polygons if isinstance(part, list)), default=0)
+    if 0 < longest < 6:
+        raise ValueError(
+            f"its polygon has {longest} numbers, and three points have six: is it a box? Write its four corners"
+        )
+    if width * height > 1 and all_between_0_and_1(polygons):
+        raise ValueError(
+            "its polygon lies between 0 and 1, in shares of the image as YOLO writes them: multiply x by the width "
+            f"({width}) and y by the height ({height})"
+        )
+    return polygons

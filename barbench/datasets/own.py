@@ -22,5 +22,7 @@ def write_own(root: Path, partition: Partition) -> None:
         "splits": list(partition.eval_splits),
         "context_length": partition.context_length,
     }
+    if partition.exif != "stored":
+        fields["exif"] = partition.exif
     content = write_yaml(fields)
     write_atomically(root / partition.folder / OWN_FILE, content.encode())

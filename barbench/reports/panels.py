@@ -31,6 +31,7 @@ _SLIMMEST: Final = 1.3  # inches, a column, so that the titles of slim images ha
 _FINEST: Final = 1600  # pixels along a photo's longer side that are drawn
 _OPAQUE: Final = 0.45  # of the color inside a mask
 _FADED: Final = 0.6  # of the gray outside it
+_ABREAST: Final = 5  # tiles in a row of a preview
 _IN_A_ROW: Final = 3  # tiles of a sheet of `barbench predict`
 WHY: Final = {
     "disagree": "the methods disagree most",
@@ -91,6 +92,41 @@ def write_found(photo: Image, found: Sequence[Found], path: Path) -> None:
         axes = _tile(figure, _left(column, width, box), top, box)
         _draw(axes, thinned, mask, FOUND)
         _caption(axes, caption, "0.35" if mask is None else "black")
+    write_atomically(path, _png(figure))
+
+
+class Tile(NamedTuple):
+    """An image with its mask, for `write_tiles`.
+
+    Attributes:
+        image: uint8 (H, W, 3) RGB.
+        mask: boolean (H, W).
+        expression: above the image.
+        detail: a second line, in gray.
+    """
+
+    image: Image
+    mask: Mask
+    expression: str
+    detail: str
+
+
+def write_tiles(tiles: Sequence[Tile], path: Path) -> None:
+    """Draw images with their masks, _ABREAST in a row, as a PNG."""
+    captions = [f"{_wrapped(tile.expression, _TILE)}\n{_wrapped(tile.detail, _TILE, 7)}" for tile in tiles]
+    text = _TEXT * (max(caption.count("\n") for caption in captions) + 1.2)
+    height = _TILE + text
+    columns = min(len(tiles), _ABREAST)
+    rows = -(-len(tiles) // columns)
+    figure = _figure(columns * (_TILE + _GAP) + _GAP, rows * (height + _GAP))
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, columns)
+        step = -(-max(tile.image.shape[:2]) // _FINEST)
+        box = _box(tile.image)
+        top = row * (height + _GAP) + text
+        axes = _tile(figure, _left(column, _TILE, box), top, box)
+        _draw(axes, tile.image[::step, ::step], tile.mask[::step, ::step], TRUTH)
+        _caption(axes, captions[number])
     write_atomically(path, _png(figure))
 
 

@@ -9,6 +9,7 @@ A data set of your own: `barbench run --dataset mine --data ROOT` reads `ROOT/mi
     instances: instances.json    # images and annotations in COCO's format; optional
     splits: [val, test]          # evaluation splits; `train` trains
     context_length: 22           # tokens of an expression, start and end included; optional
+    exif: stored                 # or apply: the masks were drawn on images turned as their EXIF says; optional
 
 Images lie in `ROOT/images/train2014`, as those of all data sets do. `barbench data import TABLE ROOT` writes all three
 files.
@@ -236,6 +237,7 @@ class _OwnFile(BaseModel):
     instances: _FileName = "instances.json"
     splits: Annotated[list[str], AfterValidator(_check_eval_splits)]
     context_length: int = Field(default=OWN_CONTEXT_LENGTH, ge=3, description="start, a word, end at least")
+    exif: Exif = "stored"
 
 
 def _read_own(path: Path, name: str) -> Partition:
@@ -251,7 +253,7 @@ def _read_own(path: Path, name: str) -> Partition:
         raise DataError(f"{path} does not describe a data set: {explain(error)}") from error
     except (OSError, ValueError, UnknownName) as error:
         raise DataError(f"{path} does not describe a data set: {error}") from error
-    return own_partition(
+    partition = own_partition(
         name,
         tuple(own.splits),
         title=own.title,
@@ -259,3 +261,4 @@ def _read_own(path: Path, name: str) -> Partition:
         instances_file=own.instances,
         context_length=own.context_length,
     )
+    return replace(partition, exif=own.exif)

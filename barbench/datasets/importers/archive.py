@@ -22,6 +22,12 @@ from barbench.files import atomic_file
 from barbench.paper.partitions import PARTITIONS
 
 REFS = re.compile(r"g?refs\(\w+\)\.(p|json)")
+NEARLY_REFS = re.compile(r"g?refs\b.*\.(p|pkl|pickle|json)", re.IGNORECASE)
+COPY_MARK = re.compile(r"\s*\(\d+\)$")  # that browsers append to the name of a second download
+OTHERS = {
+    "refclef": "RefCLEF", "referit": "RefCLEF", "refzom": "Ref-ZOM", "ref-zom": "Ref-ZOM", "phrasecut": "PhraseCut",
+    "rrefcoco": "R-RefCOCO", "rrefcoco+": "R-RefCOCO+", "rrefcocog": "R-RefCOCOg", "refcoco-m": "RefCOCO-M",
+}  # fmt: skip
 IMAGE = re.compile(r"COCO_\w+?_\d+\.jpe?g", re.IGNORECASE)
 MAX_DEPTH = 3  # of zips in zips
 BLOCK = 1 << 20
@@ -43,50 +49,67 @@ class Member(NamedTuple):
 
 
 def holds_release(source: Path) -> bool:
-    """Whether a source is for this importer.
-
-    Args:
-        source: a file or a folder.
-
-    Returns:
-        True for a zip, and for a folder with zips or the release's files.
-    """
+    """Whether a source is a zip, or a folder with zips or files of the release, be their names a little wrong."""
     if source.is_file():
         return zipfile.is_zipfile(source)
-    return any(zipfile.is_zipfile(path) for path in found_files(source, "*.zip")) or any(
-        REFS.fullmatch(path.name) for path in found_files(source, "*.p", "*.json")
-    )
+    if any(zipfile.is_zipfile(path) for path in found_files(source, "*.zip")):
+        return True
+    return any(NEARLY_REFS.fullmatch(path.name) for path in found_files(source, "*.p", "*.pkl", "*.pickle", "*.json"))
 
 
-def copy_release(source: Path, root: Path, progress: Callable[[int, int], None]) -> list[PurePosixPath]:
+def is_workbook(source: Path) -> bool:
+    """Whether a file is a spreadsheet, which is a zip, too."""
+    if not source.is_file() or not zipfile.is_zipfile(source):
+        return False
+    try:
+        with zipfile.ZipFile(source) as archive:
+            names = set(archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+    return "[Content_Types].xml" in names or "content.xml" in names
+
+
+class Copied(NamedTuple):
+    """The files that are there now, relative to the root, and in words what was left out."""
+
+    places: list[PurePosixPath]
+    notes: list[str]
+
+
+def copy_release(source: Path, root: Path, progress: Callable[[int, int], None], dataset: str | None = None) -> Copied:
     """Copy the references, annotations and images that are in `source` to their places under `root`.
 
     Args:
         source: a zip, or a folder with zips, the release's files, or both.
         root: the folder to write.
         progress: called with bytes done and bytes in all.
-
-    Returns:
-        The files that are there now, relative to `root`.
+        dataset: of the files whose folder names none.
 
     Raises:
         UsageError: where nothing of the release is in `source`, or another file has its place under `root`.
         DataError: for a zip that is damaged or has a password.
     """
-    folders = {partition.folder for partition in PARTITIONS}
+    folder = PARTITIONS.get(dataset).folder if dataset is not None else None
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as scratch:
+        # Where each file belongs. Two of one place must be equal.
         members: dict[PurePosixPath, Member] = {}
+        others: list[PurePosixPath] = []
         for member in _members(source, Path(scratch)):
-            place = _place(member.path, folders)
-            if place is not None and members.setdefault(place, member).size != member.size:
+            place = _place(member.path, folder)
+            if place is None:
+                others.append(member.path)
+            elif not _equal(members.setdefault(place, member), member):
                 raise UsageError(
                     f"{source} holds two files that differ as {place}: {members[place].path}, {member.path}"
                 )
+        unplaced = [path for path in others if NEARLY_REFS.fullmatch(path.name)]
         if not any(REFS.fullmatch(place.name) for place in members):
-            raise UsageError(f"{source} holds no refs(…).p or grefs(…).json of the release")
-        total, done = sum(member.size for member in members.values()), 0
+            raise UsageError(_why_nothing(source, unplaced))
+
         # The references' files come last: what has them is whole.
+        total = sum(member.size for member in members.values())
+        done = 0
         for place in sorted(members, key=lambda place: (bool(REFS.fullmatch(place.name)), place)):
             try:
                 with members[place].open() as file:
@@ -95,7 +118,39 @@ def copy_release(source: Path, root: Path, progress: Callable[[int, int], None])
                 raise DataError(f"{members[place].path} cannot be taken out of its zip: {error}") from error
             done += members[place].size
             progress(done, total)
-    return list(members)
+    return Copied(list(members), [f"{path} is left out: {_why_not(path)}" for path in unplaced])
+
+
+def _why_nothing(source: Path, unplaced: list[PurePosixPath]) -> str:
+    """Why nothing of a source was placed."""
+    if not unplaced:
+        return f"{source} holds no refs(…).p or grefs(…).json of the release"
+    return f"{source} holds {unplaced[0]}: {_why_not(unplaced[0])}"
+
+
+def _why_not(path: PurePosixPath) -> str:
+    """Why a file that looks like one of references has no place."""
+    known = ", ".join(partition.name for partition in PARTITIONS)
+    if not REFS.fullmatch(path.name):
+        return f"{path.name!r} is no name of the release; rename it, as in refs(unc).p or refs(umd).p"
+    for part in reversed(path.parts[:-1]):
+        name = COPY_MARK.sub("", part.removesuffix(".zip")).lower()
+        if name in OTHERS:
+            return f"{OTHERS[name]} is not one of the data sets that are read ({known})"
+    return f"no folder on its path says which data set it is of ({known}); name it with --dataset"
+
+
+def _equal(one: Member, other: Member) -> bool:
+    """Whether two members have the same bytes."""
+    if one is other:
+        return True
+    if one.size != other.size:
+        return False
+    with one.open() as left, other.open() as right:
+        while block := left.read(BLOCK):
+            if right.read(len(block)) != block:
+                return False
+    return True
 
 
 def _copy(file: IO[bytes], target: Path) -> None:
@@ -112,19 +167,25 @@ def _copy(file: IO[bytes], target: Path) -> None:
         shutil.copyfileobj(file, made, BLOCK)
 
 
-def _place(path: PurePosixPath, folders: set[str]) -> PurePosixPath | None:
-    """Where a member belongs under the root; None for what is not the release's."""
+def _place(path: PurePosixPath, otherwise: str | None) -> PurePosixPath | None:
+    """Where a member belongs under the root; None for what is not the release's.
+
+    Args:
+        path: of the member.
+        otherwise: the folder of a file whose path names no data set.
+    """
     if "__MACOSX" in path.parts or path.name.startswith("."):
         return None
     if IMAGE.fullmatch(path.name):
         return PurePosixPath(IMAGE_FOLDERS[0]) / path.name
     if path.name != "instances.json" and not REFS.fullmatch(path.name):
         return None
+    folders = {partition.folder for partition in PARTITIONS}
     for part in reversed(path.parts[:-1]):
-        name = part.removesuffix(".zip").lower()
+        name = COPY_MARK.sub("", part.removesuffix(".zip")).lower()
         if name in folders:
             return PurePosixPath(name) / path.name
-    return None
+    return None if otherwise is None else PurePosixPath(otherwise) / path.name
 
 
 def _members(source: Path, scratch: Path) -> Iterator[Member]:

@@ -16,7 +16,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from barbench.datasets.importers.mask_folder import coco_category, decode_mask
+from barbench.datasets.importers.mask_file import decode_mask
+from barbench.datasets.importers.mask_folder import coco_category
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
 from barbench.datasets.importers.writer import ImportedReference

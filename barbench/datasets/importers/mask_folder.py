@@ -11,11 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from barbench.datasets.entries import read_sentence
+from barbench.datasets.entries import read_sentence, refuse_absent
+from barbench.datasets.importers.mask_file import decode_mask
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
 from barbench.datasets.importers.writer import ImportedReference
@@ -45,11 +42,13 @@ def items(path: Path, partition: Partition, images: Path | None) -> Iterator[Imp
         yield f"{path.name} is left out: {path.stem} is no split of {partition.name}"
         return
     home = path.parent.parent.parent
-    masks, pictures = home / "masks" / path.parent.name, images or home / "images" / "train2014"
+    masks = home / "masks" / path.parent.name
+    pictures = images or home / "images" / "train2014"
     if not masks.is_dir():
         raise MissingData(f"{path} has its masks in {masks}, which is not there")
     for number, entry in enumerate(read_list(path)):
         try:
+            refuse_absent(entry)
             yield _item(entry, split, masks, pictures)
         except ValueError as error:
             raise DataError(f"{path}, entry {number}: {error}") from error
@@ -86,7 +85,9 @@ def read_list(path: Path) -> list[Any]:
 
 
 def _item(entry: Any, split: str, masks: Path, pictures: Path) -> ImportedReference:
-    name = coco_name(read_key(entry, "img_name", text))
+    name = read_key(entry, "img_name", text)
+    if not (pictures / name).is_file():
+        name = coco_name(name)
     number = read_key(entry, "segment_id", whole)
     file = masks / f"{number}.png"
     try:
@@ -122,30 +123,3 @@ def coco_category(number: Any) -> int:
     if not 0 <= place < len(COCO_CATEGORIES):
         raise ValueError(f"{place} is none of COCO's {len(COCO_CATEGORIES)} categories, counted from 0")
     return COCO_CATEGORIES[place]
-
-
-def decode_mask(data: bytes, name: str, value: int | None = None) -> NDArray[np.uint8]:
-    """Decode a mask's file.
-
-    Args:
-        data: its bytes.
-        name: for the error.
-        value: of the object's pixels in an image of labels; None: whatever is not 0.
-
-    Returns:
-        uint8 (H, W), 1 inside: where any colour is not 0, or where the label is `value`.
-
-    Raises:
-        ValueError: if it is no image, or has colors where labels are expected.
-    """
-    try:
-        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        mask = None
-    if mask is None:
-        raise ValueError(f"the mask {name} is no image that can be read")
-    if mask.ndim == 3:
-        if value is not None:
-            raise ValueError(f"{name} has colours, and 'value' needs a mask with one number per pixel")
-        mask = mask[..., :3].max(axis=2)  # without transparency
-    return np.asarray(mask != 0 if value is None else mask == value, dtype=np.uint8)

@@ -2,18 +2,21 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
-from barbench.datasets.importers import archive, lmdb_store, mask_folder, mdetr, parquet, table
+from barbench.datasets.importers import archive, lmdb_store, mask_folder, mdetr, own_tables, parquet, table
 from barbench.datasets.importers.instances import Instances
-from barbench.datasets.importers.names import SourceFormat, found_files, named_dataset, partition_of
+from barbench.datasets.importers.names import SourceFormat, found_files, partition_of
+from barbench.datasets.importers.summary import MaskCounts, count_masks, warnings_of
+from barbench.datasets.importers.unknown import left_out_tables, refuse_other_files, why_unknown
 from barbench.datasets.importers.writer import ImportedReference, ReferWriter, present
 from barbench.datasets.own import write_own
-from barbench.datasets.refer import read_outline
+from barbench.datasets.refer import data_files, read_annotations, read_outline
+from barbench.datasets.references import ReferData
 from barbench.errors import DataError, UsageError
-from barbench.paper.partitions import PARTITIONS, Counts, Partition
-from barbench.spec.dataset import own_partition
+from barbench.paper.partitions import PARTITIONS, Counts, Exif, Partition
 
 OnRow = Callable[[int, int], None]
 MISSING_SHOWN = 3
@@ -26,17 +29,19 @@ class Request(NamedTuple):
         source: a file or a folder.
         root: the folder to write.
         form: of the source; None: detected.
-        split: the data set, as `--dataset` of a run names it; None: from the names of files and folders.
+        dataset: as `--dataset` of a run names it; None: from the names of files and folders.
         images: a folder with images, for a source without.
         instances: a COCO instances file, for a source without masks.
+        exif: whether masks were drawn on images as stored or as turned; None: as the masks' sizes say.
     """
 
     source: Path
     root: Path
     form: SourceFormat | None = None
-    split: str | None = None
+    dataset: str | None = None
     images: Path | None = None
     instances: Path | None = None
+    exif: Exif | None = None
 
 
 class SplitCount(NamedTuple):
@@ -46,6 +51,7 @@ class SplitCount(NamedTuple):
     split: str
     found: Counts
     expected: Counts | None
+    masks: MaskCounts
 
     @property
     def as_released(self) -> bool:
@@ -54,9 +60,10 @@ class SplitCount(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """What an import has made: the splits of every data set that it wrote, and notes in words."""
+    """What an import has made: the data sets as they are read now, the splits of each, and notes in words."""
 
     form: SourceFormat
+    data: list[ReferData]
     counts: list[SplitCount]
     notes: list[str]
 
@@ -68,9 +75,6 @@ def import_data(request: Request, progress: OnRow) -> Imported:
         request: what to read, and where to.
         progress: called with rows (bytes of a zip) done and in all, where that is known.
 
-    Returns:
-        Counts and notes.
-
     Raises:
         UsageError: where the source is not there, is none of the forms, or something is in the way.
         DataError: where it is damaged.
@@ -81,37 +85,35 @@ def import_data(request: Request, progress: OnRow) -> Imported:
         raise UsageError(f"--images {request.images} is not a folder")
     if request.root.resolve().is_relative_to(request.source.resolve()):
         raise UsageError(f"{request.root} is inside of {request.source}: name a folder beside it")
+    refuse_other_files([request.source])
     form = request.form or look(request.source)
     if form == "zip":
-        places = {str(place) for place in archive.copy_release(request.source, request.root, progress)}
-        written = [p for p in present(request.root, PARTITIONS) if f"{p.folder}/{p.refs_file}" in places]
-        notes = [f"{len(places):,} files copied"]
+        copied = archive.copy_release(request.source, request.root, progress, request.dataset)
+        places = {request.root / place for place in copied.places}
+        written = [p for p in present(request.root, PARTITIONS) if data_files(request.root, p)[0] in places]
+        notes = [f"{len(places):,} files copied", *copied.notes]
     else:
         written, notes = _write(request, form, progress)
-    return Imported(form, [count for partition in written for count in _count(request.root, partition)], notes)
+
+    # What is there now, read as a run would read it.
+    data = [read_annotations(request.root, partition) for partition in written]
+    counts = [count for each in data for count in _count(each)]
+    notes += [warning for each in data for warning in warnings_of(each)]
+    return Imported(form, data, counts, notes)
 
 
 def look(source: Path) -> SourceFormat:
-    """What a source is, from its files.
-
-    Args:
-        source: a file or a folder.
-
-    Returns:
-        The first form that fits.
+    """What a source is, from its files: the first form that fits.
 
     Raises:
-        UsageError: where it is none of the forms.
+        UsageError: where it is none of the forms; the message says what is there instead.
     """
     if archive.holds_release(source):
         return "zip"
     for form, reader in READERS.items():
         if reader.find(source):
             return form
-    raise UsageError(
-        f"{source} has none of the known formats ({', '.join(get_args(SourceFormat))}): name it with --form, or see "
-        "docs/data.md for how each looks"
-    )
+    raise UsageError(why_unknown(source))
 
 
 class Reader(NamedTuple):
@@ -153,8 +155,7 @@ READERS: dict[SourceFormat, Reader] = {
         lambda path, partition, request, instances: mdetr.items(path, partition, instances),
     ),
     "table": Reader(
-        lambda source: [p for p in found_files(source, *(f"*{s}" for s in table.SUFFIXES)) if table.is_table(p)],
-        lambda path, partition, request, instances: iter(table.items(path)),
+        table.find_tables, lambda path, partition, request, instances: table.read_table(path).items("stored")
     ),
 }
 """In the order in which a source is looked at: a mask folder or MDETR's JSON could pass for a table, too."""
@@ -167,30 +168,45 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
     files = [request.source] if named else reader.find(request.source)
     if not files:
         raise UsageError(f"{request.source} has no file of the form {form}")
+    refuse_other_files(files)
 
-    # Which data set each file belongs to.
+    # Which data set each file belongs to. Tables are read whole, so that nothing is written of one with a fault.
+    notes: list[str] = []
+    exif: Exif = request.exif or "stored"
+    tables: dict[Path, table.Table] = {}
     files_of: dict[str, list[Path]] = defaultdict(list)
     partitions: dict[str, Partition] = {}
-    for path in files:
-        partition = _own(path, request) if form == "table" else partition_of(path.resolve(), request.split)
-        partitions[partition.name] = partition
-        files_of[partition.name].append(path)
+    if form == "table":
+        tables = own_tables.read_tables(request.source, files)
+        exif = request.exif or own_tables.drawn_on(tables.values(), notes)
+        partitions = own_tables.partitions(request.source, tables, request.dataset, files_of)
+        notes += left_out_tables(request.source, files)
+    else:
+        for path in files:
+            partition = partition_of(path.resolve(), request.dataset)
+            partitions[partition.name] = partition
+            files_of[partition.name].append(path)
+    if exif == "apply":
+        partitions = {name: replace(partition, exif=exif) for name, partition in partitions.items()}
 
     # All writers are made before anything is written, so that a file in the way is an error at once.
     instances = Instances(request.instances) if request.instances else None
     categories = instances.categories if instances else None
     writers: dict[str, ReferWriter] = {}
     for name, partition in partitions.items():
-        writers[name] = ReferWriter(request.root, partition, request.images, categories)
+        writers[name] = ReferWriter(request.root, partition, request.images, categories, exif)
 
     # References, with their images as they come.
-    notes: list[str] = []
     left_out: Counter[str] = Counter()
     total = sum(reader.rows(path) for path in files)
     done = 0
     for name, paths in files_of.items():
         for path in paths:
-            for item in reader.items(path, partitions[name], request, instances):
+            if path in tables:
+                items: Iterator[ImportedReference | str] = tables[path].items(exif)
+            else:
+                items = reader.items(path, partitions[name], request, instances)
+            for item in items:
                 if isinstance(item, str):
                     notes.append(item)
                 elif item.split not in partitions[name].splits:
@@ -199,7 +215,8 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
                     try:
                         writers[name].add(item)
                     except ValueError as error:
-                        raise DataError(f"{path}, reference {done} of the import: {error}") from error
+                        where = item.where or f"{path}, reference {done} of the import"
+                        raise DataError(f"{where}: {error}") from error
                     done += 1
                     progress(done, max(total, done))
         notes += _absent(writers[name])
@@ -213,17 +230,6 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
     return list(partitions.values()), notes
 
 
-def _own(path: Path, request: Request) -> Partition:
-    """The data set of a table: a public one that was named, else one of its own with the table's splits."""
-    name = request.split or named_dataset(Path(path.name)) or path.stem
-    if name in PARTITIONS:
-        return PARTITIONS.get(name)
-    splits = table.splits(path)
-    if "train" not in splits or len(splits) == 1:
-        raise UsageError(f"{path} has the splits {', '.join(splits)}; expected train and at least one other")
-    return own_partition(name, tuple(split for split in splits if split != "train"))
-
-
 def _absent(writer: ReferWriter) -> Iterable[str]:
     if writer.missing:
         names = ", ".join(list(writer.missing)[:MISSING_SHOWN]) + ", …" * (len(writer.missing) > MISSING_SHOWN)
@@ -233,9 +239,12 @@ def _absent(writer: ReferWriter) -> Iterable[str]:
         )
 
 
-def _count(root: Path, partition: Partition) -> Iterator[SplitCount]:
-    outlines = read_outline(root, partition)
-    for split in partition.splits:
-        own = [entry for entry in outlines if entry.split == split]
-        found = Counts(len(own), len({entry.image_id for entry in own}), sum(entry.sentences for entry in own))
-        yield SplitCount(partition.name, split, found, partition.counts.get(split))
+def _count(data: ReferData) -> Iterator[SplitCount]:
+    """Each split of a data set: all entries of its file, used or not, and the masks of those that are used."""
+    outlines = read_outline(data.root, data.partition)
+    for split in data.partition.splits:
+        entries = [entry for entry in outlines if entry.split == split]
+        images = {entry.image_id for entry in entries}
+        found = Counts(len(entries), len(images), sum(entry.sentences for entry in entries))
+        expected = data.partition.counts.get(split)
+        yield SplitCount(data.partition.name, split, found, expected, count_masks(data, split))

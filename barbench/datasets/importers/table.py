@@ -5,184 +5,319 @@ A CSV or TSV file with a header, a JSON list, or JSON lines. A row is one expres
     image        file, from the table's own folder on
     expression   text
     mask         image file as large as the image, the object where it is not 0;  or
-    polygon      JSON: [x1, y1, x2, y2, …], a list of such lists, or COCO's {"size": [h, w], "counts": …}
-    value        the object where the mask has this value instead (label images); optional
+    polygon      JSON: [x1, y1, x2, y2, …], pairs [[x, y], …], a list of such lists, or COCO's {"size": …, "counts": …}
+    value        the object where the mask has this value instead (label images, palette indices); optional
     object       what expressions of one object share; optional, by default the mask
     split        train, val, …; optional, by default a fifth of the images is val
     category     a whole number; optional
+
+The whole table is read and every image, mask and split is asked for what it is (`read_table`) before anything is
+written (`Table.items`).
 """
 
-import csv
 import hashlib
 import json
-import re
+import os
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from barbench.datasets.importers.mask_folder import decode_mask
-from barbench.datasets.importers.mdetr import json_lines
-from barbench.datasets.importers.names import split_name
-from barbench.datasets.importers.pictures import COCO_NAME, SourceImage, coco_name
+from barbench.datasets.importers.mask_file import Value, decode_mask, mask_size
+from barbench.datasets.importers.names import found_files, split_name
+from barbench.datasets.importers.pictures import Header, coco_name, layout_names, read_header, source_image
+from barbench.datasets.importers.rows import SUFFIXES, NoTable, Row, read_rows
 from barbench.datasets.importers.writer import ImportedReference
+from barbench.datasets.outlines import checked_polygons
 from barbench.errors import DataError
-from barbench.values import read_key, shown, text, whole
+from barbench.paper.partitions import Exif
+from barbench.values import listed, read_key, shown, text, whole
+from barbench.values import number as coordinate
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 VAL_SHARE = 5  # one image of so many is val where the table does not say
 
 
-def items(path: Path) -> Iterator[ImportedReference]:
-    """The references of a table: the rows of one object and split are one reference.
+class Drawn(NamedTuple):
+    """The object of a row: a mask's file, which of its values is meant, or COCO's polygons or RLE."""
+
+    file: Path | None
+    value: Value
+    segmentation: Any
+
+
+class Entry(NamedTuple):
+    """A row whose image, mask and split are known."""
+
+    number: int
+    image: str
+    expression: str
+    split: str
+    object: str
+    drawn: Drawn
+    category: int
+
+
+class Turns(NamedTuple):
+    """Rows whose image is turned by its EXIF, by what their mask fits: the turned image, the stored one, or both."""
+
+    turned: list[str]
+    stored: list[str]
+    either: list[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as read.
+
+    Attributes:
+        path: of its file.
+        entries: its rows.
+        files: the file of each image, by the image's name in the layout.
+        splits: in the order of their first rows.
+        turns: what the masks say of images with a turn in their EXIF.
+    """
+
+    path: Path
+    entries: tuple[Entry, ...]
+    files: dict[str, Path]
+    splits: tuple[str, ...]
+    turns: Turns = field(default_factory=lambda: Turns([], [], []))
+
+    def items(self, exif: Exif) -> Iterator[ImportedReference]:
+        """The references: the rows of one object and split are one, in the order of their first rows.
+
+        Args:
+            exif: `apply` where the masks were drawn on the turned images.
+
+        Raises:
+            DataError: if an image or a mask cannot be read; the row is named.
+        """
+        rows_of: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
+        for entry in self.entries:
+            rows_of[entry.image, entry.object, entry.split].append(entry)
+        for rows in rows_of.values():
+            first = rows[0]
+            with _Row(self.path, first.number):
+                picture = source_image(first.image, self.files[first.image], exif)
+                segmentation = _segmentation(first.drawn)
+            yield ImportedReference(
+                first.split,
+                picture,
+                segmentation,
+                [(None, entry.expression) for entry in rows],
+                category=first.category,
+                where=f"{self.path}, row {first.number}",
+            )
+
+
+class _Row:
+    """Turns the ValueError of a block into a DataError that names the row."""
+
+    def __init__(self, path: Path, number: int) -> None:
+        self.where = f"{path}, row {number}"
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ValueError):
+            raise DataError(f"{self.where}: {error}") from error
+
+
+def find_tables(source: Path) -> list[Path]:
+    """The tables under a folder; a file that is one."""
+    return [path for path in found_files(source, *(f"*{suffix}" for suffix in SUFFIXES)) if is_table(path)]
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file has the columns that a table needs; a row that cannot be read is the table's fault."""
+    try:
+        next(read_rows(path), None)
+    except NoTable:
+        return False
+    except DataError:
+        return path.suffix.lower() in (".csv", ".tsv")
+    return True
+
+
+def read_table(path: Path, of_file: str | None = None) -> Table:
+    """Read a table, and ask every image, mask and split what it is.
 
     Args:
         path: the table.
-
-    Yields:
-        The references, in the order of their first rows.
+        of_file: the split of rows that name none; None: by a hash of the image's path.
 
     Raises:
         DataError: if a row cannot be used; its number is named.
     """
-    objects: dict[tuple[str, str, str], list[tuple[int, dict[str, Any]]]] = {}
-    for number, row in _rows(path):
-        try:
-            objects.setdefault(_object(row), []).append((number, row))
-        except ValueError as error:
-            raise DataError(f"{path}, row {number}: {error}") from error
-    for (image, _, split), rows in objects.items():
-        number, first = rows[0]
-        try:
-            yield ImportedReference(
-                split,
-                _picture(path.parent, image),
-                _segmentation(path.parent, first),
-                [(None, read_key(row, "expression", _filled)) for _, row in rows],
-                category=read_key(first, "category", whole) if first.get("category") else 0,
-            )
-        except ValueError as error:
-            raise DataError(f"{path}, row {number}: {error}") from error
+    rows = list(read_rows(path))
+    if not rows:
+        raise DataError(f"{path} has no rows")
+
+    # Which files the images are, and their names: two paths of one file are one image.
+    headers: dict[Path, Header] = {}
+    file_of_row: list[Path] = []
+    located: dict[str, Path] = {}
+    for number, row in rows:
+        with _Row(path, number):
+            written = _cell(row, "image")
+            if written not in located:
+                located[written] = _located(path.parent, written)
+                headers[located[written]] = read_header(located[written])
+            file_of_row.append(located[written])
+    name_of = layout_names(path.parent, headers)
+    names = [name_of[file] for file in file_of_row]
+    splits = _splits(path, rows, names, _paths(path.parent, name_of), of_file)
+
+    # What each row's object is.
+    entries: list[Entry] = []
+    turns = Turns([], [], [])
+    first_of: dict[tuple[str, str, str], Entry] = {}
+    for (number, row), file, split in zip(rows, file_of_row, splits, strict=True):
+        with _Row(path, number):
+            name = name_of[file]
+            drawn = _drawn(path.parent, row)
+            if drawn.segmentation is not None:
+                checked = checked_polygons(drawn.segmentation, *headers[file].size)
+                drawn = drawn._replace(segmentation=checked)
+            if headers[file].is_turned:
+                _turn(headers[file], drawn, turns).append(f"{path.name}, row {number}")
+            key = text(str(row["object"])) if "object" in row else _default_object(drawn)
+            category = read_key(row, "category", whole, absent=0)
+            entry = Entry(number, name, _cell(row, "expression"), split, key, drawn, category)
+            _refuse_another_mask(entry, first_of.setdefault((name, key, split), entry))
+            entries.append(entry)
+    files = {name: file for file, name in reversed(name_of.items())}
+    return Table(path, tuple(entries), files, tuple(dict.fromkeys(splits)), turns)
 
 
-def splits(path: Path) -> list[str]:
-    """The splits of a table.
-
-    Args:
-        path: the table.
-
-    Returns:
-        Names, in the order of their first rows.
-
-    Raises:
-        DataError: if the table or a row cannot be read.
-    """
-    found: dict[str, None] = {}
-    for number, row in _rows(path):
-        try:
-            found[_object(row)[2]] = None
-        except ValueError as error:
-            raise DataError(f"{path}, row {number}: {error}") from error
-    return list(found)
+def _refuse_another_mask(entry: Entry, first: Entry) -> None:
+    """ValueError for a row with the object of another row and another mask."""
+    if first.drawn != entry.drawn:
+        raise ValueError(
+            f"it has another mask than row {first.number}, and both are the object {entry.object!r} of {entry.image}"
+        )
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file has the columns that a table needs.
-
-    Args:
-        path: any file.
-
-    Returns:
-        True for a table with `image` and `expression`.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        return False
-    try:
-        _, first = next(_rows(path))
-    except (DataError, StopIteration):
-        return False
-    return {"image", "expression"} <= first.keys()
+def _cell(row: Row, column: str) -> str:
+    """The text of a column that must be filled."""
+    if column not in row:
+        raise ValueError(f"{column!r} is empty")
+    return read_key(row, column, text).strip()
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each row with its number as an editor shows it."""
-    try:
-        if path.suffix.lower() in (".csv", ".tsv"):
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-                for row in reader:
-                    yield reader.line_num, row
-            return
-        with path.open("rb") as binary:
-            whole_list = binary.read(1 << 10).lstrip()[:1] == b"["
-        entries = json.loads(path.read_bytes()) if whole_list else json_lines(path)
-        for number, entry in enumerate(entries, 1):
-            if not isinstance(entry, dict):
-                raise ValueError(f"row {number} is {shown(entry)}, not an object with keys")
-            yield number, entry
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
-        raise DataError(f"{path} is not a table that can be read: {error}") from error
+def _located(folder: Path, written: str) -> Path:
+    """The file of an image: as written, with Windows' separators, or without the suffix that REFER appends."""
+    file = folder / written
+    for candidate in (file, folder / written.replace("\\", "/"), file.with_name(coco_name(written))):
+        if candidate.is_file():
+            return candidate
+    if file.is_dir():
+        raise ValueError(f"the image {file} is a folder")
+    raise ValueError(f"the image {file} is not there")
 
 
-def _object(row: dict[str, Any]) -> tuple[str, str, str]:
-    """Image, object and split of a row; ValueError where it lacks one."""
-    image, _ = read_key(row, "image", _filled), read_key(row, "expression", _filled)
-    drawn = row.get("mask") or row.get("polygon")
-    if not drawn:
-        raise ValueError("neither 'mask' nor 'polygon' is filled")
-    return image, str(row.get("object") or f"{drawn} {row.get('value', '')}"), _split(row, image)
+def _paths(folder: Path, name_of: dict[Path, str]) -> dict[str, str]:
+    """The path of each image from the table's folder on; of several paths of one image, the first in order."""
+    path_of: dict[str, str] = {}
+    for file, name in name_of.items():
+        path = os.path.relpath(os.path.abspath(file), os.path.abspath(folder)).replace(os.sep, "/")
+        path_of[name] = min(path, path_of.get(name, path))
+    return path_of
 
 
-def _filled(value: Any) -> str:
-    found = text(value).strip()
-    if not found:
-        raise ValueError("it is empty")
+def _splits(
+    path: Path, rows: list[tuple[int, Row]], names: list[str], path_of: dict[str, str], of_file: str | None
+) -> list[str]:
+    """The split of each row: its own, its image's in other rows, its file's, or by a hash of its image's path."""
+    own: list[str | None] = []
+    of_image: dict[str, str] = {}
+    for (number, row), name in zip(rows, names, strict=True):
+        with _Row(path, number):
+            split = split_name(_cell(row, "split")) if "split" in row else of_file
+        own.append(split)
+        if split is not None:
+            of_image.setdefault(name, split)
+    found = []
+    for split, name in zip(own, names, strict=True):
+        if split is None:
+            split = of_image.get(name) or _drawn_split(path_of[name])
+        found.append(split)
     return found
 
 
-def _split(row: dict[str, Any], image: str) -> str:
-    """The split of a row; without one by a hash of the image's name, so that it does not depend on other rows."""
-    if row.get("split"):
-        return split_name(_filled(row["split"]))
-    number = int(hashlib.sha256(image.encode()).hexdigest(), 16)
+def _drawn_split(path: str) -> str:
+    """Train or val by a hash of the image's path, so that it does not depend on other rows."""
+    number = int(hashlib.sha256(path.encode()).hexdigest(), 16)
     return "val" if number % VAL_SHARE == 0 else "train"
 
 
-def _picture(folder: Path, image: str) -> SourceImage:
-    """An image under a plain name that tells its folders apart; other formats than JPEG and PNG become PNG."""
-    file = folder / image
-    if not file.is_file():
-        raise ValueError(f"the image {file} is not there")
-    name = coco_name(image)
-    if not COCO_NAME.fullmatch(name):
-        name = re.sub(r"[/\\:]+", "__", image.removeprefix("./").lstrip("/"))
-    if file.suffix.lower() in (".jpg", ".jpeg", ".png"):
-        return SourceImage(name, file)
-    pixels = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise ValueError(f"{file} is no image that can be read")
-    return SourceImage(f"{name}.png", cv2.imencode(".png", pixels)[1].tobytes())
-
-
-def _segmentation(folder: Path, row: dict[str, Any]) -> Any:
-    if row.get("mask"):
-        return _mask(folder / _filled(row["mask"]), row.get("value"))
+def _drawn(folder: Path, row: Row) -> Drawn:
+    """What a row says of its object."""
+    if "mask" in row:
+        written = _cell(row, "mask")
+        file = folder / written
+        if not file.exists() and (folder / written.replace("\\", "/")).exists():
+            file = folder / written.replace("\\", "/")
+        if file.is_dir():
+            raise ValueError(f"the mask {file} is a folder; expected an image file")
+        if not file.is_file():
+            raise ValueError(f"the mask {file} is not there")
+        value: Value = None
+        if "value" in row:
+            is_any = isinstance(row["value"], str) and row["value"].strip().lower() == "any"
+            value = "any" if is_any else read_key(row, "value", whole)
+        return Drawn(file, value, None)
+    if "polygon" not in row:
+        raise ValueError("neither 'mask' nor 'polygon' is filled")
     drawn = row["polygon"]
     if isinstance(drawn, str):
         try:
             drawn = json.loads(drawn)
         except (ValueError, RecursionError):
             raise ValueError(f"'polygon' is no JSON: {shown(drawn)}") from None
-    flat = isinstance(drawn, list) and drawn and not isinstance(drawn[0], list)
-    return [drawn] if flat else drawn
+    is_flat = isinstance(drawn, list) and bool(drawn) and not isinstance(drawn[0], list | dict)
+    return Drawn(None, None, [drawn] if is_flat else drawn)
 
 
-def _mask(file: Path, wanted: Any) -> NDArray[np.uint8]:
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"the mask {file} is not there") from None
-    return decode_mask(data, str(file), None if wanted in (None, "") else read_key({"value": wanted}, "value", whole))
+def _default_object(drawn: Drawn) -> str:
+    """Equal masks are one object."""
+    if drawn.file is not None:
+        return f"{drawn.file.resolve()} {'' if drawn.value is None else drawn.value}"
+    return json.dumps(drawn.segmentation)
+
+
+def _segmentation(drawn: Drawn) -> Any:
+    if drawn.file is None:
+        return drawn.segmentation
+    return decode_mask(drawn.file.read_bytes(), str(drawn.file), drawn.value)
+
+
+def _turn(header: Header, drawn: Drawn, turns: Turns) -> list[str]:
+    """The list of `turns` that an object belongs to, by the size of its mask or the reach of its polygons."""
+    if drawn.file is not None:
+        size = mask_size(drawn.file.read_bytes(), str(drawn.file))
+        fits_stored = size == header.size
+        fits_turned = size == header.turned_size
+    elif isinstance(drawn.segmentation, dict):
+        height, width = read_key(drawn.segmentation, "size", listed)
+        fits_stored = (width, height) == header.size
+        fits_turned = (width, height) == header.turned_size
+    else:
+        right, bottom = _reach(drawn.segmentation)
+        fits_stored = right <= header.size[0] + 1 and bottom <= header.size[1] + 1
+        fits_turned = right <= header.turned_size[0] + 1 and bottom <= header.turned_size[1] + 1
+    if fits_stored == fits_turned:
+        return turns.either
+    return turns.turned if fits_turned else turns.stored
+
+
+def _reach(polygons: Any) -> tuple[float, float]:
+    """The largest x and the largest y of flat polygons."""
+    right = bottom = 0.0
+    for part in listed(polygons):
+        numbers = [coordinate(value) for value in listed(part)]
+        right = max(right, *numbers[0::2])
+        bottom = max(bottom, *numbers[1::2])
+    return right, bottom

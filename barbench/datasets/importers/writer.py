@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as coco
 
-from barbench.datasets.importers.pictures import COCO_NAME, SourceImage, place_image, stored_size
+from barbench.datasets.importers.pictures import SourceImage, coco_id, digest, layout_size, place_image
+from barbench.datasets.outlines import checked_polygons
 from barbench.datasets.pixels import masks
 from barbench.datasets.refer import IMAGE_FOLDERS, data_files
 from barbench.datasets.untrusted import image_size
 from barbench.errors import DataError, MissingData, UsageError
 from barbench.files import write_atomically
-from barbench.paper.partitions import Partition
+from barbench.paper.partitions import Exif, Partition
 
 
 class ImportedReference(NamedTuple):
@@ -33,6 +34,7 @@ class ImportedReference(NamedTuple):
         ref_id: None where the source has none.
         ann_id: the same; equal masks of an image are one annotation then.
         category: id in the data set's categories; 0 where the source has none.
+        where: file and row, for errors; "" where the source has none.
     """
 
     split: str
@@ -42,6 +44,7 @@ class ImportedReference(NamedTuple):
     ref_id: int | None = None
     ann_id: int | None = None
     category: int = 0
+    where: str = ""
 
 
 class IdAllocator:
@@ -76,13 +79,19 @@ class ReferWriter:
         partition: whose folder and files are written.
         images: a folder with the images that the source itself does not hold, by their names.
         categories: names by id, where the source has them.
+        exif: `apply` where the masks were drawn on images turned as their EXIF says.
 
     Raises:
         UsageError: where the files of the partition are there already.
     """
 
     def __init__(
-        self, root: Path, partition: Partition, images: Path | None = None, categories: dict[int, str] | None = None
+        self,
+        root: Path,
+        partition: Partition,
+        images: Path | None = None,
+        categories: dict[int, str] | None = None,
+        exif: Exif = "stored",
     ) -> None:
         self.root = root
         self.partition = partition
@@ -93,7 +102,9 @@ class ReferWriter:
         refuse(self._refs_path)
         self._given = images
         self._categories = dict(categories or {})
+        self._exif = exif
         self._images: dict[str, dict[str, Any]] = {}
+        self._written: dict[str, Path | bytes] = {}  # the file or the digest of each, to notice another of its name
         self._annotations: dict[int, dict[str, Any]] = {}
         self._by_mask: dict[tuple[int, bytes], int] = {}
         self._refs: list[dict[str, Any]] = []
@@ -152,28 +163,46 @@ class ReferWriter:
     def _image(self, picture: SourceImage) -> dict[str, Any]:
         """The entry of an image, which is written where it is new."""
         if picture.name in self._images:
+            self._refuse_another(picture)
             return self._images[picture.name]
+        number = coco_id(picture.name)
         data = picture.data
-        if data is None and self._given is not None and (self._given / picture.name).is_file():
-            data = self._given / picture.name
+        if data is None and self._given is not None:
+            data = _given_file(self._given, picture.name, number)
         if data is not None:
-            size = stored_size(data, picture.name)
+            size = layout_size(data, picture.name, self._exif)
             if picture.size is not None and picture.size != size:
-                raise ValueError(f"{picture.name} has {size[0]}x{size[1]} pixels, the source says {picture.size}")
+                found = f"{size[0]}x{size[1]}"
+                raise ValueError(
+                    f"{picture.name} has {found} pixels, the source says {picture.size[0]}x{picture.size[1]}"
+                )
             place_image(self._folder, picture.name, data)
+            if picture.data is not None:
+                self._written[picture.name] = data if isinstance(data, Path) else digest(data)
         elif picture.size is not None:
             size = image_size(*picture.size)
             self.missing[picture.name] = None
         elif (self._folder / picture.name).is_file():
-            size = stored_size(self._folder / picture.name, picture.name)
+            size = layout_size(self._folder / picture.name, picture.name, self._exif)
         else:
             where = f"in {self._given}" if self._given else "in the source; name their folder with --images"
             raise MissingData(f"the image {picture.name} is not {where}")
-        found = COCO_NAME.fullmatch(picture.name)
-        number = self._image_ids.take(int(found[2]) if found else None)
-        entry = {"id": number, "file_name": picture.name, "width": size[0], "height": size[1]}
+        entry = {"id": self._image_ids.take(number), "file_name": picture.name, "width": size[0], "height": size[1]}
         self._images[picture.name] = entry
         return entry
+
+    def _refuse_another(self, picture: SourceImage) -> None:
+        """ValueError for an image that has the name of another one."""
+        known = self._written.get(picture.name)
+        if known is None or picture.data is None or picture.data == known:
+            return
+        if isinstance(known, Path):
+            known = digest(known)
+            self._written[picture.name] = known
+        if digest(picture.data) != known:
+            raise ValueError(
+                f"the source has two images that differ under the name {picture.name}; one of them needs another name"
+            )
 
     def _annotation(self, item: ImportedReference, image: dict[str, Any]) -> int:
         """The id of the object's annotation, which is kept where it is new."""
@@ -181,13 +210,15 @@ class ReferWriter:
             return item.ann_id
         height, width = image["height"], image["width"]
         drawn = hasattr(item.segmentation, "shape")
+        segmentation = item.segmentation
         if drawn:
-            if item.segmentation.shape != (height, width):
-                found = "x".join(map(str, item.segmentation.shape[1::-1]))
+            if segmentation.shape != (height, width):
+                found = "x".join(map(str, segmentation.shape[1::-1]))
                 raise ValueError(f"its mask has {found} pixels, {image['file_name']} has {width}x{height}")
-            rle = masks.from_mask((item.segmentation != 0).astype("uint8"))
+            rle = masks.from_mask((segmentation != 0).astype("uint8"))
         else:
-            rle = masks.encode(item.segmentation, height, width).rle
+            segmentation = checked_polygons(segmentation, width, height)
+            rle = masks.encode(segmentation, height, width).rle
         key = (image["id"], rle.counts)
         if item.ann_id is None and key in self._by_mask:
             return self._by_mask[key]
@@ -201,12 +232,23 @@ class ReferWriter:
             "iscrowd": 0,
             "area": rle.area,
             "bbox": [float(value) for value in coco.toBbox(code)],
-            "segmentation": {**code, "counts": rle.counts.decode()} if drawn else item.segmentation,
+            "segmentation": {**code, "counts": rle.counts.decode()} if drawn else segmentation,
         }
         return ann_id
 
     def _sentence(self, number: int | None, text: str) -> dict[str, Any]:
         return {"sent_id": self._sent_ids.take(number), "sent": text, "raw": text, "tokens": text.split()}
+
+
+def _given_file(folder: Path, name: str, number: int | None) -> Path | None:
+    """An image in the folder that the user named: by its name, or by the one that COCO 2017 gives the same image."""
+    candidates = [name]
+    if number is not None:
+        candidates.append(f"{number:012}.jpg")
+    for candidate in candidates:
+        if (folder / candidate).is_file():
+            return folder / candidate
+    return None
 
 
 def instances_path(root: Path, partition: Partition) -> Path:

@@ -283,7 +283,7 @@ def test_sources_that_are_none(release: Release, tmp_path: Path) -> None:
         run(ask(bad, tmp_path / "root", form="zip"))
     (tmp_path / "x.parquet").write_bytes(b"PAR1nothing")
     with pytest.raises(DataError, match="is not a Parquet file that can be read"):
-        run(ask(tmp_path / "x.parquet", tmp_path / "root", split="refcoco"))
+        run(ask(tmp_path / "x.parquet", tmp_path / "root", dataset="refcoco"))
     with pytest.raises(UsageError, match="which data set is"):
         run(ask(tmp_path / "x.parquet", tmp_path / "root"))
     with pytest.raises(UsageError, match=r"has boxes and no masks.*--instances"):
