@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
@@ -32,20 +33,21 @@ def stdout_console(width: int = 100) -> Console:
     return Console(width=width)
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = "") -> None:
+def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = "", section: str = "") -> None:
     """Print rows to standard output as a table, JSON or CSV.
 
     Args:
         rows: mappings with the same keys; nested mappings become columns `outer.inner`, except in JSON.
         format_: how.
         title: above a table.
+        section: key whose value is a heading over the rows of a table that follow each other; "": no headings.
     """
     if format_ is Format.json:
         print(json.dumps(list(rows), indent=1, ensure_ascii=False))
     elif format_ is Format.csv:
         _print_csv(rows)
     else:
-        stdout_console(160).print(Terminal(rows_table(rows, title)))
+        stdout_console(160).print(Terminal(rows_table(rows, title, section)))
 
 
 def print_notes(notes: Iterable[str]) -> None:
@@ -54,9 +56,10 @@ def print_notes(notes: Iterable[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def rows_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table:
+def rows_table(rows: Sequence[Mapping[str, Any]], title: str = "", section: str = "") -> Table:
     """Rows as a table; the keys of a nested mapping become columns under its name, long texts fold."""
     flat = [flatten(row) for row in rows]
+    headings = [str(row.pop(section, "")) for row in flat]
     headers = []
     columns = []
     for key in _keys(flat):
@@ -65,8 +68,11 @@ def rows_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table:
         group, name = _split(key)
         headers.append(Header(group, name, "right" if numeric else "left", folds=True))
         columns.append([Entry(_text(value)) for value in values])
-    body = tuple(zip(*columns, strict=True))
-    return Table(title, "", tuple(headers), (Section("", body),))
+    body = zip(headings, zip(*columns, strict=True), strict=True) if columns else ()
+    sections = []
+    for heading, members in groupby(body, key=lambda pair: pair[0]):
+        sections.append(Section(heading, tuple(row for _, row in members)))
+    return Table(title, "", tuple(headers), tuple(sections))
 
 
 def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
-from barbench import cli
+from barbench import cli, listing
+from barbench.methods.catalog import METHODS
 from barbench.results.record import Cell, DataIdentity, Record
 from barbench.results.store import Store
 from tests.datasets.overlapping import write_overlapping
@@ -268,6 +270,58 @@ def test_what_only_reads_names_a_damaged_record_and_leaves_it(
     assert f"{damaged.name} cannot be read" in answer.err
     assert sorted(file.name for file in results.iterdir()) == sorted([path.name, damaged.name])
     assert damaged.read_text() == "{"
+
+
+def in_a_new_process(code: str) -> str:
+    """What Python prints; the modules of this process are not loaded there."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["list", name] for name in ("methods", "backbones", "datasets", "recipes")),
+        *(["show", "lora"], ["list", "methods", "--backbone", "ViT-B-16-quickgelu"]),
+    ],
+    ids=" ".join,
+)
+def test_what_there_is_to_choose_from_is_answered_without_torch(words: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv = ['barbench', *{words!r}]\n"
+        "from barbench.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'open_clip', 'timm', 'pandas'} & sys.modules.keys()"
+    )
+    assert in_a_new_process(code)
+
+
+def test_list_methods_says_on_80_columns_what_each_method_is(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(listing, "stdout_console", lambda width: Console(width=80))
+    lines = ask("list", "methods").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    methods = [spec for spec in METHODS if spec.reference == spec.name]
+    for spec in methods:
+        [line] = [line for line in lines if line.startswith(f"{spec.name} ")]
+        tuned, *sentence = line.split()[1:]
+        assert int(tuned.replace(",", "")) >= 0
+        assert sentence
+    assert all(kind in lines for kind in {spec.kind for spec in methods})
+
+
+@pytest.mark.parametrize("method", ["full", "cris", "head-only"])
+def test_show_names_no_option_that_a_method_does_not_have(method: str, ask: Ask) -> None:
+    [shown] = json.loads(ask("show", method, "--format", "json").out)
+    assert {row["option"] for row in shown["options"]} == {"positional"}
+
+
+def test_list_recipes_lists_the_fields_of_set(ask: Ask) -> None:
+    rows = {row["field"]: row for row in json.loads(ask("list", "recipes", "--fields", "--format", "json").out)}
+    assert rows["adapter_lr"]["meaning"] == "factor on lr for all parameters but the head's"
+    assert "list recipes --fields" in " ".join(ask("run", "--help").out.split())
 
 
 def test_list_backbones_invents_nothing(ask: Ask) -> None:

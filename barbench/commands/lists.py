@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from barbench.commands.checks import CheckedCommand
 from barbench.commands.options import ArgumentsOption, BackboneOption, FormatOption, ImageSizeOption, ProportionOption
 from barbench.listing import Format, print_rows
 from barbench.spec.text import method_options
+
+if TYPE_CHECKING:
+    from barbench.methods.catalog import MethodSpec, Options
 
 WIDTH = 80
 """Columns of a narrow terminal."""
@@ -25,7 +28,10 @@ def list_methods(
     proportion: ProportionOption = "published",
     format_: FormatOption = Format.table,
 ) -> None:
-    """Methods with their components and parameter counts on a backbone; no weights are needed."""
+    """Methods by kind: what each is, and how many parameters it tunes on a backbone; no weights are needed.
+
+    --format json and csv add components and the whole parameter ledger.
+    """
     from barbench.benchmarks.matrix import check_backbone
     from barbench.methods.entry import in_proportion
     from barbench.methods.resolve import resolve
@@ -36,9 +42,46 @@ def list_methods(
     check_backbone(backbone, image_size)
     if proportion == "width":
         chosen = in_proportion(specs, backbone_config(backbone), chosen)
-    from barbench.methods.describe import describe_methods
+    rows = _method_rows(specs, backbone, image_size, chosen)
+    if format_ is Format.table:
+        table = [_for_people(row) for row in rows]
+        print_rows(table, format_, title=f"methods on {backbone}, tuned parameters", section="kind")
+    else:
+        print_rows(rows, format_)
 
-    print_rows(describe_methods(specs, backbone, image_size, chosen), format_, title=f"methods on {backbone}")
+
+def _method_rows(
+    specs: "Sequence[MethodSpec]", backbone: str, image_size: int | None, chosen: "Mapping[str, Options]"
+) -> list[dict[str, Any]]:
+    """One row per method, by kind; what is stored is not counted again, which needs torch."""
+    from barbench.methods.catalog import KINDS
+    from barbench.methods.counts import stored_counts
+
+    known = stored_counts(backbone, image_size)
+    rows = {}
+    others = []
+    for spec in specs:
+        if spec.name in known and not chosen.get(spec.name):
+            stored = known[spec.name]
+            variant = {"variant": spec.variant} if spec.variant else {}
+            row = {"components": stored["components"], "ledger": stored["ledger"], **variant}
+            rows[spec.name] = {"kind": spec.kind, "name": spec.name, "title": spec.title, **row}
+        else:
+            others.append(spec)
+    if others:
+        from barbench.methods.describe import describe_methods
+
+        for row in describe_methods(others, backbone, image_size, chosen):
+            rows[row["name"]] = row
+    ordered = sorted(specs, key=lambda spec: KINDS.index(spec.kind))
+    return [{**rows[spec.name], "what": spec.summary} for spec in ordered]
+
+
+def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a table that a narrow terminal can show."""
+    what = f"cannot be used here: {row['refused']}" if "refused" in row else row["what"]
+    tuned = row["ledger"]["adapter"] if "ledger" in row else None
+    return {"kind": row["kind"], "name": row["name"], "tuned": tuned, "what": what}
 
 
 @app.command("backbones", cls=CheckedCommand)
@@ -85,10 +128,18 @@ def list_datasets(format_: FormatOption = Format.table) -> None:
 
 
 @app.command("recipes", cls=CheckedCommand)
-def list_recipes(format_: FormatOption = Format.table) -> None:
-    """Training recipes that ship with barbench."""
-    from barbench.spec.recipe import load_recipe, recipe_names
+def list_recipes(
+    fields: Annotated[
+        bool, typer.Option("--fields", help="list the fields of a recipe instead, which run --set changes")
+    ] = False,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Training recipes that ship with barbench, or the fields that a recipe has."""
+    from barbench.spec.recipe import load_recipe, recipe_fields, recipe_names
 
+    if fields:
+        print_rows(recipe_fields(), format_, title="fields of a recipe: run --set FIELD=VALUE")
+        return
     rows = [load_recipe(name).model_dump(mode="json") for name in recipe_names()]
     if format_ is Format.table:
         rows = [
@@ -107,7 +158,10 @@ def list_suites(format_: FormatOption = Format.table) -> None:
         for name in SUITES.names()
         for spec in SUITES.get(name).methods()
     ]
-    print_rows(rows, format_, title="suites")
+    if format_ is Format.table:
+        # The question is said once, over the suite's rows.
+        rows = [{"suite": f"{r['suite']}: {r['question']}", "method": r["method"], "title": r["title"]} for r in rows]
+    print_rows(rows, format_, title="suites", section="suite")
 
 
 def show(
@@ -138,10 +192,7 @@ def show(
     check_backbone(backbone, image_size)
     if proportion == "width":
         chosen = spec.proportion(backbone_config(backbone), chosen)
-    from barbench.methods.describe import describe_options, describe_parts
-
-    settings = describe_options(spec, chosen, backbone_config(backbone).transformer)
-    parts = describe_parts(spec, backbone, image_size, chosen)
+    settings, parts = _options_and_parts(spec, backbone, image_size, chosen)
     if format_ is Format.json:
         about = {"name": spec.name, "title": spec.title, "kind": spec.kind, "what": spec.summary}
         print_rows([{**about, "options": settings, "parts": parts, "backbone": backbone}], format_)
@@ -152,6 +203,22 @@ def show(
     else:
         print_rows(settings, format_, title="options")
     print_rows(parts, format_, title=f"tuned parameters on {backbone}")
+
+
+def _options_and_parts(
+    spec: "MethodSpec", backbone: str, image_size: int | None, chosen: "Options"
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The options of a method and its tuned parameters by part: as stored, else with torch."""
+    from barbench.methods.counts import stored_counts
+
+    known = stored_counts(backbone, image_size).get(spec.name)
+    if known is not None and not chosen:
+        return known["options"], known["parts"]
+    from barbench.methods.describe import describe_options, describe_parts
+    from barbench.spec.backbone import backbone_config
+
+    settings = describe_options(spec, chosen, backbone_config(backbone).transformer)
+    return settings, describe_parts(spec, backbone, image_size, chosen)
 
 
 def option_lines(settings: Sequence[Mapping[str, Any]]) -> list[str]:

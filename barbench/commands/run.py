@@ -94,7 +94,8 @@ def run(
         list[str] | None,
         typer.Option(
             "--set",
-            help="change one field of the recipe, for all methods: key=value; may be repeated",
+            help="change one field of the recipe, for all methods: key=value; may be repeated; list recipes --fields "
+            "lists them",
             rich_help_panel=TRAINING,
         ),
     ] = None,

@@ -3,6 +3,7 @@
 A recipe is a YAML file: one that ships with barbench, by name, or the user's own, by path.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -90,16 +91,18 @@ RATES: Final = ("lr", "adapter_lr")
 class Recipe(Fields):
     """Everything about training and evaluation that can change a result, apart from method, data and seed."""
 
-    name: str
-    description: str = ""
+    name: str = Field(description="what tables and records call it")
+    description: str = Field(default="", description="what it is for, in words")
     epochs: PositiveInt = Field(description="passes over the references; each draws one of a reference's sentences")
     batch: PositiveInt = Field(description="references per step, over all processes and accumulated micro-batches")
     accumulate: PositiveInt = Field(default=1, description="micro-batches that make one batch")
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw"] = Field(default="adam", description="Adam, or with decoupled weight decay")
     lr: PositiveFloat = Field(description="learning rate of the head")
     adapter_lr: PositiveFloat = Field(default=1.0, description="factor on lr for all parameters but the head's")
-    weight_decay: float = Field(default=0.0, ge=0)
-    schedule: Literal["step", "cosine"] = "step"
+    weight_decay: float = Field(default=0.0, ge=0, description="of the optimizer, for all trained parameters")
+    schedule: Literal["step", "cosine"] = Field(
+        default="step", description="lr falls at milestones, or along half a cosine down to 0"
+    )
     milestones: tuple[PositiveInt, ...] = Field(default=(), description="epochs after which lr decays (step)")
     decay: PositiveFloat = Field(default=0.1, description="factor on lr at each milestone (step)")
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of all steps in which lr rises linearly")
@@ -173,12 +176,44 @@ class Recipe(Fields):
         return self.lr * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
 
 
+IN_A_CELL = "in a cell: "
+"""How the description of a field begins that only cells have."""
+NAMES = {
+    "integer": "whole number", "number": "number", "string": "text", "null": "null", "object": "mapping",
+}  # fmt: skip
+BOUNDS = {"exclusiveMinimum": "above", "minimum": "from", "exclusiveMaximum": "below", "maximum": "to"}
 _LATER = ("rates", "own_rates", "searched", "tuning", "head")
 
 
 def recipe_names() -> list[str]:
     """The recipes that ship with barbench."""
     return sorted(f.name.removesuffix(".yaml") for f in _folder().iterdir() if f.name.endswith(".yaml"))
+
+
+def recipe_fields() -> list[dict[str, Any]]:
+    """One row per field of a recipe that a person sets: its name, what it takes, its default, and what it means."""
+    schema = Recipe.model_json_schema()
+    rows = []
+    for name, field in schema["properties"].items():
+        if not field["description"].startswith(IN_A_CELL):
+            default = "needed" if name in schema["required"] else json.dumps(field["default"])
+            rows.append({"field": name, "takes": _takes(field), "default": default, "meaning": field["description"]})
+    return rows
+
+
+def _takes(field: Mapping[str, Any]) -> str:
+    """The values of a field in words, from its JSON schema."""
+    if "anyOf" in field:
+        return " or ".join(_takes(choice) for choice in field["anyOf"])
+    if "enum" in field:
+        return " or ".join(field["enum"])
+    if field.get("type") == "array":
+        return f"list of: {_takes(field['items'])}"
+    words = [NAMES.get(field.get("type", "object"), "")]
+    for key, bound in BOUNDS.items():
+        if key in field:
+            words.append(f"{bound} {field[key]:g}")
+    return " ".join(words)
 
 
 def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:

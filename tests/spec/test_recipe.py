@@ -10,7 +10,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
 from barbench.errors import UnknownName, UsageError
-from barbench.spec.recipe import Recipe, load_recipe, parse_recipe, recipe_names
+from barbench.spec.recipe import Recipe, load_recipe, parse_recipe, recipe_fields, recipe_names
 
 
 def recipe(**fields: Any) -> Recipe:
@@ -216,3 +216,16 @@ def test_fields_that_came_later_do_not_change_the_ids_of_older_records() -> None
         *("name", "description", "epochs", "batch", "accumulate", "optimizer", "lr", "adapter_lr", "weight_decay"),
         *("schedule", "milestones", "decay", "warmup", "clip", "threshold", "eval_batch"),
     }
+
+
+def test_every_field_that_a_person_sets_is_listed_with_what_it_takes_and_means() -> None:
+    rows = {row["field"]: row for row in recipe_fields()}
+    in_cells = {"own_rates", "searched"}
+    assert rows.keys() == Recipe.model_fields.keys() - in_cells
+    assert all(row["takes"] and row["meaning"] and row["default"] for row in rows.values())
+    assert rows["epochs"]["takes"] == "whole number above 0"
+    assert rows["warmup"]["takes"] == "number from 0 below 1"
+    assert rows["schedule"]["takes"] == "step or cosine"
+    assert rows["milestones"]["takes"] == "list of: whole number above 0"
+    assert rows["clip"]["takes"] == "number above 0 or null"
+    assert (rows["lr"]["default"], rows["weight_decay"]["default"]) == ("needed", "0.0")

@@ -55,7 +55,7 @@ def _blocks(table: Table, room: int) -> list[Table]:
     """Cut a table between column groups into pieces that fit `room` if possible, each with the first column."""
     blocks = [[0]]
     for group in _groups(table, room):
-        if len(blocks[-1]) > 1 and _Grid(table.select(blocks[-1] + group)).width > room:
+        if len(blocks[-1]) > 1 and _Grid(table.select(blocks[-1] + group)).rule > room:
             blocks.append([0])
         blocks[-1] += group
     if len(blocks) == 1:
@@ -71,7 +71,7 @@ def _groups(table: Table, room: int) -> list[list[int]]:
     start = 0
     for _, count in table.header_groups:
         group = list(range(max(start, 1), start + count))
-        if len(group) > 1 and _Grid(table.select([0, *group])).width > room and table.headers[group[0]].folds:
+        if len(group) > 1 and _Grid(table.select([0, *group])).rule > room and table.headers[group[0]].folds:
             groups += [[column] for column in group]
         elif group:
             groups.append(group)
