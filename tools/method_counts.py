@@ -10,6 +10,7 @@ from typing import Any
 from barbench.methods.catalog import METHODS, MethodSpec
 from barbench.methods.counts import BACKBONES, FILE, Counts, fingerprint
 from barbench.methods.describe import describe_methods, describe_options, describe_parts
+from barbench.spec.backbone import backbone_config
 
 
 def shipped() -> list[MethodSpec]:
@@ -24,7 +25,7 @@ def count(specs: list[MethodSpec], backbone: str) -> Counts:
         counts[row["name"]] = {"components": row["components"], "ledger": row["ledger"]}
     for spec in specs:
         counts[spec.name]["parts"] = describe_parts(spec, backbone, None)
-        counts[spec.name]["options"] = describe_options(spec)
+        counts[spec.name]["options"] = describe_options(spec, {}, transformer=backbone_config(backbone).transformer)
     return counts
 
 
