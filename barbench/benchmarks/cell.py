@@ -100,6 +100,8 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
     loaded = _load(job, emit)
     for line in check_images(loaded.data.evals.values(), LetterboxCache(loaded.letterbox, loaded.cache)):
         emit({"event": "note", "text": line})
+    for line in loaded.segmenter.method.notes(len(loaded.samples)):
+        emit({"event": "note", "text": line})
     lap("loading")
     # FLOPs and memory, before anything is trained.
     emit({"event": "device", "name": device_name(str(loaded.accelerator.device))})
@@ -237,7 +239,7 @@ def _record(
         cell=job.cell,
         title=job.title,
         composition=job.composition,
-        notes=job.notes,
+        notes=(*job.notes, *loaded.segmenter.method.notes(len(loaded.samples))),
         ledger=loaded.segmenter.ledger(),
         status="done",
         splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.evaluation_splits},

@@ -175,6 +175,13 @@ class Method(Hooks):
             if c.calibrates():
                 c.calibrate(losses)
 
+    def notes(self, references: int) -> list[str]:
+        """The notes of each component, in their order."""
+        notes: list[str] = []
+        for c in self._users["notes"]:
+            notes.extend(c.notes(references))
+        return notes
+
     def head_parameters(self) -> list[nn.Parameter]:
         """What the components count as segmentation head."""
         parameters: list[nn.Parameter] = []

@@ -35,7 +35,8 @@ class LIM(Component):
 
     The inserted tokens are made for each block from the other tower's output; their own outputs are dropped. P and Q
     are one bottleneck each, shared by all blocks. All L words are inserted, padding included, as in the released code
-    (the paper leaves this open).
+    (the paper leaves this open). Not an identity at the start: every token attends to the inserted ones, which moves
+    the logits by a seventh of their largest value.
 
     Args:
         hidden: units of the bottlenecks P and Q.

@@ -136,8 +136,12 @@ class LST(Component):
 
     The reading for segmentation is ours: the states after a third, two thirds and all of the vision tower become the
     three levels, through a map U of their own; the last one, and the words, pass through the frozen norm and
-    projection behind them. The words' side network is causal, as the tower. The original's side blocks begin as pruned
-    copies of the backbone's; ours, too, by absolute sums. It has side blocks at 9 of 12 blocks by default, ours at all.
+    projection behind them. The words' side network is causal, as the tower. The original has side blocks at 9 of 12
+    blocks by default, ours at all.
+
+    The original's side blocks begin as copies of the backbone's, pruned by Fisher information, channels chained from
+    one map to the next. Ours copy the six maps alone, pruned by absolute sums: their norms start at gain 1 and shift
+    0, they have GELU where the copied maps were trained with QuickGELU or SwiGLU, and no dropout.
 
     Args:
         reduction: r; the side network has the tower's width / r channels.

@@ -15,6 +15,7 @@ from barbench.methods.sites import chosen
 from barbench.models.hooks import Losses
 from barbench.models.stream import TowerName
 from barbench.models.towers.base import Backbone, VisionTower
+from barbench.spec.text import plural
 
 
 class Piece(NamedTuple):
@@ -48,7 +49,7 @@ class Mask(Component):
         choice: how the numbers are chosen.
         share: k as a share of the parameters of the chosen towers, rounded down; the original's 0.5 %.
         count: k itself; None: by `share`.
-        samples: how many training samples the Fisher information is averaged over.
+        samples: how many training samples the Fisher information is averaged over; all, where there are fewer.
         towers: whose parameters can be chosen.
     """
 
@@ -121,6 +122,16 @@ class Mask(Component):
     def calibrates(self) -> bool:
         """For a Fisher mask."""
         return self.choice == "fisher"
+
+    def notes(self, references: int) -> list[str]:
+        """How many samples a Fisher mask was chosen by, and whether that is fewer than `samples`."""
+        if self.choice != "fisher":
+            return []
+        used = min(self.samples, references)
+        note = f"the mask was chosen by {plural(used, 'training sample')} behind a head of one epoch"
+        if used < self.samples:
+            note += f", all that there are: mask.samples is {self.samples:,}"
+        return [note]
 
     def calibrate(self, losses: Losses) -> None:
         """Choose the k numbers with the largest Fisher information, once for the whole training.

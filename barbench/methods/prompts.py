@@ -22,6 +22,10 @@ class Prompts(Component):
     of the blocks; in the text tower first, without a position, where every word sees them (the start token, too) and
     they see each other. Not an identity at the start.
 
+    The method `deep-prompts` is MaPLe's without the coupling: 2 tokens in each tower before 9 blocks, all random. The
+    configuration that was published for it (IVLP) has a depth of 12, `prompts.depth=12`, and starts the words' first
+    tokens at the embeddings of "a photo of a", which has no option here; `maple` starts so.
+
     Args:
         count: n tokens in each tower.
         depth: J; None: every block. A tower with fewer blocks takes as many as it has.

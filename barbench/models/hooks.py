@@ -69,6 +69,17 @@ class Hooks(nn.Module):
                 in evaluation mode. Their graphs reach the parameters that require gradients at that moment.
         """
 
+    def notes(self, references: int) -> list[str]:
+        """What a reader of a training's numbers must know beside its options; it becomes part of the record.
+
+        Args:
+            references: of the training split.
+
+        Returns:
+            One sentence each, without a full stop.
+        """
+        return []
+
     def head_parameters(self) -> list[nn.Parameter]:
         """Those of its own parameters that count as segmentation head, in the ledger and for the learning rate."""
         return []

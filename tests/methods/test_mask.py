@@ -140,3 +140,14 @@ def test_beside_dora_the_norms_are_those_of_the_tuned_weights() -> None:
 def test_masks_of_nothing_or_of_more_than_there_is_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="mask"):
         built("fish", **options)
+
+
+def test_a_record_says_how_many_samples_the_mask_was_chosen_by() -> None:
+    (fish,) = resolve("fish")
+    made = fish.create({"mask.samples": 8})
+    assert made.notes(100) == ["the mask was chosen by 8 training samples behind a head of one epoch"]
+    assert made.notes(5) == [
+        "the mask was chosen by 5 training samples behind a head of one epoch, all that there are: mask.samples is 8"
+    ]
+    assert resolve("random-mask")[0].create().notes(5) == []
+    assert resolve("barleria")[0].create().notes(5) == []

@@ -36,3 +36,16 @@ def test_one_tower_alone() -> None:
     assert not [n for n in tuned if n.startswith("vision.")]
     with pytest.raises(UsageError):
         Select(towers=())
+
+
+def test_the_last_shift_of_the_vision_tower_is_inert_in_training() -> None:
+    """The neck's first BatchNorm takes it away; in evaluation mode it moves the logits."""
+    model = build_segmenter(resolve("bitfit")[0], small()).train()
+    model(*inputs()).logits.square().mean().backward()
+    norms = model.vision.visual.ln_post, model.vision.visual.ln_pre
+    last, first = (norm.bias.grad.abs().max() for norm in norms)
+    assert last < 1e-4 * first
+    before = model.eval()(*inputs()).logits
+    with torch.no_grad():
+        norms[0].bias += 1
+    assert not torch.allclose(model(*inputs()).logits, before)

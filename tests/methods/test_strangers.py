@@ -40,6 +40,7 @@ BODIES = {
     "weights": "def weights(self):\n    return {'vision.visual.ln_post.weight': self.gain.expand(64) * 2}",
     "calibrates": "def calibrates(self):\n    return True",
     "calibrate": "def calibrate(self, losses):\n    self.heard.append(sum(1 for _ in losses(3)))",
+    "notes": "def notes(self, references):\n    return [f'of {references} references']",
     "head_parameters": "def head_parameters(self):\n    return [self.gain]",
     "tapped": "def tapped(self):\n    return frozenset({0})\n"
     "def fuse(self, query, trace):\n    return super().fuse(query * self.gain * trace.taps[0].abs().mean() * 3, trace)",
@@ -71,6 +72,7 @@ SILENT = {
     "trains",
     "calibrates",
     "calibrate",
+    "notes",
     "head_parameters",
     "tapped_tokens",
     "text_independent_steps",
@@ -107,6 +109,7 @@ def test_a_file_with_this_hook_is_a_method(hook: str, tmp_path: Path) -> None:
     assert model.ledger()["adapter"] + model.ledger()["head"] - plain.ledger()["head"] >= 1
     if model.method.calibrates():
         model.method.calibrate(lambda count: iter(ours.unbind()[:count]))
+    assert model.method.notes(3) == (["of 3 references"] if hook == "notes" else [])
     heard = model.method.components[0].heard
     told = {"tapped_tokens": {37, 9}, "projects": {"act"}, "after_text": {(3, 9, 64)}, "calibrate": {3}}
     assert told.get(hook, set()) == set(heard)
