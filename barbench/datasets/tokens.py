@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Encoded(NamedTuple):
+class TokenIds(NamedTuple):
     """Token ids, and which texts were cut.
 
     Attributes:
@@ -47,7 +47,7 @@ class Tokens:
         """Whether the text is longer than the context."""
         return bool(self.encode([text]).truncated[0])
 
-    def encode(self, texts: list[str]) -> Encoded:
+    def encode(self, texts: list[str]) -> TokenIds:
         """Token ids of each text, and which texts were cut.
 
         Each text is tokenized to one token more than the context: a text that does not fit fills that place too.
@@ -59,9 +59,9 @@ class Tokens:
             Ids and flags.
         """
         if not texts:
-            return Encoded(torch.zeros(0, self.length, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
+            return TokenIds(torch.zeros(0, self.length, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
         wide = self.tokenizer(texts, self.length + 1)
         ids, over = wide[:, :-1].clone(), wide[:, -1]
         truncated = over != 0
         ids[truncated, -1] = over[truncated]
-        return Encoded(ids, truncated)
+        return TokenIds(ids, truncated)

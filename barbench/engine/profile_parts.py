@@ -19,7 +19,7 @@ TOWER = ("embed", "attention", "mlp", "finish", "project")
 HOOKS = ("before_block", "project", "branch", "shortcut", "after_stage", "fuse")
 
 
-class Part(NamedTuple):
+class PartCost(NamedTuple):
     """One part's share of a training step, per batch.
 
     Attributes:
@@ -96,7 +96,7 @@ def by_part(
     ids: Tensor,
     mask: Tensor,
     autocast: AbstractContextManager[object] = NO_AUTOCAST,
-) -> dict[str, Part]:
+) -> dict[str, PartCost]:
     """Measure one training step's forward and backward pass by part.
 
     Two passes over the same batch: one counts FLOPs, one takes times. On CUDA each switch waits for the device, so that
@@ -119,7 +119,7 @@ def by_part(
     for part in (*_owners(segmenter), OTHER):
         forward = (part, False)
         backward = (part, True)
-        parts[part] = Part(
+        parts[part] = PartCost(
             forward_s=seconds.get(forward, 0.0),
             backward_s=seconds.get(backward, 0.0),
             forward_flops=flops.get(forward, 0),

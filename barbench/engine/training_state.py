@@ -123,11 +123,14 @@ class TrainingState:
             waited: seconds that they were waited for.
             total: steps of the whole training, after which nothing is left to read.
         """
+        # Launch: the device computes while the host goes back for the next batch.
         begin = time.monotonic()
         lr = self._recipe.rate(self.step, self._steps)
         self.step += 1
         numbers = PendingTensor(self._stepper.launch(micros, lr))
         self._launched.append(_Launched(self.step, lr, micros, numbers))
+
+        # Read what is behind; at the end of an epoch everything, for its mean loss.
         epoch_done = self.step % self._steps == 0
         if epoch_done or self.step == total:
             self.read_pending()

@@ -61,7 +61,7 @@ ALWAYS_LEAKS = next(Column(p.name, p.columns[split]) for p in PAPER_PARTITIONS f
 
 
 @dataclass(frozen=True)
-class Family:
+class PaperBackbone:
     """The backbone of a table.
 
     Attributes:
@@ -76,11 +76,16 @@ class Family:
     tag: str
     embedded: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All backbones whose records go into its tables: open_clip's and the embedded one."""
+        return (*self.backbones, self.embedded)
 
-CLIP_B = Family("CLIP ViT-B/16", ("ViT-B-16-quickgelu", "ViT-B-16"), "openai", "tiny")
-EVA_B = Family("EVA02-CLIP ViT-B/16", ("EVA02-B-16",), "merged2b_s8b_b131k", "tiny-eva")
-CLIP_L = Family("CLIP ViT-L/14", ("ViT-L-14-quickgelu", "ViT-L-14"), "openai", "tiny-l")
-FAMILIES = (CLIP_B, EVA_B, CLIP_L)
+
+CLIP_B = PaperBackbone("CLIP ViT-B/16", ("ViT-B-16-quickgelu", "ViT-B-16"), "openai", "tiny")
+EVA_B = PaperBackbone("EVA02-CLIP ViT-B/16", ("EVA02-B-16",), "merged2b_s8b_b131k", "tiny-eva")
+CLIP_L = PaperBackbone("CLIP ViT-L/14", ("ViT-L-14-quickgelu", "ViT-L-14"), "openai", "tiny-l")
+PAPER_BACKBONES = (CLIP_B, EVA_B, CLIP_L)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class PaperTable:
     Attributes:
         number: in the paper.
         title: what it shows.
-        family: its backbone.
+        backbone: as in the paper.
         rule: its average.
         needs: the cells.
         columns: the evaluation splits.
@@ -119,7 +124,7 @@ class PaperTable:
 
     number: str
     title: str
-    family: Family
+    backbone: PaperBackbone
     rule: Rule
     needs: tuple[Block, ...]
     columns: tuple[Column, ...] = PAPER_COLUMNS
@@ -129,15 +134,20 @@ class PaperTable:
     def has(self, backbone: str) -> bool:
         """Whether records of `backbone` go into this table; a backbone that the paper does not use goes into every
         table."""
-        named = {name for family in FAMILIES for name in (*family.backbones, family.embedded)}
-        return backbone in (*self.family.backbones, self.family.embedded) or backbone not in named
+        if backbone in self.backbone.names:
+            return True
+        return not any(backbone in other.names for other in PAPER_BACKBONES)
 
     def omits(self, dataset: str) -> bool:
         """Whether the table leaves out a dataset of the paper, as Tables 2 and 3 do with refcocog-g."""
-        return dataset in {column.dataset for column in PAPER_COLUMNS} - {column.dataset for column in self.columns}
+        of_paper = {column.dataset for column in PAPER_COLUMNS}
+        own = {column.dataset for column in self.columns}
+        return dataset in of_paper - own
 
 
-_B, _L, _EVA = CLIP_B.backbones[0], CLIP_L.backbones[0], EVA_B.backbones[0]
+_B = CLIP_B.backbones[0]
+_L = CLIP_L.backbones[0]
+_EVA = EVA_B.backbones[0]
 _EIGHT = tuple(p.name for p in MEMBERS)
 _EVERY = Block(",".join(PAPER_METHODS), _B, None, ("all",), "paper")
 
@@ -191,4 +201,7 @@ def needed(numbers: Sequence[str]) -> list[Block]:
 
 def embedded_for(backbone: str) -> str:
     """The embedded backbone that stands for a backbone of the paper on shapes; `tiny` for any other backbone."""
-    return next((family.embedded for family in FAMILIES if backbone in family.backbones), CLIP_B.embedded)
+    for of_paper in PAPER_BACKBONES:
+        if backbone in of_paper.backbones:
+            return of_paper.embedded
+    return CLIP_B.embedded

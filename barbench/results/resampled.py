@@ -24,14 +24,14 @@ from barbench.results.store import Store
 RESAMPLES: Final = 2_000
 
 
-class Run(NamedTuple):
+class ScoredRun(NamedTuple):
     """A record, and one of its evaluation splits by the name that it has there."""
 
     record: Record
     split: str
 
 
-Runs = Mapping[int, Run]
+Runs = Mapping[int, ScoredRun]
 """Seed -> run of one method."""
 
 
@@ -82,14 +82,14 @@ class ResampledScores:
             self._samples[key] = self._resample(runs, len(seeds))
         return self._samples[key]
 
-    def counts(self, run: Run) -> Columns | None:
+    def counts(self, run: ScoredRun) -> Columns | None:
         """The saved arrays of a run by field, (expressions,) each; None if they are missing or damaged."""
         try:
             return self._columns(run)
         except DataError:
             return None
 
-    def _resample(self, runs: Sequence[Run], seeds: int) -> Sample | None:
+    def _resample(self, runs: Sequence[ScoredRun], seeds: int) -> Sample | None:
         try:
             tables = [self._columns(run) for run in runs]
         except DataError:
@@ -110,7 +110,7 @@ class ResampledScores:
         scores = numerators.sum(axis=1) / expressions.sum()
         return Sample(scores.reshape(shape), drawn.reshape(-1, *shape), images, effective_images(expressions))
 
-    def _columns(self, run: Run) -> Columns:
+    def _columns(self, run: ScoredRun) -> Columns:
         record = run.record
         if record.id not in self._arrays:
             self._arrays[record.id] = self._store.expressions(record.cell)

@@ -9,8 +9,8 @@ import pytest
 from barbench.results.resampled import (
     RESAMPLES,
     ResampledScores,
-    Run,
     Sample,
+    ScoredRun,
     gap_closed,
     indistinguishable,
     score_interval,
@@ -92,7 +92,7 @@ def test_the_gaps_interval_covers_the_truth() -> None:
 
 def test_samples_come_from_the_arrays_beside_the_records(store: Store, put: Put) -> None:
     methods = [
-        {seed: Run(put(name, better=b, seed=seed), "val") for seed in (0, 1)}
+        {seed: ScoredRun(put(name, better=b, seed=seed), "val") for seed in (0, 1)}
         for name, b in (("etris", 0.2), ("snf", 0.0))
     ]
     resampled = ResampledScores(store)

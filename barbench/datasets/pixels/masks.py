@@ -44,14 +44,14 @@ class Rle(NamedTuple):
         return int(coco.area({"size": [self.height, self.width], "counts": self.counts}))
 
 
-class Encoded(NamedTuple):
+class EncodedMask(NamedTuple):
     """The code of a segmentation, and whether the segmentation reached outside its image and was clipped."""
 
     rle: Rle
     clipped: bool
 
 
-def encode(segmentation: Any, height: int, width: int) -> Encoded:
+def encode(segmentation: Any, height: int, width: int) -> EncodedMask:
     """The code of a COCO `segmentation`; several polygons are merged.
 
     A polygon of fewer than three points has no area and adds nothing. pycocotools checks none of what is checked here,
@@ -70,12 +70,12 @@ def encode(segmentation: Any, height: int, width: int) -> Encoded:
             numbers, or outlines longer than MAX_OUTLINE; the message says which.
     """
     if isinstance(segmentation, dict):
-        return Encoded(_from_runs(segmentation, height, width), False)
+        return EncodedMask(_from_runs(segmentation, height, width), False)
     if not isinstance(segmentation, list):
         raise ValueError(f"its segmentation is neither polygons nor RLE but {type(segmentation).__name__}")
     parts = _polygons(segmentation)
     if not parts:
-        return Encoded(from_mask(np.zeros((height, width), dtype=np.uint8)), False)
+        return EncodedMask(from_mask(np.zeros((height, width), dtype=np.uint8)), False)
 
     xy = parts[0] if len(parts) == 1 else np.concatenate(parts)
     xy = xy.reshape(-1, 2)
@@ -94,7 +94,7 @@ def encode(segmentation: Any, height: int, width: int) -> Encoded:
     clipped = min(left, top) < -1 or right > width + 1 or bottom > height + 1
     codes = coco.frPyObjects(parts, height, width)
     code = codes[0] if len(codes) == 1 else coco.merge(codes)
-    return Encoded(Rle(height, width, code["counts"]), clipped)
+    return EncodedMask(Rle(height, width, code["counts"]), clipped)
 
 
 def _polygons(segmentation: list[Any]) -> list[NDArray[np.float64]]:

@@ -61,6 +61,7 @@ def costs(group: Group) -> Costs:
         if not set(columns) <= row.iou.keys():
             absent.setdefault(NOT_ALL_COLUMNS, []).append(row.label)
             continue
+        # A row without a profile still has a score and parameters.
         spent = _spent(row, machine)
         if spent[["memory", "training", "inference"]].isna().all(axis=None):
             absent.setdefault(NO_PROFILE, []).append(row.label)

@@ -149,6 +149,7 @@ def curves(
     axes.margins(x=0.03)
     axes.set(xlabel=x.text, ylabel=y.text)
     axes.set_ylim(bottom=0)
+    # With marks x is a threshold and y a percentage; without, x counts epochs.
     if marks:
         axes.xaxis.set_major_locator(FixedLocator([0, *marks, 1]))
         axes.set_ylim(0, 100)
@@ -224,6 +225,7 @@ def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[st
     names = [str(label) for label in parts.index]
     margin = min(130, 14 + 4.9 * max(map(len, names)))
     figure, axes = _figure(NARROW, 46 + 21 * len(parts), left=margin)
+    # Each part begins where the parts before it end.
     rows = np.arange(len(parts))
     sums = np.zeros(len(parts))
     for part in parts.columns:

@@ -30,11 +30,11 @@ class Score:
 def comparable(table: PaperTable, conditions: Conditions) -> bool:
     """Whether records may be shown beside what the paper printed: real data, and the paper's backbone with its weights,
     which are the tag or a file of the user's."""
-    weights = conditions.weights == table.family.tag or "@" in conditions.weights
+    weights = conditions.weights == table.backbone.tag or "@" in conditions.weights
     return (
         conditions.data == "refer"
         and conditions.metric == "mIoU"
-        and conditions.backbone in table.family.backbones
+        and conditions.backbone in table.backbone.backbones
         and weights
     )
 

@@ -37,7 +37,7 @@ def caption(
         one_seed: whether there is only one.
     """
     if conditions is None:
-        return f"As printed in the BarLeRIa paper (ICLR 2024), whose own rows use {table.family.title}."
+        return f"As printed in the BarLeRIa paper (ICLR 2024), whose own rows use {table.backbone.title}."
     words = describe_conditions(conditions, others)
     if one_seed:
         words += " One seed."

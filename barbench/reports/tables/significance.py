@@ -7,7 +7,7 @@ from barbench.paper.tables import FULL, HEAD_ONLY, Column
 from barbench.reports.tables.columns import Score
 from barbench.reports.tables.grouping import Group, MethodRow, by_column
 from barbench.results.interval import Interval
-from barbench.results.resampled import ResampledScores, Run, Sample, gap_closed, indistinguishable, score_interval
+from barbench.results.resampled import ResampledScores, Sample, ScoredRun, gap_closed, indistinguishable, score_interval
 
 
 class Significance(NamedTuple):
@@ -102,13 +102,13 @@ def _samples(
     return samples
 
 
-def runs_of(row: MethodRow, column: Column) -> dict[int, Run]:
+def runs_of(row: MethodRow, column: Column) -> dict[int, ScoredRun]:
     """By seed, the record of a row that was evaluated on `column`, and the name that the split has in it."""
-    runs: dict[int, Run] = {}
+    runs: dict[int, ScoredRun] = {}
     for record in row.records:
         if record.status != "done":
             continue
         for found, name in zip(by_column(record), record.splits, strict=True):
             if found == column:
-                runs.setdefault(record.cell.seed, Run(record, name))
+                runs.setdefault(record.cell.seed, ScoredRun(record, name))
     return runs
