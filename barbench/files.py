@@ -22,13 +22,10 @@ MAX_NAME: Final = 255
 
 @functools.cache
 def host_id() -> str:
-    """Eight hex digits that stand for this host and tell nothing about it.
+    """Eight hex digits that stand for this host: a hash of the machine's id, its name, and its namespace of processes.
 
     Containers of one host have different ones: each numbers its processes by itself, so that a process's number says
     who it is within one of them only.
-
-    Returns:
-        A hash of the machine's id, its name, and the namespace of its process numbers.
     """
     parts = [platform.node()]
     for source in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
@@ -41,23 +38,14 @@ def host_id() -> str:
 
 
 def own_mark() -> str:
-    """A part of a temporary name that no other process has, on any host: `<host>-<process>-<random>`.
-
-    Returns:
-        Such a part, another one in every call.
-    """
+    """A part of a temporary name that no other process and no other call has: `<host>-<process>-<random>`."""
     return f"{host_id()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def is_left_behind(path: Path) -> bool:
     """Whether a killed process left this file or folder, which has an `own_mark` in its name.
 
-    Args:
-        path: of a temporary file or folder.
-
-    Returns:
-        True if its process ran on this host and is dead. Of other hosts' processes, which cannot be asked, True once
-        nothing was written for a day.
+    Of other hosts' processes, which cannot be asked, True once nothing was written for a day.
     """
     mark = re.search(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}", path.name)
     if mark and mark[1] == host_id():
@@ -68,17 +56,7 @@ def is_left_behind(path: Path) -> bool:
 
 
 def at_home(path: str | Path) -> Path:
-    """Replace a leading ~ by the home folder.
-
-    Args:
-        path: as a person or a variable gives it.
-
-    Returns:
-        The path.
-
-    Raises:
-        UsageError: where a user id has neither $HOME nor an entry in passwd, as in containers.
-    """
+    """Replace a leading ~ by the home folder; UsageError where a user has none, as in containers."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -86,14 +64,7 @@ def at_home(path: str | Path) -> Path:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process of this host lives.
-
-    Args:
-        process: its number.
-
-    Returns:
-        True also for another user's.
-    """
+    """Whether a process of this host lives, another user's included."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -139,39 +110,22 @@ def _temporary_name(name: str) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file with `atomic_file`.
-
-    Args:
-        path: the final name.
-        content: the whole file.
-    """
+    """Write a whole file with `atomic_file`."""
     with atomic_file(path) as file:
         file.write(content)
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files of `atomic_file` that killed processes left behind; those of living ones stay.
-
-    Args:
-        folder: where they are.
-    """
+    """Remove temporary files of `atomic_file` that killed processes left in a folder; those of living ones stay."""
     for path in folder.glob(".*.tmp"):
         if is_left_behind(path):
             path.unlink(missing_ok=True)
 
 
 def set_aside(*paths: Path, why: str = "corrupt") -> list[Path]:
-    """Rename files that belong together, to the first `<name>.corrupt-<n>` that is free for all of them.
+    """Rename files that belong together, to the first `<name>.<why>-<n>` that is free for all of them.
 
-    Args:
-        *paths: the files; those that do not exist are skipped.
-        why: the word of the new names.
-
-    Returns:
-        The new name of each, whether or not it exists.
-
-    Raises:
-        OSError: if a file cannot be renamed.
+    Files that do not exist are skipped; the new name of each is returned, whether or not it exists.
     """
     n = 1
     while any(_aside(path, why, n).exists() for path in paths):

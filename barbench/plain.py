@@ -30,15 +30,7 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Cut values into lists; `itertools.batched` exists from Python 3.12 on.
-
-    Args:
-        values: any number of them.
-        size: of each list but the last, which may be shorter.
-
-    Yields:
-        Lists in order.
-    """
+    """Cut values into lists of `size`, the last may be shorter; `itertools.batched` exists from Python 3.12 on."""
     iterator = iter(values)
     while chunk := list(islice(iterator, size)):
         yield chunk

@@ -20,35 +20,14 @@ class Registry(Generic[T]):
         self._values: dict[str, T] = {}
 
     def register(self, name: str, value: T) -> T:
-        """Add a value.
-
-        Args:
-            name: not taken yet.
-            value: what `get` will return.
-
-        Returns:
-            `value`.
-
-        Raises:
-            ValueError: if the name is taken.
-        """
+        """Add a value and return it; ValueError if the name is taken."""
         if name in self._values:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
         self._values[name] = value
         return value
 
     def get(self, name: str) -> T:
-        """Look up a value.
-
-        Args:
-            name: a registered name.
-
-        Returns:
-            The value under that name.
-
-        Raises:
-            UnknownName: if there is no such name; the message gives the nearest ones.
-        """
+        """The value under a name; UnknownName, with the nearest names, if there is none."""
         if name not in self._values:
             raise UnknownName(self.kind, name, self._values)
         return self._values[name]

@@ -40,17 +40,7 @@ def whole(value: Any) -> int:
 
 
 def text(value: Any) -> str:
-    """Read a string so that it can be encoded: each lone surrogate becomes a question mark.
-
-    Args:
-        value: a string.
-
-    Returns:
-        The string, valid as UTF-8.
-
-    Raises:
-        ValueError: for anything but a string.
-    """
+    """Read a string, valid as UTF-8: each lone surrogate becomes a question mark. ValueError for anything else."""
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not text")
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
@@ -136,17 +126,7 @@ def read_key(entry: Any, key: str, read: Callable[[Any], T], absent: T = _DUE) -
 
 
 def listed(value: Any) -> list[Any]:
-    """Read a list.
-
-    Args:
-        value: a list or a tuple.
-
-    Returns:
-        A list.
-
-    Raises:
-        ValueError: for anything else.
-    """
+    """Read a list or a tuple as a list; ValueError for anything else."""
     if not isinstance(value, list | tuple):
         raise ValueError(f"{shown(value)} is not a list")
     return list(value)

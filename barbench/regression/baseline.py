@@ -63,19 +63,7 @@ def platform_key() -> str:
 
 
 def load(path: Path, update: str) -> Baseline:
-    """Read a baseline.
-
-    Args:
-        path: of the file.
-        update: the command that makes one, for the message.
-
-    Returns:
-        The baseline.
-
-    Raises:
-        UsageError: if there is no such file.
-        DataError: if it is not a baseline that this barbench reads.
-    """
+    """Read a baseline; UsageError, which names the command `update`, if there is none; DataError for a broken one."""
     try:
         return Baseline.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -65,14 +65,7 @@ class RunPlan:
         return [_row(planned) for planned in self.cells]
 
     def summary(self, slots: int = 1) -> str:
-        """The total in one line.
-
-        Args:
-            slots: cells that run at a time.
-
-        Returns:
-            What is done, and how long the rest will take as far as records tell.
-        """
+        """The total in one line: what is done, and how long the rest will take, `slots` cells at a time."""
         waiting = self.waiting
         place = self.cells[0].job.place
         done = f"{plural(len(self.cells), 'cell')}: {len(self.cells) - len(waiting)} done, {len(waiting)} to run"
@@ -122,15 +115,7 @@ def _row(planned: Planned) -> dict[str, Any]:
 
 
 def make_plan(jobs: Sequence[Job], store: Store) -> RunPlan:
-    """Say what a run will do, without running it.
-
-    Args:
-        jobs: at least one, all on the same device and data root.
-        store: the results folder, with the records that tell of times.
-
-    Returns:
-        The cells in the order of `jobs`, with what each will take.
-    """
+    """Say what a run will do, without running it; `jobs` are at least one, all on the same device and data root."""
     earlier = store.all()
     sizes = _sizes(jobs)
     cells = []
