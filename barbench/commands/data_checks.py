@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from barbench.benchmarks.matrix import choose_datasets
-from barbench.datasets.audit import Kind, verify
+from barbench.datasets.audit import AuditRow, Kind, verify
 from barbench.datasets.importers.source import Request, SplitCount, import_data
 from barbench.datasets.importers.summary import examples, share
 from barbench.datasets.overlap import TrainingOverlap, evaluation_images, overlaps, read_outlines
@@ -39,13 +39,13 @@ class Audit(NamedTuple):
 
 
 def verify_data(
-    data: str | None, split: str, own: bool = False, exif: Exif = "stored"
+    data: str | None, datasets: str, own: bool = False, exif: Exif = "stored"
 ) -> tuple[list[dict[str, object]], list[str], bool]:
     """Check a data root.
 
     Args:
         data: REFER/COCO root, or shapes; None for the default.
-        split: a comma list; `all` means those that the root has.
+        datasets: a comma list; `all` means those that the root has.
         own: whether the data need not be the public release.
         exif: how images are read.
 
@@ -55,7 +55,7 @@ def verify_data(
     Raises:
         MissingData: if the root lacks what was asked for.
     """
-    names = split_list(split)
+    names = split_list(datasets)
     if names == ["all"]:
         root = data_root(data)
         own_data = own_names(root) if root else []
@@ -64,28 +64,29 @@ def verify_data(
     for dataset in choose_datasets(names, data, exif=exif):
         for partition in dataset.partitions:
             wanted[partition.name] = Dataset.of(partition)
-    sources = _sources(data, list(wanted.values()), partly=split == "all")
+    sources = _sources(data, list(wanted.values()), partly=datasets == "all")
     root = next(iter(sources.values())).root
     kind: Kind = "shapes" if (root / SHAPES_MARK).exists() else "real"
     with progress_bar("checking the data") as progress:
         partitions = [wanted[name].members[0] for name in sources]
         report = verify(root, partitions, kind, progress)
-    rows = [
-        {
-            "split": f"{row.dataset} {row.split}",
-            **row.found._asdict(),
-            "expected": list(row.expected) if row.expected else None,
-            "images shared with train": row.shared_images,
-            "problems": list(row.problems),
-        }
-        for row in report.rows
-    ]
+    rows = [_verified_row(row) for row in report.rows]
     findings = [f"{f.severity}: {f.dataset}: {f.text}" for f in report.findings]
     verdict = "sound" if report.ok else "not sound"
     if report.ok and not report.released:
         verdict += ", but not the public release" + (" (accepted: --own)" if own else ": accept that with --own")
     ok = report.ok and (own or report.released)
     return rows, [*findings, f"{report.images_opened} images opened; the data are {verdict}"], ok
+
+
+def _verified_row(row: AuditRow) -> dict[str, object]:
+    return {
+        "split": f"{row.dataset} {row.split}",
+        **row.found._asdict(),
+        "expected": list(row.expected) if row.expected else None,
+        "images shared with train": row.shared_images,
+        "problems": list(row.problems),
+    }
 
 
 def import_rows(request: Request, preview: Path | None = None) -> tuple[list[dict[str, object]], list[str]]:

@@ -191,22 +191,29 @@ def _unique_ids(data: ReferData) -> list[Finding]:
 
 
 def _same_pixels(partition: str, used: dict[ImageInfo, set[str]], pixels: dict[ImageInfo, bytes]) -> list[Finding]:
-    """Images with equal pixels under several ids, in train and elsewhere. `used`: the splits that an image is in. Equal
-    ids are `_check_split`'s task."""
+    """Images with equal pixels under several ids, in train and elsewhere; equal ids are `_check_split`'s task.
+
+    Args:
+        partition: its name.
+        used: the splits that an image is in.
+        pixels: a hash of each image that can be read.
+    """
     copies: dict[bytes, list[ImageInfo]] = defaultdict(list)
     for info in used:
         if info in pixels:
             copies[pixels[info]].append(info)
-    pairs = [
-        (a, b) for group in copies.values() for a in group for b in group
-        if a.image_id != b.image_id and "train" in used[a] and used[b] - {"train"}
-    ]  # fmt: skip
+    pairs = []
+    for group in copies.values():
+        trained = [info for info in group if "train" in used[info]]
+        evaluated = [info for info in group if used[info] - {"train"}]
+        for first in trained:
+            pairs += [(first, second) for second in evaluated if second.image_id != first.image_id]
     if not pairs:
         return []
-    first, second = (info.path.name for info in pairs[0])
+    example, copy = (info.path.name for info in pairs[0])
     images = len({b.image_id for _, b in pairs})
     text = (
-        f"{images:,} images that are evaluated have the pixels of one in train, under another id: {second} is {first}"
+        f"{images:,} images that are evaluated have the pixels of one in train, under another id: {copy} is {example}"
     )
     return [Finding("warning", partition, text)]
 

@@ -29,7 +29,7 @@ COLUMNS = (
 )
 EXPRESSION_COLUMNS = (
     *("id", "method", "title", "backbone", "dataset", "recipe", "seed", "data", "split"),
-    *("sent_id", "ref_id", "ann_id", "image_id", "words", "kind", "height", "width", "area"),
+    *("sent_id", "ref_id", "ann_id", "image_id", "words", "kind", "height", "width", "area", "targets"),
     *("intersection", "union", "iou", "control_intersection", "control_union", "control_iou"),
 )
 _RENAMED: Final = {"recipe.name": "recipe", "data.kind": "data", "data.fingerprint": "fingerprint"}
@@ -114,6 +114,7 @@ def load_expressions(folder: str | Path) -> pd.DataFrame:
     * split, sent_id, ref_id, ann_id, image_id: the expression, its object and its image, as in the dataset's files;
     * words (separated by blanks), kind (the cue that the words rely on; missing in records of before it was kept);
     * height, width, area (of the object): pixels of the image;
+    * targets: how many objects are meant; 1 except in gRefCOCO;
     * intersection, union (pixels), iou: of the mask with the object that is meant;
     * control_intersection, control_union, control_iou: with another object of the image; missing if there is none.
 
@@ -171,6 +172,7 @@ def _expressions(store: Store, record: Record, split: str, further: Sequence[str
         "split": split,
     }
     table = pd.DataFrame(columns).assign(**same_in_all_rows)
+    table["targets"] = columns.get("targets", 1)
     table["iou"] = iou(columns["intersection"], columns["union"], columns.get("targets"))
     # The number of a kind becomes its name.
     table["kind"] = None

@@ -14,6 +14,7 @@ from barbench.results.record import Cell
 from barbench.spec.run import Place, Run
 from tests.datasets.importers import forms
 from tests.datasets.importers.release import Release
+from tests.datasets.importers.small_table import imported, photo, rows, write_csv
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -62,3 +63,15 @@ def test_a_table_is_imported_trained_and_evaluated(tmp_path: Path) -> None:
     )
     photo = next((tmp_path / "root/images/train2014").iterdir())
     barbench("predict", str(photo), "left thing", "--cell", "head-only", "--out", str(tmp_path / "p.png"), *results)
+
+
+def test_the_turn_in_a_data_sets_own_file_is_part_of_its_cells(tmp_path: Path) -> None:
+    """`exif: apply` of a protocol.yaml is what `--exif apply` says for one run; other data sets have the run's."""
+    made = rows(tmp_path)
+    for number, row in enumerate(made):
+        photo(tmp_path / f"a{number}.jpg", 60 + number, turn=6)
+        row["image"] = f"a{number}.jpg"
+    imported(write_csv(tmp_path / "mine.csv", made), exif="apply")
+    [cell] = cells(tmp_path / "root", datasets="mine")
+    assert cell.exif == "apply"
+    assert cells(Release().write(tmp_path / "other"), datasets="refcoco")[0].exif == "stored"

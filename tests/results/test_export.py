@@ -33,6 +33,16 @@ def test_every_expression_has_a_row(store: Store, put: Put) -> None:
     assert set(val["control_iou"].dropna()) == {0.01}
 
 
+def test_how_many_objects_are_meant_is_kept(store: Store, put: Put) -> None:
+    record = put("etris")
+    arrays = dict(store.expressions(record.cell))
+    assert set(load_expressions(store.folder)["targets"]) == {1}
+    for split in record.splits:
+        arrays[f"{split}/targets"] = np.arange(36) % 3
+    store.save(record, arrays)
+    assert load_expressions(store.folder)["targets"].tolist() == [*(np.arange(36) % 3)] * 2
+
+
 def test_older_records_lack_the_kind(store: Store, put: Put) -> None:
     record = put("etris")
     arrays = {n: c for n, c in store.expressions(record.cell).items() if not n.endswith("/kind")}

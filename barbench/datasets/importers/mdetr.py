@@ -100,7 +100,8 @@ def _sentences(path: Path, instances: Instances | None) -> Iterator[Sentence]:
             "annotations",
             lambda entry: (read_key(entry, "image_id", whole), entry),
         )
-        objects, counts = dict(pairs), Counter(number for number, _ in pairs)
+        objects = dict(pairs)
+        counts = Counter(number for number, _ in pairs)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not MDETR's JSON: {error}") from error
     for place, entry in enumerate(images):

@@ -16,8 +16,9 @@ SHOWN = 3
 def read_tables(source: Path, files: Iterable[Path]) -> dict[Path, Table]:
     """Read every table. In a folder of train.csv, val.csv, … the files' names are the splits of rows that name none."""
     paths = list(files)
-    parts = _are_splits(source, paths)
-    return {path: read_table(path, split_name(path.stem) if parts else None) for path in paths}
+    if _are_splits(source, paths):
+        return {path: read_table(path, split_name(path.stem)) for path in paths}
+    return {path: read_table(path) for path in paths}
 
 
 def partitions(
@@ -36,8 +37,8 @@ def partitions(
     """
     parts = _are_splits(source, list(tables))
     for path in tables:
-        place = source.resolve() if parts else Path(path.name)
-        name = dataset or named_dataset(Path(place.name)) or (place.name if parts else path.stem)
+        own_name = source.resolve().name if parts else path.stem
+        name = dataset or named_dataset(Path(own_name)) or own_name
         files_of[name].append(path)
     found: dict[str, Partition] = {}
     for name, paths in files_of.items():

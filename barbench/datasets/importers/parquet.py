@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from barbench.datasets.entries import read_sentence, read_size
+from barbench.datasets.entries import read_sentence, read_size, refuse_absent
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
@@ -30,7 +30,8 @@ from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
 
 ROWS = 64  # read at a time: rows of lmms-lab hold an image each
-JXU, OLD_JXU = ("ann_id", "raw_anns", "raw_image_info"), ("ann_id", "anns", "image_info")
+JXU = ("ann_id", "raw_anns", "raw_image_info")
+OLD_JXU = ("ann_id", "anns", "image_info")
 LMMS = ("answer", "segmentation", "file_name", "image")
 
 
@@ -104,10 +105,14 @@ def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: P
         split = "testA"
     if split is None:
         raise ValueError(f"the split {row.get('split')!r} is none of {partition.name}")
-    annotation, info = _json(row, names[1]), _json(row, names[2])
+    annotation = _json(row, names[1])
+    info = _json(row, names[2])
     if isinstance(annotation, list) and len(annotation) == 1:
         annotation = annotation[0]
-    sentences = row.get("sentences") if isinstance(row.get("sentences"), list) else _json(row, "sentences")
+    sentences = row.get("sentences")
+    if not isinstance(sentences, list):
+        sentences = _json(row, "sentences")
+    refuse_absent({**row, "sentences": sentences})
     held = row.get("image")
     return ImportedReference(
         split=split,
@@ -131,11 +136,14 @@ def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> Impor
     if not isinstance(data, bytes):
         raise ValueError("its image has no bytes")
     polygon = [shortest(value) for value in read_key(row, "segmentation", listed)]
-    segmentation, ann_id, category = [polygon], None, 0
+    segmentation = [polygon]
+    ann_id = None
+    category = 0
     if instances is not None:
         box = [shortest(value) for value in read_key(row, "bbox", listed)]
         annotation = instances.at(name, box, polygon)
-        segmentation, ann_id = annotation["segmentation"], annotation["id"]
+        segmentation = annotation["segmentation"]
+        ann_id = annotation["id"]
         category = read_key(annotation, "category_id", whole)
     sentences = [(None, text(answer)) for answer in read_key(row, "answer", listed)]
     return ImportedReference(split, SourceImage(name, data), segmentation, sentences, ann_id=ann_id, category=category)

@@ -214,7 +214,9 @@ class ReferWriter:
         if drawn:
             if segmentation.shape != (height, width):
                 found = "x".join(map(str, segmentation.shape[1::-1]))
-                raise ValueError(f"its mask has {found} pixels, {image['file_name']} has {width}x{height}")
+                turned = segmentation.shape == (width, height)
+                hint = ": was it drawn on the image as its EXIF turns it? Say so with --exif apply" if turned else ""
+                raise ValueError(f"its mask has {found} pixels, {image['file_name']} has {width}x{height}{hint}")
             rle = masks.from_mask((segmentation != 0).astype("uint8"))
         else:
             segmentation = checked_polygons(segmentation, width, height)

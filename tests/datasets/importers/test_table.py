@@ -251,3 +251,11 @@ def test_a_long_path_has_a_short_name(tmp_path: Path) -> None:
     names = [ref["file_name"] for ref in references(source)]
     assert len(set(names)) == 2
     assert all(len(name) <= 200 and name.endswith(".png") for name in names)
+
+
+def test_a_mask_of_the_turned_photo_on_the_stored_one_says_what_to_do(tmp_path: Path) -> None:
+    made = rows(tmp_path, mask="m.png", polygon="")
+    Image.fromarray(mask(40, 60)).save(tmp_path / "m.png")
+    source = write_csv(tmp_path / "mine.csv", made)
+    with pytest.raises(DataError, match=r"row 2: its mask has 40x60 pixels, a0\.png has 60x40: .*--exif apply"):
+        imported(source)
