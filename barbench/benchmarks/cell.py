@@ -1,5 +1,6 @@
 """Runs one cell from start to end: build, profile, train, evaluate on every split. Runs in a worker process."""
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from safetensors.torch import save
 
 from barbench.benchmarks.cell_model import build
 from barbench.benchmarks.execution.host.environment import device_name, environment
-from barbench.benchmarks.execution.host.source import own_code
+from barbench.benchmarks.execution.host.source import code_hash, own_code
 from barbench.benchmarks.job import Job
 from barbench.datasets.content import DatasetContent, check_held_out, read_dataset
 from barbench.datasets.expression_kinds import KINDS
@@ -27,6 +28,7 @@ from barbench.engine import profile
 from barbench.engine.accelerator import make_accelerator
 from barbench.engine.checkpoint import Checkpoint, tuned_state
 from barbench.engine.evaluate import Evaluation, evaluate
+from barbench.engine.partial import PartialEvaluation
 from barbench.engine.precision import precision_facts
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
@@ -45,6 +47,8 @@ from barbench.spec.text import plural
 Emit = Callable[[dict[str, Any]], None]
 AtSteps = Callable[[], AbstractContextManager[Callable[[], bool]]]
 PROFILE_BATCH = 8
+SCORED_SECONDS = 5.0
+"""Between two events of an evaluation under way."""
 NOTABLE = 10**9  # bytes of disk that a user should hear of
 
 
@@ -197,10 +201,15 @@ def _train(job: Job, loaded: Loaded, emit: Emit, at_steps: AtSteps) -> Training:
 
 
 def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
-    """Every split of the task, by key."""
+    """Every split of the task, by key. What an attempt that was stopped has scored is taken over."""
+    weights = hashlib.sha256(_packed_weights(loaded.segmenter)).hexdigest()
+    identity = f"{job.cell.id()} {code_hash(job.cell.method)} {weights}"
+    rank = loaded.accelerator.process_index
     evaluations = {}
-    for key, split in loaded.data.evals.items():
+    for number, (key, split) in enumerate(loaded.data.evals.items()):
         emit({"event": "phase", "name": f"evaluating {key}"})
+        file = job.evaluation / f"{number}-{rank}.npz"
+        partial = PartialEvaluation(file, f"{identity} {key}", job.place.checkpoint_seconds)
         evaluations[key] = evaluate(
             loaded.segmenter,
             EvalSamples(split, loaded.letterbox, loaded.tokens, loaded.cache),
@@ -208,13 +217,40 @@ def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
             batch=loaded.recipe.eval_batch,
             threshold=loaded.recipe.threshold,
             workers=job.place.workers or 0,
+            on_batch=_ScoredEvents(key, partial, emit),
+            partial=partial,
         )
     return evaluations
 
 
+class _ScoredEvents:
+    """Announces how far the evaluation of a split has come, once in SCORED_SECONDS and at its end."""
+
+    def __init__(self, key: str, partial: PartialEvaluation, emit: Emit) -> None:
+        self._key = key
+        self._partial = partial
+        self._emit = emit
+        self._told: int | None = None
+        self._at = time.monotonic()
+
+    def __call__(self, done: int, total: int, mean_iou: float) -> None:
+        now = time.monotonic()
+        if self._told is not None and done < total and now - self._at < SCORED_SECONDS:
+            return
+        before = self._partial.loaded if self._told is None else self._told
+        self._told = done
+        self._at = now
+        new = done - before
+        self._emit({"event": "scored", "split": self._key, "done": done, "of": total, "new": new, "miou": mean_iou})
+
+
+def _packed_weights(segmenter: Segmenter) -> bytes:
+    """What training changed, as safetensors."""
+    return save({name: value.contiguous() for name, value in tuned_state(segmenter).items()})
+
+
 def _keep_tuned(job: Job, segmenter: Segmenter) -> None:
-    tuned = {name: value.contiguous() for name, value in tuned_state(segmenter).items()}
-    write_atomically(job.tuned, save(tuned))
+    write_atomically(job.tuned, _packed_weights(segmenter))
 
 
 def _note_problems(data: DatasetContent, emit: Emit) -> None:
@@ -257,6 +293,9 @@ def _record(
 def _environment(job: Job, loaded: Loaded) -> dict[str, JsonValue]:
     found = environment(loaded.accelerator.device, job.place.threads, job.cell.method)
     found["precision"] = precision_facts(loaded.accelerator)
+    folder = job.files.data.resolve().name
+    if folder != f"shapes-{job.cell.data.fingerprint}":  # the embedded benchmark's, in the cache
+        found["data"] = folder
     if job.neighbours is not None:
         found["neighbours"] = job.neighbours
     return found

@@ -92,6 +92,11 @@ class Job(BaseModel):
         return self.scratch / "checkpoint.pt"
 
     @property
+    def evaluation(self) -> Path:
+        """The folder of what an unfinished evaluation has scored."""
+        return self.scratch / "evaluation"
+
+    @property
     def attempts_file(self) -> Path:
         """What is known of the attempts at an unfinished cell."""
         return self.scratch / "attempts.json"
@@ -172,10 +177,11 @@ class Job(BaseModel):
 
 
 class AttemptProgress:
-    """Steps and device of an attempt, from its events."""
+    """Steps, scored expressions and device of an attempt, from its events."""
 
     def __init__(self) -> None:
         self._steps: tuple[int, int] | None = None
+        self._scored: int | None = None
         self._device: str | None = None
 
     def add(self, event: Mapping[str, Any]) -> None:
@@ -184,9 +190,12 @@ class AttemptProgress:
             step = (event["epoch"] - 1) * event["steps"] + event["step"]
             first = step if self._steps is None else self._steps[0]
             self._steps = (first, step)
+        elif event["event"] == "scored":
+            self._scored = (self._scored or 0) + event["new"]
         elif event["event"] == "device":
             self._device = event["name"]
 
     def complete(self, log: AttemptLog, how: str, seconds: float) -> AttemptLog:
-        """`log` of an attempt that has ended, with its end, duration, steps and device."""
-        return log.model_copy(update={"how": how, "seconds": seconds, "steps": self._steps, "device": self._device})
+        """`log` of an attempt that has ended, with its end, duration, steps, scored expressions and device."""
+        found = {"steps": self._steps, "scored": self._scored, "device": self._device}
+        return log.model_copy(update={"how": how, "seconds": seconds, **found})

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from barbench.datasets.samples import EvalBatch, EvalSamples
+from barbench.engine.partial import PartialEvaluation, Row, Scored
 from barbench.engine.pending import PendingTensor, steps_in_flight
 from barbench.engine.predict import predict_pending, to_mask
 from barbench.metrics import Scores, iou, overlap, summarize, summarize_columns
@@ -56,6 +57,7 @@ def evaluate(
     threshold: float,
     workers: int = 0,
     on_batch: OnBatch | None = None,
+    partial: PartialEvaluation | None = None,
 ) -> Evaluation:
     """Score each expression exactly once, whatever the number of processes.
 
@@ -70,13 +72,22 @@ def evaluate(
         workers: processes that load images, and threads that count pixels while the device computes.
         on_batch: called after each batch with the expressions done, the expressions of this process, and the mean IoU
             so far.
+        partial: of this process: what it holds is not scored again, and what is scored is kept there. Batches are cut
+            as without it, so that the counts are the same to the last pixel. None keeps nothing.
 
     Returns:
         The same on every process.
     """
     segmenter.eval()
-    with accelerator.split_between_processes(list(range(len(samples)))) as share:
-        rows, seconds = _score_share(segmenter, samples, accelerator, list(share), batch, threshold, workers, on_batch)
+    before = Scored([], 0.0) if partial is None else partial.load()
+    with accelerator.split_between_processes(list(range(len(samples)))) as split:
+        share = list(split)
+        known = {row[0] for row in before.rows}
+        batches = [indices for indices in samples.batches(share, batch) if not known.issuperset(indices)]
+        predictions = _Predictions(segmenter, accelerator, _loader(samples, accelerator, batches, workers))
+        counted = _counted(predictions, _counter(samples, threshold), workers)
+        rows = _gather(counted, before, predictions, partial, len(share), on_batch)
+    seconds = before.seconds + predictions.seconds
     # From here on every process has the rows of all, in the samples' order.
     rows = sorted(gather_object(rows))
     columns = np.array([row[1:] for row in rows], dtype=np.int64).T
@@ -101,38 +112,45 @@ def evaluate(
     return Evaluation(summarize_columns(table), control, table, per_second)
 
 
-Row = tuple[int, int, int, int, int]  # index, then the four counts
 Predicted = tuple[list[int], NDArray[np.float32]]  # a batch's indices and probabilities (B, S, S)
 Count = Callable[[int, NDArray[np.float32]], Row]
 
 
-def _score_share(
-    segmenter: Segmenter,
-    samples: EvalSamples,
-    accelerator: Accelerator,
-    share: list[int],
-    batch: int,
-    threshold: float,
-    workers: int,
-    on_batch: OnBatch | None,
-) -> tuple[list[Row], float]:
-    """Rows of the expressions in `share`, and the seconds of the model's own forward passes."""
-    loader: DataLoader[EvalBatch] = DataLoader(
+def _loader(
+    samples: EvalSamples, accelerator: Accelerator, batches: list[list[int]], workers: int
+) -> DataLoader[EvalBatch]:
+    return DataLoader(
         samples,
         batch_size=None,
-        sampler=samples.batches(share, batch),
+        sampler=batches,
         num_workers=workers,
         pin_memory=accelerator.device.type == "cuda",
     )
-    predictions = _Predictions(segmenter, accelerator, loader)
-    rows: list[Row] = []
-    total_iou = 0.0
-    for counted in _counted(predictions, _counter(samples, threshold), workers):
-        rows += counted
-        total_iou += sum(float(iou(row[1], row[2])) for row in counted)
-        if on_batch is not None:
-            on_batch(len(rows), len(share), total_iou / len(rows))
-    return rows, predictions.seconds
+
+
+def _gather(
+    counted: Iterable[list[Row]],
+    before: Scored,
+    predictions: "_Predictions",
+    partial: PartialEvaluation | None,
+    total: int,
+    on_batch: OnBatch | None,
+) -> list[Row]:
+    """The rows that were there before, and those of each batch as it is counted; however it ends, they are kept."""
+    rows = list(before.rows)
+    total_iou = sum(float(iou(row[1], row[2])) for row in rows)
+    try:
+        for batch in counted:
+            rows += batch
+            total_iou += sum(float(iou(row[1], row[2])) for row in batch)
+            if partial is not None:
+                partial.offer(rows, before.seconds + predictions.seconds)
+            if on_batch is not None:
+                on_batch(len(rows), total, total_iou / len(rows))
+    finally:
+        if partial is not None and len(rows) > len(before.rows):
+            partial.save(rows, before.seconds + predictions.seconds)
+    return rows
 
 
 class _Predictions:

@@ -188,6 +188,9 @@ class AttemptLog(Frozen):
     how: Literal["done", "failed", "out-of-memory", "stopped", "lost", "refused", "unwritable"]
     device: str | None = Field(default=None, description="the GPU's or the processor's name; None where it never began")
     steps: tuple[int, int] | None = Field(default=None, description="first and last training step, counted from 1")
+    scored: int | None = Field(
+        default=None, description="expressions that its first process scored; None: none, or before it was kept"
+    )
     seconds: float | None = None
 
 

@@ -21,6 +21,7 @@ from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.tokens import Tokens
 from barbench.engine.evaluate import Evaluation, evaluate
+from barbench.engine.partial import PartialEvaluation
 from barbench.models.segmenter import Output, Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.paper.partitions import PAPER_PARTITIONS
@@ -264,3 +265,83 @@ def test_reading_one_batch_late_changes_no_count(
         found.append(evaluate(segmenter, val_samples, accelerator, batch=3, threshold=0.2))
     assert all(np.array_equal(found[0].expressions[name], found[1].expressions[name]) for name in found[0].expressions)
     assert found[0].expressions["intersection"].sum() > 0
+
+
+class Stopping(Blob):
+    """Stops as a signal would, before its batch `at`."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.left = at
+
+    def forward(self, image: Tensor, ids: Tensor, rows: Tensor) -> Output:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return super().forward(image, ids, rows)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["written each time", "written as it ends"])
+def test_an_evaluation_that_is_stopped_is_continued(
+    evaluated: tuple[Evaluation, Blob],
+    val_samples: EvalSamples,
+    accelerator: Accelerator,
+    tmp_path: Path,
+    seconds: float,
+    workers: int,
+) -> None:
+    """The batches are those of an evaluation in one piece, so that every count is the same."""
+    scored = 0
+    for at in (2, 1, 3):
+        model = Stopping(at)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(
+                model,  # type: ignore[arg-type]
+                val_samples,
+                accelerator,
+                batch=5,
+                threshold=THRESHOLD,
+                workers=workers,
+                partial=PartialEvaluation(tmp_path / "e" / "0.npz", "cell", seconds),
+            )
+        scored += model.texts
+        kept = len(PartialEvaluation(tmp_path / "e" / "0.npz", "cell", seconds).load().rows)
+        assert kept == scored if workers == 0 else 0 < kept <= scored
+    last = Blob()
+    steps: list[int] = []
+    found = evaluate(
+        last,  # type: ignore[arg-type]
+        val_samples,
+        accelerator,
+        batch=5,
+        threshold=THRESHOLD,
+        on_batch=lambda done, total, iou: steps.append(done),
+        partial=PartialEvaluation(tmp_path / "e" / "0.npz", "cell", seconds),
+    )
+    assert last.texts == len(val_samples) - kept
+    assert steps[0] > kept
+    assert steps[-1] == len(val_samples)
+    for name, column in evaluated[0].expressions.items():
+        assert np.array_equal(found.expressions[name], column), name
+    again = Blob()
+    partial = PartialEvaluation(tmp_path / "e" / "0.npz", "cell", seconds)
+    assert evaluate(again, val_samples, accelerator, batch=5, threshold=THRESHOLD, partial=partial).metrics == (  # type: ignore[arg-type]
+        found.metrics
+    )
+    assert again.texts == 0, "all of it was there"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", None], ids=["empty", "cut", "of another cell"])
+def test_what_is_no_part_of_this_evaluation_is_scored_anew(
+    content: bytes | None, val_samples: EvalSamples, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    path = tmp_path / "0.npz"
+    if content is None:
+        PartialEvaluation(path, "other weights", 0.0).save([(0, 1, 2, 3, 4)], 1.0)
+    else:
+        path.write_bytes(content)
+    blob = Blob()
+    partial = PartialEvaluation(path, "cell", 0.0)
+    evaluate(blob, val_samples, accelerator, batch=5, threshold=THRESHOLD, partial=partial)  # type: ignore[arg-type]
+    assert blob.texts == len(val_samples)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from barbench.plain import flatten
 from barbench.reports.page.figures import PART_NAMES
-from barbench.reports.page.reproduce import command
+from barbench.reports.page.reproduce import RecipeFile, command, recipe_file
 from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.table import Entry, Header, Section, Table
 from barbench.results.frames import cell_fields, differing_fields
@@ -33,7 +33,8 @@ class RunListing(NamedTuple):
 
     Attributes:
         command: makes all records; None if no single command does.
-        commands: (record id, command) for each record.
+        commands: (record id, command, its recipe's file or None) for each record.
+        recipe_file: the recipe that `command` needs as a file; None where it ships.
         recipe: its fields, and the data's versions.
     """
 
@@ -42,7 +43,8 @@ class RunListing(NamedTuple):
     command: str | None
     size: int
     records: Table
-    commands: tuple[tuple[str, str], ...]
+    commands: tuple[tuple[str, str, RecipeFile | None], ...]
+    recipe_file: RecipeFile | None
     recipe_name: str
     recipe: Pairs
     environments: tuple[RunEnvironment, ...]
@@ -101,14 +103,16 @@ def run_of(key: str, name: str, members: Group) -> RunListing:
             devices[record.id] = record.profile.device.partition(":")[0]
     # One command makes all of them, if they were made on one device.
     shared = set(devices.values())
+    cells = [record.cell for record in records]
+    folders = {_folder(record) for record in records}
     whole = None
-    if len(shared) < 2:
-        whole = command([record.cell for record in records], *shared)
+    if len(shared) < 2 and len(folders) < 2:
+        whole = command(cells, next(iter(shared), None), *folders)
     single = []
     for record in records:
-        text = command([record.cell], devices.get(record.id))
+        text = command([record.cell], devices.get(record.id), _folder(record))
         if text:
-            single.append((record.id, text))
+            single.append((record.id, text, recipe_file([record.cell])))
     fields = members.conditions.recipe_fields
     recipe = [(field, json.dumps(value)) for field, value in fields.items() if field != "name"]
     return RunListing(
@@ -118,10 +122,18 @@ def run_of(key: str, name: str, members: Group) -> RunListing:
         size=len(records),
         records=_record_table(records),
         commands=tuple(single),
+        recipe_file=recipe_file(cells) if whole else None,
         recipe_name=str(fields.get("name", "")),
         recipe=(*recipe, *_data(records)),
         environments=tuple(_environments(records)),
     )
+
+
+def _folder(record: Record) -> str | None:
+    """The name of a folder with generated data of one's own; None for the embedded benchmark's, or where it is not
+    known."""
+    name = record.environment.get("data")
+    return str(name) if name and record.cell.data.kind == "shapes" else None
 
 
 def _data(records: Iterable[Record]) -> Iterable[tuple[str, str]]:

@@ -10,8 +10,9 @@ from barbench.benchmarks.execution.launch import Launch
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.planning.plan import RunPlan
 from barbench.commands import run as commands
-from barbench.reports.page.reproduce import ROOT, command
+from barbench.reports.page.reproduce import ROOT, command, recipe_file
 from barbench.results.record import Cell
+from barbench.spec.recipe import load_recipe
 
 RUNS = {
     "plain": ["--methods", "etris,snf", "--dataset", "refcoco,refcoco+", "--seeds", "0,3"],
@@ -59,6 +60,58 @@ def test_a_command_comes_back_as_its_cells(arguments, cells, shapes_root: Path) 
     again = cells([*shlex.split(text), *here])
     assert {cell.id() for cell in again} == {cell.id() for cell in made}
     assert len(again) == len(made)
+
+
+OWN = {
+    "rates of one method": ("lr: 1e-4\nhead: shipped\nrates:\n  snf: {adapter_lr: 60}\n", ["snf"], []),
+    "no rates": ("lr: 2e-4\n", ["snf", "etris"], []),
+    "rates of several": ("lr: 1e-4\nrates:\n  snf: {adapter_lr: 60}\n  etris: {lr: 3e-4}\n", ["snf", "etris"], []),
+    "found by tune": (
+        "lr: 1e-4\nrates:\n  snf: {lr: 2e-4, adapter_lr: 60}\ntuning:\n  {trials: 2, sampler: sobol, "
+        "space: {lr: [1e-4, 1e-3]}, held_out: 20, split: refcoco+, epochs: 1}\n",
+        ["snf", "etris"],
+        [],
+    ),
+    "changed": ("lr: 1e-4\nmilestones: [1]\n", ["snf"], ["--set", "epochs=3"]),
+    "options": ("lr: 1e-4\nrates:\n  snf: {adapter_lr: 60}\n", ["snf"], ["--option", "snf:snf.length=4"]),
+}
+
+
+@pytest.mark.parametrize(("text", "methods", "more"), OWN.values(), ids=OWN.keys())
+def test_a_recipe_of_ones_own_is_printed_beside_the_command(
+    text: str, methods: list[str], more: list[str], cells, shapes_root: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(f"description: of mine\nepochs: 2\nbatch: 4\n{text}")
+    here = ["--data", str(shapes_root), "--plan"]
+    asked = ["--methods", ",".join(methods), "--recipe", "mine.yaml", "--backbone", "tiny", *more]
+    made = cells(["barbench", "run", "--device", "cpu", *asked, *here])
+    for some in (made, made[:1], made[-1:]):
+        file = recipe_file(some)
+        assert file is not None
+        assert file.name == "mine.yaml"
+        Path("mine.yaml").write_text(file.text)
+        words = command(some, "cpu")
+        assert words is not None
+        assert "--recipe mine.yaml" in words
+        again = cells([*shlex.split(words), *here])
+        assert {each.id() for each in again} == {each.id() for each in some}
+
+
+def test_a_recipe_that_ships_needs_no_file_unless_it_was_another_then() -> None:
+    demo = load_recipe("demo")
+    fields = demo.of("snf").fields()
+    assert recipe_file([cell(method="snf", recipe=fields)]) is None
+    for changes in ({"adapter_lr": 7.5}, {"epochs": 9}, {"description": "an older one"}):
+        older = cell(method="snf", recipe=fields | changes)
+        file = recipe_file([older])
+        assert file is not None
+        assert file.name == "demo.yaml"
+
+
+def test_generated_data_of_ones_own_are_named() -> None:
+    assert "--data drawn " in (command([cell()], data="drawn") or "")
+    assert "--data shapes " in (command([cell()]) or "")
 
 
 def cell(**fields: object) -> Cell:

@@ -22,7 +22,6 @@ from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.outcome import Ended
 from barbench.benchmarks.execution.run_folder import LOGS, RunFolder
 from barbench.errors import UsageError
-from barbench.results.record import AttemptLog
 from barbench.spec.cluster import Cluster
 
 LOOK_SECONDS = 15.0
@@ -45,6 +44,14 @@ _NEVER: Final = {
 """Reasons of squeue for a job that will never begin."""
 _NO_LIMIT: Final = 10**6
 _TOO_SHORT: Final = "it was stopped twice before its first step: the time limit is shorter than the start takes"
+
+_TOO_SHORT_TO_SCORE: Final = (
+    "after its training began it was stopped four times before another step or score: the time limit is shorter than "
+    "the start and one batch take"
+)
+_IDLE_BEFORE_TRAINING: Final = 2
+_IDLE_AT_EVALUATION: Final = 4
+"""Attempts in a row that came no further; more where steps are behind the cell, since preemption comes by chance."""
 
 
 class Slurm:
@@ -306,8 +313,8 @@ class Task:
 
         # A signal that no user asked for: the time limit, or preemption.
         if ended.how == "stopped" and request.stop.is_set() and not attempt.folder.asked_to_stop(attempt.cell):
-            if stuck(attempt):
-                ended = Ended("failed", _TOO_SHORT, attempt.number)
+            if reason := why_stuck(attempt):
+                ended = Ended("failed", reason, attempt.number)
             elif requeue():
                 attempt.folder.events(attempt.cell).add({"event": "note", "text": "its time was over; it is requeued"})
                 return "requeued"
@@ -316,9 +323,24 @@ class Task:
 
 
 def stuck(attempt: Attempt) -> bool:
-    """Whether the last two attempts were stopped before they had done a step."""
-    logs: Sequence[AttemptLog] = attempt.job.read_attempts()[-2:]
-    return len(logs) == 2 and all(log.how == "stopped" and log.steps is None for log in logs)
+    """Whether its cell would be stopped and queued for ever."""
+    return why_stuck(attempt) is not None
+
+
+def why_stuck(attempt: Attempt) -> str | None:
+    """Why the attempts at a cell come no further: the last ones were stopped before a step or a score."""
+    logs = attempt.job.read_attempts()
+    idle = 0
+    for log in reversed(logs):
+        if log.how != "stopped" or log.steps is not None or log.scored is not None:
+            break
+        idle += 1
+    began = any(log.steps is not None or log.scored is not None for log in logs)
+    if not began and idle >= _IDLE_BEFORE_TRAINING:
+        return _TOO_SHORT
+    if idle >= _IDLE_AT_EVALUATION:
+        return _TOO_SHORT_TO_SCORE
+    return None
 
 
 def requeue() -> bool:

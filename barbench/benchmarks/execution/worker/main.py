@@ -7,6 +7,7 @@ write a checkpoint and end.
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -106,12 +107,13 @@ class _Reporter:
             self.tracked.add(event)
 
     def publish(self, job: Job, record: Record, arrays: Arrays) -> None:
-        """Write the record of a finished cell; its checkpoint is not needed any longer."""
+        """Write the record of a finished cell; its checkpoint and partial scores are not needed any longer."""
         attempts = list(job.attempts)
         if attempts:
             attempts[-1] = self._progress.complete(attempts[-1], "done", time.monotonic() - self._begun)
         Store(job.results).save(record.model_copy(update={"attempts": tuple(attempts)}), arrays)
         job.checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(job.evaluation, ignore_errors=True)
         self.tracked.end(record)
         self.emit({"event": "done"})
 

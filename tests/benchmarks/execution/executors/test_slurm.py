@@ -98,6 +98,28 @@ def test_a_time_limit_shorter_than_the_start(job: Job) -> None:
         assert slurm.stuck(attempt) is stuck
 
 
+def test_a_cell_that_evaluates_is_not_stopped_before_its_first_step(job: Job) -> None:
+    """All steps were done by its first attempt; what it scores is kept, so that each attempt comes further."""
+    [job] = contract.cells(job, ["ok"])
+    attempt = contract.attempt_at(job)
+    idle = AttemptLog(number=1, executor="slurm", host="0" * 8, how="stopped")
+    trained = idle.model_copy(update={"steps": (1, 51)})
+    scored = idle.model_copy(update={"scored": 320})
+    lost = idle.model_copy(update={"how": "lost"})
+    for logs, reason in (
+        ((trained, idle, idle), None),
+        ((trained, idle, idle, idle), None),
+        ((trained, idle, idle, idle, idle), "before another step or score"),
+        ((trained, idle, idle, scored, idle, idle), None),
+        ((trained, scored, scored, scored), None),
+        ((idle, idle), "before its first step"),
+        ((lost, idle, idle), "before its first step"),
+    ):
+        job.write_attempts(logs)
+        found = slurm.why_stuck(attempt)
+        assert found is None if reason is None else found is not None and reason in found
+
+
 def test_a_task_is_text_alone(job: Job) -> None:
     task = Task('{"job": 1}')
     assert pickle.loads(pickle.dumps(task)).attempt == task.attempt
