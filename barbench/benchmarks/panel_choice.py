@@ -116,11 +116,15 @@ def _choose(store: Store, request: PanelRequest) -> tuple[list[Record], list[str
     done = {record.cell.method for record in records if record.status == "done"}
     names, notes = _names(store, request, done)
     wanted = _wanted_of_cells(request)
+
+    # The finished cells of each method, by seed.
     by_seed = []
     for name in names:
         by_seed.append({record.cell.seed: record for record in runs(records, name, wanted)})
     if not by_seed:
         raise UsageError("no method was named; try --methods all")
+
+    # A seed that all methods have.
     shared = set.intersection(*(set(each) for each in by_seed))
     if request.seed is not None:
         shared &= {request.seed}
@@ -154,7 +158,8 @@ def _names(store: Store, request: PanelRequest, done: set[str]) -> tuple[list[st
 
 def _wanted_of_cells(request: PanelRequest) -> dict[str, str | None]:
     """What a cell must have to be shown."""
-    backbone, weights = request.backbone, request.weights
+    backbone = request.backbone
+    weights = request.weights
     if backbone is not None and weights is not None:
         weights = identify_weights(backbone, weights)[0]
     return {
@@ -174,8 +179,12 @@ def _wanted(request: PanelRequest, tables: Sequence[Columns], key: str) -> list[
         if unknown:
             raise UsageError(f"{key} has no sentence {', '.join(map(str, sorted(unknown)))}")
         return [(CHOSEN, sentences.index(sentence)) for sentence in request.sentences]
-    counts = [(table["intersection"], table["union"], table.get("targets")) for table in tables]
-    scores = np.stack([iou(*each) for each in counts])
+
+    # The IoU of each cell on each expression, (cells, expressions).
+    of_cells = []
+    for table in tables:
+        of_cells.append(iou(table["intersection"], table["union"], table.get("targets")))
+    scores = np.stack(of_cells)
     images = tables[0]["image_id"]
     found = []
     for how in request.picks:

@@ -46,6 +46,7 @@ def make_panels(store: Store, choice: Choice, device: str, progress: OnProgress)
     Raises:
         DataError: if tuned weights or images cannot be used.
     """
+    # The same rows for every cell; a row that was picked twice is computed once.
     notes = list(choice.notes)
     rows = list(dict.fromkeys(row for _, row in choice.rows))
     overlays: dict[int, list[Overlay]] = {row: [] for row in rows}
@@ -61,6 +62,7 @@ def make_panels(store: Store, choice: Choice, device: str, progress: OnProgress)
             overlays[row].append(overlay)
             if note is not None:
                 notes.append(note)
+    # One panel per pick, with the overlays of all cells.
     assert samples is not None
     progress(len(choice.records), len(choice.records))
 
@@ -78,11 +80,14 @@ def _samples(trained: Trained, root: Path, split: EvaluationSplit) -> EvalSample
 
 def _masks(trained: Trained, samples: EvalSamples, table: Columns, rows: list[int]) -> list[Mask]:
     """The cell's mask for each of `rows`, as in its evaluation."""
+    # Probabilities on the model's square, in the batches of the evaluation.
     squares: dict[int, np.ndarray] = {}
     for batch in samples.batches(sorted(rows), trained.recipe.eval_batch):
         items = samples[batch]
         found = predict(trained.segmenter, items.images, items.ids, trained.accelerator, items.rows)
         squares.update(zip(items.indices, found, strict=True))
+
+    # Masks at the size of each image.
     threshold = trained.recipe.threshold
     none_below = samples.data.partition.none_below or 0
     masks = []
@@ -95,7 +100,8 @@ def _masks(trained: Trained, samples: EvalSamples, table: Columns, rows: list[in
 
 def _checked(record: Record, mask: Mask, samples: EvalSamples, table: Columns, row: int) -> tuple[Overlay, str | None]:
     """The overlay with the IoU of the mask that is shown, and a note if the record has another IoU."""
-    intersection, union = overlap(mask, samples.data.mask(samples.expressions[row].reference.ann_id))
+    reference = samples.expressions[row].reference
+    intersection, union = overlap(mask, samples.data.mask(reference.ann_id))
     targets = table["targets"][row] if "targets" in table else None
     shown = float(iou(intersection, union, targets))
     recorded = float(iou(table["intersection"][row], table["union"][row], targets))

@@ -171,7 +171,7 @@ def _tidy(results: Path, display: Display) -> None:
         if not RunFolder(folder).exists() and is_left_behind(folder):
             shutil.rmtree(folder, ignore_errors=True)
     for run in RunFolder.all(results):
-        # This process holds the folder now, so that no other leads a run. Cells that run without a command may go on.
+        # This process holds the folder now, so that no other leads a run. Detached cells may still run.
         if not executor_class(run.executor).detaches or look(run, is_led=False).is_over:
             run.remove()
 

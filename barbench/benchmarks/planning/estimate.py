@@ -86,8 +86,11 @@ def _comparable(record: Record, job: Job) -> bool:
 
 def _measured(job: Job, alike: Sequence[Record]) -> Pace | None:
     """The medians over the method's own records; only those of the same dataset, if there are any."""
-    own = [record for record in alike if record.cell.method == job.cell.method]
-    own = [record for record in own if record.cell.options == job.cell.options]
+    # The same method with the same options; then the same data, if any record has them.
+    own = []
+    for record in alike:
+        if record.cell.method == job.cell.method and record.cell.options == job.cell.options:
+            own.append(record)
     same_data = [record for record in own if record.cell.dataset == job.cell.dataset]
     paces = [_pace(record) for record in same_data or own]
     if not paces:
@@ -103,6 +106,7 @@ def _measured(job: Job, alike: Sequence[Record]) -> Pace | None:
 
 def _pace(record: Record) -> Pace:
     """As one record has it."""
+    # All that is neither training nor evaluating is the start: loading and profiling.
     assert record.profile is not None
     scored = sum(split.scores.n for split in record.splits.values())
     timings = record.timings

@@ -58,7 +58,11 @@ class RunPlan:
     @property
     def forecast(self) -> Mapping[str, float]:
         """Seconds of each cell that will run, by its id; cells without a comparable record are missing."""
-        return {c.job.cell.id(): c.estimate.seconds for c in self.cells if c.estimate is not None}
+        seconds = {}
+        for planned in self.cells:
+            if planned.estimate is not None:
+                seconds[planned.job.cell.id()] = planned.estimate.seconds
+        return seconds
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per cell."""

@@ -164,7 +164,7 @@ def disjoint(one: Rle, other: Rle) -> bool:
 
 
 def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> Rle:
-    """Check an RLE and encode it anew. pycocotools would fill the pixels after too few runs with uninitialised
+    """Check an RLE and encode it again. pycocotools would fill the pixels after too few runs with uninitialized
     memory."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list | tuple) or len(size) != 2:

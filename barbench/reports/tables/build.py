@@ -128,7 +128,7 @@ def _gap_of(table: PaperTable, members: Group | None, scores: Sequence[Score]) -
     if not members:
         return None
     references = [row.records[0].cell.method for row in members.rows if row.is_reference]
-    # Which of several is the end of the gap is nobody's choice.
+    # Which of several is the end of the gap is not for barbench to choose.
     if sorted(references) != sorted((HEAD_ONLY, FULL)):
         return None
     averages = [score for score in scores if len(score.over) > 1 and score.rule == table.rule]

@@ -27,7 +27,7 @@ def code_hash(method: str = "") -> str:
 def own_code(method: str) -> str:
     """Twelve hex digits over the source of a user's own method, without barbench's; empty if it has none.
 
-    Of a module in a package, the source of the whole package. Asked anew in every call, because files are edited.
+    Of a module in a package, the source of the whole package. Asked again in every call, because files are edited.
 
     Args:
         method: as in a cell: a name, `module:name`, the name of an installed package's method, or several with a plus.
