@@ -139,7 +139,7 @@ class GST(Component):
         side = self.side
         modules = range(self.depth)
         self.embed = nn.Conv2d(3, side, vision.patch, vision.patch)
-        self.words = nn.Linear(vision.joint, side)
+        self.words = nn.Linear(backbone.text.joint, side)
         self.query = nn.Parameter(torch.randn(self.queries, side) * 0.02) if self.queries else None
         self.blocks = nn.ModuleList(GlobalBlock(side, self.heads, self.prior) for _ in modules)
         self.priors = nn.ModuleList(nn.Linear(side, side) for _ in modules) if self.prior else None

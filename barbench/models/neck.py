@@ -113,21 +113,27 @@ class Neck(nn.Module):
     Submodules are named as in the released heads, so that their checkpoints map one to one.
 
     Args:
-        channels: channels of the three feature levels; the sentence has those of the last.
+        channels: channels of the three feature levels.
+        sentence: channels of the sentence embedding; those of the last level where words and patches share a space.
         width: channels of the output.
         grid: rows and columns of the middle level and of the output.
         strides: how many times finer the first level is, and coarser the last: 2 and 2 for a ResNet.
     """
 
     def __init__(
-        self, channels: tuple[int, int, int], width: int, grid: tuple[int, int], strides: tuple[int, int] = (1, 1)
+        self,
+        channels: tuple[int, int, int],
+        sentence: int,
+        width: int,
+        grid: tuple[int, int],
+        strides: tuple[int, int] = (1, 1),
     ) -> None:
         super().__init__()
         fine, coarse = strides
         self.fusion3 = SentenceGate(width)
         self.fusion4 = SentenceGate(width)
         self.fusion5 = SentenceGate(width)
-        self.txt_proj = nn.Linear(channels[2], width)
+        self.txt_proj = nn.Linear(sentence, width)
         self.f3_proj = conv_block(channels[0], width, fine, fine)
         self.f4_proj = conv_block(channels[1], width)
         self.f5_proj = deconv_block(channels[2], width, coarse)
@@ -139,7 +145,7 @@ class Neck(nn.Module):
 
         Args:
             levels: F_v^i, three maps (B, channels[i], H, W), the first and the last finer and coarser by `strides`.
-            sentence: sentence embedding (B, channels[2]).
+            sentence: sentence embedding (B, sentence).
 
         Returns:
             F_c, (B, width, H, W).

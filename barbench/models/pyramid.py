@@ -16,17 +16,18 @@ class PyramidNeck(nn.Module):
     than one image per batch.
 
     Args:
-        channels: channels of the three feature levels; the sentence has those of the last.
+        channels: channels of the three feature levels.
+        sentence: channels of the sentence embedding; those of the last level where words and patches share a space.
         width: channels of the output.
         grid: rows and columns of the middle level.
     """
 
-    def __init__(self, channels: tuple[int, int, int], width: int, grid: tuple[int, int]) -> None:
+    def __init__(self, channels: tuple[int, int, int], sentence: int, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
         low = width // 2
         high = 2 * width
         self.txt_proj = nn.Sequential(
-            nn.Linear(channels[2], high, bias=False), nn.BatchNorm1d(high), nn.ReLU(inplace=True)
+            nn.Linear(sentence, high, bias=False), nn.BatchNorm1d(high), nn.ReLU(inplace=True)
         )
         self.f1_v_proj = conv_block(channels[2], high)
         self.norm_layer = nn.Sequential(nn.BatchNorm2d(high), nn.ReLU(inplace=True))
@@ -45,7 +46,7 @@ class PyramidNeck(nn.Module):
 
         Args:
             levels: (B, channels[i], H_i, W_i).
-            sentence: sentence embedding (B, channels[2]).
+            sentence: sentence embedding (B, sentence).
 
         Returns:
             (B, width, H_1, W_1).

@@ -63,9 +63,9 @@ class Segmenter(nn.Module):
         if spec.neck == "etris":
             rows = vision.grid[0]
             strides = (fine.grid[0] // rows, rows // coarse.grid[0])
-            self.neck = Neck(channels, spec.width, vision.grid, strides)
+            self.neck = Neck(channels, text.joint, spec.width, vision.grid, strides)
         else:
-            self.neck = PyramidNeck(channels, spec.width, vision.grid)
+            self.neck = PyramidNeck(channels, text.joint, spec.width, vision.grid)
         self.decoder = Decoder(spec, text.width, vision.grid, text.context_length)
         self.projector = Projector(spec.width, text.joint)
         self.method = method

@@ -100,7 +100,7 @@ class Head(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         spec, grid = HeadSpec(**filling.HEAD), (filling.GRID, filling.GRID)
-        self.neck = PyramidNeck((filling.VISION, filling.VISION, filling.JOINT), spec.width, grid)
+        self.neck = PyramidNeck((filling.VISION, filling.VISION, filling.JOINT), filling.JOINT, spec.width, grid)
         self.decoder = Decoder(spec, filling.TEXT, grid, filling.CONTEXT)
         self.projector = Projector(spec.width, filling.JOINT)
         state = self.state_dict()

@@ -1,18 +1,26 @@
 """Neck, decoder, projector and loss against plain transcriptions of appendix C and Eq. 10-12."""
 
+import dataclasses
+
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from barbench.methods.build import build_segmenter
+from barbench.methods.resolve import resolve
 from barbench.models.decoder import Decoder
 from barbench.models.neck import Neck, SentenceGate
 from barbench.models.positions import sincos_1d, sincos_2d
 from barbench.models.projector import Projector
 from barbench.models.pyramid import PyramidNeck
-from barbench.models.segmenter import segmentation_loss
+from barbench.models.segmenter import Segmenter, segmentation_loss
 from barbench.spec.backbone import HeadSpec
+from tests.models.small import inputs, small
 
 B, WIDTH, WORDS, JOINT, GRID = 2, 16, 12, 20, (3, 4)
+SENTENCE = 14
+"""Its width is the text tower's, which need not be that of the last level."""
 
 
 def noisy(module: nn.Module) -> nn.Module:
@@ -34,9 +42,9 @@ def test_sentence_gate_is_attention_over_a_single_key() -> None:
 
 
 def test_neck_is_equation_11() -> None:
-    neck = noisy(Neck((10, 11, JOINT), WIDTH, GRID))
+    neck = noisy(Neck((10, 11, JOINT), SENTENCE, WIDTH, GRID))
     levels = tuple(torch.randn(B, c, *GRID).double() for c in (10, 11, JOINT))
-    sentence = torch.randn(B, JOINT).double()
+    sentence = torch.randn(B, SENTENCE).double()
 
     def block(seq: nn.Sequential, x: Tensor, padding: int = 0, transposed: bool = False) -> Tensor:
         conv, norm = seq[0], seq[1]
@@ -57,9 +65,9 @@ def test_neck_is_equation_11() -> None:
 
 
 def test_neck_of_cris_on_one_grid_is_its_formula_without_resizing() -> None:
-    neck = noisy(PyramidNeck((10, 11, JOINT), WIDTH, GRID))
+    neck = noisy(PyramidNeck((10, 11, JOINT), SENTENCE, WIDTH, GRID))
     v3, v4, v5 = (torch.randn(B, c, *GRID).double() for c in (10, 11, JOINT))
-    sentence = torch.randn(B, JOINT).double()
+    sentence = torch.randn(B, SENTENCE).double()
     f5 = neck.norm_layer(neck.f1_v_proj(v5) * neck.txt_proj(sentence)[:, :, None, None])
     f4 = neck.f2_cat(torch.cat([neck.f2_v_proj(v4), f5], 1))
     f3 = neck.f3_cat(torch.cat([neck.f3_v_proj(v3), f4], 1))
@@ -116,3 +124,24 @@ def test_positions_tell_rows_from_columns() -> None:
     assert torch.equal(encodings[:, 0, 4:], encodings[:, 2, 4:])
     angles = torch.tensor([1.0, 0.01])
     torch.testing.assert_close(encodings[0, 1, :4], torch.stack([angles.sin(), angles.cos()], 1).flatten())
+
+
+@pytest.mark.parametrize("neck", ["etris", "cris"])
+@pytest.mark.parametrize("method", ["snf", "barleria"])
+def test_a_sentence_has_the_width_of_its_own_tower(method: str, neck: str) -> None:
+    """As in a backbone whose towers were not trained together: no joint space, and two widths."""
+    backbone = small()
+    backbone.text.text_projection = nn.Parameter(torch.randn(backbone.text.width, SENTENCE))
+    backbone.text.joint = SENTENCE
+    assert backbone.vision.joint != SENTENCE
+    spec = dataclasses.replace(backbone.head, neck=neck)
+    apart = dataclasses.replace(backbone, head=spec, aligned=False)
+    options = {"gst.prior": False} if method == "barleria" else {}
+    segmenter = build_segmenter(resolve(method)[0], apart, 0, options)
+    assert isinstance(segmenter, Segmenter)
+    logits = segmenter(*inputs()).logits
+    assert logits.shape == (3, 1, *segmenter.mask_grid)
+    logits.sum().backward()
+    first = next(segmenter.neck.txt_proj.parameters())
+    assert first.shape[1] == SENTENCE
+    assert first.grad is not None
