@@ -20,7 +20,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from barbench.api import build_segmenter, compare, evaluate, fit, open_data, predict
+    from barbench.api import (
+        build_segmenter,
+        compare,
+        compare_evaluations,
+        evaluate,
+        fit,
+        load_cell,
+        open_data,
+        predict,
+        run,
+    )
     from barbench.methods.base import Component
     from barbench.methods.catalog import method
     from barbench.models.towers.load import load_backbone
@@ -37,6 +47,9 @@ _HOMES = {
     "predict": "barbench.api:predict",
     "load_results": "barbench.results.frames:load",
     "compare": "barbench.api:compare",
+    "compare_evaluations": "barbench.api:compare_evaluations",
+    "run": "barbench.api:run",
+    "load_cell": "barbench.api:load_cell",
     "method": "barbench.methods.catalog:method",
     "Component": "barbench.methods.base:Component",
 }
@@ -45,13 +58,16 @@ __all__ = [
     "Component",
     "build_segmenter",
     "compare",
+    "compare_evaluations",
     "evaluate",
     "fit",
     "load_backbone",
+    "load_cell",
     "load_results",
     "method",
     "open_data",
     "predict",
+    "run",
 ]
 
 if "torch" not in sys.modules and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():

@@ -4,6 +4,7 @@ What these functions compute is what a cell of a matrix computes with the same a
 folders are left out. `barbench.__init__` lists the names.
 """
 
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from rich.console import Console
 
-from barbench.benchmarks.cell_model import find_in_photo
+from barbench.benchmarks.cell_model import Trained, find_in_photo, load_trained
 from barbench.benchmarks.execution.host.devices import pick_device
+from barbench.benchmarks.execution.launch import prepare, run_cells
+from barbench.benchmarks.matrix import cells
 from barbench.datasets.content import DatasetContent, read_dataset
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.pixels.photo import RGB, check_pixels, read_photo, upright_rgb
@@ -28,20 +33,26 @@ from barbench.engine.evaluate import Evaluation
 from barbench.engine.evaluate import evaluate as evaluate_samples
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit as fit_samples
-from barbench.engine.training_state import StepLog, Training
+from barbench.engine.training_state import StepLog
 from barbench.errors import UnknownName, UsageError
+from barbench.listing import progress_bar
 from barbench.methods.build import build_segmenter as build
 from barbench.methods.catalog import NONE, MethodSpec
 from barbench.methods.resolve import check_rates, resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
+from barbench.notebook import ComparisonResult, EvaluationResult, FitResult
 from barbench.paper.partitions import Exif
-from barbench.results.compare import Comparison, Wanted
+from barbench.results.compare import RESAMPLES, Wanted, reading, rows_of
 from barbench.results.compare import compare as compare_cells
+from barbench.results.expressions import same_expressions
+from barbench.results.frames import frame_of
+from barbench.results.select import runs
 from barbench.results.store import Store
 from barbench.spec.dataset import resolve_dataset
 from barbench.spec.recipe import EVAL_BATCH, THRESHOLD, Recipe, load_recipe
+from barbench.spec.run import Place, Run
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,8 @@ def fit(
     workers: int = 0,
     checkpoint: str | Path | None = None,
     on_step: Callable[[StepLog], None] | None = None,
-) -> Training:
+    progress: bool = True,
+) -> FitResult:
     """Train in place.
 
     Args:
@@ -152,9 +164,11 @@ def fit(
         workers: processes that load images.
         checkpoint: a file that is written after each epoch and every thirty seconds, and continued from if it exists.
         on_step: called after each step.
+        progress: show a bar in a terminal or a notebook.
 
     Returns:
-        Loss and learning rate per epoch, seconds, and throughput.
+        Loss and learning rate per epoch (`history`, `frame`), the loss every few steps (`losses`), seconds, and
+        throughput.
 
     Raises:
         UsageError: if the recipe's batch does not fit the data.
@@ -170,17 +184,26 @@ def fit(
         [TrainSamples(split, letterbox, tokens, seed, grid=model.mask_grid) for split in data.content.train]
     )
     seed_everything(seed)
-    return fit_samples(
-        model,
-        samples,
-        chosen,
-        accelerator,
-        seed=seed,
-        max_steps=max_steps,
-        checkpoint=None if checkpoint is None else Checkpoint(Path(checkpoint), "api"),
-        workers=workers,
-        on_step=on_step,
-    )
+    with progress_bar("training", progress) as bar:
+
+        def after_step(log: StepLog) -> None:
+            total = log.epochs * log.steps
+            bar((log.epoch - 1) * log.steps + log.step, min(total, max_steps or total))
+            if on_step is not None:
+                on_step(log)
+
+        training = fit_samples(
+            model,
+            samples,
+            chosen,
+            accelerator,
+            seed=seed,
+            max_steps=max_steps,
+            checkpoint=None if checkpoint is None else Checkpoint(Path(checkpoint), "api"),
+            workers=workers,
+            on_step=after_step,
+        )
+    return FitResult(*training)
 
 
 def evaluate(
@@ -193,7 +216,8 @@ def evaluate(
     device: str = "auto",
     precision: str = "fp32",
     workers: int = 0,
-) -> Evaluation:
+    progress: bool = True,
+) -> EvaluationResult:
     """Score every expression of one evaluation split, at each image's own resolution.
 
     Args:
@@ -205,9 +229,11 @@ def evaluate(
         device: as for `fit`.
         precision: as for `fit`.
         workers: as for `fit`.
+        progress: as for `fit`.
 
     Returns:
-        `metrics`; `control`, the metrics with expressions swapped within each image; and the counts of each expression.
+        `metrics`; `control`, the metrics with expressions swapped within each image; and the counts of each expression
+        (`expressions`, `frame`).
 
     Raises:
         UnknownName: for a split that the data do not have.
@@ -223,7 +249,17 @@ def evaluate(
     letterbox = Letterbox(model.image_size, model.normalization)
     tokens = Tokens(model.tokenizer, data.content.dataset.context_length)
     samples = EvalSamples(data.content.evals[split], letterbox, tokens)
-    return evaluate_samples(model, samples, accelerator, batch=batch, threshold=threshold, workers=workers)
+    with progress_bar(f"evaluating {split}", progress) as bar:
+        found = evaluate_samples(
+            model,
+            samples,
+            accelerator,
+            batch=batch,
+            threshold=threshold,
+            workers=workers,
+            on_batch=lambda done, total, _: bar(done, total),
+        )
+    return EvaluationResult(*found)
 
 
 def predict(
@@ -300,7 +336,7 @@ def compare(
     dataset: str | None = None,
     backbone: str | None = None,
     recipe: str | None = None,
-) -> Comparison:
+) -> ComparisonResult:
     """The difference of two methods of a results folder, first minus second, with 95 % intervals.
 
     Args:
@@ -321,7 +357,129 @@ def compare(
     wanted = Wanted(dataset=dataset, backbone=backbone, recipe=recipe)
     store = Store(Path(results))
     try:
-        return compare_cells(store, first, second, wanted)
+        return ComparisonResult(*compare_cells(store, first, second, wanted))
     finally:
         for note in store.notes():
             warnings.warn(note, stacklevel=2)
+
+
+def compare_evaluations(
+    first: Evaluation,
+    second: Evaluation,
+    titles: tuple[str, str] = ("first", "second"),
+    *,
+    split: str = "",
+    resamples: int = RESAMPLES,
+) -> ComparisonResult:
+    """The difference of two evaluations of one split, first minus second, with 95 % intervals over images.
+
+    Args:
+        first: from `evaluate`.
+        second: from `evaluate`, of another model on the same data and split.
+        titles: what the two are called.
+        split: its name in the rows.
+        resamples: of the bootstrap.
+
+    Returns:
+        One row per metric, and notes on what the intervals cover.
+
+    Raises:
+        UsageError: if the two scored different expressions.
+    """
+    tables = [first.expressions, second.expressions]
+    if not same_expressions(tables):
+        raise UsageError("the two evaluations scored different expressions: evaluate both on one split of one dataset")
+    return ComparisonResult(titles, rows_of([tables], split, titles, resamples), reading(1, resamples))
+
+
+def run(
+    methods: str | Sequence[str] | None = None,
+    datasets: str | Sequence[str] | None = None,
+    *,
+    results: str | Path = "results",
+    changes: Mapping[str, Any] | Sequence[str] = (),
+    again: bool = False,
+    progress: bool = True,
+    **fields: Any,
+) -> pd.DataFrame:
+    """Run a matrix of cells, as `barbench run` does: finished ones are skipped, interrupted ones continue.
+
+    Args:
+        methods: names of `barbench list methods` or `package.module:name`, as a comma list or as a list.
+        datasets: names of `barbench list datasets`.
+        results: folder of the records.
+        changes: fields of the recipe to change, as in {"epochs": 2}.
+        again: run finished cells too, from the start.
+        progress: show cells and bars as the command does.
+        **fields: any other field of `barbench.spec.run.Run` and `Place`: backbones, recipe, seeds, data, options,
+            device, jobs, …, as the command line takes them.
+
+    Returns:
+        The scores of the cells that were asked for, as `load_results` has them; cells that failed have a reason.
+
+    Raises:
+        UnknownName: for a field, a method or another name that does not exist.
+        UsageError: for arguments that are wrong or do not go together.
+    """
+    known = (Run.model_fields.keys() | Place.model_fields.keys()) - {"changes"}
+    for name in fields:
+        if name not in known:
+            raise UnknownName("field of a run", name, known)
+    if isinstance(changes, Mapping):
+        changes = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    asked = {name: _as_listed(value) for name, value in fields.items()}
+    asked |= {"methods": _as_listed(methods), "datasets": _as_listed(datasets)}
+    asked |= {"changes": tuple(changes), "results": Path(results)}
+    place = Place.of(asked)
+    jobs = cells(Run.of(asked), place)
+    records = run_cells(prepare(jobs), Console(quiet=not progress), again=again)
+    return frame_of(Store(place.results), records)
+
+
+def _as_listed(value: Any) -> Any:
+    """A list as the tuple that fields of a run are."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def load_cell(
+    results: str | Path,
+    name: str,
+    *,
+    seed: int | None = None,
+    dataset: str | None = None,
+    backbone: str | None = None,
+    recipe: str | None = None,
+    device: str = "auto",
+    backbone_folder: str | Path | None = None,
+    weights_file: str | Path | None = None,
+) -> Trained:
+    """The trained model of a finished cell.
+
+    Args:
+        results: the folder of the records.
+        name: a method, a title, or a cell by its id.
+        seed: of the cell; None: the smallest that there is.
+        dataset: what the cell was trained on, if there are several.
+        backbone: of the cell, if there are several.
+        recipe: of the cell by name, if there are several.
+        device: as for `fit`.
+        backbone_folder: where the backbone is, if it was a folder.
+        weights_file: where its weights are, if they were a file.
+
+    Returns:
+        `record`; `segmenter`, for `evaluate` and `predict`; and `find(photo, expressions)`.
+
+    Raises:
+        UnknownName: for a name that no finished cell has.
+        UsageError: if the name is not clear, or if the backbone is not that of the cell.
+        DataError: if the cell's weights are missing or damaged.
+    """
+    store = Store(Path(results))
+    found = runs(store.all(), name, {"dataset": dataset, "backbone": backbone, "recipe": recipe})
+    chosen = [record for record in found if seed in (None, record.cell.seed)]
+    if not chosen:
+        seeds = ", ".join(str(record.cell.seed) for record in found)
+        raise UsageError(f"{name!r} has no cell with seed {seed}; there are {seeds}")
+    folder = None if backbone_folder is None else str(backbone_folder)
+    file = None if weights_file is None else str(weights_file)
+    return load_trained(store, chosen[0], pick_device(device), folder, file)

@@ -127,10 +127,11 @@ def _joined(values: Sequence[Any], separator: str) -> str:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[OnProgress]:
-    """Show a progress bar on standard error, silent in a pipe; yields the callback that moves it."""
+def progress_bar(what: str, shown: bool = True) -> Iterator[OnProgress]:
+    """Show a progress bar on standard error, silent in a pipe or if it is not to be shown; yields the callback that
+    moves it."""
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

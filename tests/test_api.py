@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ import torch
 from PIL import Image
 
 import barbench as bb
+from barbench import api
 from barbench.benchmarks.execution.run import run_jobs
 from barbench.errors import UnknownName, UsageError
+from barbench.plain import OnProgress
 from barbench.spec.recipe import parse_recipe
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.conftest import make_jobs as make_jobs
@@ -46,7 +50,7 @@ def test_a_record_is_read_without_torch_and_pandas() -> None:
 
 
 def test_every_public_name_is_documented_and_there() -> None:
-    assert len(bb.__all__) == 10
+    assert len(bb.__all__) == 13
     for name in bb.__all__:
         assert getattr(bb, name).__doc__
     assert bb.__version__
@@ -80,6 +84,86 @@ def test_steps_can_be_limited_and_need_no_folder(data, model) -> None:
     assert len(steps) == 3
     assert training.images_per_second
     assert any(not torch.equal(before[name], p.cpu()) for name, p in model.tuned_parameters().items())
+
+
+def test_a_training_that_is_limited_has_its_history(data, model) -> None:
+    steps = len(data.content.train[0].references) // RECIPE.batch
+    seen: list[float] = []
+    training = bb.fit(model, data, RECIPE, max_steps=steps + 2, device="cpu", on_step=lambda log: seen.append(log.loss))
+    assert [(epoch["epoch"], epoch["steps"]) for epoch in training.history] == [(1, steps), (2, 2)]
+    assert training.history[1]["loss"] == seen[-1]
+    assert sum(epoch["seconds"] for epoch in training.history) <= training.seconds
+    assert training.frame["steps"].tolist() == [steps, 2]
+    # Every step has its loss: StepLog.loss is the mean of the epoch so far.
+    assert training.losses["step"].tolist() == list(range(1, steps + 3))
+    assert training.losses["loss"].iloc[:steps].mean() == pytest.approx(training.history[0]["loss"])
+    assert training.losses["loss"].iloc[-2:].mean() == pytest.approx(training.history[1]["loss"])
+    assert "<table" in training._repr_html_()
+
+
+def test_two_evaluations_compare(data, model, backbone_folder: Path) -> None:
+    first = bb.evaluate(model, data, "val", device="cpu")
+    assert first.frame["iou"].mean() == pytest.approx(first.metrics.miou)
+    assert first.scores["score"]["mIoU"] == pytest.approx(100 * first.metrics.miou)
+    assert "mIoU" in first._repr_html_()
+    other = bb.build_segmenter("head-only", backbone=str(backbone_folder), weights="random", seed=1)
+    second = bb.evaluate(other, data, "val", device="cpu", threshold=0.5)
+    found = bb.compare_evaluations(first, second, ("<b>SNF", "head only"), split="val", resamples=200)
+    miou = found.frame.set_index("metric").loc["mIoU"]
+    assert miou["difference"] == pytest.approx(100 * (first.metrics.miou - second.metrics.miou))
+    assert miou["low"] <= miou["difference"] <= miou["high"]
+    assert "with one seed" in found.notes[0]
+    shown = found._repr_html_()
+    assert "&lt;b&gt;SNF" in shown
+    assert "<b>SNF" not in shown
+    test = bb.evaluate(model, data, "testA", device="cpu")
+    with pytest.raises(UsageError, match="scored different expressions"):
+        bb.compare_evaluations(first, test)
+
+
+class Shown:
+    """What bars were told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, bool, int, int]] = []
+
+    @contextmanager
+    def bar(self, what: str, shown: bool = True) -> Iterator[OnProgress]:
+        yield lambda done, total: self.calls.append((what, shown, done, total))
+
+
+def test_progress_is_told(data, model, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Shown()
+    monkeypatch.setattr(api, "progress_bar", told.bar)
+    bb.fit(model, data, RECIPE, max_steps=3, device="cpu", progress=False)
+    assert told.calls == [("training", False, step, 3) for step in (1, 2, 3)]
+    told.calls.clear()
+    found = bb.evaluate(model, data, "val", device="cpu")
+    assert told.calls[-1] == ("evaluating val", True, found.metrics.n, found.metrics.n)
+
+
+def test_a_matrix_runs_and_its_cells_load(
+    shapes_root: Path, backbone_folder: Path, data, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    matrix = {"backbones": str(backbone_folder), "weights": "random", "data": str(shapes_root), "jobs": 1}
+    matrix |= {"recipe": "demo", "changes": {"epochs": 1, "batch": 16}, "device": "cpu", "progress": False}
+    results = tmp_path / "results"
+    frame = bb.run(["head-only"], "refcoco+", results=results, **matrix)
+    assert frame["status"].tolist() == ["done"] * 3, frame["reason"].tolist()
+    assert set(frame["recipe.epochs"]) == {1}
+    assert capfd.readouterr().out == ""
+    again = bb.run("head-only", "refcoco+", results=results, **matrix)
+    assert again.equals(frame)
+    # The model of the cell scores what the record has.
+    cell = bb.load_cell(results, "head-only", device="cpu", backbone_folder=backbone_folder)
+    found = bb.evaluate(cell.segmenter, data, "val", device="cpu", threshold=cell.recipe.threshold, batch=32)
+    assert found.metrics.miou == frame.set_index("split").loc["val", "miou"]
+    assert cell.record.curve is not None
+    assert len(cell.record.curve.losses) == cell.record.history[0].steps
+    with pytest.raises(UsageError, match=r"'head-only' has no cell with seed 7; there are 0"):
+        bb.load_cell(results, "head-only", seed=7)
+    with pytest.raises(UnknownName, match=r"unknown field of a run 'backbone'. Did you mean backbones"):
+        bb.run("head-only", "refcoco+", results=results, backbone="tiny")
 
 
 def test_a_checkpoint_is_gone_on_from(data, backbone_folder: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": EVERYWHERE | {"datasets", "models", "methods"},
     "results": EVERYWHERE,
     "reports": EVERYWHERE | {"results"},
+    "notebook": EVERYWHERE | {"engine", "results"},
     "benchmarks": EVERYWHERE | {"engine", "datasets", "models", "methods", "results"},
     "regression": EVERYWHERE | {"engine", "datasets", "models", "methods", "results", "listing", "reports"},
 }

@@ -37,7 +37,7 @@ from barbench.files import write_atomically
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.segmenter import Segmenter
 from barbench.results.expressions import join_splits
-from barbench.results.record import EpochLog, Profile, Record, SplitResult, TrainingSet
+from barbench.results.record import EpochLog, LossCurve, Profile, Record, SplitResult, TrainingSet
 from barbench.results.store import Arrays
 from barbench.spec.dataset import EvaluationSplit
 from barbench.spec.recipe import Recipe
@@ -284,6 +284,7 @@ def _record(
         environment=_environment(job, loaded),
         timings=timings,
         history=tuple(EpochLog(**h) for h in training.history),
+        curve=None if training.curve is None else LossCurve(**training.curve._asdict()),
         data_problems=_problems(data),
         kinds=KINDS,
         tuning_budget=loaded.recipe.budget,

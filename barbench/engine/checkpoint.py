@@ -53,6 +53,8 @@ class Progress(NamedTuple):
         seconds: training time so far, summed over interrupted runs.
         history: the finished epochs.
         skipped: steps so far that changed nothing, because a gradient overflowed in fp16.
+        curve: mean losses of equal numbers of steps, see `training_state`; None in older files, which have none.
+        curve_sum: of the losses since the last of them.
     """
 
     step: int
@@ -60,6 +62,8 @@ class Progress(NamedTuple):
     seconds: float
     history: list[Epoch]
     skipped: int = 0
+    curve: list[float] | None = None
+    curve_sum: float = 0.0
 
 
 def tuned_state(segmenter: Segmenter) -> dict[str, Tensor]:

@@ -18,6 +18,8 @@ from barbench.spec.recipe import Recipe
 
 # The loss scaler starts at 2^16 and halves with each overflow: after 32 it is no longer the scale that overflows.
 OVERFLOWS = 32
+CURVE_POINTS = 200
+"""That a loss curve has at most."""
 
 
 class StepLog(NamedTuple):
@@ -44,16 +46,24 @@ class StepLog(NamedTuple):
     skipped: int = 0
 
 
+class Curve(NamedTuple):
+    """The loss over a training: means over `every` steps, in order; the last one may be of fewer."""
+
+    every: int
+    losses: list[float]
+
+
 class Training(NamedTuple):
     """The result of a training.
 
     Attributes:
-        history: one entry per epoch.
+        history: one entry per epoch; the last one of fewer steps where the training ended within an epoch.
         seconds: training time, summed over interrupted runs.
         images_per_second: over all processes, from the median step of this process's own run, without the wait for the
             loader; None where no step ran.
         wait_seconds: median seconds per step that this process waited for the loader; None where no step ran.
         skipped: steps that changed nothing, because a gradient overflowed in fp16.
+        curve: the loss every so many steps; None where a checkpoint of before it was kept was continued from.
     """
 
     history: list[Epoch]
@@ -61,6 +71,7 @@ class Training(NamedTuple):
     images_per_second: float | None
     wait_seconds: float | None = None
     skipped: int = 0
+    curve: Curve | None = None
 
 
 class _Launched(NamedTuple):
@@ -108,6 +119,10 @@ class TrainingState:
         self._loss_sum = done.loss_sum
         self._history = list(done.history)
         self._skipped = done.skipped
+        self._every = max(1, math.ceil(recipe.epochs * steps / CURVE_POINTS))
+        self._curve = list(done.curve or [])
+        self._curve_sum = done.curve_sum
+        self._has_curve = done.step == 0 or done.curve is not None
         self._begin = time.monotonic() - done.seconds
         # What this run does.
         self._overflows = 0
@@ -144,17 +159,19 @@ class TrainingState:
 
     def _close_epoch(self, lr: float) -> None:
         """Add the finished epoch to the history."""
-        earlier = sum(epoch["seconds"] for epoch in self._history)
-        self._history.append(
-            {
-                "epoch": self.step // self._steps,
-                "loss": self._loss_sum / self._steps,
-                "lr": lr,
-                "seconds": time.monotonic() - self._begin - earlier,
-                "steps": self._steps,
-            }
-        )
+        self._history.append(self._epoch(self.step // self._steps, self._steps, lr))
         self._loss_sum = 0.0
+
+    def _epoch(self, epoch: int, steps: int, lr: float) -> Epoch:
+        """The entry of an epoch, counted from 1, of which `steps` are done."""
+        earlier = sum(entry["seconds"] for entry in self._history)
+        return {
+            "epoch": epoch,
+            "loss": self._loss_sum / steps,
+            "lr": lr,
+            "seconds": time.monotonic() - self._begin - earlier,
+            "steps": steps,
+        }
 
     def read_pending(self, keep: int = 0) -> None:
         """Read the numbers of all launched steps but the last `keep`."""
@@ -163,6 +180,10 @@ class TrainingState:
             loss, norm, iou = launched.numbers.read().tolist()
             self._check(launched, loss, norm)
             self._loss_sum += loss
+            self._curve_sum += loss
+            if launched.step % self._every == 0:
+                self._curve.append(self._curve_sum / self._every)
+                self._curve_sum = 0.0
             if self._on_step is not None:
                 self._on_step(self._log(launched, iou))
 
@@ -211,7 +232,8 @@ class TrainingState:
         """For a checkpoint, once everything that was launched has been read."""
         self.read_pending()
         seconds = time.monotonic() - self._begin
-        return Progress(self.step, self._loss_sum, seconds, self._history, self._skipped)
+        curve = self._curve if self._has_curve else None
+        return Progress(self.step, self._loss_sum, seconds, self._history, self._skipped, curve, self._curve_sum)
 
     def result(self) -> Training:
         """After the last step."""
@@ -220,5 +242,21 @@ class TrainingState:
         if self._step_times:
             images_per_second = self._recipe.batch / median(self._step_times)
             wait_seconds = median(self._wait_times)
+
+        # A training that was limited may end within an epoch, which a later call with a checkpoint can complete.
+        history = list(self._history)
+        epochs, rest = divmod(self.step, self._steps)
+        if rest:
+            history.append(self._epoch(epochs + 1, rest, self._recipe.rate(self.step - 1, self._steps)))
         seconds = time.monotonic() - self._begin
-        return Training(self._history, seconds, images_per_second, wait_seconds, self._skipped)
+        return Training(history, seconds, images_per_second, wait_seconds, self._skipped, self._loss_curve())
+
+    def _loss_curve(self) -> Curve | None:
+        """The whole curve; None where its beginning is not known."""
+        if not self._has_curve:
+            return None
+        losses = list(self._curve)
+        rest = self.step % self._every
+        if rest:
+            losses.append(self._curve_sum / rest)
+        return Curve(self._every, losses)

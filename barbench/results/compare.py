@@ -133,8 +133,9 @@ def compare(store: Store, first: str, second: str, wanted: Wanted, resamples: in
     titles = _titles(left, right)
     rows: list[ComparisonRow] = []
     for split in left.split_names():
-        rows += _rows(store, pairs, split, titles, resamples)
-    return Comparison(titles, rows, [*notes, seeds, *_reading(len(pairs), resamples)])
+        tables = [aligned(store, pair, split) for pair in pairs]
+        rows += rows_of(tables, split, titles, resamples)
+    return Comparison(titles, rows, [*notes, seeds, *reading(len(pairs), resamples)])
 
 
 def _sides(wanted: Wanted) -> tuple[dict[str, str | None], dict[str, str | None]]:
@@ -202,11 +203,11 @@ def _titles(left: Record, right: Record) -> tuple[str, str]:
     return f"{left.title} ({left.id})", f"{right.title} ({right.id})"
 
 
-def _rows(
-    store: Store, pairs: Sequence[tuple[Record, Record]], split: str, titles: tuple[str, str], resamples: int
+def rows_of(
+    tables: Sequence[Sequence[Columns]], split: str, titles: tuple[str, str], resamples: int
 ) -> list[ComparisonRow]:
-    """One row per metric that is compared on this split."""
-    tables = [aligned(store, pair, split) for pair in pairs]
+    """One row per metric that is compared on a split, from the two tables of each pair of runs, whose rows are the same
+    expressions."""
     columns = tables[0][0]
     # Those that are defined here: All@t is not where every object has a single sentence.
     metrics = [
@@ -247,7 +248,7 @@ def _verdict(interval: Interval, titles: tuple[str, str]) -> str:
     return f"{titles[0] if interval.mean > 0 else titles[1]} is higher"
 
 
-def _reading(pairs: int, resamples: int) -> list[str]:
+def reading(pairs: int, resamples: int) -> list[str]:
     """How to read the intervals."""
     if pairs == 1:
         covers = "covers other images, not other training runs: with one seed, these two trained models are compared"

@@ -76,7 +76,11 @@ def load(folder: str | Path) -> pd.DataFrame:
 
 def scores_of(store: Store) -> pd.DataFrame:
     """As `load`; what cannot be read is in the store's list and there is no warning."""
-    records = store.all()
+    return frame_of(store, store.all())
+
+
+def frame_of(store: Store, records: Sequence[Record]) -> pd.DataFrame:
+    """As `load`, of some records of a results folder."""
     rows = [row for record in records for row in _rows(store, record)]
     return pd.DataFrame(rows, columns=[*COLUMNS, *_further(records)])
 

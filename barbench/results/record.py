@@ -179,6 +179,13 @@ class EpochLog(Frozen):
     steps: int
 
 
+class LossCurve(Frozen):
+    """The loss over a training: means over `every` steps, in order; the last one may be of fewer."""
+
+    every: int = Field(gt=0)
+    losses: tuple[float, ...]
+
+
 class AttemptLog(Frozen):
     """One attempt at a cell: one that was interrupted is continued by another, perhaps on another host."""
 
@@ -217,6 +224,7 @@ class Record(Frozen):
     environment: dict[str, JsonValue] = {}
     timings: dict[str, float] = Field(default={}, description="seconds by phase")
     history: tuple[EpochLog, ...] = ()
+    curve: LossCurve | None = Field(default=None, description="None in records of before it was kept")
     data_problems: dict[str, int] = Field(default={}, description="rule or problem -> how many items it touched")
     kinds: tuple[str, ...] = Field(default=(), description="what the numbers in the expressions' column `kind` mean")
     attempts: tuple[AttemptLog, ...] = Field(default=(), description="how the cell came to its end; () in old records")

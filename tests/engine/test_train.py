@@ -11,6 +11,7 @@ from torch import nn
 
 from barbench.datasets.samples import TrainSamples
 from barbench.engine import step as stepping
+from barbench.engine import training_state
 from barbench.engine.checkpoint import Checkpoint, tuned_state
 from barbench.engine.seeding import epoch_order, seed_everything
 from barbench.engine.train import Plan, batches, fit, make_optimizer, plan
@@ -135,6 +136,44 @@ def test_resumed_within_an_epoch_ends_bit_for_bit_the_same(
         (h["epoch"], h["loss"], h["lr"], h["steps"]) for h in expected.history
     ]
     assert len(expected.history) == 2
+    assert found.curve == expected.curve is not None
+
+
+def test_a_loss_curve_has_few_points_and_all_steps(
+    build: Build,
+    train_samples: TrainSamples,
+    recipe: Recipes,
+    accelerator: Accelerator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training_state, "CURVE_POINTS", 3)
+    logs: list[StepLog] = []
+    chosen = recipe(epochs=2)
+    training = fit(build("head-only"), train_samples, chosen, accelerator, seed=0, on_step=logs.append)
+    total = len(logs)
+    every = -(-total // 3)
+    assert training.curve is not None
+    assert training.curve.every == every
+    assert len(training.curve.losses) == -(-total // every)
+    # Each point is the mean of its steps, so that all of them together are the mean of the training.
+    sizes = [min(every, total - at) for at in range(0, total, every)]
+    whole = sum(size * loss for size, loss in zip(sizes, training.curve.losses, strict=True)) / total
+    assert whole == pytest.approx(sum(epoch["loss"] for epoch in training.history) / 2)
+
+
+def test_a_checkpoint_of_before_the_curve_was_kept_has_none(
+    build: Build, train_samples: TrainSamples, recipe: Recipes, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    chosen, path = recipe(epochs=2), tmp_path / "c.pt"
+    segmenter = build("head-only")
+    fit(segmenter, train_samples, recipe(epochs=1), accelerator, seed=0, checkpoint=Checkpoint(path, "cell"))
+    state = torch.load(path, weights_only=True)
+    for name in ("curve", "curve_sum"):
+        del state["progress"][name]
+    torch.save(state, path)
+    training = fit(segmenter, train_samples, chosen, accelerator, seed=0, checkpoint=Checkpoint(path, "cell"))
+    assert len(training.history) == 2
+    assert training.curve is None
 
 
 def test_a_finished_training_is_not_trained_again(

@@ -9,7 +9,7 @@ from barbench.metrics import THRESHOLDS
 from barbench.paper.tables import Column, dataset_title
 from barbench.reports.page import plots
 from barbench.reports.page.expressions import Scored, band_frame, pooled, precision_frame
-from barbench.reports.page.frames import PARTS, Costs, history, ledger
+from barbench.reports.page.frames import PARTS, Costs, history, ledger, loss_curve
 from barbench.reports.page.style import Axis, Style, Styles
 from barbench.reports.tables.grouping import Group, name_columns
 from barbench.spec.text import listed
@@ -68,8 +68,9 @@ def _front(points: pd.DataFrame, axis: Axis) -> str:
 def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Drawing]:
     """The loss for each data set, then the learning rates: once if they are the same for all, else per method."""
     frame = history(group)
+    curves = loss_curve(group)
     epochs = Axis("Epoch")
-    loss = Axis("Mean loss of the epoch")
+    loss = Axis("Mean loss of the epoch" if len(curves) == len(frame) else "Training loss")
     several = frame["dataset"].nunique() > 1
     for dataset, lines in frame.groupby("dataset", sort=False):
         last = lines[lines["x"] == lines["x"].max()]
@@ -77,7 +78,8 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Draw
         title = f"training loss after epoch {best['x']} lowest for {best['label']} ({best['y']:.3f})"
         if several:
             title = f"{dataset_title(str(dataset))}: {title}"
-        svg = plots.curves(lines, styles, epochs, loss, f"{prefix}-loss-{dataset}", title)
+        shown = curves[curves["dataset"] == dataset]
+        svg = plots.curves(shown, styles, epochs, loss, f"{prefix}-loss-{dataset}", title)
         yield Drawing(title[0].upper() + title[1:], svg)
     if len(frame):
         yield _rate_figure(frame, styles, prefix)

@@ -94,6 +94,29 @@ def history(group: Group) -> pd.DataFrame:
     return seeds.agg(y=("loss", "mean"), low=("loss", "min"), high=("loss", "max"), lr=("lr", "mean")).reset_index()
 
 
+def loss_curve(group: Group) -> pd.DataFrame:
+    """As `history`, without lr: the loss every few steps, x in epochs; of records without a curve, that of epochs."""
+    points = []
+    for row in group.rows:
+        for record in row.records:
+            points += [(record.cell.dataset, row.label, *point) for point in _points(record)]
+    frame = pd.DataFrame(points, columns=["dataset", "label", "x", "loss"])
+    seeds = frame.groupby(["dataset", "label", "x"], sort=False)
+    return seeds.agg(y=("loss", "mean"), low=("loss", "min"), high=("loss", "max")).reset_index()
+
+
+def _points(record: Record) -> list[tuple[float, float]]:
+    """Epochs done and loss."""
+    if record.curve is None or not record.history:
+        return [(float(log.epoch), log.loss) for log in record.history]
+    steps = record.history[0].steps
+    total = sum(log.steps for log in record.history)
+    points = []
+    for number, loss in enumerate(record.curve.losses, start=1):
+        points.append((min(number * record.curve.every, total) / steps, loss))
+    return points
+
+
 def ledger(group: Group) -> pd.DataFrame:
     """Parameters in millions: one row per label, one column for each of PARTS; the largest if datasets differ."""
     counts = {}
