@@ -132,7 +132,8 @@ class Reader(NamedTuple):
 
 def _stores(source: Path) -> list[Path]:
     """LMDB files, and folders that are one."""
-    found = {path.parent if path.name == "data.mdb" else path for path in found_files(source, "*.lmdb", "data.mdb")}
+    found = set(found_files(source, "*.lmdb"))
+    found |= {path.parent for path in found_files(source, "data.mdb")}
     inside = {path for path in found if path.is_file() and path.suffix != ".lmdb"}
     return sorted(found - inside)
 
