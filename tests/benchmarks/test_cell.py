@@ -4,11 +4,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from barbench.benchmarks import cell
+from barbench.benchmarks.cell import run_cell
+from barbench.benchmarks.execution.worker.signals import StopSignal
 from barbench.engine.precision import precision_facts
 from barbench.engine.profile import Peak
 from barbench.engine.training_state import Training
@@ -81,3 +85,33 @@ def test_what_was_measured_on_a_gpu_reaches_the_record() -> None:
     )  # fmt: skip
     assert (measured.train_images_per_s, measured.train_wait_s, measured.skipped_steps) == (400.0, 0.25, 3)
     assert measured.infer_images_per_s == 5.0
+
+
+def test_a_cell_that_is_stopped_while_it_evaluates_is_continued_there(make_jobs: MakeJobs, tmp_path: Path) -> None:
+    """Stopped once in each split: nothing is scored twice, and every count is that of a cell in one piece."""
+    [job] = make_jobs(tmp_path / "stopped", methods="snf")
+    [whole] = make_jobs(tmp_path / "whole", methods="snf")
+    result = run_cell(whole, lambda event: None, StopSignal().at_steps)
+    assert result is not None
+    splits = list(result[0].splits)
+    scored = 0
+    for split in splits[:2]:
+
+        def stop_in(event: dict[str, Any], split: str = split) -> None:
+            nonlocal scored
+            if event["event"] == "scored":
+                scored += event["new"]
+                if event["split"] == split:
+                    raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run_cell(job, stop_in, StopSignal().at_steps)
+        assert any(job.evaluation.iterdir())
+    news: list[int] = []
+    resumed = run_cell(
+        job, lambda event: news.append(event["new"]) if event["event"] == "scored" else None, StopSignal().at_steps
+    )
+    assert resumed is not None
+    assert resumed[0].splits == result[0].splits
+    assert all(np.array_equal(resumed[1][name], column) for name, column in result[1].items())
+    assert scored + sum(news) == sum(result[0].splits[split].scores.n for split in splits)
