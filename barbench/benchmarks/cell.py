@@ -206,8 +206,12 @@ def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
     identity = f"{job.cell.id()} {code_hash(job.cell.method)} {weights}"
     rank = loaded.accelerator.process_index
     evaluations = {}
+    sizes = {key: sum(len(r.sentences) for r in split.references) for key, split in loaded.data.evals.items()}
+    before = 0  # expressions of the splits that are done
     for number, (key, split) in enumerate(loaded.data.evals.items()):
-        emit({"event": "phase", "name": f"evaluating {key}"})
+        shares = {"before": before / sum(sizes.values()), "size": sizes[key] / sum(sizes.values())}
+        emit({"event": "phase", "name": f"evaluating {key}", **shares})
+        before += sizes[key]
         file = job.evaluation / f"{number}-{rank}.npz"
         partial = PartialEvaluation(file, f"{identity} {key}", job.place.checkpoint_seconds)
         evaluations[key] = evaluate(

@@ -82,6 +82,9 @@ def test_status_shows_the_time_left_and_the_score(ask: Ask, tmp_path: Path, monk
     events.add({"event": "phase", "name": "evaluating val", "share": 0.5})
     [row] = [row for row in _rows(ask, tmp_path) if row["cell"] == cells["barleria"].stem()]
     assert (row["step"], row["left"]) == ("evaluating val, 50%", None)
+    events.add({"event": "scored", "split": "val", "done": 2, "of": 4, "miou": 0.5})
+    [row] = [row for row in _rows(ask, tmp_path) if row["cell"] == cells["barleria"].stem()]
+    assert row["step"] == "evaluating val  2/4  mIoU 50.0"
 
 
 def _rows(ask: Ask, folder: Path) -> list[dict[str, Any]]:

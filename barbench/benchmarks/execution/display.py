@@ -66,27 +66,58 @@ class _Cell:
     def __init__(self, number: int) -> None:
         self.number = number
         self.begun = time.monotonic()
-        self.left: float | None = None  # seconds of training; None before its first step
+        self.left: float | None = None  # seconds; None before there is a pace
+        self.trained: float | None = None  # when its last step ended
         self._first_time: float | None = None
         self._first_step = 0
+        self._evaluation: float | None = None  # when it began
+        self._before = 0.0
+        self._size = 1.0
 
-    def add_step(self, event: Mapping[str, Any]) -> float:
-        """Seconds of training left in this cell, by the pace of the steps seen so far."""
+    def add_step(self, event: Mapping[str, Any]) -> float | None:
+        """Seconds of training left in this cell, by the pace of the steps seen so far; None at the first."""
         now = time.monotonic()
         step = steps_done(event)
+        total = event["epochs"] * event["steps"]
+        if step >= total:
+            self.trained = now
         if self._first_time is None:
             self._first_time = now
             self._first_step = step
         # Steps before the first one seen here may be those of an earlier attempt.
-        pace = (now - self._first_time) / max(step - self._first_step, 1)
-        left = float(pace * (event["epochs"] * event["steps"] - step))
-        self.left = left
-        return left
+        seen = step - self._first_step
+        self.left = (now - self._first_time) / seen * (total - step) if seen else None
+        return self.left
+
+    def begin_split(self, event: Mapping[str, Any]) -> None:
+        """The evaluation of a split begins: `before` is the share of all that is done, `size` the split's own."""
+        self._before = event.get("before", 0.0)
+        self._size = event.get("size", 1.0)
+        if self._evaluation is None:
+            self._evaluation = time.monotonic()
+            self.left = None
+
+    def add_scored(self, event: Mapping[str, Any]) -> float | None:
+        """Seconds of evaluation left in this cell, by the share of all splits that is done."""
+        done = self._before + self._size * event["done"] / event["of"]
+        if self._evaluation is not None and done > 0:
+            self.left = (time.monotonic() - self._evaluation) / done * (1 - done)
+        return self.left
 
 
 def steps_done(event: Mapping[str, Any]) -> int:
     """Steps of all epochs so far."""
     return int((event["epoch"] - 1) * event["steps"] + event["step"])
+
+
+def is_evaluation(event: Mapping[str, Any]) -> bool:
+    """Whether an event says that the evaluation of a split begins."""
+    return event["event"] == "phase" and str(event["name"]).startswith("evaluating")
+
+
+def scoring(event: Mapping[str, Any]) -> str:
+    """How far the evaluation of a split is, and its mean IoU so far."""
+    return f"evaluating {event['split']}  {event['done']:,}/{event['of']:,}  mIoU {100 * event['miou']:.1f}"
 
 
 def training(event: Mapping[str, Any]) -> str:
@@ -111,6 +142,7 @@ class PlainDisplay:
         self.cells: dict[str, _Cell] = {}  # under way, by id
         self.begun: set[str] = set()
         self.took: list[tuple[Job, float]] = []  # seconds of each finished cell
+        self.tails: list[float] = []  # of which so many came after its training
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
@@ -136,29 +168,49 @@ class PlainDisplay:
     def event(self, job: Job, event: dict[str, Any]) -> None:
         """A step, a phase or a note of a cell."""
         if event["event"] == "step":
-            left = self.cells[job.cell.id()].add_step(event)
+            left = self.left_after(job, event)
             if event["step"] == event["steps"]:
-                self.say_of(job, f"{training(event)}  {self.remaining(left)}")
+                self.say_of(job, f"{training(event)}  {left}".rstrip())
         elif event["event"] == "note":
             self.say_of(job, f"note: {event['text']}")
-        elif event["event"] == "phase" and event["name"].startswith("evaluating"):
+        elif event["event"] == "scored":
+            self.cells[job.cell.id()].add_scored(event)
+        elif is_evaluation(event):
+            self.cells[job.cell.id()].begin_split(event)
             self.say_of(job, event["name"])
         elif event.get("share") == 1:
             self.say_of(job, f"{event['name']}, done")
 
+    def left_after(self, job: Job, event: Mapping[str, Any]) -> str:
+        """The time left after a step, with the evaluation as far as other cells of this run say how long it takes."""
+        cell = self.cells[job.cell.id()]
+        left = cell.add_step(event)
+        if left is None:
+            return ""
+        if self.tails:
+            cell.left = left + sum(self.tails) / len(self.tails)
+            return self.remaining(cell.left)
+        return self.remaining(left, "training left")
+
     def say_of(self, job: Job, text: str) -> None:
-        """A line about one cell, with its number where several run at the same time."""
-        if self.slots != 1:
-            text = f"{self.cells[job.cell.id()].number}/{len(self.jobs)}  {text}"
-        self.say(f"  {text}")
+        """A line about one cell, with the time, its number and its method."""
+        number = self.cells[job.cell.id()].number
+        self.say(f"  {self.stamp()}{number}/{len(self.jobs)} {job.cell.method}  {text}")
+
+    def stamp(self) -> str:
+        """The time of day, in front of a line of a log."""
+        return time.strftime("%H:%M:%S  ")
 
     def end(self, job: Job, record: Record) -> None:
         """A cell has its record."""
-        seconds = time.monotonic() - self.cells[job.cell.id()].begun
-        self.say_of(job, f"{outcome(record)}  in {clock(seconds)}")
+        cell = self.cells[job.cell.id()]
+        now = time.monotonic()
+        self.say_of(job, f"{outcome(record)}  in {clock(now - cell.begun)}")
         del self.cells[job.cell.id()]
         if record.status == "done":
-            self.took.append((job, seconds))
+            self.took.append((job, now - cell.begun))
+            if cell.trained is not None:
+                self.tails.append(now - cell.trained)
 
     def note(self, text: str) -> None:
         """A line about the run."""
@@ -181,9 +233,12 @@ class PlainDisplay:
                 forecast_in_all += self.forecast[other.cell.id()]
         return seconds * taken_in_all / forecast_in_all if forecast_in_all else seconds
 
-    def remaining(self, left: float) -> str:
-        """`left 1:20`, and of the whole run where that can be known."""
-        text = f"left {clock(left)}"
+    def remaining(self, left: float | None, what: str = "left") -> str:
+        """`left 1:20`, and of the whole run where that can be known; nothing where less than a second is left, or where
+        it is not known how much."""
+        if left is None or left < 0.5:
+            return ""
+        text = f"{what} {clock(left)}"
         # The whole run: each cell that has not begun needs an expectation.
         later = [self.expected(job) for job in self.jobs if job.cell.id() not in self.begun]
         known = [seconds for seconds in later if seconds is not None]
@@ -228,10 +283,14 @@ class LiveDisplay(PlainDisplay):
     def event(self, job: Job, event: dict[str, Any]) -> None:
         """Steps and phases move the cell's line; a note is printed above it."""
         if event["event"] == "step":
-            left = self.cells[job.cell.id()].add_step(event)
             share = steps_done(event) / (event["epochs"] * event["steps"])
-            self.draw(job, training(event), share, self.remaining(left))
+            self.draw(job, training(event), share, self.left_after(job, event))
+        elif event["event"] == "scored":
+            left = self.cells[job.cell.id()].add_scored(event)
+            self.draw(job, scoring(event), event["done"] / event["of"], self.remaining(left))
         elif event["event"] == "phase":
+            if is_evaluation(event):
+                self.cells[job.cell.id()].begin_split(event)
             self.draw(job, event["name"], event.get("share"))
         elif event["event"] == "note":
             self.say_of(job, f"note: {event['text']}")
@@ -242,6 +301,10 @@ class LiveDisplay(PlainDisplay):
         self.progress.remove_task(self.lines.pop(job.cell.id()))
         if len(self.begun) == len(self.jobs) and not self.cells:
             self.stop()
+
+    def stamp(self) -> str:
+        """Nothing: a person is there."""
+        return ""
 
     def stop(self) -> None:
         """Gives the terminal back."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from barbench.benchmarks.execution.display import clock, outcome, steps_done
+from barbench.benchmarks.execution.display import clock, outcome, scoring, steps_done
 from barbench.benchmarks.execution.executors.base import State
 from barbench.benchmarks.execution.executors.make import executor_class
 from barbench.benchmarks.execution.run_folder import RunFolder
@@ -135,7 +135,7 @@ def _progress(cell: CellState) -> str:
     if cell.epoch:
         parts.append(f"epoch {cell.epoch}")
     if cell.step:
-        parts.append(f"step {cell.step}" if "/" in cell.step else cell.step)
+        parts.append(f"step {cell.step}" if cell.step[0].isdigit() else cell.step)
     if cell.loss is not None:
         parts.append(f"loss {cell.loss:.4f}")
     if cell.left is not None:
@@ -174,6 +174,8 @@ def _state(run: RunFolder, cell: str, path: Path, queued: State | None) -> CellS
                     loss=event.get("loss"),
                     left=_left(now - first[0], steps - first[1], event["epochs"] * event["steps"] - steps),
                 )
+            case "scored":
+                found = found._replace(step=scoring(event), left=None)
             case "phase":
                 share = f", {event['share']:.0%}" if "share" in event else ""
                 found = found._replace(step=f"{event['name']}{share}", left=None)

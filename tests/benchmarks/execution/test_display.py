@@ -1,6 +1,7 @@
 """What a person sees: plain lines in a pipe, one moving line on a terminal."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,15 @@ def test_a_pipe_gets_a_line_an_epoch(job: Job) -> None:
     lines = out.getvalue().splitlines()
     assert lines[0] == "2 cells to run; 3 finished before, skipped"
     assert lines[1].startswith("cell 1/2  head-only · ")
-    assert [line.split("  left")[0] for line in lines if "epoch" in line] == [
-        f"  epoch {epoch}/2  loss 0.2500  batch IoU 0.50" for epoch in (1, 2)
+    stamped = re.compile(r"  \d\d:\d\d:\d\d  (?=[12]/2 head-only  )")
+    assert all(stamped.match(line) for line in lines[1:] if not line.startswith("cell ")), "a time, a cell, its method"
+    lines = [stamped.sub("", line) for line in lines]
+    assert [line.split("  training left")[0] for line in lines if "epoch" in line] == [
+        f"1/2 head-only  epoch {epoch}/2  loss 0.2500  batch IoU 0.50" for epoch in (1, 2)
     ]
-    assert [line for line in lines if "calibrating" in line] == ["  calibrating, done"]
-    assert "  note: a [bold]note[/odd]" in lines
-    assert lines[-1].startswith("  failed: for [a] reason  in 0:0")
+    assert [line for line in lines if "calibrating" in line] == ["1/2 head-only  calibrating, done"]
+    assert "1/2 head-only  note: a [bold]note[/odd]" in lines
+    assert lines[-1].startswith("1/2 head-only  failed: for [a] reason  in 0:0")
     assert "\x1b" not in out.getvalue()
 
 
@@ -97,7 +101,13 @@ def test_a_terminal_gets_a_moving_line(job: Job) -> None:
     display.progress.refresh()
     assert "1/1 head-only" in out.getvalue()
     assert "epoch 2/2  loss 0.2500  batch IoU 0.50" in out.getvalue()
-    assert "left" in out.getvalue()
+    assert "left" not in out.getvalue(), "one step has no pace"
+    display.event(job, {"event": "phase", "name": "evaluating val"})
+    display.progress.refresh()
+    assert "evaluating val" in out.getvalue()
+    display.event(job, {"event": "scored", "split": "val", "done": 900, "of": 1800, "miou": 0.5})
+    display.progress.refresh()
+    assert "evaluating val  900/1,800  mIoU 50.0" in out.getvalue()
     display.end(job, done(job))
     assert not display.progress.live.is_started
     assert "mIoU val 61.2 (swapped 5.0)" in out.getvalue()
@@ -109,12 +119,53 @@ def test_time_left_follows_the_pace(job: Job, monkeypatch: pytest.MonkeyPatch) -
     display = PlainDisplay(Console(file=io.StringIO()))
     display.begin([job], 0)
     display.start(job)
-    assert display.cells[job.cell.id()].add_step(step(1, 1)) == 0
+    assert display.cells[job.cell.id()].add_step(step(1, 1)) is None, "not known yet, rather than none"
     now[0] += 6.0
     # Three steps took six seconds, six steps are left.
     assert display.cells[job.cell.id()].add_step(step(1, 4)) == pytest.approx(2.0 * 6)
     now[0] += 2.0
     assert display.cells[job.cell.id()].add_step(step(2, 5)) == 0
+
+
+def test_time_left_of_an_evaluation_follows_its_pace(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over all splits: a quarter took five seconds."""
+    now, out = [100.0], io.StringIO()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    display = LiveDisplay(Console(file=out, force_terminal=True, width=100))
+    display.begin([job], 0)
+    display.start(job)
+    display.event(job, {"event": "phase", "name": "evaluating val", "before": 0.0, "size": 0.5})
+    assert display.cells[job.cell.id()].left is None
+    now[0] += 5.0
+    display.event(job, {"event": "scored", "split": "val", "done": 2, "of": 4, "miou": 0.5})
+    display.progress.refresh()
+    assert "left 0:15" in out.getvalue()
+    now[0] += 5.0
+    display.event(job, {"event": "phase", "name": "evaluating testA", "before": 0.5, "size": 0.5})
+    display.event(job, {"event": "scored", "split": "testA", "done": 0, "of": 4, "miou": 0.5})
+    display.progress.refresh()
+    assert "left 0:10" in out.getvalue()
+    display.stop()
+
+
+def test_time_left_of_a_training_has_the_evaluation_of_the_cells_before(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, out = [100.0], io.StringIO()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    cells = [job.model_copy(update={"cell": job.cell.model_copy(update={"seed": seed})}) for seed in range(2)]
+    display = PlainDisplay(Console(file=out, width=200))
+    display.begin(cells, 0)
+    for cell in cells:
+        display.start(cell)
+        display.event(cell, step(1, 1))
+        for epoch in (1, 2):
+            now[0] += 4.0
+            display.event(cell, step(epoch, 5))
+        now[0] += 30.0
+        display.end(cell, done(cell))
+    lines = [line.rpartition("IoU 0.50")[2].strip() for line in out.getvalue().splitlines() if "epoch" in line]
+    assert lines == ["training left 0:05", "", "left 0:35", "left 0:30"]
 
 
 def test_time_left_of_all_cells(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +206,8 @@ def test_cells_that_run_at_the_same_time_are_told_apart(
         display.event(cell, step(1, 5))
     lines = out.getvalue().splitlines()
     assert lines[0] == "3 cells to run" + ", 2 at a time" * (slots is not None)
-    assert lines[3].startswith("  1/3  epoch 1/2")
-    assert lines[4].startswith("  2/3  epoch 1/2")
+    assert lines[3][12:].startswith("1/3 head-only  epoch 1/2")
+    assert lines[4][12:].startswith("2/3 head-only  epoch 1/2")
     # Each has five steps of one second left; the third cell follows on one of the two slots.
     assert lines[4].endswith(f"left 0:05, all {clock(5 + 60)}")
 

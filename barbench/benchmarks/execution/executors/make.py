@@ -54,7 +54,7 @@ def place_cells(
     slots: tuple[Slot, ...] = tuple(devices.local_slots(device, gpus, processes, jobs, small))
     asked = "cpu" if gpus == "none" else device
     picked = "cuda" if slots[0].gpus else devices.pick_device(asked)
-    threads = max(1, slots[0].cores // processes)
+    threads = devices.thread_count(slots[0].cores, processes)
     return Placement(picked, threads, slots)
 
 

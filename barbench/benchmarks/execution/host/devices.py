@@ -58,6 +58,21 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def thread_count(cores: int, processes: int) -> int:
+    """Threads of each process of a cell.
+
+    Args:
+        cores: share of the host that the cell has.
+        processes: of the cell.
+
+    Returns:
+        Its share of the cores, or what $OMP_NUM_THREADS says where that is less.
+    """
+    share = max(1, cores // processes)
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(share, int(asked)) if asked.isdecimal() and int(asked) > 0 else share
+
+
 def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None, small: bool = False) -> list[Slot]:
     """How this host is divided among cells.
 

@@ -20,6 +20,7 @@ def host_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(devices, "core_count", lambda: 8)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 def test_every_executor_says_what_differs() -> None:
@@ -45,6 +46,17 @@ def test_a_cell_without_gpus(device: str, gpus: str | None, expected: str) -> No
     """Two processes share the cores of a slot; on a cluster threads are open."""
     assert place_cells("local", device, gpus, 2, None) == Placement(expected, 4, (Slot((), 8, 1),))
     assert place_cells("ray", device, gpus, 2, None) == Placement(expected, 0)
+
+
+@pytest.mark.parametrize(
+    ("variable", "jobs", "threads"), [("2", 1, 2), ("3,1", 1, 3), ("16", 1, 8), ("2", 8, 1), ("x", 1, 8), ("0", 1, 8)]
+)
+def test_fewer_threads_by_openmps_variable(
+    variable: str, jobs: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says how many threads a cell has on this host, as far as its share of the cores goes."""
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert place_cells("local", "cpu", None, 1, jobs).threads == threads
 
 
 def test_a_cluster_chooses_its_gpus() -> None:
