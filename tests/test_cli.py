@@ -477,7 +477,7 @@ def test_a_run_ends_with_tables_and_a_second_one_changes_nothing(
     assert "Head only" in first.out
     assert "1 cell to run" in first.out
     files = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    assert {p.suffix for p in (tmp_path / "reports").iterdir()} == {".md", ".tex"}
+    assert {p.suffix for p in (tmp_path / "reports").iterdir()} == {".md", ".tex", ".html"}
     second = ask(*small_run, *places)
     assert second.code == 0
     assert "0 cells to run; 1 finished before, skipped" in second.out

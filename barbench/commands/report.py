@@ -9,14 +9,18 @@ import typer
 from barbench.commands.options import DataOption, DeviceOption, FormatOption, ResultsOption, TrainedOnOption
 from barbench.errors import UsageError
 from barbench.listing import Format, print_notes, print_rows, progress_bar, stdout_console
+from barbench.spec.run import reports_beside
 from barbench.spec.text import split_list
 
+BESIDE = "reports, or NAME-reports, beside --results"
 EACH = "write FIRST,SECOND if the two differ"
 
 
 def report(
     results: ResultsOption = Path("results"),
-    out: Annotated[Path, typer.Option(file_okay=False, help="folder to write the report into")] = Path("reports"),
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="folder to write the report into", show_default=BESIDE)
+    ] = None,
     table: Annotated[
         str, typer.Option(help="tables to write: 1 to 5, objects (objects and sentences), a comma list, or all")
     ] = "all",
@@ -36,6 +40,7 @@ def report(
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
+    out = out or reports_beside(results)
     numbers = None if table == "all" else split_list(table)
     formats = split_list(format_)
     store = Store(results)
@@ -124,9 +129,10 @@ def panels(
     data: DataOption = None,
     device: DeviceOption = "auto",
     results: ResultsOption = Path("results"),
-    out: Annotated[Path, typer.Option(file_okay=False, help="folder to write the panels into")] = Path(
-        "reports/panels"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="folder to write the panels into", show_default=f"panels in {BESIDE}"),
+    ] = None,
 ) -> None:
     """Draw the masks that the methods predict, image by image, as in the paper's Fig. 3 to 7.
 
@@ -152,7 +158,7 @@ def panels(
         made = make_panels(store, choice, place, progress)
     for note in made.notes:
         print(f"note: {note}", file=sys.stderr)
-    for path in write_panels(made.panels, out):
+    for path in write_panels(made.panels, out or reports_beside(results) / "panels"):
         print(path)
 
 

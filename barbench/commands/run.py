@@ -1,13 +1,15 @@
 """`barbench run`: a matrix of cells, from the command line to records and tables."""
 
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from barbench.commands.checks import gpu_list
+from barbench.commands.checks import gpu_list, require_writable
 from barbench.commands.options import (
     COMPARED,
     DATA,
@@ -32,7 +34,7 @@ from barbench.commands.options import (
 )
 from barbench.errors import Interrupted
 from barbench.listing import Format, print_notes, print_rows, progress_bar, stdout_console
-from barbench.spec.run import AUTO, ExecutorName, Place, Precision, Run, TrackerName
+from barbench.spec.run import AUTO, ExecutorName, Place, Precision, Run, TrackerName, reports_beside
 from barbench.spec.text import plural
 
 if TYPE_CHECKING:
@@ -195,8 +197,14 @@ def run(
     # What is left, and what is done about failures.
     results: ResultsOption = Path("results"),
     reports: Annotated[
-        Path, typer.Option(file_okay=False, help="folder to write the tables into", rich_help_panel=FOLDERS)
-    ] = Path("reports"),
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="folder to write the tables into",
+            show_default="beside --results: reports, or NAME-reports",
+            rich_help_panel=FOLDERS,
+        ),
+    ] = None,
     on_oom: Annotated[
         Literal["record", "halve"],
         typer.Option(
@@ -217,6 +225,10 @@ def run(
     asked = Run.of(ctx.params)
     place = Place.of(ctx.params)
     console = stdout_console()
+    if reports is None:
+        reports = reports_beside(results)
+    if not (plan or detach):
+        require_writable("--reports", reports)
     resume = RESUME_AGAIN if again else RESUME
     try:
         made, records = _run(asked, place, console, plan, on_oom == "halve", retries, detach, again)
@@ -272,20 +284,45 @@ def _show_plan(launch: "Launch", console: Console) -> "RunPlan":
 
 
 def _report(asked: Run, records: "list[Record]", results: Path, reports: Path, console: Console) -> None:
-    """Write the tables of all records, and print those of this run."""
+    """Write the tables and the page of all records, say where they are and what comes next, and print the tables of
+    this run last. Their notes are in the files: on a terminal they would push the numbers off the screen."""
     from barbench.reports.formats.terminal import show
+    from barbench.reports.report import file_stem
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
 
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     store = Store(results)
-    write_reports(store, reports)
+    with console.status("writing tables and page"):
+        write_reports(store, reports, formats=("md", "latex", "html"))
     print_notes(store.notes())
-    show(_measured(asked, records, store), console)
-    console.print(f"records in {results}, tables in {reports}", markup=False, soft_wrap=True)
+    measured = _measured(asked, records, store)
+    say(f"records in {results}, tables in {reports}; all on one page: {reports / 'report.html'}")
+    for number, tables in measured.items():
+        notes = sum(len(table.notes) + len(table.footnotes) for table in tables)
+        if notes:
+            file = reports / f"{file_stem(number)}.md"
+            say(f"{plural(notes, 'note')} on what is compared below: {file}")
+    say(f"next: {_next(records, results)}")
+    for tables in measured.values():
+        show([replace(table, notes=(), footnotes=()) for table in tables], console)
 
 
-def _measured(asked: Run, records: "list[Record]", store: "Store") -> "list[Table]":
-    """The tables that were asked for, measured rows only; else Table 5, or Table 2 or 3 by the backbone."""
+def _next(records: "list[Record]", results: Path) -> str:
+    """The command that most people give after a run: the difference of the first and the last method, or pictures."""
+    methods = list(dict.fromkeys(record.cell.method for record in records if record.status == "done"))
+    words = ["barbench", "panels"]
+    if len(methods) > 1:
+        words = ["barbench", "compare", methods[-1], methods[0]]
+    if results != Path("results"):
+        words += ["--results", str(results)]
+    return shlex.join(words)
+
+
+def _measured(asked: Run, records: "list[Record]", store: "Store") -> "dict[str, list[Table]]":
+    """The tables that were asked for by number, measured rows only; else Table 5, or Table 2 or 3 by the backbone."""
     from barbench.reports.tables.build import build_measured
     from barbench.reports.tables.grouping import group
     from barbench.results.resampled import ResampledScores
@@ -293,12 +330,9 @@ def _measured(asked: Run, records: "list[Record]", store: "Store") -> "list[Tabl
     groups = group(records)
     evidence = ResampledScores(store)
     if asked.tables is not None:
-        built: list[Table] = []
-        for number in asked.tables:
-            built += build_measured(number, groups, evidence)
-        return built
+        return {number: build_measured(number, groups, evidence) for number in asked.tables}
     for number in ("5", "2", "3"):
         tables = build_measured(number, groups, evidence)
         if tables:
-            return tables
-    return []
+            return {number: tables}
+    return {}

@@ -21,6 +21,17 @@ TUNING: Literal["tuning"] = "tuning"
 """The folder in a results folder that holds the trials of `barbench tune`."""
 MAX_SEED = 2**32 - 1  # that NumPy takes
 
+
+def reports_beside(results: Path) -> Path:
+    """The folder for the tables of a results folder: beside it, so that those of two folders have two.
+
+    >>> reports_beside(Path("runs/results")).as_posix(), reports_beside(Path("runs/monday")).as_posix()
+    ('runs/reports', 'runs/monday-reports')
+    """
+    named = results if results.name not in ("", "..") else results.resolve()
+    return named.with_name("reports" if named.name == "results" else f"{named.name}-reports")
+
+
 Precision = Literal["fp32", "bf16", "fp16"]
 Kernels = Literal["auto", "low_memory", "fused", "plain", "lean"]
 Proportion = Literal["published", "width"]
