@@ -359,6 +359,35 @@ def test_list_methods_on_the_papers_backbone_needs_no_weights(ask: Ask) -> None:
     assert rows["head-only"]["head"] == 22_671_361
 
 
+def test_list_methods_counts_by_a_rule(ask: Ask) -> None:
+    on = ("--backbone", "ViT-B-16-quickgelu")
+    answer = ask("list", "methods", *on, "--count", "barleria", "--format", "json")
+    rows = {r["name"]: r.get("tuned") for r in json.loads(answer.out)}
+    assert rows["barleria"] == {"parameters": 2_205_920, "percent": 1.476}
+    assert rows["etris"] == {"parameters": 1_387_648, "percent": 0.929}
+    table = ask("list", "methods", "--count", "own+head", "--of", "total").out
+    assert "own + head, % of total" in table
+    for wrong, says in (
+        (["--count", "cola", "--of", "vision"], "leave --of out"),
+        (["--count", "owm"], "unknown group of --count 'owm'. Did you mean own?"),
+        (["--of", "tower"], "unknown denominator of --of 'tower'. Did you mean"),
+    ):
+        refused = ask("list", "methods", *wrong)
+        assert (refused.code, says in refused.err) == (2, True)
+
+
+def test_show_prints_every_group_and_what_papers_would_print(ask: Ask) -> None:
+    on = ("--backbone", "ViT-B-16-quickgelu")
+    (shown,) = json.loads(ask("show", "barleria", *on, "--format", "json").out)
+    assert shown["groups"]["own"] == 2_205_920
+    assert sum(shown["groups"].values()) == 2_205_920 + 22_745_601 + 149_989_376
+    percents = {row["rule"]: row["percent"] for row in shown["counted"]}
+    assert (percents["barleria"], percents["cola"]) == (1.476, 14.263)
+    text = ask("show", "barleria", *on, "--count", "cola").out
+    assert "14.263" in text
+    assert "1.476" not in text
+
+
 def test_profile_measures_each_method(ask: Ask, backbone_folder: Path) -> None:
     answer = ask(
         "profile", "--methods", "head-only,full", "--backbone", backbone_folder, "--weights", "random",

@@ -22,7 +22,7 @@ def count(specs: list[MethodSpec], backbone: str) -> Counts:
     """What is stored of some methods on a backbone."""
     counts: Counts = {}
     for row in describe_methods(specs, backbone, None, {}):
-        counts[row["name"]] = {"components": row["components"], "ledger": row["ledger"]}
+        counts[row["name"]] = {key: row[key] for key in ("components", "ledger", "account")}
     for spec in specs:
         counts[spec.name]["parts"] = describe_parts(spec, backbone, None)
         counts[spec.name]["options"] = describe_options(spec, {}, transformer=backbone_config(backbone).transformer)

@@ -280,7 +280,7 @@ def _record(
         title=job.title,
         composition=job.composition,
         notes=(*job.notes, *loaded.segmenter.method.notes(len(loaded.samples))),
-        ledger=loaded.segmenter.ledger(),
+        ledger=loaded.segmenter.account(),
         status="done",
         splits={e.key: _split_result(data, e, evaluations[e.key]) for e in data.evaluation_splits},
         training=_training_set(data, loaded.samples),

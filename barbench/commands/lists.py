@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from barbench.commands.checks import CheckedCommand
-from barbench.commands.options import ArgumentsOption, BackboneOption, FormatOption, ImageSizeOption, ProportionOption
+from barbench.commands.options import (
+    ArgumentsOption,
+    BackboneOption,
+    CountOption,
+    FormatOption,
+    ImageSizeOption,
+    OfOption,
+    ProportionOption,
+)
 from barbench.listing import Format, print_rows
 from barbench.spec.text import method_options
 
 if TYPE_CHECKING:
     from barbench.methods.catalog import MethodSpec, Options
+    from barbench.spec.accounting import CountRule
 
 WIDTH = 80
 """Columns of a narrow terminal."""
@@ -26,12 +35,17 @@ def list_methods(
     image_size: ImageSizeOption = None,
     options: ArgumentsOption = None,
     proportion: ProportionOption = "published",
+    count: CountOption = None,
+    of: OfOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Methods by kind: what each is, and how many parameters it tunes on a backbone; no weights are needed.
 
     --format json and csv add components and the whole parameter ledger.
     """
+    from barbench.spec.accounting import parse_rule
+
+    rule = parse_rule(count, of)
     from barbench.benchmarks.matrix import check_backbone
     from barbench.methods.entry import in_proportion
     from barbench.methods.resolve import resolve
@@ -44,10 +58,17 @@ def list_methods(
         chosen = in_proportion(specs, backbone_config(backbone), chosen)
     rows = _method_rows(specs, backbone, image_size, chosen)
     if format_ is Format.table:
-        table = [_for_people(row) for row in rows]
-        print_rows(table, format_, title=f"methods on {backbone}, tuned parameters", section="kind")
-    else:
-        print_rows(rows, format_)
+        table = [_for_people(row, rule) for row in rows]
+        title = f"methods on {backbone}, tuned parameters"
+        if rule != parse_rule(None, None):
+            title += f" ({rule.words})"
+        print_rows(table, format_, title=title, section="kind")
+        return
+    for row in rows:
+        account = row.pop("account", None)
+        if account is not None and (count is not None or of is not None):
+            row["tuned"] = _counted(rule, account)
+    print_rows(rows, format_)
 
 
 def _method_rows(
@@ -64,7 +85,7 @@ def _method_rows(
         if spec.name in known and not chosen.get(spec.name):
             stored = known[spec.name]
             variant = {"variant": spec.variant} if spec.variant else {}
-            row = {"components": stored["components"], "ledger": stored["ledger"], **variant}
+            row = {key: stored[key] for key in ("components", "ledger", "account")} | variant
             rows[spec.name] = {"kind": spec.kind, "name": spec.name, "title": spec.title, **row}
         else:
             others.append(spec)
@@ -77,10 +98,10 @@ def _method_rows(
     return [{**rows[spec.name], "what": spec.summary} for spec in ordered]
 
 
-def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:
+def _for_people(row: Mapping[str, Any], rule: "CountRule") -> dict[str, Any]:
     """A row of a table that a narrow terminal can show."""
     what = f"cannot be used here: {row['refused']}" if "refused" in row else row["what"]
-    tuned = row["ledger"]["adapter"] if "ledger" in row else None
+    tuned = rule.printed(row["account"]) if "account" in row else None
     return {"kind": row["kind"], "name": row["name"], "tuned": tuned, "what": what}
 
 
@@ -170,6 +191,8 @@ def show(
     image_size: ImageSizeOption = None,
     options: ArgumentsOption = None,
     proportion: ProportionOption = "published",
+    count: CountOption = None,
+    of: OfOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """One method: its options with their values, and its tuned parameters by part on a backbone.
@@ -177,8 +200,14 @@ def show(
     \f
     Raises:
         UsageError: for several methods at once.
-        UnknownName: for an unknown method or backbone.
+        UnknownName: for an unknown method, backbone or rule.
     """
+    from barbench.spec.accounting import GROUPS, PRESETS, parse_rule
+
+    # Without a choice, every rule that some paper counts by.
+    rules = dict(PRESETS)
+    if count is not None or of is not None:
+        rules = {count or "adapter": parse_rule(count, of)}
     from barbench.benchmarks.matrix import check_backbone
     from barbench.errors import UsageError
     from barbench.methods.resolve import resolve
@@ -192,10 +221,15 @@ def show(
     check_backbone(backbone, image_size)
     if proportion == "width":
         chosen = spec.proportion(backbone_config(backbone), chosen)
-    settings, parts = _options_and_parts(spec, backbone, image_size, chosen)
+    settings, parts, account = _described(spec, backbone, image_size, chosen)
+    groups = [{"group": group, "parameters": account[group]} for group in GROUPS]
+    counted = []
+    for name, rule in rules.items():
+        counted.append({"rule": name, "counts": rule.words, **_counted(rule, account)})
     if format_ is Format.json:
         about = {"name": spec.name, "title": spec.title, "kind": spec.kind, "what": spec.summary}
-        print_rows([{**about, "options": settings, "parts": parts, "backbone": backbone}], format_)
+        tuned = {"groups": {group: account[group] for group in GROUPS}, "counted": counted}
+        print_rows([{**about, "options": settings, "parts": parts, **tuned, "backbone": backbone}], format_)
         return
     if format_ is Format.table:
         typer.echo(f"{spec.title}: {spec.summary}\n")
@@ -203,22 +237,43 @@ def show(
     else:
         print_rows(settings, format_, title="options")
     print_rows(parts, format_, title=f"tuned parameters on {backbone}")
+    print_rows(groups, format_, title="all parameters by group")
+    if format_ is Format.table:
+        counted = [_three_digits(row) for row in counted]
+    print_rows(counted, format_, title="tuned parameters, by rule")
 
 
-def _options_and_parts(
+def _described(
     spec: "MethodSpec", backbone: str, image_size: int | None, chosen: "Options"
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The options of a method and its tuned parameters by part: as stored, else with torch."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, int]]:
+    """The options of a method, its tuned parameters by part, and its account: as stored, else with torch."""
     from barbench.methods.counts import stored_counts
 
     known = stored_counts(backbone, image_size).get(spec.name)
     if known is not None and not chosen:
-        return known["options"], known["parts"]
-    from barbench.methods.describe import describe_options, describe_parts
+        return known["options"], known["parts"], known["account"]
+    from barbench.methods.describe import describe_account, describe_options, describe_parts
     from barbench.spec.backbone import backbone_config
 
     settings = describe_options(spec, chosen, backbone_config(backbone).transformer)
-    return settings, describe_parts(spec, backbone, image_size, chosen)
+    parts = describe_parts(spec, backbone, image_size, chosen)
+    return settings, parts, describe_account(spec, backbone, image_size, chosen)
+
+
+def _counted(rule: "CountRule", account: Mapping[str, int]) -> dict[str, Any]:
+    """The parameters that count as tuned, and their share in percent where the rule has one."""
+    counted: dict[str, Any] = {"parameters": rule.parameters(account)}
+    share = rule.share(account)
+    if share is not None:
+        counted["percent"] = round(share, 3)
+    return counted
+
+
+def _three_digits(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for people: a share with the digits that papers and records are compared in."""
+    if row.get("percent") is None:
+        return dict(row)
+    return {**row, "percent": f"{row['percent']:.3f}"}
 
 
 def option_lines(settings: Sequence[Mapping[str, Any]]) -> list[str]:

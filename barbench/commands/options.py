@@ -47,6 +47,25 @@ ProportionOption = Annotated[
         rich_help_panel=COMPARED,
     ),
 ]
+CountOption = Annotated[
+    str | None,
+    typer.Option(
+        help="parameters that count as tuned: own, adapter (own and those of the encoders), positions, head, "
+        "all, several joined by +; or a paper's whole rule: etris, barleria, barleria-range, detris, mapper, cola",
+        show_default="adapter",
+        rich_help_panel=COMPARED,
+    ),
+]
+OfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--of",
+        help="denominator of their share: none (millions), vision, towers, total (towers, head and own); with "
+        "-nopos behind it without positional embeddings",
+        show_default="none",
+        rich_help_panel=COMPARED,
+    ),
+]
 
 # Backbones.
 BackboneOption = Annotated[

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from barbench.commands.options import DataOption, DeviceOption, FormatOption, ResultsOption, TrainedOnOption
+from barbench.commands.options import (
+    CountOption,
+    DataOption,
+    DeviceOption,
+    FormatOption,
+    OfOption,
+    ResultsOption,
+    TrainedOnOption,
+)
 from barbench.errors import UsageError
 from barbench.listing import Format, print_notes, print_rows, progress_bar, stdout_console
 from barbench.spec.run import reports_beside
@@ -22,12 +30,18 @@ def report(
         Path | None, typer.Option(file_okay=False, help="folder to write the report into", show_default=BESIDE)
     ] = None,
     table: Annotated[
-        str, typer.Option(help="tables to write: 1 to 5, objects (objects and sentences), a comma list, or all")
+        str,
+        typer.Option(
+            help="tables to write: 1 to 5, objects (objects and sentences), parameters (by group and by rule), a comma "
+            "list, or all (1 to 5, and objects)",
+        ),
     ] = "all",
     format_: Annotated[
         str,
         typer.Option("--format", help="comma list of md, latex, html (one page with everything), terminal (printed)"),
     ] = "md,latex",
+    count: CountOption = None,
+    of: OfOption = None,
 ) -> None:
     """Write the paper's Tables 1-5 from the records, published beside measured; as html, one page with plots.
 
@@ -39,13 +53,15 @@ def report(
     from barbench.reports.formats.terminal import TERMINAL, show
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
+    from barbench.spec.accounting import parse_rule
 
     out = out or reports_beside(results)
+    rule = parse_rule(count, of)
     numbers = None if table == "all" else split_list(table)
     formats = split_list(format_)
     store = Store(results)
     try:
-        written = write_reports(store, out, numbers, [name for name in formats if name != TERMINAL])
+        written = write_reports(store, out, numbers, [name for name in formats if name != TERMINAL], rule)
     finally:
         print_notes(store.notes())
     if TERMINAL in formats:

@@ -11,12 +11,19 @@ from typing import Any, Final
 
 PACKAGE: Final = Path(__file__).parents[1]
 FILE: Final = Path(__file__).with_name("counts.json")
-SOURCES: Final = ("methods/*.py", "models/*.py", "models/towers/*.py", "models/tiny/*.json", "spec/backbone.py")
+SOURCES: Final = (
+    "methods/*.py",
+    "models/*.py",
+    "models/towers/*.py",
+    "models/tiny/*.json",
+    "spec/backbone.py",
+    "spec/accounting.py",
+)
 """The files that a count depends on."""
 BACKBONES: Final = ("tiny", "ViT-B-16-quickgelu")
 
 Counts = dict[str, dict[str, Any]]
-"""Method -> `components`, `ledger`, `parts` and `options`, as `methods.describe` says them."""
+"""Method -> `components`, `ledger`, `account`, `parts` and `options`, as `methods.describe` says them."""
 
 
 def fingerprint() -> str:

@@ -16,7 +16,10 @@ from barbench.spec.backbone import RANDOM
 
 
 def describe_methods(
-    specs: Sequence[MethodSpec], backbone: str, image_size: int | None, options: Mapping[str, Options]
+    specs: Sequence[MethodSpec],
+    backbone: str,
+    image_size: int | None,
+    options: Mapping[str, Options],
 ) -> list[dict[str, Any]]:
     """Describe methods on a backbone, built on the meta device.
 
@@ -28,8 +31,8 @@ def describe_methods(
 
     Returns:
         One dictionary per method, grouped by kind in the order of `KINDS`: kind, name, title, components, parameter
-        ledger, and `variant` where the method has one. Instead of the ledger, `refused` says why a method cannot be
-        used on a ResNet.
+        ledger, `account` (see `Segmenter.account`), and `variant` where the method has one. Instead of the ledger,
+        `refused` says why a method cannot be used on a ResNet.
     """
     rows = []
     for spec in sorted(specs, key=lambda spec: KINDS.index(spec.kind)):
@@ -37,13 +40,22 @@ def describe_methods(
         components = spec.create(chosen).composition()
         row: dict[str, Any] = {"kind": spec.kind, "name": spec.name, "title": spec.title, "components": components}
         try:
-            row["ledger"] = _on_meta(spec, backbone, image_size, chosen).ledger()
+            model = _on_meta(spec, backbone, image_size, chosen)
+            row["ledger"] = model.ledger()
+            row["account"] = model.account()
         except UnfitBackbone as error:
             row["refused"] = str(error)
         if spec.variant:
             row["variant"] = spec.variant
         rows.append(row)
     return rows
+
+
+def describe_account(
+    spec: MethodSpec, backbone: str, image_size: int | None, options: Options = NONE
+) -> dict[str, int]:
+    """The account of a method's parameters, see `Segmenter.account`; arguments as for `describe_parts`."""
+    return _on_meta(spec, backbone, image_size, options).account()
 
 
 def describe_options(spec: MethodSpec, options: Options = NONE, transformer: bool = True) -> list[dict[str, Any]]:

@@ -14,8 +14,10 @@ from barbench.models.projector import Projector
 from barbench.models.pyramid import PyramidNeck
 from barbench.models.towers.base import POSITIONAL, Backbone
 from barbench.models.walk import walk
+from barbench.spec.accounting import SPLIT, TOWERS
 
 HEAD = ("neck.", "decoder.", "projector.")
+NORMS = (nn.LayerNorm, nn.BatchNorm2d, nn.GroupNorm)
 
 
 class Output(NamedTuple):
@@ -169,6 +171,41 @@ class Segmenter(nn.Module):
                 group = "adapter"
             ledger[group] += p.numel()
         return ledger
+
+    def account(self) -> dict[str, int]:
+        """The ledger, its adapter group divided, and the sizes of the towers: what `spec.accounting` counts with.
+
+        Returns:
+            The groups of `ledger`; own, norms, biases, weights, which make up adapter: modules that the method added,
+            tuned parameters of the encoders' norms, their other tuned biases, their other tuned weights. vision and
+            text: all parameters of that encoder, tuned or not, without what counts as head and without
+            vision_positions and text_positions, its positional embeddings.
+        """
+        head = self.head_parameters()
+        norms: set[int] = set()
+        for tower in (self.vision, self.text):
+            for module in tower.modules():
+                if isinstance(module, NORMS):
+                    norms.update(id(p) for p in module.parameters(recurse=False))
+        account = dict.fromkeys(SPLIT + TOWERS, 0)
+        for name, p in self.named_parameters():
+            if name in head:
+                continue
+            place = name.partition(".")[0]
+            if place not in ("vision", "text"):
+                account["own"] += p.numel()
+                continue
+            positional = name.endswith(POSITIONAL)
+            account[f"{place}_positions" if positional else place] += p.numel()
+            if not p.requires_grad or positional:
+                continue
+            if id(p) in norms:
+                account["norms"] += p.numel()
+            elif name.endswith("bias"):
+                account["biases"] += p.numel()
+            else:
+                account["weights"] += p.numel()
+        return self.ledger() | account
 
 
 def training_loss(output: Output, mask: Tensor) -> Tensor:

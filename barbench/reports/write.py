@@ -9,6 +9,8 @@ from barbench.errors import UnknownName, UsageError
 from barbench.files import write_atomically
 from barbench.paper.tables import TABLES
 from barbench.reports.report import Report, files_of
+from barbench.reports.tables.accounting import NUMBER as PARAMETERS
+from barbench.reports.tables.accounting import build_accounting
 from barbench.reports.tables.build import build
 from barbench.reports.tables.grouping import Group, group
 from barbench.reports.tables.objects import NUMBER as OBJECTS
@@ -16,9 +18,11 @@ from barbench.reports.tables.objects import build_objects
 from barbench.reports.tables.table import Table
 from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
+from barbench.spec.accounting import DEFAULT, CountRule
 
 EXTRA: Final[Mapping[str, Callable[[Sequence[Group], ResampledScores], Sequence[Table]]]] = {
     OBJECTS: build_objects,
+    PARAMETERS: build_accounting,
 }
 """Tables that the paper does not have, by the name that `--table` takes."""
 
@@ -31,7 +35,11 @@ class Written(NamedTuple):
 
 
 def write_reports(
-    store: Store, out: Path, tables: Sequence[str] | None = None, formats: Sequence[str] = ("md", "latex")
+    store: Store,
+    out: Path,
+    tables: Sequence[str] | None = None,
+    formats: Sequence[str] = ("md", "latex"),
+    rule: CountRule = DEFAULT,
 ) -> Written:
     """Write tables from the records of a results folder, in each format; records are read and grouped once.
 
@@ -40,6 +48,7 @@ def write_reports(
         out: folder to write into; files that would not change are left alone.
         tables: numbers of the paper's tables, or a name of EXTRA; None for all that have something to show.
         formats: names of FORMATS; an empty sequence builds the tables without writing any.
+        rule: what the column of parameters counts.
 
     Raises:
         UnknownName: for a table or a format that does not exist.
@@ -55,7 +64,7 @@ def write_reports(
         raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
     groups = group(records)
     evidence = ResampledScores(store)
-    built = _built(tables, groups, evidence)
+    built = _built(tables, groups, evidence, rule)
     report = Report(built, records, groups, store, evidence, out)
     paths = []
     for files in writers:
@@ -69,13 +78,13 @@ def write_reports(
 
 
 def _built(
-    tables: Sequence[str] | None, groups: Sequence[Group], evidence: ResampledScores
+    tables: Sequence[str] | None, groups: Sequence[Group], evidence: ResampledScores, rule: CountRule
 ) -> dict[str, Sequence[Table]]:
-    """The tables by number or name; without a choice, of EXTRA those that are not empty."""
+    """The tables by number or name; without a choice, those of objects only if they are not empty."""
     built: dict[str, Sequence[Table]] = {}
-    for number in tables or (*TABLES.names(), *EXTRA):
+    for number in tables or (*TABLES.names(), OBJECTS):
         if number not in EXTRA:
-            built[number] = build(number, groups, evidence)
+            built[number] = build(number, groups, evidence, rule)
             continue
         found = EXTRA[number](groups, evidence)
         if found:

@@ -14,6 +14,7 @@ from barbench.plain import flatten
 from barbench.results.expressions import later_scores, of_split
 from barbench.results.record import Cell, Profile, Record
 from barbench.results.store import Store
+from barbench.spec.accounting import SPLIT, TOWERS
 
 COLUMNS = (
     *("id", "method", "title", "components", "backbone", "weights", "image_size", "dataset", "recipe", "seed"),
@@ -24,6 +25,8 @@ COLUMNS = (
     *(f"control_{name}" for name, metric in METRICS.items() if not metric.detail),
     "control_n",
     *("adapter", "positional", "head", "frozen"),
+    *SPLIT,
+    *TOWERS,
     *Profile.model_fields,
     *("processes", "context_length", "exif", "held_out", "tuning_budget", "code", "own_code", "threads", "commit"),
 )
@@ -52,7 +55,8 @@ def load(folder: str | Path) -> pd.DataFrame:
       worst, icc and others over objects, computed from the stored counts where a record is older than they are): scores
       over the split's expressions, of which there are n;
     * control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
-    * adapter, positional, head, frozen: the parameter ledger;
+    * adapter, positional, head, frozen: the parameter ledger; own, norms, biases, weights: what adapter consists of;
+      vision, text, vision_positions, text_positions: sizes of the towers; missing in old records;
     * flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
       infer_images_per_s, batch, device: the profile;
     * processes, context_length, exif, held_out: the rest of the cell; tuning_budget;

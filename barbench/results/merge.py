@@ -2,7 +2,7 @@
 
 import glob
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -54,7 +54,7 @@ def merge(sources: Sequence[Path], into: Path, on_conflict: OnConflict = "refuse
             present = chosen[stem].record if stem in chosen else target.load_to_write(record.cell)
             if present is None or _supersedes(record, present):
                 chosen[stem] = _Chosen(store, record)
-            elif record.status != "done" or _outcome(record) == _outcome(present):
+            elif record.status != "done" or _alike(record, present):
                 merged.same.append(stem)
             elif on_conflict == "replace":
                 chosen[stem] = _Chosen(store, record)
@@ -80,9 +80,28 @@ def _supersedes(record: Record, present: Record) -> bool:
     return record.status == "done" and present.status != "done"
 
 
-def _outcome(record: Record) -> dict[str, object]:
-    """What two runs of one cell share where they found the same."""
-    return record.model_dump(include={"status", "splits", "ledger"})
+def _alike(first: Record, second: Record) -> bool:
+    """Whether two runs of one cell found the same. A group of the ledger or a score that one of them is too old to hold
+    says nothing."""
+    if (first.status, first.splits.keys()) != (second.status, second.splits.keys()):
+        return False
+    if not _equal_where_both(first.ledger, second.ledger):
+        return False
+    for name, split in first.splits.items():
+        other = second.splits[name]
+        if split.model_dump(exclude={"scores", "control"}) != other.model_dump(exclude={"scores", "control"}):
+            return False
+        for ours, theirs in ((split.scores, other.scores), (split.control, other.control)):
+            if ours is None or theirs is None:
+                if ours is not theirs:
+                    return False
+            elif not _equal_where_both(ours.model_dump(), theirs.model_dump()):
+                return False
+    return True
+
+
+def _equal_where_both(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
+    return all(first[name] == second[name] for name in first.keys() & second.keys())
 
 
 def _refusal(conflicts: Sequence[str]) -> str:

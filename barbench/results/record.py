@@ -213,7 +213,9 @@ class Record(Frozen):
     cell: Cell
     title: str = Field(description="the method's name in tables, e.g. SNF+ETRIS")
     composition: tuple[str, ...] = Field(description="labels of the method's components, in order")
-    ledger: dict[str, int] = Field(description="parameters by group: adapter, positional, head, frozen")
+    ledger: dict[str, int] = Field(
+        description="parameters by group, see `spec.accounting`; old ones have no split of adapter"
+    )
     status: Literal["done", "failed", "out-of-memory"]
     reason: str | None = None
     peak_memory_bytes: int | None = Field(default=None, description="of a cell that ran out of memory, until it did")

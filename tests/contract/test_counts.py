@@ -6,6 +6,7 @@ from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
+from barbench.spec.accounting import GROUPS, PRESETS, SPLIT, TOWERS, TUNED, parse_rule
 
 HEAD, ENCODERS = 22_671_361, 149_989_376
 GST_OUT = 74_240
@@ -38,6 +39,111 @@ def ledger(backbone: Backbone, name: str, **options: object) -> dict[str, int]:
 def test_paper_methods(backbone: Backbone, name: str, adapter: int) -> None:
     head = HEAD + (GST_OUT if name.startswith("barleria") else 0)
     assert ledger(backbone, name) == {"adapter": adapter, "positional": 0, "head": head, "frozen": ENCODERS}
+
+
+# EVALUATION.md, section 2, for ViT-B/16 at 416 pixels: own; its share of vision without and with the positions of 224
+# pixels, of the towers without and with positions; with positions; own and head; all of them.
+ACCOUNTS = {
+    "etris": (1_387_648, 1.613, 1.610, 0.929, 0.925, 1_947_008, 1.298, 24_059_009, 13.823, 14.145),
+    "snf": (184_416, 0.214, 0.214, 0.123, 0.123, 743_776, 0.496, 22_855_777, 13.223, 13.547),
+    "snf-etris": (1_572_064, 1.827, 1.824, 1.052, 1.048, 2_131_424, 1.421, 24_243_425, 13.914, 14.235),
+    "no-global": (390_656, 0.454, 0.453, 0.261, 0.260, 950_016, 0.633, 23_062_017, 13.327, 13.650),
+    "barleria": (2_205_920, 2.564, 2.559, 1.476, 1.471, 2_765_280, 1.844, 24_951_521, 14.263, 14.583),
+}
+
+
+@pytest.fixture(scope="module")
+def small_backbone() -> Backbone:
+    return load_backbone("ViT-B-16-quickgelu", "random", 224, device="meta")
+
+
+def account(backbone: Backbone, name: str, **options: object) -> dict[str, int]:
+    return build_segmenter(resolve(name)[0], backbone, options=options).account()
+
+
+def share(ledger: dict[str, int], count: str, of: str) -> float:
+    found = parse_rule(count, of).share(ledger)
+    assert found is not None
+    return round(found, 3)
+
+
+@pytest.mark.parametrize("name", ACCOUNTS)
+def test_the_accounts_of_the_paper_methods(backbone: Backbone, small_backbone: Backbone, name: str) -> None:
+    found = account(backbone, name)
+    own, *shares, positions, positions_share, head, head_share, all_share = ACCOUNTS[name]
+    assert [found[group] for group in SPLIT] == [own, 0, 0, 0]
+    sizes = (found["vision"], found["vision_positions"], found["text"], found["text_positions"])
+    assert sizes == (86_041_344, 519_936, 63_388_672, 39_424)
+    assert shares == [
+        share(found, "own", "vision-nopos"),
+        share(account(small_backbone, name), "own", "vision"),
+        share(found, "own", "towers-nopos"),
+        share(found, "own", "towers"),
+    ]
+    assert parse_rule("own+head", None).parameters(found) == head
+    assert share(found, "own+head", "total") == head_share
+    # Positions that are frozen are none of the method's.
+    assert parse_rule("own+positions", None).parameters(found) == own
+    trained = account(backbone, name, positional="train")
+    assert parse_rule("own+positions", None).parameters(trained) == positions
+    assert share(trained, "own+positions", "towers") == positions_share
+    assert share(trained, "own+positions+head", "total") == all_share
+
+
+@pytest.mark.parametrize("preset", ["etris", "barleria-range", "barleria"])
+def test_what_the_papers_print(backbone: Backbone, preset: str) -> None:
+    printed = {"etris": ("etris", 1.613), "barleria-range": ("barleria", 2.564), "barleria": ("barleria", 1.476)}
+    name, percent = printed[preset]
+    found = PRESETS[preset].share(account(backbone, name))
+    assert found == pytest.approx(percent, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("full", {}),
+        ("barleria", {"positional": "train"}),
+        ("bitfit", {}),
+        ("bitfit", {"select.what": "norm+bias"}),
+        ("lora", {}),
+        ("pfeiffer", {}),
+        ("ssf", {}),
+        ("maple", {}),
+    ],
+)
+def test_the_groups_are_a_partition(backbone: Backbone, name: str, options: dict[str, object]) -> None:
+    model = build_segmenter(resolve(name)[0], backbone, options=options)
+    found = model.account()
+    unique = {id(p): p.numel() for p in model.parameters()}
+    assert sum(found[group] for group in GROUPS) == sum(unique.values())
+    assert sum(found[group] for group in SPLIT) == found["adapter"]
+    assert sum(found[part] for part in TOWERS) == ENCODERS
+    tuned = sum(p.numel() for p in model.tuned_parameters().values())
+    assert sum(found[group] for group in TUNED) == tuned
+
+
+def test_full_tuning_has_nothing_of_its_own(backbone: Backbone) -> None:
+    found = account(backbone, "full")
+    assert found["own"] == 0
+    assert found["norms"] + found["biases"] + found["weights"] == 149_430_016
+    assert min(found["norms"], found["biases"], found["weights"]) > 0
+
+
+def test_a_method_of_norms_alone_has_norms_alone(backbone: Backbone) -> None:
+    found = account(backbone, "bitfit", **{"select.what": "norm"})
+    assert found["norms"] == found["adapter"] > 0
+    biases = account(backbone, "bitfit", **{"select.what": "bias"})
+    # The shifts of norms are among BitFit's biases, and are booked as norms.
+    assert 2 * biases["norms"] == found["norms"]
+    assert biases["biases"] == biases["adapter"] - biases["norms"] > 0
+    assert (biases["weights"], biases["own"]) == (0, 0)
+
+
+def test_the_accounts_of_a_resnet_leave_the_head_out() -> None:
+    found = account(load_backbone("RN101", "random", device="meta"), "etris", positional="train")
+    assert sum(found[part] for part in TOWERS) == 56_259_936 + 63_428_096
+    assert found["own"] == 1_942_080
+    assert sum(found[group] for group in SPLIT) == found["adapter"]
 
 
 def test_full_books_every_encoder_parameter(backbone: Backbone) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from barbench.plain import flatten
-from barbench.reports.page.figures import PART_NAMES
 from barbench.reports.page.reproduce import RecipeFile, command, recipe_file
 from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.table import Entry, Header, Section, Table
@@ -48,18 +47,6 @@ class RunListing(NamedTuple):
     recipe_name: str
     recipe: Pairs
     environments: tuple[RunEnvironment, ...]
-
-
-def ledger_table(members: Group) -> Table:
-    """Every group of the ledger, exact numbers."""
-    rows = []
-    for row in members.rows:
-        texts = [row.label]
-        for part in PART_NAMES:
-            counts = [f"{count:,}" for count in row.parameters(part)]
-            texts.append("–".join(counts) or "-")
-        rows.append(texts)
-    return _table("Parameter ledger", "Number of parameters in each group.", ["Method", *PART_NAMES.values()], rows)
 
 
 def failed_cells(groups: Sequence[Group], names: Sequence[str]) -> Table | None:

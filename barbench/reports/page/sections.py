@@ -20,9 +20,9 @@ from barbench.reports.page.figures import (
     training_figures,
 )
 from barbench.reports.page.frames import Costs, costs
-from barbench.reports.page.listings import ledger_table
 from barbench.reports.page.style import Style, Styles
 from barbench.reports.page.summary import summary_table
+from barbench.reports.tables.accounting import accounting_table
 from barbench.reports.tables.columns import Score
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
 from barbench.reports.tables.objects import object_tables
@@ -237,5 +237,5 @@ def _ledger_section(members: Group, key: str) -> PageSection:
     legend = [(name, swatch.format(place)) for place, name in enumerate(PART_NAMES.values())]
     figures = tuple(ledger_figures(members, key))
     intro = "The paper's column counts the adapter group only. Each drawing has its own scale."
-    table = ledger_table(members)
+    table = accounting_table(members)
     return PageSection("parameters", "Parameters", figures, intro, legend=legend, table=table, layout="small")

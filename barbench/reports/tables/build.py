@@ -11,9 +11,12 @@ from barbench.reports.tables.grouping import Conditions, Group, in_order
 from barbench.reports.tables.notes import average_note, caption, gap_note, measured_notes, published_notes, title
 from barbench.reports.tables.table import Footnotes, Section, Table
 from barbench.results.resampled import ResampledScores
+from barbench.spec.accounting import DEFAULT, CountRule
 
 
-def build(number: str, every: Sequence[Group], evidence: ResampledScores | None = None) -> list[Table]:
+def build(
+    number: str, every: Sequence[Group], evidence: ResampledScores | None = None, rule: CountRule = DEFAULT
+) -> list[Table]:
     """Published rows and the records that compare with them in one table, then one table for each other set of
     conditions, which must not be mixed. A table with more than one dataset has all of the paper's columns.
 
@@ -21,6 +24,7 @@ def build(number: str, every: Sequence[Group], evidence: ResampledScores | None 
         number: of the paper's table, a name in TABLES.
         every: the groups of all records; those that the table does not show are left out here.
         evidence: the counts of expressions beside the records; without it nothing is bold.
+        rule: what the column of parameters counts.
 
     Raises:
         UnknownName: for a table that the paper does not have.
@@ -32,13 +36,13 @@ def build(number: str, every: Sequence[Group], evidence: ResampledScores | None 
     others = []
     for members in groups:
         if comparable(table, members.conditions):
-            joint.append(_table(table, True, members, conditions, _all(table, members), evidence))
+            joint.append(_table(table, True, members, conditions, _all(table, members), evidence, rule))
         elif len({column.dataset for column in members.attempted}) > 1:
-            others.append(_table(table, False, members, conditions, _all(table, members), evidence))
+            others.append(_table(table, False, members, conditions, _all(table, members), evidence, rule))
         else:
-            others.append(_table(table, False, members, conditions, members.attempted, evidence))
+            others.append(_table(table, False, members, conditions, members.attempted, evidence, rule))
     if not joint:
-        joint.append(_table(table, True, None, (), table.columns, None))
+        joint.append(_table(table, True, None, (), table.columns, None, rule))
     return joint + others
 
 
@@ -73,11 +77,12 @@ def _table(
     others: Sequence[Conditions],
     shown: tuple[Column, ...],
     evidence: ResampledScores | None,
+    rule: CountRule = DEFAULT,
 ) -> Table:
     """A table of published rows, of measured ones, or of both with their differences."""
     scores = scores_of(table, shown)
     footnotes = Footnotes()
-    columns = TableColumns(scores, _components(table, members), published, gap=_gap_of(table, members, scores))
+    columns = TableColumns(scores, _components(table, members), published, _gap_of(table, members, scores), rule)
     headers = columns.headers(members.leaking if members else (), footnotes)
     conditions = members.conditions if members else None
     sections: list[Section] = []
@@ -95,7 +100,7 @@ def _table(
         sections += measured.other_metrics(columns, members, footnotes)
         if table.overall:
             sections.append(measured.overall(columns, members, footnotes))
-        notes += measured_notes(table, members, shown)
+        notes += measured_notes(table, members, shown, rule)
         notes += gap_note(columns.gap)
     one_seed = members is not None and len(members.seeds) == 1
     return Table(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from barbench.paper.tables import ALWAYS_LEAKS, COMPONENTS, Column, PaperTable, Rule
 from barbench.reports.tables.grouping import Conditions, in_order, name_columns
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Header
+from barbench.spec.accounting import DEFAULT, CountRule
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,14 @@ class TableColumns:
         components: labels, one column each.
         metric: whether a column names each row's IoU.
         gap: the score whose closed gap the last column shows; None for no such column.
+        counting: what the column of parameters counts.
     """
 
     scores: tuple[Score, ...]
     components: tuple[str, ...]
     metric: bool
     gap: Score | None = None
+    counting: CountRule = DEFAULT
 
     def row(
         self,
@@ -128,7 +131,7 @@ class TableColumns:
         headers = [Header("", "Method", "left")]
         for name in self.components:
             headers.append(Header("", COMPONENTS.get(name, name), "center"))
-        headers.append(Header("", "Params (M)"))
+        headers.append(Header("", "Params (%)" if self.counting.in_percent else "Params (M)"))
         if self.metric:
             headers.append(Header("", "IoU", "left"))
         for score in self.scores:

@@ -12,6 +12,7 @@ from barbench.reports.tables.columns import Score
 from barbench.reports.tables.grouping import Conditions, Group, MethodRow, by_column, in_order, name_columns
 from barbench.reports.tables.provenance import per_label, provenance_notes
 from barbench.results.interval import CONFIDENCE
+from barbench.spec.accounting import DEFAULT, CountRule
 
 SWAPPED = (
     "Expressions swapped: every prediction is scored on another referred object of the same image. A model that "
@@ -113,11 +114,11 @@ def average_note(table: PaperTable, scores: Sequence[Score]) -> list[str]:
     return [f"Avg: {rules[table.rule]}, as in the paper."]
 
 
-def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column]) -> list[str]:
+def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column], rule: CountRule = DEFAULT) -> list[str]:
     """The notes that measured rows need, in the order of printing; `columns` are those of the table."""
     every = (
         _iou(group),
-        _parameters(group),
+        _parameters(group, rule),
         SWAPPED if any(row.control for row in group.rows) else "",
         _expressions(group),
         _shared(group),
@@ -165,8 +166,10 @@ def gap_note(gap: Score | None) -> list[str]:
     ]
 
 
-def _parameters(group: Group) -> str:
+def _parameters(group: Group, rule: CountRule) -> str:
     text = "Params (M): the ledger's adapter group only, as in the paper."
+    if rule != DEFAULT:
+        text = f"Params: {rule.words}; published numbers, which are counted by other rules, are left out."
     head = per_label("head", _trained(group, "head"))
     positional = per_label("positional embeddings", _trained(group, "positional"))
     if head and positional:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from textwrap import shorten
 
 from barbench.metrics import METRICS
-from barbench.reports.tables.averages import millions, over_seeds, printed
+from barbench.reports.tables.accounting import counted
+from barbench.reports.tables.averages import over_seeds, printed
 from barbench.reports.tables.columns import Score, TableColumns
 from barbench.reports.tables.grouping import Group, MethodRow, SeedScores, name_columns
 from barbench.reports.tables.significance import Significance, rank_rows
@@ -90,11 +91,7 @@ def _row(
     checks = {}
     for name in columns.components:
         checks[name] = "✓" if name in row.composition else "×"
-    parameters = Entry("-")
-    # Counts that differ may print alike.
-    counts = list(dict.fromkeys(millions(count) for count in row.parameters("adapter")))
-    if counts:
-        parameters = Entry("–".join(counts), float(counts[0]))
+    parameters = counted(row, columns.counting)
     gap = gap_entry(gaps[row.label]) if row.label in gaps else Entry("")
     return columns.row(Entry(row.label), entries, checks, parameters, "mean", gap)
 

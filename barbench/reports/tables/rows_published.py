@@ -9,6 +9,7 @@ from barbench.reports.tables.columns import Score, TableColumns
 from barbench.reports.tables.grouping import Group, MethodRow
 from barbench.reports.tables.rows_measured import number
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section
+from barbench.spec.accounting import DEFAULT
 
 MIX_UNSAID = "The paper does not say whether its mix leaves out the images that are evaluated."
 
@@ -65,7 +66,8 @@ def _line(row: PublishedRow, columns: TableColumns, footnotes: Footnotes, correc
     elif row.citation:
         name += f" ({row.citation})"
     marks = footnotes.add(*remarks)
-    parameters = row.cell("", "Params (M)")
+    # What papers print was counted by the paper's rule.
+    parameters = row.cell("", "Params (M)") if columns.counting == DEFAULT else None
     # A dash where the paper's table has no column for a component.
     checks = dict.fromkeys(columns.components, "-")
     checks.update({cell.column: cell.printed for cell in row.cells if cell.kind == "component"})

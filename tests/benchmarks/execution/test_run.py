@@ -86,7 +86,7 @@ def test_a_method_from_outside_runs_like_a_built_in_one(ran: Ran) -> None:
     _, own, built_in = ran.records
     assert own.cell.method == f"{MODULE}:scale"
     assert (own.title, own.composition) == ("scale", ("Scale",))
-    assert own.ledger == built_in.ledger | {"adapter": 1}
+    assert own.ledger == built_in.ledger | {"adapter": 1, "own": 1}
     assert own.splits.keys() == built_in.splits.keys() == {"val"}
     assert own.splits["val"].scores.n == built_in.splits["val"].scores.n
 
