@@ -50,6 +50,9 @@ def read_dataset(root: Path, dataset: Dataset, held_out: int = 0) -> DatasetCont
             splits, so that learning rates can be chosen without those. Which images depends on their ids alone, and
             an image of an evaluation split is never among them: it trains as it does otherwise.
 
+    Returns:
+        Training set and evaluation splits.
+
     Raises:
         MissingData: if a file is absent.
         DataError: if a file is unusable, or a split has no references.
@@ -92,6 +95,10 @@ def read_dataset(root: Path, dataset: Dataset, held_out: int = 0) -> DatasetCont
 
 def check_held_out(content: DatasetContent, held_out: int) -> None:
     """Refuse a share of the training images that leaves nothing to judge by, or nothing to train on.
+
+    Args:
+        content: as divided.
+        held_out: percent of the training images.
 
     Raises:
         UsageError: that says the smallest share that does, where there is one.

@@ -57,6 +57,13 @@ def read_refer(root: Path, partition: Partition) -> ReferData:
 def read_annotations(root: Path, partition: Partition) -> ReferData:
     """As `read_refer`, of a root whose images need not be there; those that are absent have the path that is expected.
 
+    Args:
+        root: a folder in REFER layout.
+        partition: what to read.
+
+    Returns:
+        References and annotations.
+
     Raises:
         MissingData: if the references or the annotations are absent.
         DataError: if a file is unusable.

@@ -41,6 +41,9 @@ def find_source(data: str | None, dataset: Dataset, progress: OnProgress | None 
         dataset: whose files are needed.
         progress: called with the images drawn and all images.
 
+    Returns:
+        The folder, and what identifies its content.
+
     Raises:
         MissingData: if the folder lacks a file of the data set.
     """

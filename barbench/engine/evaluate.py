@@ -156,6 +156,11 @@ def _gather(
 class _Predictions:
     """The probabilities of a loader's batches, batch by batch.
 
+    Args:
+        segmenter: in evaluation mode.
+        accelerator: device and precision.
+        loader: of the batches.
+
     Attributes:
         seconds: of launching forward passes and reading their results, without the loader and what the caller does.
     """

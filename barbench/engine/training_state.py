@@ -137,6 +137,9 @@ class TrainingState:
             micros: the step's micro-batches.
             waited: seconds that they were waited for.
             total: steps of the whole training, after which nothing is left to read.
+
+        Returns:
+            Whether it was the last step of an epoch.
         """
         # Launch: the device computes while the host goes back for the next batch.
         begin = time.monotonic()

@@ -154,6 +154,9 @@ class Method(Hooks):
     def weights(self) -> Mapping[str, Tensor]:
         """What the components give for parameters of the encoders, by name.
 
+        Returns:
+            Name of a parameter -> what stands in its place, of the same shape.
+
         Raises:
             UsageError: where two of them give the same parameter.
         """

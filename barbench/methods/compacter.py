@@ -105,6 +105,9 @@ class Compacter(Component):
     def attach(self, backbone: Backbone) -> None:
         """Allocate the shared rule and one layer per branch of `places`.
 
+        Args:
+            backbone: of the segmenter.
+
         Raises:
             UnfitBackbone: if n does not divide the widths of tower and adapter.
         """

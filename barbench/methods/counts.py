@@ -42,6 +42,9 @@ def stored_counts(backbone: str, image_size: int | None) -> Counts:
     Args:
         backbone: its name.
         image_size: side in pixels; None: the backbone's default, the only one that is stored.
+
+    Returns:
+        Parameters by group of each method.
     """
     if image_size is not None or backbone not in BACKBONES or not FILE.is_file():
         return {}

@@ -130,6 +130,9 @@ class GST(Component):
     def attach(self, backbone: Backbone) -> None:
         """Allocate the side network, and choose the blocks whose features Eq. 8 takes (3, 6, 9, 12 of 12 in A.2).
 
+        Args:
+            backbone: of the segmenter.
+
         Raises:
             UnfitBackbone: if the vision tower has fewer blocks than there are modules.
         """

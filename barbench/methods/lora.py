@@ -111,6 +111,9 @@ class LoRA(AtMaps):
     def attach(self, backbone: Backbone) -> None:
         """Allocate one module per map of `roles`, of the map's own sizes.
 
+        Args:
+            backbone: of the segmenter.
+
         Raises:
             UnfitBackbone: if none of the chosen towers has such a map.
         """

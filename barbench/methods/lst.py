@@ -171,6 +171,9 @@ class LST(Component):
     def attach(self, backbone: Backbone) -> None:
         """Allocate the side networks; the towers are kept for their last norms and projections.
 
+        Args:
+            backbone: of the segmenter.
+
         Raises:
             UnfitBackbone: if a side network would be too narrow for its norms.
         """

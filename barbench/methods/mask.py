@@ -76,6 +76,9 @@ class Mask(Component):
     def attach(self, backbone: Backbone) -> None:
         """Draw the k numbers, and allocate what is added to them; the parameters are kept for look-up.
 
+        Args:
+            backbone: of the segmenter.
+
         Raises:
             UnfitBackbone: if the towers have fewer numbers than the mask, or the share of them is none.
         """
@@ -135,6 +138,9 @@ class Mask(Component):
 
     def calibrate(self, losses: Losses) -> None:
         """Choose the k numbers with the largest Fisher information, once for the whole training.
+
+        Args:
+            losses: called with a number of samples, gives the loss of each.
 
         Raises:
             BarbenchError: if a gradient is not finite.

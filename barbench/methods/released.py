@@ -115,6 +115,13 @@ def with_head(backbone: Backbone, release: Release) -> Backbone:
 
     The number of attention heads does not follow from the tensors' shapes, so it stays as it is.
 
+    Args:
+        backbone: without weights of the checkpoint yet.
+        release: the checkpoint.
+
+    Returns:
+        The same towers with the sizes of the checkpoint's head.
+
     Raises:
         DataError: if the checkpoint has no decoder, or the other kind of vision encoder.
     """
@@ -140,6 +147,10 @@ def with_head(backbone: Backbone, release: Release) -> Backbone:
 
 def fill(segmenter: nn.Module, release: Release) -> None:
     """Load every tensor of a checkpoint into a segmenter of its method, in place.
+
+    Args:
+        segmenter: changed in place.
+        release: the checkpoint.
 
     Raises:
         DataError: that names every tensor that is missing, left over or of another shape.

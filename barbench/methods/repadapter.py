@@ -74,6 +74,9 @@ class RepAdapter(AtMaps):
     def attach(self, backbone: Backbone) -> None:
         """Allocate one bottleneck per branch of the chosen towers.
 
+        Args:
+            backbone: of the segmenter.
+
         Raises:
             UnfitBackbone: if the groups do not divide a tower's width.
         """

@@ -154,6 +154,9 @@ class Store:
 
         A damaged one, or one with damaged arrays, is set aside first.
 
+        Args:
+            cell: whose record is asked for.
+
         Returns:
             The record; None if there is none, or none any more.
 

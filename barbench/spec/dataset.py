@@ -188,7 +188,18 @@ def own_partition(
     instances_file: str = "instances.json",
     context_length: int = OWN_CONTEXT_LENGTH,
 ) -> Partition:
-    """A data set of your own in the folder `name`; without a title, its name is its title.
+    """A data set of your own.
+
+    Args:
+        name: of the data set and of its folder.
+        eval_splits: without train.
+        title: for tables; None: the name.
+        refs_file: name of the references file in the folder.
+        instances_file: name of the annotations file in the folder.
+        context_length: tokens of an expression, start and end included.
+
+    Returns:
+        The facts of its files.
 
     Raises:
         UsageError: if it cannot have that name.

@@ -22,6 +22,12 @@ def build_model(config: BackboneConfig, image_size: int) -> Any:
 def fill_model(clip: Any, state: State, file: Path, antialias: bool) -> None:
     """Load weights strictly after resizing the vision positions.
 
+    Args:
+        clip: open_clip's model, changed in place.
+        state: tensors by open_clip's names.
+        file: where they come from, for messages.
+        antialias: whether positions are resampled with antialiasing.
+
     Raises:
         DataError: if they do not fit; it names `file`.
     """

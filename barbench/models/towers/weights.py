@@ -35,7 +35,14 @@ _JIT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
 def locate_weights(config: BackboneConfig, weights: str) -> Path | None:
-    """The file of `weights`, whether it exists or not; None for a tag of open_clip that its cache does not hold.
+    """Find the file of some weights.
+
+    Args:
+        config: of the backbone.
+        weights: a tag, a file, or `pretrained`.
+
+    Returns:
+        The file, whether it exists or not; None for a tag of open_clip that its cache does not hold.
 
     Raises:
         UnknownName: if the backbone has no such weights.
@@ -105,11 +112,14 @@ def _cached(tag: dict[str, Any]) -> Path | None:
 
 
 def read_weights(file: Path, config: BackboneConfig) -> State:
-    """Tensors by name, in fp32, under the names of the file; runs no code from a torch file.
+    """Read weights; runs no code from a torch file.
 
     Args:
         file: of the weights, or the index of their shards.
         config: of the backbone.
+
+    Returns:
+        Tensors in fp32, under the names of the file.
 
     Raises:
         DataError: if the file cannot be read.
