@@ -7,7 +7,7 @@ import inspect
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, Literal
 
@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from barbench.errors import UsageError
+from barbench.methods.base import Component
 from barbench.methods.build import build_segmenter
-from barbench.methods.catalog import COMPONENTS, METHODS
+from barbench.methods.catalog import COMPONENTS, METHODS, NONE, MethodSpec, part
 from barbench.methods.describe import describe_options
 from barbench.methods.domains import (
     REQUIRED,
@@ -192,3 +193,25 @@ def test_a_constructor_of_ones_own_is_checked() -> None:
     assert options["size"].meaning == "channels, of each map."
     assert options["size"].default is REQUIRED
     assert hints_of(Own)["share"] == Share
+
+
+def own(start: Share = 0.5, snf: Mapping[str, Any] = NONE) -> tuple[Component, ...]:
+    """A method of the user's.
+
+    Args:
+        start: where it begins.
+        snf: options of the flows.
+    """
+    return (part("snf", snf),)
+
+
+def test_show_lists_the_options_of_a_method_of_ones_own() -> None:
+    spec = MethodSpec("own", "Own", own, reference="m:own")
+    rows = {row["option"]: row for row in describe_options(spec, {"start": 0.25, "snf.length": 2})}
+    assert list(rows) == ["start", "snf.towers", "snf.flow", "snf.length", "positional"]
+    assert (rows["start"]["value"], rows["start"]["default"]) == (0.25, 0.5)
+    assert (rows["start"]["takes"], rows["start"]["meaning"]) == ("a number above 0 and at most 1", "where it begins.")
+    assert (rows["snf.length"]["value"], rows["snf.length"]["default"]) == (2, 4)
+    assert rows["snf.flow"]["choices"] == ["planar", "hadamard"]
+    with pytest.raises(UsageError, match=r"option own\.start is a number above 0 and at most 1, not 2"):
+        spec.check({"start": 2})
