@@ -21,12 +21,13 @@ ROOT = Path(__file__).parents[1]
 BACKBONES = ("ViT-B-16-quickgelu", "tiny")
 GROUPS = ("adapter", "head", "positional")
 
-INTRODUCTION = """# Methods
+INTRODUCTION = """# Gallery of methods
 
 This page is made from the catalogue, as `barbench list methods` is. A method is a set of components; parameters are
 counted on frozen encoders by group, as the ledger of a record does: `adapter` is what the paper's column "Params"
-counts, `head` the segmentation head that every method trains beside it. The paper's names, options and departures from
-released code are in [Fidelity](fidelity.md); how to add one of your own is in [Contributing](contributing.md).
+counts, `head` the segmentation head that every method trains beside it. Formula, place and source of each are in the
+[catalogue](methods-catalogue.md), departures from released code in [Fidelity](fidelity.md); how to add one of your own
+is in [Contributing](contributing.md).
 
     barbench run --methods etris,barleria --dataset refcoco+
     barbench run --methods barleria --option barleria:gst.prior=false
@@ -61,12 +62,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def readme_section(title: str) -> str:
-    """The text under one heading of the README, without the heading.
+    """The text under one heading of the README, without the heading; its links are from docs/.
 
     Raises:
         IndexError: if the README has no such heading.
     """
-    return (ROOT / "README.md").read_text("utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0].strip()
+    section = (ROOT / "README.md").read_text("utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0].strip()
+    return section.replace("](docs/", "](")
 
 
 def gallery() -> str:

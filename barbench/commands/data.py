@@ -22,8 +22,14 @@ def make_shapes(
     root: Annotated[Path, typer.Argument(file_okay=False, help="folder to write, in the REFER/COCO layout")],
     train: Annotated[int, typer.Option(min=1, max=10**6, help="number of training images")] = 800,
     evaluate: Annotated[
-        int, typer.Option(min=1, max=10**6, help="number of images in each of val, testA and testB")
-    ] = 120,
+        int | None,
+        typer.Option(
+            min=1,
+            max=10**6,
+            help="number of images in each of val, testA and testB",
+            show_default="240 in val, 120 in testA and testB",
+        ),
+    ] = None,
     shortest: Annotated[int, typer.Option(min=32, max=4096, help="shortest image side, in pixels")] = 72,
     longest: Annotated[int, typer.Option(min=32, max=4096, help="longest image side, in pixels")] = 96,
     references: Annotated[int, typer.Option(min=1, max=100, help="maximum references per image")] = 3,
@@ -36,6 +42,8 @@ def make_shapes(
 ) -> None:
     """Generate a dataset of coloured figures with referring expressions, for all four splits.
 
+    Without options it is the embedded benchmark.
+
     \f
     Raises:
         UsageError: if the folder is not empty, or if --shortest is more than --longest.
@@ -47,11 +55,12 @@ def make_shapes(
         raise UsageError(f"--shortest {shortest} is more than --longest {longest}")
     if root.exists() and any(root.iterdir()):
         raise UsageError(f"{root} is not empty; name a new folder")
+    standard = ShapesSpec()
     spec = ShapesSpec(
         train=train,
-        val=evaluate,
-        testA=evaluate,
-        testB=evaluate,
+        val=evaluate or standard.val,
+        testA=evaluate or standard.testA,
+        testB=evaluate or standard.testB,
         sides=(shortest, longest),
         references=references,
         sentences=sentences,
@@ -60,7 +69,8 @@ def make_shapes(
     )
     with progress_bar("drawing") as progress:
         make(root, spec, progress, processes)
-    print(f"{train + 3 * evaluate} pictures in {root}; use them with --data {root}")
+    pictures = spec.train + spec.val + spec.testA + spec.testB
+    print(f"{pictures} pictures in {root}; use them with --data {root}")
 
 
 @app.command("import", cls=CheckedCommand)

@@ -148,8 +148,8 @@ def summarize_generalized(intersections: Counts, unions: Counts, targets: Counts
 
     >>> import numpy as np
     >>> found = summarize_generalized(*map(np.array, ([6, 0, 0], [8, 0, 5], [2, 0, 0], [7, 0, 0])))
-    >>> [round(found[name], 3) for name in ("giou", "ciou", "n_acc", "t_acc")]
-    [0.583, 0.462, 0.5, 1.0]
+    >>> round(found["giou"], 3), round(found["ciou"], 3), found["n_acc"], found["t_acc"]
+    (0.583, 0.462, 0.5, 1.0)
 
     Args:
         intersections: pixels, (n,).
