@@ -5,10 +5,12 @@ The page holds a mark where a table belongs; tools/site_hooks.py fills it.
 
 from pathlib import Path
 
+from barbench.methods.base import Traits
 from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import KINDS, MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.models.towers.load import load_backbone
+from barbench.spec.backbone import backbone_config
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods-catalogue.md"
 BACKBONES = {"ViT-B/16": "ViT-B-16-quickgelu", "EVA02-B/16": "EVA02-B-16", "ViT-L/14": "ViT-L-14-quickgelu"}
@@ -25,10 +27,12 @@ def counts(backbone: str) -> dict[str, int]:
 
 def resnet_counts(backbone: str) -> dict[str, tuple[int, int]]:
     """Adapter and head parameters of the methods that can be used on a ResNet, by name."""
+    config = backbone_config(backbone)
+    traits = Traits(config.transformer, config.aligned)
     found = {}
     for spec in resolve("everything"):
         components = spec.create().components
-        if any(component.obstacle(transformer=False) for component in components):
+        if any(component.obstacle(traits) for component in components):
             continue
         frozen = load_backbone(backbone, "random", device="meta")
         ledger = build_segmenter(spec, frozen).ledger()
