@@ -15,7 +15,10 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco
+from typer.testing import CliRunner
 
+from barbench.cli import app
+from barbench.datasets import shapes
 from barbench.datasets.audit import verify
 from barbench.datasets.pickles import load_plain
 from barbench.datasets.shapes import ShapesSpec, make_shapes
@@ -316,3 +319,14 @@ def test_a_batch_of_captions_is_reproducible_and_true_of_its_own_pictures() -> N
     assert first.images.shape == (6, 48, 48, 3)
     assert first.true.shape == (12, 6)
     assert all(first.true[row, row // 2] for row in range(12))
+
+
+def test_the_command_without_options_makes_the_embedded_benchmark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[ShapesSpec] = []
+    monkeypatch.setattr(shapes, "make_shapes", lambda root, spec, progress, processes: made.append(spec))
+    for words in (["FOLDER"], ["FOLDER", "--evaluate", "7"]):
+        assert CliRunner().invoke(app, ["data", "make-shapes", str(tmp_path / words[0]), *words[1:]]).exit_code == 0
+    assert made[0] == ShapesSpec()
+    assert (made[1].val, made[1].testA, made[1].testB) == (7, 7, 7)
