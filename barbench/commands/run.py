@@ -225,9 +225,10 @@ def run(
     asked = Run.of(ctx.params)
     place = Place.of(ctx.params)
     console = stdout_console()
-    if reports is None:
-        reports = reports_beside(results)
-    if not (plan or detach):
+    is_given = reports is not None
+    reports = reports or reports_beside(results)
+    # The default lies beside the results folder, which has a message of its own where it cannot be written.
+    if (is_given or reports.exists()) and not (plan or detach):
         require_writable("--reports", reports)
     resume = RESUME_AGAIN if again else RESUME
     try:
