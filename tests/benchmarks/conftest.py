@@ -39,6 +39,10 @@ class Scale(Component):
 class Broken(Component):
     label = "Broken"
 
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.ones(1))  # a method that tunes nothing is refused earlier
+
     def before_block(self, step, vision, text, carry):
         raise ArithmeticError("the broken method was walked")
 
