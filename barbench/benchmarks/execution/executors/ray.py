@@ -85,7 +85,7 @@ class Ray:
         nodes: list[Mapping[str, float]] = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if self.cluster.autoscale or any(_holds(node, wanted) for node in nodes):
             return
-        there = "; ".join(dict.fromkeys(_describe(node) for node in nodes))
+        there = "; ".join(sorted({_describe(node) for node in nodes}))
         self._ray.shutdown()
         raise UsageError(f"no node of the Ray cluster can hold a cell with {_describe(wanted)}; they have {there}")
 
