@@ -1,6 +1,7 @@
 """Checks of the arguments of every command, in one place and before anything runs. Used by `barbench.cli`."""
 
 import math
+import os
 import re
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -96,6 +97,13 @@ def gpu_list(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"all|none|[\d, ]+", value):
         raise typer.BadParameter(f"{value!r} is not all, none, or numbers as in 0,2")
     return value
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether a folder, or the nearest one above it that is there, can be written to."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK)
 
 
 def require_writable(option: str, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from barbench.commands.checks import gpu_list, require_writable
+from barbench.commands.checks import gpu_list, is_writable, require_writable
 from barbench.commands.options import (
     COMPARED,
     DATA,
@@ -227,8 +227,8 @@ def run(
     console = stdout_console()
     is_given = reports is not None
     reports = reports or reports_beside(results)
-    # The default lies beside the results folder, which has a message of its own where it cannot be written.
-    if (is_given or reports.exists()) and not (plan or detach):
+    # A results folder that cannot be written has a message of its own, which comes first.
+    if (is_given or reports.exists()) and not (plan or detach) and is_writable(results):
         require_writable("--reports", reports)
     resume = RESUME_AGAIN if again else RESUME
     try:

@@ -25,7 +25,7 @@ COLUMNS = (
     *(f"control_{name}" for name, metric in METRICS.items() if not metric.detail),
     "control_n",
     *("adapter", "positional", "head", "frozen"),
-    *SPLIT,
+    *(f"adapter_{group}" for group in SPLIT),
     *TOWERS,
     *Profile.model_fields,
     *("processes", "context_length", "exif", "held_out", "tuning_budget", "code", "own_code", "threads", "commit"),
@@ -55,7 +55,8 @@ def load(folder: str | Path) -> pd.DataFrame:
       worst, icc and others over objects, computed from the stored counts where a record is older than they are): scores
       over the split's expressions, of which there are n;
     * control_miou, control_oiou, control_p50 ... control_n: the same with expressions swapped within the image;
-    * adapter, positional, head, frozen: the parameter ledger; own, norms, biases, weights: what adapter consists of;
+    * adapter, positional, head, frozen: the parameter ledger; adapter_own, adapter_norms, adapter_biases,
+      adapter_weights: what adapter consists of;
       vision, text, vision_positions, text_positions: sizes of the towers; missing in old records;
     * flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
       infer_images_per_s, batch, device: the profile;
@@ -212,8 +213,11 @@ def _rows(store: Store, record: Record) -> list[dict[str, object]]:
         "reason": record.reason,
         "tuning_budget": record.tuning_budget,
         **{name: record.environment.get(name) for name in _ENVIRONMENT},
-        **record.ledger,
     }
+    for group, count in record.ledger.items():
+        # `weights` alone is a column of the cell.
+        name = f"adapter_{group}" if group in SPLIT else group
+        common[name] = count
     if record.profile is not None:
         common |= record.profile.model_dump()
     if not record.splits:

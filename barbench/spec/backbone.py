@@ -137,7 +137,7 @@ def _eva_obstacles(model: Model) -> dict[str, bool]:
     """timm's EVA02 has pre-norm blocks in all sizes but the enormous one."""
     vision = model["vision_cfg"]
     name = _timm_name(model)
-    supported = name.startswith("eva02_") and not EVA_SIZES.keys().isdisjoint(name.split("_"))
+    supported = name.startswith("eva02_") and not name.startswith("eva02_enormous")
     return {
         "a timm vision tower other than EVA02's with pre-norm blocks": not supported,
         "no class token readout in timm": vision.get("timm_pool", "token") != "token" or bool(vision.get("timm_proj")),
@@ -146,11 +146,11 @@ def _eva_obstacles(model: Model) -> dict[str, bool]:
 
 
 def _eva_size(model: Model) -> tuple[int, int]:
-    """Width and depth; a size that is not known is an obstacle, so that no backbone has one."""
+    """Width and depth; a model of one's own, whose name has none of the known words, counts as base."""
     for word in _timm_name(model).split("_"):
         if word in EVA_SIZES:
             return EVA_SIZES[word]
-    raise AssertionError(f"{_timm_name(model)} names no size")
+    return EVA_SIZES["base"]
 
 
 def _eva_patch(model: Model) -> int:

@@ -110,3 +110,7 @@ def test_scores_that_an_old_record_lacks_come_from_its_counts(store: Store, put:
     assert frame.loc["val", "miou"] == saved.splits["val"].scores["miou"], "what is recorded stays"
     store.arrays(saved.cell).unlink()
     assert load(store.folder)["all70"].isna().all()
+
+
+def test_every_column_has_a_name_of_its_own() -> None:
+    assert len(set(COLUMNS)) == len(COLUMNS)
