@@ -32,8 +32,8 @@ def report(
     table: Annotated[
         str,
         typer.Option(
-            help="tables to write: 1 to 5, objects (objects and sentences), parameters (by group and by rule), a comma "
-            "list, or all (1 to 5, and objects)",
+            help="tables to write, a comma list of 1 to 5, objects (objects and sentences), parameters (by group and "
+            "by rule), published (numbers of other papers) and all (1 to 5, and objects)",
         ),
     ] = "all",
     format_: Annotated[
@@ -57,7 +57,7 @@ def report(
 
     out = out or reports_beside(results)
     rule = parse_rule(count, of)
-    numbers = None if table == "all" else split_list(table)
+    numbers = split_list(table)
     formats = split_list(format_)
     store = Store(results)
     try:

@@ -20,7 +20,7 @@ from typing import Final, Literal
 from pydantic import TypeAdapter
 
 Kind = Literal["label", "component", "parameters", "iou", "average"]
-Metric = Literal["mean", "likely mean", "overall", "unknown"]
+Metric = Literal["mean", "overall", "unknown"]
 ROW = ("section", "order", "method", "citation", "dagger", "harness", "backbone", "metric", "extra_data", "mixed")
 CELL = ("dataset", "column", "kind", "printed", "corrected", "reason", "mark")
 

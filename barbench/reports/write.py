@@ -13,6 +13,8 @@ from barbench.reports.tables.accounting import NUMBER as PARAMETERS
 from barbench.reports.tables.accounting import build_accounting
 from barbench.reports.tables.build import build
 from barbench.reports.tables.grouping import Group, group
+from barbench.reports.tables.literature import NUMBER as PUBLISHED
+from barbench.reports.tables.literature import build_literature
 from barbench.reports.tables.objects import NUMBER as OBJECTS
 from barbench.reports.tables.objects import build_objects
 from barbench.reports.tables.table import Table
@@ -23,8 +25,12 @@ from barbench.spec.accounting import DEFAULT, CountRule
 EXTRA: Final[Mapping[str, Callable[[Sequence[Group], ResampledScores], Sequence[Table]]]] = {
     OBJECTS: build_objects,
     PARAMETERS: build_accounting,
+    PUBLISHED: build_literature,
 }
 """Tables that the paper does not have, by the name that `--table` takes."""
+
+ALL: Final = "all"
+"""Stands for the paper's tables and that of objects."""
 
 
 class Written(NamedTuple):
@@ -37,7 +43,7 @@ class Written(NamedTuple):
 def write_reports(
     store: Store,
     out: Path,
-    tables: Sequence[str] | None = None,
+    tables: Sequence[str] = (ALL,),
     formats: Sequence[str] = ("md", "latex"),
     rule: CountRule = DEFAULT,
 ) -> Written:
@@ -46,7 +52,7 @@ def write_reports(
     Args:
         store: the results folder.
         out: folder to write into; files that would not change are left alone.
-        tables: numbers of the paper's tables, or a name of EXTRA; None for all that have something to show.
+        tables: numbers of the paper's tables, names of EXTRA, or ALL.
         formats: names of FORMATS; an empty sequence builds the tables without writing any.
         rule: what the column of parameters counts.
 
@@ -56,9 +62,10 @@ def write_reports(
     """
     # Unknown formats and tables are refused before any work.
     writers = [files_of(name) for name in formats]
-    for number in tables or ():
-        if number not in (*TABLES.names(), *EXTRA):
-            raise UnknownName("table", number, (*TABLES.names(), *EXTRA))
+    known = (*TABLES.names(), *EXTRA, ALL)
+    for number in tables:
+        if number not in known:
+            raise UnknownName("table", number, known)
     records = store.all()
     if not records:
         raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
@@ -78,18 +85,21 @@ def write_reports(
 
 
 def _built(
-    tables: Sequence[str] | None, groups: Sequence[Group], evidence: ResampledScores, rule: CountRule
+    tables: Sequence[str], groups: Sequence[Group], evidence: ResampledScores, rule: CountRule
 ) -> dict[str, Sequence[Table]]:
-    """The tables by number or name; without a choice, those of objects only if they are not empty."""
+    """The tables by number or name; ALL has those of objects only if they are not empty."""
+    wanted: list[str] = []
+    for number in tables:
+        wanted += (*TABLES.names(), OBJECTS) if number == ALL else (number,)
     built: dict[str, Sequence[Table]] = {}
-    for number in tables or (*TABLES.names(), OBJECTS):
+    for number in wanted:
         if number not in EXTRA:
             built[number] = build(number, groups, evidence, rule)
             continue
         found = EXTRA[number](groups, evidence)
         if found:
             built[number] = found
-        elif tables:
+        elif number in tables:
             raise UsageError(
                 f"table {number!r} needs the counts of single expressions, which are not beside these records"
             )

@@ -24,6 +24,7 @@ from barbench.reports.page.sections import PageSection, assign_styles, sections_
 from barbench.reports.panels import WHY
 from barbench.reports.report import Report
 from barbench.reports.tables.grouping import Conditions, Group
+from barbench.reports.tables.literature import NUMBER as PUBLISHED
 from barbench.reports.tables.notes import describe_conditions
 from barbench.reports.tables.table import Table
 from barbench.results.record import Record
@@ -74,8 +75,8 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
         caption = describe_conditions(members.conditions, of_groups)
         conditions.append(Condition(key, name, caption[0].upper() + caption[1:], sections))
         runs.append(run_of(key, name, members))
-    # Other tables than the paper's have sections of their own.
-    tables = [table for number in TABLES.names() for table in report.tables.get(number, ())]
+    # Tables of records that the paper does not have are in sections of their own.
+    tables = [table for number in (*TABLES.names(), PUBLISHED) for table in report.tables.get(number, ())]
     page = {
         "title": _title(records),
         "summary": _summary(records, groups),
