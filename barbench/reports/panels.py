@@ -69,30 +69,15 @@ def write_panels(panels: Sequence[Panel], out: Path) -> list[Path]:
 
 def write_found(photo: Image, found: Sequence[Found], path: Path) -> None:
     """Draw a photo, uint8 (H, W, 3) RGB, then one tile per expression with what was found in it, as a PNG."""
-    # A photo with more pixels than are visible is thinned out.
-    step = -(-max(photo.shape[:2]) // _FINEST)
-    thinned = photo[::step, ::step]
-    tiles: list[tuple[str, Mask | None]] = [(f"{photo.shape[1]} x {photo.shape[0]} pixels", None)]
     box = _box(photo, 1.6)
     width = max(box.width, _SLIMMEST)
+    tiles = [_Tile(f"{photo.shape[1]} x {photo.shape[0]} pixels", photo, None, "0.35")]
     for each in found:
         expression = _wrapped(f'"{each.expression}"', width)
         score = "nothing found" if each.score is None else f"score {each.score:.2f}"
         caption = f"{expression}\n{100 * each.coverage:.1f} % of the photo, {score}"
-        tiles.append((caption, each.mask[::step, ::step]))
-    # Every tile has space for the longest caption.
-    text = _TEXT * (max(caption.count("\n") for caption, _ in tiles) + 1.2)
-    height = box.height + text
-    columns = min(len(tiles), _IN_A_ROW)
-    rows = -(-len(tiles) // columns)
-    figure = _figure(columns * (width + _GAP) + _GAP, rows * (height + _GAP))
-    for number, (caption, mask) in enumerate(tiles):
-        row, column = divmod(number, columns)
-        top = row * (height + _GAP) + text
-        axes = _tile(figure, _left(column, width, box), top, box)
-        _draw(axes, thinned, mask, FOUND)
-        _caption(axes, caption, "0.35" if mask is None else "black")
-    write_atomically(path, _png(figure))
+        tiles.append(_Tile(caption, photo, each.mask, "black"))
+    _write_grid(tiles, _IN_A_ROW, width, 1.6, FOUND, path)
 
 
 class Tile(NamedTuple):
@@ -113,39 +98,54 @@ class Tile(NamedTuple):
 
 def write_tiles(tiles: Sequence[Tile], path: Path) -> None:
     """Draw images with their masks, _ABREAST in a row, as a PNG."""
-    captions = [f"{_wrapped(tile.expression, _TILE)}\n{_wrapped(tile.detail, _TILE, 7)}" for tile in tiles]
-    text = _TEXT * (max(caption.count("\n") for caption in captions) + 1.2)
-    height = _TILE + text
-    columns = min(len(tiles), _ABREAST)
+    shown = []
+    for tile in tiles:
+        caption = f"{_wrapped(tile.expression, _TILE)}\n{_wrapped(tile.detail, _TILE, 7)}"
+        shown.append(_Tile(caption, tile.image, tile.mask, "black"))
+    _write_grid(shown, _ABREAST, _TILE, 1.0, TRUTH, path)
+
+
+class _Tile(NamedTuple):
+    """An image under its caption, with a mask or without one."""
+
+    caption: str
+    image: Image
+    mask: Mask | None
+    ink: str
+
+
+def _write_grid(tiles: Sequence[_Tile], abreast: int, width: float, scale: float, color: str, path: Path) -> None:
+    """Draw tiles in rows of `abreast`, each column `width` inches wide, as a PNG."""
+    boxes = [_box(tile.image, scale) for tile in tiles]
+    # Every tile has space for the longest caption and the highest image.
+    text = _TEXT * (max(tile.caption.count("\n") for tile in tiles) + 1.2)
+    height = max(box.height for box in boxes) + text
+    columns = min(len(tiles), abreast)
     rows = -(-len(tiles) // columns)
-    figure = _figure(columns * (_TILE + _GAP) + _GAP, rows * (height + _GAP))
-    for number, tile in enumerate(tiles):
+    figure = _figure(columns * (width + _GAP) + _GAP, rows * (height + _GAP))
+    for number, (tile, box) in enumerate(zip(tiles, boxes, strict=True)):
         row, column = divmod(number, columns)
+        axes = _axes(figure, _left(column, width, box), row * (height + _GAP) + text, box)
+        # An image with more pixels than are visible is thinned out.
         step = -(-max(tile.image.shape[:2]) // _FINEST)
-        box = _box(tile.image)
-        top = row * (height + _GAP) + text
-        axes = _tile(figure, _left(column, _TILE, box), top, box)
-        _draw(axes, tile.image[::step, ::step], tile.mask[::step, ::step], TRUTH)
-        _caption(axes, captions[number])
+        mask = None if tile.mask is None else tile.mask[::step, ::step]
+        _draw(axes, tile.image[::step, ::step], mask, color)
+        _caption(axes, tile.caption, tile.ink)
     write_atomically(path, _png(figure))
 
 
 def overlaid(image: Image, mask: Mask, color: str) -> Image:
-    """Fill a mask with a color, and fade the rest to gray.
-
-    Args:
-        image: uint8 (H, W, 3) RGB.
-        mask: boolean (H, W).
-        color: as matplotlib names it.
-
-    Returns:
-        uint8 (H, W, 3) RGB.
-    """
+    """Fill a mask (H, W) with a color, as matplotlib names it, and fade the rest to gray: uint8 (H, W, 3) RGB."""
     pixels = image.astype(np.float32)
+    # Outside: toward a light gray.
     gray = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-    outside = (1 - _FADED) * pixels + _FADED * (0.75 * gray[..., None] + 50)
-    inside = (1 - _OPAQUE) * pixels + _OPAQUE * 255 * np.array(to_rgb(color), np.float32)
-    return np.where(mask[..., None], inside, outside).clip(0, 255).astype(np.uint8)
+    faded = 0.75 * gray[..., None] + 50
+    outside = (1 - _FADED) * pixels + _FADED * faded
+    # Inside: toward the color.
+    filling = 255 * np.array(to_rgb(color), np.float32)
+    inside = (1 - _OPAQUE) * pixels + _OPAQUE * filling
+    mixed = np.where(mask[..., None], inside, outside)
+    return mixed.clip(0, 255).astype(np.uint8)
 
 
 class _Box(NamedTuple):
@@ -191,13 +191,13 @@ def _draw_row(figure: Figure, row: _Row, top: float, width: float) -> None:
     panel = row.panel
     _write(figure, row.expression, _GAP, top + 0.4 * _TEXT, fontsize=10, fontweight="bold")
     _write(figure, panel.title, _GAP, top + row.text - 1.95 * _TEXT, fontsize=7, color="0.4")
-    tiles: list[tuple[str, Mask | None, str]] = [("image", None, TRUTH), ("ground truth", panel.truth, TRUTH)]
+    tiles = [_Tile("image", panel.image, None, "black"), _Tile("ground truth", panel.image, panel.truth, TRUTH)]
     for overlay in panel.overlays:
-        tiles.append((f"{overlay.title}  IoU {100 * overlay.iou:.0f}", overlay.mask, FOUND))
-    for column, (title, mask, color) in enumerate(tiles):
-        axes = _tile(figure, _left(column, width, row.box), top + row.text, row.box)
-        _draw(axes, panel.image, mask, color)
-        _caption(axes, title, color if column == 1 else "black")
+        tiles.append(_Tile(f"{overlay.title}  IoU {100 * overlay.iou:.0f}", panel.image, overlay.mask, "black"))
+    for column, tile in enumerate(tiles):
+        axes = _axes(figure, _left(column, width, row.box), top + row.text, row.box)
+        _draw(axes, tile.image, tile.mask, TRUTH if tile.ink == TRUTH else FOUND)
+        _caption(axes, tile.caption, tile.ink)
 
 
 def _draw(axes: Axes, image: Image, mask: Mask | None, color: str) -> None:
@@ -233,11 +233,11 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _tile(figure: Figure, left: float, top: float, box: _Box) -> Axes:
+def _axes(figure: Figure, left: float, top: float, box: _Box) -> Axes:
     """Axes of the size of `box`, at a position in inches from the figure's upper left corner."""
     across, down = figure.get_size_inches()
-    bottom = 1 - (top + box.height) / down
-    axes = figure.add_axes((left / across, bottom, box.width / across, box.height / down))
+    bottom = down - top - box.height
+    axes = figure.add_axes((left / across, bottom / down, box.width / across, box.height / down))
     axes.set_axis_off()
     return axes
 

@@ -115,7 +115,7 @@ class _Grid:
         self._widen_for_groups()
         self._fill(room)
         self.groups = self._measure_groups()
-        self.rule = sum(width for _, width in self.groups) + len(GAP) * (len(self.groups) - 1)
+        self.rule = _abreast([width for _, width in self.groups])
         headings = [cell_len(section.heading) for section in table.sections]
         self.width = max(self.rule, *headings, 0)
 
@@ -154,10 +154,9 @@ class _Grid:
         groups = []
         start = 0
         for name, count in self.table.header_groups:
-            columns = slice(start, start + count)
-            width = sum(self.texts[columns]) + sum(self.marks[columns]) + len(GAP) * (count - 1)
-            groups.append((name, width))
-            start += count
+            end = start + count
+            groups.append((name, _abreast(self.texts[start:end]) + sum(self.marks[start:end])))
+            start = end
         return groups
 
     def _widen_for_groups(self) -> None:
@@ -169,8 +168,7 @@ class _Grid:
 
     def _fill(self, room: int) -> None:
         """Share what is left of the room evenly among the folding columns that could use it."""
-        used = sum(self.texts) + sum(self.marks) + len(GAP) * (len(self.texts) - 1)
-        spare = room - used
+        spare = room - _abreast(self.texts) - sum(self.marks)
         while spare > 0:
             narrow = [column for column, width in enumerate(self.texts) if width < self.natural[column]]
             if not narrow:
@@ -207,6 +205,11 @@ def _least(name: _Cell, cells: Sequence[_Cell]) -> int:
             if cell_len(word) <= WORD:
                 widths.append(cell_len(word))
     return max(widths)
+
+
+def _abreast(widths: Sequence[int]) -> int:
+    """The width of columns with the gaps between them."""
+    return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
 def _width(text: str) -> int:

@@ -28,17 +28,10 @@ class Bands(NamedTuple):
 
 
 def precision(ious: Floats, thresholds: Floats) -> Floats:
-    """P@X: the share of expressions with an IoU strictly above X.
+    """P@X: for each threshold X, the share of expressions with an IoU strictly above it.
 
     >>> precision(np.array([0.2, 0.5, 0.9]), np.array([0.0, 0.5])).round(2).tolist()
     [1.0, 0.33]
-
-    Args:
-        ious: fractions, (expressions,).
-        thresholds: fractions, (thresholds,).
-
-    Returns:
-        Fractions, (thresholds,).
     """
     ordered = np.sort(ious)
     return 1 - np.searchsorted(ordered, thresholds, side="right") / len(ordered)
@@ -57,15 +50,7 @@ def by_words(words: Counts) -> Bands:
 
 
 def by_size(shares: Floats, count: int = 4) -> Bands:
-    """Bands with equally many expressions, by the object's share of the image.
-
-    Args:
-        shares: fractions, (expressions,).
-        count: number of bands; fewer if shares coincide.
-
-    Returns:
-        Bands from small to large objects.
-    """
+    """At most `count` bands with equally many expressions, by the object's share of the image, small objects first."""
     # Quantiles as borders, without those that would leave a band empty.
     fractions = np.linspace(0, 1, count + 1)[1:-1]
     borders = np.unique(np.quantile(shares, fractions))
@@ -82,20 +67,10 @@ def by_size(shares: Floats, count: int = 4) -> Bands:
 
 
 def by_kind(kinds: Counts, names: Sequence[str]) -> Bands:
-    """One band for each of the kinds that occur.
-
-    Args:
-        kinds: positions in `names`, (expressions,).
-        names: of the kinds, in the order of the bands.
-
-    Returns:
-        The bands.
-
-    Raises:
-        ValueError: for a kind without a name.
-    """
-    if len(kinds) and not 0 <= kinds.min() <= kinds.max() < len(names):
-        raise ValueError(f"kinds {sorted(set(kinds.tolist()))}, but there are names for {len(names)}")
+    """One band for each of the kinds that occur, positions in `names`; ValueError for a kind without a name."""
+    numbers = np.unique(kinds).tolist()
+    if not set(numbers) <= set(range(len(names))):
+        raise ValueError(f"kinds {numbers}, but there are names for {len(names)}")
     return _held(names, kinds)
 
 
@@ -116,15 +91,8 @@ def means(ious: Floats, bands: Bands, images: Counts) -> list[BandScore]:
     """Mean IoU of each band with a 95 % interval: Student's t times the standard error of a bootstrap.
 
     Whole images are resampled, `BAND_RESAMPLES` times, because the expressions of one image are not independent. The
-    draws are the same at every call, so the same arrays give the same interval. Ends stay within 0 and 1.
-
-    Args:
-        ious: fractions, (expressions,).
-        bands: of the same expressions.
-        images: the image of each expression, (expressions,).
-
-    Returns:
-        One score per band, in the order of its labels.
+    draws are the same at every call, so the same arrays give the same interval. Ends stay within 0 and 1. `ious` are
+    fractions and `images` the images of the expressions, (expressions,) both.
     """
     # Number of expressions and sum of their IoU, for each image and band: (images, bands).
     _, image = np.unique(images, return_inverse=True)

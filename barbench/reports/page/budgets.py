@@ -9,16 +9,11 @@ import pandas as pd
 
 from barbench.paper.tables import FULL, HEAD_ONLY
 from barbench.reports.page import plots
-from barbench.reports.page.figures import Drawing, to_points
+from barbench.reports.page.figures import COST_AXES, Drawing, to_points
 from barbench.reports.page.frames import Costs
 from barbench.reports.page.style import Axis, Style, Styles
 from barbench.reports.tables.grouping import Group
 
-AXES: Final = {
-    "parameters": ("tuned parameters", Axis("Tuned parameters, adapter group (M)", "low")),
-    "memory": ("peak memory", Axis("Peak memory in training (GiB)", "low")),
-    "time": ("training time", Axis("Training (ms per image)", "low")),
-}
 LEVELS: Final = (HEAD_ONLY, FULL)
 """The methods that are drawn as levels: nothing tuned but the head, and everything."""
 
@@ -29,17 +24,17 @@ def curve_names(group: Group) -> dict[str, str]:
     # Rows by their method and all that is no size.
     members: dict[tuple[str, str], list[str]] = {}
     for row in group.rows:
-        cell = row.records[0].cell
+        cell = row.cell
         fixed = []
         for name, value in sorted(cell.options.items()):
             if not _is_knob(name, value):
                 fixed.append((name, str(value)))
-        members.setdefault((cell.method, f"{fixed} {row.rates}"), []).append(row.label)
+        key = (cell.method, f"{fixed} {row.rates}")
+        members.setdefault(key, []).append(row.label)
     # The name of a curve is what its rows' labels have in common.
     names = {}
     for labels in members.values():
-        name = _common(labels)
-        names.update(dict.fromkeys(labels, name))
+        names.update(dict.fromkeys(labels, _common(labels)))
     return names
 
 
@@ -53,7 +48,7 @@ def curve_styles(costs: Costs, group: Group, styles: Styles) -> Styles:
 
 
 def _levels(group: Group) -> set[str]:
-    return {row.label for row in group.rows if row.records[0].cell.method in LEVELS}
+    return {row.label for row in group.rows if row.cell.method in LEVELS}
 
 
 def _is_knob(name: str, value: Any) -> bool:
@@ -76,17 +71,7 @@ def _common(labels: list[str]) -> str:
 
 
 def budget_figures(costs: Costs, group: Group, styles: Styles, prefix: str) -> Iterator[Drawing]:
-    """Draw IoU over each cost, one line per curve.
-
-    Args:
-        costs: scores and costs of the group.
-        group: comparable records.
-        styles: by curve, from `curve_styles`.
-        prefix: of the drawings' names on the page.
-
-    Yields:
-        Drawings; none if every curve is a single point.
-    """
+    """Draw IoU over each cost, one line per curve of `curve_styles`; nothing if every curve is a single point."""
     names = curve_names(group)
     frame = costs.frame.assign(curve=costs.frame["label"].map(names))
     if frame["curve"].nunique() == len(frame):
@@ -98,7 +83,8 @@ def budget_figures(costs: Costs, group: Group, styles: Styles, prefix: str) -> I
     levels = _levels(group)
     note = "Dashed levels: the head alone, and all that can be tuned." if levels else ""
     score = Axis("Average IoU (%)")
-    for cost, (words, axis) in AXES.items():
+    for cost in ("parameters", "memory", "time"):
+        words, axis = COST_AXES[cost]
         points = to_points(frame, cost).sort_values("x").reset_index(drop=True)
         if not len(points):
             continue

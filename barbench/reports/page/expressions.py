@@ -6,14 +6,14 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from barbench.metrics import Counts, Floats, iou
+from barbench.metrics import Columns, Counts, Floats, iou
 from barbench.paper.tables import Column
 from barbench.reports.page import breakdown
 from barbench.reports.page.breakdown import Bands
 from barbench.reports.tables.grouping import Group
-from barbench.results.expressions import pick_split
+from barbench.reports.tables.significance import runs_of
 from barbench.results.record import Record
-from barbench.results.store import Arrays
+from barbench.results.resampled import ResampledScores
 
 CURVE_THRESHOLDS: Final = np.linspace(0, 1, 101)
 
@@ -38,52 +38,37 @@ class Scored(NamedTuple):
     names: tuple[str, ...]
 
 
-def scored(group: Group, arrays: Mapping[str, Arrays]) -> dict[Column, dict[str, Scored]]:
-    """The expressions of a group, by column and label; rows without arrays are left out.
+def scored(group: Group, evidence: ResampledScores) -> dict[Column, dict[str, Scored]]:
+    """The expressions of a group, by column and label, without those of records without arrays.
 
     A ValueError says that the seeds of a method did not score the same expressions.
-
-    Args:
-        group: comparable records.
-        arrays: per-expression arrays by the record's id, as saved.
     """
-    by_column: dict[Column, dict[str, Scored]] = {column: {} for column in group.measured}
-    for row in group.rows:
-        # The seeds of one method, in their order, for each evaluation split.
-        seeds: dict[Column, list[Scored]] = {}
-        for record in sorted(row.records, key=lambda record: record.cell.seed):
-            own = arrays.get(record.id, {})
-            for name, split in record.splits.items():
-                if pick_split(own, name):
-                    column = Column(record.dataset_of(name), split.column)
-                    seeds.setdefault(column, []).append(_one(own, name, record))
-        for column, parts in seeds.items():
-            by_column[column][row.label] = _joined(parts)
-    # Splits that no method has arrays for are not drawn.
-    return {column: by_label for column, by_label in by_column.items() if by_label}
+    by_column: dict[Column, dict[str, Scored]] = {}
+    for column in group.measured:
+        by_label = {}
+        for row in group.rows:
+            seeds = []
+            for _, run in sorted(runs_of(row, column).items()):
+                counts = evidence.counts(run)
+                if counts is not None:
+                    seeds.append(_one(counts, run.record))
+            if seeds:
+                by_label[row.label] = _joined(seeds)
+        # Splits that no method has arrays for are not drawn.
+        if by_label:
+            by_column[column] = by_label
+    return by_column
 
 
 def precision_frame(by_label: Mapping[str, Scored]) -> pd.DataFrame:
-    """P@X in percent at 101 thresholds.
-
-    Args:
-        by_label: expressions by method.
-
-    Returns:
-        label, x (threshold), y (mean over seeds), low, high (smallest and largest seed).
-    """
+    """P@X in percent at 101 thresholds: label, x (threshold), y (mean over seeds), low, high (smallest and largest
+    seed)."""
     lines = []
     for label, scored in by_label.items():
         of_seeds = [breakdown.precision(seed, CURVE_THRESHOLDS) for seed in scored.seeds]
         shares = 100 * np.stack(of_seeds)  # (seeds, thresholds)
-        line = {
-            "label": label,
-            "x": CURVE_THRESHOLDS,
-            "y": shares.mean(0),
-            "low": shares.min(0),
-            "high": shares.max(0),
-        }
-        lines.append(pd.DataFrame(line))
+        line = pd.DataFrame({"x": CURVE_THRESHOLDS, "y": shares.mean(0), "low": shares.min(0), "high": shares.max(0)})
+        lines.append(line.assign(label=label))
     return pd.concat(lines, ignore_index=True)
 
 
@@ -97,26 +82,17 @@ def pooled(columns: Sequence[Mapping[str, Scored]]) -> dict[str, Scored]:
 
 
 def band_frame(by_label: Mapping[str, Scored], what: str) -> pd.DataFrame:
-    """Mean IoU in bands.
-
-    Args:
-        by_label: expressions by method.
-        what: words, size or kind.
-
-    Returns:
-        label, band, mean, low, high (percent), n; empty if `what` was not recorded.
-    """
+    """Mean IoU in bands of `what`, words, size or kind: label, band, mean, low, high (percent), n; empty if it was not
+    recorded."""
     rows = []
     for label, expressions in by_label.items():
         bands = _bands(expressions, what)
-        if bands is not None:
-            for band, found in zip(bands.labels, _intervals(expressions, bands), strict=True):
-                rows.append({"label": label, "band": band, **found.iou.times(100)._asdict(), "n": found.n})
+        if bands is None:
+            continue
+        means = breakdown.means(expressions.seeds.mean(0), bands, expressions.images)
+        for band, found in zip(bands.labels, means, strict=True):
+            rows.append((label, band, *found.iou.times(100), found.n))
     return pd.DataFrame(rows, columns=["label", "band", "mean", "low", "high", "n"])
-
-
-def _intervals(expressions: Scored, bands: Bands) -> list[breakdown.BandScore]:
-    return breakdown.means(expressions.seeds.mean(0), bands, expressions.images)
 
 
 def _bands(expressions: Scored, what: str) -> Bands | None:
@@ -129,12 +105,12 @@ def _bands(expressions: Scored, what: str) -> Bands | None:
     return breakdown.by_kind(expressions.kinds, expressions.names)
 
 
-def _one(arrays: Arrays, split: str, record: Record) -> Scored:
-    own = pick_split(arrays, split)
-    pixels = np.maximum(own["height"] * own["width"], 1)
-    shares = own["area"] / pixels
-    ratios = iou(own["intersection"], own["union"], own.get("targets"))
-    return Scored(ratios[None], own["image_id"], own["words"], shares, own.get("kind"), record.kinds)
+def _one(counts: Columns, record: Record) -> Scored:
+    """One run; `counts` are its columns."""
+    ratios = iou(counts["intersection"], counts["union"], counts.get("targets"))
+    pixels = np.maximum(counts["height"] * counts["width"], 1)
+    shares = counts["area"] / pixels
+    return Scored(ratios[None], counts["image_id"], counts["words"], shares, counts.get("kind"), record.kinds)
 
 
 def _joined(seeds: Sequence[Scored]) -> Scored:

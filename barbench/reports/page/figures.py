@@ -9,9 +9,10 @@ from barbench.metrics import THRESHOLDS
 from barbench.paper.tables import Column, dataset_title
 from barbench.reports.page import plots
 from barbench.reports.page.expressions import Scored, band_frame, pooled, precision_frame
-from barbench.reports.page.frames import PARTS, Costs, history, ledger, loss_curve
+from barbench.reports.page.frames import COSTS, PARTS, Costs, history, ledger, loss_curve
 from barbench.reports.page.style import Axis, Style, Styles
 from barbench.reports.tables.grouping import Group, name_columns
+from barbench.reports.tables.notes import capitalized
 from barbench.spec.text import listed
 
 COST_AXES: Final = {
@@ -19,7 +20,9 @@ COST_AXES: Final = {
     "memory": ("peak memory", Axis("Peak memory in training (GiB)", "low")),
     "training": ("training throughput", Axis("Training (images/s)", "high")),
     "inference": ("inference throughput", Axis("Inference (images/s)", "high")),
+    "time": ("training time", Axis("Training (ms per image)", "low")),
 }
+"""Of each cost: what it is called, and its axis; `time` is for curves over budgets."""
 PART_NAMES: Final = {"adapter": "Adapter", "positional": "Positional embeddings", "head": "Head", "frozen": "Frozen"}
 BANDS: Final = {"words": "words", "size": "object's share of the image", "kind": "kind of expression"}
 
@@ -35,7 +38,8 @@ class Drawing(NamedTuple):
 def cost_figures(costs: Costs, styles: Styles, prefix: str) -> Iterator[Drawing]:
     """IoU against each cost that was measured; `prefix` begins the drawings' names on the page."""
     score = Axis("Average IoU (%)")
-    for name, (words, axis) in COST_AXES.items():
+    for name in COSTS:
+        words, axis = COST_AXES[name]
         points = to_points(costs.frame, name)
         if len(points):
             title = f"IoU against {words}: {_front(points, axis)}"
@@ -80,7 +84,7 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Draw
             title = f"{dataset_title(str(dataset))}: {title}"
         shown = curves[curves["dataset"] == dataset]
         svg = plots.curves(shown, styles, epochs, loss, f"{prefix}-loss-{dataset}", title)
-        yield Drawing(title[0].upper() + title[1:], svg)
+        yield Drawing(capitalized(title), svg)
     if len(frame):
         yield _rate_figure(frame, styles, prefix)
 

@@ -5,18 +5,15 @@ The page contains its style, its script and its pictures, and fetches nothing. T
 """
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from barbench.errors import DataError
 from barbench.paper.tables import TABLES
 from barbench.reports.page.listings import failed_cells, found_problems, run_of
 from barbench.reports.page.panels import EmbeddedPanels, embed_panels
@@ -25,7 +22,7 @@ from barbench.reports.panels import WHY
 from barbench.reports.report import Report
 from barbench.reports.tables.grouping import Conditions, Group
 from barbench.reports.tables.literature import NUMBER as PUBLISHED
-from barbench.reports.tables.notes import describe_conditions
+from barbench.reports.tables.notes import capitalized, describe_conditions
 from barbench.reports.tables.table import Table
 from barbench.results.record import Record
 from barbench.spec.text import plural
@@ -46,22 +43,11 @@ class Condition:
 
 def files(report: Report) -> Iterator[tuple[str, str]]:
     """The page as a file; records whose arrays are missing or damaged are shown without them."""
-    arrays = {}
-    for record in report.records:
-        if record.status == "done":
-            with suppress(DataError):
-                arrays[record.id] = report.store.expressions(record.cell)
-    yield "report.html", render(report, arrays, report.out / "panels")
+    yield "report.html", render(report)
 
 
-def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path) -> str:
-    """The text of the page, at most LIMIT bytes.
-
-    Args:
-        report: its tables, records and groups.
-        arrays: per-expression arrays by the record's id, as saved.
-        panels: the folder that may hold panels, as `barbench panels` writes them.
-    """
+def render(report: Report) -> str:
+    """The text of the page, at most LIMIT bytes; panels are looked for where `barbench panels` writes them."""
     records = report.records
     groups = report.groups
     of_groups = [members.conditions for members in groups]
@@ -71,9 +57,9 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
     runs = []
     for number, (members, name) in enumerate(zip(groups, names, strict=True), 1):
         key = f"c{number}"
-        sections = sections_of(members, arrays, styles, key, report.evidence)
+        sections = sections_of(members, report.evidence, styles, key)
         caption = describe_conditions(members.conditions, of_groups)
-        conditions.append(Condition(key, name, caption[0].upper() + caption[1:], sections))
+        conditions.append(Condition(key, name, capitalized(caption), sections))
         runs.append(run_of(key, name, members))
     # Tables of records that the paper does not have are in sections of their own.
     tables = [table for number in (*TABLES.names(), PUBLISHED) for table in report.tables.get(number, ())]
@@ -90,7 +76,7 @@ def render(report: Report, arrays: Mapping[str, Mapping[str, Any]], panels: Path
     # Panels get the space that everything else leaves.
     bare = _filled(page | {"panels": EmbeddedPanels((), ())})
     room = LIMIT - len(bare.encode()) - 50_000
-    return _filled(page | {"panels": embed_panels(panels, room)})
+    return _filled(page | {"panels": embed_panels(report.out / "panels", room)})
 
 
 class PageTable(NamedTuple):

@@ -101,7 +101,8 @@ def run_of(key: str, name: str, members: Group) -> RunListing:
         if text:
             single.append((record.id, text, recipe_file([record.cell])))
     fields = members.conditions.recipe_fields
-    recipe = [(field, json.dumps(value)) for field, value in fields.items() if field != "name"]
+    name_of_recipe = str(fields.pop("name", ""))
+    recipe = [(field, json.dumps(value)) for field, value in fields.items()]
     return RunListing(
         key=key,
         name=name,
@@ -110,7 +111,7 @@ def run_of(key: str, name: str, members: Group) -> RunListing:
         records=_record_table(records),
         commands=tuple(single),
         recipe_file=recipe_file(cells) if whole else None,
-        recipe_name=str(fields.get("name", "")),
+        recipe_name=name_of_recipe,
         recipe=(*recipe, *_data(records)),
         environments=tuple(_environments(records)),
     )

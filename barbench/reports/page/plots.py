@@ -1,11 +1,12 @@
 """The drawings of the HTML page, each from one data frame: scatter plots, curves, intervals, stacked bars.
 
 Every function returns an `<svg>` (see `svg.py`). `styles` gives the look of each label, the same in every drawing;
-`name` is the drawing's own on the page; `alt` is what a screen reader says. Missing numbers are NaN and are not drawn.
-Methods are named by the legend of the section, and by the tip that a pointer on a point shows.
+`x` and `y` are its axes; `name` is the drawing's own on the page; `alt` is what a screen reader says. Missing numbers
+are NaN and are not drawn. Methods are named by the legend of the section, and by the tip that a pointer on a point
+shows.
 """
 
-from collections.abc import Hashable, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from textwrap import shorten
 from typing import Any, Literal
 
@@ -24,15 +25,8 @@ NARROW = 290
 
 
 def pareto(points: pd.DataFrame, better: str) -> pd.DataFrame:
-    """The Pareto front: rows that no other row beats in `y` (higher is better) without being worse in `x`.
-
-    Args:
-        points: with columns x and y.
-        better: the good end of `x`, "low" or "high".
-
-    Returns:
-        Rows ordered by `x`; rows that agree in both stay together.
-    """
+    """The Pareto front: rows, ordered by `x`, that no other row beats in `y` (higher is better) without being worse in
+    `x`, whose good end is `better`, "low" or "high"."""
     sign = 1 if better == "low" else -1
     costs = sign * points["x"].to_numpy()
     gains = points["y"].to_numpy()
@@ -46,16 +40,8 @@ def pareto(points: pd.DataFrame, better: str) -> pd.DataFrame:
 
 @with_page_style
 def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str) -> str:
-    """Points with intervals, and the Pareto front as a dashed staircase.
-
-    Args:
-        points: label, x, x_low, x_high, y, y_low, y_high; one row per method.
-        styles: by label.
-        x: the axis, with its better end.
-        y: the axis.
-        name: of the drawing on the page.
-        alt: for screen readers.
-    """
+    """Points with intervals, and the Pareto front as a dashed staircase; `points` has one row per method: label, x,
+    x_low, x_high, y, y_low, y_high."""
     figure, axes = _figure(WIDE, 240)
     if _ratio(points["x"]) > 50:
         _logarithmic(axes, points["x"])
@@ -64,12 +50,12 @@ def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, a
     steps: Literal["post", "pre"] = "post" if x.better == "low" else "pre"
     axes.step(front["x"], front["y"], where=steps, color=MUTED, linewidth=1.1, linestyle=(0, (3, 2)), zorder=1)
     tips: dict[str, str] = {}
-    for row in points.to_dict("records"):
-        style = styles[row["label"]]
-        yerr = [[row["y"] - row["y_low"]], [row["y_high"] - row["y"]]]
-        xerr = [[row["x"] - row["x_low"]], [row["x_high"] - row["x"]]]
-        axes.errorbar(row["x"], row["y"], yerr, xerr, fmt="none", ecolor=style.color, elinewidth=1.4, zorder=2)
-        axes.plot(row["x"], row["y"], linestyle="", zorder=3, gid=_add_tip(tips, row), **style.point(8))
+    for row in _rows(points):
+        style = styles[row.label]
+        x_bar = [[row.x - row.x_low], [row.x_high - row.x]]
+        y_bar = [[row.y - row.y_low], [row.y_high - row.y]]
+        axes.errorbar(row.x, row.y, y_bar, x_bar, fmt="none", ecolor=style.color, elinewidth=1.4, zorder=2)
+        axes.plot(row.x, row.y, linestyle="", zorder=3, gid=_add_tip(tips, row), **style.point(8))
     axes.margins(x=0.12, y=0.14)
     axes.set(xlabel=x.text, ylabel=y.text)
     return inline(figure, name, alt, tips)
@@ -77,17 +63,8 @@ def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, a
 
 @with_page_style
 def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, levels: Set[str], name: str, alt: str) -> str:
-    """A line through the points of each curve, with intervals; a curve may be a single point.
-
-    Args:
-        points: label, curve, x, y, y_low, y_high, ordered by x.
-        styles: by curve.
-        x: the axis.
-        y: the axis.
-        levels: labels that are drawn as levels across the drawing.
-        name: of the drawing on the page.
-        alt: for screen readers.
-    """
+    """A line through the points of each curve, which may be a single one, with intervals, and the labels in `levels`
+    across the drawing; `points` has label, curve, x, y, y_low, y_high, ordered by x, and `styles` is by curve."""
     is_level = points["label"].isin(levels)
     inside = points[~is_level]
     figure, axes = _figure(WIDE, 270)
@@ -106,20 +83,25 @@ def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, levels: 
             elinewidth=1,
         )
         # Each point is an artist of its own, so that it can have a tip.
-        for row in line.to_dict("records"):
-            axes.plot(row["x"], row["y"], linestyle="", gid=_add_tip(tips, row), **style.point(6))
-    for row in points[is_level].to_dict("records"):
-        color = styles[row["curve"]].color
-        axes.axhline(row["y"], color=color, linewidth=1.2, linestyle=(0, (2, 2)), zorder=1, gid=_add_tip(tips, row))
+        for row in _rows(line):
+            axes.plot(row.x, row.y, linestyle="", gid=_add_tip(tips, row), **style.point(6))
+    for row in _rows(points[is_level]):
+        color = styles[row.curve].color
+        axes.axhline(row.y, color=color, linewidth=1.2, linestyle=(0, (2, 2)), zorder=1, gid=_add_tip(tips, row))
     axes.margins(x=0.08, y=0.1)
     axes.set(xlabel=x.text, ylabel=y.text)
     return inline(figure, name, alt, tips)
 
 
-def _add_tip(tips: dict[str, str], row: Mapping[Hashable, Any]) -> str:
+def _rows(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows as tuples with a field per column."""
+    return iter(frame.itertuples())
+
+
+def _add_tip(tips: dict[str, str], row: Any) -> str:
     """Keep what a pointer on a point shows, and return the id that the point's artist gets."""
     gid = f"tip{len(tips)}"
-    tips[gid] = f"{row['label']}: {row['y']:.1f} at {row['x']:.3g}"
+    tips[gid] = f"{row.label}: {row.y:.1f} at {row.x:.3g}"
     return gid
 
 
@@ -127,17 +109,8 @@ def _add_tip(tips: dict[str, str], row: Mapping[Hashable, Any]) -> str:
 def curves(
     lines: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str, marks: Sequence[float] = ()
 ) -> str:
-    """One line per label, with a band from `low` to `high` if they differ.
-
-    Args:
-        lines: label, x, y, low, high, ordered by x.
-        styles: by label.
-        x: the axis.
-        y: the axis.
-        name: of the drawing on the page.
-        alt: for screen readers.
-        marks: positions on x of each line's markers; without them a short line has one everywhere.
-    """
+    """One line per label, with a band from `low` to `high` if they differ; `lines` has label, x, y, low, high, ordered
+    by x. `marks` are positions on x of each line's markers; without them a short line has one everywhere."""
     figure, axes = _figure(NARROW, 195)
     for label, line in lines.groupby("label", sort=False):
         style = styles[str(label)]
@@ -170,16 +143,8 @@ def _marked(line: pd.DataFrame, marks: Sequence[float]) -> pd.DataFrame:
 
 @with_page_style
 def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str) -> str:
-    """For each band the means of all labels side by side, with intervals and the band's number of expressions.
-
-    Args:
-        bands: label, band, mean, low, high, n; bands in the order of the first label.
-        styles: by label.
-        x: the axis.
-        y: the axis.
-        name: of the drawing on the page.
-        alt: for screen readers.
-    """
+    """For each band the means of all labels side by side, with intervals and the band's number of expressions; `bands`
+    has label, band, mean, low, high, n, in the order of the first label."""
     figure, axes = _figure(NARROW, 205, bottom=48)
     order = list(dict.fromkeys(bands["band"]))
     labels = list(dict.fromkeys(bands["label"]))
@@ -213,15 +178,8 @@ def _band_axis(axes: Axes, order: Sequence[str], counts: "pd.Series[int]") -> No
 
 @with_page_style
 def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[str, int]) -> str:
-    """Horizontal bars, one per row, with each bar's sum behind it.
-
-    Args:
-        parts: index: labels, columns: parts.
-        x: the axis.
-        name: of the drawing on the page.
-        alt: for screen readers.
-        places: part to index of the page's variables `--p<index>`.
-    """
+    """Horizontal bars, one per label of the index, with each bar's sum behind it; `places` are the indices of the
+    columns' colors, the page's variables `--p<index>`."""
     names = [str(label) for label in parts.index]
     margin = min(130, 14 + 4.9 * max(map(len, names)))
     figure, axes = _figure(NARROW, 46 + 21 * len(parts), left=margin)
@@ -258,11 +216,10 @@ def glyph(style: Style, name: str) -> str:
 
 def _figure(width: float, height: float, left: float = 40, bottom: float = 36) -> tuple[Figure, Axes]:
     """A figure of this size in px, with one pair of axes that leaves space for text around it."""
-    top = 8
-    right = 12
+    across = width - left - 12
+    up = height - bottom - 8
     figure = Figure((width / 72, height / 72), dpi=72)
-    inner = (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
-    return figure, figure.add_axes(inner)
+    return figure, figure.add_axes((left / width, bottom / height, across / width, up / height))
 
 
 def _ratio(values: "pd.Series[float]") -> float:

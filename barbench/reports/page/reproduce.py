@@ -91,7 +91,9 @@ def recipe_file(cells: Sequence[Cell]) -> RecipeFile | None:
         return None
     # The rates of a method that was not searched, or of any method where none has its own, are the recipe's.
     shared = [recipe for recipe in recipes if recipe.get("searched") is False] or recipes
-    fields: dict[str, Any] = {k: v for k, v in shared[0].items() if k not in ("own_rates", "searched")}
+    fields: dict[str, Any] = dict(shared[0])
+    for name in ("own_rates", "searched"):
+        fields.pop(name, None)
     rates: dict[str, dict[str, Any]] = {}
     if recipes[0].get("own_rates"):
         for cell in cells:
@@ -131,8 +133,8 @@ def _ships(recipes: Sequence[Mapping[str, Any]]) -> bool:
 def _equal(recipe: Mapping[str, Any], shipped: Recipe) -> bool:
     """Whether a cell's recipe has the fields of one that ships, apart from what a method or a backbone changes."""
     own = shipped.of("").fields()
-    left_out = {"name", "head", *OF_METHOD}
-    return all(own.get(key) == value for key, value in recipe.items() if key not in left_out)
+    compared = recipe.keys() - {"name", "head", *OF_METHOD}
+    return all(own.get(key) == recipe[key] for key in compared)
 
 
 def _recipe(cells: Sequence[Cell]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from markupsafe import Markup
 
@@ -83,26 +83,14 @@ def assign_styles(groups: Sequence[Group]) -> MethodStyles:
 
 
 def _method_key(row: MethodRow) -> MethodKey:
-    cell = row.records[0].cell
+    cell = row.cell
     return cell.method, row.options, MIXED.get(cell.dataset, "")
 
 
 def sections_of(
-    members: Group,
-    arrays: Mapping[str, Mapping[str, Any]],
-    method_styles: MethodStyles,
-    key: str,
-    evidence: ResampledScores | None = None,
+    members: Group, evidence: ResampledScores, method_styles: MethodStyles, key: str
 ) -> tuple[PageSection, ...]:
-    """The sections about one group, in the order of the page.
-
-    Args:
-        members: the records.
-        arrays: per-expression arrays by the record's id, as saved.
-        method_styles: from `assign_styles`.
-        key: of the group on the page.
-        evidence: the counts of expressions; without it nothing is bold.
-    """
+    """The sections about one group, in the order of the page; `key` is the group's there."""
     styles = {row.label: method_styles[_method_key(row)] for row in members.rows}
     found = costs(members)
     significance = rank_rows(Score("", "mIoU", found.columns, "datasets"), members, evidence)
@@ -113,7 +101,7 @@ def sections_of(
         _cost_section(found, bars, styles, key),
         *_budget_sections(members, found, bars, styles, key),
         _training_section(members, styles, key),
-        *_expression_sections(members, arrays, styles, key),
+        *_expression_sections(members, evidence, styles, key),
         _objects_section(members, evidence),
         _ledger_section(members, key),
     )
@@ -183,10 +171,10 @@ def _training_section(members: Group, styles: Styles, key: str) -> PageSection:
 
 
 def _expression_sections(
-    members: Group, arrays: Mapping[str, Mapping[str, Any]], styles: Styles, key: str
+    members: Group, evidence: ResampledScores, styles: Styles, key: str
 ) -> tuple[PageSection, PageSection]:
     """P@X, and scores by kind of expression."""
-    by_column = scored(members, arrays)
+    by_column = scored(members, evidence)
     if not by_column:
         return (
             PageSection("precision", "P@X", remarks=(NO_ARRAYS,)),
@@ -222,10 +210,10 @@ def _expression_sections(
     return precision, breakdown
 
 
-def _objects_section(members: Group, evidence: ResampledScores | None) -> PageSection:
+def _objects_section(members: Group, evidence: ResampledScores) -> PageSection:
     """What becomes of an object under its sentences, intervals by image, P@X both ways, scores by size."""
     title = "Objects and sentences"
-    tables = object_tables(members, evidence) if evidence else []
+    tables = object_tables(members, evidence)
     if not tables:
         return PageSection("objects", title, remarks=(NO_OBJECTS,))
     intro = "Computed from the counts of single expressions, so that records of any age have them."

@@ -6,7 +6,7 @@ from typing import Final
 
 from barbench.reports.tables.averages import millions
 from barbench.reports.tables.grouping import Group, MethodRow
-from barbench.reports.tables.notes import describe_conditions
+from barbench.reports.tables.notes import capitalized, describe_conditions
 from barbench.reports.tables.table import Entry, EntryRow, Header, Section, Table
 from barbench.results.resampled import ResampledScores
 from barbench.spec.accounting import GROUPS, NOT_RECORDED, PRESETS, CountRule
@@ -32,8 +32,8 @@ def build_accounting(groups: Sequence[Group], evidence: ResampledScores) -> list
     conditions = [members.conditions for members in groups]
     tables = []
     for members in groups:
-        words = describe_conditions(members.conditions, conditions)
-        tables.append(accounting_table(members, f"{words[0].upper()}{words[1:]}"))
+        caption = capitalized(describe_conditions(members.conditions, conditions))
+        tables.append(accounting_table(members, caption))
     return tables
 
 

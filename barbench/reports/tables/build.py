@@ -132,7 +132,7 @@ def _gap_of(table: PaperTable, members: Group | None, scores: Sequence[Score]) -
     """The score whose gap is shown: the table's own average, or its only column; None without both references."""
     if not members:
         return None
-    references = [row.records[0].cell.method for row in members.rows if row.is_reference]
+    references = [row.cell.method for row in members.rows if row.is_reference]
     # Which of several is the end of the gap is not for barbench to choose.
     if sorted(references) != sorted((HEAD_ONLY, FULL)):
         return None

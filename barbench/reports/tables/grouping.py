@@ -76,6 +76,11 @@ class MethodRow:
         return {}
 
     @property
+    def cell(self) -> Cell:
+        """The cell of the first record: all of the row agree in method, options and learning rates."""
+        return self.records[0].cell
+
+    @property
     def composition(self) -> tuple[str, ...]:
         """Labels of the method's components."""
         return self.records[0].composition
@@ -83,23 +88,26 @@ class MethodRow:
     @property
     def is_reference(self) -> bool:
         """Whether the row is one of the two ends, tuning nothing or tuning everything, without options."""
-        return self.records[0].cell.method in (HEAD_ONLY, FULL) and not self.records[0].cell.options
+        return self.cell.method in (HEAD_ONLY, FULL) and not self.options
 
     @property
     def options(self) -> str:
         """The method's options as `name=value`."""
-        options = sorted(self.records[0].cell.options.items())
-        return ", ".join(f"{name}={value}" for name, value in options)
+        return _pairs(sorted(self.cell.options.items()))
 
     @property
     def rates(self) -> str:
         """The method's own part of the recipe as `name=value`; empty where all methods share the recipe."""
-        return ", ".join(f"{name}={value}" for name, value in self.records[0].cell.own_recipe().items())
+        return _pairs(self.cell.own_recipe().items())
 
     def failures(self, datasets: Collection[str]) -> list[Record]:
         """Records of failed cells that would have been evaluated on one of `datasets`."""
-        failed = [record for record in self.records if record.status != "done"]
-        return [record for record in failed if not set(datasets).isdisjoint(evaluated(record))]
+        wanted = set(datasets)
+        failed = []
+        for record in self.records:
+            if record.status != "done" and wanted.intersection(evaluated(record)):
+                failed.append(record)
+        return failed
 
     def parameters(self, group: str) -> list[int]:
         """Distinct counts of one ledger group over the row's records, sorted; several if the count depends on the
@@ -163,6 +171,10 @@ class Group:
         return in_order(columns)
 
 
+def _pairs(fields: Iterable[tuple[str, object]]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in fields)
+
+
 def evaluated(record: Record) -> tuple[str, ...]:
     """The data sets that a record's cell is evaluated on: its own, or the members of its mixture."""
     if record.cell.dataset in MIXED:
@@ -172,7 +184,10 @@ def evaluated(record: Record) -> tuple[str, ...]:
 
 def by_column(record: Record) -> dict[Column, SplitResult]:
     """The splits of a record by their columns in the paper's tables."""
-    return {Column(record.dataset_of(name), split.column): split for name, split in record.splits.items()}
+    splits = {}
+    for name, split in record.splits.items():
+        splits[Column(record.dataset_of(name), split.column)] = split
+    return splits
 
 
 def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
@@ -229,13 +244,13 @@ def _conditions(cell: Cell) -> Conditions:
         data=cell.data.kind,
         data_version="",
         recipe=json.dumps(cell.shared_recipe(), sort_keys=True),
-        other=", ".join(f"{name}={value}" for name, value in sorted(other.items())),
+        other=_pairs(sorted(other.items())),
         metric=ranking_metric(absent_targets).label,
     )
 
 
 def _rows(records: Sequence[Record]) -> tuple[MethodRow, ...]:
-    methods: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
+    methods: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         cell = record.cell
         options = json.dumps(cell.options, sort_keys=True)
@@ -277,7 +292,7 @@ def _add_scores(row: MethodRow, record: Record) -> None:
 def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str, str]:
     """Key of the rows' order: rows without component, then the paper's rows in its order, then the others by numbers of
     components and parameters, then full fine-tuning; mixed training after training on one dataset."""
-    cell = row.records[0].cell
+    cell = row.cell
     place = len(PAPER_METHODS)
     if cell.method == FULL:
         place += 1
@@ -295,7 +310,7 @@ def _labeled(rows: Sequence[MethodRow]) -> list[MethodRow]:
     labeled = []
     for row in rows:
         if titles[row.label] > 1:
-            method = row.records[0].cell.method
+            method = row.cell.method
             detail = f"{method}, {row.options}" if row.options else method
             row = replace(row, label=f"{row.label} ({detail})")
         labeled.append(row)
@@ -311,11 +326,14 @@ def _labeled(rows: Sequence[MethodRow]) -> list[MethodRow]:
 
 def _differing_rates(row: MethodRow, alike: Sequence[MethodRow]) -> str:
     """The part of a row's own recipe in which rows of one label differ."""
-    every = [other.records[0].cell.own_recipe() for other in alike]
-    own = row.records[0].cell.own_recipe()
-    parts = []
-    for name in dict.fromkeys(name for recipe in every for name in recipe):
+    own = row.cell.own_recipe()
+    every = [other.cell.own_recipe() for other in alike]
+    names: dict[str, None] = {}
+    for recipe in every:
+        names.update(dict.fromkeys(recipe))
+    differing = []
+    for name in names:
         values = {json.dumps(recipe.get(name)) for recipe in every}
         if len(values) > 1:
-            parts.append(f"{name}={own.get(name)}")
-    return ", ".join(parts)
+            differing.append((name, own.get(name)))
+    return _pairs(differing)

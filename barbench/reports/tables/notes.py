@@ -44,7 +44,12 @@ def caption(
         words += " One seed."
     if published:
         return f"Published: as printed. Measured: {words}"
-    return words[0].upper() + words[1:]
+    return capitalized(words)
+
+
+def capitalized(words: str) -> str:
+    """The words with a capital at the beginning; names in them keep theirs."""
+    return words[:1].upper() + words[1:]
 
 
 def describe_conditions(conditions: Conditions, others: Iterable[Conditions]) -> str:
@@ -246,9 +251,9 @@ def _options(group: Group) -> str:
 
 def _rates(group: Group) -> str:
     """The learning rates of rows that are the same method with the same options, trained with others."""
-    titles: dict[str, list[MethodRow]] = defaultdict(list)
+    titles: dict[tuple[str, str], list[MethodRow]] = defaultdict(list)
     for row in group.rows:
-        titles[f"{row.records[0].cell.method}, {row.options}"].append(row)
+        titles[row.cell.method, row.options].append(row)
     listed: list[str] = []
     for rows in titles.values():
         rates = {row.rates for row in rows}

@@ -25,7 +25,7 @@ from barbench.metrics import (
 from barbench.paper.tables import Column
 from barbench.reports.tables.averages import printed
 from barbench.reports.tables.grouping import Group, MethodRow
-from barbench.reports.tables.notes import describe_conditions
+from barbench.reports.tables.notes import capitalized, describe_conditions
 from barbench.reports.tables.rows_measured import number
 from barbench.reports.tables.significance import runs_of
 from barbench.reports.tables.table import Entry, EntryRow, Header, Section, Table
@@ -55,8 +55,8 @@ def build_objects(groups: Sequence[Group], evidence: ResampledScores) -> list[Ta
     conditions = [members.conditions for members in groups]
     tables = []
     for members in groups:
-        words = describe_conditions(members.conditions, conditions)
-        tables += object_tables(members, evidence, f"{words[0].upper()}{words[1:]}")
+        caption = capitalized(describe_conditions(members.conditions, conditions))
+        tables += object_tables(members, evidence, caption)
     return tables
 
 

@@ -115,7 +115,7 @@ def _value(row: PublishedRow, score: Score) -> float | None:
 
 def _partner(number: str, row: MethodRow) -> PublishedRow | None:
     """The published row of the same method, without options, trained likewise (mixed or not), in mean IoU."""
-    cell = row.records[0].cell
+    cell = row.cell
     if cell.options:
         return None
     mixed = cell.dataset in MIXED

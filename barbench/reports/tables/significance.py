@@ -67,7 +67,7 @@ def _best(rows: Sequence[MethodRow], samples: list[Sample], columns: list[Column
 def _gaps(rows: Sequence[MethodRow], samples: list[Sample]) -> dict[str, Interval | None]:
     """The gap between the two references that each other row closes, by label."""
     places = [place for place, row in enumerate(rows) if row.is_reference]
-    references = {rows[place].records[0].cell.method: place for place in places}
+    references = {rows[place].cell.method: place for place in places}
     if len(places) != 2 or not {HEAD_ONLY, FULL} <= references.keys():
         return {}
     gaps = {}

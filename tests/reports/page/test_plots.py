@@ -14,6 +14,7 @@ from barbench.reports.page.frames import costs, history, ledger
 from barbench.reports.page.plots import pareto
 from barbench.reports.page.style import Axis, Style
 from barbench.reports.tables.grouping import group
+from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
 from tests.reports import runs
 from tests.reports.hostile_text import TITLE
@@ -73,8 +74,7 @@ def test_history_and_ledger(make, tmp_path) -> None:
 def test_expressions_of_a_split_and_of_all_splits(make, tmp_path) -> None:
     store = Store(tmp_path)
     records = [runs.save(store, make, "snf", "refcoco", seed=seed, images=5) for seed in (0, 1)]
-    arrays = {record.id: store.expressions(record.cell) for record in records}
-    found = scored(group(records)[0], arrays)
+    found = scored(group(records)[0], ResampledScores(store))
     val = found[Column("refcoco", "val")]
     curve = precision_frame(val)
     at_half = curve[np.isclose(curve["x"], 0.5)].iloc[0]
