@@ -80,7 +80,14 @@ class Data:
         return f"{self.name} ({self.source.kind}): {references:,} references to train on; evaluation: {sizes}"
 
 
-def open_data(source: str | Path = "shapes", dataset: str = "refcoco+", exif: Exif = "stored") -> Data:
+def open_data(
+    source: str | Path = "shapes",
+    dataset: str = "refcoco+",
+    exif: Exif = "stored",
+    *,
+    limit: int | None = None,
+    limit_train: int | None = None,
+) -> Data:
     """Read a dataset.
 
     Args:
@@ -89,6 +96,8 @@ def open_data(source: str | Path = "shapes", dataset: str = "refcoco+", exif: Ex
         dataset: refcoco, refcoco+, refcocog-u, refcocog-g, grefcoco, mixed or mixed-leaked; or a data set of
             your own, see `barbench.spec.dataset`.
         exif: `apply` turns images as their EXIF orientation says.
+        limit: number of images of each evaluation split, always the same ones; None: all.
+        limit_train: number of images of the training set, chosen in the same way; None: all.
 
     Returns:
         Training references and evaluation splits.
@@ -97,10 +106,14 @@ def open_data(source: str | Path = "shapes", dataset: str = "refcoco+", exif: Ex
         UnknownName: for an unknown dataset.
         MissingData: if a file of it is absent.
         DataError: if one is damaged.
+        UsageError: for a limit that is no whole number from 1 on.
     """
+    for name, value in (("limit", limit), ("limit_train", limit_train)):
+        if value is not None:
+            _check_whole(name, value, 1)
     resolved = resolve_dataset(dataset, data_root(str(source)), exif=exif)
     found = find_source(str(source), resolved)
-    return Data(dataset, found, read_dataset(found.root, resolved))
+    return Data(dataset, found, read_dataset(found.root, resolved, limit=limit, limit_train=limit_train))
 
 
 def build_segmenter(

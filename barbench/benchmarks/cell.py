@@ -37,7 +37,7 @@ from barbench.files import write_atomically
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.segmenter import Segmenter
 from barbench.results.expressions import join_splits
-from barbench.results.record import EpochLog, LossCurve, Profile, Record, SplitResult, TrainingSet
+from barbench.results.record import EpochLog, LossCurve, Profile, Record, SplitResult, Subset, TrainingSet
 from barbench.results.store import Arrays
 from barbench.spec.dataset import EvaluationSplit
 from barbench.spec.recipe import Recipe
@@ -137,7 +137,8 @@ def _load(job: Job, emit: Emit) -> Loaded:
     torch.set_num_threads(place.threads)
     choose_kernels(place.kernels)
     accelerator = make_accelerator(place.device, job.cell.precision)
-    data = read_dataset(job.files.data, job.dataset, job.cell.held_out)
+    subset = job.cell.subset or Subset()
+    data = read_dataset(job.files.data, job.dataset, job.cell.held_out, subset.evaluate, subset.train)
     if job.cell.held_out:
         check_held_out(data, job.cell.held_out)
     if data.removed_images:
@@ -350,6 +351,7 @@ def _split_result(data: DatasetContent, split: EvaluationSplit, evaluation: Eval
     references = data.evals[split.key].references
     shared = data.shared[split.key]
     own = not data.dataset.is_mixture
+    chosen = data.chosen.get(split.key)
     return SplitResult(
         scores=evaluation.metrics,
         control=evaluation.control,
@@ -359,17 +361,22 @@ def _split_result(data: DatasetContent, split: EvaluationSplit, evaluation: Eval
         shared_images=shared,
         images=len({r.image_id for r in references}),
         references=len(references),
+        whole_images=None if chosen is None else chosen.images,
+        chosen=None if chosen is None else chosen.digest,
     )
 
 
 def _training_set(data: DatasetContent, samples: JointSamples) -> TrainingSet:
     references = samples.references
+    chosen = data.chosen_train
     return TrainingSet(
         references=len(references),
         images=len({r.image_id for r in references}),
         mixing=data.dataset.mixing,
         removed_references=data.removed_references,
         removed_images=data.removed_images,
+        whole_images=None if chosen is None else chosen.images,
+        chosen=None if chosen is None else chosen.digest,
     )
 
 

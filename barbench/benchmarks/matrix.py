@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from barbench.benchmarks.job import Files, Job
+from barbench.datasets.overlap import read_outlines
 from barbench.datasets.sources import SHAPES_MARK, DataSource, data_root, find_source
+from barbench.datasets.subset import image_counts
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import check_rates, resolve
@@ -15,7 +17,7 @@ from barbench.methods.suites import SUITES
 from barbench.paper.partitions import PAPER_PARTITIONS, Exif
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
 from barbench.plain import OnProgress
-from barbench.results.record import Cell, DataIdentity
+from barbench.results.record import Cell, DataIdentity, Subset
 from barbench.spec.backbone import (
     CONFIG,
     EMBEDDED,
@@ -99,14 +101,36 @@ def cells(run: Run, place: Place, progress: OnProgress | None = None) -> list[Jo
 
 def cells_of(run: Run, place: Place, parts: Sequence[Part], sources: Mapping[str, DataSource]) -> list[Job]:
     """The cells of some parts, as `cells` gives them; `sources` are the data of each dataset by its name."""
+    subsets: dict[str, Subset | None] = {}
+    for part in parts:
+        for dataset in part.datasets:
+            if dataset.name not in subsets:
+                subsets[dataset.name] = subset_of(run, dataset, sources[dataset.name])
     jobs: dict[str, Job] = {}
     for part in parts:
         for backbone in part.backbones:
             fitted = [_fit(run, part, backbone, method) for method in part.methods]
             for dataset, seed, row in product(part.datasets, run.seeds, fitted):
-                job = _job(run, place, part, backbone, dataset, seed, row, sources[dataset.name])
+                source = sources[dataset.name]
+                job = _job(run, place, part, backbone, dataset, seed, row, source, subsets[dataset.name])
                 jobs.setdefault(job.cell.id(), job)
     return list(jobs.values())
+
+
+def subset_of(run: Run, dataset: Dataset, source: DataSource) -> Subset | None:
+    """The images that the limits of a run leave of a data set; None where they leave all."""
+    if run.limit is None and run.limit_train is None:
+        return None
+    counts = image_counts(dataset, read_outlines(source.root, dataset.partitions))
+    train = None
+    if run.limit_train is not None and run.limit_train < counts.train:
+        train = run.limit_train
+    evaluate = None
+    if run.limit is not None and run.limit < max(counts.evaluate.values()):
+        evaluate = run.limit
+    if train is None and evaluate is None:
+        return None
+    return Subset(train=train, evaluate=evaluate)
 
 
 def _fit(run: Run, part: Part, backbone: str, method: MethodSpec) -> Row:
@@ -213,6 +237,7 @@ def _job(
     seed: int,
     row: Row,
     source: DataSource,
+    subset: Subset | None,
 ) -> Job:
     """One cell of the matrix."""
     config = backbone_config(backbone)
@@ -234,6 +259,7 @@ def _job(
         data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
         precision=run.precision,
         processes=place.processes,
+        subset=subset,
     )
     return Job(
         cell=cell,

@@ -127,6 +127,28 @@ ExifOption = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        max=10_000_000,
+        help="number of images of each evaluation split, always the same ones, chosen by a hash of their ids",
+        show_default="all",
+        rich_help_panel=DATA,
+    ),
+]
+LimitTrainOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit-train",
+        min=1,
+        max=10_000_000,
+        help="number of images of the training set, chosen in the same way",
+        show_default="all",
+        rich_help_panel=DATA,
+    ),
+]
 
 # Training.
 RecipeOption = Annotated[

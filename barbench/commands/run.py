@@ -25,6 +25,8 @@ from barbench.commands.options import (
     ImageSizeOption,
     JobsOption,
     KernelsOption,
+    LimitOption,
+    LimitTrainOption,
     MaybeDatasetsOption,
     MaybeMethodsOption,
     ProportionOption,
@@ -119,6 +121,8 @@ def run(
         ),
     ] = None,
     exif: ExifOption = "stored",
+    limit: LimitOption = None,
+    limit_train: LimitTrainOption = None,
     precision: Annotated[
         Precision, typer.Option(help="number format of the forward and backward pass", rich_help_panel=TRAINING)
     ] = "fp32",

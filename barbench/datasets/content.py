@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from barbench.datasets.overlap import excluded_images, read_outlines
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData, ReferSplit
+from barbench.datasets.subset import Chosen, chosen_images, chosen_of
 from barbench.errors import UsageError
 from barbench.spec.dataset import Dataset, EvaluationSplit
 
@@ -24,6 +25,8 @@ class DatasetContent:
         removed_references: number of references that excluding images took out of the members' train splits.
         removed_images: number of images that it took out.
         shared: by key, number of images of an evaluation split that are in the training set too.
+        chosen: by key, what a limit left of an evaluation split; empty without a limit.
+        chosen_train: the same of the training set; None without a limit.
     """
 
     dataset: Dataset
@@ -33,6 +36,8 @@ class DatasetContent:
     removed_references: int
     removed_images: int
     shared: dict[str, int]
+    chosen: dict[str, Chosen] = field(default_factory=dict)
+    chosen_train: Chosen | None = None
 
     @property
     def members(self) -> tuple[ReferData, ...]:
@@ -40,7 +45,9 @@ class DatasetContent:
         return tuple(split.data for split in self.train)
 
 
-def read_dataset(root: Path, dataset: Dataset, held_out: int = 0) -> DatasetContent:
+def read_dataset(
+    root: Path, dataset: Dataset, held_out: int = 0, limit: int | None = None, limit_train: int | None = None
+) -> DatasetContent:
     """Read every member of a data set and take the excluded images out.
 
     Args:
@@ -49,6 +56,8 @@ def read_dataset(root: Path, dataset: Dataset, held_out: int = 0) -> DatasetCont
         held_out: percent of the training images that are taken out too and evaluated on, in place of the evaluation
             splits, so that learning rates can be chosen without those. Which images depends on their ids alone, and
             an image of an evaluation split is never among them: it trains as it does otherwise.
+        limit: number of images of each evaluation split, chosen by `chosen_images`; None for all.
+        limit_train: the same of the training set, of what all else has left.
 
     Returns:
         Training set and evaluation splits.
@@ -81,6 +90,18 @@ def read_dataset(root: Path, dataset: Dataset, held_out: int = 0) -> DatasetCont
         for key, partition, name in evaluation_splits:
             evals[key] = members[partition.name].split(name)
 
+    # The limits come last: they choose among what would train and be evaluated without them.
+    chosen_train = None
+    if limit_train is not None:
+        whole_train = images(train)
+        kept = chosen_images(whole_train, dataset.name, "train", limit_train)
+        train = [_part(split, lambda image_id: image_id in kept) for split in train]
+        chosen_train = chosen_of(whole_train, kept)
+    chosen: dict[str, Chosen] = {}
+    if limit is not None:
+        for key, partition, name in evaluation_splits:
+            evals[key], chosen[key] = _limited(evals[key], partition.name, name, limit)
+
     trained = images(train)
     return DatasetContent(
         dataset,
@@ -90,7 +111,16 @@ def read_dataset(root: Path, dataset: Dataset, held_out: int = 0) -> DatasetCont
         removed_references=removed_references,
         removed_images=len(removed_images),
         shared={key: len(images([split]) & trained) for key, split in evals.items()},
+        chosen=chosen,
+        chosen_train=chosen_train,
     )
+
+
+def _limited(split: ReferSplit, dataset: str, name: str, limit: int) -> tuple[ReferSplit, Chosen]:
+    """At most `limit` images of an evaluation split, and what is kept of the choice."""
+    whole = images([split])
+    kept = chosen_images(whole, dataset, name, limit)
+    return _part(split, lambda image_id: image_id in kept), chosen_of(whole, kept)
 
 
 def check_held_out(content: DatasetContent, held_out: int) -> None:

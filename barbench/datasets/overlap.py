@@ -58,14 +58,6 @@ def training(dataset: Dataset, outlines: Outlines) -> list[Outline]:
     return entries
 
 
-def expressions(dataset: Dataset, outlines: Outlines) -> int:
-    """Number of expressions that the data set is evaluated on."""
-    count = 0
-    for _, partition, split in dataset.evaluation_splits:
-        count += sum(entry.sentences for entry in outlines[partition.name] if entry.split == split)
-    return count
-
-
 def evaluation_images(partitions: Iterable[Partition], outlines: Outlines) -> dict[tuple[str, str], frozenset[int]]:
     """Image ids of every evaluation split, by (partition, split)."""
     found: dict[tuple[str, str], frozenset[int]] = {}

@@ -161,7 +161,8 @@ def _differences(left: Record, right: Record, wanted: Wanted, by_id: bool) -> li
     asked for."""
     apart = differing([left, right])
     shown = [f"{name} {values[0]} and {values[1]}" for name, values in apart.items()]
-    if any(name == "dataset" or name.startswith("data.") for name in apart):
+    # Other data are no comparison, and a part of a split is none with the whole of it.
+    if any(name in ("dataset", "subset.evaluate") or name.startswith("data.") for name in apart):
         raise UsageError(f"{left.cell.stem()} and {right.cell.stem()} cannot be compared: {'; '.join(shown)}")
     named = {key for key in CHOOSABLE if "," in (getattr(wanted, key) or "")}
     if not by_id and {name.split(".")[0] for name in apart} - named:

@@ -28,7 +28,8 @@ COLUMNS = (
     *(f"adapter_{group}" for group in SPLIT),
     *TOWERS,
     *Profile.model_fields,
-    *("processes", "context_length", "exif", "held_out", "tuning_budget", "code", "own_code", "threads", "commit"),
+    *("processes", "context_length", "exif", "held_out", "subset.train", "subset.evaluate"),
+    *("tuning_budget", "code", "own_code", "threads", "commit"),
 )
 EXPRESSION_COLUMNS = (
     *("id", "method", "title", "backbone", "dataset", "recipe", "seed", "data", "split"),
@@ -60,7 +61,8 @@ def load(folder: str | Path) -> pd.DataFrame:
       vision, text, vision_positions, text_positions: sizes of the towers; missing in old records;
     * flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
       infer_images_per_s, batch, device: the profile;
-    * processes, context_length, exif, held_out: the rest of the cell; tuning_budget;
+    * processes, context_length, exif, held_out: the rest of the cell; subset.train, subset.evaluate: how many images it
+      is limited to, of training and of each split; tuning_budget;
     * code (a hash of barbench's source), own_code (of the module of a method of one's own), threads, commit: what
       computed it;
     * recipe.lr, recipe.epochs, …: the cell's recipe; options.snf.length, …: the method's options. A list is a tuple.
@@ -107,7 +109,10 @@ def _further(records: Iterable[Record]) -> list[str]:
 def cell_fields(cell: Cell) -> dict[str, Any]:
     """Everything that can change a cell's result by the names of the columns, nested fields as `recipe.lr`."""
     fields = {}
+    left_out = {"subset"} if cell.subset is None else {"subset.scheme"}
     for name, value in flatten(cell.model_dump(mode="json")).items():
+        if name in left_out:
+            continue
         # A list cannot be grouped by.
         fields[_RENAMED.get(name, name)] = tuple(value) if isinstance(value, list) else value
     return fields

@@ -23,6 +23,7 @@ from pydantic import (
 
 from barbench.metrics import Scores
 from barbench.spec.recipe import Recipe
+from barbench.spec.text import plural
 
 SCHEMA_VERSION: Final = 2
 """What is written. 1 had a fixed field for each metric, and gRefCOCO's gIoU and cIoU under the names of the others."""
@@ -53,6 +54,22 @@ class DataIdentity(Frozen):
 
     kind: Literal["shapes", "refer"]
     fingerprint: str
+
+
+class Subset(Frozen):
+    """The images that a cell is limited to, chosen by a hash of their ids; None: all."""
+
+    scheme: Literal["sha256-v1"] = Field(default="sha256-v1", description="how they are chosen: `datasets.subset`")
+    train: int | None = Field(default=None, ge=1, description="images of the training set")
+    evaluate: int | None = Field(default=None, ge=1, description="images of each evaluation split")
+
+    def __str__(self) -> str:
+        parts = []
+        if self.train is not None:
+            parts.append(f"{plural(self.train, 'training image')}")
+        if self.evaluate is not None:
+            parts.append(f"{plural(self.evaluate, 'image')} of each evaluation split")
+        return f"a subset: {' and '.join(parts)}"
 
 
 class Cell(Frozen):
@@ -86,6 +103,7 @@ class Cell(Frozen):
         description="percent of the training images that train nothing and are evaluated on in place of the splits: a "
         "trial of `barbench tune`; 0 for all other cells",
     )
+    subset: Subset | None = Field(default=None, description="None: all images of the data set")
 
     def id(self) -> str:
         """Twelve hex digits: SHA-256 of the canonical JSON, in which the data set has the key that it had at first."""
@@ -136,6 +154,12 @@ class SplitResult(Frozen):
     shared_images: int | None = Field(default=None, description="how many are, as counted; None: not counted")
     images: int
     references: int
+    whole_images: int | None = Field(
+        default=None, description="of the split, where the cell is limited to `images` of them"
+    )
+    chosen: str | None = Field(
+        default=None, description="SHA-256 of the image ids that the limit left, sorted, with commas between them"
+    )
 
 
 class TrainingSet(Frozen):
@@ -148,6 +172,8 @@ class TrainingSet(Frozen):
     )
     removed_references: int = 0
     removed_images: int = 0
+    whole_images: int | None = Field(default=None, description="without the limit; None: there is none")
+    chosen: str | None = Field(default=None, description="as in `SplitResult`")
 
 
 class Profile(Frozen):

@@ -133,6 +133,8 @@ class Run(Parameters):
     exif: Exif = "stored"
     precision: Precision = "fp32"
     held_out: int = Field(default=0, description="percent of the training images, as in a cell")
+    limit: int | None = Field(default=None, ge=1, description="images of each evaluation split; None: all")
+    limit_train: int | None = Field(default=None, ge=1, description="images of the training set; None: all")
 
     def recipe_or(self, default: str) -> Recipe:
         """The recipe that was asked for, else the one named `default`, with the changes."""

@@ -13,14 +13,17 @@ from accelerate.state import AcceleratorState
 from barbench.benchmarks import cell
 from barbench.benchmarks.cell import run_cell
 from barbench.benchmarks.execution.worker.signals import StopSignal
+from barbench.datasets.content import read_dataset
 from barbench.engine.precision import precision_facts
 from barbench.engine.profile import Peak
 from barbench.engine.training_state import Training
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
-from barbench.results.record import Record
+from barbench.results.record import Record, Subset
 from barbench.results.store import Store
+from barbench.spec.recipe import parse_recipe
 from tests.benchmarks.conftest import MakeJobs
+from tests.benchmarks.small_matrix import small_cells
 from tests.models.small import SIZE, small
 
 
@@ -115,3 +118,21 @@ def test_a_cell_that_is_stopped_while_it_evaluates_is_continued_there(make_jobs:
     assert resumed[0].splits == result[0].splits
     assert all(np.array_equal(resumed[1][name], column) for name, column in result[1].items())
     assert scored + sum(news) == sum(result[0].splits[split].scores.n for split in splits)
+
+
+def test_a_limited_cell_uses_the_chosen_images_alone_and_its_record_says_so(
+    shapes_root: Path, backbone_folder: Path, tmp_path: Path
+) -> None:
+    recipe = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3, "eval_batch": 8})
+    [job] = small_cells(shapes_root, backbone_folder, recipe, tmp_path, datasets=("refcoco",), limit=2, limit_train=12)
+    result = run_cell(job, lambda event: None, StopSignal().at_steps)
+    assert result is not None
+    record, arrays = result
+    data = read_dataset(shapes_root, job.dataset, limit=2, limit_train=12)
+    for key, split in data.evals.items():
+        assert set(arrays[f"{key}/image_id"].tolist()) == {r.image_id for r in split.references}
+        assert (record.splits[key].images, record.splits[key].whole_images) == (2, 4)
+        assert record.splits[key].chosen == data.chosen[key].digest
+    assert record.training is not None
+    assert (record.training.images, record.training.whole_images) == (12, 16)
+    assert record.cell.subset == Subset(train=12, evaluate=2)

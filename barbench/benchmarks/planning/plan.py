@@ -8,10 +8,12 @@ from barbench.benchmarks.execution.display import clock, makespan
 from barbench.benchmarks.execution.host.environment import device_name
 from barbench.benchmarks.job import Job
 from barbench.benchmarks.planning.estimate import Estimate, Size, estimate
-from barbench.datasets.overlap import expressions, read_outlines, training
+from barbench.datasets.overlap import Outlines, read_outlines, training
+from barbench.datasets.subset import chosen_images, expressions
 from barbench.paper.partitions import Partition
-from barbench.results.record import Record
+from barbench.results.record import Record, Subset
 from barbench.results.store import Store
+from barbench.spec.dataset import Dataset
 from barbench.spec.text import plural
 
 UNKNOWN = "unknown"
@@ -135,6 +137,7 @@ def make_plan(jobs: Sequence[Job], store: Store) -> RunPlan:
 def _sizes(jobs: Sequence[Job]) -> dict[str, Size]:
     """Sizes by split, from the references files alone: a few unusable references make no difference."""
     datasets = {job.dataset.name: job.dataset for job in jobs}
+    subsets = {job.dataset.name: job.cell.subset for job in jobs}
     partitions: list[Partition] = []
     for dataset in datasets.values():
         partitions += dataset.partitions
@@ -142,5 +145,15 @@ def _sizes(jobs: Sequence[Job]) -> dict[str, Size]:
     outlines = read_outlines(root, list(dict.fromkeys(partitions)))
     sizes = {}
     for name, dataset in datasets.items():
-        sizes[name] = Size(len(training(dataset, outlines)), expressions(dataset, outlines))
+        sizes[name] = _size(dataset, subsets[name], outlines)
     return sizes
+
+
+def _size(dataset: Dataset, subset: Subset | None, outlines: Outlines) -> Size:
+    """The references and expressions of a data set's images, of those alone that a cell is limited to."""
+    limits = subset or Subset()
+    entries = training(dataset, outlines)
+    if limits.train is not None:
+        kept = chosen_images([entry.image_id for entry in entries], dataset.name, "train", limits.train)
+        entries = [entry for entry in entries if entry.image_id in kept]
+    return Size(len(entries), expressions(dataset, outlines, limits.evaluate))

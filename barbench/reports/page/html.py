@@ -112,7 +112,8 @@ def condition_names(conditions: Sequence[Conditions]) -> list[str]:
     """A short name for each: backbone and recipe, then as much more as it takes to tell one from another."""
     names = []
     for own in conditions:
-        names.append(f"{own.backbone} · {own.recipe_fields.get('name', 'unnamed recipe')}")
+        name = f"{own.backbone} · {own.recipe_fields.get('name', 'unnamed recipe')}"
+        names.append(f"{name} · {own.subset}" if own.subset else name)
     for field in ("weights", "image_size", "precision", "data", "data_version", "other"):
         # Of the conditions with the same name so far, which values does the field have?
         values = [str(getattr(own, field)) or "default" for own in conditions]

@@ -54,6 +54,11 @@ def command(cells: Sequence[Cell], device: str | None = None, data: str | None =
         words += ["--context", str(first.context_length)]
     if first.exif != "stored":
         words += ["--exif", first.exif]
+    if first.subset is not None:
+        limits = {"--limit": first.subset.evaluate, "--limit-train": first.subset.train}
+        for option, limit in limits.items():
+            if limit is not None:
+                words += [option, str(limit)]
     words += ["--precision", first.precision, "--processes", str(first.processes)]
     if device:
         words += ["--device", device]

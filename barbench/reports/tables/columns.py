@@ -29,11 +29,12 @@ class Score:
 
 
 def comparable(table: PaperTable, conditions: Conditions) -> bool:
-    """Whether records may be shown beside what the paper printed: real data, and the paper's backbone with its weights,
-    which are the tag or a file of the user's."""
+    """Whether records may be shown beside what the paper printed: real data, all of them, and the paper's backbone with
+    its weights, which are the tag or a file of the user's."""
     weights = conditions.weights == table.backbone.tag or "@" in conditions.weights
     return (
         conditions.data == "refer"
+        and not conditions.subset
         and conditions.metric == "mIoU"
         and conditions.backbone in table.backbone.backbones
         and weights

@@ -30,6 +30,8 @@ class Conditions(NamedTuple):
     """Every remaining field of the cell that is not at its default, so that a field added later is never mixed."""
     metric: str = "mIoU"
     """What `MethodRow.iou` is: gIoU for gRefCOCO."""
+    subset: str = ""
+    """The images that the cells are limited to, in words; empty for all."""
 
     @property
     def recipe_fields(self) -> dict[str, object]:
@@ -246,6 +248,7 @@ def _conditions(cell: Cell) -> Conditions:
         recipe=json.dumps(cell.shared_recipe(), sort_keys=True),
         other=_pairs(sorted(other.items())),
         metric=ranking_metric(absent_targets).label,
+        subset=str(cell.subset or ""),
     )
 
 

@@ -63,6 +63,8 @@ def describe_conditions(conditions: Conditions, others: Iterable[Conditions]) ->
     parts += [f"recipe {recipe}", conditions.precision]
     if conditions.other:
         parts.append(conditions.other)
+    if conditions.subset:
+        parts.append(conditions.subset)
     text = f"{', '.join(parts)}."
     if conditions.data_version:
         text += f" Data version {conditions.data_version[:12]}."
@@ -79,7 +81,8 @@ def title(table: PaperTable, published: bool, conditions: Conditions | None) -> 
     if published:
         return f"{name}, published and measured"
     data = " on synthetic shapes" if conditions.data == "shapes" else ""
-    return f"{name}, measured with {conditions.backbone}{data}"
+    subset = f", on {conditions.subset}" if conditions.subset else ""
+    return f"{name}, measured with {conditions.backbone}{data}{subset}"
 
 
 def published_notes(table: PaperTable) -> list[str]:
@@ -126,6 +129,7 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column], r
         _parameters(group, rule),
         SWAPPED if any(row.control for row in group.rows) else "",
         _expressions(group),
+        _subset(group),
         _shared(group),
         _mixing(group),
         _data(group),
@@ -203,6 +207,27 @@ def _expressions(group: Group) -> str:
     if not group.measured:
         return ""
     return f"Expressions scored: {name_columns(group.measured, _alternatives(counts))}."
+
+
+def _subset(group: Group) -> str:
+    """How many images of how many a limit left, of the training set and of each column."""
+    trained: dict[str, list[str]] = defaultdict(list)
+    evaluated: dict[Column, set[str]] = defaultdict(set)
+    for record in group.records:
+        training = record.training
+        if training is not None and training.whole_images is not None:
+            text = f"{training.images:,} of {training.whole_images:,} images"
+            if record.cell.dataset not in trained[text]:
+                trained[text].append(record.cell.dataset)
+        for column, split in by_column(record).items():
+            if split.whole_images is not None:
+                evaluated[column].add(f"{split.images:,} of {split.whole_images:,} images")
+    notes = []
+    if trained:
+        notes.append(per_label("Trained on", dict(sorted(trained.items()))))
+    if evaluated:
+        notes.append(f"Evaluated on {name_columns(in_order(evaluated), _alternatives(evaluated))}.")
+    return " ".join(notes)
 
 
 def _shared(group: Group) -> str:

@@ -23,7 +23,7 @@ RUNS = {
     "everything else": [
         *("--methods", "head-only", "--recipe", "paper", "--precision", "bf16", "--processes", "2"),
         *("--image-size", "64", "--weights", "random", "--seeds", "7", "--context", "20"),
-        *("--exif", "apply"),
+        *("--exif", "apply", "--limit", "3", "--limit-train", "12"),
     ],
     "mixed": ["--methods", "no-global", "--dataset", "mixed"],
 }
@@ -142,5 +142,6 @@ def test_a_new_field_of_a_cell_needs_a_place_in_the_command() -> None:
         "processes",
         "context_length",
         "exif",
+        "subset",
         "held_out",
     }  # a trial of a search has no command

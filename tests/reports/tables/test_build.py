@@ -322,6 +322,7 @@ OTHER: dict[str, object] = {
     "context_length": 30,
     "exif": "apply",
     "held_out": 20,
+    "subset": {"evaluate": 60},
 }
 
 
