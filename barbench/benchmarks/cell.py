@@ -288,6 +288,7 @@ def _record(
         profile=measured,
         environment=_environment(job, loaded),
         timings=timings,
+        finished=int(time.time()),
         history=tuple(EpochLog(**h) for h in training.history),
         curve=None if training.curve is None else LossCurve(**training.curve._asdict()),
         data_problems=_problems(data),

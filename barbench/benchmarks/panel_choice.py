@@ -95,11 +95,11 @@ def choose(store: Store, request: PanelRequest) -> Choice:
     if key not in splits:
         raise UnknownName("evaluation split", key, splits)
     tables = aligned(store, records, key)
-    root = _root(cell, dataset, request.data)
+    root = scored_root(cell, dataset, request.data)
     return Choice(request, records, notes, splits[key], root, tables, _wanted(request, tables, key))
 
 
-def _root(cell: Cell, dataset: Dataset, data: str | None) -> Path:
+def scored_root(cell: Cell, dataset: Dataset, data: str | None) -> Path:
     """The folder of the cell's data; UsageError if `data` are not those that it was scored on."""
     source = find_source(data, dataset)
     if source.fingerprint != cell.data.fingerprint:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from barbench.errors import UsageError
 from barbench.listing import Format, print_notes, print_rows, progress_bar, stdout_console
 from barbench.spec.run import reports_beside
 from barbench.spec.text import split_list
+
+if TYPE_CHECKING:
+    from barbench.results.store import Store
 
 BESIDE = "reports, or NAME-reports, beside --results"
 EACH = "write FIRST,SECOND if the two differ"
@@ -179,34 +182,80 @@ def panels(
 
 
 def export(
-    format_: Annotated[str, typer.Option("--format", help="file format: csv or parquet")] = "csv",
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="csv or parquet (one table), every_eval_ever (JSON files of that project) or eval_results (YAML files "
+            "of model repositories on the Hub)",
+        ),
+    ] = "csv",
     expressions: Annotated[
-        bool, typer.Option("--expressions", help="one row per expression instead of one row per split")
+        bool,
+        typer.Option(
+            "--expressions",
+            help="one row per expression instead of one row per split; every_eval_ever has both then, with the "
+            "sentences of --data",
+        ),
     ] = False,
+    organization: Annotated[
+        str | None, typer.Option(help="name of who ran the cells, for every_eval_ever and eval_results")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="address of the records, for eval_results")] = None,
+    subset: Annotated[
+        bool,
+        typer.Option("--subset", help="cells of a subset of images too, in every_eval_ever and eval_results"),
+    ] = False,
+    data: DataOption = None,
     results: ResultsOption = Path("results"),
     out: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, help="file to write", show_default="results.csv, expressions.csv, …"),
+        typer.Option(
+            help="file to write; for every_eval_ever and eval_results the folder, by default of the format's name",
+            show_default="results.csv, expressions.csv, …",
+        ),
     ] = None,
 ) -> None:
-    """Write all records as one table, unrounded, for other programs.
+    """Write all records, unrounded, for other programs: as one table, or in a format that others exchange.
 
     \f
     Raises:
-        UsageError: if there is no record.
+        UsageError: if there is no record, or if an option is missing or of another format.
         UnknownName: for an unknown format.
+        DataError: if the expressions of a cell cannot be read.
     """
-    from barbench.results.export import write_table
-    from barbench.results.frames import expressions_of, scores_of
+    from barbench.results.exchange import EXCHANGES
     from barbench.results.store import Store
 
     store = Store(results)
     try:
-        table = expressions_of(store) if expressions else scores_of(store)
+        if format_ in EXCHANGES:
+            from barbench.benchmarks.exchange import ExchangeRequest, write_exchange
+
+            request = ExchangeRequest(format_, organization, source, subset, expressions, data)
+            written = write_exchange(store, request, out or Path(format_))
+        else:
+            if organization is not None or source is not None or data is not None or subset:
+                names = " and ".join(EXCHANGES)
+                raise UsageError(f"--organization, --source, --data and --subset are for --format {names}")
+            _export_table(store, format_, expressions, out)
+            return
     finally:
         print_notes(store.notes())
+    print_notes(written.notes)
+    for path in written.paths:
+        print(path)
+
+
+def _export_table(store: "Store", format_: str, expressions: bool, out: Path | None) -> None:
+    from barbench.results.export import write_table
+    from barbench.results.frames import expressions_of, scores_of
+
+    table = expressions_of(store) if expressions else scores_of(store)
     if table.empty:
-        raise UsageError(f"no records in {results}: `barbench run` writes them")
+        raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
     path = out or Path(f"{'expressions' if expressions else 'results'}.{format_}")
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder; --format {format_} writes a file")
     write_table(table, format_, path)
     print(f"{len(table):,} rows in {path}")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from barbench.errors import UnknownName, UsageError
 from barbench.files import write_atomically
+from barbench.results.exchange import EXCHANGES
 
 EXPORTS: Final = ("csv", "parquet")
 
@@ -27,7 +28,7 @@ def write_table(table: pd.DataFrame, format_: str, path: Path) -> None:
         UsageError: if Parquet's library is not installed.
     """
     if format_ not in EXPORTS:
-        raise UnknownName("format", format_, EXPORTS)
+        raise UnknownName("format", format_, (*EXPORTS, *EXCHANGES))
     table = table.apply(_writable)
     if format_ == "csv":
         write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())

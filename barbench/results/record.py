@@ -251,6 +251,7 @@ class Record(Frozen):
     profile: Profile | None = None
     environment: dict[str, JsonValue] = {}
     timings: dict[str, float] = Field(default={}, description="seconds by phase")
+    finished: int | None = Field(default=None, description="Unix time; None in records of before it was kept")
     history: tuple[EpochLog, ...] = ()
     curve: LossCurve | None = Field(default=None, description="None in records of before it was kept")
     data_problems: dict[str, int] = Field(default={}, description="rule or problem -> how many items it touched")

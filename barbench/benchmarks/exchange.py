@@ -1,0 +1,87 @@
+"""Writes the finished cells of a results folder for other tools, one file or two per cell: `barbench export --format
+every_eval_ever`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from barbench.benchmarks.sentences import sentences_of
+from barbench.errors import UnknownName, UsageError
+from barbench.files import write_atomically
+from barbench.results import eval_results, every_eval_ever
+from barbench.results.exchange import EVAL_RESULTS, EVERY_EVAL_EVER, EXCHANGES, as_name, exchanged_records
+from barbench.results.record import Record
+from barbench.results.store import Store
+
+
+class ExchangeRequest(NamedTuple):
+    """The arguments of `barbench export` for an exchange format.
+
+    Attributes:
+        format: one of EXCHANGES.
+        organization: that ran the cells.
+        source: address of the records, for eval_results.
+        subset: whether cells of a subset of images are wanted.
+        expressions: whether every expression is wanted, for every_eval_ever.
+        data: where the sentences are, as for `find_source`.
+    """
+
+    format: str
+    organization: str | None
+    source: str | None = None
+    subset: bool = False
+    expressions: bool = False
+    data: str | None = None
+
+
+class Exchanged(NamedTuple):
+    """The files, in the order of the cells, and notes that their reader needs."""
+
+    paths: list[Path]
+    notes: list[str]
+
+
+def write_exchange(store: Store, request: ExchangeRequest, out: Path) -> Exchanged:
+    """Write the files of every cell that is wanted; the same records give the same bytes.
+
+    Args:
+        store: the results folder.
+        request: what to write.
+        out: folder to write into.
+
+    Returns:
+        The files.
+
+    Raises:
+        UnknownName: for an unknown format.
+        UsageError: without an organization, for an option that the format does not have, and if no cell is wanted.
+        DataError: if expressions are wanted and their counts or their sentences cannot be read.
+    """
+    if request.format not in EXCHANGES:
+        raise UnknownName("format", request.format, EXCHANGES)
+    organization = request.organization or ""
+    if not as_name(organization):
+        raise UsageError(f"--format {request.format} needs --organization NAME: who ran the cells")
+    if request.format == EVAL_RESULTS and request.expressions:
+        raise UsageError("eval_results has no expressions; every_eval_ever has, or take --format csv")
+    if request.format == EVERY_EVAL_EVER and request.source is not None:
+        raise UsageError("every_eval_ever has no --source; eval_results has one")
+    if request.data is not None and not request.expressions:
+        raise UsageError("--data is where the sentences of --expressions are, which were not asked for")
+    records = exchanged_records(store.all(), request.subset)
+    notes = [eval_results.NOTE] if request.format == EVAL_RESULTS else []
+    paths = []
+    for record in records:
+        for name, text in _files(store, record, request, organization):
+            path = out / name
+            write_atomically(path, text.encode())
+            paths.append(path)
+    return Exchanged(paths, notes)
+
+
+def _files(store: Store, record: Record, request: ExchangeRequest, organization: str) -> Iterator[tuple[str, str]]:
+    if request.format == EVAL_RESULTS:
+        yield eval_results.file(store, record, organization, request.source)
+        return
+    sentences = sentences_of(record.cell, request.data) if request.expressions else None
+    yield from every_eval_ever.files(store, record, organization, sentences)
