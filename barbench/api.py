@@ -50,6 +50,7 @@ from barbench.results.expressions import same_expressions
 from barbench.results.frames import frame_of
 from barbench.results.select import runs
 from barbench.results.store import Store
+from barbench.spec.backbone import HeadChoice, HeadForm, NeckName
 from barbench.spec.dataset import resolve_dataset
 from barbench.spec.recipe import EVAL_BATCH, THRESHOLD, Recipe, load_recipe
 from barbench.spec.run import Place, Run
@@ -124,6 +125,8 @@ def build_segmenter(
     seed: int = 0,
     weights: str | None = None,
     image_size: int | None = None,
+    neck: NeckName | None = None,
+    head: HeadForm | None = None,
 ) -> Segmenter:
     """Build an untrained segmenter: a frozen backbone, a method, and the segmentation head.
 
@@ -135,19 +138,24 @@ def build_segmenter(
         seed: of head and method parameters, and of the backbone's if its weights are random.
         weights: as for `load_backbone`; without effect for a loaded backbone.
         image_size: as for `load_backbone`; without effect for a loaded backbone.
+        neck: etris, detris, cris or none; None: the backbone's own. Without effect for a loaded backbone.
+        head: full or linear; None: the backbone's own. Without effect for a loaded backbone.
 
     Returns:
         The segmenter, on the CPU.
 
     Raises:
         UnknownName: for an unknown method or backbone.
-        UsageError: for options that the method does not have, or several methods.
+        UsageError: for options that the method does not have, several methods, or a head that does not go with it.
         MissingData: if weights are absent.
         DataError: if weights do not fit.
     """
     spec = resolve(method)[0] if isinstance(method, str) else method
-    frozen = load_backbone(backbone, weights, image_size, seed=seed) if isinstance(backbone, str) else backbone
-    return build(spec, frozen, seed, options)
+    if isinstance(backbone, str):
+        choice = HeadChoice(neck, head)
+        spec.check_head(choice)
+        backbone = load_backbone(backbone, weights, image_size, seed=seed, head=choice)
+    return build(spec, backbone, seed, options)
 
 
 def fit(

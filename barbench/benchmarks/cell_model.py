@@ -23,7 +23,7 @@ from barbench.models.towers.load import load_backbone
 from barbench.results.qualitative import Found
 from barbench.results.record import Cell, Record
 from barbench.results.store import Store
-from barbench.spec.backbone import PRETRAINED
+from barbench.spec.backbone import PRETRAINED, HeadChoice
 from barbench.spec.dataset import DATASETS
 from barbench.spec.recipe import Recipe
 
@@ -53,7 +53,8 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
     Returns:
         The segmenter on the CPU, with letterbox and tokens. Errors are those of `load_backbone` and `resolve`.
     """
-    frozen = load_backbone(backbone, weights, cell.image_size, seed=cell.seed)
+    head = HeadChoice(cell.neck, cell.head_form)
+    frozen = load_backbone(backbone, weights, cell.image_size, seed=cell.seed, head=head)
     segmenter = build_segmenter(resolve(cell.method)[0], frozen, cell.seed, cell.options)
     tokens = Tokens(frozen.tokenizer, cell.context_length or DATASETS.get(cell.dataset).context_length)
     return Built(segmenter, Letterbox(frozen.image_size, frozen.normalization), tokens)

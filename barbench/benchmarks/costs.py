@@ -24,7 +24,7 @@ from barbench.methods.resolve import resolve
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.towers.load import load_backbone
 from barbench.plain import OnProgress
-from barbench.spec.backbone import RANDOM, backbone_config
+from barbench.spec.backbone import RANDOM, HeadChoice, backbone_config
 from barbench.spec.run import Kernels, Precision
 
 REPEATS = 3
@@ -54,6 +54,7 @@ class Setting(BaseModel):
         backbone: a name or a folder, as `load_backbone` takes it.
         weights: None for the folder's own, and random ones for an open_clip model.
         image_size: pixels; None for the backbone's own.
+        head: neck and form of the segmentation head.
         batch: images per training step.
         context_length: tokens of an expression.
         device: as torch names it, or auto.
@@ -67,6 +68,7 @@ class Setting(BaseModel):
     backbone: str
     weights: str | None
     image_size: int | None
+    head: HeadChoice
     batch: int
     context_length: int
     device: str
@@ -168,7 +170,7 @@ def measure(task: _Task) -> Row:
     choose_kernels(setting.kernels)
     device = torch.device(setting.device)
     dtype = DTYPES[setting.precision]
-    backbone = load_backbone(setting.backbone, setting.weights, setting.image_size)
+    backbone = load_backbone(setting.backbone, setting.weights, setting.image_size, head=setting.head)
     segmenter = build_segmenter(resolve(task.reference)[0], backbone, options=task.options).to(device)
     batch = profile.example_batch(segmenter, segmenter.image_size, setting.context_length, setting.batch)
     autocast = torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)

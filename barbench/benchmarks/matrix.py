@@ -24,9 +24,12 @@ from barbench.spec.backbone import (
     HEAD,
     HEAD_WEIGHTS,
     MERGES,
+    OWN_HEAD,
     PRETRAINED,
     WEIGHTS,
     BackboneConfig,
+    HeadChoice,
+    NeckName,
     backbone_config,
     check_weights,
 )
@@ -47,6 +50,7 @@ class Part(NamedTuple):
         weights: of every backbone; None for its default.
         datasets: what trains and is evaluated.
         recipe: of all cells; it may hold rates of single methods.
+        heads: neck and form of the segmentation head; every method is run with each.
     """
 
     methods: list[MethodSpec]
@@ -55,6 +59,7 @@ class Part(NamedTuple):
     weights: str | None
     datasets: list[Dataset]
     recipe: Recipe
+    heads: tuple[HeadChoice, ...] = (OWN_HEAD,)
 
 
 class Row(NamedTuple):
@@ -110,9 +115,9 @@ def cells_of(run: Run, place: Place, parts: Sequence[Part], sources: Mapping[str
     for part in parts:
         for backbone in part.backbones:
             fitted = [_fit(run, part, backbone, method) for method in part.methods]
-            for dataset, seed, row in product(part.datasets, run.seeds, fitted):
+            for head, dataset, seed, row in product(part.heads, part.datasets, run.seeds, fitted):
                 source = sources[dataset.name]
-                job = _job(run, place, part, backbone, dataset, seed, row, source, subsets[dataset.name])
+                job = _job(run, place, part, backbone, head, dataset, seed, row, source, subsets[dataset.name])
                 jobs.setdefault(job.cell.id(), job)
     return list(jobs.values())
 
@@ -168,6 +173,8 @@ def select(run: Run) -> list[Part]:
         own_options = {spec.name: options[spec.name] for spec in specs if spec.name in options}
         recipe = run.recipe_or("demo" if shapes else block.recipe)
         check_rates(recipe.rates, specs)
+        heads = _choose_heads(run)
+        _check_heads(heads, specs, names, recipe)
         parts.append(
             Part(
                 methods=specs,
@@ -176,6 +183,7 @@ def select(run: Run) -> list[Part]:
                 weights=run.weights or (None if standard else block.weights),
                 datasets=chosen,
                 recipe=recipe,
+                heads=heads,
             )
         )
     return parts
@@ -213,6 +221,31 @@ def _choose_backbones(run: Run, block: Block, shapes: bool) -> list[str]:
     return [embedded_for(block.backbone) if shapes else block.backbone]
 
 
+def _choose_heads(run: Run) -> tuple[HeadChoice, ...]:
+    """As asked for; without a neck, the suite's, or each backbone's own."""
+    necks: Sequence[NeckName | None] = run.necks or (None,)
+    return tuple(HeadChoice(neck, run.head_form) for neck in necks)
+
+
+def _check_heads(
+    heads: Sequence[HeadChoice], methods: Sequence[MethodSpec], backbones: Sequence[str], recipe: Recipe
+) -> None:
+    """Refuse a head that a method, a backbone or the recipe does not go with."""
+    for head in heads:
+        for spec in methods:
+            spec.check_head(head)
+        free = [spec for spec in methods if spec.neck is None]
+        for name in backbones:
+            config = backbone_config(name)
+            changed = head.changed(config.head) != OWN_HEAD
+            if free and changed and recipe.head == "shipped" and _ships_head(config):
+                raise UsageError(
+                    f"the recipe starts from the head that ships with {name}, a {config.head.form} one with the neck "
+                    f"{config.head.neck}: it does not fit {head.words}; start every head at random with --set "
+                    "head=random"
+                )
+
+
 def _choose_methods(run: Run, block: Block, backbones: Sequence[str]) -> list[MethodSpec]:
     """The methods of a block; those of a suite have the sizes for the width of the backbones, which must be one."""
     if run.suite is None:
@@ -233,6 +266,7 @@ def _job(
     place: Place,
     part: Part,
     backbone: str,
+    head: HeadChoice,
     dataset: Dataset,
     seed: int,
     row: Row,
@@ -244,6 +278,8 @@ def _job(
     weights, weights_file = identify_weights(backbone, part.weights)
     method = row.method
     recipe = _with_head(part.recipe.of(method.base_name, method.reference), config, method)
+    # What the backbone has anyway, or the method needs, is no choice of the user's.
+    changed = OWN_HEAD if method.neck else head.changed(config.head)
     cell = Cell(
         method=method.reference or method.name,
         options=dict(row.options),
@@ -255,6 +291,8 @@ def _job(
         held_out=run.held_out,
         context_length=dataset.changed_context,
         exif=dataset.exif,
+        neck=changed.neck,
+        head_form=changed.form,
         seed=seed,
         data=DataIdentity(kind=source.kind, fingerprint=source.fingerprint),
         precision=run.precision,
@@ -273,12 +311,15 @@ def _job(
 
 def _with_head(recipe: Recipe, config: BackboneConfig, method: MethodSpec) -> Recipe:
     """The recipe with a random head if the backbone ships with none for the method; its record says so."""
-    folder = config.folder
     fits = method.neck in (None, config.head.neck)
-    ships = folder is not None and (folder / HEAD_WEIGHTS).is_file() and fits
-    if ships or recipe.head == "random":
+    if recipe.head == "random" or (fits and _ships_head(config)):
         return recipe
     return recipe.model_copy(update={"head": "random"})
+
+
+def _ships_head(config: BackboneConfig) -> bool:
+    """Whether a trained head ships with a backbone."""
+    return config.folder is not None and (config.folder / HEAD_WEIGHTS).is_file()
 
 
 def check_backbone(

@@ -44,6 +44,8 @@ class PanelRequest(Parameters):
     weights: str | None = None
     recipe: str | None = None
     image_size: str | None = None
+    neck: str | None = None
+    head: str | None = None
     data: str | None = Field(default=None, description="as for `find_source`")
 
 
@@ -168,6 +170,8 @@ def _wanted_of_cells(request: PanelRequest) -> dict[str, str | None]:
         "weights": weights,
         "recipe": request.recipe,
         "image_size": request.image_size,
+        "neck": request.neck,
+        "head": request.head,
     }
 
 

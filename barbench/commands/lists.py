@@ -12,7 +12,9 @@ from barbench.commands.options import (
     BackboneOption,
     CountOption,
     FormatOption,
+    HeadFormOption,
     ImageSizeOption,
+    NeckOption,
     OfOption,
     ProportionOption,
 )
@@ -22,6 +24,7 @@ from barbench.spec.text import method_options
 if TYPE_CHECKING:
     from barbench.methods.catalog import MethodSpec, Options
     from barbench.spec.accounting import CountRule
+    from barbench.spec.backbone import HeadChoice
 
 WIDTH = 80
 """Columns of a narrow terminal."""
@@ -189,6 +192,8 @@ def show(
     method: Annotated[str, typer.Argument(help="name of a method, as --methods takes it")],
     backbone: BackboneOption = "tiny",
     image_size: ImageSizeOption = None,
+    neck: NeckOption = None,
+    head_form: HeadFormOption = None,
     options: ArgumentsOption = None,
     proportion: ProportionOption = "published",
     count: CountOption = None,
@@ -211,7 +216,7 @@ def show(
     from barbench.benchmarks.matrix import check_backbone
     from barbench.errors import UsageError
     from barbench.methods.resolve import resolve
-    from barbench.spec.backbone import backbone_config
+    from barbench.spec.backbone import HeadChoice, backbone_config
 
     specs = resolve(method)
     if len(specs) != 1:
@@ -219,9 +224,11 @@ def show(
     (spec,) = specs
     chosen = method_options(options or [], specs).get(spec.name, {})
     check_backbone(backbone, image_size)
+    head = HeadChoice(neck, head_form).changed(backbone_config(backbone).head)
+    spec.check_head(head)
     if proportion == "width":
         chosen = spec.proportion(backbone_config(backbone), chosen)
-    settings, parts, account = _described(spec, backbone, image_size, chosen)
+    settings, parts, account = _described(spec, backbone, image_size, chosen, head)
     groups = [{"group": group, "parameters": account[group]} for group in GROUPS]
     counted = []
     for name, rule in rules.items():
@@ -244,20 +251,20 @@ def show(
 
 
 def _described(
-    spec: "MethodSpec", backbone: str, image_size: int | None, chosen: "Options"
+    spec: "MethodSpec", backbone: str, image_size: int | None, chosen: "Options", head: "HeadChoice"
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, int]]:
     """The options of a method, its tuned parameters by part, and its account: as stored, else with torch."""
     from barbench.methods.counts import stored_counts
 
     known = stored_counts(backbone, image_size).get(spec.name)
-    if known is not None and not chosen:
+    if known is not None and not chosen and not head.words:
         return known["options"], known["parts"], known["account"]
     from barbench.methods.describe import describe_account, describe_options, describe_parts
     from barbench.spec.backbone import backbone_config
 
     settings = describe_options(spec, chosen, backbone_config(backbone).transformer)
-    parts = describe_parts(spec, backbone, image_size, chosen)
-    return settings, parts, describe_account(spec, backbone, image_size, chosen)
+    parts = describe_parts(spec, backbone, image_size, chosen, head)
+    return settings, parts, describe_account(spec, backbone, image_size, chosen, head)
 
 
 def _counted(rule: "CountRule", account: Mapping[str, int]) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from barbench.commands.options import (
     BackboneOption,
     DeviceOption,
     FormatOption,
+    HeadFormOption,
     ImageSizeOption,
     KernelsOption,
     MethodsOption,
+    NeckOption,
     ProportionOption,
 )
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
@@ -28,6 +30,8 @@ def profile(
         str | None, typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, else random")
     ] = None,
     image_size: ImageSizeOption = None,
+    neck: NeckOption = None,
+    head_form: HeadFormOption = None,
     batch: Annotated[int, typer.Option(min=1, max=65_536, help="images per training step")] = 8,
     context_length: Annotated[
         int, typer.Option("--context", min=3, max=1024, help="tokens of an expression, start and end included")
@@ -54,11 +58,15 @@ def profile(
     from barbench.benchmarks.matrix import check_backbone
     from barbench.methods.entry import in_proportion
     from barbench.methods.resolve import resolve
-    from barbench.spec.backbone import backbone_config
+    from barbench.spec.backbone import HeadChoice, backbone_config
 
     specs = resolve(methods)
     chosen = method_options(options or [], specs)
     check_backbone(backbone, image_size, weights, context_length)
+    head = HeadChoice(neck, head_form)
+    head.of(backbone_config(backbone).head)
+    for spec in specs:
+        spec.check_head(head)
     if proportion == "width":
         chosen = in_proportion(specs, backbone_config(backbone), chosen)
     from barbench.benchmarks.costs import Setting, method_rows, part_rows, profile_methods
@@ -67,6 +75,7 @@ def profile(
         backbone=backbone,
         weights=weights,
         image_size=image_size,
+        head=head,
         batch=batch,
         context_length=context_length,
         device=device,

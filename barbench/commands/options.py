@@ -8,6 +8,7 @@ import typer
 from barbench.commands.checks import device_name
 from barbench.listing import Format
 from barbench.paper.partitions import Exif
+from barbench.spec.backbone import HeadForm, NeckName
 from barbench.spec.run import Kernels, Proportion
 
 METHODS_HELP = (
@@ -98,6 +99,33 @@ ImageSizeOption = Annotated[
         max=4096,
         help="side of the square input in pixels",
         show_default="the backbone's own; 416 for open_clip's",
+        rich_help_panel=BACKBONES,
+    ),
+]
+
+NECK_HELP = (
+    "neck of the segmentation head: etris, the paper's; detris, the same with a residual connection; cris, a pyramid; "
+    "none, one linear map of the last level"
+)
+NeckOption = Annotated[
+    NeckName | None,
+    typer.Option("--neck", help=NECK_HELP, show_default="the backbone's own", rich_help_panel=BACKBONES),
+]
+NecksOption = Annotated[
+    str | None,
+    typer.Option(
+        "--neck",
+        help=f"{NECK_HELP}; or a comma list",
+        show_default="the suite's, else the backbone's own",
+        rich_help_panel=BACKBONES,
+    ),
+]
+HeadFormOption = Annotated[
+    HeadForm | None,
+    typer.Option(
+        "--head",
+        help="form of the segmentation head: full; linear, one product of patches and sentence without neck or decoder",
+        show_default="the backbone's own",
         rich_help_panel=BACKBONES,
     ),
 ]

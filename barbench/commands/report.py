@@ -92,6 +92,8 @@ def compare(
     weights: Annotated[str | None, typer.Option(help=f"weights of the cells, as the records name them; {EACH}")] = None,
     recipe: Annotated[str | None, typer.Option(help=f"recipe of the cells, by name; {EACH}")] = None,
     image_size: Annotated[str | None, typer.Option(help=f"image size of the cells in pixels; {EACH}")] = None,
+    neck: Annotated[str | None, typer.Option(help=f"neck of the cells: etris, detris, cris, none; {EACH}")] = None,
+    head: Annotated[str | None, typer.Option(help=f"form of the cells' head: full, linear; {EACH}")] = None,
     resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="number of bootstrap resamples")] = 10_000,
     results: ResultsOption = Path("results"),
     format_: FormatOption = Format.table,
@@ -106,7 +108,7 @@ def compare(
     from barbench.results.compare import compare as compare_cells
     from barbench.results.store import Store
 
-    wanted = Wanted(dataset, backbone, weights, recipe, image_size)
+    wanted = Wanted(dataset, backbone, weights, recipe, image_size, neck, head)
     store = Store(results)
     try:
         found = compare_cells(store, first, second, wanted, resamples)
@@ -144,6 +146,12 @@ def panels(
     recipe: Annotated[str | None, typer.Option(help="recipe of the cells, by name, if they have several")] = None,
     image_size: Annotated[
         str | None, typer.Option(help="image size of the cells in pixels, if they have several")
+    ] = None,
+    neck: Annotated[
+        str | None, typer.Option(help="neck of the cells, if they have several: etris, detris, cris, none")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="form of the cells' head, if they have several: full, linear")
     ] = None,
     data: DataOption = None,
     device: DeviceOption = "auto",

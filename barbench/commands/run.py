@@ -22,6 +22,7 @@ from barbench.commands.options import (
     DataOption,
     DeviceOption,
     ExifOption,
+    HeadFormOption,
     ImageSizeOption,
     JobsOption,
     KernelsOption,
@@ -29,6 +30,7 @@ from barbench.commands.options import (
     LimitTrainOption,
     MaybeDatasetsOption,
     MaybeMethodsOption,
+    NecksOption,
     ProportionOption,
     RecipeOption,
     ResultsOption,
@@ -109,6 +111,8 @@ def run(
         str, typer.Option(help="comma list of whole numbers; one run per seed", rich_help_panel=TRAINING)
     ] = "0",
     image_size: ImageSizeOption = None,
+    necks: NecksOption = None,
+    head_form: HeadFormOption = None,
     context_length: Annotated[
         int | None,
         typer.Option(

@@ -14,8 +14,10 @@ from barbench.commands.options import (
     DatasetsOption,
     DeviceOption,
     ExifOption,
+    HeadFormOption,
     JobsOption,
     MethodsOption,
+    NecksOption,
     ProportionOption,
     RecipeOption,
     ResultsOption,
@@ -78,6 +80,8 @@ def tune(
     ] = None,
     backbones: BackbonesOption = None,
     weights: WeightsOption = None,
+    necks: NecksOption = None,
+    head_form: HeadFormOption = None,
     data: DataOption = None,
     exif: ExifOption = "stored",
     recipe: RecipeOption = None,
@@ -118,8 +122,8 @@ def tune(
     if held_out is None:
         held_out = before.held_out if before else HELD_OUT
     asked = asked.model_copy(update={"seeds": (seed,), "held_out": held_out})
-    if len(part.datasets) * len(part.backbones) != 1:
-        raise UsageError("tune takes one dataset and one backbone at a time")
+    if len(part.datasets) * len(part.backbones) * len(part.heads) != 1:
+        raise UsageError("tune takes one dataset, one backbone and one neck at a time")
     require_writable("--out", out.parent)
     with progress_bar("drawing shapes") as progress:
         made = cells(asked, place, progress)

@@ -28,7 +28,7 @@ def build_segmenter(spec: MethodSpec, backbone: Backbone, seed: int = 0, options
     """
     if spec.neck not in (None, backbone.head.neck):
         # CRIS' decoder has MLPs of four times its width.
-        head = replace(backbone.head, neck=spec.neck, ffn=4 * backbone.head.width)
+        head = replace(backbone.head, neck=spec.neck, form="full", ffn=4 * backbone.head.width)
         backbone = replace(backbone, head=head, head_weights=None)
     device = next(backbone.vision.parameters()).device
     with torch.random.fork_rng(devices=[]), torch.device(device):

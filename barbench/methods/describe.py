@@ -12,7 +12,7 @@ from barbench.methods.domains import REQUIRED, Option, Positions, component_opti
 from barbench.methods.entry import options_of
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
-from barbench.spec.backbone import RANDOM
+from barbench.spec.backbone import OWN_HEAD, RANDOM, HeadChoice
 
 
 def describe_methods(
@@ -52,10 +52,14 @@ def describe_methods(
 
 
 def describe_account(
-    spec: MethodSpec, backbone: str, image_size: int | None, options: Options = NONE
+    spec: MethodSpec,
+    backbone: str,
+    image_size: int | None,
+    options: Options = NONE,
+    head: HeadChoice = OWN_HEAD,
 ) -> dict[str, int]:
     """The account of a method's parameters, see `Segmenter.account`; arguments as for `describe_parts`."""
-    return _on_meta(spec, backbone, image_size, options).account()
+    return _on_meta(spec, backbone, image_size, options, head).account()
 
 
 def describe_options(spec: MethodSpec, options: Options = NONE, transformer: bool = True) -> list[dict[str, Any]]:
@@ -113,7 +117,11 @@ def _row(name: str, value: Any, default: Any, option: Option) -> dict[str, Any]:
 
 
 def describe_parts(
-    spec: MethodSpec, backbone: str, image_size: int | None, options: Options = NONE
+    spec: MethodSpec,
+    backbone: str,
+    image_size: int | None,
+    options: Options = NONE,
+    head: HeadChoice = OWN_HEAD,
 ) -> list[dict[str, Any]]:
     """One row per component and per tower of the encoders: the numbers of parameters that are tuned there.
 
@@ -122,32 +130,36 @@ def describe_parts(
         backbone: what `load_backbone` accepts as a name.
         image_size: side in pixels; None: the backbone's default.
         options: `component.parameter` to value.
+        head: neck and form of the segmentation head.
 
     Returns:
         The name of each part, its tuned parameters, and those that count as head instead.
     """
-    model = _on_meta(spec, backbone, image_size, options)
+    model = _on_meta(spec, backbone, image_size, options, head)
     of_head = {id(p) for p in model.method.head_parameters()}
     rows: list[dict[str, Any]] = []
     for component in model.method.modules():
         if not isinstance(component, Component):
             continue
         own = 0
-        head = 0
+        in_head = 0
         for p in component.parameters():
             if id(p) in of_head:
-                head += p.numel()
+                in_head += p.numel()
             else:
                 own += p.numel()
-        rows.append({"part": component.label, "parameters": own, "booked as head": head})
+        rows.append({"part": component.label, "parameters": own, "booked as head": in_head})
     for tower in (model.vision, model.text):
         tuned = sum(p.numel() for p in tower.parameters() if p.requires_grad)
         rows.append({"part": f"{tower.name} tower's own", "parameters": tuned, "booked as head": 0})
     return rows
 
 
-def _on_meta(spec: MethodSpec, backbone: str, image_size: int | None, options: Options) -> Segmenter:
-    return build_segmenter(spec, load_backbone(backbone, RANDOM, image_size, device="meta"), options=options)
+def _on_meta(
+    spec: MethodSpec, backbone: str, image_size: int | None, options: Options, head: HeadChoice = OWN_HEAD
+) -> Segmenter:
+    loaded = load_backbone(backbone, RANDOM, image_size, device="meta", head=head)
+    return build_segmenter(spec, loaded, options=options)
 
 
 def _plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ from barbench.methods.domains import (
 )
 from barbench.methods.scaling import Rules, scaled_options
 from barbench.registry import Registry
-from barbench.spec.backbone import BackboneConfig
+from barbench.spec.backbone import BackboneConfig, HeadChoice, NeckName
 
 if TYPE_CHECKING:  # names are looked up without torch, which is imported when a method is created
     from barbench.methods.base import Component, Method
@@ -69,7 +69,7 @@ class MethodSpec:
     options: Options = field(default_factory=dict)
     kind: Kind = "own"
     parts: tuple["MethodSpec", ...] = ()
-    neck: Literal["cris"] | None = None
+    neck: NeckName | None = None
     suites: tuple[str, ...] = ()
     rules: Rules = field(default_factory=dict)
 
@@ -102,6 +102,23 @@ class MethodSpec:
         preset = {**self.options, **options}
         scaled = scaled_options(rules, config, preset)
         return {name: value for name, value in scaled.items() if name in options or name not in preset}
+
+    def check_head(self, head: HeadChoice) -> None:
+        """Refuse a head of another kind than the method needs.
+
+        Args:
+            head: that the user asks for.
+
+        Raises:
+            UsageError: if the method is bound to another neck, or needs a full head.
+        """
+        if self.neck is None:
+            return
+        if head.neck not in (None, self.neck) or head.form == "linear":
+            raise UsageError(
+                f"{self.name} is bound to a full head with the neck {self.neck}, not {head.words}; leave it out of "
+                "--methods, or run it by itself"
+            )
 
     def check(self, options: Options = NONE) -> None:
         """Refuse options by themselves, without torch; what goes together, `create` says.
@@ -215,7 +232,7 @@ def method(
     title: str,
     variant: str | None = None,
     kind: Kind = "own",
-    neck: Literal["cris"] | None = None,
+    neck: NeckName | None = None,
     components: Mapping[str, str] | None = None,
     suites: Iterable[str] = (),
     rules: Rules | None = None,

@@ -136,8 +136,8 @@ class LST(Component):
 
     The reading for segmentation is ours: the states after a third, two thirds and all of the vision tower become the
     three levels, through a map U of their own; the last one, and the words, pass through the frozen norm and
-    projection behind them. The words' side network is causal, as the tower. The original has side blocks at 9 of 12
-    blocks by default, ours at all.
+    projection behind them. Without a neck, only the last state becomes a level. The words' side network is causal, as
+    the tower. The original has side blocks at 9 of 12 blocks by default, ours at all.
 
     The original's side blocks begin as copies of the backbone's, pruned by Fisher information, channels chained from
     one map to the next. Ours copy the six maps alone, pruned by absolute sums: their norms start at gain 1 and shift
@@ -185,7 +185,10 @@ class LST(Component):
             count = min(self.rungs or tower.depth, tower.depth)
             # Spread evenly, rounded up: the last block has a rung.
             rungs = [-(-(i + 1) * tower.depth // count) - 1 for i in range(count)]
-            outputs = STAGES if tower.name == "vision" else 1
+            # A state of each level that the head reads; a map for a level that is not read would get no gradient.
+            outputs = 1
+            if tower.name == "vision" and backbone.head.neck != "none":
+                outputs = STAGES
             width = tower.width // self.reduction
             if width < LEAST_NORMED:
                 raise UnfitBackbone(
@@ -221,15 +224,13 @@ class LST(Component):
     def _read_vision(self, trace: Trace) -> Trace:
         (vision,) = self._vision
         patches = vision.grid[0] * vision.grid[1]
-        first, second, last = self._ladder("vision")(self._tokens(trace, "vision"))
+        *inner, last = self._ladder("vision")(self._tokens(trace, "vision"))
         # Without the tokens in front of the patches; the last level passes through the frozen norm and projection.
-        last = vision.finish(last[:, -patches:])
-        levels = (
-            _on_grid(first[:, -patches:], vision.grid),
-            _on_grid(second[:, -patches:], vision.grid),
-            _on_grid(last, vision.grid),
-        )
-        return trace._replace(levels=levels)
+        finished = _on_grid(vision.finish(last[:, -patches:]), vision.grid)
+        if not inner:  # nothing reads the first two levels
+            return trace._replace(levels=(*trace.levels[:2], finished))
+        first, second = (_on_grid(state[:, -patches:], vision.grid) for state in inner)
+        return trace._replace(levels=(first, second, finished))
 
     def _read_text(self, trace: Trace) -> Trace:
         (text,) = self._text

@@ -110,3 +110,20 @@ class Decoder(nn.Module):
             x = layer(x, text, self.patch_positions, keys, attend)
         y: Tensor = self.norm(x)
         return y.transpose(1, 2).reshape(query.shape)
+
+
+class NoDecoder(nn.Module):
+    """What a linear head has in place of `Decoder`: nothing is changed."""
+
+    def forward(self, query: Tensor, text: Tensor, pad: Tensor) -> Tensor:
+        """The map itself.
+
+        Args:
+            query: map (B, width, H, W).
+            text: text features F_l (B, L, text_width).
+            pad: (B, L), True where there is no word.
+
+        Returns:
+            `query`.
+        """
+        return query

@@ -118,6 +118,7 @@ class Neck(nn.Module):
         width: channels of the output.
         grid: rows and columns of the middle level and of the output.
         strides: how many times finer the first level is, and coarser the last: 2 and 2 for a ResNet.
+        residual: whether what the last two convolutions give is added to their input, as in DETRIS.
     """
 
     def __init__(
@@ -127,8 +128,10 @@ class Neck(nn.Module):
         width: int,
         grid: tuple[int, int],
         strides: tuple[int, int] = (1, 1),
+        residual: bool = False,
     ) -> None:
         super().__init__()
+        self.residual = residual
         fine, coarse = strides
         self.fusion3 = SentenceGate(width)
         self.fusion4 = SentenceGate(width)
@@ -159,4 +162,38 @@ class Neck(nn.Module):
         fused = self.aggr(torch.cat([gated3, gated4, gated5], 1))
         # Eq. 11: F_c = Conv([F_f, F_coord]), and one more convolution, as in the released heads.
         query: Tensor = self.coordconv(fused)
+        if self.residual:
+            query = query + fused
+        return query
+
+
+class PlainNeck(nn.Module):
+    """No neck: one 1x1 convolution with bias of the last level alone, W v_5 + b. This reading is ours.
+
+    It is there also where both widths are equal, so that backbones compare.
+
+    Args:
+        inputs: channels of the last level.
+        width: channels of the output.
+        grid: rows and columns of the output, to which a ResNet's coarser last level is upsampled.
+    """
+
+    def __init__(self, inputs: int, width: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.f5_proj = nn.Conv2d(inputs, width, 1)
+        self.grid = grid
+
+    def forward(self, levels: tuple[Tensor, Tensor, Tensor], sentence: Tensor) -> Tensor:
+        """Map the last level; the other levels and the sentence are not read.
+
+        Args:
+            levels: F_v^i, three maps, the last of them (B, inputs, H_5, W_5).
+            sentence: sentence embedding (B, E).
+
+        Returns:
+            F_c, (B, width, H, W).
+        """
+        query: Tensor = self.f5_proj(levels[2])
+        if tuple(query.shape[2:]) != self.grid:
+            query = F.interpolate(query, self.grid, mode="bilinear", align_corners=False)
         return query

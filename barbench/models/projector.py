@@ -1,4 +1,5 @@
-"""Up-sample projector (appendix C, Eq. 12): upsampled maps, read by a 3x3 kernel that is made from the sentence."""
+"""Up-sample projector (appendix C, Eq. 12): upsampled maps, read by a 3x3 kernel that is made from the sentence; and
+the linear readout that replaces it and the decoder."""
 
 import torch
 import torch.nn.functional as F
@@ -66,3 +67,34 @@ class Projector(nn.Module):
         taps = torch.baddbmm((kernel @ last.bias)[..., None], kernel @ last.weight.flatten(1), x.flatten(2))
         logits = F.fold(taps, x.shape[2:], KERNEL, padding=KERNEL // 2)
         return logits + bias[..., None, None]
+
+
+class LinearReadout(nn.Module):
+    """The linear head: each patch times one vector that is made from the sentence, (F_c . (W t + b)) / sqrt Q + b_0.
+
+    The product is upsampled, not the map: both are linear, so that the logits are the same. This reading is ours.
+
+    Args:
+        width: channels Q of the map.
+        sentence: channels E of the sentence embedding.
+    """
+
+    def __init__(self, width: int, sentence: int) -> None:
+        super().__init__()
+        self.txt = nn.Linear(sentence, width)
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, sentence: Tensor) -> Tensor:
+        """Logits of the mask, before the sigmoid of Eq. 10.
+
+        Args:
+            x: F_c (B, width, H, W).
+            sentence: the sentence embedding (B, E).
+
+        Returns:
+            (B, 1, 4H, 4W).
+        """
+        vector: Tensor = self.txt(sentence)
+        product = torch.einsum("bqhw,bq->bhw", x, vector) / x.shape[1] ** 0.5
+        logits = (product + self.bias)[:, None]
+        return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)

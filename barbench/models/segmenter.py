@@ -7,10 +7,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
-from barbench.models.decoder import Decoder
+from barbench.models.decoder import Decoder, NoDecoder
 from barbench.models.hooks import Hooks
-from barbench.models.neck import Neck
-from barbench.models.projector import Projector
+from barbench.models.neck import Neck, PlainNeck
+from barbench.models.projector import LinearReadout, Projector
 from barbench.models.pyramid import PyramidNeck
 from barbench.models.towers.base import POSITIONAL, Backbone
 from barbench.models.walk import walk
@@ -62,14 +62,23 @@ class Segmenter(nn.Module):
         fine, middle, coarse = vision.levels
         channels = (fine.width, middle.width, coarse.width)
         self.neck: nn.Module
-        if spec.neck == "etris":
+        if spec.neck == "cris":
+            self.neck = PyramidNeck(channels, text.joint, spec.width, vision.grid)
+        elif spec.neck == "none":
+            self.neck = PlainNeck(coarse.width, spec.width, vision.grid)
+        else:
             rows = vision.grid[0]
             strides = (fine.grid[0] // rows, rows // coarse.grid[0])
-            self.neck = Neck(channels, text.joint, spec.width, vision.grid, strides)
+            residual = spec.neck == "detris"
+            self.neck = Neck(channels, text.joint, spec.width, vision.grid, strides, residual)
+        self.decoder: nn.Module
+        self.projector: nn.Module
+        if spec.form == "linear":
+            self.decoder = NoDecoder()
+            self.projector = LinearReadout(spec.width, text.joint)
         else:
-            self.neck = PyramidNeck(channels, text.joint, spec.width, vision.grid)
-        self.decoder = Decoder(spec, text.width, vision.grid, text.context_length)
-        self.projector = Projector(spec.width, text.joint)
+            self.decoder = Decoder(spec, text.width, vision.grid, text.context_length)
+            self.projector = Projector(spec.width, text.joint)
         self.method = method
         method.attach(backbone)
         # Of the encoders, what counts as head is trained, and what the method tunes.

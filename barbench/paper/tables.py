@@ -23,6 +23,9 @@ HEAD_ONLY = "head-only"
 FULL = "full"
 """The reference method that trains both encoders in full."""
 
+OWN_NECKS = {"cris": "cris"}
+"""Methods that bring a neck of their own -> which one."""
+
 COMPONENTS = {"SNF": "SNF", "Bridge": "ETRIS", "LIM": "LIM", "GST": "GST"}
 """Component label -> its column in Table 4; other components get a column of their own."""
 

@@ -27,6 +27,8 @@ class Wanted(NamedTuple):
     weights: str | None = None
     recipe: str | None = None
     image_size: str | None = None
+    neck: str | None = None
+    head: str | None = None
 
 
 class ComparisonRow(NamedTuple):
@@ -168,7 +170,8 @@ def _differences(left: Record, right: Record, wanted: Wanted, by_id: bool) -> li
     if not by_id and {name.split(".")[0] for name in apart} - named:
         raise UsageError(
             f"the two differ in more than the method: {'; '.join(shown)}. If that is meant, name both values, as in "
-            f"--recipe FIRST,SECOND (--backbone, --weights and --image-size likewise), or both cells by their ids"
+            "--recipe FIRST,SECOND (--backbone, --weights, --image-size, --neck and --head likewise), or both cells by "
+            "their ids"
         )
     notes = [f"not the method alone differs: {text}" for text in shown]
     if left.cell.data.kind == "shapes":

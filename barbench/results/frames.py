@@ -28,6 +28,7 @@ COLUMNS = (
     *(f"adapter_{group}" for group in SPLIT),
     *TOWERS,
     *Profile.model_fields,
+    *("neck", "head_form"),
     *("processes", "context_length", "exif", "held_out", "subset.train", "subset.evaluate"),
     *("tuning_budget", "code", "own_code", "threads", "commit"),
 )
@@ -61,8 +62,9 @@ def load(folder: str | Path) -> pd.DataFrame:
       vision, text, vision_positions, text_positions: sizes of the towers; missing in old records;
     * flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
       infer_images_per_s, batch, device: the profile;
-    * processes, context_length, exif, held_out: the rest of the cell; subset.train, subset.evaluate: how many images it
-      is limited to, of training and of each split; tuning_budget;
+    * neck, head_form (of the segmentation head; None: the backbone's own), processes, context_length, exif, held_out:
+      the rest of the cell; subset.train, subset.evaluate: how many images it is limited to, of training and of each
+      split; tuning_budget;
     * code (a hash of barbench's source), own_code (of the module of a method of one's own), threads, commit: what
       computed it;
     * recipe.lr, recipe.epochs, …: the cell's recipe; options.snf.length, …: the method's options. A list is a tuple.

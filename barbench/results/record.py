@@ -96,6 +96,12 @@ class Cell(Frozen):
     exif: Literal["stored", "apply"] = Field(
         default="stored", description="images as stored, or turned as their EXIF orientation says"
     )
+    neck: Literal["etris", "detris", "cris", "none"] | None = Field(
+        default=None, description="of the segmentation head; None: the backbone's own, or the one that the method needs"
+    )
+    head_form: Literal["full", "linear"] | None = Field(
+        default=None, description="of the segmentation head; None: the backbone's own"
+    )
     held_out: int = Field(
         default=0,
         ge=0,
@@ -111,6 +117,27 @@ class Cell(Frozen):
         fields["protocol"] = fields.pop("dataset")
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def neck_name(self) -> str:
+        """The neck that was asked for; of a backbone from a folder, whose own may be any, `own` where none was."""
+        return self.neck or self._own("etris")
+
+    @property
+    def form_name(self) -> str:
+        """The form of the head that was asked for; `own` as for the neck."""
+        return self.head_form or self._own("full")
+
+    @property
+    def head_words(self) -> str:
+        """Neck and form, for people: `neck etris`, `linear head`."""
+        if self.form_name == "linear":
+            return "linear head"
+        return f"neck {self.neck_name}"
+
+    def _own(self, default: str) -> str:
+        """What all backbones have that are no folders of a user's; those are stored as `name@hash`."""
+        return "own" if "@" in self.backbone else default
 
     @property
     def training_recipe(self) -> Recipe:

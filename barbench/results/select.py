@@ -7,7 +7,10 @@ from barbench.errors import UnknownName, UsageError
 from barbench.plain import flatten
 from barbench.results.record import Record
 
-CHOOSABLE: Final = ("backbone", "weights", "recipe", "image_size")  # each has an option of the command line
+CHOOSABLE: Final = ("backbone", "weights", "recipe", "image_size", "neck", "head")
+"""What records can be chosen by; each has an option of the command line."""
+_IN_CELL: Final = {"neck": "neck_name", "head": "form_name"}
+"""Where a cell has it, if not under that name."""
 
 
 def named(records: Iterable[Record], name: str) -> list[Record]:
@@ -76,8 +79,8 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
     without_seed = {record.cell.model_dump_json(exclude={"seed"}) for record in fitting}
     if len(without_seed) > 1:
         raise UsageError(
-            f"{name!r} can mean several cells; say which with --dataset, --backbone, --weights, --recipe or "
-            f"--image-size, or give a cell's id in place of {name!r}:\n{candidates(fitting)}"
+            f"{name!r} can mean several cells; say which with --dataset, --backbone, --weights, --recipe, "
+            f"--image-size, --neck or --head, or give a cell's id in place of {name!r}:\n{candidates(fitting)}"
         )
     return sorted(fitting, key=lambda record: record.cell.seed)
 
@@ -110,7 +113,9 @@ def differing(records: Sequence[Record], options: bool = False) -> dict[str, lis
     one_method = len({record.cell.method for record in records}) == 1
     cells = []
     for record in records:
-        fields = record.cell.model_dump(mode="json", exclude={"method", "options", "seed", "recipe"})
+        left_out = {"method", "options", "seed", "recipe", "neck", "head_form"}
+        fields = record.cell.model_dump(mode="json", exclude=left_out)
+        fields |= {key: getattr(record.cell, name) for key, name in _IN_CELL.items()}
         fields["recipe"] = record.cell.recipe if one_method else record.cell.shared_recipe()
         if options:
             fields["options"] = record.cell.options
@@ -135,4 +140,4 @@ def _choice(record: Record, key: str) -> str:
     """What a record has for an option of the command line."""
     if key == "recipe":
         return str(record.cell.recipe.get("name"))
-    return str(getattr(record.cell, key))
+    return str(getattr(record.cell, _IN_CELL.get(key, key)))

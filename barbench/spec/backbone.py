@@ -8,12 +8,13 @@ tokenizer) and `barbench.json` (its `HeadSpec`).
 import importlib.util
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
+from barbench.spec.text import listed
 from barbench.spec.weights import FOLDER_FILES, activation, not_weights, shards, weights_file
 from barbench.values import number, read_key, text, whole
 
@@ -45,6 +46,11 @@ SIZES = frozenset(
 Model = dict[str, Any]
 """open_clip's configuration of a model: `embed_dim`, `vision_cfg`, `text_cfg`, …"""
 
+NeckName = Literal["etris", "detris", "cris", "none"]
+HeadForm = Literal["full", "linear"]
+NECKS: tuple[NeckName, ...] = get_args(NeckName)
+HEAD_FORMS: tuple[HeadForm, ...] = get_args(HeadForm)
+
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
@@ -72,7 +78,9 @@ class HeadSpec:
         heads: attention heads of the decoder.
         layers: decoder layers.
         dropout: dropout probability of the decoder.
-        neck: `etris` (`Neck`, the paper's) or `cris` (`PyramidNeck`).
+        neck: `etris` (`Neck`, the paper's), `detris` (the same with a residual connection), `cris` (`PyramidNeck`) or
+            `none` (`PlainNeck`).
+        form: `full`, or `linear`: one linear map of the last level and the sentence, whose neck is `none`.
     """
 
     width: int = 512
@@ -80,7 +88,71 @@ class HeadSpec:
     heads: int = 8
     layers: int = 3
     dropout: float = 0.1
-    neck: Literal["etris", "cris"] = "etris"
+    neck: NeckName = "etris"
+    form: HeadForm = "full"
+
+
+class HeadChoice(NamedTuple):
+    """The neck and the form of the head that a run asks for.
+
+    Attributes:
+        neck: None: the backbone's own.
+        form: None: the backbone's own.
+    """
+
+    neck: NeckName | None = None
+    form: HeadForm | None = None
+
+    def of(self, own: HeadSpec) -> HeadSpec:
+        """The sizes of a backbone's head with this neck and form.
+
+        Args:
+            own: the backbone's.
+
+        Returns:
+            A linear head has no neck, also where the backbone's own head has one.
+
+        Raises:
+            UsageError: for a linear head with a neck.
+        """
+        form = self.form or own.form
+        if form == "full":
+            return replace(own, neck=self.neck or own.neck, form=form)
+        if self.neck not in (None, "none"):
+            raise UsageError(
+                f"--neck {self.neck}: a linear head reads the last level as it is, so its neck is none; leave --neck "
+                "out, or give --head full"
+            )
+        return replace(own, neck="none", form=form)
+
+    def changed(self, own: HeadSpec) -> "HeadChoice":
+        """The same without what the backbone has anyway: equal for two ways to ask for one head.
+
+        Args:
+            own: the backbone's.
+
+        Returns:
+            Neck and form where they differ from the backbone's.
+        """
+        chosen = self.of(own)
+        return HeadChoice(
+            None if chosen.neck == own.neck else chosen.neck,
+            None if chosen.form == own.form else chosen.form,
+        )
+
+    @property
+    def words(self) -> str:
+        """As options of the command line."""
+        words = []
+        if self.neck is not None:
+            words.append(f"--neck {self.neck}")
+        if self.form is not None:
+            words.append(f"--head {self.form}")
+        return " ".join(words)
+
+
+OWN_HEAD = HeadChoice()
+"""The backbone's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,12 +498,16 @@ def _head(file: Path) -> HeadSpec:
     try:
         if unknown := given.keys() - {field.name for field in fields(HeadSpec)}:
             raise ValueError(f"there is no {sorted(unknown)[0]!r}")
-        readers = {"dropout": number, "neck": text}
+        readers = {"dropout": number, "neck": text, "form": text}
         values: dict[str, Any] = {key: read_key(given, key, readers.get(key, whole)) for key in given}
         head = HeadSpec(**values)
         smallest = min(head.width, head.ffn, head.heads, head.layers)
-        if head.neck not in ("etris", "cris") or not 0 <= head.dropout < 1 or smallest < 1:
-            raise ValueError("sizes are from 1 on, dropout from 0 to 1, and neck is etris or cris")
+        if head.neck not in NECKS or head.form not in HEAD_FORMS or not 0 <= head.dropout < 1 or smallest < 1:
+            necks = listed(NECKS, "or")
+            forms = listed(HEAD_FORMS, "or")
+            raise ValueError(f"sizes are from 1 on, dropout from 0 to 1, neck is {necks}, and form is {forms}")
+        if head.form == "linear" and head.neck != "none":
+            raise ValueError("a linear head has the neck none")
     except ValueError as error:
         raise DataError(f"{file}: {error}") from None
     return head

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from barbench.errors import UsageError
+from barbench.errors import UnknownName, UsageError
 from barbench.paper.partitions import Exif
 from barbench.paper.tables import TABLES
+from barbench.spec.backbone import NECKS, HeadForm, NeckName
 from barbench.spec.cluster import Cluster
 from barbench.spec.recipe import Recipe, load_recipe
 from barbench.spec.text import explain, split_list, whole_numbers
@@ -73,6 +74,19 @@ def _names(value: Any) -> Any:
     return tuple(dict.fromkeys(split_list(value))) if isinstance(value, str) else value
 
 
+def _necks(value: Any) -> Any:
+    """A comma list of necks, each once; UsageError for an empty list, UnknownName for a neck that there is not."""
+    if not isinstance(value, str):
+        return value
+    names = _names(value)
+    if not names:
+        raise UsageError("no neck was named; try --neck etris")
+    for name in names:
+        if name not in NECKS:
+            raise UnknownName("neck", name, NECKS)
+    return names
+
+
 def _cache(value: Any) -> Any:
     return None if value == "off" else value
 
@@ -129,6 +143,10 @@ class Run(Parameters):
     proportion: Proportion = Field(default="published", description="width: sizes shrink with the backbone's width")
     seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0,)
     image_size: int | None = Field(default=None, description="pixels; None: the backbone's own")
+    necks: Annotated[tuple[NeckName, ...] | None, BeforeValidator(_necks)] = Field(
+        default=None, description="of the segmentation head, one cell each; None: the suite's, or the backbone's own"
+    )
+    head_form: HeadForm | None = Field(default=None, description="of the segmentation head; None: the backbone's own")
     context_length: int | None = Field(default=None, description="tokens; None: the dataset's own")
     exif: Exif = "stored"
     precision: Precision = "fp32"

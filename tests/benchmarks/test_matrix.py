@@ -61,6 +61,45 @@ def test_sizes_in_proportion_are_options_of_the_cell(shapes_root: Path, backbone
     assert scaled[1].cell.id() == published[1].cell.id()  # of SSF nothing shrinks
 
 
+def heads(**run: Any) -> list[tuple[str, str | None, str | None]]:
+    """Method, neck and form of the cells of a run on shapes."""
+    asked = Run.of({"data": "shapes", "methods": "head-only,snf", "changes": ("head=random",), **run})
+    made = cells(asked, Place.of({"device": "cpu"}))
+    assert len({job.cell.id() for job in made}) == len(made)
+    return [(job.cell.method, job.cell.neck, job.cell.head_form) for job in made]
+
+
+def test_each_neck_has_cells_of_its_own_and_the_backbones_own_is_none() -> None:
+    own = [("head-only", None, None), ("snf", None, None)]
+    assert heads() == heads(necks="etris") == heads(necks="etris,etris", head_form="full") == own
+    assert heads(necks="none,etris") == [("head-only", "none", None), ("snf", "none", None), *own]
+    assert heads(head_form="linear") == [("head-only", "none", "linear"), ("snf", "none", "linear")]
+    assert heads(head_form="linear") == heads(head_form="linear", necks="none")
+
+
+def test_a_method_with_a_neck_of_its_own_keeps_it() -> None:
+    assert heads(methods="cris") == heads(methods="cris", necks="cris") == [("cris", None, None)]
+    with pytest.raises(UsageError, match="cris is bound to a full head with the neck cris, not --neck none"):
+        heads(methods="head-only,cris", necks="none")
+
+
+def test_a_shipped_head_fits_its_own_neck_only() -> None:
+    with pytest.raises(UsageError, match="ships with tiny, a full one with the neck etris: it does not fit"):
+        heads(changes=(), necks="none")
+    with pytest.raises(UsageError, match=r"--head linear; start every head at random with --set head=random"):
+        heads(changes=(), head_form="linear")
+    assert heads(changes=(), necks="etris") == heads()
+
+
+def test_unknown_necks_are_named() -> None:
+    with pytest.raises(UnknownName, match=r"neck 'eris'.*etris"):
+        heads(necks="eris")
+    with pytest.raises(UsageError, match="no neck was named"):
+        heads(necks=" ,")
+    with pytest.raises(UsageError, match="--neck cris: a linear head"):
+        heads(necks="cris", head_form="linear")
+
+
 @pytest.mark.parametrize("name", IDS)
 def test_cells_keep_the_ids_of_their_records(name: str) -> None:
     """Stems of record files, id included, as barbench made them at 055a6ed: a finished cell is never run again."""

@@ -20,7 +20,10 @@ def name_of(job: Job) -> str:
     method = cell.method
     if cell.options:
         method += " " + ",".join(f"{name}={value}" for name, value in cell.options.items())
-    return f"{method} · {cell.backbone} · {cell.dataset} · seed {cell.seed}"
+    head = ""
+    if cell.neck or cell.head_form:
+        head = f" · {cell.head_words}"
+    return f"{method} · {cell.backbone}{head} · {cell.dataset} · seed {cell.seed}"
 
 
 def clock(seconds: float) -> str:

@@ -74,7 +74,7 @@ def _comparable(record: Record, job: Job) -> bool:
         return False
     mine = job.cell
     theirs = record.cell
-    for name in ("backbone", "image_size", "precision", "processes"):
+    for name in ("backbone", "image_size", "neck", "head_form", "precision", "processes"):
         if getattr(mine, name) != getattr(theirs, name):
             return False
     for name in ("batch", "accumulate"):

@@ -110,6 +110,7 @@ def _row(planned: Planned) -> dict[str, Any]:
     return {
         "method": method,
         "backbone": cell.backbone,
+        "head": cell.head_words,
         "split": cell.dataset,
         "recipe": cell.recipe["name"],
         "seed": str(cell.seed),

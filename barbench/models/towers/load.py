@@ -13,7 +13,7 @@ from barbench.models.towers import clip, eva, resnet
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.builder import Builder
 from barbench.models.towers.weights import find_weights, locate_weights, read_weights
-from barbench.spec.backbone import HEAD_WEIGHTS, MERGES, RANDOM, backbone_config
+from barbench.spec.backbone import HEAD_WEIGHTS, MERGES, OWN_HEAD, RANDOM, HeadChoice, backbone_config
 
 BUILDERS: dict[str, Builder] = {"clip": clip.BUILDER, "eva": eva.BUILDER, "resnet": resnet.BUILDER}
 """By the name of the family in `spec.backbone.FAMILIES`."""
@@ -27,6 +27,7 @@ def load_backbone(
     device: str = "cpu",
     seed: int = 0,
     antialias: bool = True,
+    head: HeadChoice = OWN_HEAD,
 ) -> Backbone:
     """Build two frozen encoders, in fp32 and evaluation mode, with positions resized to the image size.
 
@@ -38,6 +39,8 @@ def load_backbone(
         device: `cpu`, or `meta` for shapes without values, where weights are never read.
         seed: of random weights.
         antialias: of the bicubic resizing of positions: on as in open_clip, off as in ETRIS.
+        head: neck and form of the segmentation head, where they are not the backbone's own; a shipped head, which would
+            not fit, is then left out.
 
     Returns:
         The encoders, their tokenizer and sizes.
@@ -52,6 +55,8 @@ def load_backbone(
     builder = BUILDERS[config.family.name]
     weights = weights or config.default_weights()
     size = config.image_size(image_size)
+    head_spec = head.of(config.head)
+    shipped = _own_file(config.folder, HEAD_WEIGHTS) if head_spec == config.head else None
 
     # Refuse wrong weights before anything is built; the meta device needs no file.
     file = None
@@ -76,8 +81,8 @@ def load_backbone(
         text=towers.text,
         image_size=size,
         tokenizer=_tokenizer(_own_file(config.folder, MERGES)),
-        head=config.head,
-        head_weights=_own_file(config.folder, HEAD_WEIGHTS),
+        head=head_spec,
+        head_weights=shipped,
         normalization=config.normalization,
         aligned=config.aligned,
     )

@@ -114,7 +114,7 @@ def condition_names(conditions: Sequence[Conditions]) -> list[str]:
     for own in conditions:
         name = f"{own.backbone} · {own.recipe_fields.get('name', 'unnamed recipe')}"
         names.append(f"{name} · {own.subset}" if own.subset else name)
-    for field in ("weights", "image_size", "precision", "data", "data_version", "other"):
+    for field in ("head", "weights", "image_size", "precision", "data", "data_version", "other"):
         # Of the conditions with the same name so far, which values does the field have?
         values = [str(getattr(own, field)) or "default" for own in conditions]
         by_name: dict[str, set[str]] = {}

@@ -50,6 +50,10 @@ def command(cells: Sequence[Cell], device: str | None = None, data: str | None =
             words += ["--option", f"{short}:{name}={json.dumps(value)}"]
     if first.image_size is not None:
         words += ["--image-size", str(first.image_size)]
+    if first.neck is not None:
+        words += ["--neck", first.neck]
+    if first.head_form is not None:
+        words += ["--head", first.head_form]
     if first.context_length is not None:
         words += ["--context", str(first.context_length)]
     if first.exif != "stored":

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from barbench.metrics import METRICS, ranking_metric
 from barbench.paper.mixtures import MEMBERS
 from barbench.paper.partitions import PARTITIONS
-from barbench.paper.tables import FULL, HEAD_ONLY, MIXED, PAPER_COLUMNS, PAPER_METHODS, Column
+from barbench.paper.tables import FULL, HEAD_ONLY, MIXED, OWN_NECKS, PAPER_COLUMNS, PAPER_METHODS, Column
 from barbench.results.record import Cell, Record, SplitResult
 
 SeedScores = dict[Column, dict[int, float]]
@@ -32,6 +32,17 @@ class Conditions(NamedTuple):
     """What `MethodRow.iou` is: gIoU for gRefCOCO."""
     subset: str = ""
     """The images that the cells are limited to, in words; empty for all."""
+    neck: str = "etris"
+    """Of the segmentation head; `own`: that of a backbone from a folder."""
+    head_form: str = "full"
+    """Of the segmentation head; `own` as for the neck."""
+
+    @property
+    def head(self) -> str:
+        """Neck and form of the head in words."""
+        if self.head_form == "linear":
+            return "linear head"
+        return f"neck {self.neck}"
 
     @property
     def recipe_fields(self) -> dict[str, object]:
@@ -249,6 +260,8 @@ def _conditions(cell: Cell) -> Conditions:
         other=_pairs(sorted(other.items())),
         metric=ranking_metric(absent_targets).label,
         subset=str(cell.subset or ""),
+        neck=OWN_NECKS.get(cell.method, cell.neck_name),
+        head_form=cell.form_name,
     )
 
 

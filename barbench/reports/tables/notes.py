@@ -60,7 +60,7 @@ def describe_conditions(conditions: Conditions, others: Iterable[Conditions]) ->
     recipe = _recipe(conditions.recipe_fields, [other.recipe_fields for other in others])
     if conditions.recipe_fields.get("own_rates"):
         recipe += " with each method's own rates"
-    parts += [f"recipe {recipe}", conditions.precision]
+    parts += [conditions.head, f"recipe {recipe}", conditions.precision]
     if conditions.other:
         parts.append(conditions.other)
     if conditions.subset:
@@ -74,7 +74,7 @@ def describe_conditions(conditions: Conditions, others: Iterable[Conditions]) ->
 
 
 def title(table: PaperTable, published: bool, conditions: Conditions | None) -> str:
-    """For example `Scores on every split (Table 5 of the paper), measured with tiny on synthetic shapes`."""
+    """For example `Scores on every split (Table 5 of the paper), measured with tiny (neck etris)`."""
     name = f"{table.title} (Table {table.number} of the paper)"
     if conditions is None:
         return f"{name}, as published"
@@ -82,7 +82,7 @@ def title(table: PaperTable, published: bool, conditions: Conditions | None) -> 
         return f"{name}, published and measured"
     data = " on synthetic shapes" if conditions.data == "shapes" else ""
     subset = f", on {conditions.subset}" if conditions.subset else ""
-    return f"{name}, measured with {conditions.backbone}{data}{subset}"
+    return f"{name}, measured with {conditions.backbone} ({conditions.head}){data}{subset}"
 
 
 def published_notes(table: PaperTable) -> list[str]:

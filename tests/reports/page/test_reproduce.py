@@ -143,5 +143,13 @@ def test_a_new_field_of_a_cell_needs_a_place_in_the_command() -> None:
         "context_length",
         "exif",
         "subset",
+        "neck",
+        "head_form",
         "held_out",
     }  # a trial of a search has no command
+
+
+def test_a_head_of_another_kind_is_in_the_command() -> None:
+    assert "--neck none --" in (command([cell(neck="none")]) or "")
+    assert "--neck none --head linear --" in (command([cell(neck="none", head_form="linear")]) or "")
+    assert command([cell(), cell(neck="none")]) is None

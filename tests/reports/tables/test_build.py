@@ -6,6 +6,8 @@ from statistics import fmean, stdev
 import pytest
 
 from barbench.errors import UnknownName
+from barbench.methods.catalog import METHODS
+from barbench.paper.tables import OWN_NECKS
 from barbench.reports.tables.build import build, build_measured
 from barbench.reports.tables.grouping import group
 from barbench.results.record import Cell, Record
@@ -321,6 +323,8 @@ OTHER: dict[str, object] = {
     "processes": 2,
     "context_length": 30,
     "exif": "apply",
+    "neck": "none",
+    "head_form": "linear",
     "held_out": 20,
     "subset": {"evaluate": 60},
 }
@@ -341,6 +345,26 @@ def test_whatever_is_in_a_cells_identity_tells_records_apart(name: str, make) ->
             for column, seeds in row.iou.items():
                 places += [(number, row.label, column, seed) for seed in seeds]
     assert len(set(places)) == 2
+
+
+def test_rows_of_different_necks_are_in_tables_of_their_own_whose_headings_say_which(make) -> None:
+    """Also those of a method that brings its own neck."""
+    base = make("etris", "refcoco", {"val": 50.0})
+    records = [base]
+    linear = {"neck": "none", "head_form": "linear"}
+    for change in ({"method": "cris"}, {"neck": "none"}, linear):
+        cell = base.cell.model_copy(update=change)
+        records.append(base.model_copy(update={"id": cell.id(), "cell": cell}))
+    tables = build("5", group(records))
+    measured = [table for table in tables if "measured with" in table.title or "published and measured" in table.title]
+    assert len(measured) == 4
+    captions = " ".join(table.caption for table in measured)
+    assert all(f", {head}, recipe" in captions for head in ("neck etris", "neck cris", "neck none", "linear head"))
+    assert all(len(table.sections[0].rows) == 1 for table in measured if "published" not in table.title)
+
+
+def test_methods_that_bring_a_neck_are_those_of_the_catalogue() -> None:
+    assert {spec.name: spec.neck for spec in METHODS if spec.neck} == OWN_NECKS
 
 
 def test_a_record_that_has_no_place_is_named(make) -> None:
