@@ -38,6 +38,7 @@ from barbench.errors import UnknownName, UsageError
 from barbench.listing import progress_bar
 from barbench.methods.build import build_segmenter as build
 from barbench.methods.catalog import NONE, MethodSpec
+from barbench.methods.entry import in_proportion
 from barbench.methods.resolve import check_rates, resolve
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
@@ -50,10 +51,10 @@ from barbench.results.expressions import same_expressions
 from barbench.results.frames import frame_of
 from barbench.results.select import runs
 from barbench.results.store import Store
-from barbench.spec.backbone import HeadChoice, HeadForm, NeckName
+from barbench.spec.backbone import HeadChoice, HeadForm, NeckName, backbone_config
 from barbench.spec.dataset import resolve_dataset
 from barbench.spec.recipe import EVAL_BATCH, THRESHOLD, Recipe, load_recipe
-from barbench.spec.run import Place, Run
+from barbench.spec.run import Place, Proportion, Run
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def build_segmenter(
     backbone: str | Backbone = "tiny",
     *,
     options: Mapping[str, Any] = NONE,
+    proportion: Proportion | None = None,
     seed: int = 0,
     weights: str | None = None,
     image_size: int | None = None,
@@ -135,6 +137,8 @@ def build_segmenter(
         backbone: a name of `barbench list backbones`, a folder in open_clip's format, or a loaded backbone, which the
             segmenter then owns: load one for each segmenter.
         options: `component.parameter` to value, as in {"gst.prior": False}.
+        proportion: sizes of the method: `published`, those for ViT-B/16; `width`, in proportion to a narrower backbone,
+            except for `options`; None: `width` on embedded backbones, else `published`.
         seed: of head and method parameters, and of the backbone's if its weights are random.
         weights: as for `load_backbone`; without effect for a loaded backbone.
         image_size: as for `load_backbone`; without effect for a loaded backbone.
@@ -155,7 +159,8 @@ def build_segmenter(
         choice = HeadChoice(neck, head)
         spec.check_head(choice)
         backbone = load_backbone(backbone, weights, image_size, seed=seed, head=choice)
-    return build(spec, backbone, seed, options)
+    sizes = in_proportion([spec], backbone_config(backbone.name), proportion, {spec.name: options})
+    return build(spec, backbone, seed, sizes[spec.name])
 
 
 def fit(

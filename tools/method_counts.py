@@ -10,6 +10,7 @@ from typing import Any
 from barbench.methods.catalog import METHODS, MethodSpec
 from barbench.methods.counts import BACKBONES, FILE, Counts, fingerprint
 from barbench.methods.describe import describe_methods, describe_options, describe_parts
+from barbench.methods.entry import in_proportion
 from barbench.spec.backbone import backbone_config
 
 
@@ -20,19 +21,28 @@ def shipped() -> list[MethodSpec]:
 
 def count(specs: list[MethodSpec], backbone: str) -> Counts:
     """What is stored of some methods on a backbone."""
+    config = backbone_config(backbone)
+    chosen = in_proportion(specs, config, None)
     counts: Counts = {}
-    for row in describe_methods(specs, backbone, None, {}):
+    for row in describe_methods(specs, backbone, None, chosen):
         counts[row["name"]] = {key: row[key] for key in ("components", "ledger", "account")}
     for spec in specs:
-        counts[spec.name]["parts"] = describe_parts(spec, backbone, None)
-        counts[spec.name]["options"] = describe_options(spec, {}, transformer=backbone_config(backbone).transformer)
+        sizes = chosen[spec.name]
+        stored = counts[spec.name]
+        stored["sizes"] = sizes
+        stored["parts"] = describe_parts(spec, backbone, None, sizes)
+        stored["options"] = describe_options(spec, sizes, config.transformer)
     return counts
 
 
 def content() -> dict[str, Any]:
     """The whole file."""
     backbones = {backbone: count(shipped(), backbone) for backbone in BACKBONES}
-    return {"counted_with": fingerprint(), "backbones": backbones}
+    specs = shipped()
+    published = {}
+    for row in describe_methods(specs, "tiny", None, {}):
+        published[row["name"]] = row["ledger"]["adapter"]
+    return {"counted_with": fingerprint(), "backbones": backbones, "published": {"tiny": published}}
 
 
 if __name__ == "__main__":

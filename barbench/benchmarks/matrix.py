@@ -13,6 +13,7 @@ from barbench.datasets.subset import image_counts
 from barbench.errors import UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import check_rates, resolve
+from barbench.methods.scaling import follows_width
 from barbench.methods.suites import SUITES
 from barbench.paper.partitions import PAPER_PARTITIONS, Exif
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
@@ -68,11 +69,13 @@ class Row(NamedTuple):
     Attributes:
         method: what it is.
         options: `component.parameter` to value, those that its name has included.
+        scaled: those of the options that follow the backbone's width; None: all sizes are the published ones.
         composition: labels of its components.
     """
 
     method: MethodSpec
     options: Mapping[str, Any]
+    scaled: tuple[str, ...] | None
     composition: tuple[str, ...]
 
 
@@ -142,11 +145,14 @@ def _fit(run: Run, part: Part, backbone: str, method: MethodSpec) -> Row:
     """A method with the options for a backbone; UnfitBackbone where it cannot be used there."""
     config = backbone_config(backbone)
     given = part.options.get(method.name, {})
-    if run.proportion == "width":
-        given = method.proportion(config, given)
     options = {**method.options, **given}
+    scaled = None
+    if follows_width(config, run.proportion):
+        sizes = method.proportion(config, given)
+        scaled = tuple(sorted(sizes.keys() - options.keys()))
+        options |= sizes
     made = method.create_for(backbone, options, run.image_size)
-    return Row(method, options, tuple(made.composition()))
+    return Row(method, options, scaled, tuple(made.composition()))
 
 
 def select(run: Run) -> list[Part]:
@@ -283,6 +289,7 @@ def _job(
     cell = Cell(
         method=method.reference or method.name,
         options=dict(row.options),
+        scaled=row.scaled,
         backbone=identify_backbone(backbone),
         weights=weights,
         image_size=config.image_size(run.image_size),

@@ -8,7 +8,6 @@ used.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from torch.quasirandom import SobolEngine
@@ -18,10 +17,10 @@ from barbench.errors import BarbenchError, Interrupted
 from barbench.methods.catalog import MethodSpec
 from barbench.results.record import Record
 from barbench.spec.recipe import RATES, Rates, Recipe, Tuning
+from barbench.spec.search import Trial, Values
 from barbench.spec.text import plural
 from barbench.values import write_yaml
 
-Values = dict[str, float]
 TRIALS: Final = 8
 _REACH: Final = {"lr": math.sqrt(10), "adapter_lr": 10.0}
 """How far a range goes from a recipe's own rate to both sides, where neither the recipe nor the user gives one."""
@@ -70,26 +69,6 @@ def draw(space: Mapping[str, tuple[float, float]], seed: int, trials: int) -> li
             values[name] = float(f"{math.exp(logarithm):.3g}")
         drawn.append(values)
     return drawn
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial of one method.
-
-    Attributes:
-        method: its name.
-        number: counted from 0.
-        values: of the learning rates.
-        score: mean IoU on the held-out images, a fraction; None if the trial failed.
-        lost: why it says nothing about its values (its process was killed, memory ran out); empty where it does. A loss
-            that became infinite is an answer.
-    """
-
-    method: str
-    number: int
-    values: Values
-    score: float | None
-    lost: str = ""
 
 
 def search(
@@ -167,14 +146,14 @@ def best_rates(trials: Sequence[Trial]) -> dict[str, Rates]:
     return chosen
 
 
-def recipe_text(recipe: Recipe, rates: Mapping[str, Rates], tuning: Tuning, trials: Sequence[Trial]) -> str:
+def recipe_text(recipe: Recipe, rates: Mapping[str, Rates], tuning: Tuning, history: str) -> str:
     """Write the outcome of a search as a recipe; other methods keep their rates, and what is known of their search.
 
     Args:
         recipe: what all trials share.
         rates: the best of each method.
         tuning: the budget.
-        trials: listed as comments.
+        history: name of the file that lists the trials.
 
     Returns:
         YAML.
@@ -182,13 +161,7 @@ def recipe_text(recipe: Recipe, rates: Mapping[str, Rates], tuning: Tuning, tria
     kept = {name: _kept(own, recipe.tuning, tuning) for name, own in recipe.rates.items()}
     changed = recipe.model_copy(update={"rates": {**kept, **rates}, "tuning": tuning})
     fields = changed.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-    history = [
-        f"#   {t.method:<12} {t.number:>3}  {'failed' if t.score is None else f'{100 * t.score:6.2f}'}  "
-        + ", ".join(f"{name} {value:g}" for name, value in t.values.items())
-        for t in sorted(trials, key=lambda t: (t.method, t.number))
-    ]
-    head = [f"# Rates found by `barbench tune`: {tuning}.", "# Method, trial, held-out mIoU in percent, values:"]
-    return "\n".join([*head, *history]) + "\n" + write_yaml(fields)
+    return f"# Rates found by `barbench tune`: {tuning}. All trials: {history}.\n{write_yaml(fields)}"
 
 
 def _kept(own: Rates, before: Tuning | None, now: Tuning) -> Rates:

@@ -37,7 +37,7 @@ def list_methods(
     backbone: BackboneOption = "tiny",
     image_size: ImageSizeOption = None,
     options: ArgumentsOption = None,
-    proportion: ProportionOption = "published",
+    proportion: ProportionOption = None,
     count: CountOption = None,
     of: OfOption = None,
     format_: FormatOption = Format.table,
@@ -57,8 +57,7 @@ def list_methods(
     specs = resolve("everything")
     chosen = method_options(options or [], specs)
     check_backbone(backbone, image_size)
-    if proportion == "width":
-        chosen = in_proportion(specs, backbone_config(backbone), chosen)
+    chosen = in_proportion(specs, backbone_config(backbone), proportion, chosen)
     rows = _method_rows(specs, backbone, image_size, chosen)
     if format_ is Format.table:
         table = [_for_people(row, rule) for row in rows]
@@ -85,8 +84,8 @@ def _method_rows(
     rows = {}
     others = []
     for spec in specs:
-        if spec.name in known and not chosen.get(spec.name):
-            stored = known[spec.name]
+        stored = known.get(spec.name)
+        if stored is not None and chosen.get(spec.name, {}) == stored["sizes"]:
             variant = {"variant": spec.variant} if spec.variant else {}
             row = {key: stored[key] for key in ("components", "ledger", "account")} | variant
             rows[spec.name] = {"kind": spec.kind, "name": spec.name, "title": spec.title, **row}
@@ -195,7 +194,7 @@ def show(
     neck: NeckOption = None,
     head_form: HeadFormOption = None,
     options: ArgumentsOption = None,
-    proportion: ProportionOption = "published",
+    proportion: ProportionOption = None,
     count: CountOption = None,
     of: OfOption = None,
     format_: FormatOption = Format.table,
@@ -215,6 +214,7 @@ def show(
         rules = {count or "adapter": parse_rule(count, of)}
     from barbench.benchmarks.matrix import check_backbone
     from barbench.errors import UsageError
+    from barbench.methods.entry import in_proportion
     from barbench.methods.resolve import resolve
     from barbench.spec.backbone import HeadChoice, backbone_config
 
@@ -222,12 +222,11 @@ def show(
     if len(specs) != 1:
         raise UsageError(f"show takes one method, not {len(specs)}")
     (spec,) = specs
-    chosen = method_options(options or [], specs).get(spec.name, {})
+    chosen = method_options(options or [], specs)
     check_backbone(backbone, image_size)
     head = HeadChoice(neck, head_form).changed(backbone_config(backbone).head)
     spec.check_head(head)
-    if proportion == "width":
-        chosen = spec.proportion(backbone_config(backbone), chosen)
+    chosen = in_proportion(specs, backbone_config(backbone), proportion, chosen)[spec.name]
     settings, parts, account = _described(spec, backbone, image_size, chosen, head)
     groups = [{"group": group, "parameters": account[group]} for group in GROUPS]
     counted = []
@@ -257,7 +256,7 @@ def _described(
     from barbench.methods.counts import stored_counts
 
     known = stored_counts(backbone, image_size).get(spec.name)
-    if known is not None and not chosen and not head.words:
+    if known is not None and chosen == known["sizes"] and not head.words:
         return known["options"], known["parts"], known["account"]
     from barbench.methods.describe import describe_account, describe_options, describe_parts
     from barbench.spec.backbone import backbone_config

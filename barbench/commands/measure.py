@@ -45,7 +45,7 @@ def profile(
         Literal["method", "part"], typer.Option(help="subject of a row: a method, or a part of a method")
     ] = "method",
     options: ArgumentsOption = None,
-    proportion: ProportionOption = "published",
+    proportion: ProportionOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
     """Measure what each method costs, on random input. Each method runs in a new process.
@@ -67,8 +67,7 @@ def profile(
     head.of(backbone_config(backbone).head)
     for spec in specs:
         spec.check_head(head)
-    if proportion == "width":
-        chosen = in_proportion(specs, backbone_config(backbone), chosen)
+    chosen = in_proportion(specs, backbone_config(backbone), proportion, chosen)
     from barbench.benchmarks.costs import Setting, method_rows, part_rows, profile_methods
 
     setting = Setting(

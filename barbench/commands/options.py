@@ -41,10 +41,11 @@ ArgumentsOption = Annotated[
     ),
 ]
 ProportionOption = Annotated[
-    Proportion,
+    Proportion | None,
     typer.Option(
         help="sizes of the methods: published, those for ViT-B/16; width, in proportion to a narrower backbone, except "
         "for what --option gives",
+        show_default="width on embedded backbones, else published",
         rich_help_panel=COMPARED,
     ),
 ]

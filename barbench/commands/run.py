@@ -106,7 +106,7 @@ def run(
         ),
     ] = None,
     options: ArgumentsOption = None,
-    proportion: ProportionOption = "published",
+    proportion: ProportionOption = None,
     seeds: Annotated[
         str, typer.Option(help="comma list of whole numbers; one run per seed", rich_help_panel=TRAINING)
     ] = "0",

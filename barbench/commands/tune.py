@@ -29,11 +29,11 @@ from barbench.files import write_atomically
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
 from barbench.spec.recipe import Recipe, Tuning
 from barbench.spec.run import AUTO, MAX_SEED, TUNING, Place, Run
+from barbench.spec.search import SUFFIX, Trial, trials_text
 from barbench.spec.text import split_list
 
 if TYPE_CHECKING:
     from barbench.benchmarks.job import Job
-    from barbench.benchmarks.tuning import Trial
     from barbench.methods.catalog import MethodSpec
     from barbench.results.record import Record
 
@@ -86,7 +86,7 @@ def tune(
     exif: ExifOption = "stored",
     recipe: RecipeOption = None,
     options: ArgumentsOption = None,
-    proportion: ProportionOption = "published",
+    proportion: ProportionOption = None,
     device: DeviceOption = AUTO,
     jobs: JobsOption = None,
     results: ResultsOption = Path("results"),
@@ -131,6 +131,7 @@ def tune(
     from barbench.benchmarks.execution.worker.signals import interruptible
     from barbench.benchmarks.tuning import TRIALS, best_rates, default_space, recipe_text, require_answers, search
     from barbench.datasets.content import check_held_out, read_dataset
+    from barbench.reports.page.rates import rate_curves
 
     check_held_out(read_dataset(made[0].files.data, made[0].dataset, held_out), held_out)
     launch = prepare(made)
@@ -164,11 +165,17 @@ def tune(
     require_answers(found)
     references = {spec.name: spec.reference or spec.name for spec in part.methods}
     rates = {references[name]: own for name, own in best_rates(found).items()}
-    write_atomically(out, recipe_text(part.recipe, rates, budget, found).encode())
-    stdout_console().print(f"recipe in {out}: barbench run --recipe {out}", markup=False, soft_wrap=True)
+    history = out.with_suffix(SUFFIX)
+    curves = out.with_suffix(".png")
+    write_atomically(history, trials_text(found).encode())
+    rate_curves(found).savefig(curves, dpi=144)
+    write_atomically(out, recipe_text(part.recipe, rates, budget, history.name).encode())
+    console = stdout_console()
+    console.print(f"all trials in {history}, drawn in {curves}", markup=False, soft_wrap=True)
+    console.print(f"recipe in {out}: barbench run --recipe {out}", markup=False, soft_wrap=True)
 
 
-def _row(trial: "Trial") -> dict[str, object]:
+def _row(trial: Trial) -> dict[str, object]:
     score = None if trial.score is None else 100 * trial.score
     return {"method": trial.method, "trial": trial.number, **trial.values, "held-out mIoU": score}
 

@@ -23,7 +23,8 @@ SOURCES: Final = (
 BACKBONES: Final = ("tiny", "ViT-B-16-quickgelu")
 
 Counts = dict[str, dict[str, Any]]
-"""Method -> `components`, `ledger`, `account`, `parts` and `options`, as `methods.describe` says them."""
+"""Method -> `components`, `ledger`, `account`, `parts` and `options`, as `methods.describe` says them, and `sizes`, the
+options that it was counted with."""
 
 
 def fingerprint() -> str:
@@ -37,7 +38,7 @@ def fingerprint() -> str:
 
 
 def stored_counts(backbone: str, image_size: int | None) -> Counts:
-    """The counts at published sizes; empty where none are stored, or where they are of other code.
+    """The counts at a backbone's default sizes; empty where none are stored, or where they are of other code.
 
     Args:
         backbone: its name.

@@ -21,9 +21,10 @@ from barbench.methods.domains import (
     hints_of,
     signature_options,
 )
-from barbench.methods.scaling import Rules, scaled_options
+from barbench.methods.scaling import Rules, follows_width, scaled_options
 from barbench.registry import Registry
 from barbench.spec.backbone import BackboneConfig, HeadChoice, NeckName
+from barbench.spec.run import Proportion
 
 if TYPE_CHECKING:  # names are looked up without torch, which is imported when a method is created
     from barbench.methods.base import Component, Method
@@ -275,10 +276,24 @@ def method(
 
 
 def in_proportion(
-    specs: Sequence[MethodSpec], config: BackboneConfig, options: Mapping[str, Options]
+    specs: Sequence[MethodSpec],
+    config: BackboneConfig,
+    proportion: Proportion | None,
+    options: Mapping[str, Options] = NONE,
 ) -> dict[str, dict[str, Any]]:
-    """The options of each method, by its name, in proportion to a narrow backbone; those in `options` stay."""
-    return {spec.name: spec.proportion(config, options.get(spec.name, NONE)) for spec in specs}
+    """The options of each method, by its name: `options`, and those that follow the backbone's width if they shall.
+
+    Args:
+        specs: the methods.
+        config: the backbone.
+        proportion: as `follows_width` takes it.
+        options: those that the user gave, by the method's name; they stay.
+    """
+    chosen = {spec.name: dict(options.get(spec.name, NONE)) for spec in specs}
+    if follows_width(config, proportion):
+        for spec in specs:
+            chosen[spec.name] = spec.proportion(config, chosen[spec.name])
+    return chosen
 
 
 def make(build: Callable[..., R], options: Options, owner: str, **defaults: Any) -> R:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from math import lcm
 from typing import Any, NamedTuple
 
-from barbench.spec.backbone import BackboneConfig
+from barbench.spec.backbone import EMBEDDED, BackboneConfig
+from barbench.spec.run import Proportion
 
 WIDTH = 768
 """Channels of ViT-B/16's vision tower: the width that published values are for."""
@@ -72,6 +73,14 @@ class Alpha(NamedTuple):
 Rule = Width | Depth | Heads | Alpha
 Rules = dict[str, Rule]
 """`component.parameter` -> how it shrinks."""
+
+
+def follows_width(config: BackboneConfig, proportion: Proportion | None) -> bool:
+    """Whether the sizes of methods follow a backbone's width: as asked for; else on the embedded backbones, where the
+    published sizes would tune a hundred times the share of the encoders that they tune on ViT-B/16."""
+    if proportion is None:
+        return config.name in EMBEDDED
+    return proportion == "width"
 
 
 def scaled_width(value: int, step: int, width: int) -> int:

@@ -112,7 +112,7 @@ def cell_fields(cell: Cell) -> dict[str, Any]:
     """Everything that can change a cell's result by the names of the columns, nested fields as `recipe.lr`."""
     fields = {}
     left_out = {"subset"} if cell.subset is None else {"subset.scheme"}
-    for name, value in flatten(cell.model_dump(mode="json")).items():
+    for name, value in flatten(cell.model_dump(mode="json", exclude={"scaled"})).items():
         if name in left_out:
             continue
         # A list cannot be grouped by.

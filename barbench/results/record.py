@@ -110,13 +110,24 @@ class Cell(Frozen):
         "trial of `barbench tune`; 0 for all other cells",
     )
     subset: Subset | None = Field(default=None, description="None: all images of the data set")
+    scaled: tuple[str, ...] | None = Field(
+        default=None,
+        description="those of the options that follow a narrow backbone's width; None: the method has its published "
+        "sizes. Not part of the id, which the options are in",
+    )
 
     def id(self) -> str:
         """Twelve hex digits: SHA-256 of the canonical JSON, in which the data set has the key that it had at first."""
         fields = self.model_dump(mode="json", exclude_defaults=True)
         fields["protocol"] = fields.pop("dataset")
+        fields.pop("scaled", None)
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def chosen(self) -> dict[str, JsonValue]:
+        """The options without those that were chosen in proportion to the backbone: what makes it a row of its own."""
+        return {name: value for name, value in self.options.items() if name not in (self.scaled or ())}
 
     @property
     def neck_name(self) -> str:

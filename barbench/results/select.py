@@ -15,7 +15,7 @@ _IN_CELL: Final = {"neck": "neck_name", "head": "form_name"}
 
 def named(records: Iterable[Record], name: str) -> list[Record]:
     """The finished records that a name can mean: an id, a stem, the start of one of them, a title, or a method, which
-    means it without options if there is such a cell."""
+    means it without chosen options if there is such a cell."""
     done = [record for record in records if record.status == "done"]
     if not done:
         raise UsageError("there is no finished cell in the results folder")
@@ -35,10 +35,10 @@ def _is_name(record: Record, name: str) -> bool:
 
 
 def _is_title(record: Record, name: str) -> bool:
-    """Whether it is the title, or the method's name where the cell has no options."""
+    """Whether it is the title, or the method's name where the cell has no chosen options."""
     if name.lower() == record.title.lower():
         return True
-    return name == record.cell.method and not record.cell.options
+    return name == record.cell.method and not record.cell.chosen
 
 
 def _is_method(record: Record, name: str) -> bool:
@@ -76,7 +76,7 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
     if not fitting:
         what = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in asked.items())
         raise UsageError(f"no finished cell of {name!r} with {what}; there are:\n{candidates(found)}")
-    without_seed = {record.cell.model_dump_json(exclude={"seed"}) for record in fitting}
+    without_seed = {record.cell.model_dump_json(exclude={"seed", "scaled"}) for record in fitting}
     if len(without_seed) > 1:
         raise UsageError(
             f"{name!r} can mean several cells; say which with --dataset, --backbone, --weights, --recipe, "
@@ -113,7 +113,7 @@ def differing(records: Sequence[Record], options: bool = False) -> dict[str, lis
     one_method = len({record.cell.method for record in records}) == 1
     cells = []
     for record in records:
-        left_out = {"method", "options", "seed", "recipe", "neck", "head_form"}
+        left_out = {"method", "options", "seed", "recipe", "scaled", "neck", "head_form"}
         fields = record.cell.model_dump(mode="json", exclude=left_out)
         fields |= {key: getattr(record.cell, name) for key, name in _IN_CELL.items()}
         fields["recipe"] = record.cell.recipe if one_method else record.cell.shared_recipe()

@@ -140,7 +140,10 @@ class Run(Parameters):
     recipe: str | None = Field(default=None, description="a name or a YAML file")
     changes: tuple[str, ...] = Field(default=(), description="key=value for each changed field of the recipe")
     options: tuple[str, ...] = Field(default=(), description="METHOD:component.parameter=value")
-    proportion: Proportion = Field(default="published", description="width: sizes shrink with the backbone's width")
+    proportion: Proportion | None = Field(
+        default=None,
+        description="width: sizes shrink with the backbone's width; None: width on embedded backbones, else published",
+    )
     seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0,)
     image_size: int | None = Field(default=None, description="pixels; None: the backbone's own")
     necks: Annotated[tuple[NeckName, ...] | None, BeforeValidator(_necks)] = Field(

@@ -21,6 +21,8 @@ from barbench.spec.run import Place, Run, parse_seeds
 from barbench.spec.text import method_options
 from tests.benchmarks.small_matrix import small_cells
 
+FORMER = Path(__file__).parent / "former" / "demo.yaml"
+"""The recipe of the embedded benchmark at 055a6ed."""
 IDS = json.loads((Path(__file__).parent / "cell_ids.json").read_text())
 RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3})
 
@@ -102,8 +104,10 @@ def test_unknown_necks_are_named() -> None:
 
 @pytest.mark.parametrize("name", IDS)
 def test_cells_keep_the_ids_of_their_records(name: str) -> None:
-    """Stems of record files, id included, as barbench made them at 055a6ed: a finished cell is never run again."""
-    run = Run.of({"data": "shapes", **IDS[name]["run"]})
+    """Stems of record files, id included, as barbench made them at 055a6ed, with the recipe and the sizes of then: a
+    finished cell is never run again."""
+    then = {"data": "shapes", "proportion": "published", "recipe": str(FORMER)}
+    run = Run.of({**then, **IDS[name]["run"]})
     place = Place.of({"device": "cpu", **IDS[name]["place"]})
     assert sorted(job.cell.stem() for job in cells(run, place)) == sorted(IDS[name]["stems"])
 

@@ -108,10 +108,16 @@ def test_identity_depends_on_every_field_and_not_on_the_order_of_keys() -> None:
         cell(held_out=20),
         cell(context_length=30),
         cell(exif="apply"),
+        cell(subset={"evaluate": 60}),
+        cell(neck="none"),
+        cell(neck="none", head_form="linear"),
     ]
     assert len({base.id(), *(other.id() for other in changed)}) == 1 + len(changed)
     touched = {name for other in changed for name in Cell.model_fields if getattr(other, name) != getattr(base, name)}
-    assert touched == set(Cell.model_fields)  # a new field needs its line above
+    assert touched | {"scaled"} == set(Cell.model_fields)  # a new field needs its line above
+    scaled = cell(options={"dim": 64}, scaled=("dim",))
+    assert scaled.id() == cell(options={"dim": 64}).id(), "who chose an option changes no result"
+    assert scaled.chosen == {}
 
 
 def test_nan_is_refused_everywhere(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from barbench.spec.text import plural
 
 
 def name_of(job: Job) -> str:
-    """A cell in one line: method with its options, backbone, data set, seed."""
+    """A cell in one line: method with its chosen options, backbone, data set, seed."""
     cell = job.cell
     method = cell.method
-    if cell.options:
-        method += " " + ",".join(f"{name}={value}" for name, value in cell.options.items())
+    if cell.chosen:
+        method += " " + ",".join(f"{name}={value}" for name, value in cell.chosen.items())
     head = ""
     if cell.neck or cell.head_form:
         head = f" · {cell.head_words}"

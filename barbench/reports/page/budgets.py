@@ -26,7 +26,7 @@ def curve_names(group: Group) -> dict[str, str]:
     for row in group.rows:
         cell = row.cell
         fixed = []
-        for name, value in sorted(cell.options.items()):
+        for name, value in sorted(cell.chosen.items()):
             if not _is_knob(name, value):
                 fixed.append((name, str(value)))
         key = (cell.method, f"{fixed} {row.rates}")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from barbench.results.record import Cell
+from barbench.spec.backbone import EMBEDDED
 from barbench.spec.recipe import Recipe, load_recipe, recipe_names
 
 ROOT = "ROOT"
@@ -34,7 +35,7 @@ def command(cells: Sequence[Cell], device: str | None = None, data: str | None =
     if not _is_product(cells):
         return None
     first = cells[0]
-    methods = {cell.method: cell.options for cell in cells}
+    methods = {cell.method: cell.chosen for cell in cells}
     datasets = dict.fromkeys(cell.dataset for cell in cells)
     seeds = sorted({cell.seed for cell in cells})
     words = ["barbench", "run", "--methods", ",".join(methods), "--dataset", ",".join(datasets)]
@@ -44,6 +45,10 @@ def command(cells: Sequence[Cell], device: str | None = None, data: str | None =
     words += ["--backbone", first.backbone.partition("@")[0]]
     words += ["--weights", first.weights.partition("@")[0]]
     words += _recipe(cells)
+    if first.scaled is None and first.backbone in EMBEDDED:
+        words += ["--proportion", "published"]
+    elif first.scaled is not None and first.backbone not in EMBEDDED:
+        words += ["--proportion", "width"]
     for method, options in methods.items():
         short = method.rpartition(":")[2].replace("_", "-")
         for name, value in sorted(options.items()):
@@ -76,7 +81,8 @@ def _is_product(cells: Sequence[Cell]) -> bool:
     seeds = {cell.seed for cell in cells}
     recipes = {json.dumps(cell.shared_recipe(), sort_keys=True) for cell in cells}
     kinds = {cell.data.kind for cell in cells}
-    if len(recipes) > 1 or len(kinds) > 1:
+    proportions = {cell.scaled is None for cell in cells}
+    if len(recipes) > 1 or len(kinds) > 1 or len(proportions) > 1:
         return False
     # Methods may have learning rates of their own; the version of the data differs between data sets.
     expected = set()
@@ -84,6 +90,7 @@ def _is_product(cells: Sequence[Cell]) -> bool:
         changes = {
             "method": of_method.method,
             "options": of_method.options,
+            "scaled": of_method.scaled,
             "recipe": of_method.recipe,
             "dataset": dataset,
             "seed": seed,

@@ -20,6 +20,7 @@ from barbench.reports.page.figures import (
     training_figures,
 )
 from barbench.reports.page.frames import Costs, costs
+from barbench.reports.page.rates import rate_drawing
 from barbench.reports.page.style import Style, Styles
 from barbench.reports.page.summary import summary_table
 from barbench.reports.tables.accounting import accounting_table
@@ -29,6 +30,8 @@ from barbench.reports.tables.objects import object_tables
 from barbench.reports.tables.significance import Significance, rank_rows
 from barbench.reports.tables.table import Table
 from barbench.results.resampled import ResampledScores
+from barbench.spec.recipe import load_recipe
+from barbench.spec.search import shipped_trials
 
 MethodKey = tuple[str, str, str]
 """A method, its options, and what its training mixes."""
@@ -39,6 +42,7 @@ NOT_FINISHED: Final = "No finished cell, so nothing to compare."
 NO_HISTORY: Final = "No record has a training history."
 NO_ARRAYS: Final = "No arrays of single expressions are beside the records, so there is nothing to draw."
 NO_OBJECTS: Final = "Left out: no arrays of expressions that mean one object each are beside the records."
+RATES_NOTE: Final = "Filled: the best trial, whose rate the method trains with. Cross: the loss became infinite."
 NO_KINDS: Final = "Scores by kind are left out: these records are older than the column that holds the kind."
 
 
@@ -101,10 +105,30 @@ def sections_of(
         _cost_section(found, bars, styles, key),
         *_budget_sections(members, found, bars, styles, key),
         _training_section(members, styles, key),
+        *_rates_sections(members, key),
         *_expression_sections(members, evidence, styles, key),
         _objects_section(members, evidence),
         _ledger_section(members, key),
     )
+
+
+def _rates_sections(members: Group, key: str) -> list[PageSection]:
+    """The search of the group's recipe, for the methods of the group; none where the recipe does not ship, or has
+    changed since."""
+    recipe = members.records[0].cell.recipe
+    name = str(recipe.get("name"))
+    methods = {row.records[0].cell.method for row in members.rows}
+    trials = [trial for trial in shipped_trials(name) if trial.method in methods]
+    if not trials:
+        return []
+    shipped = load_recipe(name)
+    if recipe.get("tuning") != shipped.fields().get("tuning"):
+        return []
+    title = "Held-out IoU over the learning rate"
+    drawing = Drawing(title, rate_drawing(trials, f"{key}-rates", title), RATES_NOTE)
+    return [
+        PageSection("rates", "How the rates were found", figures=(drawing,), intro=f"{shipped.tuning}.", layout="wide")
+    ]
 
 
 def _bars(seeds: int, significance: Significance) -> str:

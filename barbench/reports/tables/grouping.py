@@ -105,8 +105,13 @@ class MethodRow:
 
     @property
     def options(self) -> str:
-        """The method's options as `name=value`."""
-        return _pairs(sorted(self.cell.options.items()))
+        """The chosen options of the method as `name=value`."""
+        return _pairs(sorted(self.cell.chosen.items()))
+
+    @property
+    def sizes(self) -> str:
+        """The options that follow the backbone's width, as `name=value`."""
+        return _pairs((name, self.cell.options[name]) for name in self.cell.scaled or ())
 
     @property
     def rates(self) -> str:
@@ -244,7 +249,7 @@ def _ordered(records: Iterable[Record]) -> list[Record]:
 
 
 def _conditions(cell: Cell) -> Conditions:
-    own = {"method", "options", "dataset", "seed", *Conditions._fields}
+    own = {"method", "options", "scaled", "dataset", "seed", *Conditions._fields}
     other = cell.model_dump(mode="json", exclude=own, exclude_defaults=True)
     # What a later version added to the identity of the data.
     other |= {f"data.{name}": value for name, value in (cell.data.model_extra or {}).items()}
@@ -317,7 +322,15 @@ def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str, str]:
     elif cell.method in PAPER_METHODS:
         place = PAPER_METHODS.index(cell.method)
     size = max(row.parameters("adapter"), default=0)
-    return place, len(row.composition), size, cell.method, row.options, row.rates, MIXED.get(cell.dataset, "")
+    return (
+        place,
+        len(row.composition),
+        size,
+        cell.method,
+        row.options + row.sizes,
+        row.rates,
+        MIXED.get(cell.dataset, ""),
+    )
 
 
 def _labeled(rows: Sequence[MethodRow]) -> list[MethodRow]:
@@ -326,8 +339,7 @@ def _labeled(rows: Sequence[MethodRow]) -> list[MethodRow]:
     labeled = []
     for row in rows:
         if titles[row.label] > 1:
-            method = row.cell.method
-            detail = f"{method}, {row.options}" if row.options else method
+            detail = ", ".join(part for part in (row.cell.method, row.options, row.sizes) if part)
             row = replace(row, label=f"{row.label} ({detail})")
         labeled.append(row)
     labels = Counter(row.label for row in labeled)

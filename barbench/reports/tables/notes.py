@@ -136,6 +136,7 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column], r
         "-: not measured." if len(columns) > len(group.measured) else "",
         "Only the measured columns are printed." if set(columns) < set(table.columns) else "",
         _options(group),
+        _sizes(group),
         _rates(group),
         _hidden(group),
         _budget(group),
@@ -274,11 +275,18 @@ def _options(group: Group) -> str:
     return f"Options: {'; '.join(listed)}."
 
 
+def _sizes(group: Group) -> str:
+    listed = [f"{row.label} {row.sizes}" for row in group.rows if row.sizes]
+    if not listed:
+        return ""
+    return f"Sizes in proportion to the backbone: {'; '.join(listed)}."
+
+
 def _rates(group: Group) -> str:
     """The learning rates of rows that are the same method with the same options, trained with others."""
     titles: dict[tuple[str, str], list[MethodRow]] = defaultdict(list)
     for row in group.rows:
-        titles[row.cell.method, row.options].append(row)
+        titles[row.cell.method, f"{row.options} {row.sizes}"].append(row)
     listed: list[str] = []
     for rows in titles.values():
         rates = {row.rates for row in rows}

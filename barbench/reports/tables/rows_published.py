@@ -116,7 +116,7 @@ def _value(row: PublishedRow, score: Score) -> float | None:
 def _partner(number: str, row: MethodRow) -> PublishedRow | None:
     """The published row of the same method, without options, trained likewise (mixed or not), in mean IoU."""
     cell = row.cell
-    if cell.options:
+    if cell.chosen:
         return None
     mixed = cell.dataset in MIXED
     for paper in published_rows(number):

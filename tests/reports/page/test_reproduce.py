@@ -20,6 +20,7 @@ RUNS = {
     "changed recipe, own rates": ["--methods", "snf", "--set", "epochs=1"],
     "one rate for all": ["--methods", "snf,etris", "--set", "adapter_lr=22.3"],
     "options": ["--methods", "snf,etris", "--option", "etris:bridge.dim=64", "--option", "etris:positional=train"],
+    "published sizes": ["--methods", "snf,etris,head-only", "--proportion", "published"],
     "everything else": [
         *("--methods", "head-only", "--recipe", "paper", "--precision", "bf16", "--processes", "2"),
         *("--image-size", "64", "--weights", "random", "--seeds", "7", "--context", "20"),
@@ -145,8 +146,9 @@ def test_a_new_field_of_a_cell_needs_a_place_in_the_command() -> None:
         "subset",
         "neck",
         "head_form",
-        "held_out",
-    }  # a trial of a search has no command
+        "held_out",  # a trial of a search has no command
+        "scaled",
+    }
 
 
 def test_a_head_of_another_kind_is_in_the_command() -> None:

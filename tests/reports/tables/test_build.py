@@ -330,9 +330,9 @@ OTHER: dict[str, object] = {
 }
 
 
-@pytest.mark.parametrize("name", Cell.model_fields)
+@pytest.mark.parametrize("name", [name for name in Cell.model_fields if name != "scaled"])
 def test_whatever_is_in_a_cells_identity_tells_records_apart(name: str, make) -> None:
-    """In tables, rows, columns or seeds; a new field of a cell needs its line above."""
+    """In tables, rows, columns or seeds; a new field of a cell needs its line above. `scaled` is in none."""
     recipe = {"name": "paper", "lr": 1e-4, "own_rates": True}
     base = make("etris", "refcoco", {"val": 50.0}, recipe=recipe)
     changed = base.cell.model_dump() | {name: OTHER[name]}
@@ -365,6 +365,17 @@ def test_rows_of_different_necks_are_in_tables_of_their_own_whose_headings_say_w
 
 def test_methods_that_bring_a_neck_are_those_of_the_catalogue() -> None:
     assert {spec.name: spec.neck for spec in METHODS if spec.neck} == OWN_NECKS
+
+
+def test_published_sizes_and_sizes_in_proportion_are_two_rows(make) -> None:
+    """Both can lie in one folder; the table says which is which, and lists the sizes below."""
+    published = make("etris", "refcoco", {"val": 50.0})
+    cell = published.cell.model_copy(update={"options": {"bridge.dim": 16}, "scaled": ("bridge.dim",)})
+    scaled = published.model_copy(update={"id": cell.id(), "cell": cell})
+    [members] = group([published, scaled])
+    assert {row.label for row in members.rows} == {"ETRIS (etris)", "ETRIS (etris, bridge.dim=16)"}
+    table = one("5", [published, scaled])
+    assert any("Sizes in proportion to the backbone: ETRIS (etris, bridge.dim=16)" in note for note in table.notes)
 
 
 def test_a_record_that_has_no_place_is_named(make) -> None:
