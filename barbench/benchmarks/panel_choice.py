@@ -12,6 +12,7 @@ from barbench.datasets.sources import data_root, find_source
 from barbench.errors import UnknownName, UsageError
 from barbench.methods.resolve import resolve
 from barbench.metrics import iou
+from barbench.paper.tables import FULL, HEAD_ONLY
 from barbench.results.expressions import Columns, aligned
 from barbench.results.qualitative import PICKS, pick
 from barbench.results.record import Cell, Record
@@ -98,7 +99,7 @@ def choose(store: Store, request: PanelRequest) -> Choice:
         raise UnknownName("evaluation split", key, splits)
     tables = aligned(store, records, key)
     root = scored_root(cell, dataset, request.data)
-    return Choice(request, records, notes, splits[key], root, tables, _wanted(request, tables, key))
+    return Choice(request, records, notes, splits[key], root, tables, _wanted(request, records, tables, key))
 
 
 def scored_root(cell: Cell, dataset: Dataset, data: str | None) -> Path:
@@ -175,7 +176,9 @@ def _wanted_of_cells(request: PanelRequest) -> dict[str, str | None]:
     }
 
 
-def _wanted(request: PanelRequest, tables: Sequence[Columns], key: str) -> list[tuple[str, int]]:
+def _wanted(
+    request: PanelRequest, records: Sequence[Record], tables: Sequence[Columns], key: str
+) -> list[tuple[str, int]]:
     """(pick, row): why and which rows of the arrays are shown."""
     sentences = tables[0]["sent_id"].tolist()
     if request.sentences:
@@ -190,7 +193,12 @@ def _wanted(request: PanelRequest, tables: Sequence[Columns], key: str) -> list[
         of_cells.append(iou(table["intersection"], table["union"], table.get("targets")))
     scores = np.stack(of_cells)
     images = tables[0]["image_id"]
+    # Tuning nothing and tuning everything disagree with all others, which says nothing of these.
+    ends = np.array([record.cell.method in (HEAD_ONLY, FULL) for record in records])
     found = []
     for how in request.picks:
-        found += [(how, row) for row in pick(how, scores, images, request.count)]
+        shown = scores
+        if how == "disagree" and (~ends).sum() > 1:
+            shown = scores[~ends]
+        found += [(how, row) for row in pick(how, shown, images, request.count)]
     return found

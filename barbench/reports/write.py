@@ -17,6 +17,8 @@ from barbench.reports.tables.literature import NUMBER as PUBLISHED
 from barbench.reports.tables.literature import build_literature
 from barbench.reports.tables.objects import NUMBER as OBJECTS
 from barbench.reports.tables.objects import build_objects
+from barbench.reports.tables.pairs import NUMBER as PAIRS
+from barbench.reports.tables.pairs import build_pairs
 from barbench.reports.tables.table import Table
 from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
@@ -24,6 +26,7 @@ from barbench.spec.accounting import DEFAULT, CountRule
 
 EXTRA: Final[Mapping[str, Callable[[Sequence[Group], ResampledScores], Sequence[Table]]]] = {
     OBJECTS: build_objects,
+    PAIRS: build_pairs,
     PARAMETERS: build_accounting,
     PUBLISHED: build_literature,
 }

@@ -6,7 +6,7 @@ an interval for every score, for every difference, and for the share of the gap 
 everything that a method closes. Variances, degrees of freedom and coverage are those of `results.interval`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final, NamedTuple
 
@@ -138,15 +138,36 @@ def indistinguishable(samples: Sequence[Sample], candidates: Sequence[int]) -> s
     """
     if not candidates:
         return set()
+    found = differences(samples, combinations(candidates, 2))
+    scores = _average(samples, lambda sample: sample.scores)
+    best = max(candidates, key=lambda method: float(scores[method].mean()))
+    alike = {best}
+    for pair, difference in found.items():
+        if best in pair and not difference.significant:
+            alike.update(pair)
+    return alike
+
+
+class Difference(NamedTuple):
+    """The score of one method minus that of another in points, and whether it is more than chance."""
+
+    interval: Interval
+    significant: bool
+
+
+def differences(samples: Sequence[Sample], pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Difference]:
+    """First minus second of each pair of methods, tested two-sided, and corrected by Holm's rule at 5 % for the number
+    of these pairs; the intervals are of the single differences, without that correction."""
     scores = _average(samples, lambda sample: sample.scores)
     drawn = _average(samples, lambda sample: sample.drawn)
-    p_values = {}
-    for a, b in combinations(candidates, 2):
-        error = _mean_error(scores[a] - scores[b], drawn[:, a] - drawn[:, b], samples)
-        p_values[frozenset((a, b))] = error.p_value
-    different = holm(p_values)
-    best = max(candidates, key=lambda method: float(scores[method].mean()))
-    return {method for method in candidates if frozenset((best, method)) not in different}
+    errors = {}
+    for a, b in pairs:
+        errors[a, b] = _mean_error(scores[a] - scores[b], drawn[:, a] - drawn[:, b], samples)
+    significant = holm({pair: error.p_value for pair, error in errors.items()})
+    found = {}
+    for pair, error in errors.items():
+        found[pair] = Difference(error.interval.times(100), pair in significant)
+    return found
 
 
 def gap_closed(samples: Sequence[Sample], method: int, nothing: int, everything: int) -> Interval | None:

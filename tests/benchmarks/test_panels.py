@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from barbench.benchmarks.panel_choice import PanelRequest, choose
+from barbench.benchmarks.panel_choice import PanelRequest, _wanted, choose
 from barbench.benchmarks.panels import MadePanels, make_panels
 from barbench.errors import UnknownName, UsageError
 from barbench.results.record import Record
 from barbench.results.store import Store
+from tests.results.cells import put_cell
 
 Ask = Callable[..., PanelRequest]
 
@@ -92,3 +93,21 @@ def test_mistakes_are_explained(finished: tuple[Store, Record], request_for: Ask
         assert says in str(error.value)
     with pytest.raises(UsageError, match="no finished cell of the paper's methods"):
         panels_of(Store(tmp_path), request_for(methods="all"))
+
+
+def test_the_two_ends_do_not_make_a_disagreement(tmp_path: Path) -> None:
+    """Tuning nothing is at 0 on the first expression; the methods between the ends disagree on the last one."""
+    names = ("head-only", "etris", "snf", "full")
+    records = [put_cell(Store(tmp_path), name, title=name) for name in names]
+    ious = {"head-only": (0, 50, 50), "etris": (90, 50, 20), "snf": (90, 55, 60), "full": (90, 50, 50)}
+    tables = []
+    for values in ious.values():
+        columns = {"intersection": values, "union": (100, 100, 100), "image_id": (1, 2, 3), "sent_id": (1, 2, 3)}
+        tables.append({name: np.array(column) for name, column in columns.items()})
+    request = PanelRequest(methods=("all",), picks=("disagree",), count=1)
+    assert _wanted(request, records, tables, "val") == [("disagree", 2)]
+    # Of the two ends alone, or of one beside a single method, the difference is all there is.
+    assert _wanted(request, records[::3], tables[::3], "val") == [("disagree", 0)]
+    assert _wanted(request, records[:2], tables[:2], "val") == [("disagree", 0)]
+    failing = PanelRequest(methods=("all",), picks=("fail",), count=1)
+    assert _wanted(failing, records, tables, "val") == [("fail", 1)]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from barbench.results.resampled import (
     ResampledScores,
     Sample,
     ScoredRun,
+    differences,
     gap_closed,
     indistinguishable,
     score_interval,
@@ -105,3 +107,19 @@ def test_samples_come_from_the_arrays_beside_the_records(store: Store, put: Put)
     assert resampled.sample(methods) is found
     store.path(methods[0][0].record.cell).with_suffix(".npz").unlink()
     assert ResampledScores(store).sample(methods) is None
+
+
+def test_differences_of_pairs_are_tested_together_and_name_the_best(rng: np.random.Generator) -> None:
+    found = sample(rng, [0.50, 0.49, 0.30], luck=0.02)
+    pairs = list(combinations(range(3), 2))
+    every = differences([found], pairs)
+    for (a, b), one in every.items():
+        assert one.interval.mean == pytest.approx(100 * float((found.scores[a] - found.scores[b]).mean()))
+        alone = differences([found], [(a, b)])[a, b]
+        assert alone.interval == one.interval
+        assert alone.significant == alone.interval.excludes_zero  # one test needs no correction
+        assert alone.significant or not one.significant
+    best = max(range(3), key=lambda method: found.scores[method].mean())
+    alike = {best} | {m for pair in pairs for m in pair if best in pair and not every[pair].significant}
+    assert indistinguishable([found], range(3)) == alike
+    assert not differences([found], [])

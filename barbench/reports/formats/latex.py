@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from barbench.reports.report import Report, file_stem
-from barbench.reports.tables.table import Entry, Table
+from barbench.reports.tables.table import BOLD, Entry, Table
 
 ESCAPES = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -133,7 +133,7 @@ def _entry(entry: Entry) -> str:
     text = escape(mean)
     if sign:
         text += rf"{{\tiny{escape(sign + margin)}}}"
-    if entry.mark == "best":
+    if entry.mark in BOLD:
         text = rf"\textbf{{{text}}}"
     return text + _aside(entry.footnotes)
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from barbench.reports.report import Report, file_stem
-from barbench.reports.tables.table import Align, Entry, EntryRow, Table
+from barbench.reports.tables.table import BOLD, Align, Entry, EntryRow, Table
 
 PADDING = {"left": "<", "center": "^", "right": ">"}
 RULES = {"left": ":-{}", "center": ":{}:", "right": "-{}:"}
@@ -85,7 +85,7 @@ def _entries(row: EntryRow) -> list[str]:
 
 def _entry(entry: Entry) -> str:
     text = escape(entry.text)
-    if entry.mark == "best":
+    if entry.mark in BOLD:
         text = f"**{text}**"
     return text + _marks(entry.footnotes)
 

@@ -12,7 +12,7 @@ from barbench.reports.tables.table import EntryRow, Table
 
 TERMINAL = "terminal"
 """The format of tables that are printed, beside those of files."""
-STYLES = {"best": "bold", "failed": "red", None: ""}
+STYLES = {"best": "bold", "differs": "bold", "failed": "red", None: ""}
 GAP = "  "
 WORD = 24
 """The longest word that a folding column is made wide for."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from barbench.paper.tables import Column
 from barbench.reports.tables.averages import per_seed
-from barbench.reports.tables.grouping import Group, MethodRow, in_order
+from barbench.reports.tables.grouping import Group, MethodRow
 from barbench.results.record import Record
 
 PARTS: Final = ("adapter", "positional", "head", "frozen")
@@ -48,7 +48,7 @@ class Costs(NamedTuple):
 
 def costs(group: Group) -> Costs:
     """Score and cost of the group's methods, over the columns that they share; memory and times from one machine."""
-    columns = shared_columns([row for row in group.rows if row.iou])
+    columns = group.shared
     machine = _usual_machine(group.records)
     # The reasons in the order in which the page gives them.
     unfinished: list[str] = []
@@ -72,13 +72,6 @@ def costs(group: Group) -> Costs:
         names += [name, f"{name}_low", f"{name}_high"]
     reasons = [f"{', '.join(labels)}: {why}" for why, labels in absent.items() if labels]
     return Costs(pd.DataFrame(rows, columns=names), columns, machine, tuple(reasons))
-
-
-def shared_columns(rows: Sequence[MethodRow]) -> tuple[Column, ...]:
-    """The columns that all of `rows` measured; if there is none, those that most of them measured."""
-    counts = Counter(column for row in rows for column in row.iou)
-    most = max(counts.values(), default=0)
-    return in_order(column for column, count in counts.items() if count == most)
 
 
 def history(group: Group) -> pd.DataFrame:

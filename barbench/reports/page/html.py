@@ -33,11 +33,12 @@ LIMIT: Final = 5_000_000
 
 @dataclass(frozen=True)
 class Condition:
-    """A group of the page; its caption says in a sentence what its records share."""
+    """A group of the page; its caption says in a sentence what its records share, its verdict which method wins."""
 
     key: str
     name: str
     caption: str
+    verdict: str
     sections: tuple[PageSection, ...]
 
 
@@ -57,9 +58,9 @@ def render(report: Report) -> str:
     runs = []
     for number, (members, name) in enumerate(zip(groups, names, strict=True), 1):
         key = f"c{number}"
-        sections = sections_of(members, report.evidence, styles, key)
+        found = sections_of(members, report.evidence, styles, key)
         caption = describe_conditions(members.conditions, of_groups)
-        conditions.append(Condition(key, name, capitalized(caption), sections))
+        conditions.append(Condition(key, name, capitalized(caption), found.verdict, found.parts))
         runs.append(run_of(key, name, members))
     # Tables of records that the paper does not have are in sections of their own.
     tables = [table for number in (*TABLES.names(), PUBLISHED) for table in report.tables.get(number, ())]
@@ -88,20 +89,23 @@ class PageTable(NamedTuple):
 
 
 def unrepeated(tables: Sequence[Table]) -> list[PageTable]:
-    """Each table of the report with its anchor. Of tables that show the same measurements, only the one with most
-    columns is printed, and the others become links to it."""
-    fullest: dict[str, int] = {}
+    """Each table of the report with its anchor. Of tables that show the same measurements, only the last one with a
+    column for each split is printed, and the others become links to it."""
+    finest: dict[str, int] = {}
     for place, table in enumerate(tables):
-        best = fullest.setdefault(table.measured, place)
-        as_wide = len(table.headers) >= len(tables[best].headers)
-        if table.measured and as_wide and table.number > tables[best].number:
-            fullest[table.measured] = place
+        best = finest.setdefault(table.measured, place)
+        if table.measured and _is_by_split(table) >= _is_by_split(tables[best]):
+            finest[table.measured] = place
     shown = []
     for place, table in enumerate(tables):
-        best = fullest[table.measured] if table.measured else place
+        best = finest[table.measured] if table.measured else place
         instead = None if best == place else _anchor(best)
         shown.append(PageTable(table, _anchor(place), instead))
     return shown
+
+
+def _is_by_split(table: Table) -> bool:
+    return TABLES.get(table.number).shows == "splits"
 
 
 def _anchor(place: int) -> str:
@@ -136,7 +140,7 @@ def _filled(page: dict[str, Any]) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    script = _asset("report.js")
+    script = _asset("pure.js") + _asset("report.js")
     # The page allows this script alone, by its hash.
     digest = b64encode(sha256(script.encode()).digest()).decode()
     assets = {

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from barbench.reports.page.style import Axis, Style, Styles
-from barbench.reports.page.svg import GRID, INK, MUTED, color, inline, with_page_style
+from barbench.reports.page.svg import GRID, INK, MUTED, Marks, color, inline, with_page_style
 
 WIDE = 350
 NARROW = 290
@@ -49,16 +49,19 @@ def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, a
     front = pareto(points, x.better)
     steps: Literal["post", "pre"] = "post" if x.better == "low" else "pre"
     axes.step(front["x"], front["y"], where=steps, color=MUTED, linewidth=1.1, linestyle=(0, (3, 2)), zorder=1)
-    tips: dict[str, str] = {}
+    marks = Marks()
     for row in _rows(points):
         style = styles[row.label]
+        tip = _tip(row)
         x_bar = [[row.x - row.x_low], [row.x_high - row.x]]
         y_bar = [[row.y - row.y_low], [row.y_high - row.y]]
-        axes.errorbar(row.x, row.y, y_bar, x_bar, fmt="none", ecolor=style.color, elinewidth=1.4, zorder=2)
-        axes.plot(row.x, row.y, linestyle="", zorder=3, gid=_add_tip(tips, row), **style.point(8))
+        bars = axes.errorbar(row.x, row.y, y_bar, x_bar, fmt="none", ecolor=style.color, elinewidth=1.4, zorder=2)
+        marks.add(bars, row.label, tip)
+        (point,) = axes.plot(row.x, row.y, linestyle="", zorder=3, **style.point(8))
+        marks.add(point, row.label, tip)
     axes.margins(x=0.12, y=0.14)
     axes.set(xlabel=x.text, ylabel=y.text)
-    return inline(figure, name, alt, tips)
+    return inline(figure, name, alt, marks)
 
 
 @with_page_style
@@ -70,10 +73,10 @@ def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, levels: 
     figure, axes = _figure(WIDE, 270)
     if _ratio(inside["x"]) > 20:
         _logarithmic(axes, inside["x"])
-    tips: dict[str, str] = {}
+    marks = Marks()
     for curve, line in inside.groupby("curve", sort=False):
         style = styles[str(curve)]
-        axes.errorbar(
+        bars = axes.errorbar(
             line["x"],
             line["y"],
             [line["y"] - line["y_low"], line["y_high"] - line["y"]],
@@ -83,14 +86,17 @@ def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, levels: 
             elinewidth=1,
         )
         # Each point is an artist of its own, so that it can have a tip.
+        marks.add(bars, str(curve), str(curve))
         for row in _rows(line):
-            axes.plot(row.x, row.y, linestyle="", gid=_add_tip(tips, row), **style.point(6))
+            (point,) = axes.plot(row.x, row.y, linestyle="", **style.point(6))
+            marks.add(point, str(curve), _tip(row))
     for row in _rows(points[is_level]):
         color = styles[row.curve].color
-        axes.axhline(row.y, color=color, linewidth=1.2, linestyle=(0, (2, 2)), zorder=1, gid=_add_tip(tips, row))
+        level = axes.axhline(row.y, color=color, linewidth=1.2, linestyle=(0, (2, 2)), zorder=1)
+        marks.add(level, row.curve, _tip(row))
     axes.margins(x=0.08, y=0.1)
     axes.set(xlabel=x.text, ylabel=y.text)
-    return inline(figure, name, alt, tips)
+    return inline(figure, name, alt, marks)
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[Any]:
@@ -98,11 +104,9 @@ def _rows(frame: pd.DataFrame) -> Iterator[Any]:
     return iter(frame.itertuples())
 
 
-def _add_tip(tips: dict[str, str], row: Any) -> str:
-    """Keep what a pointer on a point shows, and return the id that the point's artist gets."""
-    gid = f"tip{len(tips)}"
-    tips[gid] = f"{row.label}: {row.y:.1f} at {row.x:.3g}"
-    return gid
+def _tip(row: Any) -> str:
+    """What a pointer on a point shows."""
+    return f"{row.label}: {row.y:.4g} at {row.x:.3g}"
 
 
 @with_page_style
@@ -112,13 +116,20 @@ def curves(
     """One line per label, with a band from `low` to `high` if they differ; `lines` has label, x, y, low, high, ordered
     by x. `marks` are positions on x of each line's markers; without them a short line has one everywhere."""
     figure, axes = _figure(NARROW, 195)
-    for label, line in lines.groupby("label", sort=False):
-        style = styles[str(label)]
+    drawn = Marks()
+    for key, line in lines.groupby("label", sort=False):
+        label = str(key)
+        style = styles[label]
         if (line["high"] > line["low"]).any():
-            axes.fill_between(line["x"], line["low"], line["high"], color=style.color, alpha=0.15, linewidth=0)
-        axes.plot(line["x"], line["y"], color=style.color, linestyle=style.dashes)
-        marked = _marked(line, marks)
-        axes.plot(marked["x"], marked["y"], linestyle="", **style.point(5))
+            band = axes.fill_between(line["x"], line["low"], line["high"], color=style.color, alpha=0.15, linewidth=0)
+            drawn.add(band, label, f"{label}: from the lowest to the highest seed")
+        (curve,) = axes.plot(line["x"], line["y"], color=style.color, linestyle=style.dashes)
+        last = line.iloc[-1]
+        drawn.add(curve, label, f"{label}: {last['y']:.4g} at the end")
+        # Each point is an artist of its own, so that it can have a tip.
+        for row in _rows(_marked(line, marks)):
+            (point,) = axes.plot(row.x, row.y, linestyle="", **style.point(5))
+            drawn.add(point, label, _tip(row))
     axes.margins(x=0.03)
     axes.set(xlabel=x.text, ylabel=y.text)
     axes.set_ylim(bottom=0)
@@ -129,7 +140,7 @@ def curves(
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
-    return inline(figure, name, alt)
+    return inline(figure, name, alt, drawn)
 
 
 def _marked(line: pd.DataFrame, marks: Sequence[float]) -> pd.DataFrame:
@@ -150,6 +161,7 @@ def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, 
     labels = list(dict.fromkeys(bands["label"]))
     # The methods of a band are beside each other, around the band's position.
     step = min(0.14, 0.72 / len(labels))
+    marks = Marks()
     for place, label in enumerate(labels):
         rows = bands[bands["label"] == label]
         style = styles[label]
@@ -158,12 +170,15 @@ def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, 
         below = rows["mean"] - rows["low"]
         above = rows["high"] - rows["mean"]
         offsets = np.nan_to_num(np.stack([below, above]))
-        axes.errorbar(at, rows["mean"], offsets, fmt="none", ecolor=style.color, elinewidth=1.3)
-        axes.plot(at, rows["mean"], linestyle="", **style.point(6))
+        bars = axes.errorbar(at, rows["mean"], offsets, fmt="none", ecolor=style.color, elinewidth=1.3)
+        marks.add(bars, label, label)
+        for where, row in zip(at, _rows(rows), strict=True):
+            (point,) = axes.plot(where, row.mean, linestyle="", **style.point(6))
+            marks.add(point, label, f"{label}: {row.mean:.4g} at {row.band}")
     _band_axis(axes, order, bands.groupby("band")["n"].max())
     axes.set_ylim(bottom=max(0, axes.get_ylim()[0]))
     axes.set(xlabel=x.text, ylabel=y.text)
-    return inline(figure, name, alt)
+    return inline(figure, name, alt, marks)
 
 
 def _band_axis(axes: Axes, order: Sequence[str], counts: "pd.Series[int]") -> None:
@@ -186,9 +201,12 @@ def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[st
     # Each part begins where the parts before it end.
     rows = np.arange(len(parts))
     sums = np.zeros(len(parts))
+    marks = Marks()
     for part in parts.columns:
         width = parts[part].to_numpy(float)
-        axes.barh(rows, width, 0.62, sums, color=color("p", places[str(part)]))
+        bars = axes.barh(rows, width, 0.62, sums, color=color("p", places[str(part)]))
+        for bar, label, count in zip(bars, names, width, strict=True):
+            marks.add(bar, "", f"{label}: {part} {count:,.4g}")
         sums += width
     for row, total in zip(rows, sums, strict=True):
         axes.annotate(
@@ -200,7 +218,7 @@ def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[st
     axes.set_xlim(0, max(sums.max() * 1.16, 1e-9))
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel(x.text)
-    return inline(figure, name, alt)
+    return inline(figure, name, alt, marks)
 
 
 @with_page_style

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from markupsafe import Markup
 
@@ -23,10 +23,13 @@ from barbench.reports.page.frames import Costs, costs
 from barbench.reports.page.rates import rate_drawing
 from barbench.reports.page.style import Style, Styles
 from barbench.reports.page.summary import summary_table
+from barbench.reports.page.svg import mark_key
+from barbench.reports.page.verdict import verdict
 from barbench.reports.tables.accounting import accounting_table
-from barbench.reports.tables.columns import Score
+from barbench.reports.tables.columns import shared_score
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
 from barbench.reports.tables.objects import object_tables
+from barbench.reports.tables.pairs import pairs_table
 from barbench.reports.tables.significance import Significance, rank_rows
 from barbench.reports.tables.table import Table
 from barbench.results.resampled import ResampledScores
@@ -37,7 +40,17 @@ MethodKey = tuple[str, str, str]
 """A method, its options, and what its training mixes."""
 
 MethodStyles = Mapping[MethodKey, Style]
-Legend = Sequence[tuple[str, str]]
+
+
+class LegendEntry(NamedTuple):
+    """A label beside its glyph; `key` is that of its marks in the drawings, empty where they cannot be hidden."""
+
+    label: str
+    glyph: str
+    key: str = ""
+
+
+Legend = Sequence[LegendEntry]
 NOT_FINISHED: Final = "No finished cell, so nothing to compare."
 NO_HISTORY: Final = "No record has a training history."
 NO_ARRAYS: Final = "No arrays of single expressions are beside the records, so there is nothing to draw."
@@ -56,11 +69,12 @@ class PageSection:
         figures: drawings.
         intro: before the drawings.
         remarks: after the drawings.
-        legend: label and glyph.
+        legend: of the drawings.
         table: after the drawings.
         more: further tables.
         layout: a class of the style sheet.
         opening: whether it comes before the paper's tables.
+        choosing: whether the reader chooses which columns and rows of `table` are shown.
     """
 
     key: str
@@ -73,6 +87,14 @@ class PageSection:
     more: tuple[Table, ...] = ()
     layout: str = ""
     opening: bool = False
+    choosing: bool = False
+
+
+class Sections(NamedTuple):
+    """What the page says about one group: who wins, then the sections in their order."""
+
+    verdict: str
+    parts: tuple[PageSection, ...]
 
 
 def assign_styles(groups: Sequence[Group]) -> MethodStyles:
@@ -91,18 +113,18 @@ def _method_key(row: MethodRow) -> MethodKey:
     return cell.method, row.options, MIXED.get(cell.dataset, "")
 
 
-def sections_of(
-    members: Group, evidence: ResampledScores, method_styles: MethodStyles, key: str
-) -> tuple[PageSection, ...]:
-    """The sections about one group, in the order of the page; `key` is the group's there."""
+def sections_of(members: Group, evidence: ResampledScores, method_styles: MethodStyles, key: str) -> Sections:
+    """The sections about one group; `key` is the group's on the page."""
     styles = {row.label: method_styles[_method_key(row)] for row in members.rows}
     found = costs(members)
-    significance = rank_rows(Score("", "mIoU", found.columns, "datasets"), members, evidence)
+    significance = rank_rows(shared_score(members), members, evidence)
     found = found.with_intervals(significance.margins)
     bars = _bars(len(members.seeds), significance)
-    return (
-        PageSection("summary", "What was measured", table=summary_table(members, found, significance), opening=True),
+    summary = summary_table(members, found, significance, evidence)
+    parts = (
+        PageSection("summary", "What was measured", table=summary, opening=True, choosing=True),
         _cost_section(found, bars, styles, key),
+        *_pairs_sections(members, evidence),
         *_budget_sections(members, found, bars, styles, key),
         _training_section(members, styles, key),
         *_rates_sections(members, key),
@@ -110,6 +132,7 @@ def sections_of(
         _objects_section(members, evidence),
         _ledger_section(members, key),
     )
+    return Sections(verdict(members, found, significance), parts)
 
 
 def _rates_sections(members: Group, key: str) -> list[PageSection]:
@@ -148,7 +171,7 @@ def _legend(styles: Styles, name: str) -> Legend:
     """The label and glyph of each style; `name` begins the glyphs' names on the page."""
     entries = []
     for number, (label, style) in enumerate(styles.items()):
-        entries.append((label, plots.glyph(style, f"{name}-{number}")))
+        entries.append(LegendEntry(label, plots.glyph(style, f"{name}-{number}"), mark_key(label)))
     return entries
 
 
@@ -171,6 +194,15 @@ def _cost_section(found: Costs, bars: str, styles: Styles, key: str) -> PageSect
     shown = _only(styles, found.frame["label"].tolist())
     legend = _legend(shown, f"{key}-cost")
     return PageSection("cost", title, figures, intro, tuple(remarks), legend, opening=True)
+
+
+def _pairs_sections(members: Group, evidence: ResampledScores) -> tuple[PageSection, ...]:
+    """Empty where no two methods can be compared."""
+    tables = tuple(pairs_table(members, evidence))
+    if not tables:
+        return ()
+    intro = "Each method's average against every other one's, so that a choice between any two can be read off."
+    return (PageSection("pairs", "All pairs", intro=intro, more=tables, opening=True),)
 
 
 def _budget_sections(members: Group, found: Costs, bars: str, styles: Styles, key: str) -> tuple[PageSection, ...]:
@@ -246,7 +278,7 @@ def _objects_section(members: Group, evidence: ResampledScores) -> PageSection:
 
 def _ledger_section(members: Group, key: str) -> PageSection:
     swatch = Markup('<span class="swatch" style="background: var(--p{})"></span>')
-    legend = [(name, swatch.format(place)) for place, name in enumerate(PART_NAMES.values())]
+    legend = [LegendEntry(name, swatch.format(place)) for place, name in enumerate(PART_NAMES.values())]
     figures = tuple(ledger_figures(members, key))
     intro = "The paper's column counts the adapter group only. Each drawing has its own scale."
     table = accounting_table(members)

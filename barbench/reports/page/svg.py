@@ -8,10 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from io import BytesIO
-from typing import Any, Final, Literal, ParamSpec
+from typing import Any, Final, Literal, NamedTuple, ParamSpec
 from xml.etree import ElementTree
+from zlib import crc32
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 
 P = ParamSpec("P")
@@ -70,14 +73,41 @@ def color(kind: Literal["m", "p"], index: int) -> str:
     return f"#{KINDS.index(kind) + 2:02x}02{index:02x}"
 
 
-def inline(figure: Figure, name: str, alt: str, tips: Mapping[str, str] | None = None) -> str:
+class Mark(NamedTuple):
+    """Whose mark an artist is, and the text that shows when a pointer rests on it; either may be empty."""
+
+    label: str
+    tip: str
+
+
+class Marks:
+    """The artists of a drawing that a reader can point at, or hide by the legend."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Mark] = {}
+
+    def add(self, artist: Artist | Container, label: str, tip: str) -> None:
+        """Tell an artist, or all of a container such as a bar with its ends, that it is a mark."""
+        parts = artist.get_children() if isinstance(artist, Container) else [artist]
+        for part in parts:
+            name = f"mark{len(self.by_id)}"
+            part.set_gid(name)
+            self.by_id[name] = Mark(label, tip)
+
+
+def mark_key(label: str) -> str:
+    """What the marks of a label have in common on the page, as `data-mark`."""
+    return f"{crc32(label.encode()):08x}"
+
+
+def inline(figure: Figure, name: str, alt: str, marks: Marks | None = None) -> str:
     """A figure as an `<svg>` element for the inside of an HTML page.
 
     Args:
         figure: drawn inside `with_page_style`.
         name: of the drawing; it makes its ids differ from those of other drawings of the page.
         alt: what a screen reader says.
-        tips: by gid of an artist, the text that shows when a pointer rests on it.
+        marks: artists that can be pointed at or hidden; None for none.
     """
     buffer = BytesIO()
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -89,7 +119,8 @@ def inline(figure: Figure, name: str, alt: str, tips: Mapping[str, str] | None =
         element.tag = element.tag.removeprefix(SVG)
         element.attrib = {key.removeprefix(XLINK): _to_css_variables(value) for key, value in element.items()}
     _remove_style_sheets(svg)
-    _add_tips(svg, tips or {})
+    if marks:
+        _add_marks(svg, marks.by_id)
     _remove_unused_ids(svg)
     svg.attrib = {"viewBox": svg.attrib["viewBox"], "role": "img", "aria-label": alt}
     # Between elements there is only the indentation.
@@ -125,12 +156,16 @@ def _remove_style_sheets(svg: ElementTree.Element) -> None:
                 parent.remove(child)
 
 
-def _add_tips(svg: ElementTree.Element, tips: Mapping[str, str]) -> None:
+def _add_marks(svg: ElementTree.Element, marks: Mapping[str, Mark]) -> None:
     for element in svg.iter():
-        tip = tips.get(element.get("id", ""))
-        if tip is not None:
+        mark = marks.get(element.get("id", ""))
+        if mark is None:
+            continue
+        if mark.label:
+            element.set("data-mark", mark_key(mark.label))
+        if mark.tip:
             title = ElementTree.Element("title")
-            title.text = tip
+            title.text = mark.tip
             element.insert(0, title)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from barbench.paper.tables import ALWAYS_LEAKS, COMPONENTS, Column, PaperTable, Rule
-from barbench.reports.tables.grouping import Conditions, in_order, name_columns
+from barbench.reports.tables.grouping import Conditions, Group, in_order, name_columns
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Header
 from barbench.spec.accounting import DEFAULT, CountRule
 
@@ -26,6 +26,11 @@ class Score:
     over: tuple[Column, ...]
     rule: Rule = "columns"
     published: tuple[str, str] | None = None
+
+
+def shared_score(members: Group) -> Score:
+    """The average over the columns that all rows share, by which the page ranks."""
+    return Score("", members.conditions.metric, members.shared, "datasets")
 
 
 def comparable(table: PaperTable, conditions: Conditions) -> bool:

@@ -159,6 +159,15 @@ class Group:
         return in_order({column for row in self.rows for column in row.iou})
 
     @property
+    def shared(self) -> tuple[Column, ...]:
+        """The columns that all rows with a score measured; if there is none, those that most of them measured."""
+        counts: Counter[Column] = Counter()
+        for row in self.rows:
+            counts.update(row.iou.keys())
+        most = max(counts.values(), default=0)
+        return in_order(column for column, count in counts.items() if count == most)
+
+    @property
     def seeds(self) -> frozenset[int]:
         """The seeds of all rows."""
         seeds: set[int] = set()

@@ -1,13 +1,23 @@
 """What the counts of single expressions show about a column of a table: intervals, bold, and the gap that is closed."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from barbench.paper.tables import FULL, HEAD_ONLY, Column
 from barbench.reports.tables.columns import Score
 from barbench.reports.tables.grouping import Group, MethodRow, by_column
 from barbench.results.interval import Interval
-from barbench.results.resampled import ResampledScores, Sample, ScoredRun, gap_closed, indistinguishable, score_interval
+from barbench.results.resampled import (
+    Difference,
+    ResampledScores,
+    Sample,
+    ScoredRun,
+    differences,
+    gap_closed,
+    indistinguishable,
+    score_interval,
+)
 
 
 class Significance(NamedTuple):
@@ -33,35 +43,70 @@ def rank_rows(score: Score, members: Group, evidence: ResampledScores | None) ->
     columns = [column for column in score.over if column in members.measured]
     if not columns or evidence is None:
         return Significance()
-    rows = []
     margins = {}
     for row in members.rows:
-        seeds = _seeds(row, columns)
-        if seeds == members.seeds:
-            rows.append(row)
-        elif seeds:
+        if _seeds(row, columns) not in (set(), members.seeds):
             # Resampled on its own: a comparison needs the same seeds.
             own = _samples(score, columns, [row], evidence)
             if own:
                 margins[row.label] = score_interval(own, 0).margin
-    samples = _samples(score, columns, rows, evidence) if rows else None
+    rows, samples = _compared(score, columns, members, evidence)
     if not samples:
         return Significance(margins)
     for place, row in enumerate(rows):
         margins[row.label] = score_interval(samples, place).margin
-    return Significance(margins, _best(rows, samples, columns, members), _gaps(rows, samples))
+    best: frozenset[str] = frozenset()
+    ranked = _ranked(rows, columns, members)
+    if len(ranked) > 1:
+        best = frozenset(rows[place].label for place in indistinguishable(samples, ranked))
+    return Significance(margins, best, _gaps(rows, samples))
 
 
-def _best(rows: Sequence[MethodRow], samples: list[Sample], columns: list[Column], members: Group) -> frozenset[str]:
-    """The labels of the best row and of all that are not distinguishable from it."""
+def compare_pairs(score: Score, members: Group, evidence: ResampledScores | None) -> dict[tuple[str, str], Difference]:
+    """The difference of each pair of rows, by their labels, the earlier row first.
+
+    The ranked rows are one family of tests, the one that `rank_rows` decides by; the pairs with any other row, such as
+    a reference, are a second one. Empty where the counts of expressions do not allow it.
+    """
+    columns = [column for column in score.over if column in members.measured]
+    if not columns or evidence is None:
+        return {}
+    rows, samples = _compared(score, columns, members, evidence)
+    if not samples:
+        return {}
+    ranked = set(_ranked(rows, columns, members))
+    of_ranked = []
+    others = []
+    for pair in combinations(range(len(rows)), 2):
+        family = of_ranked if ranked.issuperset(pair) else others
+        family.append(pair)
+    found = {}
+    for family in (of_ranked, others):
+        for (a, b), difference in differences(samples, family).items():
+            found[rows[a].label, rows[b].label] = difference
+    return found
+
+
+def _compared(
+    score: Score, columns: list[Column], members: Group, evidence: ResampledScores
+) -> tuple[list[MethodRow], list[Sample]]:
+    """The rows that have every column with all seeds of the group, and their samples; none of either where counts are
+    missing."""
+    rows = [row for row in members.rows if _seeds(row, columns) == members.seeds]
+    samples = _samples(score, columns, rows, evidence) if rows else None
+    if not samples:
+        return [], []
+    return rows, samples
+
+
+def _ranked(rows: Sequence[MethodRow], columns: list[Column], members: Group) -> list[int]:
+    """The positions of the rows that are ranked: neither a reference, nor alone in having seen a column's images."""
     ranked = []
     for place, row in enumerate(rows):
         leaks = (row.leaks - members.leaking) & set(columns)
         if not row.is_reference and not leaks:
             ranked.append(place)
-    if len(ranked) < 2:
-        return frozenset()
-    return frozenset(rows[place].label for place in indistinguishable(samples, ranked))
+    return ranked
 
 
 def _gaps(rows: Sequence[MethodRow], samples: list[Sample]) -> dict[str, Interval | None]:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
+from typing import Final, Literal
 
 Align = Literal["left", "center", "right"]
-Mark = Literal["best", "failed"]
-"""The best of a column and all that are not distinguishable from it; or a failure."""
+Mark = Literal["best", "differs", "failed"]
+"""The best of a column and all that are not distinguishable from it; a difference that is more than chance; or a
+failure."""
+BOLD: Final = ("best", "differs")
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,22 @@ def test_colours_can_be_told_apart(side: int, paper: str) -> None:
     assert ((light[1] + 0.05) / (light[0] + 0.05)).min() > 3
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_the_arrows_of_sortable_columns_can_be_seen(side: int) -> None:
+    """WCAG's contrast of 4.5 between the arrow and the header that it is in."""
+    style = CSS.read_text()
+    arrow = re.search(r"\.arrow::after \{ content: \"↕\"; color: var\((--\w+)\)", style)
+    behind = re.search(r"thead th \{ background: var\((--\w+)\)", style)
+    assert arrow
+    assert behind
+    lights = []
+    for name in (arrow[1], behind[1]):
+        colors = re.search(rf"{name}: light-dark\((#\w{{6}}), (#\w{{6}})\)", style)
+        assert colors
+        lights.append(float(linear(colors[1 + side]) @ [0.2126, 0.7152, 0.0722]))
+    assert (max(lights) + 0.05) / (min(lights) + 0.05) >= 4.5
+
+
 def linear(text: str) -> np.ndarray:
     c = np.array([int(text[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)

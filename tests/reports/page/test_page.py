@@ -152,6 +152,80 @@ def test_records_are_found_by_their_values_and_fields(tab: chromium.Tab, page: P
     assert tab.run("document.querySelector('#search').hidden") is False
 
 
+def test_a_summary_shows_the_metric_the_split_and_the_methods_that_are_chosen(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page)
+    assert "is best with" in tab.run("document.querySelector('.verdict').textContent")
+    summary = "document.querySelector('#c1-summary')"
+    names = (
+        f"[...{summary}.querySelectorAll('thead tr:last-child th')].filter((h) => !h.hidden).map((h) => h.innerText)"
+    )
+    groups = f"[...{summary}.querySelectorAll('thead th.group')].filter((h) => !h.hidden).map((h) => h.innerText)"
+    rows = f"[...{summary}.querySelectorAll('tbody tr')].filter((r) => !r.hidden).map((r) => r.cells[0].innerText)"
+    choose = (
+        f"(place, value) => {{ const c = {summary}.querySelectorAll('.choose select, .choose input')[place];"
+        "c.value = value; c.dispatchEvent(new Event('input')); }"
+    )
+    assert tab.run(groups) == ["mIoU"]
+    assert [name.strip("↕ ") for name in tab.run(names)][2:6] == ["average", "val", "testA", "testB"]
+    tab.run(f"({choose})(0, 'P@0.7')")
+    tab.run(f"({choose})(1, 'testA')")
+    assert tab.run(groups) == ["P@0.7"]
+    assert [name.strip("↕ ") for name in tab.run(names)][1:4] == ["Components", "testA", "Gap closed"]
+    tab.run(f"({choose})(2, 'tuned>1 tuned<2')")
+    assert tab.run(rows) == ["ETRIS"]
+    assert tab.run(f"{summary}.querySelector('output').textContent") == "1 of 3"
+    shown = f"[...{summary}.querySelectorAll('tbody tr:not([hidden]) > *')].filter((c) => !c.hidden).length"
+    assert tab.run(shown) == len(tab.run(names))
+
+
+def test_a_name_of_a_legend_hides_its_marks_everywhere(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page)
+    button = "document.querySelector('#c1-cost .legend button')"
+    count = (
+        f"[...document.querySelectorAll('.plot [data-mark=\"' + {button}.dataset.mark + '\"]')]"
+        ".filter((e) => getComputedStyle(e).visibility === 'hidden').map((e) => e.closest('section section').id)"
+    )
+    assert tab.run(count) == []
+    tab.run(f"{button}.click()")
+    hidden = tab.run(count)
+    assert {"c1-cost", "c1-training", "c1-precision", "c1-breakdown"} <= set(hidden)
+    assert not any(name.startswith("c2") for name in hidden)
+    pressed = "[...document.querySelectorAll('.legend [aria-pressed=false]')].length"
+    assert tab.run(pressed) == 4
+    tab.run(f"{button}.click()")
+    assert tab.run(count) == []
+    assert tab.run(pressed) == 0
+
+
+def test_every_mark_says_what_it_is(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page)
+    silent = "[...document.querySelectorAll('.plot svg [data-mark]')].filter((e) => !e.querySelector(':scope > title'))"
+    assert tab.run("document.querySelectorAll('.plot svg [data-mark]').length") > 100
+    assert tab.run(f"{silent}.length") == 0
+    point = "document.querySelectorAll('#c1-cost svg [data-mark]')[1]"
+    tab.run(f"{point}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    box = tab.run(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({point}.getBoundingClientRect())")
+    tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
+    said = tab.run("document.querySelector('.tip:not([hidden])').textContent")
+    assert said == tab.run(f"{point}.querySelector('title').textContent")
+
+
+def test_tables_that_are_wider_than_the_page_say_so(tab: chromium.Tab, page: Path) -> None:
+    tab.open(page, 390, touch=True)
+    tab.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)))")
+    wrong = (
+        "[...document.querySelectorAll('.wide')].filter((wide) => {"
+        "const scroll = wide.querySelector('.scroll');"
+        "return wide.classList.contains('wider') !== scroll.scrollWidth > scroll.clientWidth + 1; }).length"
+    )
+    assert tab.run(wrong) == 0
+    first = "document.querySelector('#c1-summary .wide')"
+    assert tab.run(f"{first}.className") == "wide wider more"
+    tab.run(f"{first}.querySelector('.scroll').scrollLeft = 10000")
+    tab.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)))")
+    assert tab.run(f"{first}.className") == "wide wider"
+
+
 def test_every_link_of_the_contents_leads_somewhere(tab: chromium.Tab, page: Path) -> None:
     tab.open(page)
     missing = (

@@ -1,22 +1,23 @@
-"use strict";
-
-/* Sort a table by a column, each section within itself; cells without a number stay last. */
-function sorted(rows, column, direction) {
-  const key = (row) => {
+/* What is in a column of a table, as text and as what it sorts by. */
+function sortKey(column) {
+  return (row) => {
     const cell = row.cells[column];
     return "sort" in cell.dataset ? Number(cell.dataset.sort) : cell.textContent.trim();
   };
-  const compare = (a, b) => {
-    const [x, y] = [key(a), key(b)];
-    const numbers = (typeof x === "number") + (typeof y === "number");
-    if (numbers === 1) return typeof x === "number" ? -1 : 1;
-    return direction * (numbers === 2 ? x - y : x.localeCompare(y));
-  };
-  return rows.sort(compare);
+}
+const bodyRows = (table) => [...table.querySelectorAll("tbody tr:not(.heading)")];
+const lastHeaders = (table) => [...table.tHead.rows[table.tHead.rows.length - 1].cells];
+const nameOf = (header) => header.querySelector("button").firstChild.textContent;
+
+/* A row of a table as `fits` takes it; a cell with a number has it without its interval. */
+function fieldsOf(row, keys) {
+  const texts = [...row.cells].map((cell) => cell.firstChild?.textContent.trim() ?? "");
+  return Object.fromEntries(keys.map((key, column) => [key, texts[column]]));
 }
 
+/* Sort a table by a column, each section within itself. */
 for (const table of document.querySelectorAll("table.sortable")) {
-  const headers = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
+  const headers = lastHeaders(table);
   for (const body of table.tBodies) [...body.rows].forEach((row, place) => (row.dataset.place = place));
   headers.forEach((header, column) => {
     header.querySelector("button").addEventListener("click", () => {
@@ -27,9 +28,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
       if (next) header.setAttribute("aria-sort", next);
       for (const body of table.tBodies) {
         const rows = [...body.rows].filter((row) => !row.classList.contains("heading"));
-        if (next) sorted(rows, column, next === "ascending" ? 1 : -1);
-        else rows.sort((a, b) => a.dataset.place - b.dataset.place);
-        body.append(...rows);
+        const key = next ? sortKey(column) : (row) => Number(row.dataset.place);
+        const ordered = inOrder(rows, key, next === "descending" ? -1 : 1);
+        body.append(...ordered);
       }
     });
   });
@@ -70,31 +71,98 @@ if (choice) {
   choose();
 }
 
-/* Search the records: a row is shown if it has every word, a value as in `snf` or a field as in `recipe.lr=0.001`. */
+/* Search the records. */
 const search = document.getElementById("search");
 const recordRows = [];
 for (const list of document.querySelectorAll("details.records")) {
-  const names = [...list.querySelectorAll("thead tr:last-child th")].map((head) => head.querySelector("button").firstChild.textContent);
-  for (const row of list.querySelectorAll("tbody tr")) {
-    const texts = [...row.cells].map((cell) => cell.textContent.trim().toLowerCase());
-    const fields = texts.map((text, column) => `${names[column].toLowerCase()}=${text}`);
-    recordRows.push({ row, list, texts, fields });
-  }
+  const keys = lastHeaders(list.querySelector("table")).map((header) => columnKey("", nameOf(header)));
+  for (const row of bodyRows(list)) recordRows.push({ row, list, fields: fieldsOf(row, keys) });
 }
 search.hidden = recordRows.length === 0;
-search.querySelector("input").addEventListener("input", (event) => {
-  const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
-  const has = (record, word) => (word.includes("=") ? record.fields.includes(word) : record.texts.some((text) => text.includes(word)));
-  let found = 0;
+search.querySelector("input").addEventListener("input", ({ target }) => {
   for (const list of document.querySelectorAll("details.records")) list.open = false;
-  for (const record of recordRows) {
-    const fits = words.every((word) => has(record, word));
-    record.row.hidden = !fits;
-    found += fits;
-    if (fits && words.length) record.list.open = true;
+  let found = 0;
+  for (const { row, list, fields } of recordRows) {
+    row.hidden = !fits(fields, target.value);
+    found += !row.hidden;
+    if (!row.hidden && target.value.trim()) list.open = true;
   }
-  search.querySelector("output").textContent = words.length ? `${found} of ${recordRows.length}` : "";
+  search.querySelector("output").textContent = target.value.trim() ? `${found} of ${recordRows.length}` : "";
 });
+
+/* Choose what a summary shows: a metric, a split, the methods that fit a query. */
+for (const controls of document.querySelectorAll(".choose")) {
+  const table = controls.parentElement.querySelector("table");
+  const headers = lastHeaders(table);
+  const columns = headers.map((header) => ({ group: header.dataset.group ?? "", name: nameOf(header) }));
+  const keys = columns.map(({ group, name }) => columnKey(group, name));
+  const rows = bodyRows(table).map((row) => ({ row, fields: fieldsOf(row, keys) }));
+  const [metric, split] = controls.querySelectorAll("select");
+  const query = controls.querySelector("input");
+  const choose = () => {
+    const shown = shownColumns(columns, metric.value, split.value);
+    for (const { row } of rows) [...row.cells].forEach((cell, column) => (cell.hidden = !shown[column]));
+    headers.forEach((header, column) => (header.hidden = !shown[column]));
+    let start = 0;
+    for (const group of table.tHead.rows[0].cells) {
+      const count = Number(group.dataset.columns);
+      const visible = shown.slice(start, start + count).filter(Boolean).length;
+      group.hidden = visible === 0;
+      if (visible) group.colSpan = visible;
+      start += count;
+    }
+    for (const { row, fields } of rows) row.hidden = !fits(fields, query.value);
+    const found = rows.filter(({ row }) => !row.hidden).length;
+    controls.querySelector("output").textContent = query.value.trim() ? `${found} of ${rows.length}` : "";
+  };
+  for (const control of [metric, split, query]) control.addEventListener("input", choose);
+  controls.hidden = false;
+  choose();
+}
+
+/* A click on a name of a legend hides that method in all drawings of its set of conditions, or shows it again. */
+for (const button of document.querySelectorAll(".legend button")) {
+  button.addEventListener("click", () => {
+    const pressed = button.getAttribute("aria-pressed") !== "true";
+    const condition = button.closest("[data-condition]").dataset.condition;
+    const key = button.dataset.mark;
+    for (const part of document.querySelectorAll(`main > [data-condition="${condition}"]`)) {
+      for (const other of part.querySelectorAll(`.legend button[data-mark="${key}"]`)) other.setAttribute("aria-pressed", pressed);
+      for (const mark of part.querySelectorAll(`.plot [data-mark="${key}"]`)) mark.style.visibility = pressed ? "" : "hidden";
+    }
+  });
+}
+
+/* What a pointer on a mark says, at once and also for a finger; the browser's own tip comes late. */
+const tip = document.createElement("div");
+tip.className = "tip";
+tip.hidden = true;
+document.body.append(tip);
+function showTip(event) {
+  const title = event.target.closest?.(".plot svg g")?.querySelector(":scope > title");
+  tip.hidden = !title;
+  if (!title) return;
+  tip.textContent = title.textContent;
+  tip.style.left = `${Math.min(event.clientX + 12, innerWidth - tip.offsetWidth - 8)}px`;
+  tip.style.top = `${event.clientY + 16}px`;
+}
+document.addEventListener("pointerover", showTip);
+document.addEventListener("pointerdown", showTip);
+document.addEventListener("scroll", () => (tip.hidden = true), { passive: true });
+
+/* Say where a table is wider than the page. */
+for (const scroll of document.querySelectorAll(".scroll")) {
+  const wide = scroll.parentElement;
+  const measure = () => {
+    const rest = scroll.scrollWidth - scroll.clientWidth;
+    wide.classList.toggle("wider", rest > 1);
+    wide.classList.toggle("more", rest - scroll.scrollLeft > 1);
+  };
+  scroll.addEventListener("scroll", measure, { passive: true });
+  const watcher = new ResizeObserver(measure);
+  watcher.observe(scroll);
+  watcher.observe(scroll.firstElementChild);
+}
 
 /* Mark where the reader is in the table of contents. */
 const links = new Map([...document.querySelectorAll("nav.toc a")].map((link) => [link.hash.slice(1), link]));
