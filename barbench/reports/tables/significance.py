@@ -75,8 +75,8 @@ def compare_pairs(score: Score, members: Group, evidence: ResampledScores | None
     if not samples:
         return {}
     ranked = set(_ranked(rows, columns, members))
-    of_ranked = []
-    others = []
+    of_ranked: list[tuple[int, int]] = []
+    others: list[tuple[int, int]] = []
     for pair in combinations(range(len(rows)), 2):
         family = of_ranked if ranked.issuperset(pair) else others
         family.append(pair)

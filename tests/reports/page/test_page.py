@@ -205,6 +205,7 @@ def test_every_mark_says_what_it_is(tab: chromium.Tab, page: Path) -> None:
     point = "document.querySelectorAll('#c1-cost svg [data-mark]')[1]"
     tab.run(f"{point}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
     box = tab.run(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({point}.getBoundingClientRect())")
+    tab.run("new Promise((done) => setTimeout(done, 200))")  # what is scrolled is no longer pointed at
     tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
     said = tab.run("document.querySelector('.tip:not([hidden])').textContent")
     assert said == tab.run(f"{point}.querySelector('title').textContent")

@@ -139,7 +139,7 @@ tip.className = "tip";
 tip.hidden = true;
 document.body.append(tip);
 function showTip(event) {
-  const title = event.target.closest?.(".plot svg g")?.querySelector(":scope > title");
+  const title = event.target.closest?.(".plot svg g:has(> title)")?.querySelector(":scope > title");
   tip.hidden = !title;
   if (!title) return;
   tip.textContent = title.textContent;
