@@ -6,6 +6,10 @@ other towers: fewer blocks (`tiny`), EVA02's kind of them (`tiny-eva`), or as ma
 to give the teacher's features in the joint space, of class token and patches for pictures, of every word for captions.
 No mask is used and no caption is matched with a picture again. A regression of 65 vectors a picture learns many times
 faster than a contrast.
+
+`tiny-dino` has DINOv2's kind of blocks and no joint space, on purpose: it learns the teacher's tokens after the last
+norm, without its projection, turned by a fixed random rotation and brought to mean 0 and deviation 1 each. Its text
+tower is that of `tiny`, as it is.
 """
 
 import json
@@ -19,8 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from open_clip.model import CLIP, CustomTextCLIP
-from open_clip.tokenizer import SimpleTokenizer
+from open_clip.model import CustomTextCLIP
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -29,12 +32,12 @@ from barbench.datasets.shapes.language import propose, spoken
 from barbench.datasets.shapes.scene import draw, sample_scene
 from barbench.files import atomic_file
 from barbench.models.hooks import Hooks
-from barbench.models.towers import embedded
-from barbench.models.towers.base import TextTower, Tower, VisionTower
-from barbench.models.towers.clip import ClipText, ClipVision
-from barbench.models.towers.eva import EvaVision
+from barbench.models.stream import Project, Role, Site, unchanged
+from barbench.models.towers.base import Backbone, TextTower, Tower, VisionTower
+from barbench.models.towers.builder import Towers
+from barbench.models.towers.load import BUILDERS, load_backbone
 from barbench.models.walk import run_block
-from barbench.spec.backbone import CLIP_NORMALIZATION, CONFIG, HEAD, MERGES, WEIGHTS
+from barbench.spec.backbone import CLIP_NORMALIZATION, CONFIG, EMBEDDED, HEAD, MERGES, WEIGHTS, backbone_config
 
 SIZE = 64  # pixels
 CONTEXT = 20  # tokens
@@ -42,8 +45,27 @@ PICTURES = 32  # per step
 TEXTS = 64  # per step
 KEEP = 100  # steps from one checkpoint to the next
 SIDES = (72, 96)  # of pictures before the letterbox, in pixels
-EVA = {"timm_model_name": embedded.NAME, "timm_model_pretrained": False, "timm_pool": "token", "timm_proj": None}
-DEPTHS = {"tiny": 6, "tiny-eva": 6, "tiny-l": 12}
+EVA = {
+    "timm_model_name": "eva02_embedded_patch8_clip_64",
+    "timm_model_pretrained": False,
+    "timm_pool": "token",
+    "timm_proj": None,
+}
+DINO = {"timm_model_name": "vit_embedded_patch8_reg4_dinov2"}
+DINO_NAMES = (
+    ("conv1.", "patch_embed.proj."),
+    ("class_embedding", "cls_token"),
+    ("ln_post.", "norm."),
+    ("transformer.resblocks.", "blocks."),
+    (".ln_1.", ".norm1."),
+    (".ln_2.", ".norm2."),
+    (".attn.in_proj_", ".attn.qkv."),
+    (".attn.out_proj.", ".attn.proj."),
+    (".mlp.c_fc.", ".mlp.fc1."),
+    (".mlp.c_proj.", ".mlp.fc2."),
+)
+"""From CLIP's names of a vision tower to timm's of DINOv2's."""
+DEPTHS = {"tiny": 6, "tiny-eva": 6, "tiny-l": 12, "tiny-dino": 6}
 TEXT_DEPTH = 6
 
 
@@ -63,33 +85,49 @@ def student_config(name: str, teacher: dict[str, Any]) -> dict[str, Any]:
     config = {**teacher, "vision_cfg": vision, "text_cfg": {**teacher["text_cfg"], "layers": TEXT_DEPTH}}
     if name == "tiny-eva":
         config |= {"custom_text": True, "vision_cfg": {"image_size": SIZE, **EVA}}
+    if name == "tiny-dino":
+        config |= {"vision_cfg": {"image_size": SIZE, **DINO}}
     return config
 
 
-def make_model(config: dict[str, Any]) -> Any:
-    """A CLIP of open_clip with random weights."""
-    fields = dict(config)
-    return CustomTextCLIP(**fields) if fields.pop("custom_text", False) else CLIP(**fields)
+def make_model(folder: Path) -> tuple[Any, Towers]:
+    """A model with random weights by the configuration in a folder, and its two towers."""
+    config = backbone_config(str(folder))
+    builder = BUILDERS[config.family.name]
+    model = builder.build(config, SIZE)
+    return model, builder.wrap(model, SIZE, True)
 
 
-def towers(model: Any) -> tuple[VisionTower, TextTower]:
-    vision = EvaVision(model.visual) if hasattr(model.visual, "trunk") else ClipVision(model.visual)
-    return vision, ClipText(model.text if isinstance(model, CustomTextCLIP) else model)
-
-
-def features(tower: Tower, inputs: Tensor) -> Tensor:
+def features(tower: Tower, inputs: Tensor, project: Project = unchanged) -> Tensor:
     """All tokens in the joint space, (B, T, E), of pixels (B, 3, S, S) or ids (B, L)."""
     stream = tower.embed(inputs)
     for block in range(tower.depth):
         stream = run_block(tower, block, stream, Hooks())
-    tokens: Tensor = tower.finish(stream.tokens)
+    tokens: Tensor = tower.finish(stream.tokens, project)
     return tower.project(tokens) if isinstance(tower, TextTower) else tokens
 
 
+def turned_features(tower: VisionTower, inputs: Tensor) -> Tensor:
+    """All tokens after the last norm, without the projection, turned by a fixed random rotation, (B, T, C)."""
+    normed = inputs
+
+    def keep(site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+        nonlocal normed
+        normed = y
+        return y
+
+    features(tower, inputs, keep)
+    random = torch.randn(tower.width, tower.width, generator=torch.Generator().manual_seed(0))
+    rotation = torch.linalg.qr(random)[0]
+    return normed @ rotation
+
+
 @torch.no_grad()
-def prepare(teacher: tuple[VisionTower, TextTower], tokenizer: SimpleTokenizer, pictures: int, seed: int) -> Lessons:
-    """Draw the pictures, and have the teacher look at them at its own size and read a caption of each."""
-    vision, text = teacher
+def prepare(teacher: Backbone, pictures: int, seed: int, aligned: bool) -> Lessons:
+    """Draw the pictures, and have the teacher look at them at its own size and read a caption of each; not `aligned`:
+    for a student whose vision shares no space with words."""
+    vision = teacher.vision
+    text = teacher.text
     grid = SIZE // vision.patch
     side = vision.grid[0]
     squares: list[Tensor] = []
@@ -111,22 +149,25 @@ def prepare(teacher: tuple[VisionTower, TextTower], tokenizer: SimpleTokenizer, 
                 thing = scene.things[rng.integers(len(scene.things))]
                 captions.append(spoken(propose(scene, thing, style, rng), rng))
         # The teacher's map of patches, at the student's grid.
-        tokens = features(vision, normalized(torch.stack(large), CLIP_NORMALIZATION))
+        look = features if aligned else turned_features
+        tokens = look(vision, normalized(torch.stack(large), CLIP_NORMALIZATION))
         maps = tokens[:, 1:].transpose(1, 2).unflatten(2, vision.grid)
         maps = F.interpolate(maps, (grid, grid), mode="bilinear", antialias=True)
-        seen.append(torch.cat([tokens[:, :1], maps.flatten(2).transpose(1, 2)], 1).half())
-    ids = tokenizer(list(dict.fromkeys(captions)), CONTEXT)
+        lesson = torch.cat([tokens[:, :1], maps.flatten(2).transpose(1, 2)], 1)
+        if not aligned:
+            lesson = F.layer_norm(lesson, lesson.shape[-1:])
+        seen.append(lesson.half())
+    ids = teacher.tokenizer(list(dict.fromkeys(captions)), CONTEXT)
     read = torch.cat([features(text, part).half() for part in ids.split(256)])
     return Lessons(torch.stack(squares), torch.cat(seen), ids, read)
 
 
-def begin_from(model: Any, teacher: dict[str, Tensor], depths: dict[str, int]) -> None:
+def begin_from(model: Any, student: Towers, teacher: dict[str, Tensor], depths: dict[str, int]) -> None:
     """Give the student what fits of the teacher's weights, whose towers have `depths` blocks: of its blocks every
     second one where the student has half as many. Positions are resized to the student's grid; EVA02's blocks stay
     random."""
     own = model.state_dict()
-    vision, text = towers(model)
-    every = {"visual": depths["visual"] // vision.depth, "text": depths["text"] // text.depth}
+    every = {"visual": depths["visual"] // student.vision.depth, "text": depths["text"] // student.text.depth}
     for name, value in teacher.items():
         tower = "visual" if name.startswith("visual.") else "text"
         head, found, tail = name.partition("resblocks.")
@@ -137,11 +178,40 @@ def begin_from(model: Any, teacher: dict[str, Tensor], depths: dict[str, int]) -
                 continue
             name = f"{head}{found}{block - 1}.{rest}"
         if name == "visual.positional_embedding":
-            value = resized(value, vision.grid[0])
+            value = resized(value, student.vision.grid[0])
         custom = isinstance(model, CustomTextCLIP) and tower == "text" and name != "logit_scale"
         key = f"text.{name}" if custom else name
         if key in own and own[key].shape == value.shape:
             own[key].copy_(value)
+
+
+def begin_dino_from(model: Any, student: Towers, teacher: dict[str, Tensor]) -> None:
+    """Give `tiny-dino` every second block of the teacher's vision tower, and `tiny`'s text tower.
+
+    The norm before the blocks has no place, the patches' bias begins at 0, and the class token includes its position.
+    """
+    own = model.state_dict()
+    own["visual.patch_embed.proj.bias"].zero_()
+    positions = resized(teacher["visual.positional_embedding"], student.vision.grid[0])
+    own["visual.pos_embed"].copy_(positions[None, 1:])
+    for name, value in teacher.items():
+        if not name.startswith("visual.") or ".ln_pre." in name or name.endswith((".proj", "positional_embedding")):
+            continue
+        key = name.removeprefix("visual.")
+        for theirs, ours in DINO_NAMES:
+            key = key.replace(theirs, ours, 1)
+        if key == "cls_token":
+            value = (value + teacher["visual.positional_embedding"][0])[None, None]
+        if key.startswith("blocks."):
+            number, _, rest = key.removeprefix("blocks.").partition(".")
+            block, left = divmod(int(number) + 1, 2)
+            if left:
+                continue
+            key = f"blocks.{block - 1}.{rest}"
+        own[f"visual.{key}"].copy_(value)
+    for name, value in load_file(EMBEDDED["tiny"] / WEIGHTS).items():
+        if f"text.{name}" in own:
+            own[f"text.{name}"].copy_(value)
 
 
 def resized(positions: Tensor, side: int) -> Tensor:
@@ -162,10 +232,13 @@ def unexplained(given: Tensor, wanted: Tensor) -> Tensor:
     return (given - wanted).square().mean() / wanted.var()
 
 
-def train(model: Any, lessons: Lessons, out: Path, steps: int, seed: int, lr: float) -> None:
-    """Fit both towers in place; a log and, while it is unfinished, a checkpoint lie in `out`."""
-    vision, text = towers(model)
-    learned = nn.ModuleList([vision, text]).requires_grad_(True)
+def train(
+    model: Any, student: Towers, lessons: Lessons, out: Path, steps: int, seed: int, lr: float, reads: bool
+) -> None:
+    """Fit both towers in place, or vision alone where it does not learn to read; a log and, while it is unfinished, a
+    checkpoint lie in `out`."""
+    vision, text = student
+    learned = nn.ModuleList([vision, text] if reads else [vision]).requires_grad_(True)
     optimizer = torch.optim.AdamW(learned.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     state = out / "unfinished.pt"
     done = 0
@@ -186,19 +259,25 @@ def train(model: Any, lessons: Lessons, out: Path, steps: int, seed: int, lr: fl
             said = torch.from_numpy(rng.integers(len(lessons.ids), size=TEXTS))
             optimizer.param_groups[0]["lr"] = rate(step / steps, lr)
             pixels = normalized(lessons.pictures[chosen], CLIP_NORMALIZATION)
-            seeing = unexplained(features(vision, pixels), lessons.seen[chosen].float())
-            there = lessons.ids[said] > 0
-            reading = unexplained(features(text, lessons.ids[said])[there], lessons.read[said].float()[there])
+            seen = features(vision, pixels)
+            # Registers have no lesson: class token and patches alone are compared.
+            count = lessons.seen.shape[1] - 1
+            seeing = unexplained(torch.cat([seen[:, :1], seen[:, -count:]], 1), lessons.seen[chosen].float())
+            reading = torch.zeros(())
+            if reads:
+                there = lessons.ids[said] > 0
+                reading = unexplained(features(text, lessons.ids[said])[there], lessons.read[said].float()[there])
             optimizer.zero_grad()
             torch.autograd.backward(seeing + reading)
             torch.nn.utils.clip_grad_norm_(learned.parameters(), 1.0)
             optimizer.step()
             errors += (seeing.item(), reading.item())
             if step % 50 == 0:
-                seen, read = errors / 50
+                pictures, captions = errors / 50
                 errors[:] = 0
                 seconds = time.monotonic() - begin
-                log.write(f"step {step} seconds {seconds:.0f} unexplained: pictures {seen:.4f}, captions {read:.4f}\n")
+                line = f"step {step} seconds {seconds:.0f} unexplained: pictures {pictures:.4f}"
+                log.write(f"{line}, captions {captions:.4f}\n" if reads else f"{line}\n")
             if step % KEEP == 0:
                 saved = {"step": step, "seconds": time.monotonic() - begin, "model": model.state_dict()}
                 with atomic_file(state) as file:
@@ -221,9 +300,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     settings = json.loads((teacher / CONFIG).read_text())
     weights = {k: v.float() for k, v in load_file(teacher / WEIGHTS).items()}
-    guide = make_model(settings["model_cfg"])
-    guide.load_state_dict(weights)
-    guide.eval().requires_grad_(False)
+    guide = load_backbone(str(teacher))
     depths = {
         "visual": settings["model_cfg"]["vision_cfg"]["layers"],
         "text": settings["model_cfg"]["text_cfg"]["layers"],
@@ -232,15 +309,19 @@ def main(
     (out / CONFIG).write_text(json.dumps(settings, indent=1) + "\n")
     for file in (MERGES, HEAD):
         shutil.copy(teacher / file, out / file)
+    aligned = name != "tiny-dino"
     kept = out / "lessons.pt"
     if kept.is_file():
         lessons = Lessons(*torch.load(kept, weights_only=True))
     else:
-        lessons = prepare(towers(guide), SimpleTokenizer(str(teacher / MERGES)), pictures, seed)
+        lessons = prepare(guide, pictures, seed, aligned)
         torch.save(tuple(lessons), kept)
-    model = make_model(settings["model_cfg"])
-    begin_from(model, weights, depths)
-    train(model, lessons, out, steps, seed, lr)
+    model, student = make_model(out)
+    if aligned:
+        begin_from(model, student, weights, depths)
+    else:
+        begin_dino_from(model, student, weights)
+    train(model, student, lessons, out, steps, seed, lr, reads=aligned)
     save_file({k: v.detach().half().contiguous() for k, v in model.state_dict().items()}, out / WEIGHTS)
     (out / "unfinished.pt").unlink(missing_ok=True)
     kept.unlink()

@@ -26,6 +26,7 @@ from barbench.results.store import Store
 from barbench.spec.backbone import PRETRAINED, HeadChoice
 from barbench.spec.dataset import DATASETS
 from barbench.spec.recipe import Recipe
+from barbench.spec.weights import without_digests
 
 
 class Built(NamedTuple):
@@ -139,13 +140,13 @@ def _find(cell: Cell, backbone: str | None, weights: str | None) -> tuple[str, s
         raise UsageError(f"{cell.stem()} was trained on the backbone {cell.backbone}; --backbone is {found}")
 
     # Its weights: a tag, or a file whose name and hash the cell keeps.
-    file, _, digest = cell.weights.rpartition("@")
-    if weights is None and digest and file and file != PRETRAINED:
+    file = without_digests(cell.weights)
+    if weights is None and file not in (cell.weights, PRETRAINED):
         raise UsageError(f"{cell.stem()} was trained on the weights file {file}: say where it is with --weights FILE")
-    tag, path = identify_weights(name, weights or file or cell.weights)
+    tag, path = identify_weights(name, weights or file)
     if tag != cell.weights:
         raise UsageError(f"{cell.stem()} was trained on the weights {cell.weights} of {name}; these are {tag}")
-    return name, str(path or tag)
+    return name, path or tag
 
 
 def check_expressions(expressions: Sequence[str]) -> None:

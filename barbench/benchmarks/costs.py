@@ -83,7 +83,7 @@ class Setting(BaseModel):
         tag, path = identify_weights(self.backbone, self.weights or default)
         return self.model_copy(
             update={
-                "weights": str(path or tag),
+                "weights": path or tag,
                 "image_size": config.image_size(self.image_size),
                 "device": pick_device(self.device),
                 "threads": core_count(),

@@ -22,14 +22,14 @@ class Files(BaseModel):
 
     Attributes:
         backbone: what `load_backbone` accepts in any process: a name or a folder.
-        weights: the file of the cell's weights; None if they are a tag.
+        weights: what `load_backbone` accepts on that host, where the cell's weights are files; None if they are tags.
         data: a folder in REFER layout.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: str
-    weights: Path | None
+    weights: str | None
     data: Path
 
 
@@ -75,7 +75,7 @@ class Job(BaseModel):
     @property
     def weights(self) -> str:
         """The weights as `load_backbone` accepts them on this host."""
-        return str(self.files.weights or self.cell.weights)
+        return self.files.weights or self.cell.weights
 
     def at(self, **changes: Any) -> Self:
         """The same cell at a place of which some fields differ."""

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from barbench.benchmarks.job import Files, Job
@@ -27,12 +26,14 @@ from barbench.spec.backbone import (
     MERGES,
     OWN_HEAD,
     PRETRAINED,
+    RANDOM,
     WEIGHTS,
     BackboneConfig,
     HeadChoice,
     NeckName,
     backbone_config,
     check_weights,
+    split_weights,
 )
 from barbench.spec.dataset import Dataset, resolve_dataset
 from barbench.spec.recipe import Recipe
@@ -364,29 +365,35 @@ def identify_backbone(name: str) -> str:
     return f"{folder.resolve().name}@{digest.hexdigest()[:8]}"
 
 
-def identify_weights(backbone: str, weights: str | None) -> tuple[str, Path | None]:
+def identify_weights(backbone: str, weights: str | None) -> tuple[str, str | None]:
     """What stands for weights in a cell.
 
     Args:
         backbone: as `load_backbone` accepts it.
-        weights: a tag, a file or a model folder; None for the backbone's default.
+        weights: a tag, a file or a model folder, or a pair of them; None for the backbone's default.
 
     Returns:
-        A tag and None; or a file's name with a hash of its content, and the file.
+        A tag and None; or a file's name with a hash of its content, and the file. Where a pair of models has a file,
+            both are pairs.
 
     Raises:
         UsageError: if the backbone has no default.
     """
     config = backbone_config(backbone)
     weights = weights or config.default_weights()
-    if config.folder is not None and weights == PRETRAINED:
-        path: Path | None = config.folder / WEIGHTS
-    else:
-        path = weights_file(weights)
-    if path is None or not path.is_file():
-        return weights, None
-    name = PRETRAINED if weights == PRETRAINED else path.name
-    return f"{name}@{digest(path)[:8]}", path.resolve()
+    if config.pair is not None and weights == RANDOM:
+        return RANDOM, None
+    names = []
+    places = []
+    for part in split_weights(weights, config):
+        path = config.folder / WEIGHTS if config.folder is not None and part == PRETRAINED else weights_file(part)
+        if path is None or not path.is_file():
+            names.append(part)
+            places.append(part)
+        else:
+            names.append(f"{PRETRAINED if part == PRETRAINED else path.name}@{digest(path)[:8]}")
+            places.append(str(path.resolve()))
+    return ",".join(names), None if names == places else ",".join(places)
 
 
 def choose_datasets(

@@ -78,8 +78,11 @@ def predict(
         typer.Option(exists=True, file_okay=False, help="folder of the backbone, if the cell has one from a folder"),
     ] = None,
     weights: Annotated[
-        Path | None,
-        typer.Option(exists=True, help="file or model folder of the backbone's weights, if the cell has them from one"),
+        str | None,
+        typer.Option(
+            help="file or model folder of the backbone's weights, if the cell has them from one; VISION,TEXT for a "
+            "pair of models"
+        ),
     ] = None,
     threshold: Annotated[
         float | None,
@@ -125,8 +128,7 @@ def predict(
     from barbench.reports.panels import write_found
 
     folder = None if backbone is None else str(backbone)
-    file = None if weights is None else str(weights)
-    trained = load_trained(store, record, pick_device(device), folder, file)
+    trained = load_trained(store, record, pick_device(device), folder, weights)
     found = trained.find(pixels, expressions, threshold)
     path = out or Path(f"{photo.stem}-found.png")
     write_found(pixels, found, path)

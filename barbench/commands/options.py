@@ -73,14 +73,17 @@ OfOption = Annotated[
 BackboneOption = Annotated[
     str,
     typer.Option(
-        help="tiny, the name of an open_clip CLIP ViT, or a folder in open_clip's format", rich_help_panel=BACKBONES
+        help="tiny, a name of `list backbones`, a pair VISION+TEXT of timm's DINOv2 and open_clip's text tower, or a "
+        "folder in open_clip's format",
+        rich_help_panel=BACKBONES,
     ),
 ]
 BackbonesOption = Annotated[
     str | None,
     typer.Option(
         "--backbone",
-        help="tiny, a name that open_clip knows, a folder in open_clip's format, or a comma list",
+        help="tiny, a name of `list backbones`, a pair VISION+TEXT of timm's DINOv2 and open_clip's text tower, a "
+        "folder in open_clip's format, or a comma list",
         show_default="tiny on shapes, else ViT-B-16-quickgelu",
         rich_help_panel=BACKBONES,
     ),
@@ -89,7 +92,7 @@ WeightsOption = Annotated[
     str | None,
     typer.Option(
         help=WEIGHTS_HELP,
-        show_default="pretrained for tiny and folders, openai for -quickgelu models",
+        show_default="pretrained for tiny and folders, openai for -quickgelu models, lvd142m,openai for DINOv2",
         rich_help_panel=BACKBONES,
     ),
 ]
@@ -99,7 +102,7 @@ ImageSizeOption = Annotated[
         min=1,
         max=4096,
         help="side of the square input in pixels",
-        show_default="the backbone's own; 416 for open_clip's",
+        show_default="the backbone's own; 416 for open_clip's, 448 for DINOv2",
         rich_help_panel=BACKBONES,
     ),
 ]

@@ -1,18 +1,17 @@
-"""DETRIS: dense aligners in the vision tower, dense adapters in the text tower (Huang et al., AAAI 2025), in CLIP's own
-two towers."""
+"""DETRIS: dense aligners in the vision tower, dense adapters in the text tower (Huang et al., AAAI 2025)."""
 
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from barbench.errors import UsageError
+from barbench.errors import UnfitBackbone, UsageError
 from barbench.methods.base import Component
-from barbench.methods.domains import DropoutRate, Multiple16, Multiple16OrZero, Size, checked
+from barbench.methods.domains import Blocks, DropoutRate, Multiple16, Multiple16OrZero, Size, checked
 from barbench.models.attention import multihead
 from barbench.models.hooks import Carry, Order
-from barbench.models.stream import Site, Step, Stream
-from barbench.models.towers.base import Backbone
+from barbench.models.stream import Site, Step, Stream, TowerName
+from barbench.models.towers.base import Backbone, Tower
 
 SCALE = 0.2
 EPS = 1e-3
@@ -124,9 +123,11 @@ class WordAdapter(nn.Module):
 class Detris(Component):
     """delta <- delta + 0.2 A at the MLP of every second block of both towers; not an identity at the start.
 
-    The CLIP reading: the original is for DINOv2 (ViT-B/14, four registers, LayerScale, 448 px), takes its levels
-    after other blocks, has a residual around the neck's last convolutions and trains longer. Here the backbone, the
-    levels, the head and the recipe are barbench's; the modules are the original's, and so are their counts.
+    Where the block has a LayerScale, as DINOv2's have, 0.2 A is added before it, as in the original.
+
+    On CLIP it is a reading: the original is for DINOv2 (ViT-B/14, four registers, 448 px), takes its levels after other
+    blocks (`dinov2.levels=4+8`), has a residual around the neck's last convolutions (`neck: detris`) and trains longer.
+    The modules are the original's, and so are their counts.
 
     The aligners read the finished words, so that the text tower runs first. The text adapter's convolutions are
     centered: a word sees the next two, so the causal mask is broken, padding reaches the words, and results depend on
@@ -142,7 +143,10 @@ class Detris(Component):
         cross: whether they look at words. Without, MaPPER's local convolution adapter in kind.
         text: whether the text tower has adapters.
         blocks: how many blocks of each tower have one, spread evenly, the last one among them; None: half of them (the
-            original has 6 of 12, and 6 of ViT-L's 24).
+            original has 6 of 12).
+        at: the vision blocks, counted from 0, that have an aligner, in place of `blocks`: 2+6+10+14+18+22 in the
+            original's 24.
+        text_at: the same for text.
 
     Raises:
         UsageError: if the heads do not divide `embed`, or the aligners neither convolve nor look at words.
@@ -162,6 +166,8 @@ class Detris(Component):
         cross: bool = True,
         text: bool = True,
         blocks: Size | None = None,
+        at: Blocks | None = None,
+        text_at: Blocks | None = None,
     ) -> None:
         super().__init__()
         if embed % heads:
@@ -176,13 +182,24 @@ class Detris(Component):
         self.conv = conv
         self.cross = cross
         self.blocks = blocks
+        self.at = at
+        self.text_at = text_at
 
     def attach(self, backbone: Backbone) -> None:
-        """Allocate the aligners (vision) and the adapters (text), each at the MLP of its blocks."""
+        """Allocate the aligners (vision) and the adapters (text), each at the MLP of its blocks.
+
+        Args:
+            backbone: of the segmenter.
+
+        Raises:
+            UnfitBackbone: for a block that a tower does not have.
+        """
         vision = backbone.vision
         text = backbone.text
         self.aligners = nn.ModuleDict()
-        blocks = self._blocks_of(vision.depth)
+        # Not as submodules: they are the segmenter's.
+        self._towers: dict[TowerName, Tower] = {"vision": vision, "text": text}
+        blocks = self._blocks_of(vision, self.at)
         self.first = blocks[0]
         for block in blocks:
             cross = None
@@ -192,13 +209,17 @@ class Detris(Component):
             self.aligners[Site("vision", block, "mlp").key] = made
         self.adapters = nn.ModuleDict()
         if self.text_channels:
-            for block in self._blocks_of(text.depth):
+            for block in self._blocks_of(text, self.text_at):
                 self.adapters[Site("text", block, "mlp").key] = WordAdapter(text.width, self.text_channels)
 
-    def _blocks_of(self, depth: int) -> list[int]:
-        """Which blocks of a tower have a module: of 12 blocks 1, 3, 5, 7, 9 and 11, counted from 0."""
-        count = max(1, depth // 2) if self.blocks is None else min(self.blocks, depth)
-        return [depth * (i + 1) // count - 1 for i in range(count)]
+    def _blocks_of(self, tower: Tower, asked: tuple[int, ...] | None) -> list[int]:
+        """Which blocks of a tower have a module."""
+        depth = tower.depth
+        if asked is not None and max(asked) >= depth:
+            raise UnfitBackbone(f"DETRIS: the {tower.name} tower has the blocks 0 to {depth - 1}, not {max(asked)}")
+        if asked is not None:
+            return sorted(asked)
+        return spread(depth, max(1, depth // 2) if self.blocks is None else min(self.blocks, depth))
 
     def order(self) -> Order | None:
         """Text first, since the aligners read the finished words; either order without `cross`."""
@@ -220,7 +241,8 @@ class Detris(Component):
         carry[self] = (words,)
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
-        """delta plus a fifth of the aligner's output for xn, or of the text adapter's for x; all (B, T, D)."""
+        """delta plus a fifth of the aligner's output for xn, or of the text adapter's for x, times LayerScale's gains
+        where there are some; all (B, T, D)."""
         if site.key in self.aligners:
             words = carry[self][0] if self.cross else xn
             added: Tensor = self.aligners[site.key](xn, words)
@@ -230,7 +252,20 @@ class Detris(Component):
             added = self.adapters[site.key](x, front)
         else:
             return delta
-        return delta + SCALE * added
+        added = SCALE * added
+        gains = self._towers[site.tower].layer_scale(site)
+        if gains is not None:
+            added = gains * added
+        return delta + added
+
+
+def spread(depth: int, count: int) -> list[int]:
+    """Blocks that are spread evenly over a depth, the last one among them.
+
+    >>> spread(12, 6)
+    [1, 3, 5, 7, 9, 11]
+    """
+    return [depth * (i + 1) // count - 1 for i in range(count)]
 
 
 def _truncated(linear: nn.Linear) -> None:

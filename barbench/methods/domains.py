@@ -24,6 +24,7 @@ from barbench.errors import UsageError
 from barbench.models.names import BatchNorms as BatchNorms
 from barbench.models.names import Branch, LinearRole, TowerName
 from barbench.models.names import Connect as Connect
+from barbench.models.names import PositionRule as PositionRule
 from barbench.spec.text import listed
 from barbench.values import shown
 
@@ -59,6 +60,9 @@ Scale = Annotated[float, Field(gt=0, le=MOST)]
 """What a component's output is multiplied by: at 0 it would never be trained."""
 
 Deviation = Annotated[float, Field(ge=0, le=MOST)]
+Blocks = Annotated[tuple[Annotated[int, Field(ge=0, le=MOST)], ...], Field(min_length=1)]
+"""Blocks of a tower, counted from 0."""
+
 Towers = Annotated[tuple[TowerName, ...], Field(min_length=1)]
 Branches = Annotated[tuple[Branch, ...], Field(min_length=1)]
 LinearRoles = Annotated[tuple[LinearRole, ...], Field(min_length=1)]

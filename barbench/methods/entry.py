@@ -2,7 +2,7 @@
 
 Options of a method are `component.parameter` pairs, `{"gst.prior": False}`, checked against the signature of the
 component's constructor, without torch (`domains`); the options `positional="train"` and, on a ResNet,
-`resnet.connect` and `resnet.batchnorm` exist for every method.
+`resnet.connect` and `resnet.batchnorm`, on a DINOv2 `dinov2.positions` and `dinov2.levels` exist for every method.
 """
 
 import inspect
@@ -133,8 +133,9 @@ class MethodSpec:
         rest = {**self.options, **options}
         check_value(Positions, rest.pop("positional", "frozen"), f"{self.name}:positional")
         nested = _nested(rest)
-        for name in EVERYWHERE & nested.keys():
-            _check_part(name, nested.pop(name), self.name)
+        for name in EVERYWHERE:
+            if name in nested:
+                _check_part(name, nested.pop(name), self.name)
         self._check_own(nested)
 
     def _check_own(self, nested: Options) -> None:
@@ -183,8 +184,9 @@ class MethodSpec:
         nested = _nested(rest)
         # The options that every method has are components of their own, around those of the method.
         components: list[Component] = []
-        if "resnet" in nested:
-            components.append(part("resnet", nested.pop("resnet")))
+        for name in EVERYWHERE:
+            if name in nested:
+                components.append(part(name, nested.pop(name)))
         components.extend(self._components(nested))
         if positional == "train":
             components.append(part("positional"))
@@ -221,10 +223,10 @@ class MethodSpec:
 
 METHODS: Registry[MethodSpec] = Registry("method")
 
-EVERYWHERE = {"resnet"}
+EVERYWHERE = ("resnet", "dinov2")
 """Components whose options every method has."""
 
-COMPONENTS = {"positional": "tune:Positional", "resnet": "tune:ResNetParts"}
+COMPONENTS = {"positional": "tune:Positional", "resnet": "tune:ResNetParts", "dinov2": "tune:DinoParts"}
 """Name in options -> file and class in this folder: those of every method, and those that `method` adds."""
 
 

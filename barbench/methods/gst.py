@@ -1,6 +1,6 @@
 """GST, global shortcut tuning (Eq. 4-8): a narrow transformer beside the frozen encoders, guided by a global prior."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -93,6 +93,9 @@ class GST(Component):
         queries: learnable query tokens q (128 in A.2).
         heads: attention heads of each module.
         prior: False: no global prior (an ablation).
+        space: `joint`: the prior compares words with patches in the joint space, and one map takes both to `side`.
+            `side`: for a backbone without a joint space, ours: a second map W_v takes patches to `side`, and the prior
+            is taken there, after both maps.
         detach: False: gradients of Eq. 8 reach the encoders (an ablation).
 
     Raises:
@@ -109,6 +112,7 @@ class GST(Component):
         queries: SizeOrZero = 128,
         heads: Size = 6,
         prior: bool = True,
+        space: Literal["joint", "side"] = "joint",
         detach: bool = True,
     ) -> None:
         super().__init__()
@@ -119,13 +123,15 @@ class GST(Component):
         self.queries = queries
         self.heads = heads
         self.prior = prior
+        self.space = space
         self.detach = detach
 
     def obstacle(self, traits: Traits) -> str | None:
-        """A backbone whose words and patches share no joint space, unless there is no prior (Eq. 4)."""
-        if traits.aligned or not self.prior:
+        """A backbone whose words and patches share no joint space, unless it needs none for the prior (Eq. 4)."""
+        if traits.aligned or not self.prior or self.space == "side":
             return super().obstacle(traits)
-        return "its prior compares words with patches, which share no joint space here; gst.prior=false leaves it out"
+        ways = "gst.prior=false leaves it out, gst.space=side compares them in the side network's space"
+        return f"its prior compares words with patches, which share no joint space here; {ways}"
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate the side network, and choose the blocks whose features Eq. 8 takes (3, 6, 9, 12 of 12 in A.2).
@@ -143,6 +149,7 @@ class GST(Component):
         modules = range(self.depth)
         self.embed = nn.Conv2d(3, side, vision.patch, vision.patch)
         self.words = nn.Linear(backbone.text.joint, side)
+        self.patches = nn.Linear(vision.joint, side) if self.prior and self.space == "side" else None
         self.query = nn.Parameter(torch.randn(self.queries, side) * 0.02) if self.queries else None
         self.blocks = nn.ModuleList(GlobalBlock(side, self.heads, self.prior) for _ in modules)
         self.priors = nn.ModuleList(nn.Linear(side, side) for _ in modules) if self.prior else None
@@ -196,5 +203,8 @@ class GST(Component):
         if not self.prior:
             return None
         patches = trace.levels[2].flatten(2).transpose(1, 2)
-        prior = global_prior(trace.joint, patches, trace.sentence)
-        return F.pad(self.words(prior), (0, 0, self.queries, 0))
+        if self.patches is not None:
+            prior = global_prior(self.words(trace.joint), self.patches(patches), self.words(trace.sentence))
+        else:
+            prior = self.words(global_prior(trace.joint, patches, trace.sentence))
+        return F.pad(prior, (0, 0, self.queries, 0))

@@ -80,7 +80,7 @@ class LIM(Component):
             return vision, text
         # Both towers' outputs of the block before. A view of cls would keep all tokens alive until the backward pass.
         words = text.body
-        cls = vision.first.clone()
+        cls = vision.cls.clone()
         # Eq. 2: [cls, T'_{i-1}, patches], with T' = P(T).
         if "vision" in self.into and step.vision is not None:
             hidden = text.pad if self.padding == "mask" else None

@@ -12,3 +12,6 @@ Connect = Literal["train", "frozen", "none"]
 
 BatchNorms = Literal["keep", "train"]
 """Whether a ResNet's BatchNorms keep their statistics or use those of the batch."""
+
+PositionRule = Literal["hub", "detris", "hf"]
+"""How DINOv2's positions are fitted to another grid: as by its authors, by DETRIS, or by Hugging Face."""

@@ -70,7 +70,7 @@ class Stream:
 
     Attributes:
         tokens: (B, prefix + inserted + N, D).
-        prefix: 1 for the class token (vision), 0 (text).
+        prefix: 1 for the class token (vision), 0 (text); with DINOv2's registers behind the class token, 5.
         inserted: (owner, count) of the tokens that components have inserted; they never leave the tower.
         mask: additive attention mask, broadcastable to (B, heads, T, T) over all T tokens, or None.
         pad: (B, L), True where a word is padding (text only).
@@ -91,6 +91,11 @@ class Stream:
     def first(self) -> Tensor:
         """The prefix tokens, (B, prefix, D)."""
         return self.tokens[:, : self.prefix]
+
+    @property
+    def cls(self) -> Tensor:
+        """The class token, (B, 1, D), without the registers that may follow it."""
+        return self.tokens[:, : min(1, self.prefix)]
 
     @property
     def body(self) -> Tensor:

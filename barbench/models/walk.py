@@ -133,6 +133,7 @@ class _Walk:
         self.steps = vision.depth if self.text_first else max(vision.depth, text.depth)
         self.shared_steps = hooks.text_independent_steps(self.steps)
         # What the head and the components read.
+        self.stage = 0  # thirds of the forward pass that are over
         self.levels: list[Tensor] = []
         self.tapped = hooks.tapped()
         self.taps: dict[int, Tensor] = {}
@@ -185,6 +186,8 @@ class _Walk:
             if step.vision in self.tapped:
                 self.taps[step.vision] = self.as_map(v.body, self.vision.after(step.vision).grid)
             self.record_tokens("vision", step.vision, v)
+            if step.vision in (self.vision.level_blocks or ()):
+                self.levels.append(self.as_map(v.body, self.vision.after(step.vision).grid))
         if step.text is not None:
             t = run_block(self.text, step.text, t, self.hooks, self.carry, self.roles)
             self.record_tokens("text", step.text, t)
@@ -198,13 +201,14 @@ class _Walk:
         # The end of a stage: a feature level for the head.
         done = step.number + 1
         v = self.expand_to_texts(v, done)
-        stage = len(self.levels)
-        if done == self.steps * (stage + 1) // STAGES:
-            v, t = self.hooks.after_stage(stage, v, t, self.carry)
-            patches = v.body
-            if stage == STAGES - 1:
-                patches = self.vision.finish(patches, self._norm_project("vision"))
-            self.levels.append(self.as_map(patches, self.vision.levels[stage].grid))
+        if done == self.steps * (self.stage + 1) // STAGES:
+            v, t = self.hooks.after_stage(self.stage, v, t, self.carry)
+            if self.stage == STAGES - 1:
+                patches = self.vision.finish(v.body, self._norm_project("vision"))
+                self.levels.append(self.as_map(patches, self.vision.levels[-1].grid))
+            elif self.vision.level_blocks is None:
+                self.levels.append(self.as_map(v.body, self.vision.levels[self.stage].grid))
+            self.stage += 1
         return v, t
 
     def finish_text(self, t: Stream) -> Tensor:

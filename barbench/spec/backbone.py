@@ -1,12 +1,14 @@
 """Which backbones there are and how they are built, read from JSON files: listing them does not import open_clip.
 
-A backbone is the embedded `tiny`, an open_clip model name, or a folder in open_clip's local format:
+A backbone is the embedded `tiny`, an open_clip model name, a pair `VISION+TEXT` of timm's name of a DINOv2 and
+open_clip's name of the model whose text tower is taken, or a folder in open_clip's local format:
 `open_clip_config.json` ({"model_cfg": ...}), `open_clip_model.safetensors`, and optionally `bpe.txt.gz` (merges of its
 tokenizer) and `barbench.json` (its `HeadSpec`).
 """
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -18,7 +20,7 @@ from barbench.spec.text import listed
 from barbench.spec.weights import FOLDER_FILES, activation, not_weights, shards, weights_file
 from barbench.values import number, read_key, text, whole
 
-EMBEDDED = {name: Path(__file__).parents[1] / "models" / name for name in ("tiny", "tiny-eva", "tiny-l")}
+EMBEDDED = {name: Path(__file__).parents[1] / "models" / name for name in ("tiny", "tiny-eva", "tiny-l", "tiny-dino")}
 CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
 HEAD_WEIGHTS = "head.safetensors"
 PAPER_SIZE = 416
@@ -38,6 +40,26 @@ EVA_SIZES = {
     "large": (1024, 24),
 }
 """Width and depth of timm's EVA02 by the word for its size in the model's name; `embedded` is barbench's `tiny-eva`."""
+DINO_SIZES = {
+    "embedded": (96, 6),
+    "small": (384, 12),
+    "base": (768, 12),
+    "large": (1024, 24),
+}
+"""Width and depth of timm's DINOv2 by the word for its size in the model's name; `embedded` is `tiny-dino`."""
+DINO_SIZE = 448
+"""Pixels: 32 x 32 patches, as DETRIS has."""
+DINO_TEXT = "ViT-B-16-quickgelu"
+"""The model whose text tower DETRIS and its successors take, beside -B and -L."""
+DINO_WEIGHTS = "lvd142m"
+"""timm's tag of the weights that DINOv2's authors published."""
+ALIASES = {
+    "dinov2-b": f"vit_base_patch14_reg4_dinov2+{DINO_TEXT}",
+    "dinov2-l": f"vit_large_patch14_reg4_dinov2+{DINO_TEXT}",
+    "dinov2-b-noreg": f"vit_base_patch14_dinov2+{DINO_TEXT}",
+    "dinov2-l-noreg": f"vit_large_patch14_dinov2+{DINO_TEXT}",
+}
+"""Short names of pairs: DINOv2 with four registers and, -noreg, without."""
 FILES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 SIZES = frozenset(
     ("image_size", "layers", "width", "patch_size", "head_width", "heads", "context_length", "vocab_size")
@@ -166,6 +188,7 @@ class Family:
         depth: blocks of the vision tower, stages of a ResNet.
         patch: side of a patch in pixels, of a cell of a ResNet's last map.
         obstacles: reasons why barbench does not support such a model -> whether the model gives them.
+        size: side of the images in pixels where none is asked for, rounded up to whole patches.
         transformer: whether the vision tower is a stack of blocks.
         aligned: whether words and patches share a joint space.
     """
@@ -176,6 +199,7 @@ class Family:
     depth: Callable[[Model], int]
     patch: Callable[[Model], int]
     obstacles: Callable[[Model], dict[str, bool]]
+    size: int = PAPER_SIZE
     transformer: bool = True
     aligned: bool = True
 
@@ -225,7 +249,23 @@ def _eva_size(model: Model) -> tuple[int, int]:
     return EVA_SIZES["base"]
 
 
-def _eva_patch(model: Model) -> int:
+def _dino_size(model: Model) -> tuple[int, int]:
+    """Width and depth; a model of one's own, whose name has none of the known words, counts as base."""
+    for word in _timm_name(model).split("_"):
+        if word in DINO_SIZES:
+            return DINO_SIZES[word]
+    return DINO_SIZES["base"]
+
+
+def _dino_obstacles(model: Model) -> dict[str, bool]:
+    """timm has DINOv2 in four sizes, of which the giant one has other blocks."""
+    return {
+        "DINOv2's giant vision tower, whose MLPs are SwiGLU": "_giant_" in _timm_name(model),
+        **_open_clip_obstacles(model),
+    }
+
+
+def _patch_in_name(model: Model) -> int:
     """timm's name says it, as in `eva02_base_patch16_clip_224`."""
     for part in _timm_name(model).split("_"):
         if part.startswith("patch"):
@@ -252,11 +292,21 @@ def _has_stages(model: Model) -> bool:
 
 FAMILIES = (
     Family(
+        name="dinov2",
+        takes=lambda model: _timm_name(model).endswith("_dinov2"),
+        width=lambda model: _dino_size(model)[0],
+        depth=lambda model: _dino_size(model)[1],
+        patch=_patch_in_name,
+        obstacles=_dino_obstacles,
+        size=DINO_SIZE,
+        aligned=False,
+    ),
+    Family(
         name="eva",
         takes=lambda model: bool(_timm_name(model)),
         width=lambda model: _eva_size(model)[0],
         depth=lambda model: _eva_size(model)[1],
-        patch=_eva_patch,
+        patch=_patch_in_name,
         obstacles=_eva_obstacles,
     ),
     Family(
@@ -291,6 +341,8 @@ class BackboneConfig:
         folder: the backbone's folder; None for the models that open_clip ships.
         head: sizes of the segmentation head.
         normalization: of its pixels.
+        pair: timm's name of the vision model and open_clip's of the one whose text tower is taken, where the two are
+            of different models, each with weights of its own; else None.
     """
 
     name: str
@@ -299,12 +351,14 @@ class BackboneConfig:
     folder: Path | None
     head: HeadSpec
     normalization: Normalization = CLIP_NORMALIZATION
+    pair: tuple[str, str] | None = None
 
     def image_size(self, wanted: int | None) -> int:
         """Check an image size, or choose it.
 
         Args:
-            wanted: side in pixels; None for the folder's own size, or the paper's 416 rounded up to whole patches.
+            wanted: side in pixels; None for the folder's own size, or the family's (the paper's 416, 448 for DINOv2)
+                rounded up to whole patches.
 
         Returns:
             The side in pixels, a multiple of the patches' side.
@@ -316,7 +370,7 @@ class BackboneConfig:
         if wanted is None and self.folder is not None:
             wanted = int(self.model["vision_cfg"]["image_size"])
         elif wanted is None:
-            wanted = -(-PAPER_SIZE // patch) * patch
+            wanted = -(-self.family.size // patch) * patch
         if wanted < patch or wanted % patch:
             near = max(patch, round(wanted / patch) * patch)
             raise UsageError(
@@ -327,11 +381,17 @@ class BackboneConfig:
     def default_weights(self) -> str:
         """The weights of a run that names none: `pretrained` for a folder, `openai` for QuickGELU models.
 
+        For a pair of models it is a pair, `lvd142m,openai`.
+
         Raises:
             UsageError: for other models, for which there are several weights and no obvious choice.
         """
         if self.folder is not None:
             return PRETRAINED
+        if self.pair is not None and self.pair[1].endswith("-quickgelu"):
+            return f"{DINO_WEIGHTS},{OPENAI}"
+        if self.pair is not None:
+            raise UsageError(f"--weights: say which weights {self.name} takes: random, or a pair VISION,TEXT")
         if self.name.endswith("-quickgelu"):
             return OPENAI
         raise UsageError(f"--weights: say which weights {self.name} takes: random, a tag of open_clip, or a file")
@@ -367,6 +427,33 @@ class BackboneConfig:
         return self.family.patch(self.model)
 
 
+def split_weights(weights: str, config: BackboneConfig) -> tuple[str, ...]:
+    """The weights of each of a backbone's models.
+
+    Args:
+        weights: as for `load_backbone`.
+        config: of the backbone.
+
+    Returns:
+        Those of vision and text for a pair of models, else `weights` alone.
+
+    Raises:
+        UsageError: where a pair of models is not given two.
+    """
+    if config.pair is None:
+        return (weights,)
+    if weights == RANDOM:
+        return (RANDOM, RANDOM)
+    parts = tuple(part.strip() for part in weights.split(","))
+    if len(parts) != 2 or not all(parts):
+        vision, text = config.pair
+        raise UsageError(
+            f"--weights {weights}: {config.name} needs two, VISION,TEXT, each a file, a tag or random: those of "
+            f"{vision}, then those of {text}, as in {DINO_WEIGHTS},{OPENAI}"
+        )
+    return parts
+
+
 def check_weights(weights: str | None, config: BackboneConfig | None = None) -> None:
     """Refuse weights that cannot exist, as far as that is known without torch.
 
@@ -381,6 +468,14 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
         UnknownName: for a word that a folder's backbone does not know.
     """
     if weights is None or weights == RANDOM:
+        return
+    if config is not None and config.pair is not None:
+        for part, text in zip(split_weights(weights, config), (None, backbone_config(config.pair[1])), strict=True):
+            check_weights(part, text)
+        return
+    if config is None and "," in weights and not Path(weights).exists():
+        for part in weights.split(","):
+            check_weights(part.strip())
         return
     folder = None if config is None else config.folder
     if folder is not None and weights == PRETRAINED:
@@ -427,8 +522,9 @@ def check_activation(file: Path, config: BackboneConfig) -> None:
 
 
 def backbone_names() -> list[str]:
-    """Embedded backbones first, then every open_clip model that barbench supports."""
+    """Embedded backbones, the pairs that have a short name, and every open_clip model that barbench supports."""
     names = [name for name, folder in EMBEDDED.items() if (folder / CONFIG).is_file()]
+    names += ALIASES
     for name, model in _shipped().items():
         if _obstacle(model, _family(model)) is None:
             names.append(name)
@@ -439,7 +535,7 @@ def backbone_config(name: str) -> BackboneConfig:
     """Look up a backbone.
 
     Args:
-        name: `tiny`, a model name of open_clip, or a folder.
+        name: `tiny`, a model name of open_clip, a pair VISION+TEXT or its short name, or a folder.
 
     Returns:
         Its configuration.
@@ -454,6 +550,7 @@ def backbone_config(name: str) -> BackboneConfig:
         folder = Path(name)
     head = HeadSpec()
     normalization = CLIP_NORMALIZATION
+    pair = None
     if folder is not None:
         content = _read(folder / CONFIG)
         model = _model(folder / CONFIG, content)
@@ -462,6 +559,10 @@ def backbone_config(name: str) -> BackboneConfig:
             head = _head(folder / HEAD)
     elif name in _shipped():
         model = _shipped()[name]
+    elif "+" in ALIASES.get(name, name):
+        vision, _, text = ALIASES.get(name, name).partition("+")
+        pair = (vision, text)
+        model = _paired(vision, text)
     elif Path(name).is_dir():
         raise UsageError(_no_backbone(Path(name)))
     else:
@@ -469,7 +570,20 @@ def backbone_config(name: str) -> BackboneConfig:
     family = _family(model)
     if reason := _obstacle(model, family):
         raise UsageError(f"backbone {name!r} has {reason}, which barbench does not support yet")
-    return BackboneConfig(name, model, family, folder, head, normalization)
+    return BackboneConfig(name, model, family, folder, head, normalization, pair)
+
+
+def _paired(vision: str, text: str) -> Model:
+    """The configuration of a pair of models, in open_clip's form."""
+    sizes = "|".join((*DINO_SIZES, "giant"))
+    if not re.fullmatch(rf"vit_({sizes})_patch\d+(_reg\d+)?_dinov2", vision):
+        known = [alias.partition("+")[0] for alias in ALIASES.values()]
+        raise UnknownName("DINOv2 of timm", vision, known)
+    if text not in _shipped():
+        raise UnknownName("text tower of open_clip", text, _shipped())
+    shipped = _shipped()[text]
+    chosen: Model = {key: shipped[key] for key in ("embed_dim", "text_cfg", "quick_gelu") if key in shipped}
+    return {**chosen, "vision_cfg": {"timm_model_name": vision}}
 
 
 def _no_backbone(folder: Path) -> str:

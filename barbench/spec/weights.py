@@ -70,6 +70,24 @@ def shards(file: Path) -> list[Path]:
     return found
 
 
+def without_digests(identity: str) -> str:
+    """The names in what stands for weights in a cell.
+
+    >>> without_digests("vit.pth@0a1b2c3d,openai")
+    'vit.pth,openai'
+    """
+    return ",".join(part.partition("@")[0] for part in identity.split(","))
+
+
+def digests(identity: str) -> list[str]:
+    """The hashes in what stands for weights in a cell; of a tag, the tag.
+
+    >>> digests("vit.pth@0a1b2c3d,openai")
+    ['0a1b2c3d', 'openai']
+    """
+    return [part.rpartition("@")[2] for part in identity.split(",")]
+
+
 def digest(file: Path) -> str:
     """SHA-256 of the weights, over all shards in order."""
     found = hashlib.sha256()

@@ -195,20 +195,20 @@ def test_weights_that_are_a_file_are_known_by_content(tmp_path: Path, backbone_f
         file.write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()[:8]
     # A folder's backbone takes any file, but is named by what was asked for, never by the machine's paths.
-    assert identify_weights("ViT-B-16", str(first)) == (f"a.safetensors@{digest}", first)
+    assert identify_weights("ViT-B-16", str(first)) == (f"a.safetensors@{digest}", str(first))
     assert identify_weights("ViT-B-16", str(second))[0] == f"a.safetensors@{digest}"
     first.write_bytes(b"other")
     assert identify_weights("ViT-B-16", str(first))[0] != f"a.safetensors@{digest}"
     assert identify_weights(str(backbone_folder), "random") == ("random", None)
     name, path = identify_weights(str(backbone_folder), str(second))
-    assert (name, path) == (f"a.safetensors@{digest}", second)
+    assert (name, path) == (f"a.safetensors@{digest}", str(second))
 
 
 def test_weights_that_nobody_named() -> None:
     name, path = identify_weights("tiny", None)
     assert name.startswith("pretrained@")
     assert path is not None
-    assert path.is_file()
+    assert Path(path).is_file()
     assert identify_weights("ViT-B-16-quickgelu", None) == ("openai", None)
     with pytest.raises(UsageError, match=r"say which weights ViT-B-16 takes"):
         identify_weights("ViT-B-16", None)

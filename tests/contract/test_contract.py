@@ -15,7 +15,7 @@ from barbench.models.towers.load import load_backbone
 from barbench.models.walk import walk
 from barbench.paper.tables import PAPER_METHODS
 from barbench.spec.recipe import parse_recipe
-from tests.models.small import KINDS, RESNET, RESNET_SIZE, SIZE, inputs, small
+from tests.models.small import DINO, KINDS, RESNET, RESNET_SIZE, SIZE, inputs, small
 from tests.models.towers.test_resnet import USED_ON
 
 RECIPE = parse_recipe("test", {"epochs": 1, "batch": 8, "lr": 1e-3, "adapter_lr": 0.5})
@@ -26,6 +26,8 @@ BATCH_DEPENDENT = {"barleria-released": {"topdown.cosine": "sample"}}
 TWO = ("quickgelu", "eva")
 PAIRS = [(name, kind) for name in METHODS for kind in (KINDS if name in PAPER_METHODS else TWO)]
 PAIRS += [(name, RESNET) for name in sorted(USED_ON)]
+# Its words and patches share no space, which BarLeRIa's prior needs: tests/models/towers/test_dinov2.py.
+PAIRS += [(name, DINO) for name in METHODS if name != "barleria"]
 everything = pytest.mark.parametrize(("name", "kind"), PAIRS)
 # A detached side network lets nothing be tuned behind it: tests/methods/test_lst.py.
 POSITIONS_UNREACHED = {"lst"}

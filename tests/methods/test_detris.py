@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from barbench.errors import UsageError
-from barbench.methods.detris import Detris
+from barbench.errors import UnfitBackbone, UsageError
+from barbench.methods.detris import Detris, spread
 from barbench.models.hooks import Hooks
 from barbench.models.walk import schedule, walk
-from tests.methods.field import attached, blocks, traced
+from tests.methods.field import attached, blocks, site, traced
 from tests.models.small import LENGTH, inputs
 
 
@@ -72,8 +72,33 @@ def test_without_cross_attention_no_text_reaches_the_patches() -> None:
 
 @pytest.mark.parametrize(("depth", "places"), [(12, [1, 3, 5, 7, 9, 11]), (6, [1, 3, 5]), (24, list(range(1, 24, 2)))])
 def test_places_follow_the_depth(depth: int, places: list[int]) -> None:
-    assert Detris()._blocks_of(depth) == places
-    assert Detris(blocks=4)._blocks_of(12) == [2, 5, 8, 11]
+    assert spread(depth, depth // 2) == places
+    assert spread(12, 4) == [2, 5, 8, 11]
+
+
+def test_places_may_be_given() -> None:
+    detris, backbone = attached("detris", channels=16, text_channels=16, at="0+4", text_at=(5, 1))
+    assert set(detris.aligners) == {"vision-0-mlp", "vision-4-mlp"}
+    assert set(detris.adapters) == {"text-1-mlp", "text-5-mlp"}
+    assert detris.text_independent_steps(6) == 0
+    for options in ({"at": (6,)}, {"text_at": (2, 9)}):
+        with pytest.raises(UnfitBackbone, match="has the blocks 0 to 5"):
+            Detris(**options).attach(backbone)
+
+
+def test_it_is_added_inside_a_layer_scale() -> None:
+    """As in the original: gains (0.3 here) times the branch and what the aligner adds to it."""
+    detris, backbone = attached("detris", "layer-scale", channels=16, text_channels=16, embed=16, heads=4)
+    gains = torch.linspace(0.1, 1, 64)
+    block = blocks(backbone, "vision")[1]
+    block.ls_2.gamma.data.copy_(gains)
+    x, xn, words = torch.randn(2, 37, 64), torch.randn(2, 37, 64), torch.randn(2, 9, 48)
+    at = site("vision", "mlp")
+    with torch.no_grad():
+        delta = backbone.vision.mlp(at, xn)
+        found = detris.branch(at, x, xn, delta, {detris: (words,)})
+        inner = block.mlp(xn) + 0.2 * detris.aligners[at.key](xn, words)
+    torch.testing.assert_close(found, gains * inner, rtol=1e-5, atol=1e-6)
 
 
 def test_what_cannot_be_is_refused() -> None:

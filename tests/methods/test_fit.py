@@ -94,6 +94,8 @@ def test_a_method_of_ones_own_that_reads_numbers_is_left_to_the_training() -> No
 def test_gst_needs_a_joint_space_for_its_prior() -> None:
     apart = Traits(aligned=False)
     assert "gst.prior=false" in (GST().obstacle(apart) or "")
+    assert "gst.space=side" in (GST().obstacle(apart) or "")
+    assert GST(space="side").obstacle(apart) is None
     assert GST(prior=False).obstacle(apart) is None
     assert GST().obstacle(Traits()) is None
     (spec,) = resolve("barleria")

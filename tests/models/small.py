@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from timm.models import register_model
 from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from barbench.models.towers.base import Backbone
@@ -31,6 +32,28 @@ def eva02_shallow_patch8_clip_48(pretrained: bool = False, **kwargs: Any) -> Eva
     return eva02_small_patch8_clip_48(pretrained, 4, **kwargs)
 
 
+@register_model
+def vit_little_patch8_reg4_dinov2(
+    pretrained: bool = False, depth: int = 6, reg_tokens: int = 4, **kwargs: Any
+) -> VisionTransformer:
+    """timm's vit_base_patch14_reg4_dinov2, but small."""
+    sizes = {"patch_size": 8, "embed_dim": 48, "depth": depth, "num_heads": 3, "init_values": 1e-5}
+    chosen = {name: kwargs[name] for name in ("num_classes", "img_size")}
+    return VisionTransformer(**sizes, **chosen, reg_tokens=reg_tokens, no_embed_class=reg_tokens > 0)
+
+
+@register_model
+def vit_little_patch8_dinov2(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    """The same without registers."""
+    return vit_little_patch8_reg4_dinov2(pretrained, reg_tokens=0, **kwargs)
+
+
+@register_model
+def vit_shallow_patch8_reg4_dinov2(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    """The same with four blocks."""
+    return vit_little_patch8_reg4_dinov2(pretrained, 4, **kwargs)
+
+
 torch.set_num_threads(1)  # tests run in parallel, and these models are small
 
 VOCABULARY, CONTEXT, LENGTH, SIZE = 64, 24, 9, 48
@@ -45,6 +68,9 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "layer-scale": {"vision_cfg": {"ls_init_value": 0.3}, "text_cfg": {"ls_init_value": 0.3, "width": 48, "heads": 3}},
 }
+DINO, DINO_PLAIN = "dinov2", "dinov2-noreg"
+"""Kinds whose words and patches share no space, with four registers and without."""
+DINOS = {DINO: "vit_little_patch8_reg4_dinov2", DINO_PLAIN: "vit_little_patch8_dinov2"}
 RESNET = "resnet"
 """A kind that only some methods can be used on; its images have RESNET_SIZE pixels."""
 RESNET_SIZE = 64
@@ -54,7 +80,12 @@ HEAD = {"width": 32, "ffn": 48, "heads": 4, "layers": 2, "dropout": 0.1}
 
 def config(kind: str, shallow: bool = False) -> dict[str, Any]:
     """open_clip's model configuration of a kind of CLIP; `shallow`: with two thirds of the blocks."""
-    special = {"vision_cfg": RESNET_CONFIG} if kind == RESNET else KINDS[kind]
+    if kind == RESNET:
+        special: dict[str, Any] = {"vision_cfg": RESNET_CONFIG}
+    elif kind in DINOS:
+        special = {"vision_cfg": {"timm_model_name": DINOS[kind]}}
+    else:
+        special = KINDS[kind]
     vision = {"image_size": SIZE, "layers": 6, "width": 64, "patch_size": 8, "head_width": 16}
     text = {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 64, "heads": 4, "layers": 6}
     parts = {"vision_cfg": vision | special.get("vision_cfg", {}), "text_cfg": text | special.get("text_cfg", {})}
@@ -63,7 +94,8 @@ def config(kind: str, shallow: bool = False) -> dict[str, Any]:
             if isinstance(part["layers"], int):
                 part["layers"] = part["layers"] * 2 // 3
         if "timm_model_name" in parts["vision_cfg"]:
-            parts["vision_cfg"]["timm_model_name"] = EVA.replace("small", "shallow")
+            name = parts["vision_cfg"]["timm_model_name"]
+            parts["vision_cfg"]["timm_model_name"] = name.replace("small", "shallow").replace("little", "shallow")
     return {"embed_dim": 40, **special, **parts}
 
 
@@ -87,6 +119,8 @@ def small(
     for name, p in backbone.vision.named_parameters():
         if name.endswith("bn3.weight"):  # zero at random: no branch of a ResNet would do anything
             p.data.fill_(0.5)
+        if kind in DINOS and name.endswith(".gamma"):  # next to zero at random: no branch would do anything
+            p.data.uniform_(0.1, 1, generator=torch.Generator(device).manual_seed(seed))
     return backbone
 
 

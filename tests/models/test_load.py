@@ -14,6 +14,7 @@ from barbench.errors import DataError, MissingData, UnknownName, UsageError
 from barbench.models.towers.load import BUILDERS, load_backbone
 from barbench.spec.backbone import (
     CLIP_NORMALIZATION,
+    EMBEDDED,
     FAMILIES,
     HeadSpec,
     Normalization,
@@ -206,11 +207,13 @@ def test_embedded_and_shipped_backbones_take_clips_pixels_and_are_aligned() -> N
     for name in backbone_names():
         config = backbone_config(name)
         assert config.normalization == CLIP_NORMALIZATION
-        assert config.aligned
+        assert config.aligned == ("dino" not in name)
         assert config.transformer == (not name.startswith("RN"))
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny-eva", "tiny-l", "ViT-B-16", "ViT-L-14", "EVA02-B-16", "EVA02-L-14"])
+@pytest.mark.parametrize(
+    "name", [*EMBEDDED, "ViT-B-16", "ViT-L-14", "EVA02-B-16", "EVA02-L-14", "dinov2-b", "dinov2-l"]
+)
 def test_sizes_that_are_known_without_torch_are_those_of_the_towers(name: str) -> None:
     known = backbone_config(name)
     vision = load_backbone(name, "random", device="meta").vision

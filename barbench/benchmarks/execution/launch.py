@@ -17,9 +17,9 @@ from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.job import Job
 from barbench.datasets.sources import cache_folder
 from barbench.errors import UsageError
-from barbench.models.towers.weights import find_weights
+from barbench.models.towers.weights import find_weights, sources
 from barbench.results.record import Record
-from barbench.spec.backbone import EMBEDDED, RANDOM, backbone_config
+from barbench.spec.backbone import EMBEDDED, backbone_config
 from barbench.spec.cluster import Cluster
 from barbench.spec.run import AUTO, ExecutorName, Place
 
@@ -97,10 +97,13 @@ def _check(place: Place, detach: bool) -> None:
 
 
 def _require_weights(backbone: str, weights: str) -> None:
-    """Check that weights which open_clip knows by a tag are on this machine."""
+    """Check that weights which open_clip or timm knows by a tag are on this machine."""
     config = backbone_config(backbone)
-    if config.folder is None and weights != RANDOM and not Path(weights).is_file():
-        find_weights(config, weights)
+    if config.folder is not None:
+        return
+    for source in sources(config, weights):
+        if not Path(source.weights).is_file():
+            find_weights(source)
 
 
 def run_cells(

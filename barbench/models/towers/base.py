@@ -121,6 +121,17 @@ class Tower(nn.Module, ABC):
             Weight and bias; views, not copies.
         """
 
+    def layer_scale(self, site: Site) -> Tensor | None:
+        """The gains that the branch multiplies its output by before it is added to the tokens.
+
+        Args:
+            site: the branch.
+
+        Returns:
+            (D,); None where the block has no LayerScale.
+        """
+        return None
+
 
 class VisionTower(Tower):
     """An image encoder.
@@ -132,6 +143,8 @@ class VisionTower(Tower):
         grid: rows and columns of patches, the grid of the head; of a ResNet, the middle stage's.
         patch: side of a patch of this grid, in pixels.
         joint: channels E of the last level, after `finish`; of the joint space where the backbone is aligned.
+        level_blocks: the blocks, counted from 0, after which the head's first two levels are taken; None: after each
+            third of the depth.
     """
 
     name: TowerName = "vision"
@@ -139,6 +152,7 @@ class VisionTower(Tower):
     grid: tuple[int, int]
     patch: int
     joint: int
+    level_blocks: tuple[int, int] | None = None
 
     def after(self, block: int) -> Level:
         """The patches' channels and grid after a block.
@@ -153,9 +167,9 @@ class VisionTower(Tower):
 
     @property
     def levels(self) -> tuple[Level, Level, Level]:
-        """What the head is given: after each third of the depth, the last one in the joint space."""
-        first = self.after(self.depth // 3 - 1)
-        second = self.after(self.depth * 2 // 3 - 1)
+        """What the head is given: after `level_blocks`, and at the end in the joint space."""
+        thirds = (self.depth // 3 - 1, self.depth * 2 // 3 - 1)
+        first, second = map(self.after, self.level_blocks or thirds)
         last = self.after(self.depth - 1)
         return first, second, Level(self.joint, last.grid)
 

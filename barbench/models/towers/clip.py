@@ -62,6 +62,12 @@ def clip_mlp(block: Any, site: Site, xn: Tensor, project: Project) -> Tensor:
     return z
 
 
+def clip_layer_scale(block: Any, site: Site) -> Tensor | None:
+    """The gains of a branch's LayerScale, (D,); None in most models, which have none."""
+    scale = block.ls_1 if site.branch == "attn" else block.ls_2
+    return None if isinstance(scale, nn.Identity) else scale.gamma
+
+
 def clip_linear(block: Any, role: LinearRole) -> Linear:
     """Views of the weights of one of its linear maps; q, k and v are slices of one matrix."""
     attn = block.attn
@@ -120,6 +126,10 @@ class ClipVision(VisionTower):
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The block's MLP branch, see `clip_mlp`."""
         return clip_mlp(self.visual.transformer.resblocks[site.block], site, xn, project)
+
+    def layer_scale(self, site: Site) -> Tensor | None:
+        """The gains of the branch's LayerScale, see `clip_layer_scale`."""
+        return clip_layer_scale(self.visual.transformer.resblocks[site.block], site)
 
     def linear(self, block: int, role: LinearRole) -> Linear:
         """Weights of one linear map, see `clip_linear`."""
@@ -190,6 +200,10 @@ class ClipText(TextTower):
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The block's MLP branch, see `clip_mlp`."""
         return clip_mlp(self.transformer.resblocks[site.block], site, xn, project)
+
+    def layer_scale(self, site: Site) -> Tensor | None:
+        """The gains of the branch's LayerScale, see `clip_layer_scale`."""
+        return clip_layer_scale(self.transformer.resblocks[site.block], site)
 
     def linear(self, block: int, role: LinearRole) -> Linear:
         """Weights of one linear map, see `clip_linear`."""

@@ -78,6 +78,12 @@ class EvaVision(VisionTower):
         y: Tensor = project(site, "down", h, mlp.fc2(h))
         return y if block.gamma_2 is None else block.gamma_2 * y
 
+    def layer_scale(self, site: Site) -> Tensor | None:
+        """The gains of the branch's LayerScale, (D,); None in models of EVA02's published kind."""
+        block = self.visual.trunk.blocks[site.block]
+        gains: Tensor | None = block.gamma_1 if site.branch == "attn" else block.gamma_2
+        return gains
+
     def linear(self, block: int, role: LinearRole) -> Linear:
         """Weights of one linear map: views, not copies."""
         attn = self.visual.trunk.blocks[block].attn

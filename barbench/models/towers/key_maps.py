@@ -4,6 +4,8 @@ Hugging Face's `CLIPModel` (transformers/models/clip/modeling_clip.py at 5.24): 
 value maps, and projections stored as linear maps, which is the transpose of open_clip's. EVA-CLIP's own files
 (EVA-CLIP/rei/eva_clip/eva_vit_model.py of baaivision/EVA at 322427b): open_clip's text tower, and a vision tower that
 timm has under other names, whose query and value biases lie beside the maps and whose rotary tables are stored.
+DINOv2: its authors' files (facebookresearch/dinov2 at the checkpoints' layout) and Hugging Face's `Dinov2Model` and
+`Dinov2WithRegistersModel`, whose files and whose modules from transformers 5 on name the attention differently.
 """
 
 import re
@@ -41,6 +43,22 @@ EVA = (
     (".mlp.w2.", ".mlp.fc1_x."),
     (".mlp.w3.", ".mlp.fc2."),
 )
+HUGGING_FACE_DINO = (
+    ("embeddings.cls_token", "cls_token"),
+    ("embeddings.register_tokens", "register_tokens"),
+    ("embeddings.mask_token", "mask_token"),
+    ("embeddings.position_embeddings", "pos_embed"),
+    ("embeddings.patch_embeddings.projection.", "patch_embed.proj."),
+    ("encoder.layer.", "blocks."),
+    (".attention.output.dense.", ".attn.proj."),
+    (".attention.o_proj.", ".attn.proj."),
+    (".attention.attention.", ".attn."),
+    (".attention.", ".attn."),
+    (".layer_scale1.lambda1", ".ls1.gamma"),
+    (".layer_scale2.lambda1", ".ls2.gamma"),
+    ("layernorm.", "norm."),
+)
+DINO_QUERY = re.compile(r"(.*\.attn\.)(query|key|value|q_proj|k_proj|v_proj)\.(weight|bias)")
 
 
 def from_hugging_face(state: State) -> State | None:
@@ -76,6 +94,54 @@ def from_eva_clip(state: State) -> State | None:
         if ".rope." in name:  # tables that timm computes
             continue
         made[_renamed(name, EVA) if name.startswith("visual.") else name] = value
+    return made
+
+
+def dino_names(state: State) -> State | None:
+    """DINOv2's parameters under timm's names.
+
+    Models with registers have no position for the class token in timm: there it is part of the token.
+
+    Args:
+        state: as timm, DINOv2's authors or Hugging Face name them.
+
+    Returns:
+        The same under timm's names; None where no code's class token is there.
+    """
+    for name in state:
+        prefix, found, rest = name.partition("embeddings.cls_token")
+        if found and not rest:
+            state = _from_hugging_face_dino({n.removeprefix(prefix): value for n, value in state.items()})
+            break
+    if "cls_token" not in state:
+        return None
+    # timm's own files have neither of the two.
+    made = dict(state)
+    made.pop("mask_token", None)
+    if "register_tokens" in made:
+        made["reg_token"] = made.pop("register_tokens")
+    if "register_tokens" in state and "pos_embed" in state:
+        positions = state["pos_embed"]
+        made["cls_token"] = made["cls_token"] + positions[:, :1]
+        made["pos_embed"] = positions[:, 1:]
+    return made
+
+
+def _from_hugging_face_dino(state: State) -> State:
+    """The authors' names in place of Hugging Face's; query, key and value become one matrix."""
+    made: State = {}
+    apart: dict[str, dict[str, torch.Tensor]] = {}
+    for name, value in state.items():
+        renamed = _renamed(name, HUGGING_FACE_DINO)
+        found = DINO_QUERY.fullmatch(renamed)
+        if found is None:
+            made[renamed] = value
+            continue
+        attention, role, kind = found.groups()
+        apart.setdefault(f"{attention}qkv.{kind}", {})[role[0]] = value
+    for name, parts in apart.items():
+        if len(parts) == 3:
+            made[name] = torch.cat([parts[role] for role in "qkv"])
     return made
 
 

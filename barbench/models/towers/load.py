@@ -9,13 +9,18 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
-from barbench.models.towers import clip, eva, resnet
+from barbench.models.towers import clip, dinov2, eva, resnet
 from barbench.models.towers.base import Backbone
-from barbench.models.towers.builder import Builder
-from barbench.models.towers.weights import find_weights, locate_weights, read_weights
+from barbench.models.towers.builder import PREFIXES, Builder, State
+from barbench.models.towers.weights import Source, find_weights, locate_weights, read_weights, sources
 from barbench.spec.backbone import HEAD_WEIGHTS, MERGES, OWN_HEAD, RANDOM, HeadChoice, backbone_config
 
-BUILDERS: dict[str, Builder] = {"clip": clip.BUILDER, "eva": eva.BUILDER, "resnet": resnet.BUILDER}
+BUILDERS: dict[str, Builder] = {
+    "clip": clip.BUILDER,
+    "dinov2": dinov2.BUILDER,
+    "eva": eva.BUILDER,
+    "resnet": resnet.BUILDER,
+}
 """By the name of the family in `spec.backbone.FAMILIES`."""
 
 
@@ -33,12 +38,13 @@ def load_backbone(
 
     Args:
         name: what `backbone_config` accepts.
-        weights: `random`, `pretrained` (the folder's own), a tag of open_clip (from its cache only), or a file. None:
-            the backbone's default.
+        weights: `random`, `pretrained` (the folder's own), a tag of open_clip (from its cache only), or a file; of a
+            pair of models `VISION,TEXT`, where the tags of vision are timm's. None: the backbone's default.
         image_size: side of the square images in pixels; None: the backbone's default.
         device: `cpu`, or `meta` for shapes without values, where weights are never read.
         seed: of random weights.
-        antialias: of the bicubic resizing of positions: on as in open_clip, off as in ETRIS.
+        antialias: of the bicubic resizing of positions: on as in open_clip, off as in ETRIS. DINOv2 has rules of its
+            own, see `DinoVision.choose`.
         head: neck and form of the segmentation head, where they are not the backbone's own; a shipped head, which would
             not fit, is then left out.
 
@@ -59,16 +65,17 @@ def load_backbone(
     shipped = _own_file(config.folder, HEAD_WEIGHTS) if head_spec == config.head else None
 
     # Refuse wrong weights before anything is built; the meta device needs no file.
-    file = None
-    if weights != RANDOM:
-        file = locate_weights(config, weights) if device == "meta" else find_weights(config, weights)
+    files: list[tuple[Source, Path | None]] = []
+    for source in sources(config, weights):
+        if device != "meta":
+            files.append((source, find_weights(source)))
+        elif source.weights != RANDOM:
+            locate_weights(source)
 
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         model: Any = builder.build(config, size)
-    if file is not None and device != "meta":
-        state = builder.rename(read_weights(file, config))
-        builder.fill(model, state, file, antialias)
+    _fill(model, builder, files, antialias)
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         towers = builder.wrap(model, size, antialias)
@@ -86,6 +93,25 @@ def load_backbone(
         normalization=config.normalization,
         aligned=config.aligned,
     )
+
+
+def _fill(model: Any, builder: Builder, files: list[tuple[Source, Path | None]], antialias: bool) -> None:
+    """Load what the files hold; a model of a pair that has no file keeps its random weights."""
+    state: State = {}
+    read: list[str] = []
+    for source, file in files:
+        if file is not None:
+            read.append(str(file))
+            found = read_weights(file, source.config)
+            if source.part is None:
+                state |= builder.rename(found)
+            else:
+                state |= builder.part_maps[source.part](found, file, source.config)
+        elif source.part is not None:
+            prefix = PREFIXES[source.part]
+            state |= {name: value for name, value in model.state_dict().items() if name.startswith(prefix)}
+    if read:
+        builder.fill(model, state, " and ".join(read), antialias)
 
 
 def _own_file(folder: Path | None, name: str) -> Path | None:

@@ -1,6 +1,5 @@
 """open_clip's models, which hold both encoders: how the families that it has are built and filled."""
 
-from pathlib import Path
 from typing import Any
 
 from open_clip.model import CLIP, CustomTextCLIP, convert_to_custom_text_state_dict, resize_pos_embed
@@ -19,7 +18,7 @@ def build_model(config: BackboneConfig, image_size: int) -> Any:
     return CustomTextCLIP(**model) if custom_text else CLIP(**model)
 
 
-def fill_model(clip: Any, state: State, file: Path, antialias: bool) -> None:
+def fill_model(clip: Any, state: State, file: str, antialias: bool) -> None:
     """Load weights strictly after resizing the vision positions.
 
     Args:
@@ -37,12 +36,12 @@ def fill_model(clip: Any, state: State, file: Path, antialias: bool) -> None:
         resize_pos_embed(state, clip, antialias=antialias)
     except (RuntimeError, AttributeError) as error:
         raise DataError(f"the positions in {file} do not fit the backbone: {error}") from None
-    if differences := _differences(state, clip.state_dict()):
-        raise DataError(f"the weights in {file} do not fit the backbone: {'; '.join(differences)}")
+    if found := differences(state, clip.state_dict()):
+        raise DataError(f"the weights in {file} do not fit the backbone: {'; '.join(found)}")
     clip.load_state_dict(state)
 
 
-def _differences(given: State, wanted: State) -> list[str]:
+def differences(given: State, wanted: State) -> list[str]:
     """How two sets of parameters differ in names and sizes, each kind with its number and its first."""
     absent = [name for name in wanted if name not in given]
     other = [name for name in given if name not in wanted]

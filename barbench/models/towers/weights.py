@@ -5,10 +5,11 @@ import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import open_clip
+import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
 from open_clip.factory import load_state_dict
@@ -16,8 +17,17 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from barbench.errors import DataError, MissingData, UnknownName, UsageError
+from barbench.models.names import TowerName
 from barbench.models.towers.builder import State
-from barbench.spec.backbone import PRETRAINED, RANDOM, WEIGHTS, BackboneConfig, check_weights
+from barbench.spec.backbone import (
+    PRETRAINED,
+    RANDOM,
+    WEIGHTS,
+    BackboneConfig,
+    backbone_config,
+    check_weights,
+    split_weights,
+)
 from barbench.spec.weights import not_weights, shards, weights_file
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
@@ -34,26 +44,51 @@ _NUMPY_SCALARS: list[Any] = [np.dtype, type(np.dtype(np.int64)), type(np.dtype(n
 _JIT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
-def locate_weights(config: BackboneConfig, weights: str) -> Path | None:
+class Source(NamedTuple):
+    """Weights of one model of a backbone.
+
+    Attributes:
+        part: `vision` or `text` of a pair of models; None: both encoders are of one model.
+        config: the backbone whose tags there are, and whose activation they must be for.
+        weights: random, a tag, a file, or `pretrained`.
+    """
+
+    part: TowerName | None
+    config: BackboneConfig
+    weights: str
+
+
+def sources(config: BackboneConfig, weights: str) -> list[Source]:
+    """The weights of each model of a backbone; arguments as for `load_backbone`."""
+    if config.pair is None:
+        return [Source(None, config, weights)]
+    vision, text = split_weights(weights, config)
+    return [Source("vision", config, vision), Source("text", backbone_config(config.pair[1]), text)]
+
+
+def locate_weights(source: Source) -> Path | None:
     """Find the file of some weights.
 
     Args:
-        config: of the backbone.
-        weights: a tag, a file, or `pretrained`.
+        source: other than random.
 
     Returns:
-        The file, whether it exists or not; None for a tag of open_clip that its cache does not hold.
+        The file, whether it exists or not; None for a tag of open_clip or timm that the cache does not hold.
 
     Raises:
         UnknownName: if the backbone has no such weights.
         UsageError: if they are for another activation, or a file that holds none.
     """
+    part, config, weights = source
     if config.folder is not None and weights == PRETRAINED:
         return config.folder / WEIGHTS
     file = weights_file(weights)
     if file is not None:
-        check_weights(weights, config)
+        check_weights(weights, None if part == "vision" else config)
         return file
+    if part == "vision":
+        check_weights(weights)  # a file that does not exist
+        return _cached_by_timm(config, weights)
     if config.folder is not None:
         raise UnknownName("weights", weights, [PRETRAINED, RANDOM])
     # open_clip's tags may name a mean and deviation of their own; barbench takes those of the backbone's configuration.
@@ -68,29 +103,51 @@ def locate_weights(config: BackboneConfig, weights: str) -> Path | None:
     return _cached(tag)
 
 
-def find_weights(config: BackboneConfig, weights: str) -> Path:
+def find_weights(source: Source) -> Path | None:
     """The file that holds weights.
 
     Args:
-        config: of the backbone.
-        weights: as for `load_backbone`, other than random.
+        source: which weights.
 
     Returns:
-        A file that exists.
+        A file that exists; None for random weights.
 
     Raises:
         UnknownName: if the backbone has no such weights.
         UsageError: if they are for another activation.
         MissingData: if they are not on this machine.
     """
-    file = locate_weights(config, weights)
+    if source.weights == RANDOM:
+        return None
+    file = locate_weights(source)
     if file is None or not file.is_file():
-        where = f"{file} does not exist" if file else "open_clip's cache does not hold them"
+        part, config, weights = source
+        library = "open_clip"
+        fetch = f"import open_clip; open_clip.create_model('{config.name}', '{weights}')"
+        if part == "vision":
+            library = "timm"
+            fetch = f"import timm; timm.create_model('{_timm_tag(config, weights)}', pretrained=True)"
+        where = f"{file} does not exist" if file else f"{library}'s cache does not hold them"
         raise MissingData(
             f"{weights} weights of {config.name}: {where}. Give --weights random or a file, or fetch them where there "
-            f"is a network: python -c \"import open_clip; open_clip.create_model('{config.name}', '{weights}')\""
+            f'is a network: python -c "{fetch}"'
         )
     return file
+
+
+def _timm_tag(config: BackboneConfig, weights: str) -> str:
+    return f"{config.model['vision_cfg']['timm_model_name']}.{weights}"
+
+
+def _cached_by_timm(config: BackboneConfig, weights: str) -> Path | None:
+    """A file of timm's pretrained tag from an earlier download; UnknownName for a tag that timm does not have."""
+    name = config.model["vision_cfg"]["timm_model_name"]
+    tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{name}.*")]
+    if weights not in tags:
+        raise UnknownName(f"weights of {name}", weights, [RANDOM, *tags])
+    # timm's own repositories are named like the tags.
+    found = try_to_load_from_cache(f"timm/{_timm_tag(config, weights)}", "model.safetensors")
+    return Path(found) if isinstance(found, str) else None
 
 
 def _cached(tag: dict[str, Any]) -> Path | None:

@@ -11,6 +11,7 @@ import yaml
 from barbench.results.record import Cell
 from barbench.spec.backbone import EMBEDDED
 from barbench.spec.recipe import Recipe, load_recipe, recipe_names
+from barbench.spec.weights import without_digests
 
 ROOT = "ROOT"
 OF_METHOD = ("lr", "adapter_lr", "own_rates", "searched")
@@ -43,7 +44,7 @@ def command(cells: Sequence[Cell], device: str | None = None, data: str | None =
     words += ["--data", (data or "shapes") if first.data.kind == "shapes" else ROOT]
     # A file of the user's is kept as name@hash.
     words += ["--backbone", first.backbone.partition("@")[0]]
-    words += ["--weights", first.weights.partition("@")[0]]
+    words += ["--weights", without_digests(first.weights)]
     words += _recipe(cells)
     if first.scaled is None and first.backbone in EMBEDDED:
         words += ["--proportion", "published"]

@@ -14,6 +14,7 @@ from barbench.errors import UsageError
 from barbench.spec.backbone import PRETRAINED
 from barbench.spec.run import AUTO
 from barbench.spec.text import plural
+from barbench.spec.weights import digests
 
 
 def resolve_on_host(job: Job) -> Job:
@@ -61,13 +62,13 @@ def _data(job: Job) -> Path:
     return root
 
 
-def _weights(job: Job) -> Path | None:
+def _weights(job: Job) -> str | None:
     """The file with the cell's weights: where it was, or where this host's copy of barbench has it."""
     path = job.files.weights
     if path is None:
         return None
-    default = not path.is_file() and job.cell.weights.startswith(f"{PRETRAINED}@")
-    tag, found = identify_weights(job.files.backbone, None if default else str(path))
-    if tag.rpartition("@")[2] != job.cell.weights.rpartition("@")[2]:
+    default = not Path(path).is_file() and job.cell.weights.startswith(f"{PRETRAINED}@")
+    tag, found = identify_weights(job.files.backbone, None if default else path)
+    if digests(tag) != digests(job.cell.weights):
         raise UsageError(f"{path} is not there, or does not hold the weights {job.cell.weights}")
     return found

@@ -85,20 +85,20 @@ def test_weights_that_are_not_the_cells(job: Job, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"one")
     named = with_cell(job, weights=f"weights.safetensors@{sha256(b'one').hexdigest()[:8]}")
-    settled = resolve_on_host(with_files(named, weights=path))
-    assert settled.files.weights == path
+    settled = resolve_on_host(with_files(named, weights=str(path)))
+    assert settled.files.weights == str(path)
     path.write_bytes(b"two")
     with pytest.raises(UsageError, match=r"does not hold the weights weights.safetensors@"):
-        resolve_on_host(with_files(named, weights=path))
+        resolve_on_host(with_files(named, weights=str(path)))
     path.unlink()
     with pytest.raises(UsageError):
-        resolve_on_host(with_files(named, weights=path))
+        resolve_on_host(with_files(named, weights=str(path)))
 
 
 def test_the_weights_that_ship_with_barbench_lie_where_it_is_installed(job: Job) -> None:
     tag, path = identify_weights("tiny", None)
     tiny = with_cell(job, backbone="tiny", weights=tag)
-    moved = with_files(tiny, backbone="tiny", weights=Path("/elsewhere/open_clip_model.safetensors"))
+    moved = with_files(tiny, backbone="tiny", weights="/elsewhere/open_clip_model.safetensors")
     assert resolve_on_host(moved).files.weights == path
 
 
