@@ -26,7 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     "reports": EVERYWHERE | {"results"},
     "notebook": EVERYWHERE | {"engine", "results"},
     "benchmarks": EVERYWHERE | {"engine", "datasets", "models", "methods", "results"},
-    "regression": EVERYWHERE | {"engine", "datasets", "models", "methods", "results", "listing", "reports"},
+    "regression": EVERYWHERE
+    | {"benchmarks", "engine", "datasets", "models", "methods", "results", "listing", "reports"},
 }
 COMMANDS = {"cli", "commands"}
 TOP = COMMANDS | {"api", "__init__"}

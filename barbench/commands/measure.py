@@ -1,26 +1,58 @@
 """`barbench profile` and `check`: what each method costs, and whether anything moved."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
+from rich.console import Console
 
 from barbench.commands.options import (
+    DATA,
+    TRAINING,
     WEIGHTS_HELP,
     ArgumentsOption,
     BackboneOption,
+    BackbonesOption,
+    ChangesOption,
     DeviceOption,
     FormatOption,
     HeadFormOption,
     ImageSizeOption,
     KernelsOption,
+    LimitOption,
+    LimitTrainOption,
+    MaybeDatasetsOption,
+    MaybeMethodsOption,
     MethodsOption,
     NeckOption,
     ProportionOption,
+    RecipeOption,
+    WeightsOption,
 )
+from barbench.errors import Interrupted, UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
-from barbench.spec.run import AUTO
+from barbench.spec.run import AUTO, Place, Run
 from barbench.spec.text import method_options, split_list
+
+if TYPE_CHECKING:
+    from barbench.regression.check import Outcome
+
+_OF_DATA: Final = {
+    "datasets": "dataset",
+    "limit": "limit",
+    "limit_train": "limit-train",
+    "methods": "methods",
+    "options": "option",
+    "backbones": "backbone",
+    "weights": "weights",
+    "image_size": "image-size",
+    "recipe": "recipe",
+    "changes": "set",
+    "seeds": "seeds",
+    "device": "device",
+}
+"""Parameters of `check` that only a check of a user's data has, with their options."""
 
 
 def profile(
@@ -89,6 +121,7 @@ def profile(
 
 
 def check(
+    ctx: typer.Context,
     baseline: Annotated[
         Path | None,
         typer.Option(dir_okay=False, help="baseline file to compare with", show_default="the one that barbench ships"),
@@ -108,22 +141,96 @@ def check(
         Literal["table", "json", "md"],
         typer.Option("--format", help="format of the outcome: table, json, or md (markdown, for a pull request)"),
     ] = "table",
+    # A user's own data.
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="train on this data and compare scores: a folder in the REFER/COCO layout, or shapes",
+            show_default="barbench's own check",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    datasets: MaybeDatasetsOption = None,
+    limit: LimitOption = None,
+    limit_train: LimitTrainOption = None,
+    methods: MaybeMethodsOption = None,
+    options: ArgumentsOption = None,
+    backbones: BackbonesOption = None,
+    weights: WeightsOption = None,
+    image_size: ImageSizeOption = None,
+    recipe: RecipeOption = None,
+    changes: ChangesOption = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="comma list of whole numbers; one run per seed",
+            show_default="0, with --update 0,1,2",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    device: DeviceOption = AUTO,
 ) -> None:
-    """Measure scores of a small subset and compare them with a stored baseline. The exit code is 1 if any value moved.
+    """Measure scores of a small subset and compare them with a stored baseline: barbench's own, or with --data yours.
+
+    The exit code is 1 if any value moved, and 2 if nothing can be compared.
 
     \f
     Raises:
-        UnknownName: for an unknown section.
+        UnknownName: for an unknown section, method, data set, backbone or recipe.
+        UsageError: for arguments that are wrong or do not go together, and for what cannot be compared.
         typer.Exit: with code 1 if any value moved.
     """
+    if data is not None:
+        if only is not None or baseline is None:
+            raise UsageError("--data needs a --baseline FILE of its own, which has no sections for --only")
+        outcome = _check_own(ctx, seeds or ("0,1,2" if update else "0"), device, baseline, update, allow_new)
+        if outcome is not None:
+            _show(outcome, format_)
+        return
+    for name in _OF_DATA:
+        if ctx.params[name] and ctx.params[name] != AUTO:
+            raise UsageError(f"--{_OF_DATA[name]} is of a check of your own data: give --data, too")
     from barbench.regression import check as regression
-    from barbench.regression.show import show
 
     sections = split_list(only or "")
     if update:
         print(f"accepted into {regression.update(regression.SCORES, baseline, sections)}")
         return
-    outcome = regression.check(regression.SCORES, baseline, sections, allow_new)
+    _show(regression.check(regression.SCORES, baseline, sections, allow_new), format_)
+
+
+def _show(outcome: "Outcome", format_: str) -> None:
+    """Print the outcome of a check; typer.Exit with code 1 if any value moved."""
+    from barbench.regression.show import show
+
     show(outcome, format_, stdout_console(160))
     if not outcome.ok:
         raise typer.Exit(1)
+
+
+def _check_own(
+    ctx: typer.Context, seeds: str, device: str, baseline: Path, update: bool, allow_new: bool
+) -> "Outcome | None":
+    """The outcome of a check on the user's data; None where its scores became the baseline."""
+    from barbench.benchmarks.execution.worker.signals import interruptible
+    from barbench.benchmarks.matrix import cells
+    from barbench.regression.baseline import load
+
+    asked = Run.of(ctx.params, seeds=seeds)
+    if asked.backbones is not None and len(asked.backbones) > 1:
+        raise UsageError("--backbone: a check is of one backbone; make a baseline file for each")
+    if not update:
+        load(baseline, "the same command with --update")
+    console = Console(stderr=True)
+    with TemporaryDirectory(prefix="barbench-check-") as folder, interruptible():
+        try:
+            jobs = cells(asked, Place(results=Path(folder), device=device))
+            from barbench.regression.own import check_own, prepare_check, update_own
+
+            prepared = prepare_check(asked, jobs)
+            if not update:
+                return check_own(prepared, baseline, allow_new, console)
+            print(f"accepted into {update_own(prepared, baseline, console)}")
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted; no score was kept", *error.args) from None
+    return None

@@ -189,6 +189,15 @@ RecipeOption = Annotated[
         help="name of a recipe, or a YAML file", show_default="demo on shapes, else paper", rich_help_panel=TRAINING
     ),
 ]
+ChangesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="change one field of the recipe, for all methods: key=value; may be repeated; list recipes --fields "
+        "lists them",
+        rich_help_panel=TRAINING,
+    ),
+]
 
 # Where cells run.
 DeviceOption = Annotated[

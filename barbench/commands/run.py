@@ -19,6 +19,7 @@ from barbench.commands.options import (
     TRAINING,
     ArgumentsOption,
     BackbonesOption,
+    ChangesOption,
     DataOption,
     DeviceOption,
     ExifOption,
@@ -96,15 +97,7 @@ def run(
     data: DataOption = None,
     # How it is trained.
     recipe: RecipeOption = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="change one field of the recipe, for all methods: key=value; may be repeated; list recipes --fields "
-            "lists them",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
+    changes: ChangesOption = None,
     options: ArgumentsOption = None,
     proportion: ProportionOption = None,
     seeds: Annotated[

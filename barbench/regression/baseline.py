@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
 from barbench.errors import DataError, UsageError
 from barbench.files import write_atomically
@@ -19,6 +19,28 @@ PACKAGES = ("torch", "numpy", "opencv-python-headless")
 Sections = dict[str, dict[str, int | FiniteFloat | list[FiniteFloat]]]
 
 
+class OwnScores(BaseModel):
+    """Scores on a user's data, as accepted on one platform. An entry is `<method> <dataset> <split>`.
+
+    Attributes:
+        seeds: of the runs, in the order of the scores.
+        cells: by `<method> <dataset>`, everything that can change a cell's result, its seed apart.
+        images: by entry, SHA-256 of the ids of the images that were scored.
+        expressions: by entry, how many each image has, in the order of their ids.
+        scores: by entry, the mean IoU of each run.
+        sums: by entry and run, the sum of the IoUs of each image.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    seeds: list[int] = Field(min_length=1)
+    cells: dict[str, dict[str, JsonValue]]
+    images: dict[str, str]
+    expressions: dict[str, list[int]]
+    scores: dict[str, list[FiniteFloat]]
+    sums: dict[str, list[list[FiniteFloat]]]
+
+
 class Baseline(BaseModel):
     """What was accepted.
 
@@ -27,6 +49,7 @@ class Baseline(BaseModel):
         made_with: packages when a section was last accepted, for a reader who asks why a number moved.
         everywhere: sections whose values are valid on any machine.
         platforms: sections whose values are not, by `platform_key`.
+        own: scores on a user's data, by platform.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -35,6 +58,7 @@ class Baseline(BaseModel):
     made_with: dict[str, str] = Field(default_factory=dict)
     everywhere: Sections = Field(default_factory=dict)
     platforms: dict[str, Sections] = Field(default_factory=dict)
+    own: dict[str, OwnScores] = Field(default_factory=dict)
 
     def section(self, name: str, portable: bool) -> Values | None:
         """Values of one section, those of this platform unless it is portable; None if there are none."""
@@ -47,7 +71,16 @@ class Baseline(BaseModel):
         platforms = {**self.platforms}
         if here:
             platforms[platform_key()] = {**platforms.get(platform_key(), {}), **_plain(here)}
-        return Baseline(made_with=packages(), everywhere={**self.everywhere, **_plain(everywhere)}, platforms=platforms)
+        return Baseline(
+            made_with=packages(),
+            everywhere={**self.everywhere, **_plain(everywhere)},
+            platforms=platforms,
+            own=self.own,
+        )
+
+    def accept_own(self, platform: str, scores: OwnScores) -> "Baseline":
+        """A baseline with other scores on a user's data on one platform; all others stay."""
+        return self.model_copy(update={"made_with": packages(), "own": {**self.own, platform: scores}})
 
 
 def packages() -> dict[str, str]:
@@ -74,7 +107,10 @@ def load(path: Path, update: str) -> Baseline:
 
 def save(baseline: Baseline, path: Path) -> None:
     """Write a baseline with one line per entry, so that a change of an entry is a change of one line."""
-    write_atomically(path, (_text(baseline.model_dump(mode="json")) + "\n").encode())
+    fields = baseline.model_dump(mode="json")
+    if not baseline.own:
+        del fields["own"]
+    write_atomically(path, (_text(fields) + "\n").encode())
 
 
 def _plain(sections: Mapping[str, Values]) -> Sections:

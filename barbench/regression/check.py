@@ -80,6 +80,8 @@ class Outcome(NamedTuple):
         made_with: packages that the baseline was made with.
         here: packages of this machine.
         suspects: components that alone explain which models moved.
+        remarks: what else a reader must know, as sentences.
+        shows_all: whether values that did not move are shown too.
     """
 
     gate: Gate
@@ -87,6 +89,8 @@ class Outcome(NamedTuple):
     made_with: dict[str, str]
     here: dict[str, str]
     suspects: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    shows_all: bool = False
 
     @property
     def ok(self) -> bool:

@@ -30,8 +30,31 @@ class Verdict(NamedTuple):
 Rule = Callable[[Values, Values], dict[str, Verdict]]
 """From the baseline's and the measured values, which have the same names, to a verdict on each."""
 
-SIGNIFICANCE = student(10, 0.99)
-"""Student's t at 99.5 % with 10 degrees of freedom: one new seed in a hundred leaves the interval."""
+ERROR = 0.01
+"""Of a comparison of seeds: one in a hundred leaves the interval where nothing changed."""
+
+
+class Spread(NamedTuple):
+    """The standard deviation of one run, pooled over entries, and its degrees of freedom."""
+
+    deviation: float
+    freedom: int
+
+    def allowed(self, stored: int, new: int, error: float = ERROR) -> float:
+        """How far the mean of `new` runs may be from that of `stored` ones: t s sqrt(1/stored + 1/new)."""
+        return student(self.freedom, 1 - error) * self.deviation * math.sqrt(1 / stored + 1 / new)
+
+
+def spread(baseline: Values) -> Spread:
+    """Of the runs of each entry around their mean: a few runs of one entry say little about its spread."""
+    squares = 0.0
+    freedom = 0
+    for value in baseline.values():
+        runs = _vector(value)
+        if len(runs) > 1:
+            squares += (len(runs) - 1) * variance(runs)
+            freedom += len(runs) - 1
+    return Spread(math.sqrt(squares / max(freedom, 1)), freedom)
 
 
 def close(tolerance: float) -> Rule:
@@ -52,29 +75,18 @@ def close(tolerance: float) -> Rule:
 
 
 def within_seeds(baseline: Values, measured: Values) -> dict[str, Verdict]:
-    """One run of each entry against the baseline's runs, one per seed: the prediction interval for one more run, mean
-    +- t s sqrt(1 + 1/n).
-
-    s is pooled over all entries, since a few runs of one entry say little about its spread; five entries of three seeds
-    give the 10 degrees of freedom of SIGNIFICANCE. Of the measured lists the first run counts.
-    """
-    runs = {name: _vector(value) for name, value in baseline.items()}
-
-    # The standard deviation of one run, pooled.
-    squares = 0.0
-    free = 0
-    for each in runs.values():
-        squares += (len(each) - 1) * variance(each)
-        free += len(each) - 1
-    deviation = math.sqrt(squares / free)
-
+    """The runs of each entry, one per seed, against the baseline's: the prediction interval of `Spread.allowed`, with
+    the spread pooled over all entries."""
+    every = spread(baseline)
     found = {}
     for name, value in measured.items():
-        new = _vector(value)[0]
-        middle = mean(runs[name])
-        allowed = SIGNIFICANCE * deviation * math.sqrt(1 + 1 / len(runs[name]))
-        difference = f"{100 * (new - middle):+.2f}, allowed ±{100 * allowed:.2f}"
-        found[name] = Verdict(abs(new - middle) <= allowed, f"{100 * middle:.2f}", f"{100 * new:.2f}", difference)
+        runs = _vector(value)
+        stored = _vector(baseline[name])
+        new = mean(runs)
+        old = mean(stored)
+        allowed = every.allowed(len(stored), len(runs))
+        difference = f"{100 * (new - old):+.2f}, allowed ±{100 * allowed:.2f}"
+        found[name] = Verdict(abs(new - old) <= allowed, f"{100 * old:.2f}", f"{100 * new:.2f}", difference)
     return found
 
 

@@ -33,7 +33,8 @@ def show(outcome: Outcome, format_: str, console: Console) -> None:
             "suspects": list(outcome.suspects),
             "made_with": outcome.made_with,
             "here": outcome.here,
-            "findings": [finding._asdict() for finding in outcome.findings if finding.status != "same"],
+            "remarks": list(outcome.remarks),
+            "findings": [finding._asdict() | {"verdict": finding.status} for finding in _rows(outcome)],
         }
         print(json.dumps(whole, indent=1))
     elif format_ == "md":
@@ -43,9 +44,9 @@ def show(outcome: Outcome, format_: str, console: Console) -> None:
 
 
 def _rows(outcome: Outcome) -> list[GateFinding]:
-    """Findings that are not the same, failures first."""
-    changed = [finding for finding in outcome.findings if finding.status != "same"]
-    return sorted(changed, key=lambda finding: not finding.failed)
+    """The findings that are shown, failures first: those that are not the same, or all."""
+    shown = [finding for finding in outcome.findings if outcome.shows_all or finding.status != "same"]
+    return sorted(shown, key=lambda finding: not finding.failed)
 
 
 def _table(findings: Sequence[GateFinding]) -> Table:
@@ -73,7 +74,7 @@ def _verdict(outcome: Outcome) -> str:
 
 
 def _remarks(outcome: Outcome) -> list[str]:
-    said = []
+    said = list(outcome.remarks)
     if outcome.suspects:
         said.append(f"The models that moved are those that have {' and '.join(outcome.suspects)}, and no others.")
     rows = _rows(outcome)

@@ -43,7 +43,7 @@ RUNS = {
     "panels": "--results W/records --data W/data",
     "export": "--results W/records",
     "profile": "--methods head-only",
-    "check": "--only evaluation",
+    "check": "--data W/data --methods head-only --backbone tiny --baseline W/none.json",
     "evaluate": "--weights W/w.pth --codebase etris --backbone tiny --data W/data",
     "predict": "W/photo.jpg thing --cell snf --results W/records",
     "show": "snf",
