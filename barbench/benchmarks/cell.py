@@ -36,7 +36,7 @@ from barbench.engine.training_state import Training
 from barbench.files import write_atomically
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.segmenter import Segmenter
-from barbench.results.expressions import join_splits
+from barbench.results.expressions import join_rivals, join_splits
 from barbench.results.record import EpochLog, LossCurve, Profile, Record, SplitResult, Subset, TrainingSet
 from barbench.results.store import Arrays
 from barbench.spec.dataset import EvaluationSplit
@@ -128,6 +128,7 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
     timings["total"] = time.monotonic() - begin
     measured = _profile(loaded, cost, peak, training, evaluations)
     arrays = join_splits({split: evaluation.expressions for split, evaluation in evaluations.items()})
+    arrays |= join_rivals({s: evaluation.rivals for s, evaluation in evaluations.items() if evaluation.rivals})
     return _record(job, loaded, training, evaluations, measured, timings), arrays
 
 
@@ -293,6 +294,7 @@ def _record(
         curve=None if training.curve is None else LossCurve(**training.curve._asdict()),
         data_problems=_problems(data),
         kinds=KINDS,
+        categories=_categories(data, evaluations),
         tuning_budget=loaded.recipe.budget,
     )
 
@@ -379,6 +381,19 @@ def _training_set(data: DatasetContent, samples: JointSamples) -> TrainingSet:
         whole_images=None if chosen is None else chosen.images,
         chosen=None if chosen is None else chosen.digest,
     )
+
+
+def _categories(data: DatasetContent, evaluations: dict[str, Evaluation]) -> dict[int, str]:
+    """The names of the categories that the stored arrays number."""
+    used: set[int] = set()
+    for evaluation in evaluations.values():
+        used.update(evaluation.expressions["category_id"].tolist())
+        if evaluation.rivals is not None:
+            used.update(evaluation.rivals["category_id"].tolist())
+    names: dict[int, str] = {}
+    for member in data.members:
+        names |= {number: name for number, name in member.categories.items() if number in used}
+    return names
 
 
 def _problems(data: DatasetContent) -> dict[str, int]:

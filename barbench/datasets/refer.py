@@ -16,7 +16,7 @@ from barbench.datasets.pickles import load_plain, repair_text
 from barbench.datasets.pixels import masks
 from barbench.datasets.pixels.images import ImageInfo
 from barbench.datasets.problems import Problems
-from barbench.datasets.references import Annotation, ReferData, Reference, Sentence
+from barbench.datasets.references import NO_CATEGORY, Annotation, ReferData, Reference, Sentence
 from barbench.errors import DataError, MissingData
 from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
@@ -120,7 +120,12 @@ def _read(root: Path, partition: Partition, need_images: bool = True) -> ReferDa
             annotations[reference.ann_id] = Annotation(reference.ann_id, image.image_id, rle, rle.area)
         if reference.targets and annotations[reference.ann_id].area == 0:
             problems.note("empty mask", where)
-    return ReferData(root, partition, tuple(kept), images, annotations, problems)
+
+    # What else is in the images that are evaluated, as a prediction may show that instead.
+    everything = _everything(kept, images, instances, annotations, problems)
+    return ReferData(
+        root, partition, tuple(kept), images, annotations, problems, everything, dict(instances.categories)
+    )
 
 
 class Outline(NamedTuple):
@@ -341,4 +346,38 @@ def _annotation(entry: dict[str, Any], image: ImageInfo, path: Path, problems: P
     area = code.rle.area
     if area <= 1 and all_between_0_and_1(drawn):
         problems.note("polygon between 0 and 1", where)
-    return Annotation(int(entry["id"]), image.image_id, code.rle, area)
+    crowd = bool(entry.get("iscrowd"))
+    return Annotation(int(entry["id"]), image.image_id, code.rle, area, _category_of(entry), crowd)
+
+
+def _everything(
+    references: list[Reference],
+    images: dict[int, ImageInfo],
+    instances: _Instances,
+    annotations: dict[int, Annotation],
+    problems: Problems,
+) -> dict[int, tuple[int, ...]]:
+    """The ids of all annotations of each image that a split other than train uses; those that no reference means are
+    added to `annotations`."""
+    found: dict[int, list[int]] = {r.image_id: [] for r in references if r.split != "train"}
+    for ann_id, entry in instances.annotations.items():
+        image_id = entry.get("image_id")
+        if image_id not in found:
+            continue
+        if ann_id not in annotations:
+            try:
+                # What is noted of a mask is of those that are scored or trained on.
+                annotations[ann_id] = _annotation(entry, images[image_id], Path(), Problems())
+            except DataError:
+                problems.note("annotation of no reference that cannot be read", f"annotation {ann_id}")
+                continue
+        found[image_id].append(ann_id)
+    return {image_id: tuple(ids) for image_id, ids in found.items()}
+
+
+def _category_of(entry: dict[str, Any]) -> int:
+    """The id of an annotation's category; NO_CATEGORY where it has none that could be read: scores need none."""
+    try:
+        return read_key(entry, "category_id", whole, absent=NO_CATEGORY)
+    except ValueError:
+        return NO_CATEGORY

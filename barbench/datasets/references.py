@@ -3,13 +3,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from barbench.datasets.pixels import masks
 from barbench.datasets.pixels.images import ImageInfo
 from barbench.datasets.problems import Problems
 from barbench.errors import DataError
 from barbench.paper.partitions import Partition
+
+NO_CATEGORY: Final = -1
+"""In place of the category's id, where there is none."""
 
 
 class Sentence(NamedTuple):
@@ -56,25 +59,32 @@ class Annotation:
         image_id: of the image that the object is in.
         rle: a canonical code: equal masks of an image have equal codes.
         area: number of pixels inside.
+        category_id: COCO's; NO_CATEGORY where it has none, as the union of several objects.
+        crowd: whether it is a crowd, whose objects are not told apart.
     """
 
     ann_id: int
     image_id: int
     rle: masks.Rle
     area: int
+    category_id: int = NO_CATEGORY
+    crowd: bool = False
 
 
 @dataclass(frozen=True)
 class ReferData:
-    """All splits of one partition. Only the images and annotations that some reference uses are kept.
+    """All splits of one partition. Only the images that some reference uses are kept.
 
     Attributes:
         root: the folder that was read.
         partition: which partition of which dataset.
         references: usable ones, in the file's order.
         images: by image id.
-        annotations: by annotation id.
+        annotations: by annotation id: those that some reference means, and those of `everything`.
         problems: what is wrong with the files, and what was done about it.
+        everything: by image id, the ids of all its annotations, whether a reference means them or not; only of images
+            that a split other than train uses.
+        categories: names by id.
     """
 
     root: Path
@@ -83,6 +93,8 @@ class ReferData:
     images: dict[int, ImageInfo]
     annotations: dict[int, Annotation]
     problems: Problems = field(default_factory=Problems)
+    everything: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    categories: dict[int, str] = field(default_factory=dict)
 
     def split(self, name: str) -> "ReferSplit":
         """The references of one split, in the file's order.

@@ -18,7 +18,7 @@ from barbench.datasets.expression_kinds import kind
 from barbench.datasets.pixels import masks
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.pixels.letterbox_cache import LetterboxCache
-from barbench.datasets.references import Reference, ReferSplit, Sentence
+from barbench.datasets.references import NO_CATEGORY, Reference, ReferSplit, Sentence
 from barbench.datasets.tokens import Tokens
 
 
@@ -74,6 +74,7 @@ class ExpressionMeta(NamedTuple):
         width: of the image, in its own pixels.
         area: of the object, in the image's own pixels.
         kind: position in `expression_kinds.KINDS`.
+        category_id: of the object, as in the dataset's files; NO_CATEGORY where it has none.
         targets: number of objects that are meant; saved for gRefCOCO only, since it is 1 elsewhere.
     """
 
@@ -86,6 +87,7 @@ class ExpressionMeta(NamedTuple):
     width: int
     area: int
     kind: int
+    category_id: int = NO_CATEGORY
     targets: int = 1
 
 
@@ -292,6 +294,7 @@ class EvalSamples(Dataset[EvalBatch]):
         """Ids, sizes and kind of the expression with this index."""
         reference, sentence = self.expressions[index]
         info = self.data.images[reference.image_id]
+        annotation = self.data.annotations[reference.ann_id]
         return ExpressionMeta(
             sent_id=sentence.sent_id,
             ref_id=reference.ref_id,
@@ -300,8 +303,9 @@ class EvalSamples(Dataset[EvalBatch]):
             words=len(sentence.text.split()),
             height=info.height,
             width=info.width,
-            area=self.data.annotations[reference.ann_id].area,
+            area=annotation.area,
             kind=kind(sentence.text),
+            category_id=annotation.category_id,
             targets=len(reference.targets),
         )
 

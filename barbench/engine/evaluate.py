@@ -8,9 +8,8 @@ are predicted anyway.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +19,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from barbench.datasets.samples import EvalBatch, EvalSamples
-from barbench.engine.partial import PartialEvaluation, Row, Scored
+from barbench.engine.counting import Count, Row, counter
+from barbench.engine.partial import PartialEvaluation, Scored, long_table
 from barbench.engine.pending import PendingTensor, steps_in_flight
-from barbench.engine.predict import predict_pending, to_mask
-from barbench.metrics import Scores, iou, overlap, summarize, summarize_columns
+from barbench.engine.predict import predict_pending
+from barbench.metrics import Scores, identity_columns, iou, summarize, summarize_columns
 from barbench.models.segmenter import Segmenter
 
 OnBatch = Callable[[int, int, float], None]
@@ -36,16 +36,20 @@ class Evaluation(NamedTuple):
     Attributes:
         metrics: against the object that is meant.
         control: against another object of the image; None where no image has one.
-        expressions: int64 columns of equal length, one row per expression in the samples' order: `intersection`,
-            `union`, `control_intersection`, `control_union` (-1 where the image has no other object), and the fields of
-            `samples.meta`.
+        expressions: int64 columns of equal length, one row per expression in the samples' order: the counts of
+            `counting.Row` without its rivals (-1 where there is nothing to count), and the fields of `samples.meta`.
         images_per_second: expressions per second of the model itself, over all processes.
+        rivals: what the predictions share with other objects of their images: int64 columns of equal length, sorted by
+            `row`, the expression's place in `expressions`; `ann_id`, `category_id`, `intersection`, `area` of the other
+            object. All of the target's category, and of other categories what the prediction meets; crowds apart.
+            None where it is not known what the images hold.
     """
 
     metrics: Scores
     control: Scores | None
     expressions: dict[str, NDArray[np.int64]]
     images_per_second: float
+    rivals: dict[str, NDArray[np.int64]] | None = None
 
 
 def evaluate(
@@ -85,14 +89,17 @@ def evaluate(
         known = {row[0] for row in before.rows}
         batches = [indices for indices in samples.batches(share, batch) if not known.issuperset(indices)]
         predictions = _Predictions(segmenter, accelerator, _loader(samples, accelerator, batches, workers))
-        counted = _counted(predictions, _counter(samples, threshold), workers)
+        counted = _counted(predictions, counter(samples, threshold), workers)
         rows = _gather(counted, before, predictions, partial, len(share), on_batch)
     seconds = before.seconds + predictions.seconds
     # From here on every process has the rows of all, in the samples' order.
     rows = sorted(gather_object(rows))
-    columns = np.array([row[1:] for row in rows], dtype=np.int64).T
-    names = ("intersection", "union", "control_intersection", "control_union")
+    names = Row._fields[1:-1]
+    columns = np.array([row[1:-1] for row in rows], dtype=np.int64).T
     table = dict(zip(names, columns, strict=True))
+    rivals = _rivals(samples, rows)
+    if rivals is None:
+        del table["crowd_intersection"]
 
     # What the samples say of each expression; only some datasets have expressions without a target.
     general = samples.data.partition.allows_no_target
@@ -109,11 +116,27 @@ def evaluate(
 
     mean_seconds = sum(gather_object([seconds])) / accelerator.num_processes
     per_second = len(samples) / max(mean_seconds, 1e-9)
-    return Evaluation(summarize_columns(table), control, table, per_second)
+    known = table if rivals is None else table | identity_columns(table, rivals)
+    return Evaluation(summarize_columns(known), control, table, per_second, rivals)
 
 
 Predicted = tuple[list[int], NDArray[np.float32]]  # a batch's indices and probabilities (B, S, S)
-Count = Callable[[int, NDArray[np.float32]], Row]
+
+
+def _rivals(samples: EvalSamples, rows: Sequence[Row]) -> dict[str, NDArray[np.int64]] | None:
+    """The long table of all rows; None where it is not known what the images hold."""
+    data = samples.data
+    if any(expression.reference.image_id not in data.everything for expression in samples.expressions):
+        return None
+    places, ids, intersections = long_table(rows).T
+    annotations = [data.annotations[ann_id] for ann_id in ids.tolist()]
+    return {
+        "row": places,
+        "ann_id": ids,
+        "category_id": np.array([annotation.category_id for annotation in annotations], np.int64),
+        "intersection": intersections,
+        "area": np.array([annotation.area for annotation in annotations], np.int64),
+    }
 
 
 def _loader(
@@ -207,21 +230,3 @@ def _counted(batches: Iterable[Predicted], count: Count, threads: int) -> Iterat
             before = rows
         if before is not None:
             yield list(before)
-
-
-def _counter(samples: EvalSamples, threshold: float) -> Count:
-    """Counts the pixels of an expression's prediction against both objects, in the image's own pixels."""
-    none_below = samples.data.partition.none_below or 0
-    decoded = lru_cache(maxsize=32)(samples.data.mask)  # an object's expressions follow one another
-
-    def count(index: int, probability: NDArray[np.float32]) -> Row:
-        target = decoded(samples.expressions[index].reference.ann_id)
-        partner = samples.partner(index)
-        height, width = target.shape
-        mask = to_mask(probability, samples.letterbox, height, width, threshold, none_below)
-        control = (-1, -1)
-        if partner is not None:
-            control = overlap(mask, decoded(partner.ann_id))
-        return (index, *overlap(mask, target), *control)
-
-    return count

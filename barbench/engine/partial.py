@@ -3,18 +3,20 @@
 import io
 import time
 import zipfile
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from barbench.engine.counting import Row
 from barbench.files import write_atomically
 
-Row = tuple[int, int, int, int, int]
-"""An expression's index, then its four counts: intersection and union with its object, and with another one."""
-
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile)
+_COUNTS: Final = len(Row._fields) - 1
+"""Of an expression, without its rivals."""
 
 
 class Scored(NamedTuple):
@@ -49,14 +51,12 @@ class PartialEvaluation:
             with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
                 if str(file["identity"]) != self.identity:
                     return Scored([], 0.0)
-                rows = file["rows"].astype(np.int64)
+                rows = _unpacked(file["rows"], file["rivals"])
                 seconds = float(file["seconds"])
         except _UNREADABLE:
             return Scored([], 0.0)
-        if rows.ndim != 2 or rows.shape[1] != 5:
-            return Scored([], 0.0)
         self.loaded = len(rows)
-        return Scored([(row[0], row[1], row[2], row[3], row[4]) for row in rows.tolist()], seconds)
+        return Scored(rows, seconds)
 
     def offer(self, rows: Sequence[Row], seconds: float) -> None:
         """Write the rows so far if the last write is long enough ago."""
@@ -69,5 +69,34 @@ class PartialEvaluation:
         if not rows:
             return
         packed = io.BytesIO()
-        np.savez(packed, identity=np.array(self.identity), rows=np.array(rows, np.int64), seconds=np.array(seconds))
+        counts = np.array([row[:_COUNTS] for row in rows], np.int64)
+        np.savez(
+            packed,
+            identity=np.array(self.identity),
+            rows=counts,
+            rivals=long_table(rows),
+            seconds=np.array(seconds),
+        )
         write_atomically(self.path, packed.getvalue())
+
+
+def long_table(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """The rivals of rows, int64 (m, 3): place of the row, id of the annotation, intersection."""
+    found = []
+    for place, row in enumerate(rows):
+        for ann_id, intersection in row.rivals:
+            found.append((place, ann_id, intersection))
+    return np.array(found, np.int64).reshape(-1, 3)
+
+
+def _unpacked(counts: NDArray[np.int64], rivals: NDArray[np.int64]) -> list[Row]:
+    """The inverse of what `save` writes; ValueError for arrays of another form."""
+    by_place: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for place, ann_id, intersection in rivals.tolist():
+        by_place[place].append((ann_id, intersection))
+    rows = []
+    for place, values in enumerate(counts.tolist()):
+        if len(values) != _COUNTS:
+            raise ValueError(f"{len(values)} counts, not {_COUNTS}")
+        rows.append(Row(*values, rivals=tuple(by_place[place])))
+    return rows

@@ -71,7 +71,12 @@ def to_mask(
     Returns:
         (height, width).
     """
-    mask = letterbox.restore(probability, height, width) > threshold
+    return above(letterbox.restore(probability, height, width), threshold, none_below)
+
+
+def above(probability: NDArray[np.float32], threshold: float, none_below: int = 0) -> NDArray[np.bool_]:
+    """The pixels whose probability is above a threshold; none, where they are fewer than `none_below`."""
+    mask = probability > threshold
     if np.count_nonzero(mask) < none_below:
         return np.zeros_like(mask)
     return mask

@@ -1,6 +1,17 @@
 """Scores from pixel counts: pure functions of what is stored for each expression. METRICS lists them by name."""
 
 from barbench.metrics.base import Columns, Counts, Floats, Metric
+from barbench.metrics.identity import (
+    LEAST_TRIED,
+    MARGINS_TRIED,
+    RIVAL_STRATA,
+    SUCCESS,
+    Rivals,
+    identity_columns,
+    outcomes,
+    right_terms,
+    strata_name,
+)
 from barbench.metrics.iou import THRESHOLDS, iou, overlap, precision_name
 from barbench.metrics.objects import (
     ALL_THRESHOLDS,
@@ -25,25 +36,34 @@ from barbench.metrics.scores import (
 
 __all__ = [
     "ALL_THRESHOLDS",
+    "LEAST_TRIED",
+    "MARGINS_TRIED",
     "METRICS",
+    "RIVAL_STRATA",
     "SIZES",
     "SIZE_RULES",
+    "SUCCESS",
     "THRESHOLDS",
     "Columns",
     "Counts",
     "Floats",
     "Metric",
+    "Rivals",
     "Scores",
     "SizeRule",
     "all_name",
     "exact_ties",
+    "identity_columns",
     "iou",
     "objects_of",
+    "outcomes",
     "overlap",
     "precision_name",
     "ranking_metric",
+    "right_terms",
     "shared_objects",
     "size_name",
+    "strata_name",
     "summarize",
     "summarize_columns",
     "summarize_generalized",

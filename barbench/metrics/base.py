@@ -12,7 +12,8 @@ Floats = NDArray[np.float64]
 Columns = Mapping[str, NDArray[Any]]
 """Arrays of equal length by name, one element per expression, as `engine.evaluate` makes and `results.store` keeps
 them: `intersection`, `union`, `area` in pixels; `image_id`, `ann_id`, `sent_id`; `words`; and `targets`, the number of
-objects that are meant, only for data sets where it can differ from one."""
+objects that are meant, only for data sets where it can differ from one; and, where it is known what else the images
+hold, the columns of `identity.identity_columns`."""
 
 Terms = Callable[[Columns], tuple[Floats, Floats]]
 """From the columns (n,) to a numerator and a denominator for each expression, (n,) both."""

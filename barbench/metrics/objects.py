@@ -79,7 +79,7 @@ def shared_objects(columns: Columns) -> list[tuple[int, int, tuple[int, ...]]]:
     return found
 
 
-def _for_each_object(columns: Columns, objects: Objects, values: Floats, fewest: int) -> tuple[Floats, Floats]:
+def for_each_object(columns: Columns, objects: Objects, values: Floats, fewest: int) -> tuple[Floats, Floats]:
     """The terms of a mean over objects: an object's value and 1 beside its first expression, 0 beside the others."""
     counted = objects.sentences >= fewest
     numerators = np.zeros(len(columns["image_id"]))
@@ -94,19 +94,19 @@ def all_terms(columns: Columns, threshold: float, fewest: int = SEVERAL) -> tupl
     `threshold`."""
     objects = objects_of(columns)
     found = objects.least(iou_of(columns)) >= threshold
-    return _for_each_object(columns, objects, found.astype(np.float64), fewest)
+    return for_each_object(columns, objects, found.astype(np.float64), fewest)
 
 
 def worst_terms(columns: Columns, fewest: int = SEVERAL) -> tuple[Floats, Floats]:
     """For the worst sentence: the lowest IoU of each object with `fewest` sentences or more."""
     objects = objects_of(columns)
-    return _for_each_object(columns, objects, objects.least(iou_of(columns)), fewest)
+    return for_each_object(columns, objects, objects.least(iou_of(columns)), fewest)
 
 
 def object_mean_terms(columns: Columns) -> tuple[Floats, Floats]:
     """For the object mean: the mean IoU of each object's sentences."""
     objects = objects_of(columns)
-    return _for_each_object(columns, objects, objects.sums(iou_of(columns)) / objects.sentences, fewest=1)
+    return for_each_object(columns, objects, objects.sums(iou_of(columns)) / objects.sentences, fewest=1)
 
 
 def spread_within(columns: Columns) -> float | None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from barbench.metrics.base import Columns, Counts, Metric
 from barbench.metrics.generalized import ACCURACY_METRICS, GENERALIZED_METRICS
+from barbench.metrics.identity import IDENTITY_METRICS, PRESENCE_METRICS
 from barbench.metrics.iou import IOU_METRICS, PRECISION_METRICS
 from barbench.metrics.objects import OBJECT_METRICS
 
@@ -18,6 +19,8 @@ METRICS: Final[dict[str, Metric]] = {
     **PRECISION_METRICS,
     **ACCURACY_METRICS,
     **OBJECT_METRICS,
+    **IDENTITY_METRICS,
+    **PRESENCE_METRICS,
 }
 """By their names in records, in the order of print."""
 

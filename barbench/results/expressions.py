@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.errors import DataError, UsageError
-from barbench.metrics import METRICS
+from barbench.metrics import METRICS, Rivals, identity_columns
 from barbench.results.record import Record
 from barbench.results.store import Store
 
@@ -31,10 +31,44 @@ def join_splits(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
     return joined
 
 
+def join_rivals(by_split: Mapping[str, Rivals]) -> Columns:
+    """The long tables of all splits under the names that they are saved with, `rivals/<split>/<field>`.
+
+    An earlier version, which takes all arrays of a split to have a row per expression, does not meet these.
+
+    Args:
+        by_split: for each split that has one its table.
+
+    Returns:
+        Its columns in one mapping; whole numbers are saved with 32 bits where they fit.
+    """
+    joined: Columns = {}
+    for split, table in by_split.items():
+        for field, array in table.items():
+            narrow = array.astype(np.int32)
+            joined[f"rivals/{split}/{field}"] = narrow if np.array_equal(narrow, array) else array
+    return joined
+
+
+def rivals_of(arrays: Mapping[str, NDArray[Any]], split: str) -> Rivals:
+    """The inverse of `join_rivals` for one split; empty where the record has no such table."""
+    prefix = f"rivals/{split}/"
+    found = {}
+    for name, array in arrays.items():
+        if name.startswith(prefix):
+            found[name.removeprefix(prefix)] = array.astype(np.int64)
+    return found
+
+
 def pick_split(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
-    """The inverse of `join_splits` for one split: its arrays by field; empty if there are none."""
+    """The inverse of `join_splits` for one split: its arrays by field, and what follows from the table of rivals;
+    empty if there are none."""
     prefix = f"{split}/"
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    columns = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    rivals = rivals_of(arrays, split)
+    if columns and rivals:
+        columns |= identity_columns(columns, rivals)
+    return columns
 
 
 def of_split(store: Store, record: Record, split: str) -> Columns:

@@ -294,6 +294,7 @@ class Record(Frozen):
     curve: LossCurve | None = Field(default=None, description="None in records of before it was kept")
     data_problems: dict[str, int] = Field(default={}, description="rule or problem -> how many items it touched")
     kinds: tuple[str, ...] = Field(default=(), description="what the numbers in the expressions' column `kind` mean")
+    categories: dict[int, str] = Field(default={}, description="names of the categories that the expressions number")
     attempts: tuple[AttemptLog, ...] = Field(default=(), description="how the cell came to its end; () in old records")
     files: dict[str, str] = Field(default={}, description="SHA-256 of what lies beside it: `expressions`, `tuned`")
     tuning_budget: str = Field(default="none", description="what was tried before this recipe was fixed for the method")

@@ -17,7 +17,7 @@ from barbench.datasets.refer import read_refer
 from barbench.errors import DataError, MissingData
 from barbench.paper.partitions import PAPER_PARTITIONS, Partition
 from tests.datasets.importers.release import Release
-from tests.datasets.refer_folder import HEIGHT, MASKS, REFS, WIDTH, pixels, python2
+from tests.datasets.refer_folder import HEIGHT, MASKS, REFS, WIDTH, box, box_mask, pixels, python2, write_folder
 
 Edit = Callable[[Callable[[dict[str, Any]], object]], None]
 
@@ -329,3 +329,27 @@ def test_references_may_be_json_too(root: Path, refcoco: Partition) -> None:
     pickled.with_suffix(".json").write_text(json.dumps(pickle.loads(pickled.read_bytes(), encoding="latin1")))
     pickled.unlink()
     assert read_refer(root, refcoco).references == before
+
+
+def test_all_annotations_of_an_image_that_is_evaluated_are_kept(tmp_path: Path) -> None:
+    root = write_folder(tmp_path)
+    path = root / "refcoco/instances.json"
+    raw = json.loads(path.read_text())
+    more = [
+        {"id": 201, "image_id": 9, "category_id": 2, "iscrowd": 0, "segmentation": [box(1, 1, 4, 4)]},
+        {"id": 202, "image_id": 9, "category_id": 1, "iscrowd": 1, "segmentation": [box(9, 9, 4, 4)]},
+        {"id": 203, "image_id": 9, "category_id": 1, "iscrowd": 0, "segmentation": [[1.0, float("inf")]]},
+        {"id": 204, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": [box(1, 1, 4, 4)]},
+    ]
+    raw["annotations"] += more
+    raw["categories"].append({"id": 2, "name": "hat"})
+    path.write_text(json.dumps(raw))
+    data = read_refer(root, PAPER_PARTITIONS.get("refcoco"))
+    assert data.everything == {9: (104, 105, 106, 201, 202), 3: (107,), 4: (108,)}
+    assert np.array_equal(data.mask(201), box_mask((1, 1, 4, 4)))
+    assert (data.annotations[201].category_id, data.annotations[201].crowd) == (2, False)
+    assert (data.annotations[202].category_id, data.annotations[202].crowd) == (1, True)
+    assert data.categories == {1: "person", 2: "hat"}
+    assert 204 not in data.annotations, "image 1 is only trained on"
+    assert data.problems.counts()["annotation of no reference that cannot be read"] == 1
+    assert data.images.keys() == {1, 9, 3, 4}

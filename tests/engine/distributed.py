@@ -32,7 +32,8 @@ def main(root: str, folder: str, out: str) -> None:
     found = evaluate(segmenter, samples, accelerator, batch=4, threshold=0.35)
     if accelerator.is_main_process:
         table = {name: column.tolist() for name, column in found.expressions.items()}
-        Path(out).write_text(json.dumps({"processes": accelerator.num_processes, "table": table}))
+        rivals = {name: column.tolist() for name, column in (found.rivals or {}).items()}
+        Path(out).write_text(json.dumps({"processes": accelerator.num_processes, "table": table, "rivals": rivals}))
 
 
 if __name__ == "__main__":

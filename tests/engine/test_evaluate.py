@@ -20,8 +20,10 @@ from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.tokens import Tokens
+from barbench.engine.counting import Row
 from barbench.engine.evaluate import Evaluation, evaluate
 from barbench.engine.partial import PartialEvaluation
+from barbench.engine.predict import probabilities
 from barbench.models.segmenter import Output, Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.paper.partitions import PAPER_PARTITIONS
@@ -127,6 +129,74 @@ def test_against_a_slow_evaluation(
     assert max(own) > 0.1
 
 
+def test_rivals_against_masks_on_disk(
+    evaluated: tuple[Evaluation, Blob], val_samples: EvalSamples, shapes_root: Path
+) -> None:
+    """Every other annotation of the image's file, with the prediction's mask from the same probabilities."""
+    found, rivals = evaluated[0].expressions, evaluated[0].rivals
+    assert rivals is not None
+    annotations = json.loads((shapes_root / "refcoco+/instances.json").read_text())["annotations"]
+    masks = masks_on_disk(shapes_root)
+    by_row: dict[int, dict[int, tuple[int, int, int]]] = {row: {} for row in range(len(val_samples))}
+    for row, ann_id, category, shared, area in zip(*(column.tolist() for column in rivals.values()), strict=True):
+        by_row[row][ann_id] = (category, shared, area)
+    several = 0
+    for index in range(len(val_samples)):
+        item, reference = val_samples[[index]], val_samples.expressions[index].reference
+        own = {a["id"]: a for a in annotations if a["image_id"] == reference.image_id}
+        logits = torch.from_numpy(bump(normalized(item.images, CLIP_NORMALIZATION), item.ids).numpy())
+        probability = probabilities(logits[:, None], SIZE)[0].numpy()
+        height, width = masks[reference.ann_id].shape
+        restored = val_samples.letterbox.restore(probability, height, width)
+        mask = restored > THRESHOLD
+        category = own[reference.ann_id]["category_id"]
+        expected = {}
+        for ann_id, annotation in own.items():
+            shared = int((mask & masks[ann_id]).sum())
+            if ann_id != reference.ann_id and (shared or annotation["category_id"] == category):
+                expected[ann_id] = (annotation["category_id"], shared, int(masks[ann_id].sum()))
+        assert by_row[index] == expected
+        several += len(expected) > 1
+        assert found["category_id"][index] == category
+        assert found["crowd_intersection"][index] == 0
+        size = found["union"][index] - found["area"][index] + found["intersection"][index]
+        assert size == mask.sum()
+        partner = val_samples.partner(index)
+        if partner is not None and partner.ann_id in expected:
+            assert found["control_intersection"][index] == expected[partner.ann_id][1]
+        assert found["peak"][index] == round(65535 * min(1.0, float(restored.max())))
+        inside = float(restored[mask].astype(np.float64).mean()) if mask.any() else 0.0
+        assert found["mean_inside"][index] == pytest.approx(65535 * inside, abs=1)
+    assert several > 5
+    assert evaluated[0].metrics["target_right"] == pytest.approx(right_on_disk(evaluated[0], masks))
+
+
+def same_rivals(one: Evaluation, other: Evaluation) -> bool:
+    assert one.rivals is not None
+    assert other.rivals is not None
+    assert len(other.rivals["row"]) > 0
+    return all(np.array_equal(one.rivals[name], column) for name, column in other.rivals.items())
+
+
+def right_on_disk(evaluation: Evaluation, masks: dict[int, np.ndarray]) -> float:
+    """The share of right targets, one expression after the other."""
+    table, rivals = evaluation.expressions, evaluation.rivals
+    assert rivals is not None
+    right = []
+    for row in range(len(table["union"])):
+        size = int(table["union"][row] - table["area"][row] + table["intersection"][row])
+        same = (rivals["row"] == row) & (rivals["category_id"] == table["category_id"][row])
+        if not same.any():
+            continue
+        scores = [0.0]
+        if size:
+            own = int(table["intersection"][row]) / (size * int(masks[int(table["ann_id"][row])].sum())) ** 0.5
+            others = rivals["intersection"][same] / (size * rivals["area"][same]) ** 0.5
+            scores = [own - float(others.max()) if own >= 0.10 else 0.0]
+        right.append(scores[0] >= 0.05)
+    return float(np.mean(right))
+
+
 def test_every_expression_counts_exactly_once(
     evaluated: tuple[Evaluation, Blob], val_samples: EvalSamples, shapes_root: Path
 ) -> None:
@@ -156,6 +226,7 @@ def test_batch_and_workers_do_not_matter(
     )
     assert seen[-1] == (len(val_samples), len(val_samples), pytest.approx(other.metrics.miou))
     assert all(np.array_equal(other.expressions[n], column) for n, column in evaluated[0].expressions.items())
+    assert same_rivals(other, evaluated[0])
 
 
 def test_images_are_read_once_per_batch(
@@ -253,6 +324,10 @@ def test_two_processes_give_the_same_table(
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["processes"] == 2
     assert found["table"] == {name: column.tolist() for name, column in alone.expressions.items()}
+    assert alone.rivals is not None
+    assert found["rivals"] == {name: column.tolist() for name, column in alone.rivals.items()}
+    rows = found["rivals"]["row"]
+    assert min(rows) < len(val_samples) / 2 <= max(rows), "from both processes"
 
 
 def test_reading_one_batch_late_changes_no_count(
@@ -324,6 +399,7 @@ def test_an_evaluation_that_is_stopped_is_continued(
     assert steps[-1] == len(val_samples)
     for name, column in evaluated[0].expressions.items():
         assert np.array_equal(found.expressions[name], column), name
+    assert same_rivals(found, evaluated[0])
     again = Blob()
     partial = PartialEvaluation(tmp_path / "e" / "0.npz", "cell", seconds)
     assert evaluate(again, val_samples, accelerator, batch=5, threshold=THRESHOLD, partial=partial).metrics == (  # type: ignore[arg-type]
@@ -338,7 +414,7 @@ def test_what_is_no_part_of_this_evaluation_is_scored_anew(
 ) -> None:
     path = tmp_path / "0.npz"
     if content is None:
-        PartialEvaluation(path, "other weights", 0.0).save([(0, 1, 2, 3, 4)], 1.0)
+        PartialEvaluation(path, "other weights", 0.0).save([Row(0, 1, 2, 3, 4, 5, 6, 7, ((8, 9),))], 1.0)
     else:
         path.write_bytes(content)
     blob = Blob()

@@ -39,6 +39,15 @@ class Rle(NamedTuple):
         return np.asarray(cv2.transpose(columns), dtype=np.uint8)  # many times faster than numpy's copy
 
     @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of a box that holds the mask, in pixels; right and bottom are the first outside.
+
+        Nearly always the smallest one: a run that goes on in the next column makes it as high as the image.
+        """
+        left, top, width, height = map(int, coco.toBbox({"size": [self.height, self.width], "counts": self.counts}))
+        return left, top, left + width, top + height
+
+    @property
     def area(self) -> int:
         """Number of pixels inside."""
         return int(coco.area({"size": [self.height, self.width], "counts": self.counts}))
