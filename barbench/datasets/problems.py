@@ -12,6 +12,7 @@ RULES = {
     "mask reaches outside its image": "clipped to the image",
     "crowd among the objects meant": "left out of the mask, as gRefCOCO's authors do",
     "polygon between 0 and 1": "shares of the image, where pixels are expected; `barbench data verify` refuses it",
+    "annotation of no reference that cannot be read": "left out: failures are not told apart by it",
     "expression longer than the context": "cut, its end-of-text token kept",
     "damaged image": "used as its decoder fills it; `barbench data verify` refuses it",
 }

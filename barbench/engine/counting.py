@@ -29,7 +29,7 @@ class Row(NamedTuple):
     """What is counted of one expression, in pixels of the image.
 
     Attributes:
-        index: of the expression in the samples.
+        place: of the expression in the samples.
         intersection: of the prediction with the object that is meant.
         union: of the two.
         control_intersection: of the prediction with another object of the image, UNKNOWN without one.
@@ -40,7 +40,7 @@ class Row(NamedTuple):
         rivals: id of an annotation, and its intersection with the prediction; see `rivals_of`.
     """
 
-    index: int
+    place: int
     intersection: int
     union: int
     control_intersection: int

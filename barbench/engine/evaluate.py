@@ -23,7 +23,7 @@ from barbench.engine.counting import Count, Row, counter
 from barbench.engine.partial import PartialEvaluation, Scored, long_table
 from barbench.engine.pending import PendingTensor, steps_in_flight
 from barbench.engine.predict import predict_pending
-from barbench.metrics import Scores, identity_columns, iou, summarize, summarize_columns
+from barbench.metrics import Columns, Scores, identity_columns, iou, summarize, summarize_columns
 from barbench.models.segmenter import Segmenter
 
 OnBatch = Callable[[int, int, float], None]
@@ -116,8 +116,8 @@ def evaluate(
 
     mean_seconds = sum(gather_object([seconds])) / accelerator.num_processes
     per_second = len(samples) / max(mean_seconds, 1e-9)
-    known = table if rivals is None else table | identity_columns(table, rivals)
-    return Evaluation(summarize_columns(known), control, table, per_second, rivals)
+    scored: Columns = table if rivals is None else table | identity_columns(table, rivals)
+    return Evaluation(summarize_columns(scored), control, table, per_second, rivals)
 
 
 Predicted = tuple[list[int], NDArray[np.float32]]  # a batch's indices and probabilities (B, S, S)

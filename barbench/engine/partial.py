@@ -98,5 +98,5 @@ def _unpacked(counts: NDArray[np.int64], rivals: NDArray[np.int64]) -> list[Row]
     for place, values in enumerate(counts.tolist()):
         if len(values) != _COUNTS:
             raise ValueError(f"{len(values)} counts, not {_COUNTS}")
-        rows.append(Row(*values, rivals=tuple(by_place[place])))
+        rows.append(Row._make((*values, tuple(by_place[place]))))
     return rows
