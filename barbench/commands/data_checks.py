@@ -15,7 +15,7 @@ from barbench.datasets.references import ReferData
 from barbench.datasets.sources import SHAPES_MARK, DataSource, data_root, find_source
 from barbench.errors import MissingData, UsageError
 from barbench.listing import progress_bar
-from barbench.paper.partitions import PAPER_PARTITIONS, PARTITIONS, Exif, Partition
+from barbench.paper.partitions import EVALUATION_SETS, PAPER_PARTITIONS, PARTITIONS, Exif, Partition
 from barbench.spec.dataset import DATASETS, Dataset
 from barbench.spec.text import split_list
 
@@ -169,10 +169,14 @@ def audit_data(data: str | None) -> Audit:
     Raises:
         MissingData: if the root has no data set at all.
     """
-    sources = _sources(data, [Dataset.of(partition) for partition in PAPER_PARTITIONS], partly=True)
-    partitions = [partition for partition in PAPER_PARTITIONS if partition.name in sources]
+    audited = [*PAPER_PARTITIONS, *EVALUATION_SETS]
+    sources = _sources(data, [Dataset.of(partition) for partition in audited], partly=True)
+    partitions = [partition for partition in audited if partition.name in sources]
     outlines = read_outlines(next(iter(sources.values())).root, partitions)
-    datasets = [dataset for dataset in DATASETS if set(dataset.partitions) <= set(partitions)]
+    datasets = []
+    for dataset in DATASETS:
+        if set(dataset.partitions) <= set(partitions) and all(member.trains for member in dataset.members):
+            datasets.append(dataset)
     found = overlaps(datasets, partitions, outlines)
     sizes = {split: len(images) for split, images in evaluation_images(partitions, outlines).items()}
 

@@ -63,9 +63,14 @@ def read_dataset(
         Training set and evaluation splits.
 
     Raises:
+        UsageError: for a data set that only evaluates.
         MissingData: if a file is absent.
         DataError: if a file is unusable, or a split has no references.
     """
+    if not all(member.trains for member in dataset.members):
+        raise UsageError(
+            f"{dataset.name} has no training split: it evaluates cells that were trained on other data sets"
+        )
     members = {member.name: read_refer(root, member) for member in dataset.members}
 
     # A clean mixture does not train on images that any of its data sets evaluates.

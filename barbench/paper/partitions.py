@@ -38,6 +38,7 @@ class Partition:
         none_below: a prediction of fewer pixels says that the expression means no object; None where every expression
             means one.
         instances_file: images and annotations, in that folder too.
+        trains: whether it has a train split; False for sets that only evaluate.
         exif: `apply` where the annotations were drawn on the turned images.
     """
 
@@ -56,6 +57,7 @@ class Partition:
     none_below: int | None = None
     instances_file: str = "instances.json"
     exif: Exif = "stored"
+    trains: bool = True
 
     @property
     def allows_no_target(self) -> bool:
@@ -64,8 +66,8 @@ class Partition:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """All splits, train first."""
-        return ("train", *self.eval_splits)
+        """All splits, train first where there is one."""
+        return ("train", *self.eval_splits) if self.trains else self.eval_splits
 
 
 PAPER_PARTITIONS: Registry[Partition] = Registry("dataset")
@@ -170,7 +172,91 @@ GREFCOCO = Partition(
     none_below=50,
 )
 
-PARTITIONS: Registry[Partition] = Registry("dataset")
-"""The paper's four, and gRefCOCO."""
+RELEASES: Registry[Partition] = Registry("dataset")
+"""The data sets whose files are read as they were released: the paper's four, and gRefCOCO."""
 for _partition in (*PAPER_PARTITIONS, GREFCOCO):
+    RELEASES.register(_partition.name, _partition)
+
+
+def _evaluation_set(
+    name: str,
+    title: str,
+    splits: tuple[str, ...],
+    counts: Mapping[str, Counts],
+    *,
+    folder: str | None = None,
+    trains: bool = True,
+    none_below: int | None = None,
+    files: str = "own",
+) -> Partition:
+    """A data set that `barbench data import` writes in the release's form; its context is G-Ref's."""
+    return Partition(
+        name=name,
+        folder=folder or name,
+        refs_file=f"refs({files}).p",
+        eval_splits=splits,
+        context_length=22,
+        title=title,
+        paper_name=title,
+        divided_by=files,
+        columns={split: split for split in splits},
+        counts=counts,
+        none_below=none_below,
+        instances_file="instances.json" if files == "own" else f"instances({files}).json",
+        trains=trains,
+    )
+
+
+EVALUATION_SETS: Registry[Partition] = Registry("dataset")
+"""Sets that people evaluate on beside the release's, each with an importer. Counts are those of their cards and papers;
+where there are none, they are not known."""
+
+for _partition in (
+    # moondream/refcoco-m at 2a8fb52: RefCOCO's val with masks drawn anew.
+    _evaluation_set("refcoco-m", "RefCOCO-M", ("val",), {"val": Counts(2_080, 1_190, 5_598)}, trains=False),
+    # zhenjiemao/aRefCOCO at 0145e6e: ambiguous sentences about objects of RefCOCO and G-Ref (umd).
+    _evaluation_set(
+        "arefcoco",
+        "aRefCOCO",
+        ("test",),
+        {"train": Counts(41_417, 18_496, 110_818), "test": Counts(4_112, 2_213, 7_050)},
+    ),
+    # aws/aws-refcocog-adv at a6adfe6: sentences of G-Ref's test (umd), and the same with words moved or left out.
+    _evaluation_set(
+        "refcocog-adv",
+        "RefCOCOg-Adv",
+        ("test", "shuffle", "noun", "adj", "adj_noun", "noun_adj"),
+        {"test": Counts(3_704, 976, 3_704)},
+        trains=False,
+    ),
+    # jianzongwu/robust-ref-seg at e7c7da6: each reference has sentences that mean nothing in the image, too. A mask
+    # counts as none where it has no pixel.
+    _evaluation_set("r-refcoco", "R-RefCOCO", ("val",), {}, folder="rrefcoco", none_below=0),
+    _evaluation_set("r-refcoco+", "R-RefCOCO+", ("val",), {}, folder="rrefcoco+", none_below=0),
+    _evaluation_set("r-refcocog", "R-RefCOCOg", ("val",), {}, folder="rrefcocog", none_below=0),
+    # toggle1995/RIS-DMMI at 753cd60: one object, several or none, in images of train2014 and val2014.
+    _evaluation_set("ref-zom", "Ref-ZOM", ("test",), {}, none_below=0),
+    # ReferIt in the refer release (e3bbaa3), by unc and by berkeley: images of SAIAPR TC-12.
+    _evaluation_set(
+        "refclef", "RefCLEF (unc)", ("val", "testA", "testB", "testC", "testAB", "testBC"), {}, files="unc"
+    ),
+    _evaluation_set("refclef-berkeley", "RefCLEF (berkeley)", ("val", "test"), {}, folder="refclef", files="berkeley"),
+    # ChenyunWu/PhraseCutDataset at 276470b: phrases of several objects in images of Visual Genome.
+    _evaluation_set(
+        "phrasecut",
+        "PhraseCut",
+        ("val", "test", "miniv"),
+        {
+            "train": Counts(310_816, 71_746, 310_816),
+            "val": Counts(20_316, 2_971, 20_316),
+            "test": Counts(14_354, 2_545, 14_354),
+            "miniv": Counts(821, 100, 821),
+        },
+    ),
+):
+    EVALUATION_SETS.register(_partition.name, _partition)
+
+PARTITIONS: Registry[Partition] = Registry("dataset")
+"""All that have a name everywhere."""
+for _partition in (*RELEASES, *EVALUATION_SETS):
     PARTITIONS.register(_partition.name, _partition)

@@ -40,7 +40,9 @@ def test_one_partition_and_a_mixture() -> None:
     assert [split.key for split in single.evaluation_splits] == ["val", "test"]
     assert [split.key for split in mixed.evaluation_splits][-2:] == ["refcocog-u val", "refcocog-u test"]
     assert [p.name for p in mixed.partitions] == ["refcoco", "refcoco+", "refcocog-u", "refcocog-g"]
-    assert [dataset.name for dataset in DATASETS if dataset.allows_no_target] == ["grefcoco"]
+    assert [dataset.name for dataset in DATASETS if dataset.allows_no_target] == [
+        *("grefcoco", "r-refcoco", "r-refcoco+", "r-refcocog", "ref-zom")
+    ]
 
 
 def test_only_what_lies_beside_the_data_is_your_own(tmp_path: Path) -> None:

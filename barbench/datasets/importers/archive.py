@@ -19,7 +19,7 @@ from barbench.datasets.importers.writer import refuse
 from barbench.datasets.refer import IMAGE_FOLDERS
 from barbench.errors import DataError, UsageError
 from barbench.files import atomic_file
-from barbench.paper.partitions import PARTITIONS
+from barbench.paper.partitions import RELEASES
 
 REFS = re.compile(r"g?refs\(\w+\)\.(p|json)")
 NEARLY_REFS = re.compile(r"g?refs\b.*\.(p|pkl|pickle|json)", re.IGNORECASE)
@@ -89,7 +89,7 @@ def copy_release(source: Path, root: Path, progress: Callable[[int, int], None],
         UsageError: where nothing of the release is in `source`, or another file has its place under `root`.
         DataError: for a zip that is damaged or has a password.
     """
-    folder = PARTITIONS.get(dataset).folder if dataset is not None else None
+    folder = RELEASES.get(dataset).folder if dataset is not None else None
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as scratch:
         # Where each file belongs. Two of one place must be equal.
@@ -130,13 +130,13 @@ def _why_nothing(source: Path, unplaced: list[PurePosixPath]) -> str:
 
 def _why_not(path: PurePosixPath) -> str:
     """Why a file that looks like one of references has no place."""
-    known = ", ".join(partition.name for partition in PARTITIONS)
+    known = ", ".join(partition.name for partition in RELEASES)
     if not REFS.fullmatch(path.name):
         return f"{path.name!r} is no name of the release; rename it, as in refs(unc).p or refs(umd).p"
     for part in reversed(path.parts[:-1]):
         name = COPY_MARK.sub("", part.removesuffix(".zip")).lower()
         if name in OTHERS:
-            return f"{OTHERS[name]} is not one of the data sets that are read ({known})"
+            return f"{OTHERS[name]} is no part of the release ({known}): import its own folder, unpacked"
     return f"no folder on its path says which data set it is of ({known}); name it with --dataset"
 
 
@@ -180,7 +180,7 @@ def _place(path: PurePosixPath, otherwise: str | None) -> PurePosixPath | None:
         return PurePosixPath(IMAGE_FOLDERS[0]) / path.name
     if path.name != "instances.json" and not REFS.fullmatch(path.name):
         return None
-    folders = {partition.folder for partition in PARTITIONS}
+    folders = {partition.folder for partition in RELEASES}
     for part in reversed(path.parts[:-1]):
         name = COPY_MARK.sub("", part.removesuffix(".zip")).lower()
         if name in folders:

@@ -8,11 +8,24 @@ from typing import Literal
 from barbench.errors import UsageError
 from barbench.paper.partitions import PARTITIONS, Partition
 
-SourceFormat = Literal["zip", "parquet", "lmdb", "masks", "mdetr", "table"]
+SourceFormat = Literal[
+    "zip", "parquet", "lmdb", "masks", "mdetr", "table",
+    "arefcoco", "refcocog-adv", "absent", "refclef", "phrasecut",
+]  # fmt: skip
 """What `barbench data import --form` takes. It is here because the command line must not import the readers."""
 
 # What a part of a path says, most special first: CRIS writes refcocog_u, MDETR finetune_refcoco+_val, others refcocop.
 PATTERNS = (
+    ("arefcoco", r"(?<![a-z])arefcoco(?![a-z])"),
+    ("r-refcoco+", r"(?<![a-z])r-?refcoco(\+|[-_]?p(lus)?(?![a-z]))"),
+    ("r-refcocog", r"(?<![a-z])r-?refcocog(?![a-z])"),
+    ("r-refcoco", r"(?<![a-z])r-?refcoco(?![a-z+])"),
+    ("ref-zom", r"(?<![a-z])ref[-_]?zom(?![a-z])"),
+    ("phrasecut", r"phrasecut"),
+    ("refclef-berkeley", r"refclef.*berkeley|refs\(berkeley\)"),
+    ("refclef", r"(?<![a-z])refclef(?![a-z])"),
+    ("refcoco-m", r"(?<![a-z])refcoco[-_]m(?![a-z])"),
+    ("refcocog-adv", r"(?<![a-z])refcocog[-_]adv(?![a-z])"),
     ("grefcoco", r"(?<![a-z])grefcoco(?![a-z])"),
     ("refcocog-g", r"(?<![a-z])refcoco[-_]?g[-_]?(g(oogle)?)(?![a-z])"),
     ("refcocog-u", r"(?<![a-z])refcoco[-_]?g[-_]?(u(md)?)?(?![a-z])"),

@@ -1,4 +1,5 @@
-"""The Parquet copies on Hugging Face: `jxu124/refcoco*` and `lmms-lab/RefCOCO*`. Used by `barbench data import`.
+"""The Parquet copies on Hugging Face: `jxu124/refcoco*` and `lmms-lab/RefCOCO*`; `moondream/refcoco-m` is read by
+`refcoco_m`. Used by `barbench data import`.
 
 jxu124 (README.md of `jxu124/refcoco` at 9fba820): a row per reference with `ref_id`, `ann_id`, `image_id`, `split`,
 `category_id`, `sentences` [{raw, sent, sent_id, tokens}], and as JSON text `raw_anns`, COCO's annotation with all its
@@ -21,10 +22,12 @@ from typing import Any
 import numpy as np
 
 from barbench.datasets.entries import read_sentence, read_size, refuse_absent
+from barbench.datasets.importers import refcoco_m
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
 from barbench.datasets.importers.writer import ImportedReference
+from barbench.datasets.refer import IMAGE_FOLDERS
 from barbench.errors import DataError, UsageError
 from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
@@ -32,16 +35,20 @@ from barbench.values import listed, read_entries, read_key, text, whole
 ROWS = 64  # read at a time: rows of lmms-lab hold an image each
 JXU = ("ann_id", "raw_anns", "raw_image_info")
 OLD_JXU = ("ann_id", "anns", "image_info")
+REFCOCO_M = "refcoco-m"
 LMMS = ("answer", "segmentation", "file_name", "image")
 
 
-def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[ImportedReference | str]:
+def items(
+    path: Path, partition: Partition, instances: Instances | None, root: Path
+) -> Iterator[ImportedReference | str]:
     """The references of one file, and in words what is left out of it.
 
     Args:
         path: a Parquet file; its name, or its folder's, begins with the split.
         partition: whose copy it is.
         instances: annotations of the release, for whole masks of lmms-lab's rows.
+        root: that is written; RefCOCO-M's images are taken from it where they are there already.
 
     Raises:
         DataError: for a file that is not Parquet, or has other columns.
@@ -57,6 +64,11 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
         raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
     with file:
         columns = set(file.schema_arrow.names)
+        if (partition.name == REFCOCO_M) != columns.issuperset(refcoco_m.COLUMNS):
+            raise DataError(f"{path} is no file of {partition.name}: its columns are {', '.join(sorted(columns))}")
+        if partition.name == REFCOCO_M:
+            yield from _refcoco_m(path, root)
+            return
         jxu = next((names for names in (JXU, OLD_JXU) if columns.issuperset(names)), None)
         if jxu is None and not columns.issuperset(LMMS):
             raise DataError(
@@ -76,6 +88,22 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
                 except ValueError as error:
                     raise DataError(f"{path}, row {number}: {error}") from error
                 number += 1
+
+
+def _refcoco_m(path: Path, root: Path) -> Iterator[ImportedReference]:
+    """One reference per mask; its id is that of the annotation."""
+    for image in refcoco_m.read_images(path):
+        there = any((root / folder / image.name).is_file() for folder in IMAGE_FOLDERS)
+        for mask in image.masks:
+            height, width = mask.rle.height, mask.rle.width
+            yield ImportedReference(
+                split="val",
+                picture=SourceImage(image.name, None if there else image.data, (width, height)),
+                segmentation={"size": [height, width], "counts": mask.rle.counts.decode()},
+                sentences=[(None, sentence) for sentence in mask.sentences],
+                ann_id=mask.id,
+                category_name=mask.category,
+            )
 
 
 def rows(path: Path) -> int:

@@ -34,11 +34,13 @@ class SourceImage(NamedTuple):
         name: its file name in the layout.
         data: its bytes, a file that holds them, or None where the source has the annotations alone.
         size: width and height where the source tells them.
+        number: the id that it gets where that is free; None: COCO's, as its name says, or another.
     """
 
     name: str
     data: bytes | Path | None = None
     size: tuple[int, int] | None = None
+    number: int | None = None
 
 
 def coco_name(text: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from barbench.datasets.importers import archive, lmdb_store, mask_folder, mdetr, own_tables, parquet, table
+from barbench.datasets.importers import archive, joined, lmdb_store, mask_folder, mdetr, own_tables, parquet, table
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import SourceFormat, found_files, partition_of
 from barbench.datasets.importers.summary import MaskCounts, count_masks, warnings_of
@@ -123,11 +123,13 @@ class Reader(NamedTuple):
         find: the files of the form under a folder, each of which is one split; a table is one file.
         items: the references of such a file, and in words what is left out of it.
         rows: how many references it has; 0 where that is not known without reading it.
+        dataset: that all such files are of; None where names of files and folders tell.
     """
 
     find: Callable[[Path], list[Path]]
     items: Callable[[Path, Partition, Request, Instances | None], Iterator[ImportedReference | str]]
     rows: Callable[[Path], int] = lambda path: 0
+    dataset: str | None = None
 
 
 def _stores(source: Path) -> list[Path]:
@@ -141,7 +143,7 @@ def _stores(source: Path) -> list[Path]:
 READERS: dict[SourceFormat, Reader] = {
     "parquet": Reader(
         lambda source: found_files(source, "*.parquet"),
-        lambda path, partition, request, instances: parquet.items(path, partition, instances),
+        lambda path, partition, request, instances: parquet.items(path, partition, instances, request.root),
         parquet.rows,
     ),
     "masks": Reader(
@@ -154,6 +156,16 @@ READERS: dict[SourceFormat, Reader] = {
     "mdetr": Reader(
         lambda source: [path for path in found_files(source, "*.json", "*.jsonl") if mdetr.is_mdetr(path)],
         lambda path, partition, request, instances: mdetr.items(path, partition, instances),
+    ),
+    "arefcoco": Reader(
+        lambda source: [path for path in found_files(source, "*.json") if joined.is_arefcoco(path)],
+        lambda path, partition, request, instances: joined.arefcoco(path, request.root),
+        dataset="arefcoco",
+    ),
+    "refcocog-adv": Reader(
+        lambda source: [path for path in found_files(source, "*.json") if joined.is_adversarial(path)],
+        lambda path, partition, request, instances: joined.adversarial(path, request.root),
+        dataset="refcocog-adv",
     ),
     "table": Reader(
         table.find_tables, lambda path, partition, request, instances: table.read_table(path).items("stored")
@@ -184,7 +196,7 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
         notes += left_out_tables(request.source, files)
     else:
         for path in files:
-            partition = partition_of(path.resolve(), request.dataset)
+            partition = partition_of(path.resolve(), request.dataset or reader.dataset)
             partitions[partition.name] = partition
             files_of[partition.name].append(path)
     if exif == "apply":

@@ -16,11 +16,27 @@ from pycocotools import mask as coco
 from barbench.datasets.importers.pictures import SourceImage, coco_id, digest, layout_size, place_image
 from barbench.datasets.outlines import checked_polygons
 from barbench.datasets.pixels import masks
-from barbench.datasets.refer import IMAGE_FOLDERS, data_files
+from barbench.datasets.refer import IMAGE_FOLDERS, NO_TARGET, data_files
 from barbench.datasets.untrusted import image_size
 from barbench.errors import DataError, MissingData, UsageError
 from barbench.files import write_atomically
 from barbench.paper.partitions import Exif, Partition
+
+COCO_FOLDERS = ("train2014", "val2014")
+
+
+class ImportedObject(NamedTuple):
+    """One object of a source.
+
+    Attributes:
+        segmentation: COCO's polygons or RLE, or uint8 (H, W) with the object where it is not 0.
+        ann_id: None where the source has none; equal masks of an image are one annotation then.
+        category: id in the data set's categories; 0 where the source has none.
+    """
+
+    segmentation: Any
+    ann_id: int | None = None
+    category: int = 0
 
 
 class ImportedReference(NamedTuple):
@@ -29,12 +45,16 @@ class ImportedReference(NamedTuple):
     Attributes:
         split: as the partition names it.
         picture: its image.
-        segmentation: COCO's polygons or RLE, or uint8 (H, W) with the object where it is not 0.
+        segmentation: as of an ImportedObject, and so are `ann_id` and `category`.
         sentences: each with its id, or None where the source has none.
         ref_id: None where the source has none.
-        ann_id: the same; equal masks of an image are one annotation then.
+        ann_id: None where the source has none.
         category: id in the data set's categories; 0 where the source has none.
         where: file and row, for errors; "" where the source has none.
+        category_name: where the source has names and no ids.
+        objects: in place of `segmentation`, where an expression can mean several objects or none.
+        group: number of the references that are scored together, where a source has some.
+        source_id: the annotation's id in the source, where that is no whole number; it is kept beside the new one.
     """
 
     split: str
@@ -45,6 +65,10 @@ class ImportedReference(NamedTuple):
     ann_id: int | None = None
     category: int = 0
     where: str = ""
+    category_name: str = ""
+    objects: Sequence[ImportedObject] | None = None
+    group: int | None = None
+    source_id: str = ""
 
 
 class IdAllocator:
@@ -124,15 +148,26 @@ class ReferWriter:
             DataError: where another file has the image's place.
         """
         image = self._image(item.picture)
-        ann_id = self._annotation(item, image)
+        if item.category_name:
+            item = item._replace(category=self._category(item.category_name))
+        targets: dict[str, Any] = {}
+        if item.objects is None:
+            single = ImportedObject(item.segmentation, item.ann_id, item.category)
+            targets["ann_id"] = self._annotation(single, image, item.source_id)
+            targets["category_id"] = item.category
+        else:
+            # As gRefCOCO's files have them.
+            targets["ann_id"] = [self._annotation(each, image) for each in item.objects] or [NO_TARGET]
+            targets["category_id"] = [each.category for each in item.objects] or [NO_TARGET]
+        if item.group is not None:
+            targets["group_id"] = item.group
         ref_id = self._ref_ids.take(item.ref_id)
         sentences = [self._sentence(*sentence) for sentence in item.sentences]
         self._refs.append(
             {
                 "ref_id": ref_id,
-                "ann_id": ann_id,
+                **targets,
                 "image_id": image["id"],
-                "category_id": item.category,
                 "split": item.split,
                 "file_name": image["file_name"],
                 "sent_ids": [sentence["sent_id"] for sentence in sentences],
@@ -148,7 +183,7 @@ class ReferWriter:
         """
         if not self._refs:
             raise UsageError(f"the source has no reference of {self.partition.name}")
-        categories = {entry["category_id"] for entry in self._refs}
+        categories = {entry["category_id"] for entry in self._annotations.values()}
         instances = {
             "images": list(self._images.values()),
             "annotations": list(self._annotations.values()),
@@ -165,7 +200,7 @@ class ReferWriter:
         if picture.name in self._images:
             self._refuse_another(picture)
             return self._images[picture.name]
-        number = coco_id(picture.name)
+        number = picture.number or coco_id(picture.name)
         data = picture.data
         if data is None and self._given is not None:
             data = _given_file(self._given, picture.name, number)
@@ -181,7 +216,8 @@ class ReferWriter:
                 self._written[picture.name] = data if isinstance(data, Path) else digest(data)
         elif picture.size is not None:
             size = image_size(*picture.size)
-            self.missing[picture.name] = None
+            if not any((self.root / folder / picture.name).is_file() for folder in IMAGE_FOLDERS):
+                self.missing[picture.name] = None
         elif (self._folder / picture.name).is_file():
             size = layout_size(self._folder / picture.name, picture.name, self._exif)
         else:
@@ -204,7 +240,16 @@ class ReferWriter:
                 f"the source has two images that differ under the name {picture.name}; one of them needs another name"
             )
 
-    def _annotation(self, item: ImportedReference, image: dict[str, Any]) -> int:
+    def _category(self, name: str) -> int:
+        """The id of a category that the source names, which is new where the name is."""
+        for number, known in self._categories.items():
+            if known == name:
+                return number
+        number = max(self._categories, default=0) + 1
+        self._categories[number] = name
+        return number
+
+    def _annotation(self, item: ImportedObject, image: dict[str, Any], source_id: str = "") -> int:
         """The id of the object's annotation, which is kept where it is new."""
         if item.ann_id is not None and item.ann_id in self._annotations:
             return item.ann_id
@@ -236,6 +281,8 @@ class ReferWriter:
             "bbox": [float(value) for value in coco.toBbox(code)],
             "segmentation": {**code, "counts": rle.counts.decode()} if drawn else segmentation,
         }
+        if source_id:
+            self._annotations[ann_id]["source_id"] = source_id
         return ann_id
 
     def _sentence(self, number: int | None, text: str) -> dict[str, Any]:
@@ -243,8 +290,9 @@ class ReferWriter:
 
 
 def _given_file(folder: Path, name: str, number: int | None) -> Path | None:
-    """An image in the folder that the user named: by its name, or by the one that COCO 2017 gives the same image."""
-    candidates = [name]
+    """An image in the folder that the user named, or in COCO's folders in it: by its name, or by the one that COCO 2017
+    gives the same image."""
+    candidates = [name, *(f"{part}/{name}" for part in COCO_FOLDERS)]
     if number is not None:
         candidates.append(f"{number:012}.jpg")
     for candidate in candidates:

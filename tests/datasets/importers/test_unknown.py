@@ -127,7 +127,7 @@ def test_zips_whose_files_have_no_place(tmp_path: Path) -> None:
     release = Release()
     refs, instances = "refs(unc).p", "instances.json"
     other = zipped(tmp_path / "refclef.zip", {refs: f"refclef/{refs}", instances: f"refclef/{instances}"}, release)
-    with pytest.raises(UsageError, match=r"RefCLEF is not one of the data sets that are read \(refcoco, "):
+    with pytest.raises(UsageError, match=r"RefCLEF is no part of the release \(refcoco, "):
         imported(other)
     renamed = zipped(tmp_path / "a.zip", {refs: "refcoco/refs(unc) (1).p", instances: f"refcoco/{instances}"}, release)
     with pytest.raises(UsageError, match=r"'refs\(unc\) \(1\)\.p' is no name of the release; rename it"):
