@@ -7,7 +7,7 @@ import pytest
 from barbench.datasets.content import read_dataset
 from barbench.datasets.overlap import overlaps, read_outlines, training
 from barbench.datasets.subset import expressions
-from barbench.paper.partitions import GREFCOCO, PAPER_PARTITIONS
+from barbench.paper.partitions import PAPER_PARTITIONS
 from barbench.spec.dataset import DATASETS
 from tests.datasets.overlapping import EVALUATED, SPLITS, write_overlapping
 
