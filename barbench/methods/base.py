@@ -1,5 +1,6 @@
 """A method is a set of components. `Component` is the base of each; `Method` composes them for the segmenter."""
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -214,11 +215,11 @@ class Method(Hooks):
             vision, text = c.before_block(step, vision, text, carry)
         return vision, text
 
-    def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+    def project(self, site: Site, role: Role, x: Tensor, y: Tensor, carry: Carry) -> Tensor:
         """Each component changes the output (B, T, D_out) that the one before it gives."""
         for c, roles in self._projecting:
             if (site.tower, role) in roles:
-                y = c.project(site, role, x, y)
+                y = c.project(site, role, x, y, carry)
         return y
 
     def projects(self) -> Roles:
@@ -282,6 +283,9 @@ def _check(name: str, components: Sequence[Component]) -> None:
         raise UsageError(f"{name}: {needs}, {' and '.join(lockstep)} needs both towers block by block")
 
     for c in components:
+        # It had no `carry` at first: a component from then would fail in the forward pass, which does not say why.
+        if "carry" not in inspect.signature(type(c).project).parameters:
+            raise UsageError(f"{name}: project of {c.label} takes site, role, x, y and carry; add carry to it")
         if c.alone and len(components) > 1:
             others = ", ".join(label for label in labels if label != c.label)
             raise UsageError(f"{name}: {c.label} cannot be combined with {others}: {c.alone}")

@@ -83,6 +83,17 @@ def lora(lora: Options = NONE) -> Components:
 
 
 @method(
+    title="LoRA, all maps",
+    kind="low-rank",
+    variant="rank 8 meets BarLeRIa's budget; no paper prints this row on CLIP",
+    rules={"lora.rank": Width(8), "lora.text_rank": Width(None), "lora.alpha": Alpha(8.0, of="lora.rank")},
+)
+def lora_all(lora: Options = NONE) -> Components:
+    """Low-rank sums beside every linear map of the blocks, rank 8, in both towers."""
+    return (part("lora", lora, roles=("q", "k", "v", "out", "up", "gate", "down")),)
+
+
+@method(
     title="DoRA",
     kind="low-rank",
     components={"dora": "dora:DoRA"},
@@ -203,6 +214,22 @@ def maple(maple: Options = NONE) -> Components:
     return (part("maple", maple),)
 
 
+@method(
+    title="Two-way prompts",
+    kind="prompt",
+    variant="a reading of Prompt-RIS, whose cross-attentions, start and counts are not public",
+    components={"twoway": "twoway:TwoWayPrompts"},
+    rules={
+        "twoway.count": Width(16),
+        "twoway.embed": Width(32, 1, ("twoway.heads",)),
+        "twoway.heads": Heads(8, of="twoway.embed"),
+    },
+)
+def two_way_prompts(twoway: Options = NONE) -> Components:
+    """16 prompts for each block of both towers, gathered from the other one (Prompt-RIS: Shang et al., CVPR 2024)."""
+    return (part("twoway", twoway),)
+
+
 @method(title="BitFit", kind="selection", components={"select": "select:Select"}, suites=PET)
 def bitfit(select: Options = NONE) -> Components:
     """Every bias of both towers (Ben Zaken et al., ACL 2022)."""
@@ -217,7 +244,7 @@ def layernorm(select: Options = NONE) -> Components:
 
 @method(title="LayerNorm + biases", kind="selection", suites=PET)
 def layernorm_bias(select: Options = NONE) -> Components:
-    """Every norm and every bias of both towers."""
+    """Every norm and every bias of both towers: on `dinov2-b`, what SERA tunes of its encoders (203,008)."""
     return (part("select", select, what="norm+bias"),)
 
 
@@ -257,6 +284,18 @@ def lim(lim: Options = NONE) -> Components:
 def detris(detris: Options = NONE) -> Components:
     """Dense aligners and dense text adapters in every second block of both towers (Huang et al., AAAI 2025)."""
     return (part("detris", detris),)
+
+
+@method(
+    title="CoLA (uniform)",
+    kind="fusion",
+    variant="all maps of a block see the other tower's tokens before it, not three stages of it; on CLIP's towers",
+    components={"cola": "cola:CoLA"},
+    rules={"cola.rank": Width(16, 2), "cola.alpha": Alpha(8.0, of="cola.rank")},
+)
+def cola(cola: Options = NONE) -> Components:
+    """LoRA at all maps of both towers, and a second pair that the other tower steers (Suharitdamrong et al. 2026)."""
+    return (part("cola", cola),)
 
 
 @method(title="LST", kind="side network", components={"lst": "lst:LST"}, suites=PET)

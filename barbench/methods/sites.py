@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from barbench.methods.base import Component
 from barbench.methods.domains import BOTH
+from barbench.models.hooks import Carry
 from barbench.models.stream import ATTENTION_ROLES, Branch, LinearRole, Role, Site, TowerName
 from barbench.models.towers.base import Backbone, Tower
 
@@ -74,7 +75,7 @@ class AtMaps(Component):
         """All steps: a map sees one token of one tower."""
         return steps
 
-    def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+    def project(self, site: Site, role: Role, x: Tensor, y: Tensor, carry: Carry) -> Tensor:
         """The map's module on its input x (B, T, D_in) and output y (B, T, D_out) -> (B, T, D_out)."""
         key = map_key(site, role)
         if key not in self.maps:

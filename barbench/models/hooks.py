@@ -136,7 +136,7 @@ class Hooks(nn.Module):
         """
         return vision, text
 
-    def project(self, site: Site, role: Role, x: Tensor, y: Tensor) -> Tensor:
+    def project(self, site: Site, role: Role, x: Tensor, y: Tensor, carry: Carry) -> Tensor:
         """Change the output of a frozen map.
 
         Args:
@@ -145,6 +145,7 @@ class Hooks(nn.Module):
                 of a branch, or at the stem and end; `act` for the widened tokens that the down map will see.
             x: the map's input (B, T, D_in); for `act`, the output of the up map.
             y: the frozen map's output (B, T, D_out).
+            carry: what components keep within one forward pass.
 
         Returns:
             (B, T, D_out).

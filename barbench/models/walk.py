@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -75,13 +76,13 @@ def run_block(
         roles = hooks.projects()
     if carry is None:
         carry = {}
-    project_attention = _project(hooks, roles, tower.name, ATTENTION_ROLES)
-    project_mlp = _project(hooks, roles, tower.name, MLP_ROLES)
+    project_attention = _project(hooks, roles, tower.name, ATTENTION_ROLES, carry)
+    project_mlp = _project(hooks, roles, tower.name, MLP_ROLES, carry)
     for site in (Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")):
         x = stream.tokens
         xn = tower.norm(site, x)
         if (tower.name, "norm") in roles:
-            xn = hooks.project(site, "norm", x, xn)
+            xn = hooks.project(site, "norm", x, xn, carry)
         if site.branch == "attn":
             delta = tower.attention(site, stream, xn, project_attention)
         else:
@@ -91,10 +92,10 @@ def run_block(
     return stream
 
 
-def _project(hooks: Hooks, roles: Roles, tower: TowerName, wanted: tuple[Role, ...]) -> Project:
+def _project(hooks: Hooks, roles: Roles, tower: TowerName, wanted: tuple[Role, ...], carry: Carry) -> Project:
     """`hooks.project` where it may change one of the `wanted` roles; `unchanged` lets a tower fuse its maps."""
     if any((tower, role) in roles for role in wanted):
-        return hooks.project
+        return partial(hooks.project, carry=carry)
     return unchanged
 
 
@@ -152,7 +153,7 @@ class _Walk:
 
     def _norm_project(self, tower: TowerName) -> Project:
         """For the norms outside the blocks."""
-        return _project(self.hooks, self.roles, tower, ("norm",))
+        return _project(self.hooks, self.roles, tower, ("norm",), self.carry)
 
     def expand_to_texts(self, v: Stream, done: int) -> Stream:
         """Vision after `done` steps, with a row for every text where text may reach it now."""

@@ -1,16 +1,18 @@
 """Single modules of the field's methods with the weights and inputs of `filling`, as their public code names them."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from barbench.methods.adapter import Bottleneck
 from barbench.methods.base import Method
+from barbench.methods.cola import CrossPair, HyperNetwork, PairedMap
 from barbench.methods.compacter import CompacterLayer
 from barbench.methods.convpass import Bypass
 from barbench.methods.detris import Aligner, CrossAttention, WordAdapter
+from barbench.methods.lora import LowRank
 from barbench.methods.repadapter import GroupedBottleneck
 from barbench.methods.ssf import SSF
 from barbench.models.stream import Stream
@@ -103,6 +105,44 @@ class Compacted(nn.Module):
         return self.layer(x, self.rule)
 
 
+class Steered(nn.Module):
+    """Frozen maps of one input side by side, each with what CoLA has beside it; the inputs are filled like weights."""
+
+    def __init__(self, maps: str, outputs: int) -> None:
+        super().__init__()
+        self.base = nn.Linear(48, len(maps) * outputs)
+        self.maps = nn.ModuleDict()
+        for name in maps:
+            cross = CrossPair(48, outputs, 4, 2.0, HyperNetwork(64, 4, 4))
+            self.maps[name] = PairedMap(LowRank(48, outputs, 4, 2.0), cross)
+        self.x, self.c = nn.Parameter(torch.zeros(2, 5, 48)), nn.Parameter(torch.zeros(2, 64))
+
+    def forward(self) -> Tensor:
+        outputs = self.base(self.x).chunk(len(self.maps), -1)
+        return torch.cat([m(self.x, y, self.c) for m, y in zip(self.maps.values(), outputs, strict=True)], -1)
+
+
+STEERED = {
+    "maps.m.own.a": "lora_Am",
+    "maps.m.own.b": "lora_Bm",
+    "maps.m.cross.a": "lora_Ac",
+    "maps.m.cross.b": "lora_Bc",
+    "maps.m.cross.scale": "lora_scaling_c",
+}
+NETWORK = {"down": "fc1", "norm": "norm", "up": "fc2", "last_norm": "norm2"}
+LINEAR = {"base.": ""} | STEERED | {f"maps.m.cross.network.{own}": f"lora_mlp.{name}" for own, name in NETWORK.items()}
+MERGED = {"base.": ""} | {
+    f"maps.{role}.cross.network.{own}": f"lora_mlps.{role}.{name}" for role in "qkv" for own, name in NETWORK.items()
+}
+SPLIT = {
+    "ssf": PIECES,
+    "cola-merged": {
+        own.replace(".m.", f".{role}."): (name, "qkv".index(role)) for role in "qkv" for own, name in STEERED.items()
+    },
+}
+"""Of the modules whose public code keeps tensors of q, k and v in one: own name -> public name and place."""
+
+
 def modules() -> dict[str, Module]:
     """Each module that a golden file holds, by the file's name."""
     cross = CrossAttention(32, 24, 16, 4, 0.0)
@@ -133,6 +173,8 @@ def modules() -> dict[str, Module]:
             lambda m: m(tokens("x", 9, 32)),
             {"rule": "rule", "layer.": "", "factors.0": "W_left", "factors.1": "W_right", "bias": "b"},
         ),
+        "cola-linear": Module(Steered("m", 32), lambda m: m(), LINEAR),
+        "cola-merged": Module(Steered("qkv", 48), lambda m: m(), MERGED),
         "ssf": Module(SSFBlock(), lambda m: m(tokens("x", 17, 64)), SSF_NAMES),
     }
 
@@ -156,17 +198,19 @@ def measured(case: str) -> dict[str, Tensor]:
     """What the golden file of a module holds: outputs in evaluation and training mode, gradients of a weighted sum."""
     module, call, names = modules()[case]
     gathered: dict[str, list[tuple[int, Tensor]]] = {}
+    pieces: Mapping[str, tuple[str, Any]] = SPLIT.get(case, {})
     with torch.no_grad():
         for own, value in module.state_dict().items():
-            theirs, place = PIECES[own] if own in PIECES and case == "ssf" else (public(own, names), None)
-            shape = SHAPES.get((case, theirs), tuple(value.shape) if place is None else (3 * len(value),))
+            theirs, place = pieces.get(own, (public(own, names), None))
+            whole_shape = tuple(value.shape) if place is None else (3 * len(value), *value.shape[1:])
+            shape = SHAPES.get((case, theirs), whole_shape)
             whole = weight(theirs, shape)
             value.copy_((whole if place is None else whole.chunk(3)[place]).reshape(value.shape))
     output = call(module.eval())  # the gradients, too: in training a bias in front of a BatchNorm gets noise alone
     found = {"eval/out": stored("out", output.detach())}
     (output * uniform("weights", tuple(output.shape))).sum().backward()
     for own, p in module.named_parameters():
-        theirs, place = PIECES[own] if own in PIECES and case == "ssf" else (public(own, names), 0)
+        theirs, place = pieces.get(own, (public(own, names), 0))
         if p.grad is not None:
             gathered.setdefault(theirs, []).append((place, p.grad.flatten()))
     with torch.no_grad():

@@ -198,5 +198,8 @@ def test_variants_say_so_in_their_title() -> None:
         "no-global-released": "No Global (released)",
         "barleria-released": "BarLeRIa (released)",
         "fish": "FISH mask",
+        "lora-all": "LoRA, all maps",
+        "two-way-prompts": "Two-way prompts",
+        "cola": "CoLA (uniform)",
         "detris": "DETRIS (CLIP)",
     }

@@ -17,7 +17,7 @@ def test_equals_the_definition_at_every_map() -> None:
         changed = frozen.weight + 2.0 * ours.pair.b @ ours.pair.a
         gain = ours.magnitude / changed.norm(dim=1).detach()
         expected = x @ (gain[:, None] * changed).T + frozen.bias
-        found = dora.project(site("vision", branch), role, x, F.linear(x, frozen.weight, frozen.bias))
+        found = dora.project(site("vision", branch), role, x, F.linear(x, frozen.weight, frozen.bias), {})
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
         parameters = list(ours.parameters())
         for a, b in zip(
@@ -32,7 +32,7 @@ def test_from_the_largest_directions_it_starts_at_the_frozen_map() -> None:
     dora, backbone = attached("dora", spread=0.0, init="pissa")
     frozen, x = backbone.text.linear(1, "v"), tokens()
     y = F.linear(x, frozen.weight, frozen.bias)
-    torch.testing.assert_close(dora.project(site("text", "attn"), "v", x, y), y, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(dora.project(site("text", "attn"), "v", x, y, {}), y, rtol=1e-4, atol=1e-4)
 
 
 def test_the_norm_sees_weights_that_are_tuned_as_well_and_owns_none() -> None:
@@ -41,6 +41,6 @@ def test_the_norm_sees_weights_that_are_tuned_as_well_and_owns_none() -> None:
     before.weight.data *= 2  # as `full` beside it may do
     x = tokens()
     y = F.linear(x, before.weight, before.bias)
-    found = dora.project(site("vision", "attn"), "q", x, y)
+    found = dora.project(site("vision", "attn"), "q", x, y, {})
     torch.testing.assert_close(found - before.bias, (y - before.bias) / 2, rtol=1e-4, atol=1e-4)
     assert not [name for name in dora.state_dict() if "visual" in name or "transformer" in name]

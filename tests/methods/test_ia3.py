@@ -57,9 +57,9 @@ def test_equals_peft(feedforward: bool) -> None:
     scale.data.copy_(gain.data.view_as(scale))
     x, at = tokens(width=frozen.weight.shape[1]), site("vision", branch)
     if feedforward:
-        found = torch.nn.functional.linear(ia3.project(at, "act", x, x), frozen.weight, frozen.bias)
+        found = torch.nn.functional.linear(ia3.project(at, "act", x, x, {}), frozen.weight, frozen.bias)
     else:
-        found = ia3.project(at, "k", x, torch.nn.functional.linear(x, frozen.weight, frozen.bias))
+        found = ia3.project(at, "k", x, torch.nn.functional.linear(x, frozen.weight, frozen.bias), {})
     expected = theirs(x)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     weights = torch.linspace(-1, 1, found.numel()).view_as(found)

@@ -64,11 +64,11 @@ def test_dropout_acts_on_the_input_of_a_in_training_alone() -> None:
     lora, _ = attached("lora", dropout=0.5)
     x, y = tokens(), tokens(1)
     at = site("vision", "attn")
-    assert torch.equal(lora.project(at, "q", x, y), lora.project(at, "q", x, y))
+    assert torch.equal(lora.project(at, "q", x, y, {}), lora.project(at, "q", x, y, {}))
     lora.train()
     torch.manual_seed(1)
-    first = lora.project(at, "q", x, y)
-    assert not torch.equal(first, lora.project(at, "q", x, y))
+    first = lora.project(at, "q", x, y, {})
+    assert not torch.equal(first, lora.project(at, "q", x, y, {}))
 
 
 def test_what_cannot_be_is_refused() -> None:
@@ -121,7 +121,7 @@ def test_equals_peft(kind: str) -> None:
             ours.magnitude.copy_(layer.lora_magnitude_vector["default"].weight)
     x = tokens()
     y = torch.nn.functional.linear(x, frozen.weight, frozen.bias)
-    found, expected = lora.project(site("vision", "attn"), "q", x, y), theirs(x)
+    found, expected = lora.project(site("vision", "attn"), "q", x, y, {}), theirs(x)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     tuned = [p for p in theirs.parameters() if p.requires_grad]
     weights = torch.linspace(-1, 1, found.numel()).view_as(found)

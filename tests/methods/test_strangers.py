@@ -56,9 +56,9 @@ BODIES = {
     "before_block": "def before_block(self, step, vision, text, carry):\n"
     "    guests = self.guest.expand(len(text.tokens), -1, -1)\n"
     "    return vision, text.insert('mine', guests) if step.text is not None else text",
-    "project": "def project(self, site, role, x, y):\n    return y * (2 * self.gain) if role == 'q' else y",
+    "project": "def project(self, site, role, x, y, carry):\n    return y * (2 * self.gain) if role == 'q' else y",
     "projects": "def projects(self):\n    return frozenset({('vision', 'act')})\n"
-    "def project(self, site, role, x, y):\n    self.heard.append(role)\n    return y * (2 * self.gain)",
+    "def project(self, site, role, x, y, carry):\n    self.heard.append(role)\n    return y * (2 * self.gain)",
     "branch": "def branch(self, site, x, xn, delta, carry):\n    return delta + xn * self.gain",
     "shortcut": "def shortcut(self, site, x):\n    return x * (2 * self.gain)",
     "after_stage": "def after_stage(self, stage, vision, text, carry):\n"
