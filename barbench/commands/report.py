@@ -35,8 +35,9 @@ def report(
     table: Annotated[
         str,
         typer.Option(
-            help="tables to write, a comma list of 1 to 5, objects (objects and sentences), parameters (by group and "
-            "by rule), published (numbers of other papers) and all (1 to 5, and objects)",
+            help="tables to write, a comma list of 1 to 5, objects (objects and sentences), identity (which object is "
+            "shown), parameters (by group and by rule), published (numbers of other papers) and all (1 to 5, objects, "
+            "identity)",
         ),
     ] = "all",
     format_: Annotated[

@@ -2,7 +2,9 @@
 
 from barbench.metrics.base import Columns, Counts, Floats, Metric
 from barbench.metrics.identity import (
+    LEAST,
     LEAST_TRIED,
+    MARGIN,
     MARGINS_TRIED,
     RIVAL_STRATA,
     SUCCESS,
@@ -36,7 +38,9 @@ from barbench.metrics.scores import (
 
 __all__ = [
     "ALL_THRESHOLDS",
+    "LEAST",
     "LEAST_TRIED",
+    "MARGIN",
     "MARGINS_TRIED",
     "METRICS",
     "RIVAL_STRATA",

@@ -13,6 +13,8 @@ from barbench.reports.tables.accounting import NUMBER as PARAMETERS
 from barbench.reports.tables.accounting import build_accounting
 from barbench.reports.tables.build import build
 from barbench.reports.tables.grouping import Group, group
+from barbench.reports.tables.identity import NUMBER as IDENTITY
+from barbench.reports.tables.identity import build_identity
 from barbench.reports.tables.literature import NUMBER as PUBLISHED
 from barbench.reports.tables.literature import build_literature
 from barbench.reports.tables.objects import NUMBER as OBJECTS
@@ -26,6 +28,7 @@ from barbench.spec.accounting import DEFAULT, CountRule
 
 EXTRA: Final[Mapping[str, Callable[[Sequence[Group], ResampledScores], Sequence[Table]]]] = {
     OBJECTS: build_objects,
+    IDENTITY: build_identity,
     PAIRS: build_pairs,
     PARAMETERS: build_accounting,
     PUBLISHED: build_literature,
@@ -33,7 +36,7 @@ EXTRA: Final[Mapping[str, Callable[[Sequence[Group], ResampledScores], Sequence[
 """Tables that the paper does not have, by the name that `--table` takes."""
 
 ALL: Final = "all"
-"""Stands for the paper's tables and that of objects."""
+"""Stands for the paper's tables and those of objects."""
 
 
 class Written(NamedTuple):
@@ -90,10 +93,10 @@ def write_reports(
 def _built(
     tables: Sequence[str], groups: Sequence[Group], evidence: ResampledScores, rule: CountRule
 ) -> dict[str, Sequence[Table]]:
-    """The tables by number or name; ALL has those of objects only if they are not empty."""
+    """The tables by number or name; ALL has those of objects and of identity only if they are not empty."""
     wanted: list[str] = []
     for number in tables:
-        wanted += (*TABLES.names(), OBJECTS) if number == ALL else (number,)
+        wanted += (*TABLES.names(), OBJECTS, IDENTITY) if number == ALL else (number,)
     built: dict[str, Sequence[Table]] = {}
     for number in wanted:
         if number not in EXTRA:

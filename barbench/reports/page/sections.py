@@ -28,6 +28,7 @@ from barbench.reports.page.verdict import verdict
 from barbench.reports.tables.accounting import accounting_table
 from barbench.reports.tables.columns import shared_score
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
+from barbench.reports.tables.identity import identity_tables
 from barbench.reports.tables.objects import object_tables
 from barbench.reports.tables.pairs import pairs_table
 from barbench.reports.tables.significance import Significance, rank_rows
@@ -273,6 +274,8 @@ def _objects_section(members: Group, evidence: ResampledScores) -> PageSection:
     if not tables:
         return PageSection("objects", title, remarks=(NO_OBJECTS,))
     intro = "Computed from the counts of single expressions, so that records of any age have them."
+    # Which object is shown, where the records know what else the images hold.
+    tables += identity_tables(members, evidence)
     return PageSection("objects", title, intro=intro, more=tuple(tables))
 
 

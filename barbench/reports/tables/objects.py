@@ -62,7 +62,7 @@ def build_objects(groups: Sequence[Group], evidence: ResampledScores) -> list[Ta
 
 def object_tables(members: Group, evidence: ResampledScores, caption: str = "") -> list[Table]:
     """The tables of one group, with that caption; [] if its records have no such counts."""
-    splits = _splits(members, evidence)
+    splits = splits_of(members, evidence)
     if not splits:
         return []
     return [
@@ -73,23 +73,23 @@ def object_tables(members: Group, evidence: ResampledScores, caption: str = "") 
     ]
 
 
-def _splits(members: Group, evidence: ResampledScores) -> Splits:
-    """What was evaluated, by column of the paper's tables, in the order of the table's rows."""
+def splits_of(members: Group, evidence: ResampledScores, metric: str = "object_mean") -> Splits:
+    """What was evaluated and defines that metric, by column of the paper's tables, in the order of the table's rows."""
     splits = {}
     for column in members.measured:
-        evaluated = [_evaluated(row, column, evidence) for row in members.rows]
+        evaluated = [_evaluated(row, column, evidence, metric) for row in members.rows]
         found = [one for one in evaluated if one.runs]
         if found:
             splits[column] = found
     return splits
 
 
-def _evaluated(row: MethodRow, column: Column, evidence: ResampledScores) -> Evaluated:
-    """The runs whose counts are there and define the metrics of objects."""
+def _evaluated(row: MethodRow, column: Column, evidence: ResampledScores, metric: str) -> Evaluated:
+    """The runs whose counts are there and define the metric."""
     runs = []
     for _, run in sorted(runs_of(row, column).items()):
         columns = evidence.counts(run)
-        if columns is not None and METRICS["object_mean"].applies(columns):
+        if columns is not None and METRICS[metric].applies(columns):
             runs.append(columns)
     return Evaluated(row.label, tuple(runs))
 
@@ -101,9 +101,9 @@ def _objects_table(splits: Splits, caption: str) -> Table:
     headers += [Header("", "Object mean"), Header("", "Spread"), Header("", "ICC(1)")]
 
     def cells(one: Evaluated) -> list[Entry]:
-        entries = [_with_margin(name, one) for name in (*names, "worst", "object_mean")]
-        entries.append(_plain("object_spread", one))
-        entries.append(_plain("icc", one, digits=2))
+        entries = [with_margin(name, one) for name in (*names, "worst", "object_mean")]
+        entries.append(plain("object_spread", one))
+        entries.append(plain("icc", one, digits=2))
         return entries
 
     notes = [
@@ -112,10 +112,10 @@ def _objects_table(splits: Splits, caption: str) -> Table:
         "of sentences, so that they compare within a data set alone.",
         "Object mean: each object counts once. Spread: pooled standard deviation of the IoU of one object's sentences, "
         "in points. ICC(1): share of the IoU's variance that belongs to the object and not to the sentence.",
-        _COVERS,
+        COVERS,
         *_exceptions(splits),
     ]
-    return _table("Objects and sentences", caption, headers, _sections(splits, cells, _objects_of_split), notes)
+    return table_of("Objects and sentences", caption, headers, sections_of(splits, cells, _objects_of_split), notes)
 
 
 def _intervals_table(splits: Splits, caption: str) -> Table:
@@ -135,13 +135,13 @@ def _intervals_table(splits: Splits, caption: str) -> Table:
         return entries
 
     notes = [
-        _COVERS,
+        COVERS,
         "By object: the same formula with objects as clusters. Design effect: the variance by image over that by "
         "object. Above 1, objects of one image succeed and fail together; below 1, one is found where another is "
         "missed. Decide by image: objects of one image are not independent.",
     ]
-    return _table(
-        "Intervals by image and by object", caption, headers, _sections(splits, cells, _sizes_of_split), notes
+    return table_of(
+        "Intervals by image and by object", caption, headers, sections_of(splits, cells, sizes_of_split), notes
     )
 
 
@@ -154,8 +154,8 @@ def _precision_table(splits: Splits, caption: str) -> Table:
     def cells(one: Evaluated) -> list[Entry]:
         entries = []
         for threshold in THRESHOLDS:
-            entries.append(_plain(precision_name(threshold), one))
-            entries.append(_plain(weak_name(threshold), one))
+            entries.append(plain(precision_name(threshold), one))
+            entries.append(plain(weak_name(threshold), one))
             ties = sum(exact_ties(columns, threshold) for columns in one.runs)
             entries.append(Entry(f"{ties:,}", float(ties)))
         return entries
@@ -164,7 +164,7 @@ def _precision_table(splits: Splits, caption: str) -> Table:
         ">: strictly above X, as CRIS, ETRIS, DETRIS, PhraseCut and barbench count. ≥: at least X, as LAVT, DMMI and "
         "R-RefCOCO count. Ties: expressions of all seeds with an IoU of exactly X, by which the two differ.",
     ]
-    return _table("P@X, above and at least", caption, headers, _sections(splits, cells, _sizes_of_split), notes)
+    return table_of("P@X, above and at least", caption, headers, sections_of(splits, cells, sizes_of_split), notes)
 
 
 def _size_table(splits: Splits, caption: str) -> list[Table]:
@@ -182,31 +182,24 @@ def _size_table(splits: Splits, caption: str) -> list[Table]:
         return []
 
     def cells(one: Evaluated) -> list[Entry]:
-        return [_with_margin(name, one) for name in names]
+        return [with_margin(name, one) for name in names]
 
-    # The number of expressions is the same for all methods of a split.
-    sections = []
-    for section, evaluated in zip(_sections(known, cells, _sizes_of_split), known.values(), strict=True):
-        counts = [Entry("expressions")]
-        for name in names:
-            count = _counted(name, evaluated[0].runs[0])
-            counts.append(Entry(f"{count:,}", float(count)))
-        sections.append(Section(section.heading, (*section.rows, tuple(counts))))
+    sections = with_counts(sections_of(known, cells, sizes_of_split), known, names)
     notes = [
         "Size of the annotated mask. PhraseCut: its share of the image's area, bounds 2 % and 20 %. COCO: pixels of "
         "the image as it is stored, bounds 32² and 96². An object on a bound is of the middle size.",
-        _COVERS,
+        COVERS,
     ]
-    return [_table("Mean IoU by size", caption, headers, sections, notes)]
+    return [table_of("Mean IoU by size", caption, headers, sections, notes)]
 
 
-_COVERS: Final = (
+COVERS: Final = (
     "±: half of the 95% interval over images, by the formula for clusters (expressions of one image are not "
     "independent); it says nothing of other trainings. Without ±: one image, or no image differs. -: not defined here."
 )
 
 
-def _sections(splits: Splits, cells: Cells, describe: Callable[[Columns], str]) -> list[Section]:
+def sections_of(splits: Splits, cells: Cells, describe: Callable[[Columns], str]) -> list[Section]:
     """One section per split, one row per method."""
     sections = []
     for column, evaluated in splits.items():
@@ -218,19 +211,32 @@ def _sections(splits: Splits, cells: Cells, describe: Callable[[Columns], str]) 
     return sections
 
 
+def with_counts(sections: Sequence[Section], splits: Splits, names: Sequence[str]) -> list[Section]:
+    """The sections of `splits`, each with a last row: how many expressions each metric is over, the same for all
+    methods."""
+    counted = []
+    for section, evaluated in zip(sections, splits.values(), strict=True):
+        counts = [Entry("expressions")]
+        for name in names:
+            count = _counted(name, evaluated[0].runs[0])
+            counts.append(Entry(f"{count:,}", float(count)))
+        counted.append(Section(section.heading, (*section.rows, tuple(counts))))
+    return counted
+
+
 def _objects_of_split(columns: Columns) -> str:
     sentences = objects_of(columns).sentences
     several = int(np.count_nonzero(sentences > 1))
     return f"{len(sentences):,} objects, {several:,} of them with two sentences or more"
 
 
-def _sizes_of_split(columns: Columns) -> str:
+def sizes_of_split(columns: Columns) -> str:
     images = len(np.unique(columns["image_id"]))
     objects = len(objects_of(columns).sentences)
     return f"{len(columns['image_id']):,} expressions, {objects:,} objects, {images:,} images"
 
 
-def _plain(name: str, one: Evaluated, digits: int = 1) -> Entry:
+def plain(name: str, one: Evaluated, digits: int = 1) -> Entry:
     """A metric, the mean over seeds."""
     metric = METRICS[name]
     scores = []
@@ -244,7 +250,7 @@ def _plain(name: str, one: Evaluated, digits: int = 1) -> Entry:
     return Entry(printed(value, digits).replace("-", "−"), value)
 
 
-def _with_margin(name: str, one: Evaluated) -> Entry:
+def with_margin(name: str, one: Evaluated) -> Entry:
     """A metric that is a ratio of sums, with its interval over images."""
     metric = METRICS[name]
     if any(metric.function(columns) is None for columns in one.runs):
@@ -281,14 +287,20 @@ def _exceptions(splits: Splits) -> list[str]:
     return notes
 
 
-def _table(
-    title: str, caption: str, headers: Sequence[Header], sections: Sequence[Section], notes: Sequence[str]
+def table_of(
+    title: str,
+    caption: str,
+    headers: Sequence[Header],
+    sections: Sequence[Section],
+    notes: Sequence[str],
+    number: str = NUMBER,
 ) -> Table:
+    """A table whose first column names the method."""
     return Table(
         title=title,
         caption=caption,
         headers=(Header("", "Method", "left"), *headers),
         sections=tuple(sections),
         notes=tuple(notes),
-        number=NUMBER,
+        number=number,
     )
