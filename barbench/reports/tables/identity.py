@@ -98,9 +98,10 @@ def _identity_table(splits: Splits, caption: str) -> Table:
         "every sentence shows. Quality: mean IoU where the target is shown.",
         f"Failures: IoU below {SUCCESS}, in percent of the same expressions; the prediction shows another object, "
         "nothing clearly, or the target with a poor mask. Wrong of all: share of the failures that do not show the "
-        f"target. Retention: of the predictions that show the target, those with an IoU of at least {SUCCESS}. NCI: "
-        "how far success of the mask and of the object coincide, 1 as far as their shares allow. Donor: for the sentence "
-        "of another object of the category, share of the predictions that are more similar to that object.",
+        "target.",
+        f"Retention: of the predictions that show the target, those with an IoU of at least {SUCCESS}. NCI: how far "
+        "success of the mask and of the object coincide, 1 as far as their shares allow. Donor: for the sentence of "
+        "another object of the category, share of the predictions that are more similar to that object.",
         COVERS,
     ]
     sections = sections_of(splits, cells, _rivals_of_split)
