@@ -1,8 +1,8 @@
 """Checkpoints that the authors' public code writes, read safely and mapped name by name onto a segmenter.
 
 `barbench evaluate --weights FILE.pth --codebase etris` uses it. Names here are those of the public repositories
-`kkakkkka/ETRIS`, `NastrondAd/BarLeRIa` and `DerrickWang005/CRIS.pytorch`; every tensor of a file is either mapped or
-named as unused. Vision encoders are ViTs or CLIP's ResNets.
+`kkakkkka/ETRIS`, `NastrondAd/BarLeRIa`, `DerrickWang005/CRIS.pytorch` and `jiaqihuang01/DETRIS`; every tensor of a file
+is either mapped or named as unused. Vision encoders are ViTs, CLIP's ResNets or, of DETRIS, DINOv2's.
 """
 
 import pickle
@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from barbench.errors import DataError, UsageError
 from barbench.models.towers.base import Backbone
+from barbench.models.towers.dinov2 import DinoVision
+from barbench.models.towers.key_maps import dino_names
+from barbench.spec.backbone import NeckName
 
-Format = Literal["etris", "cris", "barleria"]
+Format = Literal["etris", "cris", "barleria", "detris"]
 KEY_PREFIXES = (
     (r"vision\.visual\.", "backbone.visual."),
     (r"text\.", "backbone."),
@@ -26,6 +29,8 @@ KEY_PREFIXES = (
     (r"(neck|decoder)\.", r"\1."),
 )
 SIDE = "side_adapter_network."
+DINO = "dinov2."
+DETRIS_ADAPTER = r"method\.components\.\d+\."
 PREFIXES: dict[Format, tuple[tuple[str, str], ...]] = {
     "etris": (*KEY_PREFIXES, (r"method\.components\.0\.", "bridger.")),
     "cris": KEY_PREFIXES,
@@ -42,7 +47,33 @@ PREFIXES: dict[Format, tuple[tuple[str, str], ...]] = {
         (r"method\.components\.2\.fusion_layers\.(\d)\.", SIDE + r"fusion_layers.layer_\1.input_proj."),
         (r"method\.components\.2\.", SIDE),
     ),
+    "detris": (
+        (r"vision\.trunk\.", DINO),
+        (r"text\.", "txt_backbone."),
+        *KEY_PREFIXES[2:],
+        (DETRIS_ADAPTER + r"aligners\.vision-(\d+)-mlp\.", DINO + r"blocks.\1.adapter."),
+        (DETRIS_ADAPTER + r"adapters\.text-(\d+)-mlp\.", r"txt_backbone.transformer.resblocks.\1.adapter."),
+    ),
 }
+DETRIS_PARTS = {
+    "down": "D_fc1",
+    "up": "D_fc2",
+    "dense.first.0": "dense_branch1.conv",
+    "dense.first.1": "dense_branch1.bn",
+    "dense.second.0": "dense_branch2.0.conv",
+    "dense.second.1": "dense_branch2.0.bn",
+    "dense.second.3": "dense_branch2.1.conv",
+    "dense.second.4": "dense_branch2.1.bn",
+    "dense.third.0": "dense_branch3.0.conv",
+    "dense.third.1": "dense_branch3.0.bn",
+    "dense.third.3": "dense_branch3.1.conv",
+    "dense.third.4": "dense_branch3.1.bn",
+    "cross.attention": "cross.multihead_attn",
+    "cross.image": "cross.image_proj",
+    "cross.text": "cross.text_proj",
+    "cross.back": "cross.back_proj",
+}
+"""Modules of an aligner or a text adapter of DETRIS."""
 FLOWS = {
     "attn.mu": "flow.affine_transform.mu",
     "attn.log_sigma": "flow.affine_transform.logsigma",
@@ -50,13 +81,14 @@ FLOWS = {
     "mlp.log_sigma": "flow2.affine_transform.logsigma",
 }
 CHAINS = {"gamma": "weight", "beta": "bias", "lam": "scale"}
-UNUSED = re.compile(r"backbone\.logit_scale$|.*\.log_jacobians\.")
-"""CLIP's temperature, and a second name of each planar flow's parameters."""
+UNUSED = re.compile(r"(txt_)?backbone\.logit_scale$|.*\.log_jacobians\.")
+"""CLIP's temperature, and a second name of each planar flow's parameters; DINOv2's mask token is dropped on reading."""
 
 MARKS: dict[Format, str] = {
     "etris": "bridger.linear1.0.weight",
     "cris": "neck.f1_v_proj.0.weight",
     "barleria": "side_linear.weight",
+    "detris": "dinov2.register_tokens",
 }
 """A tensor that every checkpoint of a format has."""
 
@@ -107,7 +139,50 @@ def read_release(file: Path, format_: Format) -> Release:
         return Release(format_, "etris", {"bridge.dim": len(state[mark]), "positional": "train"}, state)
     if format_ == "cris":
         return Release(format_, "cris", {}, state)
+    if format_ == "detris":
+        return _detris(file, state)
     return Release(format_, "barleria-released", {"positional": "train"}, state)
+
+
+def _detris(file: Path, state: dict[str, Tensor]) -> Release:
+    """What a checkpoint of DETRIS holds: sizes and places from its tensors, the rest as its code has it for 12 and for
+    24 blocks."""
+    # The vision tower under timm's names, as in every file of DINOv2.
+    tower = {name.removeprefix(DINO): value for name, value in state.items() if name.startswith(DINO)}
+    named = dino_names(tower)
+    if named is None:
+        raise DataError(f"the detris checkpoint {file} does not fit: missing: dinov2.cls_token")
+    state = {name: value for name, value in state.items() if not name.startswith(DINO)}
+    state |= {f"{DINO}{name}": value for name, value in named.items()}
+
+    places: dict[str, list[int]] = {DINO: [], "txt_backbone.": []}
+    sizes: dict[str, int] = {}
+    blocks = set()
+    for name, value in state.items():
+        found = re.fullmatch(r"(dinov2\.|txt_backbone\.)(?:transformer\.res)?blocks\.(\d+)\.(.+)", name)
+        if found is None:
+            continue
+        tower_name, number, rest = found.groups()
+        if tower_name == DINO:
+            blocks.add(int(number))
+        if rest == "adapter.D_fc1.weight":
+            places[tower_name].append(int(number))
+            sizes[tower_name] = len(value)
+        elif rest == "adapter.cross.image_proj.weight":
+            sizes["embed"] = len(value)
+    if len(sizes) < 3:
+        raise DataError(f"the detris checkpoint {file} does not fit: it lacks aligners or text adapters")
+    depth = len(blocks)
+    options = {
+        "dinov2.positions": "detris",
+        "dinov2.levels": [depth // 3, depth * 2 // 3],
+        "detris.channels": sizes[DINO],
+        "detris.text_channels": sizes["txt_backbone."],
+        "detris.embed": sizes["embed"],
+        "detris.at": sorted(places[DINO]),
+        "detris.text_at": sorted(places["txt_backbone."]),
+    }
+    return Release("detris", "detris", options, state)
 
 
 def with_head(backbone: Backbone, release: Release) -> Backbone:
@@ -125,6 +200,8 @@ def with_head(backbone: Backbone, release: Release) -> Backbone:
     Raises:
         DataError: if the checkpoint has no decoder, or the other kind of vision encoder.
     """
+    if release.format == "detris":
+        _check_dino(backbone, release)
     resnet = "backbone.visual.layer1.0.conv1.weight" in release.state
     if resnet == backbone.vision.transformer:
         theirs = "ViT"
@@ -140,16 +217,37 @@ def with_head(backbone: Backbone, release: Release) -> Backbone:
     if norm is None or ffn is None:
         raise DataError(f"the {release.format} checkpoint does not fit: it has no decoder")
     layers = {name.split(".")[2] for name in release.state if name.startswith("decoder.layers.")}
-    neck: Literal["cris", "etris"] = "cris" if release.format == "cris" else "etris"
+    neck: NeckName = "etris"
+    if release.format in ("cris", "detris"):
+        neck = release.format
     head = replace(backbone.head, width=len(norm), ffn=len(ffn), layers=len(layers), neck=neck)
     return replace(backbone, head=head)
+
+
+def _check_dino(backbone: Backbone, release: Release) -> None:
+    """Refuse another vision tower than a checkpoint of DETRIS has, by name."""
+    token = release.state["dinov2.cls_token"]
+    vision = backbone.vision
+    if isinstance(vision, DinoVision) and (vision.width, vision.depth) == (token.shape[-1], _depth(release)):
+        return
+    fitting = "dinov2-l" if _depth(release) == 24 else "dinov2-b"
+    raise DataError(
+        f"the detris checkpoint has a DINOv2 of {_depth(release)} blocks of width {token.shape[-1]} as its vision "
+        f"encoder; try --backbone {fitting}"
+    )
+
+
+def _depth(release: Release) -> int:
+    """Blocks of the vision tower in a checkpoint of DETRIS."""
+    found = {name.split(".")[2] for name in release.state if name.startswith(f"{DINO}blocks.")}
+    return len(found)
 
 
 def fill(segmenter: nn.Module, release: Release) -> None:
     """Load every tensor of a checkpoint into a segmenter of its method, in place.
 
     Args:
-        segmenter: changed in place.
+        segmenter: a segmenter, changed in place.
         release: the checkpoint.
 
     Raises:
@@ -169,6 +267,11 @@ def fill(segmenter: nn.Module, release: Release) -> None:
         problems.append(f"left over: {', '.join(sorted(left_over))}")
     if problems:
         raise DataError(f"the {release.format} checkpoint does not fit: {'; '.join(problems)}")
+
+    # Positions are fitted to the grid, by the rule that the method has.
+    if isinstance(segmenter.vision, DinoVision) and segmenter.vision.takes(state["dinov2.pos_embed"]):
+        segmenter.vision.fit(state["dinov2.pos_embed"])
+        state = {**state, "dinov2.pos_embed": segmenter.vision.trunk.pos_embed.detach()}
 
     # Every tensor must have the segmenter's shape.
     values: dict[str, Tensor] = {}
@@ -203,7 +306,10 @@ def _public(name: str, tensor: Tensor, format_: Format) -> Iterator[str]:
             continue
         head = match.expand(public)
         tail = name[match.end() :]
-        if "flows" not in own:
+        if own.startswith(DETRIS_ADAPTER):
+            part = next(part for part in DETRIS_PARTS if tail.startswith(f"{part}."))
+            yield head + DETRIS_PARTS[part] + tail.removeprefix(part)
+        elif "flows" not in own:
             yield head + tail
         elif tail in FLOWS:
             yield head + FLOWS[tail]

@@ -24,6 +24,7 @@ RESNETS: dict[str, tuple[str, Format, dict[str, Any], int]] = {
     "cris-resnet": ("cris", "cris", {}, 3),
 }
 HEAD = "cris-head"
+DETRIS = "detris-model"  # tests/golden/test_detris.py
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -55,7 +56,7 @@ def test_a_module_equals_its_public_code(case: str) -> None:
 
 
 def test_every_golden_file_is_used_and_names_its_source() -> None:
-    assert {file.stem for file in HERE.glob("*.npz")} == {*CASES, *RESNETS, HEAD, *modules.modules()}
+    assert {file.stem for file in HERE.glob("*.npz")} == {*CASES, *RESNETS, HEAD, DETRIS, *modules.modules()}
     for file in HERE.glob("*.npz"):
         with np.load(file) as arrays:
             assert str(arrays["source"]).startswith("https://github.com/")
