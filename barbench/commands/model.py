@@ -31,13 +31,24 @@ def evaluate(
         Path, typer.Option(exists=True, dir_okay=False, help=".pth file that the authors' public code wrote")
     ],
     codebase: Annotated[
-        Literal["etris", "cris", "barleria"], typer.Option("--codebase", "--layout", help="code that wrote the file")
+        Literal["etris", "cris", "barleria", "detris"],
+        typer.Option("--codebase", "--layout", help="code that wrote the file; detris needs --backbone dinov2-b or -l"),
     ],
     datasets: DatasetsOption = "refcoco+",
     data: DataOption = None,
     exif: ExifOption = "stored",
     backbone: BackboneOption = "ViT-B-16-quickgelu",
     image_size: ImageSizeOption = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            min=3,
+            max=1024,
+            help="tokens of an expression, start and end included; detris has no default",
+            show_default="the dataset's own",
+        ),
+    ] = None,
     device: DeviceOption = AUTO,
     batch: Annotated[int, typer.Option(min=1, max=65_536, help="images per forward pass")] = EVAL_BATCH,
     threshold: ThresholdOption = THRESHOLD,
@@ -48,13 +59,19 @@ def evaluate(
     \f
     Raises:
         UnknownName: for an unknown dataset or backbone.
+        UsageError: for DETRIS without a number of tokens.
         DataError: if the checkpoint is absent or does not fit.
     """
+    if codebase == "detris" and context_length is None:
+        raise UsageError(
+            "--codebase detris: its results depend on its number of tokens, which the file does not say; "
+            "its configurations have --context 17, and 22 for refcocog-u"
+        )
     from barbench.benchmarks.matrix import check_backbone, choose_datasets
     from barbench.datasets.refer import data_files
     from barbench.datasets.sources import data_root
 
-    chosen = choose_datasets(split_list(datasets), data, exif=exif)
+    chosen = choose_datasets(split_list(datasets), data, context_length, exif)
     check_backbone(backbone, image_size, context_length=max(dataset.context_length for dataset in chosen))
     root = data_root(data)
     if root is not None:
@@ -78,7 +95,7 @@ def predict(
         typer.Option(exists=True, file_okay=False, help="folder of the backbone, if the cell has one from a folder"),
     ] = None,
     weights: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
             help="file or model folder of the backbone's weights, if the cell has them from one; VISION,TEXT for a "
             "pair of models"
@@ -117,6 +134,8 @@ def predict(
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: the overlay is a PNG; give a name that ends in .png")
     _refuse_files(expressions)
+    if weights is not None and not _is_there(weights):
+        raise UsageError(f"--weights {weights}: there is no such file or folder")
     pixels = read_photo(photo)
     store = Store(results)
     try:
@@ -128,7 +147,8 @@ def predict(
     from barbench.reports.panels import write_found
 
     folder = None if backbone is None else str(backbone)
-    trained = load_trained(store, record, pick_device(device), folder, weights)
+    file = None if weights is None else str(weights)
+    trained = load_trained(store, record, pick_device(device), folder, file)
     found = trained.find(pixels, expressions, threshold)
     path = out or Path(f"{photo.stem}-found.png")
     write_found(pixels, found, path)
@@ -140,6 +160,13 @@ def predict(
     for each in found:
         if each.cut:
             print(f"note: {each.expression!r} is longer than the context and was cut", file=sys.stderr)
+
+
+def _is_there(weights: Path) -> bool:
+    """Whether weights are a file or a folder, or a pair of which one is."""
+    if weights == Path():
+        return False
+    return any(Path(part).exists() for part in str(weights).split(","))
 
 
 def _refuse_files(expressions: list[str]) -> None:

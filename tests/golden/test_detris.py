@@ -53,13 +53,18 @@ def vit_golden_patch14_reg4_dinov2(pretrained: bool = False, **kwargs: Any) -> V
 
 
 def inputs() -> tuple[Tensor, Tensor, Tensor]:
-    """image (3, 3, 112, 112), ids (3, 17) with the end of text as the largest id, mask (3, 112, 112)."""
+    """image (3, 3, 112, 112), ids (3, 17) with the end of text as the largest id, mask (3, 112, 112).
+
+    In float64, since six BatchNorms in a row over few words multiply rounding errors of gradients.
+    """
     start, end = 62, 63
     words = [[5, 17, 3], [8, 30, 2, 11, 25, 7, 19], [33, 4, 12, 9, 21, 6, 40, 41, 42, 43, 44, 45, 46, 47, 48]]
     ids = torch.zeros(3, 17, dtype=torch.long)
     for row, middle in zip(ids, words, strict=True):
         row[: len(middle) + 2] = torch.tensor([start, *middle, end])
-    return 1.7 * uniform("image", (3, 3, SIZE, SIZE)), ids, (uniform("mask", (3, SIZE, SIZE)) > 0.2).float()
+    image = 1.7 * uniform("image", (3, 3, SIZE, SIZE))
+    mask = uniform("mask", (3, SIZE, SIZE)) > 0.2
+    return image.double(), ids, mask.double()
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +117,7 @@ def test_the_whole_model_equals_the_public_code(folder: Path, state: dict[str, T
             tolerance = 1e-4
             scale = max(scale, INERT * largest)
         elif "logits" not in name and "loss" not in name:
-            tolerance = 3e-6
+            tolerance = 1e-6
         error = float((found[name].flatten() - value.flatten()).abs().max())
         assert error < tolerance * scale, f"{name} differs by {error / scale:.1e} of its largest value"
 
