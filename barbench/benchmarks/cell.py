@@ -36,7 +36,7 @@ from barbench.engine.training_state import Training
 from barbench.files import write_atomically
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.segmenter import Segmenter
-from barbench.results.expressions import join_rivals, join_splits
+from barbench.results.expressions import join_masks, join_rivals, join_splits
 from barbench.results.record import EpochLog, LossCurve, Profile, Record, SplitResult, Subset, TrainingSet
 from barbench.results.store import Arrays
 from barbench.spec.dataset import EvaluationSplit
@@ -128,6 +128,7 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
     timings["total"] = time.monotonic() - begin
     measured = _profile(loaded, cost, peak, training, evaluations)
     arrays = join_splits({split: evaluation.expressions for split, evaluation in evaluations.items()})
+    arrays |= join_masks({s: evaluation.masks for s, evaluation in evaluations.items() if evaluation.masks})
     arrays |= join_rivals({s: evaluation.rivals for s, evaluation in evaluations.items() if evaluation.rivals})
     return _record(job, loaded, training, evaluations, measured, timings), arrays
 
@@ -206,6 +207,8 @@ def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
     """Every split of the task, by key. What an attempt that was stopped has scored is taken over."""
     weights = hashlib.sha256(_packed_weights(loaded.segmenter)).hexdigest()
     identity = f"{job.cell.id()} {code_hash(job.cell.method)} {weights}"
+    if job.place.keep_masks:  # scores without masks do not become part of it
+        identity += " masks"
     rank = loaded.accelerator.process_index
     evaluations = {}
     sizes = {key: sum(len(r.sentences) for r in split.references) for key, split in loaded.data.evals.items()}
@@ -225,6 +228,7 @@ def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
             workers=job.place.workers or 0,
             on_batch=_ScoredEvents(key, partial, emit),
             partial=partial,
+            keep_masks=job.place.keep_masks,
         )
     return evaluations
 

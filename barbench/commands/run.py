@@ -188,6 +188,14 @@ def run(
             rich_help_panel=FOLDERS,
         ),
     ] = None,
+    keep_masks: Annotated[
+        bool,
+        typer.Option(
+            "--keep-masks",
+            help="store the predicted masks beside the records, about half a kilobyte per expression, for rescore",
+            rich_help_panel=FOLDERS,
+        ),
+    ] = False,
     cache: Annotated[
         str,
         typer.Option(

@@ -38,6 +38,7 @@ class Row(NamedTuple):
         peak: the largest probability in the image, times SCALE.
         mean_inside: mean probability of the predicted pixels, times SCALE; 0 without any.
         rivals: id of an annotation, and its intersection with the prediction; see `rivals_of`.
+        mask: the prediction as COCO's compressed run lengths; empty where it is not kept.
     """
 
     place: int
@@ -49,6 +50,7 @@ class Row(NamedTuple):
     peak: int
     mean_inside: int
     rivals: tuple[tuple[int, int], ...] = ()
+    mask: bytes = b""
 
 
 Count = Callable[[int, NDArray[np.float32]], Row]
@@ -68,12 +70,13 @@ class Piece(NamedTuple):
     pixels: NDArray[np.bool_]
 
 
-def counter(samples: EvalSamples, threshold: float) -> Count:
+def counter(samples: EvalSamples, threshold: float, keep_masks: bool = False) -> Count:
     """The function that counts an expression's prediction.
 
     Args:
         samples: the split.
         threshold: probability above which a pixel is foreground.
+        keep_masks: whether rows hold the mask that is predicted.
 
     Returns:
         From an expression's index and its probabilities (S, S) on the model's square to its counts.
@@ -89,7 +92,8 @@ def counter(samples: EvalSamples, threshold: float) -> Count:
         reference = samples.expressions[index].reference
         image = data.images[reference.image_id]
         restored = samples.letterbox.restore(probability, image.height, image.width)
-        predicted = piece_of(above(restored, threshold, none_below))
+        whole = above(restored, threshold, none_below)
+        predicted = piece_of(whole)
         size = int(np.count_nonzero(predicted.pixels))
         found = image_masks(reference.image_id)
 
@@ -119,6 +123,7 @@ def counter(samples: EvalSamples, threshold: float) -> Count:
             _scaled(peak),
             _scaled(mean_inside),
             tuple(found.rivals(predicted, reference.ann_id)),
+            masks.from_mask(whole.view(np.uint8)).counts if keep_masks else b"",
         )
 
     return count

@@ -8,9 +8,9 @@ are predicted anyway.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
@@ -18,6 +18,7 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from barbench.datasets.pixels.masks import join_codes
 from barbench.datasets.samples import EvalBatch, EvalSamples
 from barbench.engine.counting import Count, Row, counter
 from barbench.engine.partial import PartialEvaluation, Scored, long_table
@@ -43,6 +44,7 @@ class Evaluation(NamedTuple):
             `row`, the expression's place in `expressions`; `ann_id`, `category_id`, `intersection`, `area` of the other
             object. All of the target's category, and of other categories what the prediction meets; crowds apart.
             None where it is not known what the images hold.
+        masks: what was predicted, as `kept_masks` has it; None where it was not to be kept.
     """
 
     metrics: Scores
@@ -50,6 +52,7 @@ class Evaluation(NamedTuple):
     expressions: dict[str, NDArray[np.int64]]
     images_per_second: float
     rivals: dict[str, NDArray[np.int64]] | None = None
+    masks: dict[str, NDArray[Any]] | None = None
 
 
 def evaluate(
@@ -62,6 +65,7 @@ def evaluate(
     workers: int = 0,
     on_batch: OnBatch | None = None,
     partial: PartialEvaluation | None = None,
+    keep_masks: bool = False,
 ) -> Evaluation:
     """Score each expression exactly once, whatever the number of processes.
 
@@ -78,6 +82,7 @@ def evaluate(
             so far.
         partial: of this process: what it holds is not scored again, and what is scored is kept there. Batches are cut
             as without it, so that the counts are the same to the last pixel. None keeps nothing.
+        keep_masks: whether what is predicted is kept, about half a kilobyte per expression.
 
     Returns:
         The same on every process.
@@ -89,13 +94,13 @@ def evaluate(
         known = {row[0] for row in before.rows}
         batches = [indices for indices in samples.batches(share, batch) if not known.issuperset(indices)]
         predictions = _Predictions(segmenter, accelerator, _loader(samples, accelerator, batches, workers))
-        counted = _counted(predictions, counter(samples, threshold), workers)
+        counted = _counted(predictions, counter(samples, threshold, keep_masks), workers)
         rows = _gather(counted, before, predictions, partial, len(share), on_batch)
     seconds = before.seconds + predictions.seconds
     # From here on every process has the rows of all, in the samples' order.
     rows = sorted(gather_object(rows))
-    names = Row._fields[1:-1]
-    columns = np.array([row[1:-1] for row in rows], dtype=np.int64).T
+    names = Row._fields[1:-2]
+    columns = np.array([row[1:-2] for row in rows], dtype=np.int64).T
     table = dict(zip(names, columns, strict=True))
     rivals = _rivals(samples, rows)
     if rivals is None:
@@ -117,10 +122,22 @@ def evaluate(
     mean_seconds = sum(gather_object([seconds])) / accelerator.num_processes
     per_second = len(samples) / max(mean_seconds, 1e-9)
     scored: Columns = table if rivals is None else table | identity_columns(table, rivals)
-    return Evaluation(summarize_columns(scored), control, table, per_second, rivals)
+    return Evaluation(
+        summarize_columns(scored), control, table, per_second, rivals, kept_masks(rows, table) if keep_masks else None
+    )
 
 
 Predicted = tuple[list[int], NDArray[np.float32]]  # a batch's indices and probabilities (B, S, S)
+
+
+def kept_masks(rows: Sequence[Row], table: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
+    """The masks of rows as they are stored: `counts` and `offsets` as `join_codes` gives them, and `sent_id`, `height`,
+    `width` of each, (n,)."""
+    counts, offsets = join_codes([row.mask for row in rows])
+    kept: dict[str, NDArray[Any]] = {"counts": counts, "offsets": offsets}
+    for name in ("sent_id", "height", "width"):
+        kept[name] = table[name]
+    return kept
 
 
 def _rivals(samples: EvalSamples, rows: Sequence[Row]) -> dict[str, NDArray[np.int64]] | None:

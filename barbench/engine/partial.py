@@ -11,12 +11,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from barbench.datasets.pixels.masks import join_codes, split_codes
 from barbench.engine.counting import Row
 from barbench.files import write_atomically
 
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile)
-_COUNTS: Final = len(Row._fields) - 1
-"""Of an expression, without its rivals."""
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile)
+_COUNTS: Final = len(Row._fields) - 2
+"""Of an expression, without its rivals and its mask."""
 
 
 class Scored(NamedTuple):
@@ -51,7 +52,7 @@ class PartialEvaluation:
             with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
                 if str(file["identity"]) != self.identity:
                     return Scored([], 0.0)
-                rows = _unpacked(file["rows"], file["rivals"])
+                rows = _unpacked(file["rows"], file["rivals"], split_codes(file["masks"], file["offsets"]))
                 seconds = float(file["seconds"])
         except _UNREADABLE:
             return Scored([], 0.0)
@@ -70,8 +71,11 @@ class PartialEvaluation:
             return
         packed = io.BytesIO()
         counts = np.array([row[:_COUNTS] for row in rows], np.int64)
+        codes, offsets = join_codes([row.mask for row in rows])
         np.savez(
             packed,
+            masks=codes,
+            offsets=offsets,
             identity=np.array(self.identity),
             rows=counts,
             rivals=long_table(rows),
@@ -89,7 +93,7 @@ def long_table(rows: Sequence[Row]) -> NDArray[np.int64]:
     return np.array(found, np.int64).reshape(-1, 3)
 
 
-def _unpacked(counts: NDArray[np.int64], rivals: NDArray[np.int64]) -> list[Row]:
+def _unpacked(counts: NDArray[np.int64], rivals: NDArray[np.int64], masks: Sequence[bytes]) -> list[Row]:
     """The inverse of what `save` writes; ValueError for arrays of another form."""
     by_place: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for place, ann_id, intersection in rivals.tolist():
@@ -98,5 +102,5 @@ def _unpacked(counts: NDArray[np.int64], rivals: NDArray[np.int64]) -> list[Row]
     for place, values in enumerate(counts.tolist()):
         if len(values) != _COUNTS:
             raise ValueError(f"{len(values)} counts, not {_COUNTS}")
-        rows.append(Row._make((*values, tuple(by_place[place]))))
+        rows.append(Row._make((*values, tuple(by_place[place]), masks[place])))
     return rows

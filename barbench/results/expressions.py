@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from barbench.errors import DataError, UsageError
 from barbench.metrics import METRICS, Rivals, identity_columns
 from barbench.results.record import Record
-from barbench.results.store import Store
+from barbench.results.store import MASKS, Store
 
 Columns = dict[str, NDArray[Any]]
 
@@ -48,6 +48,29 @@ def join_rivals(by_split: Mapping[str, Rivals]) -> Columns:
             narrow = array.astype(np.int32)
             joined[f"rivals/{split}/{field}"] = narrow if np.array_equal(narrow, array) else array
     return joined
+
+
+def join_masks(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
+    """The predicted masks of all splits under the names that the store puts into a file of their own,
+    `masks/<split>/<field>`.
+
+    Args:
+        by_split: for each split that has some its arrays by field.
+
+    Returns:
+        The same arrays in one mapping.
+    """
+    joined: Columns = {}
+    for split, masks in by_split.items():
+        for field, array in masks.items():
+            joined[f"{MASKS}{split}/{field}"] = array
+    return joined
+
+
+def masks_of(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
+    """The inverse of `join_masks` for one split; empty where none are stored."""
+    prefix = f"{MASKS}{split}/"
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def rivals_of(arrays: Mapping[str, NDArray[Any]], split: str) -> Rivals:

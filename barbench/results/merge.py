@@ -118,6 +118,8 @@ def _check_files(source: _Chosen) -> None:
     store, record = source
     if "expressions" in record.files:
         store.expressions(record.cell)
+    if "masks" in record.files:
+        store.predicted_masks(record.cell)
     if "tuned" in record.files:
         store.tuned_weights(record.cell)
 
@@ -128,7 +130,7 @@ def _copy(source: _Chosen, target: Store) -> None:
     for path in _beside(store.path(record.cell)):
         target.folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target.folder / path.name)
-    for path_of in (Store.arrays, Store.tuned, Store.path):
+    for path_of in (Store.arrays, Store.masks, Store.tuned, Store.path):
         old = path_of(store, record.cell)
         new = path_of(target, record.cell)
         if old.exists():
@@ -140,7 +142,7 @@ def _copy(source: _Chosen, target: Store) -> None:
 
 def _beside(record: Path) -> list[Path]:
     """Files that a later version has stored beside a record, under its name."""
-    known = (record.name, f"{record.stem}.npz")
+    known = (record.name, f"{record.stem}.npz", f"{record.stem}.masks.npz")
     found = []
     for path in sorted(record.parent.glob(f"{glob.escape(record.stem)}.*")):
         if path.is_file() and path.name not in known and ".corrupt-" not in path.name:

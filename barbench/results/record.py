@@ -296,7 +296,9 @@ class Record(Frozen):
     kinds: tuple[str, ...] = Field(default=(), description="what the numbers in the expressions' column `kind` mean")
     categories: dict[int, str] = Field(default={}, description="names of the categories that the expressions number")
     attempts: tuple[AttemptLog, ...] = Field(default=(), description="how the cell came to its end; () in old records")
-    files: dict[str, str] = Field(default={}, description="SHA-256 of what lies beside it: `expressions`, `tuned`")
+    files: dict[str, str] = Field(
+        default={}, description="SHA-256 of what lies beside it: `expressions`, `masks`, `tuned`"
+    )
     tuning_budget: str = Field(default="none", description="what was tried before this recipe was fixed for the method")
 
     @classmethod

@@ -27,6 +27,8 @@ from barbench.spec.text import explain, plural
 Arrays = Mapping[str, NDArray[Any]]
 
 
+MASKS: Final = "masks/"
+"""What the names of arrays begin with that are kept in a file of their own."""
 _RECORD: Final = re.compile(r".+--seed\d+--[0-9a-f]{12}\.json")
 """The names of records; a later version may store other JSON files beside them."""
 _SHOWN: Final = 3
@@ -105,6 +107,10 @@ class Store:
         """Where the arrays of its expressions are, or would be."""
         return self.path(cell).with_suffix(".npz")
 
+    def masks(self, cell: Cell) -> Path:
+        """Where the predicted masks are, if they were to be kept."""
+        return self.path(cell).with_suffix(".masks.npz")
+
     def scratch(self, cell: Cell) -> Path:
         """The cell's own folder: its checkpoint while it runs, its tuned weights when it is done."""
         return self.folder / "cells" / cell.stem()
@@ -119,6 +125,7 @@ class Store:
         Args:
             record: the cell's outcome.
             expressions: arrays named `<split>/<field>`, (expressions,) each; None removes those of an earlier record.
+                Those whose names begin with MASKS go to `masks`.
 
         Returns:
             The path of the record.
@@ -127,20 +134,25 @@ class Store:
             ValueError: for NaN, infinity or arrays of Python objects, before anything is written.
         """
         # Everything is turned into bytes first: what cannot be stored is refused before a file changes.
-        packed = _pack(expressions) if expressions is not None else None
+        packed = None
+        masks = None
+        if expressions is not None:
+            packed = _pack({name: array for name, array in expressions.items() if not name.startswith(MASKS)})
+            drawn = {name: array for name, array in expressions.items() if name.startswith(MASKS)}
+            masks = _pack(drawn) if drawn else None
         tuned = _read_if_there(self.tuned(record.cell)) if record.status == "done" else None
         files = {}
-        for name, content in (("expressions", packed), ("tuned", tuned)):
+        for name, content in (("expressions", packed), ("masks", masks), ("tuned", tuned)):
             if content is not None:
                 files[name] = hashlib.sha256(content).hexdigest()
         fields = record.model_copy(update={"files": files}).model_dump(mode="json")
         text = json.dumps(fields, allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1)
         # The record comes last: where it is, its arrays are.
-        arrays = self.arrays(record.cell)
-        if packed is None:
-            arrays.unlink(missing_ok=True)
-        else:
-            write_atomically(arrays, packed)
+        for beside, content in ((self.arrays(record.cell), packed), (self.masks(record.cell), masks)):
+            if content is None:
+                beside.unlink(missing_ok=True)
+            else:
+                write_atomically(beside, content)
         path = self.path(record.cell)
         write_atomically(path, text.encode() + b"\n")
         return path
@@ -183,7 +195,7 @@ class Store:
         """Keep the record of `cell`, its arrays and its weights as `<name>.before-<n>`, so that the cell runs again."""
         path = self.path(cell)
         if path.exists():
-            set_aside(self.arrays(cell), self.tuned(cell), path, why="before")
+            set_aside(self.arrays(cell), self.masks(cell), self.tuned(cell), path, why="before")
 
     def all(self) -> list[Record]:
         """Every record of the folder, in the order of the file names."""
@@ -206,13 +218,19 @@ class Store:
         Raises:
             DataError: if there are none, or if they are damaged.
         """
-        path = self.arrays(cell)
+        return self._saved(cell, self.arrays(cell), "expressions", "its expressions")
+
+    def predicted_masks(self, cell: Cell) -> dict[str, NDArray[Any]]:
+        """The masks saved with a record, as `expressions` reads the arrays; DataError if there are none."""
+        return self._saved(cell, self.masks(cell), "masks", "predicted masks (`barbench run --keep-masks`)")
+
+    def _saved(self, cell: Cell, path: Path, name: str, what: str) -> dict[str, NDArray[Any]]:
         try:
             content = path.read_bytes()
-            self._check(self._read(self.path(cell)), "expressions", content)
+            self._check(self._read(self.path(cell)), name, content)
             return _unpack(content)
         except FileNotFoundError:
-            raise DataError(f"{path} does not exist: this record was saved without its expressions") from None
+            raise DataError(f"{path} does not exist: this record was saved without {what}") from None
         except OSError as error:
             raise DataError(f"{path} cannot be opened: {error.strerror}") from error
         except _DAMAGED as error:

@@ -182,4 +182,5 @@ class Place(Parameters):
     )
     kernels: Kernels = "auto"
     tracker: TrackerName | None = Field(default=None, description="that also gets losses and scores")
+    keep_masks: bool = Field(default=False, description="store what is predicted beside the record")
     checkpoint_seconds: float = Field(default=30.0, description="between two checkpoints")

@@ -421,3 +421,61 @@ def test_what_is_no_part_of_this_evaluation_is_scored_anew(
     partial = PartialEvaluation(path, "cell", 0.0)
     evaluate(blob, val_samples, accelerator, batch=5, threshold=THRESHOLD, partial=partial)  # type: ignore[arg-type]
     assert blob.texts == len(val_samples)
+
+
+def decoded_masks(evaluation: Evaluation) -> list[np.ndarray]:
+    """What was kept, by pycocotools."""
+    kept = evaluation.masks
+    assert kept is not None
+    found = []
+    for place, (height, width) in enumerate(zip(kept["height"], kept["width"], strict=True)):
+        counts = kept["counts"][kept["offsets"][place] : kept["offsets"][place + 1]].tobytes()
+        found.append(coco.decode({"size": [int(height), int(width)], "counts": counts}) > 0)
+    return found
+
+
+def test_masks_that_are_kept_give_the_counts_again(
+    val_samples: EvalSamples, data: ReferData, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    """Also after a stop, whose masks are kept with its counts."""
+    partial = PartialEvaluation(tmp_path / "0.npz", "cell", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(
+            Stopping(2),  # type: ignore[arg-type]
+            val_samples,
+            accelerator,
+            batch=5,
+            threshold=THRESHOLD,
+            partial=partial,
+            keep_masks=True,
+        )
+    found = evaluate(
+        Blob(),  # type: ignore[arg-type]
+        val_samples,
+        accelerator,
+        batch=5,
+        threshold=THRESHOLD,
+        partial=partial,
+        keep_masks=True,
+    )
+    table, kept = found.expressions, decoded_masks(found)
+    assert found.masks is not None
+    assert np.array_equal(found.masks["sent_id"], table["sent_id"])
+    for row, mask in enumerate(kept):
+        target = data.mask(int(table["ann_id"][row])) > 0
+        assert table["intersection"][row] == (mask & target).sum()
+        assert table["union"][row] == (mask | target).sum()
+    assert len({mask.sum() for mask in kept}) > 5
+
+
+@pytest.mark.parametrize(("logit", "share"), [(-9.0, 0.0), (9.0, 1.0)], ids=["empty", "full"])
+def test_an_empty_and_a_full_mask_come_back(
+    logit: float, share: float, val_samples: EvalSamples, accelerator: Accelerator
+) -> None:
+    model = Constant(logit)
+    found = evaluate(model, val_samples, accelerator, batch=8, threshold=THRESHOLD, keep_masks=True)  # type: ignore[arg-type]
+    kept = decoded_masks(found)
+    assert len(kept) == len(val_samples)
+    # Bicubic interpolation with zeros beyond the square lowers the rim of a full one.
+    assert all(mask.mean() == share if share == 0 else mask.mean() > 0.97 for mask in kept)
+    assert evaluate(model, val_samples, accelerator, batch=8, threshold=THRESHOLD).masks is None  # type: ignore[arg-type]

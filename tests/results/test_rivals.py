@@ -1,12 +1,16 @@
-"""The long table of rivals beside the columns of a record: saved, read, and met by what knows nothing of it."""
+"""The long table of rivals and the predicted masks beside the columns of a record: saved, read, copied, and met by what
+knows nothing of them."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from barbench.errors import DataError
 from barbench.metrics import METRICS, identity_columns
-from barbench.results.expressions import join_rivals, join_splits, of_split, pick_split, rivals_of
+from barbench.results.expressions import join_masks, join_rivals, join_splits, masks_of, of_split, pick_split, rivals_of
 from barbench.results.frames import load, load_expressions
+from barbench.results.merge import merge
 from barbench.results.store import Store
 from tests.results.cells import expressions, put_cell
 
@@ -67,3 +71,29 @@ def test_an_old_record_has_no_such_table(tmp_path: Path) -> None:
     assert rivals_of(store.expressions(record.cell), "val") == {}
     assert "s_target" not in of_split(store, record, "val")
     assert not METRICS["target_right"].applies(of_split(store, record, "val"))
+
+
+def test_masks_are_in_a_file_of_their_own(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a")
+    record = put_cell(store, "etris")
+    columns = expressions(0)
+    masks = {"counts": np.arange(9, dtype=np.uint8), "offsets": np.array([0, 4, 9]), "sent_id": np.array([5, 6])}
+    store.save(record, join_splits({"val": columns}) | join_masks({"val": masks}))
+    assert store.expressions(record.cell).keys() == {f"val/{name}" for name in columns}
+    found = masks_of(store.predicted_masks(record.cell), "val")
+    assert all(np.array_equal(found[name], array) for name, array in masks.items())
+    saved = store.load(record.cell)
+    assert saved is not None
+    assert saved.files.keys() == {"expressions", "masks"}
+
+    # They are copied with the record, and refused where they are another attempt's.
+    merge([tmp_path / "a"], tmp_path / "b")
+    assert Store(tmp_path / "b").masks(record.cell).read_bytes() == store.masks(record.cell).read_bytes()
+    store.masks(record.cell).write_bytes(b"other")
+    with pytest.raises(DataError, match="damaged"):
+        store.predicted_masks(record.cell)
+
+    # A record without masks leaves none of an earlier one.
+    store.save(record, join_splits({"val": columns}))
+    with pytest.raises(DataError, match="keep-masks"):
+        store.predicted_masks(record.cell)

@@ -6,6 +6,7 @@ rasterises the polygons: other rasterisers differ by tenths of a point of mIoU.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import cv2
@@ -138,7 +139,30 @@ def from_mask(mask: Mask) -> Rle:
         A canonical code.
     """
     height, width = mask.shape
-    return Rle(height, width, coco.encode(np.asfortranarray(mask))["counts"])
+    columns = np.asarray(cv2.transpose(np.ascontiguousarray(mask))).T  # many times faster than numpy's copy
+    return Rle(height, width, coco.encode(columns)["counts"])
+
+
+def join_codes(codes: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Many masks' run lengths as two arrays, as they are stored.
+
+    Args:
+        codes: `counts` of each Rle.
+
+    Returns:
+        All of them end to end, uint8, and where each begins, with the end of the last, int64 (n + 1,).
+    """
+    offsets = np.cumsum([0, *map(len, codes)], dtype=np.int64)
+    return np.frombuffer(b"".join(codes), np.uint8), offsets
+
+
+def split_codes(joined: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[bytes]:
+    """The inverse of `join_codes`; ValueError where the offsets are not of these codes."""
+    ends = offsets.tolist()
+    if not ends or ends[0] != 0 or ends[-1] != len(joined) or ends != sorted(ends):
+        raise ValueError("the offsets of its masks do not fit their codes")
+    whole = joined.tobytes()
+    return [whole[begin:end] for begin, end in pairwise(ends)]
 
 
 def united(parts: Sequence[Rle], height: int, width: int) -> Rle:
