@@ -165,13 +165,18 @@ def select(run: Run) -> list[Part]:
     blocks = [DEFAULT] if run.tables is None else needed(run.tables)
     shapes = _is_shapes(run.data)
     datasets = _choose_datasets(run, blocks)
-    backbones = [_choose_backbones(run, block, shapes) for block in blocks]
-    methods = [_choose_methods(run, block, names) for block, names in zip(blocks, backbones, strict=True)]
-    every = {spec.name: spec for specs in methods for spec in specs}
+    asked = []
+    for block, chosen in zip(blocks, datasets, strict=True):
+        # Rows of a suite depend on the backbone.
+        names = _choose_backbones(run, block, shapes)
+        together = [names] if run.suite is None else [[name] for name in names]
+        for group in together:
+            asked.append((block, chosen, group, _choose_methods(run, block, group)))
+    every = {spec.name: spec for _, _, _, specs in asked for spec in specs}
     options = method_options(run.options, list(every.values()))
     check_weights(run.weights)
     parts = []
-    for block, specs, names, chosen in zip(blocks, methods, backbones, datasets, strict=True):
+    for block, chosen, names, specs in asked:
         if not chosen:  # a block of which no data set was asked for
             continue
         for name in names:
@@ -222,15 +227,20 @@ def _choose_datasets(run: Run, blocks: Sequence[Block]) -> list[list[Dataset]]:
 
 
 def _choose_backbones(run: Run, block: Block, shapes: bool) -> list[str]:
-    """As asked for, else the block's own; on shapes, the embedded one that stands for it."""
+    """As asked for, else the suite's or the block's own; on shapes, the embedded ones that stand for them."""
     if run.backbones is not None:
         return list(run.backbones)
-    return [embedded_for(block.backbone) if shapes else block.backbone]
+    own: Sequence[str] = (block.backbone,)
+    if run.suite is not None:
+        own = SUITES.get(run.suite).backbones or own
+    return [embedded_for(name) if shapes else name for name in own]
 
 
 def _choose_heads(run: Run) -> tuple[HeadChoice, ...]:
     """As asked for; without a neck, the suite's, or each backbone's own."""
     necks: Sequence[NeckName | None] = run.necks or (None,)
+    if run.suite is not None and run.necks is None and run.head_form != "linear":
+        necks = SUITES.get(run.suite).necks or necks
     return tuple(HeadChoice(neck, run.head_form) for neck in necks)
 
 
@@ -254,18 +264,14 @@ def _check_heads(
 
 
 def _choose_methods(run: Run, block: Block, backbones: Sequence[str]) -> list[MethodSpec]:
-    """The methods of a block; those of a suite have the sizes for the width of the backbones, which must be one."""
+    """The methods of a block; those of a suite are the rows for the backbone, of which there is one."""
     if run.suite is None:
         return resolve(block.methods if run.methods is None else run.methods)
     if run.methods is not None:
         raise UsageError("give --methods or --suite, not both")
-    suite = SUITES.get(run.suite)
-    if not suite.scaled:
-        return suite.methods()
-    widths = {backbone_config(name).width for name in backbones}
-    if len(widths) > 1:
-        raise UsageError(f"--suite {run.suite} chooses sizes by the backbone's width: give one --backbone")
-    return suite.methods(*widths)
+    (name,) = backbones
+    config = backbone_config(name)
+    return SUITES.get(run.suite).methods(config.width, config.aligned)
 
 
 def _job(

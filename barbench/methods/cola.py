@@ -113,7 +113,7 @@ class CoLA(Component):
     Args:
         rank: r of both pairs.
         alpha: s = alpha / r.
-        reduction: the hypernetworks have d_c / reduction units, d_c being the other tower's width.
+        reduction: the hypernetworks have d_c / reduction units, at least 2, d_c being the other tower's width.
         exchange: `uniform`: all maps of a block see the same token.
         roles: among q, k, v, out, up, down, and gate, which EVA alone has and which is passed over elsewhere.
         towers: which towers are tuned; each reads the other one.
@@ -149,19 +149,9 @@ class CoLA(Component):
             backbone: of the segmenter.
 
         Raises:
-            UnfitBackbone: if no chosen tower has such a map, or a hypernetwork would be too narrow for its norm.
+            UnfitBackbone: if no chosen tower has such a map.
         """
-        widths: dict[TowerName, int] = {"vision": backbone.text.width, "text": backbone.vision.width}
-        self._hidden: dict[TowerName, int] = {}
-        for tower in self.towers:
-            hidden = widths[tower] // self.reduction
-            if hidden < LEAST_NORMED:
-                raise UnfitBackbone(
-                    f"CoLA: cola.reduction={self.reduction} leaves {hidden} of {widths[tower]} channels, too few for a "
-                    f"norm; it is at most {widths[tower] // LEAST_NORMED} for the {tower} tower of {backbone.name}"
-                )
-            self._hidden[tower] = hidden
-        self._widths = widths
+        self._widths: dict[TowerName, int] = {"vision": backbone.text.width, "text": backbone.vision.width}
         # The blocks that run beside one of the other tower.
         together = [step for step in lockstep(backbone.vision.depth, backbone.text.depth) if None not in step]
         self._paired: dict[TowerName, set[int | None]] = {
@@ -177,7 +167,8 @@ class CoLA(Component):
         outputs, inputs = tower.linear(block, role).weight.shape
         cross = None
         if block in self._paired[tower.name]:
-            network = HyperNetwork(self._widths[tower.name], self._hidden[tower.name], self.rank)
+            lent = self._widths[tower.name]
+            network = HyperNetwork(lent, max(LEAST_NORMED, lent // self.reduction), self.rank)
             cross = CrossPair(inputs, outputs, self.rank, self.scale, network)
         return PairedMap(LowRank(inputs, outputs, self.rank, self.scale), cross)
 

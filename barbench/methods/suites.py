@@ -6,17 +6,20 @@ Budgets B1 to B4 are the adapter counts of SNF, No Global, ETRIS and BarLeRIa on
 2,205,920). Sizes are for its width of 768; the methods' own rules say which shrink and grow with a backbone's width.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from barbench.methods.catalog import METHODS, MethodSpec, Options
 from barbench.methods.resolve import resolve
 from barbench.methods.scaling import WIDTH, Width, scaled_width
 from barbench.registry import Registry
+from barbench.spec.backbone import NeckName
+
+SuiteRow = tuple[str, str, Options]
+"""Method, what the row's title adds, options. In the title, {lora.rank} stands for the value of that option."""
 
 Rows = list[tuple[str, str, dict[str, Any]]]
-"""Method, what the row's title adds, options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +30,39 @@ class Suite:
         question: a clause that begins with a question word.
         rows: (method, what its title adds, options) per row.
         scaled: whether sizes are given for a width of 768 and scaled to the backbone's.
+        unaligned: method -> what stands in place of its rows where words and patches share no joint space.
+        backbones: that the question is about; empty: it is asked on one.
+        necks: that the question is about; empty: the backbone's own.
     """
 
     question: str
-    rows: Sequence[tuple[str, str, Options]]
+    rows: Sequence[SuiteRow]
     scaled: bool = False
+    unaligned: Mapping[str, SuiteRow] = field(default_factory=dict)
+    backbones: tuple[str, ...] = ()
+    necks: tuple[NeckName, ...] = ()
 
-    def methods(self, width: int = WIDTH) -> list[MethodSpec]:
+    def methods(self, width: int = WIDTH, aligned: bool = True) -> list[MethodSpec]:
         """The rows as methods, named `barleria[gst.modules=2]`.
 
         Args:
             width: channels of the vision tower.
+            aligned: whether words and patches share a joint space.
 
         Returns:
             The methods; rows that become the same on a narrow tower are there once.
         """
         steps = _width_steps() if self.scaled and width != WIDTH else {}
         rows: dict[str, MethodSpec] = {}
-        for name, note, options in self.rows:
+        for asked in self.rows:
+            name, note, options = asked if aligned else self.unaligned.get(asked[0], asked)
             row = dict(options)
             for option, step in steps.items():
                 if isinstance(row.get(option), int):
                     row[option] = scaled_width(row[option], step, width)
+            # A size that the title names is the one that is built.
+            for option, value in row.items():
+                note = note.replace(f"{{{option}}}", str(value))
             spec = _with_options(resolve(name)[0], note, row)
             rows.setdefault(spec.name, spec)
         return list(rows.values())
@@ -281,4 +295,36 @@ _register(
         ("deep-prompts+lim", "", {"prompts.count": 20, "prompts.depth": None}),
     ],
     scaled=True,
+)
+SUITES.register(
+    "budget-b4",
+    Suite(
+        "how methods compare at BarLeRIa's budget where backbone and neck are the same for all",
+        [
+            ("head-only", "", {}),
+            ("lora-all", "", {}),
+            ("lora", "q and v, r {lora.rank}", {"lora.rank": 36}),
+            ("houlsby", "m {adapter.width}", {"adapter.width": 35}),
+            ("adaptformer", "m {adapter.width}", {"adapter.width": 71, "adapter.dropout": 0.0}),
+            (
+                "detris",
+                "widths {detris.channels}, {detris.text_channels}, {detris.embed}",
+                {
+                    "detris.channels": 96,
+                    "detris.text_channels": 48,
+                    "detris.embed": 128,
+                    "detris.dropout": 0.0,
+                },
+            ),
+            ("two-way-prompts", "", {}),
+            ("cola", "r {cola.rank}", {"cola.rank": 2, "cola.reduction": 56, "cola.exchange": "uniform"}),
+            ("etris", "dim {bridge.dim}", {"bridge.dim": 184}),
+            ("barleria", "", {}),
+            ("full", "", {}),
+        ],
+        scaled=True,
+        unaligned={"barleria": ("barleria", "prior in the side network's space", {"gst.space": "side"})},
+        backbones=("ViT-B-16-quickgelu", "dinov2-b"),
+        necks=("etris", "none"),
+    ),
 )

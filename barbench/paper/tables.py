@@ -204,6 +204,8 @@ def needed(numbers: Sequence[str]) -> list[Block]:
 
 def embedded_for(backbone: str) -> str:
     """The embedded backbone that stands for a backbone of the paper on shapes; `tiny` for any other backbone."""
+    if backbone.startswith("dinov2"):
+        return "tiny-dino"
     for of_paper in PAPER_BACKBONES:
         if backbone in of_paper.backbones:
             return of_paper.embedded

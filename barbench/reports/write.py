@@ -17,6 +17,8 @@ from barbench.reports.tables.identity import NUMBER as IDENTITY
 from barbench.reports.tables.identity import build_identity
 from barbench.reports.tables.literature import NUMBER as PUBLISHED
 from barbench.reports.tables.literature import build_literature
+from barbench.reports.tables.necks import NUMBER as NECKS
+from barbench.reports.tables.necks import build_necks
 from barbench.reports.tables.objects import NUMBER as OBJECTS
 from barbench.reports.tables.objects import build_objects
 from barbench.reports.tables.pairs import NUMBER as PAIRS
@@ -29,14 +31,17 @@ from barbench.spec.accounting import DEFAULT, CountRule
 EXTRA: Final[Mapping[str, Callable[[Sequence[Group], ResampledScores], Sequence[Table]]]] = {
     OBJECTS: build_objects,
     IDENTITY: build_identity,
+    NECKS: build_necks,
     PAIRS: build_pairs,
     PARAMETERS: build_accounting,
     PUBLISHED: build_literature,
 }
 """Tables that the paper does not have, by the name that `--table` takes."""
 
+COUNTS: Final = "counts of single expressions"
+
 ALL: Final = "all"
-"""Stands for the paper's tables and those of objects."""
+"""Stands for the paper's tables and those of objects, identity and necks."""
 
 
 class Written(NamedTuple):
@@ -93,10 +98,10 @@ def write_reports(
 def _built(
     tables: Sequence[str], groups: Sequence[Group], evidence: ResampledScores, rule: CountRule
 ) -> dict[str, Sequence[Table]]:
-    """The tables by number or name; ALL has those of objects and of identity only if they are not empty."""
+    """The tables by number or name; ALL has those of EXTRA that it holds only if they are not empty."""
     wanted: list[str] = []
     for number in tables:
-        wanted += (*TABLES.names(), OBJECTS, IDENTITY) if number == ALL else (number,)
+        wanted += (*TABLES.names(), OBJECTS, IDENTITY, NECKS) if number == ALL else (number,)
     built: dict[str, Sequence[Table]] = {}
     for number in wanted:
         if number not in EXTRA:
@@ -106,7 +111,6 @@ def _built(
         if found:
             built[number] = found
         elif number in tables:
-            raise UsageError(
-                f"table {number!r} needs the counts of single expressions, which are not beside these records"
-            )
+            what = "counts of single expressions of one method with two necks" if number == NECKS else COUNTS
+            raise UsageError(f"table {number!r} needs the {what}, which are not beside these records")
     return built

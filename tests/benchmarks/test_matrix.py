@@ -16,6 +16,8 @@ from barbench.errors import UnknownName, UsageError
 from barbench.methods.catalog import MethodSpec
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
+from barbench.paper.tables import embedded_for
+from barbench.spec.backbone import HeadChoice
 from barbench.spec.recipe import Recipe, load_recipe, parse_recipe
 from barbench.spec.run import Place, Run, parse_seeds
 from barbench.spec.text import method_options
@@ -83,6 +85,24 @@ def test_a_method_with_a_neck_of_its_own_keeps_it() -> None:
     assert heads(methods="cris") == heads(methods="cris", necks="cris") == [("cris", None, None)]
     with pytest.raises(UsageError, match="cris is bound to a full head with the neck cris, not --neck none"):
         heads(methods="head-only,cris", necks="none")
+
+
+def test_a_suite_may_ask_on_several_backbones_and_necks() -> None:
+    """On shapes the embedded ones stand for them; what the user names replaces either."""
+    asked = {"suite": "budget-b4", "data": "shapes", "changes": ("head=random",)}
+    one = select(Run.of({**asked, "backbones": "tiny"}))
+    assert [(part.backbones, [head.neck for head in part.heads]) for part in one] == [(["tiny"], ["etris", "none"])]
+    several = select(Run.of({**asked, "backbones": "tiny,tiny-l", "necks": "cris"}))
+    assert [(part.backbones, part.heads) for part in several] == [
+        (["tiny"], (HeadChoice("cris"),)),
+        (["tiny-l"], (HeadChoice("cris"),)),
+    ]
+    linear = select(Run.of({**asked, "backbones": "tiny", "head_form": "linear"}))
+    assert [part.heads for part in linear] == [(HeadChoice(form="linear"),)]
+    assert embedded_for(SUITES.get("budget-b4").backbones[1]) == "tiny-dino"
+    made = cells(Run.of({**asked, "backbones": "tiny"}), Place.of({"device": "cpu"}))
+    assert len({job.cell.id() for job in made}) == len(made) == 22
+    assert {job.cell.neck for job in made} == {None, "none"}
 
 
 def test_a_shipped_head_fits_its_own_neck_only() -> None:

@@ -103,7 +103,7 @@ def test_one_tower_leaves_the_other_as_it_was() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match=r"cola\.rank is a whole number from 2"):  # a norm over one number is dead
         part("cola", {"rank": 1})
-    with pytest.raises(UnfitBackbone, match=r"leaves 1 of 64 channels.* at most 32"):
-        attached("cola", reduction=64)
+    with pytest.raises(UnfitBackbone, match="its blocks have no map gate"):
+        attached("cola", roles="gate")
     with pytest.raises(UsageError, match="two CoLA"):
         Method("m", [part("cola"), part("cola")])

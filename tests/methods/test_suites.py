@@ -91,6 +91,55 @@ def test_both_narrow_backbones_have_the_same_budgets(backbone: str) -> None:
     assert rows["Deep prompts, B3"]["prompts.count"] == 11
 
 
+B4_ROWS = {
+    "Head only": 0,
+    "LoRA, all maps": 2_211_840,
+    "LoRA, q and v, r 36": 2_211_840,
+    "Houlsby, m 35": 2_182_800,
+    "AdaptFormer, m 71": 2_198_184,
+    "DETRIS (CLIP), widths 96, 48, 128": 2_209_884,
+    "Two-way prompts": 2_229_504,
+    "CoLA (uniform), r 2": 2_169_504,
+    "ETRIS, dim 184": 2_239_352,
+    "BarLeRIa": B4,
+    "Full fine-tuning": 149_430_016,
+}
+"""METHODS-3.md, sections 4 to 6, on ViT-B/16."""
+
+
+def counted(backbone: str) -> dict[str, int]:
+    """Adapter counts of the suite's rows for a backbone, by title."""
+    config, loaded = backbone_config(backbone), load_backbone(backbone, "random", device="meta")
+    counts = {}
+    for row in SUITES.get("budget-b4").methods(config.width, config.aligned):
+        counts[row.title] = build_segmenter(row, loaded, options=row.proportion(config)).ledger()["adapter"]
+    return counts
+
+
+def test_the_rows_at_barlerias_budget_are_within_two_percent_of_it() -> None:
+    found = counted("ViT-B-16-quickgelu")
+    assert found == B4_ROWS
+    between = [count for title, count in found.items() if title not in ("Head only", "Full fine-tuning")]
+    assert all(abs(count / B4 - 1) < 0.02 for count in between)
+
+
+def test_on_dinov2_the_same_rows_have_the_same_counts() -> None:
+    """But for BarLeRIa, whose prior needs a second map, and what is trained in full."""
+    apart = {
+        "BarLeRIa": ("BarLeRIa, prior in the side network's space", 2_290_736),
+        "Full fine-tuning": ("Full fine-tuning", 148_919_296),
+    }
+    assert counted("dinov2-b") == dict(apart.get(title, (title, count)) for title, count in B4_ROWS.items())
+
+
+def test_titles_say_the_sizes_that_are_built_on_a_narrow_backbone() -> None:
+    found = counted("tiny")
+    assert found["LoRA, q and v, r 4"] == 4 * 3_840
+    assert found["ETRIS, dim 24"] > found["LoRA, q and v, r 4"]
+    assert found["CoLA (uniform), r 2"] == 82_584  # its smallest: several times the budget
+    assert not any("B4" in title for title in found)
+
+
 def test_fusion_replaces_snf_by_about_its_size() -> None:
     sizes, backbone = {}, load_backbone("ViT-B-16-quickgelu", "random", device="meta")
     for row in SUITES.get("pet+fusion").methods():

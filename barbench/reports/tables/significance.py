@@ -47,7 +47,7 @@ def rank_rows(score: Score, members: Group, evidence: ResampledScores | None) ->
     for row in members.rows:
         if _seeds(row, columns) not in (set(), members.seeds):
             # Resampled on its own: a comparison needs the same seeds.
-            own = _samples(score, columns, [row], evidence)
+            own = samples_of(score, columns, [row], evidence)
             if own:
                 margins[row.label] = score_interval(own, 0).margin
     rows, samples = _compared(score, columns, members, evidence)
@@ -93,7 +93,7 @@ def _compared(
     """The rows that have every column with all seeds of the group, and their samples; none of either where counts are
     missing."""
     rows = [row for row in members.rows if _seeds(row, columns) == members.seeds]
-    samples = _samples(score, columns, rows, evidence) if rows else None
+    samples = samples_of(score, columns, rows, evidence) if rows else None
     if not samples:
         return [], []
     return rows, samples
@@ -130,10 +130,10 @@ def _seeds(row: MethodRow, columns: list[Column]) -> set[int]:
     return first
 
 
-def _samples(
+def samples_of(
     score: Score, columns: list[Column], rows: list[MethodRow], evidence: ResampledScores
 ) -> list[Sample] | None:
-    """One sample per column, weighted as the average weights it; None where some counts are not there."""
+    """The rows on each column, weighted as the average weights it; None where some counts are not there."""
     datasets = [column.title for column in columns]
     samples = []
     for column in columns:
