@@ -252,6 +252,7 @@ def _reference(raw: dict[str, Any], categories: dict[int, str], general: bool) -
         split=repair_text(read_key(raw, "split", text)),
         sentences=tuple(read_entries(read_key(raw, "sentences", listed), "sentences", _sentence)),
         targets=targets,
+        group=read_key(raw, "group_id", whole, absent=ref_id),
     )
 
 

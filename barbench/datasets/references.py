@@ -39,6 +39,7 @@ class Reference(NamedTuple):
         split: train, val, testA, …
         sentences: all that mean the same.
         targets: the objects' annotations.
+        group: number that it shares with the references that it is scored together with; of most sets its own id.
     """
 
     ref_id: int
@@ -48,6 +49,7 @@ class Reference(NamedTuple):
     split: str
     sentences: tuple[Sentence, ...]
     targets: tuple[int, ...] = ()
+    group: int = -1
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ class ExpressionMeta(NamedTuple):
         area: of the object, in the image's own pixels.
         kind: position in `expression_kinds.KINDS`.
         category_id: of the object, as in the dataset's files; NO_CATEGORY where it has none.
-        targets: number of objects that are meant; saved for gRefCOCO only, since it is 1 elsewhere.
+        targets: number of objects that are meant; saved where an expression may mean nothing, since it is 1 elsewhere.
+        group: as of the reference; saved where it is not the reference's id.
     """
 
     sent_id: int
@@ -89,6 +90,7 @@ class ExpressionMeta(NamedTuple):
     kind: int
     category_id: int = NO_CATEGORY
     targets: int = 1
+    group: int = -1
 
 
 def draw(seed: int, epoch: int, ref_id: int, count: int) -> int:
@@ -307,6 +309,7 @@ class EvalSamples(Dataset[EvalBatch]):
             kind=kind(sentence.text),
             category_id=annotation.category_id,
             targets=len(reference.targets),
+            group=reference.group,
         )
 
 

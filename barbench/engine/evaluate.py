@@ -106,11 +106,15 @@ def evaluate(
     if rivals is None:
         del table["crowd_intersection"]
 
-    # What the samples say of each expression; only some datasets have expressions without a target.
-    general = samples.data.partition.allows_no_target
+    # What the samples say of each expression; only some datasets have expressions without a target, or groups.
     metas = [samples.meta(i) for i in range(len(samples))]
+    left_out = set()
+    if not samples.data.partition.allows_no_target:
+        left_out.add("targets")
+    if all(meta.group == meta.ref_id for meta in metas):
+        left_out.add("group")
     for name in metas[0]._fields:
-        if general or name != "targets":
+        if name not in left_out:
             table[name] = np.array([getattr(meta, name) for meta in metas], np.int64)
 
     # The control exists for expressions whose image has another object.

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from barbench.metrics.base import Columns, Counts, Metric
-from barbench.metrics.generalized import ACCURACY_METRICS, GENERALIZED_METRICS
+from barbench.metrics.generalized import ACCURACY_METRICS, GENERALIZED_METRICS, GROUP_METRICS, PRESENT_METRICS
 from barbench.metrics.identity import IDENTITY_METRICS, PRESENCE_METRICS
 from barbench.metrics.iou import IOU_METRICS, PRECISION_METRICS
 from barbench.metrics.objects import OBJECT_METRICS
@@ -17,7 +17,9 @@ METRICS: Final[dict[str, Metric]] = {
     **IOU_METRICS,
     **GENERALIZED_METRICS,
     **PRECISION_METRICS,
+    **PRESENT_METRICS,
     **ACCURACY_METRICS,
+    **GROUP_METRICS,
     **OBJECT_METRICS,
     **IDENTITY_METRICS,
     **PRESENCE_METRICS,

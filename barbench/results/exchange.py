@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from barbench.errors import DataError, UsageError
 from barbench.metrics import METRICS, Columns, Metric
-from barbench.metrics.generalized import ACCURACY_METRICS
+from barbench.metrics.generalized import ACCURACY_METRICS, PRESENT_METRICS
 from barbench.paper.tables import dataset_title
 from barbench.results.clustered import clustered_score
 from barbench.results.expressions import of_split
@@ -15,6 +15,7 @@ from barbench.results.interval import Interval
 from barbench.results.record import Record
 from barbench.results.store import Store
 
+OVER_PARTS: Final = frozenset({*ACCURACY_METRICS, *PRESENT_METRICS})
 EVERY_EVAL_EVER: Final = "every_eval_ever"
 EVAL_RESULTS: Final = "eval_results"
 EXCHANGES: Final = (EVERY_EVAL_EVER, EVAL_RESULTS)
@@ -87,8 +88,8 @@ def exchanged_scores(store: Store, record: Record) -> list[ExchangedScore]:
         dataset = record.dataset_of(key)
         for name, value in split.scores.values.items():
             metric = METRICS.get(name)
-            # The accuracies of gRefCOCO are over parts of its expressions.
-            if metric is None or metric.detail or metric.unit != "%" or name in ACCURACY_METRICS:
+            # Of gRefCOCO, some are over parts of its expressions.
+            if metric is None or metric.detail or metric.unit != "%" or name in OVER_PARTS:
                 continue
             found.append(
                 ExchangedScore(

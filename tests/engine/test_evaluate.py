@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from pycocotools import mask as coco
 from torch import Tensor, nn
 
+from barbench.datasets.importers.source import Request, import_data
 from barbench.datasets.pickles import load_plain
 from barbench.datasets.pixels.letterbox import Letterbox, normalized
 from barbench.datasets.refer import read_refer
@@ -28,6 +29,8 @@ from barbench.models.segmenter import Output, Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.paper.partitions import PAPER_PARTITIONS
 from barbench.spec.backbone import CLIP_NORMALIZATION
+from tests.datasets.importers.evaluation_sets import r_refcoco
+from tests.datasets.importers.release import Release
 from tests.engine.resize_reference import weights
 from tests.models.small import SIZE
 
@@ -479,3 +482,32 @@ def test_an_empty_and_a_full_mask_come_back(
     # Bicubic interpolation with zeros beyond the square lowers the rim of a full one.
     assert all(mask.mean() == share if share == 0 else mask.mean() > 0.97 for mask in kept)
     assert evaluate(model, val_samples, accelerator, batch=8, threshold=THRESHOLD).masks is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("logit", "rejected"), [(9.0, 0.0), (-9.0, 1.0)])
+def test_sets_with_absent_targets_have_the_metrics_of_references(
+    logit: float, rejected: float, tmp_path: Path, little: Backbone, accelerator: Accelerator
+) -> None:
+    release = Release()
+    source = r_refcoco(release, tmp_path)
+    made = import_data(Request(source, tmp_path / "root", images=release.write_images(tmp_path / "images")), ignored)
+    samples = EvalSamples(made.data[0].split("val"), Letterbox(SIZE), Tokens(little.tokenizer, 22))
+    found = evaluate(Constant(logit), samples, accelerator, batch=8, threshold=THRESHOLD)  # type: ignore[arg-type]
+    groups = {ref["ref_id"]: len(ref["sentences"]) for ref in release.refs if ref["split"] == "val"}
+    present = found.expressions["targets"] > 0
+    for group, count in groups.items():
+        own = found.expressions["group"] == group
+        assert (own & present).sum() == count
+        assert (own & ~present).sum() == 2
+    assert found.metrics["mrr"] == found.metrics["n_acc"] == rejected
+    pixels = found.expressions["height"] * found.expressions["width"]
+    areas = found.expressions["area"]
+    robust = []
+    for group in groups:
+        own = found.expressions["group"] == group
+        robust.append(areas[own].sum() / pixels[own].sum() if logit > 0 else 0.0)
+    assert found.metrics["riou"] == pytest.approx(np.mean(robust))
+
+
+def ignored(done: int, total: int) -> None:
+    """Progress that nobody sees."""

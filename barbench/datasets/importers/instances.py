@@ -6,13 +6,22 @@ Such a file is `instances.json` of the release, or COCO's own `annotations/insta
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from barbench.datasets.entries import read_categories, read_size
 from barbench.errors import DataError
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
 TOLERANCE = 0.02  # pixels; boxes are rounded to two decimals, and added up in some sources
+
+
+class InstanceImage(NamedTuple):
+    """An image's id, the name of its file, and its sides in pixels."""
+
+    number: int
+    name: str
+    width: int
+    height: int
 
 
 class Instances:
@@ -31,6 +40,7 @@ class Instances:
             raw = json.loads(path.read_bytes())
             images, annotations = (read_key(raw, kind, listed) for kind in ("images", "annotations"))
             self._images = dict(read_entries(images, "images", _image))
+            self._names = {number: name for name, (number, _, _) in self._images.items()}
             read = read_entries(annotations, "annotations", _annotation)
             self.categories = read_categories(raw)
         except (OSError, ValueError, RecursionError) as error:
@@ -39,6 +49,14 @@ class Instances:
         self._by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for entry in self._annotations.values():
             self._by_image[entry["image_id"]].append(entry)
+
+    def image(self, number: int) -> InstanceImage:
+        """The image with an id; ValueError where there is none."""
+        if number not in self._names:
+            raise ValueError(f"{self.path} has no image {number}")
+        name = self._names[number]
+        _, width, height = self._images[name]
+        return InstanceImage(number, name, width, height)
 
     def get(self, ann_id: int) -> dict[str, Any]:
         """The annotation with an id.

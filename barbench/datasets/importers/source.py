@@ -6,7 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from barbench.datasets.importers import archive, joined, lmdb_store, mask_folder, mdetr, own_tables, parquet, table
+from barbench.datasets.importers import (
+    absent,
+    archive,
+    joined,
+    lmdb_store,
+    mask_folder,
+    mdetr,
+    own_tables,
+    parquet,
+    phrasecut,
+    refclef,
+    table,
+)
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import SourceFormat, found_files, partition_of
 from barbench.datasets.importers.summary import MaskCounts, count_masks, warnings_of
@@ -103,11 +115,14 @@ def import_data(request: Request, progress: OnRow) -> Imported:
 
 
 def look(source: Path) -> SourceFormat:
-    """What a source is, from its files: the first form that fits.
+    """What a source is, from its files: the first form that fits, whereby files of the release have a wide one.
 
     Raises:
         UsageError: where it is none of the forms; the message says what is there instead.
     """
+    for form in NARROW:
+        if READERS[form].find(source):
+            return form
     if archive.holds_release(source):
         return "zip"
     for form, reader in READERS.items():
@@ -157,6 +172,11 @@ READERS: dict[SourceFormat, Reader] = {
         lambda source: [path for path in found_files(source, "*.json", "*.jsonl") if mdetr.is_mdetr(path)],
         lambda path, partition, request, instances: mdetr.items(path, partition, instances),
     ),
+    "absent": Reader(absent.find, lambda path, partition, request, instances: absent.items(path, partition, instances)),
+    "refclef": Reader(refclef.find, lambda path, partition, request, instances: refclef.items(path, partition)),
+    "phrasecut": Reader(
+        phrasecut.find, lambda path, partition, request, instances: phrasecut.items(path), dataset="phrasecut"
+    ),
     "arefcoco": Reader(
         lambda source: [path for path in found_files(source, "*.json") if joined.is_arefcoco(path)],
         lambda path, partition, request, instances: joined.arefcoco(path, request.root),
@@ -172,6 +192,9 @@ READERS: dict[SourceFormat, Reader] = {
     ),
 }
 """In the order in which a source is looked at: a mask folder or MDETR's JSON could pass for a table, too."""
+
+NARROW: tuple[SourceFormat, ...] = ("absent", "refclef", "phrasecut")
+"""Looked for first: files of some would pass for the release's, or for a table."""
 
 
 def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[Partition], list[str]]:

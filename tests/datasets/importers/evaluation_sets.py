@@ -131,3 +131,129 @@ def adversarial(gref: Release, folder: Path) -> Path:
     path = folder / "refcocog_adv_annotations.json"
     path.write_text(json.dumps(entries))
     return path
+
+
+def r_refcoco(release: Release, folder: Path, name: str = "rrefcoco") -> Path:
+    """rrefcoco/refs(unc).p: of val, each reference has two sentences that mean nothing; elsewhere the key is absent."""
+    (folder / name).mkdir(parents=True)
+    refs = []
+    for ref in release.refs:
+        sentences = [dict(sentence) for sentence in ref["sentences"]]
+        if ref["split"] == "val":
+            for sentence in sentences:
+                sentence["exist"] = True
+            for number in range(2):
+                text = f"the green dog {ref['ref_id']} {number}"
+                own = {"sent_id": 90_000 + 10 * ref["ref_id"] + number, "sent": text, "raw": text, "tokens": []}
+                sentences.append({**own, "exist": False})
+        refs.append({**ref, "sentences": sentences})
+    (folder / name / "refs(unc).p").write_bytes(pickle.dumps(refs, 2))
+    (folder / name / "instances.json").write_text(json.dumps(release.instances))
+    return folder / name
+
+
+def ref_zom(release: Release, folder: Path) -> Path:
+    """ref-zom/refs(final).p: one object, two, or none though an id is there; half of the images are of val2014."""
+    home = folder / "ref-zom"
+    home.mkdir(parents=True)
+    images = [dict(entry) for entry in release.images]
+    for place, entry in enumerate(images):
+        if place % 2:
+            entry["file_name"] = entry["file_name"].replace("train2014", "val2014")
+    names = {entry["id"]: entry["file_name"] for entry in images}
+    refs = []
+    for place, ref in enumerate(release.refs):
+        source = ("one", "many", "zero")[place % 3]
+        others = [a["id"] for a in release.annotations if a["image_id"] == ref["image_id"]]
+        refs.append(
+            {
+                **ref,
+                "ann_id": others if source == "many" else ref["ann_id"],
+                "source": source,
+                "split": "test" if ref["split"].startswith("test") else "train",
+                "file_name": names[ref["image_id"]],
+            }
+        )
+    (home / "refs(final).p").write_bytes(pickle.dumps(refs, 2))
+    (home / "instances.json").write_text(json.dumps({**release.instances, "images": images}))
+    for entry in images:
+        place = folder / "coco" / ("val2014" if "val2014" in entry["file_name"] else "train2014")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / entry["file_name"]).write_bytes(release.jpeg(entry["id"]))
+    return home
+
+
+def refclef(release: Release, folder: Path) -> Path:
+    """refclef/: text ids, masks in a left and a right part, two files of references, images without COCO's names."""
+    home = folder / "refclef"
+    home.mkdir(parents=True)
+    images = [{**entry, "id": place, "file_name": f"{place}.jpg"} for place, entry in enumerate(release.images, 31)]
+    new_ids = {entry["id"]: image["id"] for entry, image in zip(release.images, images, strict=True)}
+    names: dict[int, str] = {}
+    annotations = []
+    for annotation in release.annotations:
+        names[annotation["id"]] = f"{new_ids[annotation['image_id']]}_{annotation['id'] % 2 + 1}"
+        mask = drawn(annotation)
+        parts = [mask.copy(), mask.copy()]
+        parts[0][:, WIDTH // 2 :] = 0
+        parts[1][:, : WIDTH // 2 - 3] = 0
+        entry = {
+            "id": names[annotation["id"]],
+            "image_id": new_ids[annotation["image_id"]],
+            "category_id": annotation["category_id"],
+            "segmentation": [code(part) for part in parts],
+            "bbox": annotation["bbox"],
+            "mask_name": f"{names[annotation['id']]}.mat",
+        }
+        annotations.append(entry)
+    splits = {"train": "train", "val": "val", "testA": "testA", "testB": "testAB"}
+    refs = []
+    for ref in release.refs:
+        own = {"ann_id": names[ref["ann_id"]], "image_id": new_ids[ref["image_id"]], "split": splits[ref["split"]]}
+        refs.append({**ref, **own})
+    berkeley = [{**ref, "split": "test" if ref["split"].startswith("test") else ref["split"]} for ref in refs]
+    for name, held in (("unc", refs), ("berkeley", berkeley)):
+        (home / f"refs({name}).p").write_bytes(pickle.dumps(held, 2))
+    (home / "instances.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    (folder / "saiapr_tc-12").mkdir()
+    for entry, image in zip(release.images, images, strict=True):
+        (folder / "saiapr_tc-12" / image["file_name"]).write_bytes(release.jpeg(entry["id"]))
+    return home
+
+
+Polygons = list[list[list[list[float]]]]
+PHRASES: tuple[tuple[int, str, Polygons], ...] = (
+    # image, phrase, of each instance its polygons
+    (1, "left box", [[[[5.9, 10.2], [20.0, 10.0], [20.7, 30.9], [5.0, 30.0]]]]),
+    (1, "two boxes", [[[[5, 10], [20, 10], [20, 30], [5, 30]]], [[[40, 12], [60, 12], [60, 50]], [[70, 5], [80, 9]]]]),
+    (2, "thin thing", [[[[3, 3], [90, 60]], [[50, 50]]]]),
+)
+
+
+def phrasecut(release: Release, folder: Path) -> Path:
+    """refer_<split>.json and the images' data; every second image is not COCO's."""
+    (folder / "images").mkdir(parents=True)
+    images = []
+    for number, (split, entry) in enumerate(zip(("train", "val", "test", "miniv"), release.images, strict=False)):
+        first = 2_000 + 10 * number
+        for place in (1, 2):
+            coco_id = 500 + first + place if place == 1 else None
+            own = {"image_id": first + place, "coco_id": coco_id, "width": WIDTH, "height": HEIGHT, "split": split}
+            images.append(own)
+            (folder / "images" / f"{first + place}.jpg").write_bytes(release.jpeg(entry["id"]))
+        tasks = []
+        for task, (place, phrase, polygons) in enumerate(PHRASES):
+            tasks.append(
+                {
+                    "task_id": f"{first + place}__{task}",
+                    "image_id": first + place,
+                    "ann_ids": [1],
+                    "instance_boxes": [[1, 2, 3, 4]],
+                    "Polygons": polygons,
+                    "phrase": f"{phrase} of {split}",
+                    "phrase_structure": {"name": phrase.split()[-1], "attributes": [], "type": "name"},
+                }
+            )
+        (folder / f"refer_{split}.json").write_text(json.dumps(tasks))
+    (folder / "image_data_split3000.json").write_text(json.dumps(images))
+    return folder

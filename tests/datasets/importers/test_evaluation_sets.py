@@ -7,17 +7,22 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image, ImageDraw
 
 from barbench.commands.data_checks import audit_data, import_rows
 from barbench.datasets.content import read_dataset
 from barbench.datasets.importers.refcoco_m import read_images
 from barbench.datasets.importers.source import Imported, Request, import_data, look
+from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.references import ReferData
+from barbench.datasets.samples import EvalSamples
+from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError, UsageError
 from barbench.paper.partitions import EVALUATION_SETS, PARTITIONS, RELEASES
 from barbench.spec.dataset import resolve_dataset
 from tests.datasets.importers import evaluation_sets as made
-from tests.datasets.importers.release import Release
+from tests.datasets.importers.release import HEIGHT, WIDTH, Release
 
 
 class Sources(NamedTuple):
@@ -175,3 +180,124 @@ def test_a_set_without_training_says_so(sources: Sources, tmp_path: Path) -> Non
     assert [row["split"] for row in rows] == ["refcoco-m val"]
     with pytest.raises(UsageError, match="refcoco-m has no training split"):
         read_dataset(sources.root, resolve_dataset("refcoco-m", sources.root))
+
+
+@pytest.mark.parametrize("name", ["rrefcoco", "rrefcoco+", "rrefcocog"])
+def test_r_refcoco_parts_what_is_there_from_what_is_not(name: str, sources: Sources, tmp_path: Path) -> None:
+    source = made.r_refcoco(sources.refcoco, tmp_path, name)
+    assert look(source) == "absent"
+    [data] = run(source, sources.root).data
+    assert data.partition.folder == name
+    present = {r.ref_id: r for r in data.references if r.targets}
+    absent = {r.group: r for r in data.references if not r.targets}
+    masks = {a["id"]: made.drawn(a) for a in sources.refcoco.annotations}
+    for ref in sources.refcoco.refs:
+        if ref["split"] not in ("train", "val"):
+            assert ref["ref_id"] not in present
+            continue
+        found = present.pop(ref["ref_id"])
+        assert (found.group, found.targets) == (ref["ref_id"], (ref["ann_id"],))
+        assert [(s.sent_id, s.text) for s in found.sentences] == [(s["sent_id"], s["sent"]) for s in ref["sentences"]]
+        assert np.array_equal(data.mask(found.ann_id), masks[ref["ann_id"]])
+        if ref["split"] == "val":
+            other = absent.pop(ref["ref_id"])
+            assert [s.text for s in other.sentences] == [f"the green dog {ref['ref_id']} {n}" for n in range(2)]
+            assert not data.mask(other.ann_id).any()
+            assert other.image_id == found.image_id
+    assert not present
+    assert not absent
+
+
+def test_ref_zom_has_one_object_several_or_none(sources: Sources, tmp_path: Path) -> None:
+    source = made.ref_zom(sources.refcoco, tmp_path)
+    assert look(source) == "absent"
+    [data] = run(source, tmp_path / "zom", images=tmp_path / "coco").data
+    masks = {a["id"]: made.drawn(a) for a in sources.refcoco.annotations}
+    refs = {ref["ref_id"]: ref for ref in sources.refcoco.refs}
+    assert {r.ref_id for r in data.references} == refs.keys()
+    for place, reference in enumerate(sorted(data.references, key=lambda r: r.ref_id)):
+        ref = refs[reference.ref_id]
+        both = [a["id"] for a in sources.refcoco.annotations if a["image_id"] == ref["image_id"]]
+        meant = ([ref["ann_id"]], both, [])[place % 3]
+        assert list(reference.targets) == meant
+        expected = np.zeros_like(masks[both[0]])
+        for ann_id in meant:
+            expected |= masks[ann_id]
+        assert np.array_equal(data.mask(reference.ann_id), expected)
+        assert reference.image_id == ref["image_id"]
+    folders = {data.images[r.image_id].path.name.split("_")[1] for r in data.references}
+    assert folders == {"train2014", "val2014"}
+
+
+def blank(sentences: list[str], length: int) -> torch.Tensor:
+    return torch.zeros((len(sentences), length), dtype=torch.int64)
+
+
+def test_groups_reach_the_columns(sources: Sources, tmp_path: Path) -> None:
+    [data] = run(made.r_refcoco(sources.refcoco, tmp_path), sources.root).data
+    samples = EvalSamples(data.split("val"), Letterbox(32), Tokens(blank, 22))
+    metas = [samples.meta(index) for index in range(len(samples))]
+    by_group: dict[int, list[int]] = {}
+    for meta in metas:
+        by_group.setdefault(meta.group, []).append(meta.targets)
+    vals = {ref["ref_id"]: len(ref["sentences"]) for ref in sources.refcoco.refs if ref["split"] == "val"}
+    assert {group: sorted(targets) for group, targets in by_group.items()} == {
+        number: [0, 0] + [1] * count for number, count in vals.items()
+    }
+
+
+def test_refclef_has_numbers_for_text_and_one_mask_for_parts(sources: Sources, tmp_path: Path) -> None:
+    source = made.refclef(sources.refcoco, tmp_path / "source")
+    assert look(source) == "refclef"
+    found = run(source, tmp_path / "refclef-root", images=tmp_path / "source/saiapr_tc-12")
+    unc, berkeley = sorted(found.data, key=lambda data: data.partition.name)
+    assert [unc.partition.name, berkeley.partition.name] == ["refclef", "refclef-berkeley"]
+    masks = {ref["ref_id"]: made.drawn(annotation) for ref, annotation, _ in sources.refcoco.rows()}
+    names = {}
+    for data in (unc, berkeley):
+        assert {r.ref_id for r in data.references} == masks.keys()
+        for reference in data.references:
+            assert np.array_equal(data.mask(reference.ann_id), masks[reference.ref_id])
+            assert data.images[reference.image_id].path.is_file()
+            assert reference.image_id > 2_000_000_000
+        path = data.root / data.partition.folder / data.partition.instances_file
+        kept = {a["id"]: a["source_id"] for a in json.loads(path.read_text())["annotations"]}
+        names[data.partition.name] = kept
+        assert [kept[number] for number in sorted(kept)] == sorted(kept.values())
+    assert names["refclef"] == names["refclef-berkeley"]
+    assert Counter(r.split for r in unc.references) == {"train": 12, "val": 4, "testA": 4, "testAB": 4}
+    assert Counter(r.split for r in berkeley.references) == {"train": 12, "val": 4, "test": 8}
+    assert "refclef val has 2 images, the release 2,000" in found.notes
+
+
+def by_outline(instances: made.Polygons) -> np.ndarray:
+    """Each polygon on its own canvas, then the union: whole corners, inside and outline."""
+    found = np.zeros((HEIGHT, WIDTH), bool)
+    for polygons in instances:
+        for polygon in polygons:
+            if len(polygon) >= 2:
+                canvas = Image.new("1", (WIDTH, HEIGHT))
+                ImageDraw.Draw(canvas).polygon([(int(x), int(y)) for x, y in polygon], outline=1, fill=1)
+                found |= np.asarray(canvas)
+    return found
+
+
+def test_phrasecut_is_drawn_as_its_authors_draw(sources: Sources, tmp_path: Path) -> None:
+    source = made.phrasecut(sources.refcoco, tmp_path / "VGPhraseCut_v0")
+    assert look(source) == "phrasecut"
+    found = run(source, tmp_path / "phrasecut-root", images=source / "images")
+    [data] = found.data
+    splits = ("train", "val", "test", "miniv")
+    assert [(count.split, count.found.references) for count in found.counts] == [(split, 3) for split in splits]
+    assert not any(count.as_released for count in found.counts)
+    by_text = {reference.sentences[0].text: reference for reference in data.references}
+    for _, phrase, polygons in made.PHRASES:
+        for split in splits:
+            reference = by_text[f"{phrase} of {split}"]
+            assert reference.split == split
+            assert np.array_equal(data.mask(reference.ann_id), by_outline(polygons))
+    # The corners of a square of 16 x 21 pixels, both ends drawn, where COCO's rasteriser has 15 x 20.
+    assert data.annotations[by_text["left box of val"].ann_id].area == 16 * 21
+    ids = {reference.image_id for reference in data.references}
+    assert {number for number in ids if number < 1_000_000_000} == {2_501, 2_511, 2_521, 2_531}
+    assert len(ids) == 8
