@@ -125,7 +125,9 @@ def test_evaluation_items(val: EvalSamples, tokens: Tokens) -> None:
     assert batch.indices == [0, 2]
     assert torch.equal(batch.ids, tokens(["café", "日本 sign"]))
     assert (batch.images.shape, batch.images.dtype) == ((1, 32, 32, 3), torch.uint8)
-    assert val.meta(1) == ExpressionMeta(211, 21, 104, 9, words=2, height=30, width=40, area=100, kind=0, group=21)
+    assert val.meta(1) == ExpressionMeta(
+        211, 21, 104, 9, words=2, height=30, width=40, area=100, kind=0, category_id=1, group=21
+    )
     assert val.meta(4).area == 0
 
 

@@ -63,8 +63,6 @@ def arefcoco(path: Path, root: Path) -> Iterator[ImportedReference | str]:
     for place, entry in enumerate(entries):
         try:
             name = read_key(entry, "original_dataset", text)
-            if name not in _MEMBERS:
-                raise ValueError(f"'original_dataset' is {name!r}, not {' or '.join(_MEMBERS)}")
             data = members.of(name)
             reference = members.reference(name, read_key(entry, "ref_id", whole))
             sentences = [text(sentence) for sentence in read_key(entry, "descriptions", listed)]
@@ -93,9 +91,7 @@ def adversarial(path: Path, root: Path) -> Iterator[ImportedReference | str]:
         try:
             data = members.of("refcocog")
             reference = members.reference("refcocog", read_key(entry, "refID", whole))
-            for name, found in (("annID", reference.ann_id), ("imgID", reference.image_id)):
-                if read_key(entry, name, whole) != found:
-                    raise ValueError(f"{name!r} is {entry[name]}, and reference {reference.ref_id} has {found}")
+            _agree(entry, reference)
             for split, field in _FIELDS.items():
                 sentence = read_key(entry, field, text, absent="").strip()
                 if sentence:
@@ -117,7 +113,9 @@ class _Members:
         self._references: dict[str, dict[int, Reference]] = {}
 
     def of(self, name: str) -> ReferData:
-        """A data set by the name that a source gives it."""
+        """A data set by the name that a source gives it; ValueError for another name."""
+        if name not in _MEMBERS:
+            raise ValueError(f"'original_dataset' is {name!r}, not {' or '.join(_MEMBERS)}")
         if name not in self._data:
             data = read_annotations(self._root, PAPER_PARTITIONS.get(_MEMBERS[name]))
             self._data[name] = data
@@ -130,6 +128,13 @@ class _Members:
         if ref_id not in self._references[name]:
             raise ValueError(f"{data.root} has no reference {ref_id} of {data.partition.name}")
         return self._references[name][ref_id]
+
+
+def _agree(entry: dict[str, Any], reference: Reference) -> None:
+    """ValueError where the ids of an entry of RefCOCOg-Adv are not those of its reference in the release."""
+    for name, found in (("annID", reference.ann_id), ("imgID", reference.image_id)):
+        if read_key(entry, name, whole) != found:
+            raise ValueError(f"{name!r} is {entry[name]}, and reference {reference.ref_id} has {found}")
 
 
 def _joined(data: ReferData, reference: Reference, split: str, sentences: list[str]) -> ImportedReference:

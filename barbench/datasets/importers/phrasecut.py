@@ -50,17 +50,13 @@ def items(path: Path) -> Iterator[ImportedReference | str]:
     pictures = _pictures(path)
     for place, entry in enumerate(_loaded(path)):
         try:
-            image_id = read_key(entry, "image_id", whole)
-            if image_id not in pictures:
-                raise ValueError(f"{IMAGE_DATA} has no image {image_id}")
-            picture = pictures[image_id]
-            assert picture.size is not None
+            picture, width, height = _known(pictures, read_key(entry, "image_id", whole))
             structure = entry.get("phrase_structure")
             name = structure.get("name") if isinstance(structure, dict) else None
             yield ImportedReference(
                 split=found[1],
                 picture=picture,
-                segmentation=drawn(read_key(entry, "Polygons", listed), *picture.size),
+                segmentation=drawn(read_key(entry, "Polygons", listed), width, height),
                 sentences=[(None, read_key(entry, "phrase", text))],
                 category_name=name if isinstance(name, str) else "",
                 source_id=str(entry.get("task_id", "")),
@@ -97,6 +93,15 @@ def drawn(instances: list[Any], width: int, height: int) -> NDArray[np.uint8]:
 def _corner(point: Any) -> tuple[int, int]:
     x, y = (number(value) for value in listed(point))
     return int(x), int(y)
+
+
+def _known(pictures: dict[int, SourceImage], image_id: int) -> tuple[SourceImage, int, int]:
+    """An image with its width and height; ValueError where there is none."""
+    if image_id not in pictures:
+        raise ValueError(f"{IMAGE_DATA} has no image {image_id}")
+    picture = pictures[image_id]
+    assert picture.size is not None
+    return picture, *picture.size
 
 
 def _pictures(path: Path) -> dict[int, SourceImage]:

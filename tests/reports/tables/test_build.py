@@ -427,10 +427,10 @@ def test_what_records_have_to_say_is_noted_once_with_its_rows(make) -> None:
 
 
 def test_a_protocol_from_outside_has_its_own_group(make) -> None:
-    table = one("5", [make("snf", "refclef", {"val": 50.0}), make("snf", "refcoco", {"val": 40.0})])
+    table = one("5", [make("snf", "elsewhere", {"val": 50.0}), make("snf", "refcoco", {"val": 40.0})])
     assert [(header.group, header.name) for header in table.headers[2:]] == [
         ("RefCOCO", "val"),
-        ("refclef", "val"),
+        ("elsewhere", "val"),
         *AVERAGES,
     ]
 
