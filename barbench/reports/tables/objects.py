@@ -231,6 +231,7 @@ def _objects_of_split(columns: Columns) -> str:
 
 
 def sizes_of_split(columns: Columns) -> str:
+    """How many expressions, objects and images a split has, in words."""
     images = len(np.unique(columns["image_id"]))
     objects = len(objects_of(columns).sentences)
     return f"{len(columns['image_id']):,} expressions, {objects:,} objects, {images:,} images"
