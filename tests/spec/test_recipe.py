@@ -201,8 +201,8 @@ def test_a_rate_on_the_command_line_is_every_methods(change: str) -> None:
 
 def test_a_budget_is_that_of_the_methods_that_were_searched() -> None:
     demo = load_recipe("demo")
-    searched, other, never = demo.of("etris"), demo.of("lora"), load_recipe("paper").of("etris")
-    assert searched.budget.startswith("8 trials per method")
+    searched, other, never = demo.of("etris"), demo.of("snf-hadamard"), load_recipe("paper").of("etris")
+    assert searched.budget.startswith("10 trials per method")
     assert other.budget == "no search for this method; the recipe's rates"
     assert (other.lr, other.adapter_lr) == (demo.lr, demo.adapter_lr)
     assert never.budget == "the recipe's rates for every method; no search"
