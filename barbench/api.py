@@ -197,9 +197,11 @@ def fit(
         throughput.
 
     Raises:
-        UsageError: if the recipe's batch does not fit the data.
+        UsageError: if the recipe's batch does not fit the data, or if these only evaluate.
         BarbenchError: if the loss or a gradient is not finite.
     """
+    if not data.content.train:
+        raise UsageError(f"{data.content.dataset.name} has no training set")
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     check_rates(chosen.rates)
     accelerator = fresh_accelerator(pick_device(device), precision)

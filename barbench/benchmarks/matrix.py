@@ -208,11 +208,14 @@ def _is_shapes(data: str | None) -> bool:
 
 
 def _choose_datasets(run: Run, blocks: Sequence[Block]) -> list[list[Dataset]]:
-    """The data sets of each block; UsageError for one that the tables do not have."""
+    """The data sets of each block; UsageError for one that has no training set, or that the tables do not have."""
     own = [choose_datasets(block.datasets, None, run.context_length, run.exif) for block in blocks]
     if run.datasets is None:
         return own
     wanted = choose_datasets(run.datasets, run.data, run.context_length, run.exif)
+    only = [dataset.name for dataset in wanted if not dataset.trains]
+    if only:
+        raise UsageError(f"{', '.join(only)}: nothing to train on; evaluate cells there that another data set trained")
     if run.tables is None:
         return [wanted]
     available = {dataset.name: dataset for chosen in own for dataset in chosen}

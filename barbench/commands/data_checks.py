@@ -175,7 +175,7 @@ def audit_data(data: str | None) -> Audit:
     outlines = read_outlines(next(iter(sources.values())).root, partitions)
     datasets = []
     for dataset in DATASETS:
-        if set(dataset.partitions) <= set(partitions) and all(member.trains for member in dataset.members):
+        if set(dataset.partitions) <= set(partitions) and dataset.trains:
             datasets.append(dataset)
     found = overlaps(datasets, partitions, outlines)
     sizes = {split: len(images) for split, images in evaluation_images(partitions, outlines).items()}

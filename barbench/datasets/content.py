@@ -19,7 +19,8 @@ class DatasetContent:
 
     Attributes:
         dataset: what was asked for.
-        train: one split per member.
+        train: one split per member; none of a data set that only evaluates.
+        members: the data of each member.
         evaluation_splits: with their keys.
         evals: the evaluation splits by key.
         removed_references: number of references that excluding images took out of the members' train splits.
@@ -31,6 +32,7 @@ class DatasetContent:
 
     dataset: Dataset
     train: tuple[ReferSplit, ...]
+    members: tuple[ReferData, ...]
     evaluation_splits: tuple[EvaluationSplit, ...]
     evals: dict[str, ReferSplit]
     removed_references: int
@@ -38,11 +40,6 @@ class DatasetContent:
     shared: dict[str, int]
     chosen: dict[str, Chosen] = field(default_factory=dict)
     chosen_train: Chosen | None = None
-
-    @property
-    def members(self) -> tuple[ReferData, ...]:
-        """The data of each member."""
-        return tuple(split.data for split in self.train)
 
 
 def read_dataset(
@@ -63,19 +60,14 @@ def read_dataset(
         Training set and evaluation splits.
 
     Raises:
-        UsageError: for a data set that only evaluates.
         MissingData: if a file is absent.
         DataError: if a file is unusable, or a split has no references.
     """
-    if not all(member.trains for member in dataset.members):
-        raise UsageError(
-            f"{dataset.name} has no training split: it evaluates cells that were trained on other data sets"
-        )
     members = {member.name: read_refer(root, member) for member in dataset.members}
 
     # A clean mixture does not train on images that any of its data sets evaluates.
     excluded = excluded_images(dataset, read_outlines(root, dataset.excluded))
-    whole = [data.split("train") for data in members.values()]
+    whole = [data.split("train") for data in members.values() if data.partition.trains]
     train = [_part(split, lambda image_id: image_id not in excluded) for split in whole]
     removed_images = images(whole) - images(train)
     removed_references = _count(whole) - _count(train)
@@ -111,6 +103,7 @@ def read_dataset(
     return DatasetContent(
         dataset,
         tuple(train),
+        tuple(members.values()),
         evaluation_splits,
         evals,
         removed_references=removed_references,

@@ -69,8 +69,8 @@ def exchanged_records(records: Sequence[Record], subsets: bool) -> list[Record]:
     """
     kept = []
     for record in records:
-        is_subset = getattr(record.cell, "subset", None) is not None
-        if record.status == "done" and not record.cell.held_out and (subsets or not is_subset):
+        whole = record.cell.subset is None
+        if record.status == "done" and not record.cell.held_out and (whole or subsets):
             kept.append(record)
     if not kept:
         raise UsageError("no finished cell of a whole data set to export; --subset exports cells of subsets too")

@@ -101,6 +101,11 @@ class Dataset(BaseModel):
         return tuple(splits)
 
     @property
+    def trains(self) -> bool:
+        """Whether it has a training set; others only evaluate."""
+        return all(member.trains for member in self.members)
+
+    @property
     def is_mixture(self) -> bool:
         """Whether several data sets train."""
         return len(self.members) > 1

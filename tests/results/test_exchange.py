@@ -194,9 +194,11 @@ def test_what_is_left_out(store: Store, put: Put) -> None:
     whole = put("etris")
     put("snf", status="failed")
     put("etris", seed=1, held_out=10)
+    part = put("etris", seed=2, subset={"evaluate": 5})
     assert exchanged_records(store.all(), subsets=False) == [whole]
+    assert exchanged_records(store.all(), subsets=True) == [whole, part]
     with pytest.raises(UsageError, match="no finished cell"):
-        exchanged_records([record for record in store.all() if record != whole], subsets=True)
+        exchanged_records([record for record in store.all() if record not in (whole, part)], subsets=True)
     accuracies = put_real(store, put, targets=True, dataset="grefcoco")
     names = {score.name for score in exchanged_scores(store, accuracies)}
     assert {"n_acc", "t_acc"} <= accuracies.splits["val"].scores.values.keys()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from barbench.benchmarks.matrix import select
 from barbench.commands.data_checks import audit_data, import_rows
 from barbench.datasets.content import read_dataset
 from barbench.datasets.importers.refcoco_m import read_images
@@ -21,6 +22,7 @@ from barbench.datasets.tokens import Tokens
 from barbench.errors import DataError, UsageError
 from barbench.paper.partitions import EVALUATION_SETS, PARTITIONS, RELEASES
 from barbench.spec.dataset import resolve_dataset
+from barbench.spec.run import Run
 from tests.datasets.importers import evaluation_sets as made
 from tests.datasets.importers.release import HEIGHT, WIDTH, Release
 
@@ -178,8 +180,12 @@ def test_ids_that_contradict_the_release_are_refused(sources: Sources, tmp_path:
 def test_a_set_without_training_says_so(sources: Sources, tmp_path: Path) -> None:
     rows, _ = import_rows(Request(made.refcoco_m(sources.refcoco, tmp_path / "refcoco-m"), sources.root))
     assert [row["split"] for row in rows] == ["refcoco-m val"]
-    with pytest.raises(UsageError, match="refcoco-m has no training split"):
-        read_dataset(sources.root, resolve_dataset("refcoco-m", sources.root))
+    content = read_dataset(sources.root, resolve_dataset("refcoco-m", sources.root))
+    assert content.train == ()
+    assert len(content.evals["val"].references) == len(content.members[0].references) == 4
+    asked = Run(methods=("head-only",), datasets=("refcoco-m",), data=str(sources.root), recipe="demo")
+    with pytest.raises(UsageError, match="refcoco-m: nothing to train on"):
+        select(asked)
 
 
 @pytest.mark.parametrize("name", ["rrefcoco", "rrefcoco+", "rrefcocog"])
