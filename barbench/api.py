@@ -18,6 +18,8 @@ from PIL import Image
 from rich.console import Console
 
 from barbench.benchmarks.cell_model import Trained, find_in_photo, load_trained
+from barbench.benchmarks.elsewhere import Elsewhere, evaluate_elsewhere
+from barbench.benchmarks.elsewhere import Outcome as CellEvaluation
 from barbench.benchmarks.execution.host.devices import pick_device
 from barbench.benchmarks.execution.launch import prepare, run_cells
 from barbench.benchmarks.matrix import cells
@@ -462,6 +464,54 @@ def run(
     jobs = cells(Run.of(asked), place)
     records = run_cells(prepare(jobs), Console(quiet=not progress), again=again)
     return frame_of(Store(place.results), records)
+
+
+def evaluate_cell(
+    trained: Trained,
+    results: str | Path,
+    dataset: str,
+    splits: str | Sequence[str] = (),
+    *,
+    data: str | Path | None = None,
+    text: str = "original",
+    text_seed: int = 0,
+    limit: int | None = None,
+    workers: int = 0,
+    progress: bool = True,
+) -> list[CellEvaluation]:
+    """Evaluate a trained cell on other data, or in other words for the same objects: `barbench evaluate --cell`.
+
+    Each evaluation is kept beside the cell and not run again.
+
+    Args:
+        trained: from `load_cell`.
+        results: the folder that the cell is from.
+        dataset: what to evaluate on.
+        splits: its evaluation splits; none for all.
+        data: as for `open_data`; None: $BARBENCH_DATA, and without that the embedded benchmark.
+        text: `original`, `shuffle`, `drop-descriptors`, `category`, `empty`, `same-category` or `other-image`.
+        text_seed: of the draws of a variant.
+        limit: number of images of each split; None: all.
+        workers: as for `fit`.
+        progress: as for `fit`.
+
+    Returns:
+        One evaluation per split: `found.record` with scores, with and without images that trained the cell, and
+        `found.columns` with the counts of each expression; `original`, the same in the data's words, for another text.
+
+    Raises:
+        UnknownName: for a dataset, a split or a text that does not exist.
+        UsageError: for a limit that is no whole number from 1 on.
+        MissingData: if a file of the data is absent.
+        DataError: if one is damaged.
+    """
+    if limit is not None:
+        _check_whole("limit", limit, 1)
+    _check_whole("text_seed", text_seed, 0)
+    _check_whole("workers", workers, 0)
+    keys = (splits,) if isinstance(splits, str) else tuple(splits)
+    asked = Elsewhere(None if data is None else str(data), dataset, keys, text, text_seed, limit, workers)
+    return evaluate_elsewhere(Store(Path(results)), trained, asked, lambda title: progress_bar(title, progress))
 
 
 def _as_listed(value: Any) -> Any:

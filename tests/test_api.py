@@ -50,7 +50,7 @@ def test_a_record_is_read_without_torch_and_pandas() -> None:
 
 
 def test_every_public_name_is_documented_and_there() -> None:
-    assert len(bb.__all__) == 13
+    assert len(bb.__all__) == 14
     for name in bb.__all__:
         assert getattr(bb, name).__doc__
     assert bb.__version__

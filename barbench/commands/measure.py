@@ -220,7 +220,7 @@ def _check_own(
     if asked.backbones is not None and len(asked.backbones) > 1:
         raise UsageError("--backbone: a check is of one backbone; make a baseline file for each")
     if not update:
-        load(baseline, "the same command with --update")
+        load(baseline, "barbench check --data ROOT … --update")
     console = Console(stderr=True)
     with TemporaryDirectory(prefix="barbench-check-") as folder, interruptible():
         try:

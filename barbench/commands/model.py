@@ -2,42 +2,88 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from barbench.commands.options import (
-    BackboneOption,
+    BACKBONES,
+    DATA,
+    DATASETS_HELP,
     DataOption,
-    DatasetsOption,
     DeviceOption,
     ExifOption,
     FormatOption,
     ImageSizeOption,
+    LimitOption,
     ResultsOption,
-    ThresholdOption,
 )
-from barbench.errors import UsageError
-from barbench.listing import Format, print_notes, print_rows
+from barbench.errors import UnknownName, UsageError
+from barbench.listing import Format, print_notes, print_rows, progress_bar
+from barbench.spec.dataset import DATASETS, resolve_dataset
 from barbench.spec.recipe import EVAL_BATCH, THRESHOLD
-from barbench.spec.run import AUTO
+from barbench.spec.run import AUTO, MAX_SEED
 from barbench.spec.text import split_list
+
+Codebase = Literal["etris", "cris", "barleria", "detris"]
 
 
 def evaluate(
+    ctx: typer.Context,
     weights: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help=".pth file that the authors' public code wrote")
-    ],
+        Path | None,
+        typer.Option(
+            help=".pth file that the authors' public code wrote; with --cell the file or folder of the backbone's "
+            "weights, if the cell has them from one",
+            show_default="none",
+        ),
+    ] = None,
     codebase: Annotated[
-        Literal["etris", "cris", "barleria", "detris"],
-        typer.Option("--codebase", "--layout", help="code that wrote the file; detris needs --backbone dinov2-b or -l"),
-    ],
-    datasets: DatasetsOption = "refcoco+",
+        Codebase | None,
+        typer.Option(
+            "--codebase",
+            "--layout",
+            help="code that wrote the .pth file; detris needs --backbone dinov2-b or -l",
+            show_default="none",
+        ),
+    ] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(
+            help="trained cell to evaluate, instead of a .pth file: method, id, or the start of its record's file name",
+            show_default="none",
+        ),
+    ] = None,
+    datasets: Annotated[
+        str, typer.Option("--dataset", help=f"dataset to evaluate on: {DATASETS_HELP}", rich_help_panel=DATA)
+    ] = "refcoco+",
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            "--split", help="evaluation splits of the dataset, a comma list", show_default="all", rich_help_panel=DATA
+        ),
+    ] = None,
     data: DataOption = None,
+    text: Annotated[
+        Literal["original", "shuffle", "drop-descriptors", "category", "empty", "same-category", "other-image"],
+        typer.Option(help="words of the expressions, for a --cell: the data's, or others", rich_help_panel=DATA),
+    ] = "original",
+    text_seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="seed of the draws of --text", rich_help_panel=DATA)
+    ] = 0,
+    limit: LimitOption = None,
     exif: ExifOption = "stored",
-    backbone: BackboneOption = "ViT-B-16-quickgelu",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="name of an open_clip CLIP ViT; with --cell the folder of its backbone, if it has one from a folder",
+            show_default="ViT-B-16-quickgelu, that of the cell",
+            rich_help_panel=BACKBONES,
+        ),
+    ] = None,
     image_size: ImageSizeOption = None,
     context_length: Annotated[
         int | None,
@@ -45,24 +91,97 @@ def evaluate(
             "--context",
             min=3,
             max=1024,
-            help="tokens of an expression, start and end included; detris has no default",
+            help="tokens of an expression for a .pth file, start and end included; detris has no default",
             show_default="the dataset's own",
         ),
     ] = None,
     device: DeviceOption = AUTO,
-    batch: Annotated[int, typer.Option(min=1, max=65_536, help="images per forward pass")] = EVAL_BATCH,
-    threshold: ThresholdOption = THRESHOLD,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_536, help="images per forward pass of a .pth file", show_default=str(EVAL_BATCH)),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="probability above which a pixel is in the mask of a .pth file",
+            show_default=str(THRESHOLD),
+        ),
+    ] = None,
+    results: ResultsOption = Path("results"),
     format_: FormatOption = Format.table,
 ) -> None:
-    """Evaluate an official checkpoint on every evaluation split; every parameter name must match.
+    """Evaluate a trained cell on other data or in other words, or an official checkpoint on every evaluation split.
+
+    An evaluation of a cell has a record of its own, beside the cell's; every parameter name of a checkpoint must match.
 
     \f
     Raises:
-        UnknownName: for an unknown dataset or backbone.
-        UsageError: for DETRIS without a number of tokens.
-        DataError: if the checkpoint is absent or does not fit.
+        UnknownName: for an unknown dataset, split, backbone or cell.
+        UsageError: for arguments that do not go together, and a name that several cells have.
+        DataError: if the checkpoint or the cell's weights are absent or do not fit.
     """
-    if codebase == "detris" and context_length is None:
+    names = split_list(datasets)
+    keys = split_list(splits or "")
+    # `--split` named data sets before it named splits.
+    if cell is None and keys and all(key in DATASETS for key in keys):
+        names = keys
+        keys = []
+    if cell is not None:
+        for name, value in (
+            ("codebase", codebase),
+            ("image-size", image_size),
+            ("batch", batch),
+            ("threshold", threshold),
+            ("context", context_length),
+        ):
+            if value is not None:
+                raise UsageError(f"--{name} is for a .pth file; a cell is evaluated as its record says")
+        if len(names) != 1:
+            raise UsageError("--cell is evaluated on one --dataset at a time")
+        _evaluate_cell(cell, names[0], keys, ctx.params)
+        return
+    if weights is None or codebase is None:
+        raise UsageError("give --cell NAME for a trained cell, or --weights FILE.pth and --codebase for a checkpoint")
+    if keys or text != "original" or limit is not None:
+        raise UsageError("--split, --text and --limit are for a --cell")
+    _evaluate_official(weights, codebase, names, ctx.params)
+
+
+def _evaluate_cell(name: str, dataset: str, keys: list[str], given: Mapping[str, Any]) -> None:
+    """Evaluate a cell, and print a row per split."""
+    from barbench.datasets.sources import data_root
+    from barbench.results.select import one
+    from barbench.results.store import Store
+
+    found = resolve_dataset(dataset, data_root(given["data"]))
+    every = [split.key for split in found.evaluation_splits]
+    for key in keys:
+        if key not in every:
+            raise UnknownName("evaluation split", key, every)
+    store = Store(given["results"])
+    try:
+        record = one(store.all(), name)
+    finally:
+        print_notes(store.notes())
+    if given["exif"] != record.cell.exif and given["exif"] != "stored":
+        raise UsageError(f"--exif {given['exif']}: images of this cell are read as {record.cell.exif}")
+    from barbench.benchmarks.cell_model import load_trained
+    from barbench.benchmarks.elsewhere import Elsewhere, evaluate_elsewhere, notes, row
+    from barbench.benchmarks.execution.host.devices import pick_device
+
+    file = None if given["weights"] is None else str(given["weights"])
+    trained = load_trained(store, record, pick_device(given["device"]), given["backbone"], file)
+    asked = Elsewhere(given["data"], dataset, tuple(keys), given["text"], given["text_seed"], given["limit"])
+    outcomes = evaluate_elsewhere(store, trained, asked, progress_bar)
+    print_rows([row(outcome) for outcome in outcomes], given["format_"], title=f"{record.title} ({record.id})")
+    print_notes(notes(outcomes))
+
+
+def _evaluate_official(weights: Path, codebase: Codebase, names: list[str], given: Mapping[str, Any]) -> None:
+    """Evaluate a checkpoint, and print a row per split."""
+    if codebase == "detris" and given["context_length"] is None:
         raise UsageError(
             "--codebase detris: its results depend on its number of tokens, which the file does not say; "
             "its configurations have --context 17, and 22 for refcocog-u"
@@ -71,8 +190,13 @@ def evaluate(
     from barbench.datasets.refer import data_files
     from barbench.datasets.sources import data_root
 
-    chosen = choose_datasets(split_list(datasets), data, context_length, exif)
-    check_backbone(backbone, image_size, context_length=max(dataset.context_length for dataset in chosen))
+    if not weights.is_file():
+        raise UsageError(f"--weights {weights}: there is no such file")
+    backbone = given["backbone"] or "ViT-B-16-quickgelu"
+    data = given["data"]
+    chosen = choose_datasets(names, data, given["context_length"], given["exif"])
+    context_length = max(dataset.context_length for dataset in chosen)
+    check_backbone(backbone, given["image_size"], context_length=context_length)
     root = data_root(data)
     if root is not None:
         for dataset in chosen:
@@ -81,9 +205,12 @@ def evaluate(
     from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.benchmarks.official import evaluate_official, load_official
 
-    segmenter = load_official(weights, codebase, backbone, image_size)
-    rows = evaluate_official(segmenter, chosen, data, pick_device(device), batch, threshold, Console(stderr=True))
-    print_rows(rows, format_, title=f"{weights.name} ({codebase})")
+    segmenter = load_official(weights, codebase, backbone, given["image_size"])
+    device = pick_device(given["device"])
+    batch = given["batch"] or EVAL_BATCH
+    threshold = THRESHOLD if given["threshold"] is None else given["threshold"]
+    rows = evaluate_official(segmenter, chosen, data, device, batch, threshold, Console(stderr=True))
+    print_rows(rows, given["format_"], title=f"{weights.name} ({codebase})")
 
 
 def predict(

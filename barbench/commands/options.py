@@ -227,7 +227,6 @@ JobsOption = Annotated[
         rich_help_panel=DEVICES,
     ),
 ]
-ThresholdOption = Annotated[float, typer.Option(min=0, max=1, help="probability above which a pixel is in the mask")]
 
 # Folders and output.
 ResultsOption = Annotated[

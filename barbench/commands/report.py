@@ -37,7 +37,7 @@ def report(
         typer.Option(
             help="tables to write, a comma list of 1 to 5, objects (objects and sentences), identity (which object is "
             "shown), necks (what the neck is worth), parameters (by group and by rule), published (numbers of other "
-            "papers) and all (1 to 5, objects, identity, necks)",
+            "papers), across (trained on A, evaluated on B) and all (1 to 5, objects, identity, necks)",
         ),
     ] = "all",
     format_: Annotated[

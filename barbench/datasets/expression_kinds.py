@@ -66,6 +66,9 @@ _ATTRIBUTE = re.compile(
     rf"(?!(?:{_NOT_DOING})s?\b)[a-z]{{2,}}ing)\b|\d"
 )
 
+_LOOSE = re.compile(r"(?:an?|the|of|in|on|at|to|from|and|with|is|are|who|that|which|his|her|its)")
+"""Words that mean nothing at the ends of what is left when others are taken out."""
+
 
 def kind(text: str) -> int:
     """The kind of cue that an expression relies on.
@@ -87,3 +90,24 @@ def kind(text: str) -> int:
     if rest != clear or _LOCATION.search(rest):
         return KINDS.index("location")
     return KINDS.index("attribute" if _ATTRIBUTE.search(rest) else "bare name")
+
+
+def without_descriptors(text: str) -> str:
+    """An expression without what says more than a name: words of attribute and place, and a relation with all that
+    follows it; empty where nothing is left.
+
+    >>> [without_descriptors(text) for text in ("zebra", "man in red shirt", "big left cup next to the plate", "red")]
+    ['zebra', 'man', 'cup', '']
+    """
+    words = " ".join(text.lower().split())
+    rest = _FROM_THE_CAMERA.sub(" ", _IN_THE_PICTURE.sub(" ", words))
+    relation = _RELATION.search(rest)
+    if relation is not None:
+        rest = rest[: relation.start()]
+    rest = _ATTRIBUTE.sub(" ", _LOCATION.sub(" ", rest))
+    kept = rest.split()
+    while kept and _LOOSE.fullmatch(kept[-1]):
+        kept.pop()
+    while kept and _LOOSE.fullmatch(kept[0]):
+        kept.pop(0)
+    return " ".join(kept)

@@ -40,7 +40,7 @@ from barbench.spec.run import Run
 from barbench.spec.text import listed, plural
 
 COMMAND: Final = "barbench check --data"
-UPDATE: Final = "the same command with --update"
+UPDATE: Final = "barbench check --data ROOT … --update"
 LEAST_FREEDOM: Final = 4
 """Degrees of freedom of the spread of seeds: with 2, only a difference of 11.5 standard deviations would be seen."""
 _FIXED: Final = ("data", "dataset", "subset", "context_length", "exif")

@@ -11,6 +11,8 @@ from barbench.paper.tables import TABLES
 from barbench.reports.report import Report, files_of
 from barbench.reports.tables.accounting import NUMBER as PARAMETERS
 from barbench.reports.tables.accounting import build_accounting
+from barbench.reports.tables.across import NUMBER as ACROSS
+from barbench.reports.tables.across import build_across
 from barbench.reports.tables.build import build
 from barbench.reports.tables.grouping import Group, group
 from barbench.reports.tables.identity import NUMBER as IDENTITY
@@ -29,6 +31,7 @@ from barbench.results.store import Store
 from barbench.spec.accounting import DEFAULT, CountRule
 
 EXTRA: Final[Mapping[str, Callable[[Sequence[Group], ResampledScores], Sequence[Table]]]] = {
+    ACROSS: build_across,
     OBJECTS: build_objects,
     IDENTITY: build_identity,
     NECKS: build_necks,
@@ -110,6 +113,8 @@ def _built(
         found = EXTRA[number](groups, evidence)
         if found:
             built[number] = found
+        elif number == ACROSS:
+            raise UsageError(f"table {number!r} needs evaluations: barbench evaluate --cell NAME --dataset B makes one")
         elif number in tables:
             what = "counts of single expressions of one method with two necks" if number == NECKS else COUNTS
             raise UsageError(f"table {number!r} needs the {what}, which are not beside these records")

@@ -8,6 +8,7 @@ everything that a method closes. Variances, degrees of freedom and coverage are 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -64,6 +65,11 @@ class ResampledScores:
         self._store = store
         self._arrays: dict[str, Mapping[str, NDArray[Any]]] = {}
         self._samples: dict[tuple[tuple[str, str], ...], Sample | None] = {}
+
+    @property
+    def folder(self) -> Path:
+        """The results folder."""
+        return self._store.folder
 
     def sample(self, methods: Sequence[Runs]) -> Sample | None:
         """The scores of several methods on one split, and on resamples of its images.

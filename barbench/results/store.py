@@ -137,9 +137,9 @@ class Store:
         packed = None
         masks = None
         if expressions is not None:
-            packed = _pack({name: array for name, array in expressions.items() if not name.startswith(MASKS)})
+            packed = pack({name: array for name, array in expressions.items() if not name.startswith(MASKS)})
             drawn = {name: array for name, array in expressions.items() if name.startswith(MASKS)}
-            masks = _pack(drawn) if drawn else None
+            masks = pack(drawn) if drawn else None
         tuned = _read_if_there(self.tuned(record.cell)) if record.status == "done" else None
         files = {}
         for name, content in (("expressions", packed), ("masks", masks), ("tuned", tuned)):
@@ -228,7 +228,7 @@ class Store:
         try:
             content = path.read_bytes()
             self._check(self._read(self.path(cell)), name, content)
-            return _unpack(content)
+            return unpack(content)
         except FileNotFoundError:
             raise DataError(f"{path} does not exist: this record was saved without {what}") from None
         except OSError as error:
@@ -258,6 +258,10 @@ class Store:
             raise DataError(f"{path} cannot be used: {error}") from None
         return content
 
+    def tuned_digest(self, cell: Cell) -> str:
+        """SHA-256 of the weights that training changed; DataError as for `tuned_weights`."""
+        return hashlib.sha256(self.tuned_weights(cell)).hexdigest()
+
     @staticmethod
     def _check(record: Record | None, name: str, content: bytes) -> None:
         """Raises ValueError where a file is of another attempt at the cell than the record."""
@@ -273,7 +277,7 @@ class Store:
             content = path.read_bytes()
             self._check(record, "expressions", content)
             if "expressions" not in record.files:
-                _unpack(content)
+                unpack(content)
         except FileNotFoundError:
             return ""
         except OSError as error:
@@ -333,13 +337,13 @@ def _read_if_there(path: Path) -> bytes | None:
         return None
 
 
-def _unpack(content: bytes) -> dict[str, NDArray[Any]]:
+def unpack(content: bytes) -> dict[str, NDArray[Any]]:
     """The arrays of an npz file."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def _pack(arrays: Arrays) -> bytes:
+def pack(arrays: Arrays) -> bytes:
     """The content of a compressed npz file."""
     objects = [name for name, array in arrays.items() if array.dtype.hasobject]
     if objects:

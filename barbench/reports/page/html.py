@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from barbench.paper.tables import TABLES
+from barbench.reports.page.across import across_parts
 from barbench.reports.page.listings import failed_cells, found_problems, run_of
 from barbench.reports.page.panels import EmbeddedPanels, embed_panels
 from barbench.reports.page.sections import PageSection, assign_styles, sections_of
@@ -70,6 +71,7 @@ def render(report: Report) -> str:
         "synthetic": _synthetic(conditions, groups),
         "tables": unrepeated(tables),
         "conditions": conditions,
+        "across": across_parts(report.store.folder),
         "failures": failed_cells(groups, names),
         "problems": found_problems(records),
         "runs": runs,

@@ -42,7 +42,7 @@ def pareto(points: pd.DataFrame, better: str) -> pd.DataFrame:
 def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str) -> str:
     """Points with intervals, and the Pareto front as a dashed staircase; `points` has one row per method: label, x,
     x_low, x_high, y, y_low, y_high."""
-    figure, axes = _figure(WIDE, 240)
+    figure, axes = empty_figure(WIDE, 240)
     if _ratio(points["x"]) > 50:
         _logarithmic(axes, points["x"])
     # The front is a staircase: between two of its points, nothing is better than the cheaper one.
@@ -70,7 +70,7 @@ def cost_curves(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, levels: 
     across the drawing; `points` has label, curve, x, y, y_low, y_high, ordered by x, and `styles` is by curve."""
     is_level = points["label"].isin(levels)
     inside = points[~is_level]
-    figure, axes = _figure(WIDE, 270)
+    figure, axes = empty_figure(WIDE, 270)
     if _ratio(inside["x"]) > 20:
         _logarithmic(axes, inside["x"])
     marks = Marks()
@@ -115,7 +115,7 @@ def curves(
 ) -> str:
     """One line per label, with a band from `low` to `high` if they differ; `lines` has label, x, y, low, high, ordered
     by x. `marks` are positions on x of each line's markers; without them a short line has one everywhere."""
-    figure, axes = _figure(NARROW, 195)
+    figure, axes = empty_figure(NARROW, 195)
     drawn = Marks()
     for key, line in lines.groupby("label", sort=False):
         label = str(key)
@@ -156,7 +156,7 @@ def _marked(line: pd.DataFrame, marks: Sequence[float]) -> pd.DataFrame:
 def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, alt: str) -> str:
     """For each band the means of all labels side by side, with intervals and the band's number of expressions; `bands`
     has label, band, mean, low, high, n, in the order of the first label."""
-    figure, axes = _figure(NARROW, 205, bottom=48)
+    figure, axes = empty_figure(NARROW, 205, bottom=48)
     order = list(dict.fromkeys(bands["band"]))
     labels = list(dict.fromkeys(bands["label"]))
     # The methods of a band are beside each other, around the band's position.
@@ -197,7 +197,7 @@ def stacks(parts: pd.DataFrame, x: Axis, name: str, alt: str, places: Mapping[st
     columns' colors, the page's variables `--p<index>`."""
     names = [str(label) for label in parts.index]
     margin = min(130, 14 + 4.9 * max(map(len, names)))
-    figure, axes = _figure(NARROW, 46 + 21 * len(parts), left=margin)
+    figure, axes = empty_figure(NARROW, 46 + 21 * len(parts), left=margin)
     # Each part begins where the parts before it end.
     rows = np.arange(len(parts))
     sums = np.zeros(len(parts))
@@ -232,7 +232,7 @@ def glyph(style: Style, name: str) -> str:
     return inline(figure, name, "")
 
 
-def _figure(width: float, height: float, left: float = 40, bottom: float = 36) -> tuple[Figure, Axes]:
+def empty_figure(width: float, height: float, left: float = 40, bottom: float = 36) -> tuple[Figure, Axes]:
     """A figure of this size in px, with one pair of axes that leaves space for text around it."""
     across = width - left - 12
     up = height - bottom - 8

@@ -243,10 +243,10 @@ def group(records: Iterable[Record]) -> list[Group]:
     # The version of a data set counts only where the records of one set of conditions have several.
     versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
     for record in ordered:
-        versions[_conditions(record.cell), record.cell.dataset].add(record.cell.data.fingerprint)
+        versions[conditions_of(record.cell), record.cell.dataset].add(record.cell.data.fingerprint)
     groups: dict[Conditions, list[Record]] = defaultdict(list)
     for record in ordered:
-        conditions = _conditions(record.cell)
+        conditions = conditions_of(record.cell)
         if len(versions[conditions, record.cell.dataset]) > 1:
             conditions = conditions._replace(data_version=record.cell.data.fingerprint)
         groups[conditions].append(record)
@@ -257,7 +257,8 @@ def _ordered(records: Iterable[Record]) -> list[Record]:
     return sorted(records, key=lambda record: record.cell.stem())
 
 
-def _conditions(cell: Cell) -> Conditions:
+def conditions_of(cell: Cell) -> Conditions:
+    """What a cell must have in common with all others of its table."""
     own = {"method", "options", "scaled", "dataset", "seed", *Conditions._fields}
     other = cell.model_dump(mode="json", exclude=own, exclude_defaults=True)
     # What a later version added to the identity of the data.

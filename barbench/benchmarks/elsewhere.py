@@ -1,0 +1,368 @@
+"""Evaluates trained cells on other data, or on other words for the same objects: `barbench evaluate --cell`.
+
+Nothing is trained, and the cell's record stays as it is; context length, EXIF rule and threshold are the cell's. Images
+that the cell was trained on are counted, and scores are given with and without them.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from barbench.benchmarks.cell_model import Trained
+from barbench.benchmarks.execution.host.environment import environment
+from barbench.datasets.content import images, read_dataset
+from barbench.datasets.overlap import read_outlines, training
+from barbench.datasets.refer import read_refer
+from barbench.datasets.references import ReferSplit
+from barbench.datasets.samples import EvalSamples
+from barbench.datasets.sources import DataSource, chosen_data, data_root, find_source
+from barbench.datasets.subset import chosen_images
+from barbench.datasets.variants import VARIANTS, Varied, vary
+from barbench.engine.evaluate import evaluate
+from barbench.errors import BarbenchError, UnknownName
+from barbench.metrics import METRICS, Scores, summarize_columns
+from barbench.paper.partitions import Exif
+from barbench.plain import OnProgress
+from barbench.results.compare import rows_of
+from barbench.results.evaluations import ORIGINAL, Evaluated, EvaluationRecord, Found, Leaks, load, save
+from barbench.results.expressions import Columns
+from barbench.results.record import Cell, DataIdentity
+from barbench.results.store import Store
+from barbench.spec.dataset import Dataset, EvaluationSplit, resolve_dataset
+from barbench.spec.text import plural
+
+RESAMPLES: Final = 2_000
+Bar = Callable[[str], AbstractContextManager[OnProgress]]
+"""From what is evaluated to what shows the expressions that are done while it is entered."""
+
+
+class Elsewhere(NamedTuple):
+    """What a cell is evaluated on.
+
+    Attributes:
+        data: as for `find_source`.
+        dataset: its name.
+        splits: keys of its evaluation splits; empty for all.
+        text: ORIGINAL, or one of VARIANTS.
+        text_seed: of the draws of a variant.
+        limit: images of each split; None for all.
+        workers: processes that load images.
+    """
+
+    data: str | None
+    dataset: str
+    splits: tuple[str, ...] = ()
+    text: str = ORIGINAL
+    text_seed: int = 0
+    limit: int | None = None
+    workers: int = 0
+
+
+class Outcome(NamedTuple):
+    """An evaluation, and that of the original words if it is one of others."""
+
+    found: Found
+    original: Found | None = None
+
+
+class Part(NamedTuple):
+    """A split as it is evaluated.
+
+    Attributes:
+        split: with the images that a limit left.
+        limit: None if it left all.
+        source: where its data are.
+        dataset: what it belongs to.
+    """
+
+    split: ReferSplit
+    limit: int | None
+    source: DataSource
+    dataset: Dataset
+
+
+def check_elsewhere(asked: Elsewhere, exif: Exif = "stored") -> tuple[EvaluationSplit, ...]:
+    """Look up what is asked for, without torch's help.
+
+    Args:
+        asked: what to evaluate on.
+        exif: how the cell's images are read.
+
+    Returns:
+        The evaluation splits.
+
+    Raises:
+        UnknownName: for a data set, a split or a variant that does not exist.
+    """
+    if asked.text not in (ORIGINAL, *VARIANTS):
+        raise UnknownName("text variant", asked.text, (ORIGINAL, *VARIANTS))
+    dataset = resolve_dataset(asked.dataset, data_root(asked.data), exif=exif)
+    every = {each.key: each for each in dataset.evaluation_splits}
+    for key in asked.splits:
+        if key not in every:
+            raise UnknownName("evaluation split", key, every)
+    return tuple(every[key] for key in asked.splits or every)
+
+
+def evaluate_elsewhere(store: Store, trained: Trained, asked: Elsewhere, bar: Bar) -> list[Outcome]:
+    """Evaluate a cell on each split that is asked for, and save each evaluation; what is there is not run again.
+
+    Args:
+        store: the results folder of the cell.
+        trained: the model of the cell.
+        asked: what to evaluate on.
+        bar: shows the progress.
+
+    Returns:
+        One outcome per split.
+
+    Raises:
+        UnknownName: as for `check_elsewhere`.
+        MissingData: if a file of the data is absent.
+        DataError: if a file is unusable.
+    """
+    cell = trained.record.cell
+    splits = check_elsewhere(asked, cell.exif)
+    dataset = resolve_dataset(asked.dataset, data_root(asked.data), trained.tokens.length, cell.exif)
+    source = find_source(asked.data, dataset)
+    known = _training_images(cell, asked.data, dataset, source)
+    read = {}
+    outcomes = []
+    for each in splits:
+        if each.partition.name not in read:
+            read[each.partition.name] = read_refer(source.root, each.partition)
+        whole = read[each.partition.name].split(each.split)
+        part = Part(*_limited(whole, each, asked.limit), source, dataset)
+        identity = _identity(store, trained, each, part)
+        original = _run(store, trained, identity, part, known, None, None, asked.workers, bar)
+        if asked.text == ORIGINAL:
+            outcomes.append(Outcome(original))
+            continue
+        varied = vary(part.split, asked.text, asked.text_seed)
+        other = identity.model_copy(update={"text": asked.text, "text_seed": asked.text_seed})
+        found = _run(store, trained, other, part, known, varied, original, asked.workers, bar)
+        outcomes.append(Outcome(found, original))
+    return outcomes
+
+
+def _limited(whole: ReferSplit, of: EvaluationSplit, limit: int | None) -> tuple[ReferSplit, int | None]:
+    every = images([whole])
+    if limit is None or limit >= len(every):
+        return whole, None
+    kept = chosen_images(every, of.partition.name, of.split, limit)
+    references = tuple(reference for reference in whole.references if reference.image_id in kept)
+    return ReferSplit(whole.name, references, whole.data), limit
+
+
+def _identity(store: Store, trained: Trained, split: EvaluationSplit, part: Part) -> Evaluated:
+    record = trained.record
+    return Evaluated(
+        cell=record.id,
+        tuned=store.tuned_digest(record.cell),
+        dataset=part.dataset.name,
+        split=split.key,
+        data=DataIdentity(kind=part.source.kind, fingerprint=part.source.fingerprint),
+        limit=part.limit,
+        threshold=trained.recipe.threshold,
+        context_length=trained.tokens.length,
+        exif=record.cell.exif,
+    )
+
+
+def _run(
+    store: Store,
+    trained: Trained,
+    identity: Evaluated,
+    part: Part,
+    known: frozenset[int] | str,
+    varied: Varied | None,
+    original: Found | None,
+    workers: int,
+    bar: Bar,
+) -> Found:
+    """The stored evaluation, or a new one, which is stored."""
+    record = trained.record
+    stored = load(store, record.cell, identity)
+    if stored is not None:
+        return stored
+    split = varied.split if varied else part.split
+    samples = EvalSamples(split, trained.letterbox, trained.tokens)
+    with bar(f"{identity.dataset} {identity.split}, {identity.text}") as progress:
+        result = evaluate(
+            trained.segmenter,
+            samples,
+            trained.accelerator,
+            batch=trained.recipe.eval_batch,
+            threshold=identity.threshold,
+            workers=workers,
+            on_batch=lambda done, total, _: progress(done, total),
+        )
+    columns: Columns = dict(result.expressions)
+    texts = [expression.sentence.text for expression in samples.expressions]
+    fields: dict[str, Any] = {}
+    if varied is not None and original is not None:
+        rows = np.isin(columns["sent_id"], list(varied.changed))
+        fields = {
+            "changed": len(varied.changed),
+            "changed_scores": _scores(columns, rows),
+            "original_scores": _scores(original.columns, rows),
+        }
+    made = EvaluationRecord(
+        id=identity.id(),
+        evaluated=identity,
+        cell=record.cell,
+        title=record.title,
+        scores=result.metrics,
+        control=result.control,
+        leaks=_leaks(known, columns),
+        images=len(np.unique(columns["image_id"])),
+        references=len(split.references),
+        cut=int(trained.tokens.encode(texts).truncated.sum()),
+        environment=environment(trained.accelerator.device, 0, record.cell.method),
+        **fields,
+    )
+    save(store, made, columns, result.rivals or {})
+    return Found(made, columns)
+
+
+def _scores(columns: Columns, rows: NDArray[np.bool_]) -> Scores | None:
+    """Of some rows; None without any."""
+    if not rows.any():
+        return None
+    return summarize_columns({name: column[rows] for name, column in columns.items()})
+
+
+def _leaks(known: frozenset[int] | str, columns: Columns) -> Leaks:
+    if isinstance(known, str):
+        return Leaks(why_unknown=known)
+    leaked = np.isin(columns["image_id"], list(known))
+    shared = len(np.unique(columns["image_id"][leaked]))
+    return Leaks(shared_images=shared, without_shared=_scores(columns, ~leaked) if shared else None)
+
+
+def _training_images(cell: Cell, data: str | None, dataset: Dataset, source: DataSource) -> frozenset[int] | str:
+    """Ids of the images that trained a cell, where they name the same images as those of `source`; else why it is not
+    known whether images are shared."""
+    root = data_root(data)
+    try:
+        of_cell = resolve_dataset(cell.dataset, root, cell.context_length, cell.exif)
+    except BarbenchError:
+        return f"{cell.dataset}, which trained the cell, is not in {source.root.name}"
+    origin = _origin(cell, data, of_cell)
+    if origin is None:
+        return f"the data that trained the cell, {cell.dataset} {cell.data.fingerprint[:12]}, are not at hand"
+    # Ids of public data sets are COCO's; those of your own, and of generated data, are valid in their own folder.
+    same_folder = origin.root.resolve() == source.root.resolve()
+    public = not of_cell.is_own and not dataset.is_own
+    if not (public and (same_folder or {origin.kind, source.kind} == {"refer"})) and not (
+        same_folder and of_cell.name == dataset.name
+    ):
+        return f"the image ids of {of_cell.name} and {dataset.name} are not known to name the same images"
+    limits = cell.subset
+    if cell.held_out or (limits is not None and limits.train is not None):
+        content = read_dataset(
+            origin.root, of_cell, cell.held_out, limit_train=None if limits is None else limits.train
+        )
+        return images(content.train)
+    entries = training(of_cell, read_outlines(origin.root, of_cell.partitions))
+    return frozenset(entry.image_id for entry in entries)
+
+
+def _origin(cell: Cell, data: str | None, dataset: Dataset) -> DataSource | None:
+    """The data that a cell was trained on: in the folder at hand, or where data are without `--data`."""
+    for place in dict.fromkeys((data, None)):
+        if (chosen_data(place) == "shapes") != (cell.data.kind == "shapes") and chosen_data(place) == "shapes":
+            continue  # nothing is drawn for a cell of real data
+        try:
+            found = find_source(place, dataset)
+        except BarbenchError:
+            continue
+        if found.fingerprint == cell.data.fingerprint:
+            return found
+    return None
+
+
+def row(outcome: Outcome) -> dict[str, str | float | int | None]:
+    """An evaluation as a row for people: scores in percent, images shared with training, differences of other words."""
+    record = outcome.found.record
+    shown: dict[str, str | float | int | None] = {"trained -> evaluated": record.label, "text": record.evaluated.text}
+    for name, score in record.scores.values.items():
+        if not METRICS[name].detail:
+            shown[METRICS[name].label] = METRICS[name].factor * score
+    shown["swapped mIoU"] = None if record.control is None else 100 * record.control.mean
+    shown["expressions"] = record.scores.n
+    leaks = record.leaks
+    shown["shared images"] = "unknown" if leaks.shared_images is None else f"{leaks.shared_images} of {record.images}"
+    shown["mIoU without them"] = None if leaks.without_shared is None else 100 * leaks.without_shared.mean
+    if outcome.original is not None:
+        shown |= _of_variant(outcome.found, outcome.original)
+    return shown
+
+
+def _of_variant(found: Found, original: Found) -> dict[str, str | float | int | None]:
+    """What other words changed: over all expressions, and over those whose words are others."""
+    record = found.record
+    every = difference(found.columns, original.columns, record.evaluated.split)
+    shown: dict[str, str | float | int | None] = {"difference": every}
+    shown["changed"] = record.changed
+    if record.changed_scores is not None and record.original_scores is not None:
+        shown["mIoU of changed"] = 100 * record.changed_scores.mean
+        shown["in the data's words"] = 100 * record.original_scores.mean
+    if record.evaluated.text == "other-image":
+        predicted = predicted_pixels(found.columns)
+        shown["empty predictions"] = 100 * float((predicted == 0).mean())
+        share = predicted / (found.columns["height"] * found.columns["width"])
+        shown["predicted share of the image"] = 100 * float(share.mean())
+        shown["AUROC of the peak"] = 100 * separated(original.columns["peak"], found.columns["peak"])
+    return shown
+
+
+def difference(other: Columns, original: Columns, split: str) -> str:
+    """Mean IoU in other words minus that in the data's, with its 95 % interval over images, in words."""
+    if len(np.unique(original["image_id"])) < 2:
+        return "-"
+    first = rows_of([[other, original]], split, ("other words", "the data's"), RESAMPLES)[0]
+    return f"{first.difference:+.1f} [{first.low:+.1f}, {first.high:+.1f}]"
+
+
+def separated(present: NDArray[np.int64], absent: NDArray[np.int64]) -> float:
+    """The area under the curve of receiver and operator: how often a value of `present` (n,) is larger than one of
+    `absent` (m,), ties counted half; 0.5 is chance.
+
+    >>> separated(np.array([3, 4]), np.array([1, 3]))
+    0.875
+    """
+    ordered = np.sort(absent)
+    below = np.searchsorted(ordered, present, "left")
+    up_to = np.searchsorted(ordered, present, "right")
+    return float((below + up_to).sum() / (2 * len(present) * len(absent)))
+
+
+def predicted_pixels(columns: Columns) -> NDArray[np.int64]:
+    """Pixels of each prediction: |P| = U - A + I."""
+    pixels: NDArray[np.int64] = columns["union"] - columns["area"] + columns["intersection"]
+    return pixels
+
+
+def notes(outcomes: Sequence[Outcome]) -> list[str]:
+    """What a reader of the rows must know."""
+    said = []
+    for outcome in outcomes:
+        record = outcome.found.record
+        where = f"{record.evaluated.dataset} {record.evaluated.split}"
+        if record.leaks.shared_images is None:
+            said.append(f"{where}: whether images trained the cell is not known: {record.leaks.why_unknown}")
+        elif record.leaks.shared_images:
+            said.append(
+                f"{where}: {plural(record.leaks.shared_images, 'image')} trained the cell; a mixture without them is "
+                "--dataset mixed"
+            )
+        if record.cut:
+            said.append(
+                f"{where}: {plural(record.cut, 'expression')} longer than the cell's context of "
+                f"{record.evaluated.context_length} tokens were cut"
+            )
+    return list(dict.fromkeys(said))

@@ -1,0 +1,179 @@
+"""Other words for the expressions of a split, to see what a model takes from them: `barbench evaluate --text`.
+
+    shuffle            the words in another order
+    drop-descriptors   without words of attribute and place, and without a relation and what follows it
+    category           the name of the object's category alone
+    empty              no words
+    same-category      the sentence of another object of that category in the image
+    other-image        a sentence about a category that the image does not have
+
+The object that counts stays the one that the original expression means. Every draw comes from a hash of the sentence's
+id, so that neither order nor processes matter. RefCOCOg-Adv has shuffled and shortened expressions; InstanceBench has
+category names and other objects of one category; absent categories are R-RefCOCO's.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from barbench.datasets.expression_kinds import without_descriptors
+from barbench.datasets.refer import data_files
+from barbench.datasets.references import Reference, ReferSplit, Sentence
+from barbench.errors import DataError, UnknownName
+
+VARIANTS: Final = ("shuffle", "drop-descriptors", "category", "empty", "same-category", "other-image")
+TRIES: Final = 100
+
+
+class Varied(NamedTuple):
+    """A split in other words.
+
+    Attributes:
+        split: the same references and sentence ids.
+        changed: ids of the sentences whose words are others.
+    """
+
+    split: ReferSplit
+    changed: frozenset[int]
+
+
+class Draw:
+    """Whole numbers from a hash of what is drawn for: the n-th draw is that of a counter n."""
+
+    def __init__(self, variant: str, seed: int, sent_id: int) -> None:
+        self._key = f"barbench-text-v1:{variant}:{seed}:{sent_id}"
+        self._count = 0
+
+    def below(self, limit: int) -> int:
+        """0 ... limit - 1, uniform to 2^-190."""
+        digest = hashlib.sha256(f"{self._key}:{self._count}".encode()).digest()
+        self._count += 1
+        return int.from_bytes(digest) % limit
+
+
+Change = Callable[[Reference, Sentence, Draw], str | None]
+"""The other words of a sentence; None where the variant has none for it."""
+
+
+def vary(split: ReferSplit, variant: str, seed: int = 0) -> Varied:
+    """Give the expressions of a split other words.
+
+    Args:
+        split: of which only the words change.
+        variant: one of VARIANTS.
+        seed: of the draws.
+
+    Returns:
+        The split with its data, and which sentences are others.
+
+    Raises:
+        UnknownName: for another variant.
+        DataError: if the annotations cannot be read.
+    """
+    makers: dict[str, Callable[[ReferSplit], Change]] = {
+        "shuffle": lambda _: _shuffled,
+        "drop-descriptors": lambda _: _without_descriptors,
+        "category": lambda _: lambda reference, sentence, draw: reference.category,
+        "empty": lambda _: lambda reference, sentence, draw: "",
+        "same-category": _same_category,
+        "other-image": _other_image,
+    }
+    if variant not in makers:
+        raise UnknownName("text variant", variant, VARIANTS)
+    change = makers[variant](split)
+    changed: set[int] = set()
+    others: dict[int, Reference] = {}
+    for reference in split.references:
+        sentences = []
+        for sentence in reference.sentences:
+            text = change(reference, sentence, Draw(variant, seed, sentence.sent_id))
+            if text is None or text == sentence.text:
+                sentences.append(sentence)
+                continue
+            changed.add(sentence.sent_id)
+            sentences.append(Sentence(sentence.sent_id, text))
+        others[reference.ref_id] = reference._replace(sentences=tuple(sentences))
+    data = replace(split.data, references=tuple(others.get(r.ref_id, r) for r in split.data.references))
+    references = tuple(others[reference.ref_id] for reference in split.references)
+    return Varied(ReferSplit(split.name, references, data), frozenset(changed))
+
+
+def _shuffled(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
+    """Fisher and Yates' shuffle, drawn again until the order is another one."""
+    words = sentence.text.split()
+    if len(set(words)) < 2:
+        return None
+    for _ in range(TRIES):
+        order = list(words)
+        for last in range(len(order) - 1, 0, -1):
+            other = draw.below(last + 1)
+            order[last], order[other] = order[other], order[last]
+        if order != words:
+            return " ".join(order)
+    return None
+
+
+def _without_descriptors(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
+    return without_descriptors(sentence.text) or reference.category
+
+
+def _same_category(split: ReferSplit) -> Change:
+    """Sentences of references to another object of the same category and image, of any split of the data."""
+    groups: dict[tuple[int, str], list[Reference]] = defaultdict(list)
+    for reference in sorted(split.data.references, key=lambda r: r.ref_id):
+        groups[reference.image_id, reference.category].append(reference)
+
+    def change(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
+        group = groups[reference.image_id, reference.category]
+        return _drawn([other for other in group if other.ann_id != reference.ann_id], draw)
+
+    return change
+
+
+def _other_image(split: ReferSplit) -> Change:
+    """Sentences of references of the split whose category no annotation of the image has."""
+    present = _categories(split)
+    by_category: dict[str, list[Reference]] = defaultdict(list)
+    for reference in sorted(split.references, key=lambda r: r.ref_id):
+        by_category[reference.category].append(reference)
+    names = sorted(by_category)
+
+    def change(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
+        absent = [name for name in names if name not in present[reference.image_id]]
+        if not absent:
+            return None
+        # A reference, each as likely as another, whatever its category.
+        return _drawn([other for name in absent for other in by_category[name]], draw)
+
+    return change
+
+
+def _drawn(donors: Sequence[Reference], draw: Draw) -> str | None:
+    """A sentence of one of some references; None without any that has words."""
+    donors = [donor for donor in donors if any(sentence.text for sentence in donor.sentences)]
+    if not donors:
+        return None
+    donor = donors[draw.below(len(donors))]
+    texts = [sentence.text for sentence in donor.sentences if sentence.text]
+    return texts[draw.below(len(texts))]
+
+
+def _categories(split: ReferSplit) -> dict[int, set[str]]:
+    """The names of the categories of each image, of all of its annotations, referred to or not."""
+    _, path = data_files(split.data.root, split.data.partition)
+    found: dict[int, set[str]] = defaultdict(set)
+    for reference in split.data.references:
+        found[reference.image_id].update(reference.category.split(", "))
+    try:
+        raw = json.loads(path.read_bytes())
+        names = {int(each["id"]): str(each["name"]) for each in raw.get("categories", [])}
+        for annotation in raw["annotations"]:
+            number = annotation.get("category_id")
+            if number is not None and annotation.get("image_id") is not None:
+                found[int(annotation["image_id"])].add(names.get(int(number), str(number)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not a COCO instances file: {error}") from None
+    return found
