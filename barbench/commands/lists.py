@@ -261,7 +261,7 @@ def _described(
     from barbench.methods.describe import describe_account, describe_options, describe_parts
     from barbench.spec.backbone import backbone_config
 
-    settings = describe_options(spec, chosen, backbone_config(backbone).transformer)
+    settings = describe_options(spec, chosen, backbone_config(backbone).family.name)
     parts = describe_parts(spec, backbone, image_size, chosen, head)
     return settings, parts, describe_account(spec, backbone, image_size, chosen, head)
 

@@ -276,7 +276,8 @@ def lim(lim: Options = NONE) -> Components:
 @method(
     title="DETRIS (CLIP)",
     kind="fusion",
-    variant="the modules of DETRIS in CLIP's towers, not in DINOv2",
+    variant="the modules of DETRIS; on CLIP's towers a reading, on dinov2-b as published with --neck detris, "
+    "dinov2.levels=4+8 and dinov2.positions=detris",
     components={"detris": "detris:Detris"},
     rules=DETRIS,
     suites=PET,

@@ -9,7 +9,7 @@ from barbench.methods.base import Component
 from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import COMPONENTS, KINDS, NONE, MethodSpec, Options
 from barbench.methods.domains import REQUIRED, Option, Positions, component_options, domain_of
-from barbench.methods.entry import options_of
+from barbench.methods.entry import EVERYWHERE, options_of
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
 from barbench.spec.backbone import OWN_HEAD, RANDOM, HeadChoice
@@ -62,13 +62,13 @@ def describe_account(
     return _on_meta(spec, backbone, image_size, options, head).account()
 
 
-def describe_options(spec: MethodSpec, options: Options = NONE, transformer: bool = True) -> list[dict[str, Any]]:
+def describe_options(spec: MethodSpec, options: Options = NONE, family: str = "clip") -> list[dict[str, Any]]:
     """One row per option of a method.
 
     Args:
         spec: the method.
         options: `component.parameter` to value.
-        transformer: whether the vision tower is one; a ResNet has options of its own.
+        family: of the backbone: `resnet` and `dinov2` have options of their own, for every method.
 
     Returns:
         Of each option its name, value, the method's default, kind of value, range, choices and meaning.
@@ -81,9 +81,9 @@ def describe_options(spec: MethodSpec, options: Options = NONE, transformer: boo
     # What the components take.
     defaults = _settings(spec, NONE)
     settings = _settings(spec, options)
-    if not transformer:
-        for name, option in component_options(COMPONENTS["resnet"]).items():
-            settings.setdefault(f"resnet.{name}", option.default)
+    if family in EVERYWHERE:
+        for name, option in component_options(COMPONENTS[family]).items():
+            settings.setdefault(f"{family}.{name}", option.default)
     for name, value in settings.items():
         component, _, parameter = name.partition(".")
         option = component_options(COMPONENTS[component])[parameter]

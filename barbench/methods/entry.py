@@ -224,7 +224,7 @@ class MethodSpec:
 METHODS: Registry[MethodSpec] = Registry("method")
 
 EVERYWHERE = ("resnet", "dinov2")
-"""Components whose options every method has."""
+"""Components whose options every method has, by the family of backbones that they are for."""
 
 COMPONENTS = {"positional": "tune:Positional", "resnet": "tune:ResNetParts", "dinov2": "tune:DinoParts"}
 """Name in options -> file and class in this folder: those of every method, and those that `method` adds."""

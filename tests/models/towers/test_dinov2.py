@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
@@ -102,10 +103,11 @@ def test_positions_are_resampled_by_rules(tmp_path: Path, kind: str, rule: str, 
 
 def authors(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The names of DINOv2's own files; with registers the class token's position is apart from it."""
-    made = dict(state) | {"mask_token": torch.zeros(1, 48)}
+    width = state["norm.weight"].shape[0]
+    made = dict(state) | {"mask_token": torch.zeros(1, width)}
     if "reg_token" in made:
         made["register_tokens"] = made.pop("reg_token")
-        position = torch.randn(1, 1, 48)
+        position = torch.randn(1, 1, width) * 0.1
         made["cls_token"] = made["cls_token"] - position
         made["pos_embed"] = torch.cat([position, made["pos_embed"]], 1)
     return made
@@ -128,7 +130,7 @@ def hugging_face(state: dict[str, Tensor], files: bool) -> dict[str, Tensor]:
     q, k, v, out = ("q_proj", "k_proj", "v_proj", "o_proj")
     if files:
         q, k, v, out = ("attention.query", "attention.key", "attention.value", "output.dense")
-    for block in range(6):
+    for block in range(sum(name.endswith("qkv.bias") for name in given)):
         ours, theirs = f"blocks.{block}", f"encoder.layer.{block}"
         for kind in ("weight", "bias"):
             for name, part in zip((v, k, q), reversed(given[f"{ours}.attn.qkv.{kind}"].chunk(3)), strict=True):
@@ -194,6 +196,31 @@ def test_features_are_hugging_faces(tmp_path: Path, kind: str) -> None:
         ours = vision.trunk.forward_features(image)
     assert stream.tokens.shape == theirs.shape
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("name", "trunk"), [("dinov2-b", "base_patch14_reg4"), ("dinov2-b-noreg", "base_patch14")])
+def test_features_are_timms_at_full_size(tmp_path: Path, name: str, trunk: str, layout: str) -> None:
+    """ViT-B/14 with positions of 518 pixels, at 448: the resampling of timm is that of models with registers."""
+    theirs = timm.create_model(f"vit_{trunk}_dinov2", num_classes=0).eval()
+    make = torch.Generator().manual_seed(5)
+    for key, p in theirs.named_parameters():
+        p.data.normal_(std=0.03, generator=make)
+        if key.endswith(".gamma"):
+            p.data.uniform_(0.1, 1, generator=make)
+    torch.save(LAYOUTS[layout](theirs.state_dict()), tmp_path / "vision.pth")
+    size = 448 if name == "dinov2-b" else 518
+    theirs.set_input_size((size, size))
+    backbone = load_backbone(name, f"{tmp_path / 'vision.pth'},random", size)
+    image = torch.randn(1, 3, size, size, generator=make)
+    ids = torch.tensor([[49406, 320, 49407]])
+    with torch.no_grad():
+        ours = walk(backbone.vision, backbone.text, Hooks(), image, ids).levels[2].flatten(2).mT
+        expected = theirs.forward_features(image)[:, theirs.num_prefix_tokens :]
+    error = float((ours - expected).abs().max() / expected.abs().max())
+    print(name, layout, error)
+    assert error <= (0 if layout == "timm" else 1e-6)
 
 
 @pytest.mark.parametrize(("file_kind", "kind"), [(DINO, DINO_PLAIN), (DINO_PLAIN, DINO)])
