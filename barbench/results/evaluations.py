@@ -116,7 +116,19 @@ def save(store: Store, record: EvaluationRecord, columns: Arrays, rivals: Arrays
 
 
 def load(store: Store, cell: Cell, evaluated: Evaluated) -> Found | None:
-    """An evaluation of a cell with its counts; None where there is none. DataError if it is damaged."""
+    """An evaluation of a cell with its counts.
+
+    Args:
+        store: the results folder of the cell.
+        cell: that was trained.
+        evaluated: what was evaluated.
+
+    Returns:
+        None where there is none.
+
+    Raises:
+        DataError: if it is damaged.
+    """
     path = folder_of(store, cell) / f"{evaluated.id()}.json"
     if not path.is_file():
         return None
