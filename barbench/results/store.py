@@ -344,7 +344,17 @@ def unpack(content: bytes) -> dict[str, NDArray[Any]]:
 
 
 def pack(arrays: Arrays) -> bytes:
-    """The content of a compressed npz file."""
+    """The content of a compressed npz file.
+
+    Args:
+        arrays: by name.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        ValueError: for arrays of Python objects.
+    """
     objects = [name for name, array in arrays.items() if array.dtype.hasobject]
     if objects:
         raise ValueError(f"arrays of Python objects cannot be stored safely: {', '.join(objects)}")
