@@ -51,13 +51,17 @@ def test_the_methods_that_can_be_used_on_resnets_and_their_counts(number: int, b
 
 # Counts on EVA02-B/16 and ViT-L/14, where they are not those of ViT-B/16.
 LARGER = {
-    "EVA02-B-16": {"ia3": 79_872, "ssf": 365_056, "bitfit": 208_384, "layernorm": 131_584, "fish": 750_298},
+    "EVA02-B-16": {
+        "lora-all": 2_285_568, "cola": 13_497_360, "two-way-prompts": 2_229_504, "ia3": 79_872, "ssf": 365_056,
+        "bitfit": 208_384, "layernorm": 131_584, "fish": 750_298,
+    },
     "ViT-L-14-quickgelu": {
         "etris": 1_783_168, "snf": 491_712, "no-global": 792_672, "barleria": 2_766_336, "barleria-released": 3_951_168,
         "lora": 1_081_344, "dora": 1_148_928, "ia3": 202_752, "ssf": 749_056, "houlsby": 8_722_944,
         "compacter": 209_152, "repadapter": 879_168, "convpass": 864_000, "vpt-deep": 1_228_800, "maple": 7_100_928,
         "deep-prompts": 32_256, "bitfit": 374_528, "layernorm": 140_800, "fish": 2_141_379, "lim": 116_544,
-        "detris": 6_393_936, "lst": 10_811_588, "full": 427_294_208,
+        "detris": 6_393_936, "lst": 10_811_588, "full": 427_294_208, "lora-all": 4_866_048, "cola": 25_497_360,
+        "two-way-prompts": 4_559_232,
     },
 }  # fmt: skip
 

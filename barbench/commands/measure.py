@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from barbench.commands.options import (
+    COMPARED,
     DATA,
     TRAINING,
     WEIGHTS_HELP,
@@ -24,7 +25,6 @@ from barbench.commands.options import (
     LimitTrainOption,
     MaybeDatasetsOption,
     MaybeMethodsOption,
-    MethodsOption,
     NeckOption,
     ProportionOption,
     RecipeOption,
@@ -56,7 +56,7 @@ _OF_DATA: Final = {
 
 
 def profile(
-    methods: MethodsOption = "all",
+    methods: MaybeMethodsOption = None,
     backbone: BackboneOption = "tiny",
     weights: Annotated[
         str | None, typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, else random")
@@ -73,6 +73,14 @@ def profile(
         Literal["fp32", "bf16"], typer.Option(help="number format of the forward and backward pass")
     ] = "fp32",
     kernels: KernelsOption = AUTO,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="measure a named list of methods with options, instead of --methods; list suites has the names",
+            show_default="none",
+            rich_help_panel=COMPARED,
+        ),
+    ] = None,
     by: Annotated[
         Literal["method", "part"], typer.Option(help="subject of a row: a method, or a part of a method")
     ] = "method",
@@ -90,16 +98,23 @@ def profile(
     from barbench.benchmarks.matrix import check_backbone
     from barbench.methods.entry import in_proportion
     from barbench.methods.resolve import resolve
+    from barbench.methods.suites import SUITES
     from barbench.spec.backbone import HeadChoice, backbone_config
 
-    specs = resolve(methods)
-    chosen = method_options(options or [], specs)
     check_backbone(backbone, image_size, weights, context_length)
+    config = backbone_config(backbone)
+    if suite is None:
+        specs = resolve(methods or "all")
+    elif methods is None:
+        specs = SUITES.get(suite).methods(config.width, config.aligned)
+    else:
+        raise UsageError("give --methods or --suite, not both")
+    chosen = method_options(options or [], specs)
     head = HeadChoice(neck, head_form)
-    head.of(backbone_config(backbone).head)
+    head.of(config.head)
     for spec in specs:
         spec.check_head(head)
-    chosen = in_proportion(specs, backbone_config(backbone), proportion, chosen)
+    chosen = in_proportion(specs, config, proportion, chosen)
     from barbench.benchmarks.costs import Setting, method_rows, part_rows, profile_methods
 
     setting = Setting(
