@@ -290,6 +290,9 @@ def in_proportion(
         config: the backbone.
         proportion: as `follows_width` takes it.
         options: those that the user gave, by the method's name; they stay.
+
+    Returns:
+        Options by the method's name, an entry for each method.
     """
     chosen = {spec.name: dict(options.get(spec.name, NONE)) for spec in specs}
     if follows_width(config, proportion):

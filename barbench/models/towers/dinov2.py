@@ -182,6 +182,10 @@ def resampled(positions: Tensor, side: int, rule: Resampling, first: int) -> Ten
 class _Pair(nn.Module):
     """Both encoders, under the names that their parameters have in one file: `visual.` and `text.`.
 
+    Args:
+        visual: timm's vision transformer.
+        text: CLIP's text tower.
+
     Attributes:
         native: the positions of the weights file, (1, N, D); without a file, those of the model.
     """
