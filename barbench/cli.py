@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 import barbench
-from barbench.commands import data, lists, measure, model, report, run, runs, tune
+from barbench.commands import data, lists, measure, model, report, rescore, run, runs, tune
 from barbench.commands.checks import CheckedCommand
 from barbench.commands.streams import prepare_streams
 from barbench.errors import BarbenchError
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 for command in (
     *(run.run, report.report, report.compare, report.panels, report.export, measure.profile, measure.check),
-    *(model.evaluate, model.predict, lists.show, tune.tune, runs.status, runs.stop),
+    *(model.evaluate, model.predict, lists.show, tune.tune, runs.status, runs.stop, rescore.rescore),
 ):
     app.command(cls=CheckedCommand)(command)
 app.add_typer(lists.app, name="list")

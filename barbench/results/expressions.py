@@ -83,11 +83,16 @@ def rivals_of(arrays: Mapping[str, NDArray[Any]], split: str) -> Rivals:
     return found
 
 
-def pick_split(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
-    """The inverse of `join_splits` for one split: its arrays by field, and what follows from the table of rivals;
-    empty if there are none."""
+def stored_columns(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
+    """The inverse of `join_splits` for one split: its arrays by field; empty if there are none."""
     prefix = f"{split}/"
-    columns = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def pick_split(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
+    """The columns of one split: its arrays by field, and what follows from the table of rivals; empty if there are
+    none."""
+    columns = stored_columns(arrays, split)
     rivals = rivals_of(arrays, split)
     if columns and rivals:
         columns |= identity_columns(columns, rivals)

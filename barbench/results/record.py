@@ -265,6 +265,18 @@ class AttemptLog(Frozen):
     seconds: float | None = None
 
 
+class Rescored(Frozen):
+    """That the predictions of a finished cell were scored again, with sentences left out or with other masks."""
+
+    source: str = Field(description="id of the record whose predictions they are")
+    kind: Literal["labels", "masks"]
+    name: str = Field(description="of the corrections")
+    revision: str
+    files: dict[str, str] = Field(description="SHA-256 of the corrections' files by name")
+    expressions: dict[str, int] = Field(description="of each split before any was left out")
+    unmatched: dict[str, int] = Field(default={}, description="sentences and labels that could not be matched")
+
+
 class Record(Frozen):
     """The outcome of one cell; a failed cell states its reason.
 
@@ -295,6 +307,7 @@ class Record(Frozen):
     data_problems: dict[str, int] = Field(default={}, description="rule or problem -> how many items it touched")
     kinds: tuple[str, ...] = Field(default=(), description="what the numbers in the expressions' column `kind` mean")
     categories: dict[int, str] = Field(default={}, description="names of the categories that the expressions number")
+    rescored: Rescored | None = Field(default=None, description="None for what `barbench run` found")
     attempts: tuple[AttemptLog, ...] = Field(default=(), description="how the cell came to its end; () in old records")
     files: dict[str, str] = Field(
         default={}, description="SHA-256 of what lies beside it: `expressions`, `masks`, `tuned`"

@@ -192,8 +192,13 @@ def disjoint(one: Rle, other: Rle) -> bool:
     Returns:
         True where they have none.
     """
+    return shared_pixels(one, other) == 0
+
+
+def shared_pixels(one: Rle, other: Rle) -> int:
+    """Number of pixels that two masks of one image have in common."""
     codes = [{"size": [rle.height, rle.width], "counts": rle.counts} for rle in (one, other)]
-    return int(coco.area(coco.merge(codes, intersect=True))) == 0
+    return int(coco.area(coco.merge(codes, intersect=True)))
 
 
 def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> Rle:

@@ -243,10 +243,10 @@ def group(records: Iterable[Record]) -> list[Group]:
     # The version of a data set counts only where the records of one set of conditions have several.
     versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
     for record in ordered:
-        versions[conditions_of(record.cell), record.cell.dataset].add(record.cell.data.fingerprint)
+        versions[_conditions(record), record.cell.dataset].add(record.cell.data.fingerprint)
     groups: dict[Conditions, list[Record]] = defaultdict(list)
     for record in ordered:
-        conditions = conditions_of(record.cell)
+        conditions = _conditions(record)
         if len(versions[conditions, record.cell.dataset]) > 1:
             conditions = conditions._replace(data_version=record.cell.data.fingerprint)
         groups[conditions].append(record)
@@ -255,6 +255,15 @@ def group(records: Iterable[Record]) -> list[Group]:
 
 def _ordered(records: Iterable[Record]) -> list[Record]:
     return sorted(records, key=lambda record: record.cell.stem())
+
+
+def _conditions(record: Record) -> Conditions:
+    """Those of its cell; predictions that were scored again are in no table with those that were not."""
+    conditions = conditions_of(record.cell)
+    if record.rescored is None:
+        return conditions
+    others = [conditions.other, f"rescored={record.rescored.name}"]
+    return conditions._replace(other=", ".join(filter(None, others)))
 
 
 def conditions_of(cell: Cell) -> Conditions:

@@ -1,0 +1,65 @@
+"""`barbench rescore`: stored predictions scored again with other people's corrections of the public sets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from barbench.commands.options import DataOption, FormatOption
+from barbench.errors import UsageError
+from barbench.listing import Format, print_notes, print_rows
+
+
+def rescore(
+    runs: Annotated[Path, typer.Argument(help="results folder whose predictions are scored again", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="folder to write the new records into", file_okay=False)],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of Ref-L4's reviewed labels: sentences found wrong are left out",
+            show_default="none",
+            file_okay=False,
+        ),
+    ] = None,
+    masks: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Parquet file of RefCOCO-M, whose masks count; several by repeating it; needs run --keep-masks",
+            show_default="none",
+            dir_okay=False,
+        ),
+    ] = None,
+    data: DataOption = None,
+    allow_unmatched: Annotated[
+        bool, typer.Option("--allow-unmatched", help="leave sentences out that cannot be matched with a label")
+    ] = False,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Score stored predictions again, with wrong sentences left out or with better masks; print whether ranks hold.
+
+    \f
+    Raises:
+        UsageError: unless one of --labels and --masks is given, or where something cannot be matched.
+        DataError: if counts, masks or data are missing, or are not those of the records.
+    """
+    from barbench.benchmarks.rescore import rescore as score_again
+    from barbench.datasets.corrections import NewMasks, ReviewedLabels
+    from barbench.results.ranking import ranking
+    from barbench.results.store import Store
+
+    if (labels is None) == (not masks):
+        raise UsageError("one of --labels FOLDER and --masks FILE is needed")
+    store = Store(runs)
+    target = Store(out)
+    source = ReviewedLabels(labels) if labels is not None else NewMasks(masks or [])
+    try:
+        written = score_again(store, target, source, data, allow_unmatched)
+    finally:
+        print_notes(store.notes())
+    print_notes(written.notes)
+    found = ranking(store, target)
+    if format_ is Format.table:
+        print_rows([row.readable() for row in found.methods], format_, title=f"{source.name}: mIoU before and after")
+        print_rows([row.readable() for row in found.pairs], format_, title="Does the ranking hold?")
+    else:
+        print_rows([row._asdict() for row in found.methods], format_)

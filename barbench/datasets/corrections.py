@@ -1,0 +1,306 @@
+"""Other people's corrections of the public sets, by sentence: sentences that were found wrong, and masks drawn anew.
+
+    reviewed labels   JierunChen/Ref-L4 at d62c4f4e, folder refcocos_annotation_reviewed: a file per split in MDETR's
+                      form, an entry of `images` and one of `annotations` for each sentence, without its id
+    new masks         RefCOCO-M, see `importers.refcoco_m`
+
+Neither is shipped; the user names the files. `barbench rescore` scores stored predictions again with them.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from barbench.datasets.importers.refcoco_m import NewMask, read_images
+from barbench.datasets.pixels.masks import Rle
+from barbench.datasets.references import ReferData, Reference
+from barbench.errors import DataError
+from barbench.paper.partitions import Partition
+from barbench.values import listed, read_entries, read_key, text, whole
+
+LABELS_NAME: Final = "reviewed labels (Ref-L4)"
+LABELS_REVISION: Final = "d62c4f4e"
+LABELED: Final = {"refcoco": "refcoco", "refcoco+": "refcoco+", "refcocog-u": "refcocog"}
+"""The data sets that have such labels, with what their files' names begin with."""
+PUBLISHED: Final = frozenset(
+    {
+        "c61080db850708f343f9bef5f408bc7c358a364d09f9fd843765a6ab0ceb262f",  # RefCOCO+ val
+        "9e03439fc8ed189d169d65d6cb6ad455c7798b6de4109a4ebabcf7067b4987f8",  # testA
+        "1057944a4a1cc0ce2b8b8ac693be2144f736ee6bba640a656459bbbdc2fdb76f",  # testB
+    }
+)
+"""SHA-256 of the files of LABELS_REVISION, as far as they are known."""
+MASKS_NAME: Final = "RefCOCO-M"
+MASKED: Final = ("refcoco", "val")
+"""The data set and the split that have masks drawn anew."""
+SAME_BOX: Final = 0.5
+"""The IoU of boxes from which on a new mask is of the same object."""
+
+
+class Label(NamedTuple):
+    """One reviewed sentence.
+
+    Attributes:
+        image_id: COCO's.
+        ann_id: of the object.
+        caption: the sentence.
+        keep: whether it was found right.
+    """
+
+    image_id: int
+    ann_id: int
+    caption: str
+    keep: bool
+
+
+class Correction(NamedTuple):
+    """What is known of one split.
+
+    Attributes:
+        kept: ids of the sentences that count, with the mask that counts in place of the old one; None: the old one.
+        unmatched: sentences and labels of which it is not known what belongs to them, in words.
+        files: SHA-256 of the files by name.
+        notes: for people.
+    """
+
+    kept: dict[int, Rle | None]
+    unmatched: tuple[str, ...]
+    files: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+class ReviewedLabels:
+    """The labels of a folder.
+
+    Args:
+        folder: with `refcoco_val_reviewed.json` and so on; some may be absent.
+    """
+
+    kind: Final = "labels"
+    name: Final = LABELS_NAME
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def of(self, partition: Partition, split: str, data: ReferData) -> Correction | None:
+        """The sentences of a split that were found right; None where the folder has no file for it.
+
+        Args:
+            partition: which data set.
+            split: val, testA, …
+            data: the partition's references.
+
+        Returns:
+            Without new masks.
+
+        Raises:
+            DataError: for a file of another form.
+        """
+        if partition.name not in LABELED:
+            return None
+        path = self.folder / f"{LABELED[partition.name]}_{split}_reviewed.json"
+        if not path.is_file():
+            return None
+        keep, unmatched = pair_labels(read_labels(path), data.split(split).references)
+        right: dict[int, Rle | None] = {sent_id: None for sent_id, kept in keep.items() if kept}
+        return Correction(right, tuple(unmatched), {path.name: _sha256(path)})
+
+    def revision(self, files: Iterable[str]) -> str:
+        """The revision whose files have these hashes; "unknown" where one is not among those that are known."""
+        return LABELS_REVISION if set(files) <= PUBLISHED else "unknown"
+
+
+class NewMasks:
+    """The masks of RefCOCO-M.
+
+    Args:
+        files: its Parquet files.
+    """
+
+    kind: Final = "masks"
+    name: Final = MASKS_NAME
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = tuple(files)
+
+    def of(self, partition: Partition, split: str, data: ReferData) -> Correction | None:
+        """The sentences of RefCOCO's val that have a new mask; None for other splits.
+
+        A new mask belongs to a sentence of its image with the same words whose object has the same box, by an IoU of at
+        least SAME_BOX. The others are noted, and are no error: the set is a part of val.
+
+        Args:
+            partition: which data set.
+            split: val, testA, …
+            data: the partition's references.
+
+        Returns:
+            With a new mask for each sentence that counts.
+
+        Raises:
+            DataError: for a file of another form, or a mask of another size than its image.
+        """
+        if (partition.name, split) != MASKED:
+            return None
+        found: dict[int, list[NewMask]] = defaultdict(list)
+        for file in self.files:
+            for image in read_images(file):
+                found[image.image_id] += image.masks
+        kept: dict[int, Rle | None] = {}
+        same_ids = 0
+        for reference in data.split(split).references:
+            old = data.annotations[reference.ann_id].rle
+            for sentence in reference.sentences:
+                words = folded(sentence.text)
+                alike = []
+                for mask in found.get(reference.image_id, ()):
+                    if words in map(folded, mask.sentences):
+                        alike.append((_box_iou(old.box, mask.box), mask.id, mask))
+                if not alike or max(alike)[0] < SAME_BOX:
+                    continue
+                _, _, mask = max(alike)
+                if (mask.rle.height, mask.rle.width) != (old.height, old.width):
+                    raise DataError(
+                        f"the new mask {mask.id} has {mask.rle.height} x {mask.rle.width} pixels, image "
+                        f"{reference.image_id} has {old.height} x {old.width}"
+                    )
+                kept[sentence.sent_id] = mask.rle
+                same_ids += mask.id == reference.ann_id
+        sentences = sum(len(mask.sentences) for several in found.values() for mask in several)
+        notes = (
+            f"{len(kept):,} of {sentences:,} sentences of {self.name} are found in {partition.title} {split}; for "
+            f"{same_ids:,} of them its id is that of the annotation",
+        )
+        return Correction(kept, (), {file.name: _sha256(file) for file in self.files}, notes)
+
+    def revision(self, files: Iterable[str]) -> str:
+        """Not known: there is no list of the files' hashes."""
+        return "unknown"
+
+
+def read_labels(path: Path) -> list[Label]:
+    """The labels of one file, in its order.
+
+    Args:
+        path: with `images`, where `original_id` is COCO's id and `caption` the sentence, and `annotations`, where
+            `image_id` is the id of an entry of `images`, `original_id` that of the object, and `caption_quality` 1 or
+            0.
+
+    Returns:
+        One per entry of `annotations`.
+
+    Raises:
+        DataError: for a file of another form.
+    """
+    try:
+        raw = json.loads(path.read_bytes())
+        pictures = {}
+        for image, caption, row in read_entries(read_key(raw, "images", listed), "images", _picture):
+            pictures[row] = (image, caption)
+        labels = []
+        for row, ann_id, keep in read_entries(read_key(raw, "annotations", listed), "annotations", _annotation):
+            if row not in pictures:
+                raise ValueError(f"an annotation is of image {row}, which is not among its images")
+            image, caption = pictures[row]
+            labels.append(Label(image, ann_id, caption, keep))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} does not hold reviewed labels: {error}") from error
+    return labels
+
+
+def _picture(entry: dict[str, Any]) -> tuple[int, str, int]:
+    return read_key(entry, "original_id", whole), read_key(entry, "caption", text), read_key(entry, "id", whole)
+
+
+def _annotation(entry: dict[str, Any]) -> tuple[int, int, bool]:
+    quality = read_key(entry, "caption_quality", whole)
+    if quality not in (0, 1):
+        raise ValueError(f"caption_quality is {quality}, not 0 or 1")
+    return read_key(entry, "image_id", whole), read_key(entry, "original_id", whole), quality == 1
+
+
+def pair_labels(labels: Sequence[Label], references: Iterable[Reference]) -> tuple[dict[int, bool], list[str]]:
+    """Which sentence each label is of, since labels do not have the sentences' ids.
+
+    The labels of an object, in the file's order, are those of its sentences in the order of their ids where all words
+    are the same; else each is that of the only sentence with its words. Equal sentences of one object with different
+    labels belong to none.
+
+    Args:
+        labels: of one split.
+        references: of the same split.
+
+    Returns:
+        By sentence id whether it was found right; and in words what was not matched.
+    """
+    given: dict[tuple[int, int], list[Label]] = defaultdict(list)
+    for label in labels:
+        given[label.image_id, label.ann_id].append(label)
+    spoken: dict[tuple[int, int], list[tuple[int, str]]] = defaultdict(list)
+    for reference in references:
+        for sentence in reference.sentences:
+            spoken[reference.image_id, reference.ann_id].append((sentence.sent_id, sentence.text))
+    keep: dict[int, bool] = {}
+    unmatched = []
+    for key, sentences in spoken.items():
+        found = _pair_object(given.pop(key, []), sorted(sentences))
+        keep |= found.keep
+        unmatched += found.unmatched
+    for several in given.values():
+        unmatched += [f"label {label.caption!r} of object {label.ann_id}" for label in several]
+    return keep, unmatched
+
+
+class _Paired(NamedTuple):
+    keep: dict[int, bool]
+    unmatched: list[str]
+
+
+def _pair_object(labels: Sequence[Label], sentences: Sequence[tuple[int, str]]) -> _Paired:
+    """The labels of one object and its sentences (id, text), by ascending id."""
+    qualities: dict[str, set[bool]] = defaultdict(set)
+    counts: dict[str, int] = defaultdict(int)
+    for label in labels:
+        qualities[folded(label.caption)].add(label.keep)
+        counts[folded(label.caption)] += 1
+    in_order = [folded(label.caption) for label in labels] == [folded(words) for _, words in sentences]
+    said: dict[str, int] = defaultdict(int)
+    for _, words in sentences:
+        said[folded(words)] += 1
+
+    keep: dict[int, bool] = {}
+    unmatched = []
+    for sent_id, words in sentences:
+        key = folded(words)
+        clear = in_order or (counts[key] == 1 and said[key] == 1)
+        if clear and len(qualities[key]) == 1:
+            keep[sent_id] = next(iter(qualities[key]))
+        else:
+            unmatched.append(f"sentence {sent_id} {words!r}")
+    for label in labels:
+        if folded(label.caption) not in said:
+            unmatched.append(f"label {label.caption!r} of object {label.ann_id}")
+    return _Paired(keep, unmatched)
+
+
+def folded(words: str) -> str:
+    """A sentence in lower case, with single blanks between its words."""
+    return " ".join(words.lower().split())
+
+
+def _box_iou(box: tuple[int, int, int, int], other: Sequence[float]) -> float:
+    """IoU of a box (left, top, right, bottom) with one (left, top, width, height)."""
+    x, y, width, height = other
+    across = max(0.0, min(box[2], x + width) - max(box[0], x))
+    down = max(0.0, min(box[3], y + height) - max(box[1], y))
+    shared = across * down
+    total = (box[2] - box[0]) * (box[3] - box[1]) + width * height - shared
+    return shared / total if total > 0 else 0.0
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
