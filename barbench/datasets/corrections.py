@@ -196,18 +196,22 @@ def read_labels(path: Path) -> list[Label]:
         DataError: for a file of another form.
     """
     try:
-        raw = json.loads(path.read_bytes())
-        pictures = {}
-        for image, caption, row in read_entries(read_key(raw, "images", listed), "images", _picture):
-            pictures[row] = (image, caption)
-        labels = []
-        for row, ann_id, keep in read_entries(read_key(raw, "annotations", listed), "annotations", _annotation):
-            if row not in pictures:
-                raise ValueError(f"an annotation is of image {row}, which is not among its images")
-            image, caption = pictures[row]
-            labels.append(Label(image, ann_id, caption, keep))
+        return _labels(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} does not hold reviewed labels: {error}") from error
+
+
+def _labels(raw: Any) -> list[Label]:
+    """The labels in the content of a file; ValueError for content of another form."""
+    pictures = {}
+    for image, caption, row in read_entries(read_key(raw, "images", listed), "images", _picture):
+        pictures[row] = (image, caption)
+    labels = []
+    for row, ann_id, keep in read_entries(read_key(raw, "annotations", listed), "annotations", _annotation):
+        if row not in pictures:
+            raise ValueError(f"an annotation is of image {row}, which is not among its images")
+        image, caption = pictures[row]
+        labels.append(Label(image, ann_id, caption, keep))
     return labels
 
 
