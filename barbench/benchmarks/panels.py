@@ -66,10 +66,12 @@ def make_panels(store: Store, choice: Choice, device: str, progress: OnProgress)
     assert samples is not None
     progress(len(choice.records), len(choice.records))
 
-    title = f"{choice.split.partition.title} {choice.split.split}"
+    partition = choice.split.partition
+    title = f"{partition.title} {choice.split.split}"
+    column = (partition.name, partition.columns[choice.split.split])
     panels = []
     for how, row in choice.rows:
-        panels.append(_panel(how, samples, row, overlays[row], title))
+        panels.append(_panel(how, samples, row, overlays[row], title)._replace(column=column))
     return MadePanels(panels, notes)
 
 
@@ -108,7 +110,7 @@ def _checked(record: Record, mask: Mask, samples: EvalSamples, table: Columns, r
     note = None
     if abs(shown - recorded) > TOLERANCE:
         note = f"{record.title}, sentence {table['sent_id'][row]}: IoU {shown:.3f} here, {recorded:.3f} in the record"
-    return Overlay(record.title, mask, shown), note
+    return Overlay(record.title, mask, shown, record.id), note
 
 
 def _panel(how: str, samples: EvalSamples, row: int, overlays: Sequence[Overlay], title: str) -> Panel:
@@ -122,4 +124,5 @@ def _panel(how: str, samples: EvalSamples, row: int, overlays: Sequence[Overlay]
         image=image,
         truth=samples.data.mask(reference.ann_id) > 0,
         overlays=tuple(overlays),
+        sentence=sentence.sent_id,
     )

@@ -36,8 +36,9 @@ def report(
         str,
         typer.Option(
             help="tables to write, a comma list of 1 to 5, objects (objects and sentences), identity (which object is "
-            "shown), necks (what the neck is worth), parameters (by group and by rule), published (numbers of other "
-            "papers), across (trained on A, evaluated on B) and all (1 to 5, objects, identity, necks)",
+            "shown), necks (what the neck is worth), pairs (all pairs of methods), parameters (by group and by rule), "
+            "published (numbers of other papers), across (trained on A, evaluated on B) and all (1 to 5, objects, "
+            "identity, necks)",
         ),
     ] = "all",
     format_: Annotated[
@@ -46,6 +47,10 @@ def report(
     ] = "md,latex",
     count: CountOption = None,
     of: OfOption = None,
+    data: DataOption = None,
+    pictures: Annotated[
+        float, typer.Option(min=0, max=3, help="megabytes of thumbnails inside the page; further ones lie beside it")
+    ] = 1.5,
 ) -> None:
     """Write the paper's Tables 1-5 from the records, published beside measured; as html, one page with plots.
 
@@ -54,6 +59,7 @@ def report(
         UnknownName: for an unknown table or format.
         UsageError: if there is no record.
     """
+    from barbench.benchmarks.scenes import SceneFinder
     from barbench.reports.formats.terminal import TERMINAL, show
     from barbench.reports.write import write_reports
     from barbench.results.store import Store
@@ -64,10 +70,12 @@ def report(
     numbers = split_list(table)
     formats = split_list(format_)
     store = Store(results)
+    find_scenes = SceneFinder(data)
+    of_files = [name for name in formats if name != TERMINAL]
     try:
-        written = write_reports(store, out, numbers, [name for name in formats if name != TERMINAL], rule)
+        written = write_reports(store, out, numbers, of_files, rule, find_scenes, int(1e6 * pictures))
     finally:
-        print_notes(store.notes())
+        print_notes([*store.notes(), *find_scenes.notes])
     if TERMINAL in formats:
         console = stdout_console()
         for tables in written.tables.values():
@@ -203,8 +211,8 @@ def export(
         bool,
         typer.Option(
             "--expressions",
-            help="one row per expression instead of one row per split; every_eval_ever has both then, with the "
-            "sentences of --data",
+            help="one row per expression, with sentence and file name where --data has them, instead of one row per "
+            "split; every_eval_ever has both then",
         ),
     ] = False,
     organization: Annotated[
@@ -244,10 +252,12 @@ def export(
             request = ExchangeRequest(format_, organization, source, subset, expressions, data)
             written = write_exchange(store, request, out or Path(format_))
         else:
-            if organization is not None or source is not None or data is not None or subset:
+            if organization is not None or source is not None or subset:
                 names = " and ".join(EXCHANGES)
-                raise UsageError(f"--organization, --source, --data and --subset are for --format {names}")
-            _export_table(store, format_, expressions, out)
+                raise UsageError(f"--organization, --source and --subset are for --format {names}")
+            if data is not None and not expressions:
+                raise UsageError("--data is for the sentences of --expressions")
+            _export_table(store, format_, expressions, data, out)
             return
     finally:
         print_notes(store.notes())
@@ -256,11 +266,17 @@ def export(
         print(path)
 
 
-def _export_table(store: "Store", format_: str, expressions: bool, out: Path | None) -> None:
+def _export_table(store: "Store", format_: str, expressions: bool, data: str | None, out: Path | None) -> None:
+    from barbench.benchmarks.scenes import SceneFinder
     from barbench.results.export import write_table
-    from barbench.results.frames import expressions_of, scores_of
+    from barbench.results.frames import expressions_of, scores_of, with_words
 
-    table = expressions_of(store) if expressions else scores_of(store)
+    find_scenes = SceneFinder(data)
+    if expressions:
+        table = with_words(expressions_of(store), store.all(), find_scenes)
+        print_notes(find_scenes.notes)
+    else:
+        table = scores_of(store)
     if table.empty:
         raise UsageError(f"no records in {store.folder}: `barbench run` writes them")
     path = out or Path(f"{'expressions' if expressions else 'results'}.{format_}")

@@ -296,6 +296,7 @@ def _show_plan(launch: "Launch", console: Console) -> "RunPlan":
 def _report(asked: Run, records: "list[Record]", results: Path, reports: Path, console: Console) -> None:
     """Write the tables and the page of all records, say where they are and what comes next, and print the tables of
     this run last. Their notes are in the files: on a terminal they would push the numbers off the screen."""
+    from barbench.benchmarks.scenes import SceneFinder
     from barbench.reports.formats.terminal import show
     from barbench.reports.report import file_stem
     from barbench.reports.write import write_reports
@@ -306,7 +307,8 @@ def _report(asked: Run, records: "list[Record]", results: Path, reports: Path, c
 
     store = Store(results)
     with console.status("writing tables and page"):
-        write_reports(store, reports, formats=("md", "latex", "html"))
+        # Pictures of generated data are drawn in seconds; those of real ones are left to `barbench report`.
+        write_reports(store, reports, formats=("md", "latex", "html"), find_scenes=SceneFinder("shapes"))
     print_notes(store.notes())
     measured = _measured(asked, records, store)
     say(f"records in {results}, tables in {reports}; all on one page: {reports / 'report.html'}")

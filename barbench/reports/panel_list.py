@@ -13,10 +13,12 @@ PANEL_LIST: Final = "panels.json"
 
 
 class MethodScore(BaseModel):
-    """The score of one method in a panel; `iou` is a fraction."""
+    """One method in a panel; `iou` is a fraction, `mask` its mask as `thumbnails.small_mask` makes it."""
 
     title: str
     iou: float
+    record: str = ""
+    mask: str = ""
 
 
 class PanelEntry(BaseModel):
@@ -26,6 +28,8 @@ class PanelEntry(BaseModel):
     title: str = ""
     expression: str
     pick: str = ""
+    column: tuple[str, str] = ("", "")
+    sentence: int = 0
     methods: tuple[MethodScore, ...] = ()
 
 

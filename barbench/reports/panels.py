@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from barbench.files import write_atomically
 from barbench.reports.panel_list import MethodScore, PanelEntry, write_panel_list
+from barbench.reports.thumbnails import small_mask
 from barbench.results.qualitative import Found, Image, Mask, Panel
 
 TRUTH: Final = "#00c2a8"
@@ -50,13 +51,19 @@ def write_panels(panels: Sequence[Panel], out: Path) -> list[Path]:
         path = out / f"{panel.pick}-{panel.name}.png"
         write_atomically(path, _png(_sheet([panel])))
         paths.append(path)
+        methods = []
+        for overlay in panel.overlays:
+            small = small_mask(overlay.mask, FOUND)
+            methods.append(MethodScore(title=overlay.title, iou=overlay.iou, record=overlay.record, mask=small))
         entries.append(
             PanelEntry(
                 file=path.name,
                 title=panel.title,
                 expression=panel.expression,
                 pick=panel.pick,
-                methods=tuple(MethodScore(title=overlay.title, iou=overlay.iou) for overlay in panel.overlays),
+                column=panel.column,
+                sentence=panel.sentence,
+                methods=tuple(methods),
             )
         )
     for pick in dict.fromkeys(panel.pick for panel in panels):

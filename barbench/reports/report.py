@@ -3,14 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from barbench.registry import Registry
 from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.table import Table
-from barbench.results.record import Record
+from barbench.results.qualitative import FindScenes, Scenes
+from barbench.results.record import Cell, Record
 from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
+
+PICTURES: Final = 1_500_000
+"""Bytes of thumbnails inside the page, unless told otherwise."""
+
+
+def no_scenes(cell: Cell) -> Mapping[str, Scenes]:
+    """Nothing of any cell: its data were not asked for."""
+    return {}
 
 
 class Report(NamedTuple):
@@ -23,6 +32,8 @@ class Report(NamedTuple):
         store: where the records and the arrays beside them are.
         evidence: what those arrays show about scores and differences.
         out: the folder that the files go to.
+        find_scenes: sentences and images of the expressions that a cell was scored on.
+        pictures: bytes of thumbnails inside the page.
     """
 
     tables: Mapping[str, Sequence[Table]]
@@ -31,10 +42,12 @@ class Report(NamedTuple):
     store: Store
     evidence: ResampledScores
     out: Path
+    find_scenes: FindScenes = no_scenes
+    pictures: int = PICTURES
 
 
-Files = Callable[[Report], Iterator[tuple[str, str]]]
-"""Of a format: the name of each of its files, and the text."""
+Files = Callable[[Report], Iterator[tuple[str, str | bytes]]]
+"""Of a format: the name of each of its files, and the content."""
 
 FORMATS: Registry[str] = Registry("format")
 """Name -> the module whose `files` writes it; imported only when it is asked for, because drawing takes matplotlib."""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from barbench.errors import UnknownName, UsageError
 from barbench.files import write_atomically
 from barbench.paper.tables import TABLES
-from barbench.reports.report import Report, files_of
+from barbench.reports.report import PICTURES, Report, files_of, no_scenes
 from barbench.reports.tables.accounting import NUMBER as PARAMETERS
 from barbench.reports.tables.accounting import build_accounting
 from barbench.reports.tables.across import NUMBER as ACROSS
@@ -26,6 +26,7 @@ from barbench.reports.tables.objects import build_objects
 from barbench.reports.tables.pairs import NUMBER as PAIRS
 from barbench.reports.tables.pairs import build_pairs
 from barbench.reports.tables.table import Table
+from barbench.results.qualitative import FindScenes
 from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
 from barbench.spec.accounting import DEFAULT, CountRule
@@ -60,6 +61,8 @@ def write_reports(
     tables: Sequence[str] = (ALL,),
     formats: Sequence[str] = ("md", "latex"),
     rule: CountRule = DEFAULT,
+    find_scenes: FindScenes = no_scenes,
+    pictures: int = PICTURES,
 ) -> Written:
     """Write tables from the records of a results folder, in each format; records are read and grouped once.
 
@@ -69,6 +72,8 @@ def write_reports(
         tables: numbers of the paper's tables, names of EXTRA, or ALL.
         formats: names of FORMATS; an empty sequence builds the tables without writing any.
         rule: what the column of parameters counts.
+        find_scenes: sentences and images of the expressions that a cell was scored on, for the page.
+        pictures: bytes of thumbnails inside the page; further ones become files beside it.
 
     Raises:
         UnknownName: for a table or a format that does not exist.
@@ -86,12 +91,12 @@ def write_reports(
     groups = group(records)
     evidence = ResampledScores(store)
     built = _built(tables, groups, evidence, rule)
-    report = Report(built, records, groups, store, evidence, out)
+    report = Report(built, records, groups, store, evidence, out, find_scenes, pictures)
     paths = []
     for files in writers:
-        for name, text in files(report):
+        for name, written in files(report):
             path = out / name
-            content = text.encode()
+            content = written.encode() if isinstance(written, str) else written
             if not path.is_file() or path.read_bytes() != content:
                 write_atomically(path, content)
             paths.append(path)

@@ -12,6 +12,7 @@ import pandas as pd
 from barbench.metrics import METRICS, iou
 from barbench.plain import flatten
 from barbench.results.expressions import later_scores, of_split
+from barbench.results.qualitative import FindScenes
 from barbench.results.record import Cell, Profile, Record
 from barbench.results.store import Store
 from barbench.spec.accounting import SPLIT, TOWERS
@@ -159,6 +160,21 @@ def expressions_of(store: Store) -> pd.DataFrame:
     if not tables:
         return pd.DataFrame(columns=list(EXPRESSION_COLUMNS))
     return pd.concat(tables, ignore_index=True)
+
+
+def with_words(table: pd.DataFrame, records: Iterable[Record], find_scenes: FindScenes) -> pd.DataFrame:
+    """The rows of `expressions_of` with `sentence` and `file_name` behind `image_id`; None where the data of a cell are
+    not there."""
+    table = table.assign(sentence=None, file_name=None)
+    for record in records:
+        for split, scenes in find_scenes(record.cell).items():
+            rows = (table["id"] == record.id) & (table["split"] == split)
+            texts = {sentence: text for sentence, (text, _) in scenes.sentences.items()}
+            table.loc[rows, "sentence"] = table.loc[rows, "sent_id"].map(texts)
+            table.loc[rows, "file_name"] = table.loc[rows, "image_id"].map(scenes.file_names)
+    names = list(table.columns[:-2])
+    place = names.index("image_id") + 1
+    return table[[*names[:place], "sentence", "file_name", *names[place:]]]
 
 
 def differing_fields(records: Sequence[Record], known: Collection[str] = ()) -> list[str]:

@@ -8,9 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.metrics import Floats
+from barbench.results.record import Cell
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+
+
+class Scenes(NamedTuple):
+    """What the data say of the expressions of one evaluation split.
+
+    Attributes:
+        sentences: text and the object's category, by sentence id.
+        file_names: of the images, by image id.
+        image: from an image id to uint8 (H, W, 3) RGB.
+        mask: from an annotation id to boolean (H, W).
+    """
+
+    sentences: Mapping[int, tuple[str, str]]
+    file_names: Mapping[int, str]
+    image: Callable[[int], Image]
+    mask: Callable[[int], Mask]
+
+
+FindScenes = Callable[[Cell], Mapping[str, Scenes]]
+"""From a cell to the scenes of its evaluation splits; empty where its data are not there."""
 
 
 class Overlay(NamedTuple):
@@ -20,11 +41,13 @@ class Overlay(NamedTuple):
         title: of the method.
         mask: boolean (H, W).
         iou: with the object, a fraction.
+        record: id of the cell's record.
     """
 
     title: str
     mask: Mask
     iou: float
+    record: str = ""
 
 
 class Panel(NamedTuple):
@@ -38,6 +61,8 @@ class Panel(NamedTuple):
         image: uint8 (H, W, 3) RGB, in the image's own pixels.
         truth: boolean (H, W).
         overlays: one per method.
+        column: the split, as (dataset, column) of the paper's tables.
+        sentence: its id.
     """
 
     name: str
@@ -47,6 +72,8 @@ class Panel(NamedTuple):
     image: Image
     truth: Mask
     overlays: tuple[Overlay, ...]
+    column: tuple[str, str] = ("", "")
+    sentence: int = 0
 
 
 PICKS: Final[Mapping[str, Callable[[Floats], Floats]]] = {

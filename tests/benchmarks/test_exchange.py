@@ -5,9 +5,12 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
+from barbench.benchmarks.scenes import SceneFinder
 from barbench.benchmarks.sentences import sentences_of
 from barbench.cli import app
 from barbench.datasets.sources import folder_source
@@ -93,6 +96,7 @@ def test_the_hubs_files_say_what_they_need(scored: tuple[Store, Record], tmp_pat
         (("--format", "every_eval_ever", *LAB, "--source", "https://example.org"), "has no --source"),
         (("--format", "every_eval_ever", *LAB, "--data", "shapes"), "sentences of --expressions"),
         (("--format", "csv", *LAB), "are for --format every_eval_ever and eval_results"),
+        (("--format", "csv", "--data", "shapes"), "sentences of --expressions"),
         (("--format", "xlsx"), "unknown format 'xlsx'"),
     ],
 )
@@ -104,3 +108,57 @@ def test_a_wrong_request_writes_nothing(
     assert code != 0
     assert said in error
     assert not (tmp_path / "out").exists()
+
+
+def test_the_table_of_expressions_has_their_sentences_and_files(
+    scored: tuple[Store, Record], shapes_root: Path, tmp_path: Path
+) -> None:
+    store, record = scored
+    path = tmp_path / "expressions.csv"
+    code, _, _ = ask(store, "--expressions", "--data", shapes_root, "--out", path)
+    assert code == 0
+    table = pd.read_csv(path)
+    raw = pickle.loads((shapes_root / "refcoco+" / "refs(unc).p").read_bytes())
+    texts = {s["sent_id"]: s["sent"] for r in raw for s in r["sentences"]}
+    assert len(table) == len(store.expressions(record.cell)["val/sent_id"]) + len(
+        store.expressions(record.cell)["testA/sent_id"]
+    )
+    assert table["sentence"].tolist() == [texts[number] for number in table["sent_id"]]
+    names = list(table.columns)
+    assert names[names.index("image_id") + 1 :][:2] == ["sentence", "file_name"]
+    # Of data that are not there, ids and numbers are left.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code, _, error = ask(store, "--expressions", "--data", elsewhere, "--out", path)
+    assert code == 0
+    assert "no sentences and images of refcoco+" in error
+    assert pd.read_csv(path)["sentence"].isna().all()
+    code, _, error = ask(store, "--expressions", "--data", tmp_path / "gone", "--out", path)
+    assert code != 0
+    assert "there is no such folder" in error
+
+
+def test_scenes_are_the_images_and_objects_of_the_files(scored: tuple[Store, Record], shapes_root: Path) -> None:
+    _, record = scored
+    find = SceneFinder(str(shapes_root))
+    found = find(record.cell)
+    assert find(record.cell) is found  # read once
+    raw = pickle.loads((shapes_root / "refcoco+" / "refs(unc).p").read_bytes())
+    instances = json.loads((shapes_root / "refcoco+" / "instances.json").read_text())
+    files = {image["id"]: image["file_name"] for image in instances["images"]}
+    areas = {one["id"]: one["area"] for one in instances["annotations"]}
+    categories = {one["id"]: one["name"] for one in instances["categories"]}
+    for reference in raw:
+        if reference["split"] == "val":
+            scenes = found["val"]
+            assert scenes.file_names[reference["image_id"]] == files[reference["image_id"]]
+            (photo,) = (shapes_root / "images").rglob(files[reference["image_id"]])
+            assert np.array_equal(scenes.image(reference["image_id"]), np.asarray(Image.open(photo).convert("RGB")))
+            assert scenes.mask(reference["ann_id"]).sum() == pytest.approx(areas[reference["ann_id"]], abs=1)
+            text, category = scenes.sentences[reference["sentences"][0]["sent_id"]]
+            assert (text, category) == (reference["sentences"][0]["sent"], categories[reference["category_id"]])
+    # A cell of real data is not looked for among generated ones.
+    other = record.cell.model_copy(update={"data": DataIdentity(kind="refer", fingerprint="other")})
+    shapes = SceneFinder("shapes")
+    assert shapes(other) == {}
+    assert shapes.notes == []

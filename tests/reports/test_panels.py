@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as Pillow
 
 from barbench.reports.panels import FOUND, TRUTH, overlaid, write_found, write_panels
+from barbench.reports.thumbnails import small_mask
 from barbench.results.qualitative import Found, Mask, Overlay, Panel
 
 HEIGHT, WIDTH = 60, 90
@@ -50,10 +51,14 @@ def test_each_expression_has_a_sheet_and_each_pick_an_overview(tmp_path: Path) -
     ]
     listed = json.loads(paths[-1].read_text("utf-8"))
     assert [entry["file"] for entry in listed] == ["disagree-a.png", "disagree-b.png", "fail-a.png"]
-    methods = [{"title": "ETRIS", "iou": 1.0}, {"title": "SNF", "iou": 0.0}, {"title": "Full", "iou": 0.1}]
+    masks = [method.pop("mask") for method in listed[2]["methods"]]
+    assert masks == [small_mask(overlay.mask, FOUND) for overlay in made[2].overlays]
+    methods = []
+    for title, iou in (("ETRIS", 1.0), ("SNF", 0.0), ("Full", 0.1)):
+        methods.append({"title": title, "iou": iou, "record": ""})
     assert listed[2] == {
         "file": "fail-a.png", "title": "RefCOCO+ val, a", "expression": made[2].expression, "pick": "fail",
-        "methods": methods,
+        "methods": methods, "column": ["", ""], "sentence": 0,
     }  # fmt: skip
     sheet, overview = pixels(paths[0]), pixels(paths[3])
     assert sheet.shape[1] == overview.shape[1], "columns of sheets and overviews are as wide"

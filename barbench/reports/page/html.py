@@ -9,16 +9,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import ValidationError
 
 from barbench.paper.tables import TABLES
 from barbench.reports.page.across import across_parts
+from barbench.reports.page.explorer import OUTCOMES, Material, explore
 from barbench.reports.page.listings import failed_cells, found_problems, run_of
 from barbench.reports.page.panels import EmbeddedPanels, embed_panels
 from barbench.reports.page.sections import PageSection, assign_styles, sections_of
+from barbench.reports.panel_list import PanelEntry, read_panel_list
 from barbench.reports.panels import WHY
 from barbench.reports.report import Report
 from barbench.reports.tables.grouping import Conditions, Group
@@ -43,13 +47,9 @@ class Condition:
     sections: tuple[PageSection, ...]
 
 
-def files(report: Report) -> Iterator[tuple[str, str]]:
-    """The page as a file; records whose arrays are missing or damaged are shown without them."""
-    yield "report.html", render(report)
-
-
-def render(report: Report) -> str:
-    """The text of the page, at most LIMIT bytes; panels are looked for where `barbench panels` writes them."""
+def files(report: Report) -> Iterator[tuple[str, str | bytes]]:
+    """The page, at most LIMIT bytes, and pictures beside it; panels are looked for where `barbench panels` writes them,
+    and records whose arrays are missing or damaged are shown without them."""
     records = report.records
     groups = report.groups
     of_groups = [members.conditions for members in groups]
@@ -65,7 +65,7 @@ def render(report: Report) -> str:
         runs.append(run_of(key, name, members))
     # Tables of records that the paper does not have are in sections of their own.
     tables = [table for number in (*TABLES.names(), PUBLISHED) for table in report.tables.get(number, ())]
-    page = {
+    page: dict[str, Any] = {
         "title": _title(records),
         "summary": _summary(records, groups),
         "synthetic": _synthetic(conditions, groups),
@@ -76,10 +76,28 @@ def render(report: Report) -> str:
         "problems": found_problems(records),
         "runs": runs,
     }
+    folder = report.out / "panels"
+    material = Material(report.evidence, report.find_scenes, _listed(folder))
+    explorer = explore(groups, names, material, report.pictures, _room(page))
+    page = page | {"explorer": explorer}
     # Panels get the space that everything else leaves.
-    bare = _filled(page | {"panels": EmbeddedPanels((), ())})
-    room = LIMIT - len(bare.encode()) - 50_000
-    return _filled(page | {"panels": embed_panels(report.out / "panels", room)})
+    yield "report.html", _filled(page | {"panels": embed_panels(folder, _room(page))})
+    if explorer:
+        yield from explorer.beside.items()
+
+
+def _room(page: dict[str, Any]) -> int:
+    """How many bytes the page may grow by."""
+    bare = _filled({"explorer": None, "panels": EmbeddedPanels((), ())} | page)
+    return LIMIT - len(bare.encode()) - 50_000
+
+
+def _listed(folder: Path) -> list[PanelEntry]:
+    """The panels of a folder; a list that cannot be used is named where they are shown."""
+    try:
+        return read_panel_list(folder)
+    except ValidationError:
+        return []
 
 
 class PageTable(NamedTuple):
@@ -142,11 +160,12 @@ def _filled(page: dict[str, Any]) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    script = _asset("pure.js") + _asset("report.js")
+    script = _asset("pure.js") + _asset("report.js") + _asset("explorer.js")
     # The page allows this script alone, by its hash.
     digest = b64encode(sha256(script.encode()).digest()).decode()
     assets = {
         "why": WHY,
+        "outcomes": OUTCOMES,
         "style": Markup(_asset("report.css")),
         "script": Markup(script),
         "script_hash": f"sha256-{digest}",

@@ -1,13 +1,16 @@
 """The HTML page in headless Chromium: it runs without errors, fetches nothing, sorts, and fits a phone."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from barbench.reports.write import write_reports
+from barbench.results.qualitative import Scenes
+from barbench.results.record import Cell
 from barbench.results.store import Store
 from tests.reports import chromium, runs
 from tests.reports.conftest import Make
@@ -73,7 +76,7 @@ def test_no_error_no_request_no_overflow(tab: chromium.Tab, page: Path, width: i
 
 def test_hostile_text_stays_text(tab: chromium.Tab, page: Path) -> None:
     tab.open(page)
-    assert tab.run("document.scripts.length") == 1
+    assert tab.run("[...document.scripts].map((s) => s.type)") == ["application/octet-stream", ""]
     assert tab.run("window.hacked === undefined")
     places = {"figure.table th": TITLE, ".legend li": TITLE, "svg text, svg title": TITLE, "#failed td": TITLE}
     for where, text in (places | {"#panels q": EXPRESSION}).items():
@@ -225,6 +228,66 @@ def test_tables_that_are_wider_than_the_page_say_so(tab: chromium.Tab, page: Pat
     tab.run(f"{first}.querySelector('.scroll').scrollLeft = 10000")
     tab.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)))")
     assert tab.run(f"{first}.className") == "wide wider"
+
+
+def scenes(cell: Cell) -> Mapping[str, Scenes]:
+    """Ten by ten pixels, an object in the middle."""
+    sentences = {number: (f"the {('left', 'right')[number % 2]} one", "dog") for number in range(160)}
+    photo = np.full((10, 10, 3), 200, np.uint8)
+    mask = np.zeros((10, 10), bool)
+    mask[3:7, 3:7] = True
+    own = Scenes(sentences, {}, lambda image: photo, lambda ann: mask)
+    return dict.fromkeys(("val", "testA", "testB"), own)
+
+
+CARDS = "[...document.querySelectorAll('#explorer .card')]"
+CHOOSE = """
+(name, value) => {
+  const control = document.querySelector(`#explorer [name=${name}]`);
+  control.value = value;
+  control.dispatchEvent(new Event("input"));
+  return document.querySelector("#explorer output").textContent;
+}
+"""
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_expressions_are_found_and_shown_with_their_pictures(
+    tab: chromium.Tab, page: Path, inside: bool, tmp_path: Path
+) -> None:
+    """Of pictures inside the file, and of those in the folder beside it."""
+    store = Store(page.parent.parent / "results")
+    write_reports(store, tmp_path, ["5"], ["html"], find_scenes=scenes, pictures=10**6 if inside else 0)
+    assert (tmp_path / "expressions").is_dir() is not inside
+    tab.errors.clear()
+    tab.requests.clear()
+    tab.open(tmp_path / "report.html")
+    assert tab.run("new Promise((done) => setTimeout(() => done(document.readyState), 500))") == "complete"
+    assert tab.run(f"{CARDS}.length") == 24
+    tab.run("document.querySelector('#explorer .more').click()")
+    assert tab.run(f"{CARDS}.length") == 48
+    # Right and wrong as the records have them.
+    names = tab.run("[...document.querySelectorAll('#explorer [name=a] option')].map((o) => o.textContent)")
+    assert names == ["Head only", "ETRIS", "BarLeRIa"]
+    assert tab.run("document.querySelector('#explorer [name=a]').value") == "1"  # the best
+    arrays = {r.title: store.expressions(r.cell) for r in store.all() if r.cell.seed == 0 and r.status == "done"}
+    right = {}
+    for name in names:
+        right[name] = arrays[name]["val/intersection"] / arrays[name]["val/union"] > 0.5
+    tab.run(f"({CHOOSE})('b', '0')")
+    count = int((right["ETRIS"] & ~right["Head only"]).sum())
+    assert tab.run(f"({CHOOSE})('relation', 'right-wrong')") == f"{count} of 160"
+    left = int((right["ETRIS"] & ~right["Head only"])[::2].sum())
+    assert tab.run(f"({CHOOSE})('words', 'LEFT one')") == f"{left} of 160"
+    assert tab.run(f"{CARDS}[0].querySelector('q').textContent") == "the left one"
+    tab.run(f"{CARDS}[0].scrollIntoView({{behavior: 'instant'}})")
+    tab.run("new Promise((done) => setTimeout(done, 300))")
+    assert tab.run(f"[...{CARDS}[0].querySelectorAll('img')].map((i) => i.naturalWidth)") == [10, 10]
+    assert tab.errors == []
+    if inside:
+        assert tab.requests == [(tmp_path / "report.html").as_uri()]
+    if folder := os.environ.get("BARBENCH_SCREENSHOTS"):
+        Path(folder, f"explorer-{inside}.png").write_bytes(tab.screenshot())
 
 
 def test_every_link_of_the_contents_leads_somewhere(tab: chromium.Tab, page: Path) -> None:

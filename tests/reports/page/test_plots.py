@@ -103,7 +103,7 @@ def test_a_figure_is_small_well_formed_and_coloured_by_the_page() -> None:
     tree = ET.fromstring(text.replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1))
     assert tree.get("role") == "img"
     assert tree.get("aria-label") == "alt “text”"
-    assert f"{TITLE}: 3.0 at 1" in [node.text for node in tree.iter("title")]
+    assert f"{TITLE}: 3 at 1" in [node.text for node in tree.iter("title")]
     assert {"var(--m2)", "var(--m1)", "var(--ink)", "var(--grid)"} <= set(re.findall(r"var\(--\w+\)", text))
     assert not re.findall(r"#[0-9a-f]{6}\b(?!\")", text.replace('href="#', '"')), "no color of its own"
     texts = [node.get("style", "") for node in tree.iter() if node.tag.endswith("text")]

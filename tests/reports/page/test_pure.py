@@ -76,3 +76,47 @@ def test_numbers_are_sorted_before_texts_and_equal_ones_keep_their_order() -> No
     assert [r[0] for r in run(f"inOrder({given}, (r) => r[1], 1)")] == ["a", "d", "c", "b"]
     assert [r[0] for r in run(f"inOrder({given}, (r) => r[1], -1)")] == ["c", "a", "d", "b"]
     assert [r[0] for r in run(f"inOrder({given}, (r) => r[0], -1)")] == ["d", "c", "b", "a"]
+
+
+SET = {  # four expressions, two methods
+    "iou": [[900, 500, 0, 500], [100, 501, 0, 900]],  # the second 500 was 0.5003
+    "outcome": [[0, 6, 1, 0], [6, 0, 1, 0]],
+    "category": [0, 1, 0, 1],
+    "size": [0, 1, 2, 1],
+    "rivals": [0, 1, 3, 5],
+    "text": ["the left dog", "red car", "dog", "the red bus on the left"],
+}
+ANY = dict.fromkeys(("b", "relation", "low", "high", "outcome", "category", "size", "rivals", "words"), "")
+
+
+@pytest.mark.parametrize(
+    ("wish", "rows"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"low": "50.1"}, [0]),
+        ({"low": "0", "high": "50"}, [1, 2, 3]),
+        ({"b": "1", "relation": "right-wrong"}, [0]),
+        ({"b": "1", "relation": "wrong-right"}, [1]),  # 0.5 is not right, as for P@0.5
+        ({"b": "1", "relation": "wrong-wrong"}, [2]),
+        ({"relation": "right-wrong"}, [0, 1, 2, 3]),  # without B there is nothing to compare
+        ({"outcome": "1"}, [2]),
+        ({"a": "1", "outcome": "0"}, [1, 3]),
+        ({"category": "0"}, [0, 2]),
+        ({"size": "1"}, [1, 3]),
+        ({"rivals": "3"}, [2, 3]),
+        ({"rivals": "0"}, [0]),
+        ({"words": "RED left"}, [3]),
+        ({"order": "worst"}, [2, 1, 3, 0]),
+        ({"order": "best"}, [0, 1, 3, 2]),
+        ({"b": "1", "order": "difference"}, [0, 2, 1, 3]),
+    ],
+)
+def test_expressions_that_a_wish_leaves(wish: dict[str, str], rows: list[int]) -> None:
+    given = json.dumps({"a": "0", "order": "file", **ANY, **wish})
+    assert run(f"matchingRows({json.dumps(SET)}, {given})") == rows
+
+
+def test_what_is_not_known_of_expressions_filters_nothing() -> None:
+    bare = {name: SET[name] for name in ("iou", "outcome", "size")}
+    given = json.dumps({"a": "0", "order": "file", **ANY, "category": "1", "rivals": "2"})
+    assert run(f"matchingRows({json.dumps(bare)}, {given})") == [0, 1, 2, 3]

@@ -35,4 +35,37 @@ function inOrder(rows, key, direction) {
   return [...rows].sort(compare);
 }
 
-if (typeof module !== "undefined") module.exports = { columnKey, fits, shownColumns, inOrder };
+/* The rows of a set of expressions that a wish leaves, in its order. IoUs are per mille, rounded: what is right is told
+   by the first outcome. Of a wish, "" is any: a, b (places of methods), relation (of b to a), low, high (IoU of a in percent), outcome (of a), category,
+   size, rivals ("3" is three and more), words, order. */
+function matchingRows(set, wish) {
+  const a = set.iou[wish.a];
+  const b = wish.b === "" ? null : set.iou[wish.b];
+  const right = (place, row) => set.outcome[place][row] === 0;
+  const relations = {
+    "": () => true,
+    "right-wrong": (row) => right(wish.a, row) && !right(wish.b, row),
+    "wrong-right": (row) => !right(wish.a, row) && right(wish.b, row),
+    "wrong-wrong": (row) => !right(wish.a, row) && !right(wish.b, row),
+  };
+  const words = wish.words.toLowerCase().split(/\s+/).filter(Boolean);
+  const is = (values, row, value) => value === "" || !values || values[row] === Number(value);
+  const fitting = a.map((_, row) => row).filter((row) =>
+    (wish.low === "" || a[row] >= 10 * wish.low) &&
+    (wish.high === "" || a[row] <= 10 * wish.high) &&
+    (!b || relations[wish.relation](row)) &&
+    is(set.outcome[wish.a], row, wish.outcome) &&
+    is(set.category, row, wish.category) &&
+    is(set.size, row, wish.size) &&
+    (wish.rivals === "" || !set.rivals || Math.min(set.rivals[row], 3) === Number(wish.rivals)) &&
+    words.every((word) => set.text?.[row].toLowerCase().includes(word)));
+  const orders = {
+    file: () => 0,
+    worst: (row) => a[row],
+    best: (row) => -a[row],
+    difference: (row) => (b ? b[row] - a[row] : a[row]),
+  };
+  return inOrder(fitting, orders[wish.order], 1);
+}
+
+if (typeof module !== "undefined") module.exports = { columnKey, fits, shownColumns, inOrder, matchingRows };
