@@ -348,7 +348,7 @@ def test_list_methods_gives_components_and_ledger(ask: Ask) -> None:
         assert all(isinstance(value, int) for value in row["ledger"].values())
     assert rows["head-only"]["ledger"]["adapter"] == 0
     assert rows["full"]["ledger"]["frozen"] == 0
-    changed = json.loads(ask("list", "methods", "--format", "json", "--option", "etris:bridge.dim=16").out)
+    changed = json.loads(ask("list", "methods", "--format", "json", "--option", "etris:bridge.dim=8").out)
     narrow = next(r for r in changed if r["name"] == "etris")
     assert narrow["ledger"]["adapter"] < rows["etris"]["ledger"]["adapter"]
 

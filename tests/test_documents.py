@@ -23,7 +23,7 @@ COMMAND = typer.main.get_command(app)
 NEEDS = {
     "data": r"\bROOT\b|\bSOURCE\b|\bFILE\.|--data (?!shapes)|photo\.jpg|\.csv\b|[a-z]/\w",
     "a device or a cluster": r"--gpus|--device|--executor|--cluster|--processes|--detach|--precision|--kernels",
-    "a file of one's own": r"\bmine|\bmy|tuned\.yaml|results/|--baseline|--tracker|BASELINE|CELL|RUN\b",
+    "a file of one's own": r"--table across|\bmine|\bmy|tuned\.yaml|results/|--baseline|--tracker|BASELINE|CELL|RUN\b",
     "records of real runs": r"\bpanels\b|\bpredict\b|\bresults merge\b",
     "minutes": r"^barbench (profile|check|tune|evaluate|stop|data (make-shapes|verify|audit))",
 }

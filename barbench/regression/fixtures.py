@@ -19,12 +19,14 @@ from barbench.engine.train import fit
 from barbench.engine.training_state import StepLog
 from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import METHODS, MethodSpec
+from barbench.methods.entry import in_proportion
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
 from barbench.paper.partitions import PAPER_PARTITIONS
 from barbench.paper.tables import PAPER_METHODS
 from barbench.regression.filling import fill
+from barbench.spec.backbone import backbone_config
 from barbench.spec.recipe import Recipe
 
 BACKBONE = "tiny"
@@ -42,8 +44,9 @@ def backbone() -> Backbone:
 
 
 def segmenter(spec: MethodSpec, seed: int = 0) -> Segmenter:
-    """A method's model at the start of a cell."""
-    return build_segmenter(spec, backbone(), seed)
+    """A method's model at the start of a cell, with its sizes in proportion to the backbone."""
+    sizes = in_proportion([spec], backbone_config(BACKBONE), None)[spec.name]
+    return build_segmenter(spec, backbone(), seed, sizes)
 
 
 def filled(spec: MethodSpec) -> Segmenter:

@@ -23,9 +23,17 @@ from barbench.spec.recipe import Recipe
 
 SEEDS = (0, 1, 2)
 SHORT = Recipe(
-    name="short", epochs=1, batch=8, optimizer="adamw", lr=1e-4, adapter_lr=20, schedule="cosine", warmup=0.1, clip=1.0,
+    name="short",
+    epochs=1,
+    batch=8,
+    optimizer="adamw",
+    lr=1e-4,
+    adapter_lr=100,
+    schedule="cosine",
+    warmup=0.1,
+    clip=0.25,
     head="shipped",
-)  # fmt: skip
+)
 
 
 def scores(progress: OnProgress) -> Values:

@@ -31,7 +31,7 @@ def test_clean_and_leaked_cells(tmp_path: Path, backbone_folder: Path) -> None:
     assert {clean.dataset_of(key) for key in clean.splits} == {"refcoco", "refcoco+", "refcocog-u"}
     assert clean.splits["refcoco testB"].scores.n == 4  # two references of two sentences
     arrays = Store(tmp_path / "out").expressions(clean.cell)
-    assert {name.split("/")[0] for name in arrays} == set(clean.splits)
+    assert {name.split("/")[0] for name in arrays} == {*clean.splits, "rivals"}
     [table] = build_measured("5", group([clean, leaked]))
     assert [row[0].text for row in table.sections[0].rows] == ["Head only-Mixed", "Head only-Mixed (leaked)"]
     request = PanelRequest(

@@ -262,7 +262,7 @@ def test_the_command_searches_and_goes_on_from_its_records(
         (["--adapter-lr", "3,1"], "0 < LOW <= HIGH"),
         (["--out", "tuned.json"], "name a .yaml file"),
         (["--out", "/dev/null/tuned.yaml"], "--out: cannot write to /dev/null: "),
-        (["--lr", "1e-3,1e-3", "--adapter-lr", "1,1"], "8 trials of one value each: give a range"),
+        (["--lr", "1e-3,1e-3", "--adapter-lr", "1,1"], "10 trials of one value each: give a range"),
     ],
 )
 def test_mistakes(arguments: list[str], says: str) -> None:

@@ -177,7 +177,9 @@ def outcome(work: Path) -> dict[str, Any]:
 
 def measured(record: Record) -> dict[str, Any]:
     """A record without what depends on the clock and the machine's load."""
-    fields = record.model_dump(mode="json", exclude={"timings", "environment", "profile", "history", "attempts"})
+    fields = record.model_dump(
+        mode="json", exclude={"timings", "environment", "profile", "history", "attempts", "finished"}
+    )
     assert record.profile is not None
     fields["profile"] = record.profile.model_dump(include={"flops_forward", "saved_bytes", "batch"})
     return fields | {"history": [(h.epoch, h.loss, h.lr, h.steps) for h in record.history]}
