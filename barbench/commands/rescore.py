@@ -11,13 +11,16 @@ from barbench.listing import Format, print_notes, print_rows
 
 
 def rescore(
-    runs: Annotated[Path, typer.Argument(help="results folder whose predictions are scored again", file_okay=False)],
+    runs: Annotated[
+        Path, typer.Argument(help="results folder whose predictions are scored again", exists=True, file_okay=False)
+    ],
     out: Annotated[Path, typer.Option(help="folder to write the new records into", file_okay=False)],
     labels: Annotated[
         Path | None,
         typer.Option(
             help="folder of Ref-L4's reviewed labels: sentences found wrong are left out",
             show_default="none",
+            exists=True,
             file_okay=False,
         ),
     ] = None,
@@ -26,6 +29,7 @@ def rescore(
         typer.Option(
             help="Parquet file of RefCOCO-M, whose masks count; several by repeating it; needs run --keep-masks",
             show_default="none",
+            exists=True,
             dir_okay=False,
         ),
     ] = None,

@@ -61,11 +61,19 @@ RUNS = {
     "data verify": "W/data",
     "data audit": "--data W/data",
     "results merge": "W/records --into W/merged",
+    "rescore": "W/records --out W/new --labels W/data --data W/data",
 }
 NEW = {"results", "reports", "out", "root", "into", "cache"}
 """Folders and files that a command may make, or that are empty at first: any name is right for them."""
 ANYTHING = {("predict", "expressions"), ("run", "cache"), ("check", "baseline")}
-TORCH = {("check", "only"), ("profile", "device"), ("run", "device"), ("tune", "device"), ("evaluate", "device")}
+TORCH = {
+    ("check", "only"),
+    ("profile", "device"),
+    ("run", "device"),
+    ("tune", "device"),
+    ("evaluate", "device"),
+    ("rescore", "data"),
+}
 """What only torch, or a module that needs it, can judge."""
 
 
