@@ -179,7 +179,7 @@ def _difference(
 
 def _conditions(record: Record) -> str:
     """All of a cell that must be the same for a ranking."""
-    fields = record.cell.model_dump(mode="json", exclude={"method", "options", "seed", "recipe"})
+    fields = record.cell.model_dump(mode="json", exclude={"method", "options", "scaled", "seed", "recipe"})
     return json.dumps(fields | {"recipe": record.cell.shared_recipe()}, sort_keys=True)
 
 

@@ -53,10 +53,12 @@ def predicted(noise: float, seed: int) -> dict[int, np.ndarray]:
 
 
 def put(store: Store, root: Path, method: str, noise: float, seed: int = 0, masks: bool = True) -> Record:
-    """A record of RefCOCO's val with counts and masks of `predicted`."""
+    """A record of RefCOCO's val with counts and masks of `predicted`; the method's size follows the backbone."""
     dataset = resolve_dataset("refcoco", root)
     cell = Cell(
         method=method,
+        options={f"{method}.size": 1},
+        scaled=(f"{method}.size",),
         backbone="tiny",
         weights="w",
         dataset="refcoco",
