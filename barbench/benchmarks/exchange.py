@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from barbench.benchmarks.sentences import sentences_of
+from barbench.benchmarks.scenes import data_key, sentences_of
 from barbench.errors import UnknownName, UsageError
 from barbench.files import write_atomically
 from barbench.results import eval_results, every_eval_ever
+from barbench.results.every_eval_ever import Sentences
 from barbench.results.exchange import EVAL_RESULTS, EVERY_EVAL_EVER, EXCHANGES, as_name, exchanged_records
 from barbench.results.record import Record
 from barbench.results.store import Store
@@ -71,17 +72,22 @@ def write_exchange(store: Store, request: ExchangeRequest, out: Path) -> Exchang
     records = exchanged_records(store.all(), request.subset)
     notes = [eval_results.NOTE] if request.format == EVAL_RESULTS else []
     paths = []
+    sentences: dict[str, Sentences] = {}
     for record in records:
-        for name, text in _files(store, record, request, organization):
+        key = data_key(record.cell)
+        if request.expressions and key not in sentences:
+            sentences[key] = sentences_of(record.cell, request.data)
+        for name, text in _files(store, record, request, organization, sentences.get(key)):
             path = out / name
             write_atomically(path, text.encode())
             paths.append(path)
     return Exchanged(paths, notes)
 
 
-def _files(store: Store, record: Record, request: ExchangeRequest, organization: str) -> Iterator[tuple[str, str]]:
+def _files(
+    store: Store, record: Record, request: ExchangeRequest, organization: str, sentences: Sentences | None
+) -> Iterator[tuple[str, str]]:
     if request.format == EVAL_RESULTS:
         yield eval_results.file(store, record, organization, request.source)
         return
-    sentences = sentences_of(record.cell, request.data) if request.expressions else None
     yield from every_eval_ever.files(store, record, organization, sentences)

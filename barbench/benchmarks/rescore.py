@@ -13,14 +13,14 @@ from barbench.datasets.corrections import Correction, NewMasks, ReviewedLabels
 from barbench.datasets.pixels.masks import Rle, shared_pixels, split_codes
 from barbench.datasets.refer import read_annotations
 from barbench.datasets.references import ReferData
-from barbench.datasets.sources import data_root, find_source
+from barbench.datasets.sources import DataSource, data_root, find_source
 from barbench.engine.counting import UNKNOWN
 from barbench.errors import DataError, UsageError
 from barbench.metrics import summarize, summarize_columns
 from barbench.results.expressions import join_rivals, join_splits, masks_of, pick_split, rivals_of, stored_columns
 from barbench.results.record import Record, Rescored, SplitResult
 from barbench.results.store import Store
-from barbench.spec.dataset import resolve_dataset
+from barbench.spec.dataset import EvaluationSplit, resolve_dataset
 
 Arrays = dict[str, NDArray[Any]]
 _SHOWN: Final = 5
@@ -58,14 +58,12 @@ def rescore(
     """
     if store.folder.resolve() == out.folder.resolve():
         raise UsageError(f"--out {out.folder} is the folder of the records: choose another, so that both stay")
-    known: dict[tuple[str, str, str], Correction | None] = {}
-    read: dict[str, ReferData] = {}
-    notes: list[str] = []
+    corrections = _Corrections(source, data)
     written = []
     for record in store.all():
         if record.status != "done":
             continue
-        chosen = _corrections(record, source, data, known, read, notes)
+        chosen = corrections.of(record)
         if not chosen:
             continue
         unmatched = [line for correction in chosen.values() for line in correction.unmatched]
@@ -80,44 +78,60 @@ def rescore(
         written.append(new)
     if not written:
         raise UsageError(f"no finished record of {store.folder} has a split that {source.name} is about")
-    return RescoredFolder(written, notes)
+    return RescoredFolder(written, corrections.notes)
 
 
-def _corrections(
-    record: Record,
-    source: ReviewedLabels | NewMasks,
-    data: str | None,
-    known: dict[tuple[str, str, str], Correction | None],
-    read: dict[str, ReferData],
-    notes: list[str],
-) -> dict[str, Correction]:
-    """The corrections of a record's splits, by their keys; files are read once."""
-    found = {}
-    dataset = resolve_dataset(record.cell.dataset, data_root(data), exif=record.cell.exif)
-    place = find_source(data, dataset)
-    if place.fingerprint != record.cell.data.fingerprint:
-        raise DataError(
-            f"{place.root} is not what {record.cell.stem()} was scored on: its files hash to {place.fingerprint}, the "
-            f"record says {record.cell.data.fingerprint}"
-        )
-    for split in dataset.evaluation_splits:
-        if split.key not in record.splits:
-            continue
+class _Corrections:
+    """The corrections of records; what several records share is looked for, hashed and read once.
+
+    Attributes:
+        notes: for people.
+    """
+
+    def __init__(self, source: ReviewedLabels | NewMasks, data: str | None) -> None:
+        self.notes: list[str] = []
+        self._source = source
+        self._data = data
+        self._places: dict[tuple[str, str], DataSource] = {}
+        self._read: dict[str, ReferData] = {}
+        self._known: dict[tuple[str, str, str], Correction | None] = {}
+
+    def of(self, record: Record) -> dict[str, Correction]:
+        """Those of a record's splits, by their keys; DataError where the data are not the record's."""
+        cell = record.cell
+        dataset = resolve_dataset(cell.dataset, data_root(self._data), exif=cell.exif)
+        named = (cell.dataset, cell.exif)
+        if named not in self._places:
+            self._places[named] = find_source(self._data, dataset)
+        place = self._places[named]
+        if place.fingerprint != cell.data.fingerprint:
+            raise DataError(
+                f"{place.root} is not what {cell.stem()} was scored on: its files hash to {place.fingerprint}, the "
+                f"record says {cell.data.fingerprint}"
+            )
+        found = {}
+        for split in dataset.evaluation_splits:
+            if split.key not in record.splits:
+                continue
+            correction = self._of_split(place, split)
+            if correction is not None:
+                found[split.key] = correction
+        return found
+
+    def _of_split(self, place: DataSource, split: EvaluationSplit) -> Correction | None:
         name = split.partition.name
         key = (place.fingerprint, name, split.split)
-        if key not in known:
-            if name not in read:
-                read[name] = read_annotations(place.root, split.partition)
-            known[key] = source.of(split.partition, split.split, read[name])
-            correction = known[key]
-            if correction is not None:
-                notes += correction.notes
-                if correction.unmatched:
-                    notes.append(f"{split.key}: {len(correction.unmatched):,} unmatched")
-        correction = known[key]
+        if key in self._known:
+            return self._known[key]
+        if name not in self._read:
+            self._read[name] = read_annotations(place.root, split.partition)
+        correction = self._source.of(split.partition, split.split, self._read[name])
+        self._known[key] = correction
         if correction is not None:
-            found[split.key] = correction
-    return found
+            self.notes += correction.notes
+            if correction.unmatched:
+                self.notes.append(f"{split.key}: {len(correction.unmatched):,} unmatched")
+        return correction
 
 
 def _again(

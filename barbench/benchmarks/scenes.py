@@ -1,17 +1,20 @@
 """Sentences, images and objects of the expressions that a stored cell was scored on, read again from its data: for the
 page of `barbench report` and for `barbench export --expressions`."""
 
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from barbench.benchmarks.panel_choice import scored_root
 from barbench.datasets.pixels.images import decode_image
-from barbench.datasets.refer import read_refer
-from barbench.datasets.references import ReferData
+from barbench.datasets.refer import read_annotations, read_refer
+from barbench.datasets.references import ReferData, ReferSplit
 from barbench.datasets.sources import chosen_data, data_root
 from barbench.errors import DataError, MissingData, UsageError
 from barbench.files import at_home
+from barbench.paper.partitions import Partition
 from barbench.results.qualitative import Image, Mask, Scenes
 from barbench.results.record import Cell
 from barbench.spec.dataset import resolve_dataset
@@ -39,10 +42,10 @@ class SceneFinder:
 
     def __call__(self, cell: Cell) -> dict[str, Scenes]:
         """The scenes of a cell by its evaluation splits; empty where its data are not those of `data`."""
-        kept = cell.model_dump_json(include={"dataset", "data", "context_length", "exif"})
-        if kept not in self._found:
-            self._found[kept] = self._read(cell)
-        return self._found[kept]
+        key = data_key(cell)
+        if key not in self._found:
+            self._found[key] = self._read(cell)
+        return self._found[key]
 
     def _read(self, cell: Cell) -> dict[str, Scenes]:
         # Generated data are not made for cells that were scored on others.
@@ -69,14 +72,11 @@ def scenes_of(cell: Cell, data: str | None) -> dict[str, Scenes]:
         UsageError: if the data are not those that the cell was scored on.
         MissingData: if a file is absent.
     """
-    dataset = resolve_dataset(cell.dataset, data_root(data), cell.context_length, cell.exif)
-    root = scored_root(cell, dataset, data)
-    read = {member.name: read_refer(root, member) for member in dataset.members}
     found = {}
-    for key, partition, name in dataset.evaluation_splits:
-        own = read[partition.name]
+    for key, split in _scored_splits(cell, data, read_refer):
+        own = split.data
         sentences = {}
-        for reference in own.split(name).references:
+        for reference in split.references:
             for sentence in reference.sentences:
                 sentences[sentence.sent_id] = (sentence.text, reference.category)
         found[key] = Scenes(
@@ -86,6 +86,46 @@ def scenes_of(cell: Cell, data: str | None) -> dict[str, Scenes]:
             partial(_mask, own),
         )
     return found
+
+
+def sentences_of(cell: Cell, data: str | None) -> dict[str, dict[int, str]]:
+    """The sentences of each evaluation split of a cell; no image has to be there.
+
+    Args:
+        cell: a finished one.
+        data: where its data are, as for `find_source`.
+
+    Returns:
+        By split as the cell's record names it: texts by sentence id.
+
+    Raises:
+        UsageError: if the data are not those that the cell was scored on.
+        MissingData: if a file is absent.
+    """
+    found = {}
+    for key, split in _scored_splits(cell, data, read_annotations):
+        texts = {}
+        for reference in split.references:
+            for sentence in reference.sentences:
+                texts[sentence.sent_id] = sentence.text
+        found[key] = texts
+    return found
+
+
+def data_key(cell: Cell) -> str:
+    """Equal for cells that were scored on the same expressions of the same files."""
+    return cell.model_dump_json(include={"dataset", "data", "context_length", "exif"})
+
+
+def _scored_splits(
+    cell: Cell, data: str | None, read: Callable[[Path, Partition], ReferData]
+) -> Iterator[tuple[str, ReferSplit]]:
+    """The evaluation splits of a cell with their keys, from its own data; each partition is read once."""
+    dataset = resolve_dataset(cell.dataset, data_root(data), cell.context_length, cell.exif)
+    root = scored_root(cell, dataset, data)
+    members = {member.name: read(root, member) for member in dataset.members}
+    for key, partition, name in dataset.evaluation_splits:
+        yield key, members[partition.name].split(name)
 
 
 def _image(data: ReferData, image_id: int) -> Image:

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from barbench.benchmarks.scenes import SceneFinder
-from barbench.benchmarks.sentences import sentences_of
+from barbench.benchmarks.scenes import SceneFinder, sentences_of
 from barbench.cli import app
 from barbench.datasets.sources import folder_source
 from barbench.errors import UsageError
