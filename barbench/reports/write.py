@@ -10,42 +10,75 @@ from barbench.files import write_atomically
 from barbench.paper.tables import TABLES
 from barbench.reports.report import PICTURES, Report, files_of, no_scenes
 from barbench.reports.tables.accounting import NUMBER as PARAMETERS
-from barbench.reports.tables.accounting import build_accounting
+from barbench.reports.tables.accounting import accounting_table
 from barbench.reports.tables.across import NUMBER as ACROSS
 from barbench.reports.tables.across import build_across
 from barbench.reports.tables.build import build
 from barbench.reports.tables.grouping import Group, group
 from barbench.reports.tables.identity import NUMBER as IDENTITY
-from barbench.reports.tables.identity import build_identity
+from barbench.reports.tables.identity import identity_tables
 from barbench.reports.tables.literature import NUMBER as PUBLISHED
 from barbench.reports.tables.literature import build_literature
 from barbench.reports.tables.necks import NUMBER as NECKS
 from barbench.reports.tables.necks import build_necks
+from barbench.reports.tables.notes import capitalized, describe_conditions
 from barbench.reports.tables.objects import NUMBER as OBJECTS
-from barbench.reports.tables.objects import build_objects
+from barbench.reports.tables.objects import object_tables
 from barbench.reports.tables.pairs import NUMBER as PAIRS
-from barbench.reports.tables.pairs import build_pairs
+from barbench.reports.tables.pairs import pairs_table
 from barbench.reports.tables.table import Table
 from barbench.results.qualitative import FindScenes
 from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
 from barbench.spec.accounting import DEFAULT, CountRule
 
-EXTRA: Final[Mapping[str, Callable[[Sequence[Group], ResampledScores], Sequence[Table]]]] = {
-    ACROSS: build_across,
-    OBJECTS: build_objects,
-    IDENTITY: build_identity,
-    NECKS: build_necks,
-    PAIRS: build_pairs,
-    PARAMETERS: build_accounting,
-    PUBLISHED: build_literature,
-}
-"""Tables that the paper does not have, by the name that `--table` takes."""
+Build = Callable[[Sequence[Group], ResampledScores], Sequence[Table]]
 
-COUNTS: Final = "counts of single expressions"
+
+class Extra(NamedTuple):
+    """A kind of table that the paper does not have.
+
+    Attributes:
+        build: its tables from the groups of all records; none where there is nothing to show.
+        needs: what it is made from, for who asks for it where it is not there.
+        in_all: whether ALL stands for it, too.
+    """
+
+    build: Build
+    needs: str = "the counts of single expressions, which are not beside these records"
+    in_all: bool = False
+
+
+def of_groups(tables: Callable[[Group, ResampledScores, str], Sequence[Table]]) -> Build:
+    """The tables of each group, one group after the other; each is given its conditions as a caption."""
+
+    def build_each(groups: Sequence[Group], evidence: ResampledScores) -> list[Table]:
+        conditions = [members.conditions for members in groups]
+        built: list[Table] = []
+        for members in groups:
+            built += tables(members, evidence, capitalized(describe_conditions(members.conditions, conditions)))
+        return built
+
+    return build_each
+
+
+EXTRA: Final[Mapping[str, Extra]] = {
+    ACROSS: Extra(build_across, "evaluations: barbench evaluate --cell NAME --dataset B makes one"),
+    OBJECTS: Extra(of_groups(object_tables), in_all=True),
+    IDENTITY: Extra(of_groups(identity_tables), in_all=True),
+    NECKS: Extra(
+        build_necks,
+        "the counts of single expressions of one method with two necks, which are not beside these records",
+        in_all=True,
+    ),
+    PAIRS: Extra(of_groups(pairs_table)),
+    PARAMETERS: Extra(of_groups(lambda members, _, caption: [accounting_table(members, caption)])),
+    PUBLISHED: Extra(build_literature),
+}
+"""By the name that `--table` takes."""
 
 ALL: Final = "all"
-"""Stands for the paper's tables and those of objects, identity and necks."""
+"""Stands for the paper's tables, and for those of EXTRA that say so."""
 
 
 class Written(NamedTuple):
@@ -109,18 +142,16 @@ def _built(
     """The tables by number or name; ALL has those of EXTRA that it holds only if they are not empty."""
     wanted: list[str] = []
     for number in tables:
-        wanted += (*TABLES.names(), OBJECTS, IDENTITY, NECKS) if number == ALL else (number,)
+        every = (*TABLES.names(), *(name for name, extra in EXTRA.items() if extra.in_all))
+        wanted += every if number == ALL else (number,)
     built: dict[str, Sequence[Table]] = {}
     for number in wanted:
         if number not in EXTRA:
             built[number] = build(number, groups, evidence, rule)
             continue
-        found = EXTRA[number](groups, evidence)
+        found = EXTRA[number].build(groups, evidence)
         if found:
             built[number] = found
-        elif number == ACROSS:
-            raise UsageError(f"table {number!r} needs evaluations: barbench evaluate --cell NAME --dataset B makes one")
         elif number in tables:
-            what = "counts of single expressions of one method with two necks" if number == NECKS else COUNTS
-            raise UsageError(f"table {number!r} needs the {what}, which are not beside these records")
+            raise UsageError(f"table {number!r} needs {EXTRA[number].needs}")
     return built

@@ -6,9 +6,10 @@ import pytest
 
 from barbench.errors import UsageError
 from barbench.reports.page.html import condition_names
-from barbench.reports.tables.accounting import build_accounting
+from barbench.reports.tables.accounting import NUMBER
 from barbench.reports.tables.build import build
 from barbench.reports.tables.grouping import group
+from barbench.reports.write import EXTRA
 from barbench.results.compare import Wanted, compare
 from barbench.results.frames import load
 from barbench.results.record import Record, Subset, TrainingSet
@@ -44,7 +45,7 @@ def test_a_subset_has_tables_of_its_own_whose_headings_say_so(make) -> None:
     assert "Trained on 200 of 16,994 images." in notes
     assert "Evaluated on RefCOCO+ val 60 of 1,500 images." in notes
     assert "Measured: backbone" in next(t for t in tables if t not in own).caption
-    headed = [t.caption for t in build_accounting(groups, ResampledScores(Store(Path("none"))))]
+    headed = [t.caption for t in EXTRA[NUMBER].build(groups, ResampledScores(Store(Path("none"))))]
     assert sum(HEADING in caption for caption in headed) == len(headed) / 2 > 0
     assert sum(HEADING in name for name in condition_names([members.conditions for members in groups])) == 1
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from barbench.errors import DataError
-from barbench.metrics import SIZE_RULES, Columns, Counts, iou, outcomes
+from barbench.metrics import SIZE_RULES, Columns, Counts, iou, outcomes, predicted_pixels
 from barbench.paper.tables import Column
 from barbench.reports.panel_list import PanelEntry
 from barbench.reports.panels import TRUTH
@@ -231,7 +231,7 @@ def _outcomes(table: Columns, ious: np.ndarray) -> Counts:
     """The place in OUTCOMES of each expression."""
     intersection = table["intersection"]
     area = np.maximum(table["area"], 1)
-    predicted = table["union"] - table["area"] + intersection
+    predicted = predicted_pixels(table)
     if "s_rival" in table:
         other = outcomes(table) == -1
     else:

@@ -1,14 +1,12 @@
 """The parameters of each method by group, and its share by the rules of several papers: `barbench report --table
 parameters`, and a table of the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from barbench.reports.tables.averages import millions
 from barbench.reports.tables.grouping import Group, MethodRow
-from barbench.reports.tables.notes import capitalized, describe_conditions
 from barbench.reports.tables.table import Entry, EntryRow, Header, Section, Table
-from barbench.results.resampled import ResampledScores
 from barbench.spec.accounting import GROUPS, NOT_RECORDED, PRESETS, CountRule
 
 NUMBER: Final = "parameters"
@@ -25,16 +23,6 @@ GROUP_NAMES: Final[Mapping[str, str]] = {
 }
 # BarLeRIa's range is ETRIS' rule, and MaPPER's is DETRIS'.
 _SHOWN: Final = ("etris", "barleria", "detris", "cola")
-
-
-def build_accounting(groups: Sequence[Group], evidence: ResampledScores) -> list[Table]:
-    """The table of each group; no counts of expressions are needed."""
-    conditions = [members.conditions for members in groups]
-    tables = []
-    for members in groups:
-        caption = capitalized(describe_conditions(members.conditions, conditions))
-        tables.append(accounting_table(members, caption))
-    return tables
 
 
 def accounting_table(members: Group, caption: str = "") -> Table:

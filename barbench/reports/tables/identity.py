@@ -2,7 +2,6 @@
 how good the masks of right targets are, and which of the two a failure is. `barbench report --table identity`, and on
 the page under "Objects and sentences"."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -21,7 +20,6 @@ from barbench.metrics import (
 )
 from barbench.reports.tables.averages import printed
 from barbench.reports.tables.grouping import Group
-from barbench.reports.tables.notes import capitalized, describe_conditions
 from barbench.reports.tables.objects import (
     COVERS,
     Evaluated,
@@ -39,16 +37,6 @@ from barbench.results.resampled import ResampledScores
 
 NUMBER: Final = "identity"
 """What `--table` calls these tables."""
-
-
-def build_identity(groups: Sequence[Group], evidence: ResampledScores) -> list[Table]:
-    """The tables of each group whose records have the intersections with other objects; [] without any."""
-    conditions = [members.conditions for members in groups]
-    tables = []
-    for members in groups:
-        caption = capitalized(describe_conditions(members.conditions, conditions))
-        tables += identity_tables(members, evidence, caption)
-    return tables
 
 
 def identity_tables(members: Group, evidence: ResampledScores, caption: str = "") -> list[Table]:

@@ -25,7 +25,6 @@ from barbench.metrics import (
 from barbench.paper.tables import Column
 from barbench.reports.tables.averages import printed
 from barbench.reports.tables.grouping import Group, MethodRow
-from barbench.reports.tables.notes import capitalized, describe_conditions
 from barbench.reports.tables.rows_measured import number
 from barbench.reports.tables.significance import runs_of
 from barbench.reports.tables.table import Entry, EntryRow, Header, Section, Table
@@ -48,16 +47,6 @@ class Evaluated(NamedTuple):
 
 Splits = Mapping[Column, Sequence[Evaluated]]
 Cells = Callable[[Evaluated], list[Entry]]
-
-
-def build_objects(groups: Sequence[Group], evidence: ResampledScores) -> list[Table]:
-    """The tables of each group whose records have counts of expressions that mean one object each; [] without any."""
-    conditions = [members.conditions for members in groups]
-    tables = []
-    for members in groups:
-        caption = capitalized(describe_conditions(members.conditions, conditions))
-        tables += object_tables(members, evidence, caption)
-    return tables
 
 
 def object_tables(members: Group, evidence: ResampledScores, caption: str = "") -> list[Table]:

@@ -1,12 +1,10 @@
 """Every method against every other one: differences of the average score with intervals. `barbench report --table
 pairs`, and a section of the page."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from barbench.reports.tables.columns import shared_score
 from barbench.reports.tables.grouping import Group, name_columns
-from barbench.reports.tables.notes import capitalized, describe_conditions
 from barbench.reports.tables.rows_measured import number
 from barbench.reports.tables.significance import compare_pairs
 from barbench.reports.tables.table import Entry, EntryRow, Header, Mark, Section, Table
@@ -17,16 +15,7 @@ NUMBER: Final = "pairs"
 """What `--table` calls these tables."""
 
 
-def build_pairs(groups: Sequence[Group], evidence: ResampledScores) -> list[Table]:
-    """The table of each group that has two methods with counts of the same expressions; [] without any."""
-    conditions = [members.conditions for members in groups]
-    tables = []
-    for members in groups:
-        tables += pairs_table(members, evidence, describe_conditions(members.conditions, conditions))
-    return tables
-
-
-def pairs_table(members: Group, evidence: ResampledScores, conditions: str = "") -> list[Table]:
+def pairs_table(members: Group, evidence: ResampledScores, caption: str = "") -> list[Table]:
     """Row minus column, in points; [] where fewer than two methods can be compared."""
     score = shared_score(members)
     found = compare_pairs(score, members, evidence)
@@ -47,7 +36,7 @@ def pairs_table(members: Group, evidence: ResampledScores, conditions: str = "")
     return [
         Table(
             title="Every method minus every other one",
-            caption=capitalized(conditions),
+            caption=caption,
             headers=(Header("", "Minus", "left"), *(Header("", label) for label in labels)),
             sections=(Section("", tuple(rows)),),
             notes=notes,

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from barbench.reports.formats import markdown
-from barbench.reports.tables.accounting import build_accounting
+from barbench.reports.tables.accounting import NUMBER
 from barbench.reports.tables.build import build, build_measured
 from barbench.reports.tables.grouping import group
-from barbench.reports.write import write_reports
+from barbench.reports.write import EXTRA, write_reports
 from barbench.results.record import Record
 from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
@@ -70,7 +70,7 @@ def test_every_group_and_rule_in_one_table(make: Make, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     store.save(new(make))
     store.save(make("etris", "refcoco+", {"val": 59.0}))
-    [table] = build_accounting(group(store.all()), ResampledScores(store))
+    [table] = EXTRA[NUMBER].build(group(store.all()), ResampledScores(store))
     old, recorded = ([entry.text for entry in row] for row in table.rows)
     assert recorded == [
         *("BarLeRIa", "2,205,920", "2,205,920", "0", "0", "0", "559,360", "22,745,601", "149,430,016"),

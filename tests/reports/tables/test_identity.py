@@ -8,8 +8,8 @@ from barbench.metrics import Columns
 from barbench.metrics.identity import Rivals
 from barbench.reports.formats import markdown
 from barbench.reports.tables.grouping import group
-from barbench.reports.tables.identity import build_identity
-from barbench.reports.write import write_reports
+from barbench.reports.tables.identity import NUMBER
+from barbench.reports.write import EXTRA, write_reports
 from barbench.results.expressions import join_rivals, join_splits
 from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
@@ -54,7 +54,7 @@ def cells(text: str, label: str = "ETRIS") -> list[str]:
 def test_the_example_by_hand(make: Make, tmp_path: Path) -> None:
     store = Store(tmp_path)
     put(store, make)
-    tables = [markdown.render(table) for table in build_identity(group(store.all()), ResampledScores(store))]
+    tables = [markdown.render(table) for table in EXTRA[NUMBER].build(group(store.all()), ResampledScores(store))]
     identity, rivals, thresholds = tables
     assert "4 of 5 expressions with a rival" in identity
     # Right: two of four, another: one. All-target: one of three objects. Quality: (0.4 + 1) / 2. NCI as p_m = 1/4,
@@ -71,7 +71,7 @@ def test_the_example_by_hand(make: Make, tmp_path: Path) -> None:
 def test_records_without_rivals_have_no_such_table(make: Make, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     put_hand(store, make)
-    assert build_identity(group(store.all()), ResampledScores(store)) == []
+    assert EXTRA[NUMBER].build(group(store.all()), ResampledScores(store)) == []
     assert "identity" not in write_reports(store, tmp_path / "out", formats=()).tables
 
 

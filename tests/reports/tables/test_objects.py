@@ -9,8 +9,8 @@ from barbench.errors import UnknownName, UsageError
 from barbench.metrics import Columns
 from barbench.reports.formats import markdown
 from barbench.reports.tables.grouping import group
-from barbench.reports.tables.objects import build_objects, object_tables
-from barbench.reports.write import write_reports
+from barbench.reports.tables.objects import NUMBER, object_tables
+from barbench.reports.write import EXTRA, write_reports
 from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
 from tests.metrics.test_objects import HAND
@@ -28,7 +28,7 @@ def put_hand(store: Store, make: Make, columns: Columns = HAND, **cell: object) 
 
 
 def tables_of(store: Store) -> list[str]:
-    return [markdown.render(table) for table in build_objects(group(store.all()), ResampledScores(store))]
+    return [markdown.render(table) for table in EXTRA[NUMBER].build(group(store.all()), ResampledScores(store))]
 
 
 def cells(text: str, label: str = "ETRIS") -> list[str]:

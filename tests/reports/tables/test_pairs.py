@@ -8,8 +8,9 @@ import pytest
 
 from barbench.reports.tables.columns import shared_score
 from barbench.reports.tables.grouping import group
-from barbench.reports.tables.pairs import build_pairs
+from barbench.reports.tables.pairs import NUMBER
 from barbench.reports.tables.significance import compare_pairs, rank_rows
+from barbench.reports.write import EXTRA
 from barbench.results.resampled import ResampledScores
 from barbench.results.store import Store
 from tests.reports import runs
@@ -40,7 +41,7 @@ def mean_iou(store: Store, method: str) -> float:
 
 
 def test_each_entry_is_row_minus_column_and_the_opposite_of_its_mirror(store: Store) -> None:
-    (table,) = build_pairs(group(store.all()), ResampledScores(store))
+    (table,) = EXTRA[NUMBER].build(group(store.all()), ResampledScores(store))
     titles = {record.title: record.cell.method for record in store.all()}
     names = [header.name for header in table.headers[1:]]
     assert names == ["Head only", "ETRIS", "SNF", "BarLeRIa", "Full fine-tuning"]
@@ -78,4 +79,4 @@ def test_without_counts_there_is_no_matrix(make: Make, tmp_path: Path) -> None:
     store = Store(tmp_path)
     for method in ("etris", "snf"):
         store.save(make(method, "refcoco", {"val": 40.0}))
-    assert build_pairs(group(store.all()), ResampledScores(store)) == []
+    assert EXTRA[NUMBER].build(group(store.all()), ResampledScores(store)) == []
