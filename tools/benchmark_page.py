@@ -178,7 +178,7 @@ class Benchmark:
     def seven_rows(self) -> str:
         """The paper's rows over all seeds."""
         [table] = build_measured("5", [self.seven.members], self.evidence)
-        return f"{grid(replace(table, footnotes=()))}\n\n{_sentence(table.caption.rpartition('.')[0].split('. ')[-1])}"
+        return grid(replace(table, footnotes=()))
 
     def what_seeds_say(self) -> str:
         """What the paper's rows over all seeds can and cannot say."""
@@ -366,10 +366,6 @@ def _kept(row: MethodRow) -> str:
 def _deviation(row: MethodRow, column: Column) -> float:
     """Standard deviation over the seeds, in points."""
     return stdev(row.iou[column].values())
-
-
-def _sentence(text: str) -> str:
-    return f"{text.strip()}."
 
 
 def filled(page: str, blocks: Mapping[str, str]) -> str:

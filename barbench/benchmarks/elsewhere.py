@@ -23,7 +23,7 @@ from barbench.datasets.subset import chosen_images
 from barbench.datasets.variants import VARIANTS, Varied, vary
 from barbench.engine.evaluate import evaluate
 from barbench.errors import BarbenchError, UnknownName
-from barbench.metrics import METRICS, Scores, summarize_columns
+from barbench.metrics import METRICS, Scores, auroc, predicted_pixels, summarize_columns
 from barbench.paper.partitions import Exif
 from barbench.plain import OnProgress
 from barbench.results.compare import rows_of
@@ -316,7 +316,8 @@ def _of_variant(found: Found, original: Found) -> dict[str, str | float | int | 
         shown["empty predictions"] = 100 * float((predicted == 0).mean())
         share = predicted / (found.columns["height"] * found.columns["width"])
         shown["predicted share of the image"] = 100 * float(share.mean())
-        shown["AUROC of the peak"] = 100 * separated(original.columns["peak"], found.columns["peak"])
+        separated = auroc(original.columns["peak"], found.columns["peak"])
+        shown["AUROC of the peak"] = None if separated is None else 100 * separated
     return shown
 
 
@@ -326,25 +327,6 @@ def difference(other: Columns, original: Columns, split: str) -> str:
         return "-"
     first = rows_of([[other, original]], split, ("other words", "the data's"), RESAMPLES)[0]
     return f"{first.difference:+.1f} [{first.low:+.1f}, {first.high:+.1f}]"
-
-
-def separated(present: NDArray[np.int64], absent: NDArray[np.int64]) -> float:
-    """The area under the curve of receiver and operator: how often a value of `present` (n,) is larger than one of
-    `absent` (m,), ties counted half; 0.5 is chance.
-
-    >>> separated(np.array([3, 4]), np.array([1, 3]))
-    0.875
-    """
-    ordered = np.sort(absent)
-    below = np.searchsorted(ordered, present, "left")
-    up_to = np.searchsorted(ordered, present, "right")
-    return float((below + up_to).sum() / (2 * len(present) * len(absent)))
-
-
-def predicted_pixels(columns: Columns) -> NDArray[np.int64]:
-    """Pixels of each prediction: |P| = U - A + I."""
-    pixels: NDArray[np.int64] = columns["union"] - columns["area"] + columns["intersection"]
-    return pixels
 
 
 def notes(outcomes: Sequence[Outcome]) -> list[str]:

@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 
 from barbench.commands.options import (
-    COMPARED,
     DATA,
     TRAINING,
     WEIGHTS_HELP,
@@ -28,6 +27,7 @@ from barbench.commands.options import (
     NeckOption,
     ProportionOption,
     RecipeOption,
+    SuiteOption,
     WeightsOption,
 )
 from barbench.errors import Interrupted, UsageError
@@ -73,14 +73,7 @@ def profile(
         Literal["fp32", "bf16"], typer.Option(help="number format of the forward and backward pass")
     ] = "fp32",
     kernels: KernelsOption = AUTO,
-    suite: Annotated[
-        str | None,
-        typer.Option(
-            help="measure a named list of methods with options, instead of --methods; list suites has the names",
-            show_default="none",
-            rich_help_panel=COMPARED,
-        ),
-    ] = None,
+    suite: SuiteOption = None,
     by: Annotated[
         Literal["method", "part"], typer.Option(help="subject of a row: a method, or a part of a method")
     ] = "method",

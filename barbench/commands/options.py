@@ -31,6 +31,14 @@ MethodsOption = Annotated[str, typer.Option(help=METHODS_HELP, rich_help_panel=C
 MaybeMethodsOption = Annotated[
     str | None, typer.Option(help=METHODS_HELP, show_default="all", rich_help_panel=COMPARED)
 ]
+SuiteOption = Annotated[
+    str | None,
+    typer.Option(
+        help="named list of methods with options, instead of --methods; list suites has the names",
+        show_default="none",
+        rich_help_panel=COMPARED,
+    ),
+]
 ArgumentsOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -35,6 +35,7 @@ from barbench.commands.options import (
     ProportionOption,
     RecipeOption,
     ResultsOption,
+    SuiteOption,
     WeightsOption,
 )
 from barbench.errors import Interrupted
@@ -83,14 +84,7 @@ def run(
         ),
     ] = False,
     methods: MaybeMethodsOption = None,
-    suite: Annotated[
-        str | None,
-        typer.Option(
-            help="run a named list of methods with options, instead of --methods",
-            show_default="none",
-            rich_help_panel=COMPARED,
-        ),
-    ] = None,
+    suite: SuiteOption = None,
     datasets: MaybeDatasetsOption = None,
     backbones: BackbonesOption = None,
     weights: WeightsOption = None,

@@ -1,6 +1,7 @@
 """Scores from pixel counts: pure functions of what is stored for each expression. METRICS lists them by name."""
 
 from barbench.metrics.base import Columns, Counts, Floats, Metric
+from barbench.metrics.generalized import predicted_pixels
 from barbench.metrics.identity import (
     LEAST,
     LEAST_TRIED,
@@ -9,6 +10,7 @@ from barbench.metrics.identity import (
     RIVAL_STRATA,
     SUCCESS,
     Rivals,
+    auroc,
     identity_columns,
     outcomes,
     right_terms,
@@ -56,6 +58,7 @@ __all__ = [
     "Scores",
     "SizeRule",
     "all_name",
+    "auroc",
     "exact_ties",
     "identity_columns",
     "iou",
@@ -63,6 +66,7 @@ __all__ = [
     "outcomes",
     "overlap",
     "precision_name",
+    "predicted_pixels",
     "ranking_metric",
     "right_terms",
     "shared_objects",

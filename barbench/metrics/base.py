@@ -99,3 +99,23 @@ def ratio_of_sums(terms: Terms, empty: float | None = None) -> Callable[[Columns
         return float(numerators.sum() / total)
 
     return score
+
+
+def detail_share(label: str, terms: Terms, needs: tuple[str, ...], compared: bool = False) -> Metric:
+    """A metric of the detail, which has an interval because it is a ratio of sums.
+
+    Args:
+        label: what tables call it.
+        terms: its numerators and denominators.
+        needs: the columns that it reads.
+        compared: whether `compare` shows it.
+    """
+    return Metric(
+        label,
+        ratio_of_sums(terms),
+        needs=needs,
+        datasets="one target",
+        terms=terms,
+        compared="one target" if compared else None,
+        detail=True,
+    )

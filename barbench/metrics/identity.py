@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from barbench.metrics.base import Columns, Counts, Floats, Metric, Terms, ratio_of_sums
+from barbench.metrics.base import Columns, Counts, Floats, Metric, detail_share
 from barbench.metrics.generalized import predicted_pixels
 from barbench.metrics.iou import iou_of
 from barbench.metrics.objects import for_each_object, objects_of
@@ -191,32 +191,30 @@ def presence_auroc(columns: Columns) -> float | None:
     """The share of pairs of an expression with a target and one without in which the first has the higher `peak`, half
     where they are equal (Mann & Whitney); None without such pairs."""
     present = columns["targets"] > 0
-    with_target = np.sort(columns["peak"][present])
-    without = columns["peak"][~present]
-    pairs = len(with_target) * len(without)
+    return auroc(columns["peak"][present], columns["peak"][~present])
+
+
+def auroc(high: Counts, low: Counts) -> float | None:
+    """The share of pairs of a value of `high` (n,) and one of `low` (m,) in which the first is larger, half where they
+    are equal (Mann & Whitney); 0.5 is chance, None is without a pair.
+
+    >>> auroc(np.array([3, 4]), np.array([1, 3]))
+    0.875
+    """
+    pairs = len(high) * len(low)
     if pairs == 0:
         return None
-    below = np.searchsorted(with_target, without, side="left")
-    not_above = np.searchsorted(with_target, without, side="right")
-    # Of each expression without a target: those with one that are above it, and half of those that are equal.
-    above = len(with_target) - not_above
-    return float((above + (not_above - below) / 2).sum() / pairs)
+    ordered = np.sort(low)
+    below = np.searchsorted(ordered, high, side="left")
+    not_above = np.searchsorted(ordered, high, side="right")
+    # Of each value of `high`: the values of `low` below it, and half of those that are equal.
+    return float((below + not_above).sum() / (2 * pairs))
 
 
 _NEEDS: Final = ("intersection", "union", "area", "image_id", "ann_id", "rivals", "s_target", "s_rival", "s_rival_2")
 
 
-def _share(label: str, terms: Terms, needs: tuple[str, ...] = _NEEDS, compared: bool = False) -> Metric:
-    """A metric of the detail that is a ratio of sums."""
-    return Metric(
-        label,
-        ratio_of_sums(terms),
-        needs=needs,
-        datasets="one target",
-        terms=terms,
-        compared="one target" if compared else None,
-        detail=True,
-    )
+_share = partial(detail_share, needs=_NEEDS)
 
 
 def _coincidence(label: str, function: Callable[[Columns], float | None]) -> Metric:

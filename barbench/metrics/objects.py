@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from barbench.metrics.base import Columns, Counts, Floats, Metric, ratio_of_sums
+from barbench.metrics.base import Columns, Counts, Floats, Metric, detail_share
 from barbench.metrics.iou import THRESHOLDS, iou_of, precision_name
 
 ALL_THRESHOLDS: Final = (0.5, 0.7, 0.9)
@@ -200,20 +200,7 @@ def size_terms(columns: Columns, rule: SizeRule, place: int) -> tuple[Floats, Fl
     return iou_of(columns) * counted, counted
 
 
-Terms = Callable[[Columns], tuple[Floats, Floats]]
-
-
-def _share(label: str, terms: Terms, needs: tuple[str, ...] = _NEEDS, compared: bool = False) -> Metric:
-    """A metric of the detail, which has an interval because it is a ratio of sums."""
-    return Metric(
-        label,
-        ratio_of_sums(terms),
-        needs=needs,
-        datasets="one target",
-        terms=terms,
-        compared="one target" if compared else None,
-        detail=True,
-    )
+_share = partial(detail_share, needs=_NEEDS)
 
 
 def _number(label: str, function: Callable[[Columns], float | None], percent: bool) -> Metric:

@@ -15,7 +15,7 @@ from barbench.errors import DataError
 from barbench.files import write_atomically
 from barbench.metrics import Scores
 from barbench.results.expressions import Columns
-from barbench.results.record import Cell, DataIdentity, Frozen
+from barbench.results.record import STORED, Cell, DataIdentity, Frozen, short_hash
 from barbench.results.store import Arrays, Store, pack, unpack
 from barbench.spec.text import explain
 
@@ -43,9 +43,7 @@ class Evaluated(Frozen):
 
     def id(self) -> str:
         """Twelve hex digits: SHA-256 of the canonical JSON without defaults."""
-        fields = self.model_dump(mode="json", exclude_defaults=True)
-        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return short_hash(self.model_dump(mode="json", exclude_defaults=True))
 
 
 class Leaks(Frozen):
@@ -150,6 +148,6 @@ def load_all(folder: Path) -> list[EvaluationRecord]:
 
 def _read(path: Path) -> EvaluationRecord:
     try:
-        return EvaluationRecord.model_validate_json(path.read_bytes(), context={"stored": True})
+        return EvaluationRecord.model_validate_json(path.read_bytes(), context=STORED)
     except ValidationError as error:
         raise DataError(f"{path} is no evaluation: {explain(error, 'the file')}; remove it") from None

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from barbench.metrics import iou
+from barbench.metrics import iou, predicted_pixels
 from barbench.results.exchange import ExchangedScore, as_name, exchanged_scores, finished_at
 from barbench.results.expressions import Columns, of_split
 from barbench.results.interval import CONFIDENCE
@@ -91,7 +91,7 @@ def _instances(
 ) -> Iterator[str]:
     """A line for each expression of a split, scored by the metric that ranks methods."""
     ratios = iou(columns["intersection"], columns["union"], columns.get("targets"))
-    predicted = columns["union"] - columns["area"] + columns["intersection"]
+    predicted = predicted_pixels(columns)
     for row, sent_id in enumerate(columns["sent_id"].tolist()):
         answer = f"mask of {int(predicted[row])} pixels"
         ratio = float(ratios[row])

@@ -60,11 +60,7 @@ def join_masks(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
     Returns:
         The same arrays in one mapping.
     """
-    joined: Columns = {}
-    for split, masks in by_split.items():
-        for field, array in masks.items():
-            joined[f"{MASKS}{split}/{field}"] = array
-    return joined
+    return {f"{MASKS}{name}": array for name, array in join_splits(by_split).items()}
 
 
 def masks_of(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:

@@ -30,10 +30,16 @@ SCHEMA_VERSION: Final = 2
 READABLE_VERSIONS: Final = (1, 2)
 MAX_STEM: Final = 225
 """Bytes of a cell's file name without its suffix; longer ones could not be written when names were not cut."""
-_STORED: Final = {"stored": True}
+STORED: Final = {"stored": True}
 """Context of validation for what a file holds: a field that this version does not know is a later version's."""
 _GUESSED: Final = 8
 """Unknown fields of a cell up to which it is found out which of them are in its id."""
+
+
+def short_hash(fields: Mapping[str, Any]) -> str:
+    """Twelve hex digits: SHA-256 of the fields as canonical JSON."""
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class Frozen(BaseModel):
@@ -44,7 +50,7 @@ class Frozen(BaseModel):
 
     @model_validator(mode="after")
     def _no_unknown(self, info: ValidationInfo) -> Self:
-        if self.model_extra and info.context != _STORED:
+        if self.model_extra and info.context != STORED:
             raise ValueError(f"Extra inputs are not permitted: {', '.join(self.model_extra)}")
         return self
 
@@ -121,8 +127,7 @@ class Cell(Frozen):
         fields = self.model_dump(mode="json", exclude_defaults=True)
         fields["protocol"] = fields.pop("dataset")
         fields.pop("scaled", None)
-        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return short_hash(fields)
 
     @property
     def chosen(self) -> dict[str, JsonValue]:
@@ -318,7 +323,7 @@ class Record(Frozen):
     def read(cls, fields: object) -> Self:
         """A record from the content of its file; what a later version added to it is kept. ValidationError if it is
         none."""
-        return cls.model_validate(fields, context=_STORED)
+        return cls.model_validate(fields, context=STORED)
 
     @model_validator(mode="before")
     @classmethod
@@ -328,7 +333,7 @@ class Record(Frozen):
             return fields
         if fields.get("schema_version") == 1:
             fields = _from_schema_1(fields)
-        if info.context == _STORED and isinstance(fields.get("cell"), dict):
+        if info.context == STORED and isinstance(fields.get("cell"), dict):
             fields = fields | {"cell": _as_in_id(fields["cell"], fields.get("id"))}
         return fields
 
@@ -393,7 +398,7 @@ def _as_in_id(cell: dict[str, Any], id_: object) -> dict[str, Any]:
         for left_out in combinations(unknown, count):
             fewer = _without(cell, left_out)
             try:
-                found = Cell.model_validate(fewer, context=_STORED)
+                found = Cell.model_validate(fewer, context=STORED)
             except ValidationError:  # the whole record's validation says what is wrong
                 return cell
             if found.id() == id_:

@@ -10,10 +10,10 @@ import pytest
 
 from barbench.benchmarks import elsewhere
 from barbench.benchmarks.cell_model import Trained, load_trained
-from barbench.benchmarks.elsewhere import Elsewhere, Outcome, evaluate_elsewhere, notes, predicted_pixels, row
+from barbench.benchmarks.elsewhere import Elsewhere, Outcome, evaluate_elsewhere, notes, row
 from barbench.datasets.content import images, read_dataset
 from barbench.errors import DataError, UnknownName
-from barbench.metrics import summarize
+from barbench.metrics import predicted_pixels, summarize
 from barbench.results.evaluations import folder_of, load_all
 from barbench.results.expressions import of_split
 from barbench.results.record import Record

@@ -13,6 +13,7 @@ from barbench.methods.compacter import CompacterLayer
 from barbench.methods.convpass import Bypass
 from barbench.methods.detris import Aligner, CrossAttention, WordAdapter
 from barbench.methods.lora import LowRank
+from barbench.methods.released import DETRIS_PARTS
 from barbench.methods.repadapter import GroupedBottleneck
 from barbench.methods.ssf import SSF
 from barbench.models.stream import Stream
@@ -33,28 +34,6 @@ class Module(NamedTuple):
 def tokens(name: str, count: int, width: int) -> Tensor:
     """Inputs (2, count, width)."""
     return 2 * uniform(name, (2, count, width))
-
-
-DENSE = {
-    "dense.first.0": "dense_branch1.conv",
-    "dense.first.1": "dense_branch1.bn",
-    "dense.second.0": "dense_branch2.0.conv",
-    "dense.second.1": "dense_branch2.0.bn",
-    "dense.second.3": "dense_branch2.1.conv",
-    "dense.second.4": "dense_branch2.1.bn",
-    "dense.third.0": "dense_branch3.0.conv",
-    "dense.third.1": "dense_branch3.0.bn",
-    "dense.third.3": "dense_branch3.1.conv",
-    "dense.third.4": "dense_branch3.1.bn",
-    "down": "D_fc1",
-    "up": "D_fc2",
-}
-CROSS = {
-    "cross.attention": "cross.multihead_attn",
-    "cross.image": "cross.image_proj",
-    "cross.text": "cross.text_proj",
-    "cross.back": "cross.back_proj",
-}
 
 
 class SSFBlock(nn.Module):
@@ -150,9 +129,9 @@ def modules() -> dict[str, Module]:
         "detris-aligner": Module(
             Aligner(48, 32, 24, (4, 4), cross, True),
             lambda m: m(tokens("x", 17, 48), tokens("words", 9, 24)),
-            DENSE | CROSS,
+            DETRIS_PARTS,
         ),
-        "detris-text": Module(WordAdapter(24, 16), lambda m: m(tokens("x", 9, 24), 0), DENSE),
+        "detris-text": Module(WordAdapter(24, 16), lambda m: m(tokens("x", 9, 24), 0), DETRIS_PARTS),
         "convpass": Module(
             Bypass(768, 8, (14, 14), "identity", 1.0, 0.0),
             lambda m: m(tokens("x", 197, 768)),

@@ -15,7 +15,6 @@ the annotations of the release, found by image and box. Its val of RefCOCO and R
 
 import json
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,11 @@ from barbench.datasets.entries import read_sentence, read_size, refuse_absent
 from barbench.datasets.importers import refcoco_m
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
+from barbench.datasets.importers.parquet_file import open_parquet
 from barbench.datasets.importers.pictures import SourceImage, coco_name
 from barbench.datasets.importers.writer import ImportedReference
 from barbench.datasets.refer import IMAGE_FOLDERS
-from barbench.errors import DataError, UsageError
+from barbench.errors import DataError
 from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
 
@@ -54,15 +54,7 @@ def items(
         DataError: for a file that is not Parquet, or has other columns.
         UsageError: where pyarrow is not installed.
     """
-    try:
-        parquet: Any = import_module("pyarrow.parquet")
-    except ImportError:
-        raise UsageError("Parquet files need pyarrow: pip install 'barbench[parquet]'") from None
-    try:
-        file = parquet.ParquetFile(path)
-    except Exception as error:  # pyarrow has a dozen of its own
-        raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
-    with file:
+    with open_parquet(path) as file:
         columns = set(file.schema_arrow.names)
         if (partition.name == REFCOCO_M) != columns.issuperset(refcoco_m.COLUMNS):
             raise DataError(f"{path} is no file of {partition.name}: its columns are {', '.join(sorted(columns))}")
@@ -116,7 +108,8 @@ def rows(path: Path) -> int:
         Their number; 0 for a file that cannot be read, which `items` will say.
     """
     try:
-        return int(import_module("pyarrow.parquet").ParquetFile(path).metadata.num_rows)
+        with open_parquet(path) as file:
+            return int(file.metadata.num_rows)
     except Exception:
         return 0
 

@@ -8,13 +8,13 @@ annotation is not said.
 """
 
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from barbench.datasets.importers.parquet_file import open_parquet
 from barbench.datasets.importers.pictures import coco_id, coco_name
 from barbench.datasets.pixels import masks
-from barbench.errors import DataError, UsageError
+from barbench.errors import DataError
 from barbench.values import listed, number, read_key, text, whole
 
 COLUMNS: Final = ("samples", "image_id", "file_name")
@@ -68,15 +68,7 @@ def read_images(path: Path) -> Iterator[MaskedImage]:
         DataError: for a file that cannot be read, or a row that has another form; its number is named.
         UsageError: where pyarrow is not installed.
     """
-    try:
-        parquet: Any = import_module("pyarrow.parquet")
-    except ImportError:
-        raise UsageError("Parquet files need pyarrow: pip install 'barbench[parquet]'") from None
-    try:
-        file = parquet.ParquetFile(path)
-    except Exception as error:  # pyarrow has a dozen of its own
-        raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
-    with file:
+    with open_parquet(path) as file:
         if not set(COLUMNS) <= set(file.schema_arrow.names):
             raise DataError(f"{path} is not RefCOCO-M: it lacks the columns {', '.join(COLUMNS)}")
         place = 0

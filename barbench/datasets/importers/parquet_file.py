@@ -1,0 +1,30 @@
+"""Opens Parquet files, which need pyarrow."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from barbench.errors import DataError, UsageError
+
+
+def open_parquet(path: Path) -> Any:
+    """A `pyarrow.parquet.ParquetFile`, which is closed as a context.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The open file.
+
+    Raises:
+        DataError: for a file that is not Parquet.
+        UsageError: where pyarrow is not installed.
+    """
+    try:
+        parquet: Any = import_module("pyarrow.parquet")
+    except ImportError:
+        raise UsageError("Parquet files need pyarrow: pip install 'barbench[parquet]'") from None
+    try:
+        return parquet.ParquetFile(path)
+    except Exception as error:  # pyarrow has a dozen of its own
+        raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
