@@ -1,5 +1,6 @@
 """What a worker process is given: the cell, and where and with what it runs, which cannot change the cell's result."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -95,6 +96,11 @@ class Job(BaseModel):
     def evaluation(self) -> Path:
         """The folder of what an unfinished evaluation has scored."""
         return self.scratch / "evaluation"
+
+    def remove_unfinished(self) -> None:
+        """Remove what only an unfinished cell needs: its checkpoint, and what an evaluation has scored so far."""
+        self.checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(self.evaluation, ignore_errors=True)
 
     @property
     def attempts_file(self) -> Path:

@@ -229,7 +229,7 @@ class _Attempt:
         # The log of the attempts is kept as long as another attempt may follow; a record of `done` holds them all.
         if ended.how == "done":
             job.attempts_file.unlink(missing_ok=True)
-            job.checkpoint.unlink(missing_ok=True)
+            job.remove_unfinished()
         else:
             last = progress.complete(logs[-1], ended.how, time.monotonic() - begun)
             job.write_attempts((*logs[:-1], last))

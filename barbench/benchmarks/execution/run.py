@@ -157,7 +157,8 @@ def _put_aside(store: Store, job: Job) -> None:
 
 def _remove_leftovers(job: Job) -> None:
     """A run that was killed right after it wrote the record leaves these."""
-    for path in (job.checkpoint, job.attempts_file, job.lease):
+    job.remove_unfinished()
+    for path in (job.attempts_file, job.lease):
         path.unlink(missing_ok=True)
 
 

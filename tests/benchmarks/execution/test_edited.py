@@ -106,8 +106,11 @@ def test_again_forgets_what_was_under_way(make_jobs: MakeJobs, tmp_path: Path) -
     [job] = make_jobs(tmp_path / "results")
     job.scratch.mkdir(parents=True)
     job.checkpoint.write_text("half of it")
+    job.evaluation.mkdir()
+    (job.evaluation / "0-0.npz").write_text("half of it")
     run_jobs([job], job.results, Told(), again=True)
     assert not job.checkpoint.exists()
+    assert not job.evaluation.exists()
 
 
 def test_a_new_version_of_barbench_is_no_edit_of_the_method(job: Job) -> None:

@@ -7,7 +7,6 @@ write a checkpoint and end.
 
 import json
 import os
-import shutil
 import sys
 import threading
 import time
@@ -112,8 +111,7 @@ class _Reporter:
         if attempts:
             attempts[-1] = self._progress.complete(attempts[-1], "done", time.monotonic() - self._begun)
         Store(job.results).save(record.model_copy(update={"attempts": tuple(attempts)}), arrays)
-        job.checkpoint.unlink(missing_ok=True)
-        shutil.rmtree(job.evaluation, ignore_errors=True)
+        job.remove_unfinished()
         self.tracked.end(record)
         self.emit({"event": "done"})
 
