@@ -85,7 +85,7 @@ def test_no_help_text_holds_a_bracket_that_would_vanish_as_markup(path: tuple[st
         ("run", "--methods", "all"),
         ("run", "--dataset", "refcoco+"),
         ("run", "--backbone", "tiny on shapes, else ViT-B-16-quickgelu"),
-        ("run", "--recipe", "demo on shapes, else paper"),
+        ("run", "--recipe", "the suite's or demo on shapes, else paper"),
         ("run", "--data", "$BARBENCH_DATA, else shapes"),
         ("run", "--workers", "0 on a CPU, else all cores but two, 16 at most"),
         ("check", "--baseline", "the one that barbench ships"),

@@ -160,7 +160,7 @@ def select(run: Run) -> list[Part]:
     """Look up everything that a run names, and check it, without torch and before any data are made.
 
     What is named beside a table replaces what the table says, except for data sets, which choose among the table's. On
-    shapes every backbone is the embedded one that stands for it, and every recipe is the demo.
+    shapes every backbone is the embedded one that stands for it, and every recipe is the demo, or the suite's.
     """
     blocks = [DEFAULT] if run.tables is None else needed(run.tables)
     shapes = _is_shapes(run.data)
@@ -183,7 +183,7 @@ def select(run: Run) -> list[Part]:
             check_backbone(name, run.image_size, run.weights, max(dataset.context_length for dataset in chosen))
         standard = shapes or run.backbones is not None
         own_options = {spec.name: options[spec.name] for spec in specs if spec.name in options}
-        recipe = run.recipe_or("demo" if shapes else block.recipe)
+        recipe = run.recipe_or(_shapes_recipe(run) if shapes else block.recipe)
         check_rates(recipe.rates, specs)
         heads = _choose_heads(run)
         _check_heads(heads, specs, names, recipe)
@@ -237,6 +237,11 @@ def _choose_backbones(run: Run, block: Block, shapes: bool) -> list[str]:
     if run.suite is not None:
         own = SUITES.get(run.suite).backbones or own
     return [embedded_for(name) if shapes else name for name in own]
+
+
+def _shapes_recipe(run: Run) -> str:
+    """The recipe on generated data where none is asked for."""
+    return "demo" if run.suite is None else SUITES.get(run.suite).shapes_recipe
 
 
 def _choose_heads(run: Run) -> tuple[HeadChoice, ...]:

@@ -194,7 +194,9 @@ LimitTrainOption = Annotated[
 RecipeOption = Annotated[
     str | None,
     typer.Option(
-        help="name of a recipe, or a YAML file", show_default="demo on shapes, else paper", rich_help_panel=TRAINING
+        help="name of a recipe, or a YAML file",
+        show_default="the suite's or demo on shapes, else paper",
+        rich_help_panel=TRAINING,
     ),
 ]
 ChangesOption = Annotated[

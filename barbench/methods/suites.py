@@ -33,6 +33,8 @@ class Suite:
         unaligned: method -> what stands in place of its rows where words and patches share no joint space.
         backbones: that the question is about; empty: it is asked on one.
         necks: that the question is about; empty: the backbone's own.
+        shapes_recipe: the recipe on generated data. `demo` starts from the heads that ship with embedded backbones, and
+            these fit their own neck alone.
     """
 
     question: str
@@ -41,6 +43,7 @@ class Suite:
     unaligned: Mapping[str, SuiteRow] = field(default_factory=dict)
     backbones: tuple[str, ...] = ()
     necks: tuple[NeckName, ...] = ()
+    shapes_recipe: str = "demo"
 
     def methods(self, width: int = WIDTH, aligned: bool = True) -> list[MethodSpec]:
         """The rows as methods, named `barleria[gst.modules=2]`.
@@ -326,5 +329,6 @@ SUITES.register(
         unaligned={"barleria": ("barleria", "prior in the side network's space", {"gst.space": "side"})},
         backbones=("ViT-B-16-quickgelu", "dinov2-b"),
         necks=("etris", "none"),
+        shapes_recipe="demo-random-head",
     ),
 )

@@ -89,7 +89,7 @@ def test_a_method_with_a_neck_of_its_own_keeps_it() -> None:
 
 def test_a_suite_may_ask_on_several_backbones_and_necks() -> None:
     """On shapes the embedded ones stand for them; what the user names replaces either."""
-    asked = {"suite": "budget-b4", "data": "shapes", "changes": ("head=random",)}
+    asked = {"suite": "budget-b4", "data": "shapes"}
     one = select(Run.of({**asked, "backbones": "tiny"}))
     assert [(part.backbones, [head.neck for head in part.heads]) for part in one] == [(["tiny"], ["etris", "none"])]
     several = select(Run.of({**asked, "backbones": "tiny,tiny-l", "necks": "cris"}))
@@ -103,6 +103,18 @@ def test_a_suite_may_ask_on_several_backbones_and_necks() -> None:
     made = cells(Run.of({**asked, "backbones": "tiny"}), Place.of({"device": "cpu"}))
     assert len({job.cell.id() for job in made}) == len(made) == 22
     assert {job.cell.neck for job in made} == {None, "none"}
+
+
+def test_a_suite_names_the_recipe_for_its_necks_on_shapes() -> None:
+    """Without further options; a recipe that is asked for replaces it."""
+    asked = {"suite": "budget-b4", "data": "shapes", "backbones": "tiny,tiny-dino"}
+    parts = select(Run.of(asked))
+    assert [part.recipe.name for part in parts] == ["demo-random-head"] * 2
+    assert {part.recipe.head for part in parts} == {"random"}
+    with pytest.raises(UsageError, match="ships with tiny, a full one with the neck etris"):
+        select(Run.of({**asked, "recipe": "demo"}))
+    (ablations,) = select(Run.of({"suite": "ablations", "data": "shapes"}))
+    assert ablations.recipe.name == "demo"
 
 
 def test_a_shipped_head_fits_its_own_neck_only() -> None:
