@@ -18,7 +18,16 @@ from barbench.errors import DataError
 from barbench.metrics import Floats, ranking_metric
 from barbench.results.bootstrap import image_sums
 from barbench.results.expressions import Columns, pick_split, same_expressions
-from barbench.results.interval import Interval, MeanError, effective_images, holm, mean_error, resample
+from barbench.results.interval import (
+    Interval,
+    MeanError,
+    RunVariance,
+    effective_images,
+    holm,
+    mean_error,
+    resample,
+    shared_run_variance,
+)
 from barbench.results.record import Record
 from barbench.results.store import Store
 
@@ -129,7 +138,9 @@ class ResampledScores:
 def score_interval(samples: Sequence[Sample], method: int) -> Interval:
     """The mean score in percent, over seeds and splits, of the method at that position in the samples of all splits."""
     scores, drawn = _of_method(samples, method)
-    return _mean_error(scores, drawn, samples).interval.times(100)
+    every = _average(samples, lambda sample: sample.scores)
+    shared = shared_run_variance(every, len(every))
+    return _mean_error(scores, drawn, samples, shared).interval.times(100)
 
 
 def indistinguishable(samples: Sequence[Sample], candidates: Sequence[int]) -> set[int]:
@@ -166,9 +177,10 @@ def differences(samples: Sequence[Sample], pairs: Iterable[tuple[int, int]]) -> 
     of these pairs; the intervals are of the single differences, without that correction."""
     scores = _average(samples, lambda sample: sample.scores)
     drawn = _average(samples, lambda sample: sample.drawn)
+    shared = _shared_by_pairs(scores)
     errors = {}
     for a, b in pairs:
-        errors[a, b] = _mean_error(scores[a] - scores[b], drawn[:, a] - drawn[:, b], samples)
+        errors[a, b] = _mean_error(scores[a] - scores[b], drawn[:, a] - drawn[:, b], samples, shared)
     significant = holm({pair: error.p_value for pair, error in errors.items()})
     found = {}
     for pair, error in errors.items():
@@ -194,14 +206,20 @@ def gap_closed(samples: Sequence[Sample], method: int, nothing: int, everything:
     low, low_drawn = _of_method(samples, nothing)
     high, high_drawn = _of_method(samples, everything)
     own, own_drawn = _of_method(samples, method)
-    gap = _mean_error(high - low, high_drawn - low_drawn, samples).interval
+    every = _average(samples, lambda sample: sample.scores)
+    gap = _mean_error(high - low, high_drawn - low_drawn, samples, _shared_by_pairs(every)).interval
     if gap.mean <= gap.margin:
         return None
     share = float((own - low).mean() / gap.mean)
     # The ratio's deviations from its value, to first order.
     deviations = ((own - low) - share * (high - low)) / gap.mean
     drawn = ((own_drawn - low_drawn) - share * (high_drawn - low_drawn)) / gap.mean
-    margin = _mean_error(deviations, drawn, samples).interval.margin
+    # Those of every method say how much such deviations vary between runs.
+    shares = (every - low).mean(axis=1, keepdims=True) / gap.mean
+    between = [place for place in range(len(every)) if place not in (nothing, everything)]
+    alike = ((every - low) - shares * (high - low))[between] / gap.mean
+    shared = shared_run_variance(alike, len(alike))
+    margin = _mean_error(deviations, drawn, samples, shared).interval.margin
     return Interval(share, share - margin, share + margin)
 
 
@@ -218,8 +236,14 @@ def _average(samples: Sequence[Sample], pick: Callable[[Sample], Floats]) -> Flo
     return np.asarray(np.average([pick(sample) for sample in samples], axis=0, weights=weights))
 
 
-def _mean_error(scores: Floats, drawn: Floats, samples: Sequence[Sample]) -> MeanError:
+def _shared_by_pairs(scores: Floats) -> RunVariance:
+    """What all pairs of methods say of a difference's variance between runs; `scores` (methods, K)."""
+    first, second = np.triu_indices(len(scores), 1)
+    return shared_run_variance(scores[first] - scores[second], len(scores))
+
+
+def _mean_error(scores: Floats, drawn: Floats, samples: Sequence[Sample], shared: RunVariance) -> MeanError:
     """The mean over runs and its error, over the images of all splits."""
     images = sum(sample.images for sample in samples)
     effective = sum(sample.effective for sample in samples)
-    return mean_error(scores, drawn, images, effective)
+    return mean_error(scores, drawn, images, effective, shared)

@@ -8,13 +8,16 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+import torch
 
 from barbench.results.interval import (
     holm,
     interval_around,
     interval_of_mean,
     mean,
+    mean_error,
     resample,
+    shared_run_variance,
     student,
     tail_probability,
 )
@@ -113,3 +116,48 @@ def test_holm_on_an_example_by_hand() -> None:
     """0.01 < 0.05 / 4 and 0.015 < 0.05 / 3, but 0.03 > 0.05 / 2; what follows is kept, too."""
     assert holm({"a": 0.03, "b": 0.01, "c": 0.04, "d": 0.015}) == {"b", "d"}
     assert holm({}) == set()
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 5])
+def test_the_shared_variance_solves_its_two_equations(freedom: int) -> None:
+    """Mean and variance of the logarithms of s^2, which has s0^2 F(d, d0), written with torch's polygamma."""
+    rng = np.random.default_rng(freedom)
+    true = 4.0 * 6 / rng.chisquare(6, size=100_000)
+    values = rng.normal(size=(100_000, freedom + 1)) * np.sqrt(true)[:, None]
+    found = shared_run_variance(values, rows=100_000)
+    own, prior = (torch.tensor(count / 2, dtype=torch.float64) for count in (freedom, found.freedom))
+    logs = np.log(values.var(axis=1, ddof=1))
+    expected = math.log(found.value) + own.digamma() - own.log() - prior.digamma() + prior.log()
+    assert logs.mean() == pytest.approx(float(expected), abs=1e-7)
+    assert logs.var(ddof=1) == pytest.approx(float(torch.polygamma(1, own) + torch.polygamma(1, prior)), rel=1e-6)
+    assert found.value == pytest.approx(4.0, rel=0.15)
+    assert found.freedom == pytest.approx(6, rel=0.3)
+
+
+def test_two_rows_or_one_run_share_nothing() -> None:
+    values = np.random.default_rng(0).normal(size=(3, 3))
+    assert shared_run_variance(values[:1], rows=2).freedom == 0
+    assert shared_run_variance(values[:, :1], rows=3).freedom == 0
+    assert shared_run_variance(np.zeros((3, 3)), rows=3).freedom == 0
+    assert shared_run_variance(values, rows=3).freedom <= 2
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.6])
+@pytest.mark.parametrize("rows", [3, 7, 20])
+def test_intervals_of_three_runs_cover_as_they_say_and_are_narrower(rows: int, scatter: float) -> None:
+    """Over tables of rows whose deviations between runs are alike, or differ by a factor of 1.8."""
+    rng = np.random.default_rng(rows)
+    first, second = np.triu_indices(rows, 1)
+    none = np.zeros((2, 3))
+    hits, margins, alone = [], [], []
+    for _ in range(1_500 // min(len(first), 30)):
+        scores = rng.normal(size=(rows, 3)) * np.exp(rng.normal(0, scatter, rows))[:, None]
+        pairs = scores[first] - scores[second]
+        shared = shared_run_variance(pairs, rows)
+        for pair in pairs[:30]:
+            moderated = mean_error(pair, none, 1_000, 1_000, shared).interval
+            hits.append(not moderated.excludes_zero)
+            margins.append(moderated.margin)
+            alone.append(mean_error(pair, none, 1_000, 1_000).interval.margin)
+    assert 0.91 < np.mean(hits) < 0.985
+    assert np.mean(margins) < (0.85 if rows == 3 else 0.65) * np.mean(alone)
