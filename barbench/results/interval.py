@@ -13,10 +13,10 @@ Two or three runs say little of s^2: t is 12.7 or 4.3, and what luck makes small
 say more, see `shared_run_variance`: s^2 is moderated by theirs.
 
 The two parts add up as for several readers of the same cases (Obuchowski & Rockette 1995; Hillis 2007). 1/df is the
-mean of 1/(n - 1) and 1/(d0 + K - 1), weighted by the two parts. d0 is what the other rows are worth; n is Kish's effective
-number of images, (sum w)^2 / sum w^2, where an image weighs w by its expressions (mIoU, P@X) or its pixels (oIoU).
-Satterthwaite's formula, which weights by the parts' squares, covers less if runs differ much (92 % at three seeds).
-Drawing two or three seeds with replacement finds only (K - 1)/K of their variance and covers 62 to 80 % there.
+mean of 1/(n - 1) and 1/(d0 + K - 1), weighted by the two parts. d0 is what the other rows are worth; n is Kish's
+effective number of images, (sum w)^2 / sum w^2, where an image weighs w by its expressions (mIoU, P@X) or its pixels
+(oIoU). Satterthwaite's formula, which weights by the parts' squares, covers less if runs differ much (92 % at three
+seeds). Drawing two or three seeds with replacement finds only (K - 1)/K of their variance and covers 62 to 80 % there.
 """
 
 import math
