@@ -1,29 +1,32 @@
 """The expressions of every split with what each method made of them: the data of the page's explorer.
 
 Without the data set, an expression is its ids and its IoU; with it, also its sentence, category, image and object. The
-masks of methods are those of `barbench panels`.
+masks of methods are those that `barbench run --keep-masks` stored, else those of `barbench panels`.
 """
 
 import json
 import zlib
-from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from pycocotools import mask as coco
 
 from barbench.errors import DataError
 from barbench.metrics import SIZE_RULES, Columns, Counts, iou, outcomes, predicted_pixels
 from barbench.paper.tables import Column
 from barbench.reports.panel_list import PanelEntry
-from barbench.reports.panels import TRUTH
+from barbench.reports.panels import FOUND, TRUTH
 from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.significance import runs_of
-from barbench.reports.thumbnails import small_image, small_mask
-from barbench.results.expressions import same_expressions
-from barbench.results.qualitative import FindScenes, Scenes
+from barbench.reports.thumbnails import layer, read_mask, shrunk, small_image
+from barbench.results.expressions import masks_of, same_expressions
+from barbench.results.qualitative import FindScenes, Mask, Scenes
 from barbench.results.resampled import ResampledScores, ScoredRun
+from barbench.results.store import Store
 from barbench.spec.text import plural
 
 RIGHT: Final = 0.5
@@ -61,11 +64,13 @@ class Material(NamedTuple):
     """What the explorer is made from.
 
     Attributes:
+        store: the records, some with the masks that were predicted.
         evidence: the counts of expressions.
         find_scenes: what the data say of them.
-        panels: with the masks of methods.
+        panels: with the masks of methods whose records keep none.
     """
 
+    store: Store
     evidence: ResampledScores
     find_scenes: FindScenes
     panels: Sequence[PanelEntry]
@@ -78,6 +83,7 @@ class _Pictures:
         self.room = room
         self.images: dict[str, str] = {}
         self.truths: dict[str, str] = {}
+        self.strips = 0
         self.beside: dict[str, bytes] = {}
 
     def add_image(self, key: str, scenes: Scenes, image_id: int) -> None:
@@ -89,8 +95,13 @@ class _Pictures:
     def add_truth(self, key: str, scenes: Scenes, ann_id: int) -> None:
         """Make the layer of an object once."""
         if key not in self.truths:
-            content = b64decode(small_mask(scenes.mask(ann_id), TRUTH))
+            content = layer(shrunk(scenes.mask(ann_id)), TRUTH)
             self.truths[key] = self._placed(content, "png", key)
+
+    def add_strip(self, masks: Sequence[Mask]) -> str:
+        """Lay the masks of several methods side by side in one picture, and return its address."""
+        self.strips += 1
+        return self._placed(layer(np.hstack(masks), FOUND), "png", f"masks-{self.strips}")
 
     def _placed(self, content: bytes, kind: str, key: str) -> str:
         """The address of a picture: itself, or a file beside the page."""
@@ -102,6 +113,37 @@ class _Pictures:
         name = f"{_FOLDER}/{key}.{kind}"
         self.beside[name] = content
         return name
+
+
+class _Masks:
+    """Masks of methods in the size of thumbnails."""
+
+    def __init__(self, store: Store, panels: Sequence[PanelEntry]) -> None:
+        self._store = store
+        self._panels: dict[tuple[str, str, int, str], str] = {}
+        for panel in panels:
+            for method in panel.methods:
+                if method.mask:
+                    self._panels[*panel.column, panel.sentence, method.record] = method.mask
+
+    def of(self, run: ScoredRun, column: Column, sentences: Sequence[int]) -> Callable[[int], Mask | None]:
+        """From the place of an expression to what the run predicted for it; None where that is not known."""
+        with suppress(DataError):
+            kept = masks_of(self._store.predicted_masks(run.record.cell), run.split)
+            if kept and kept["sent_id"].tolist() == sentences:
+                return partial(_decoded, kept)
+        return lambda row: self._of_panel((*column, sentences[row], run.record.id))
+
+    def _of_panel(self, key: tuple[str, str, int, str]) -> Mask | None:
+        with suppress(OSError, ValueError):
+            return read_mask(self._panels[key]) if key in self._panels else None
+        return None
+
+
+def _decoded(kept: Columns, row: int) -> Mask:
+    begin, end = kept["offsets"][row : row + 2].tolist()
+    size = [int(kept["height"][row]), int(kept["width"][row])]
+    return shrunk(coco.decode({"size": size, "counts": kept["counts"][begin:end].tobytes()}) > 0)
 
 
 def explore(
@@ -120,7 +162,7 @@ def explore(
         None where no record has counts.
     """
     drawn = _Pictures(min(pictures, limit))
-    masks = _masks(material.panels)
+    masks = _Masks(material.store, material.panels)
     sets = []
     for members, name in zip(groups, names, strict=True):
         for column in members.measured:
@@ -168,22 +210,12 @@ def _note(sets: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]],
     return f"{note}."
 
 
-def _masks(panels: Sequence[PanelEntry]) -> dict[tuple[str, str, int, str], str]:
-    """Masks by dataset, column, sentence and record."""
-    masks = {}
-    for panel in panels:
-        for method in panel.methods:
-            if method.mask:
-                masks[*panel.column, panel.sentence, method.record] = method.mask
-    return masks
-
-
 def _set(
     members: Group,
     column: Column,
     material: Material,
     pictures: _Pictures,
-    masks: Mapping[tuple[str, str, int, str], str],
+    masks: _Masks,
 ) -> dict[str, Any] | None:
     """The expressions of one split, a list for each field; None without counts."""
     runs: dict[str, ScoredRun] = {}
@@ -222,8 +254,9 @@ def _set(
     scenes = material.find_scenes(run.record.cell).get(run.split)
     if scenes:
         found |= _words(first, scenes)
-        found |= _seen(first, scenes, column, pictures)
-    found["masks"] = _masks_of(first, column, list(runs.values()), masks)
+        sentences = first["sent_id"].tolist()
+        predicted = [masks.of(each, column, sentences) for each in runs.values()]
+        found |= _seen(first, scenes, column, predicted, pictures)
     return found
 
 
@@ -268,33 +301,26 @@ def _categories(names: Sequence[str]) -> dict[str, Any]:
     return {"category": [places[name] for name in names], "categories": every}
 
 
-def _seen(table: Columns, scenes: Scenes, column: Column, pictures: _Pictures) -> dict[str, Any]:
-    """The keys of each expression's image and object among the pictures."""
+def _seen(
+    table: Columns,
+    scenes: Scenes,
+    column: Column,
+    predicted: Sequence[Callable[[int], Mask | None]],
+    pictures: _Pictures,
+) -> dict[str, Any]:
+    """The keys of each expression's image and object among the pictures; the masks of methods by the expression's
+    place: the address of a strip, and the places of the methods that are in it."""
     images = []
     truths = []
-    for image_id, ann_id in zip(table["image_id"].tolist(), table["ann_id"].tolist(), strict=True):
+    strips = {}
+    for row, (image_id, ann_id) in enumerate(zip(table["image_id"].tolist(), table["ann_id"].tolist(), strict=True)):
         # Data sets have the same images, and objects of their own.
         pictures.add_image(str(image_id), scenes, image_id)
         images.append(str(image_id))
         truth = f"{column.dataset}-{ann_id}"
         pictures.add_truth(truth, scenes, ann_id)
         truths.append(truth)
-    return {"picture": images, "truth": truths}
-
-
-def _masks_of(
-    table: Columns,
-    column: Column,
-    runs: Sequence[ScoredRun],
-    masks: Mapping[tuple[str, str, int, str], str],
-) -> dict[str, str]:
-    """Masks by `row method`, the places of the expression and of the method."""
-    if not masks:
-        return {}
-    found = {}
-    for row, sentence in enumerate(table["sent_id"].tolist()):
-        for place, run in enumerate(runs):
-            mask = masks.get((*column, sentence, run.record.id))
-            if mask:
-                found[f"{row} {place}"] = mask
-    return found
+        found = {place: mask for place, of_run in enumerate(predicted) if (mask := of_run(row)) is not None}
+        if found:
+            strips[row] = (pictures.add_strip(list(found.values())), list(found))
+    return {"picture": images, "truth": truths, "masks": strips}

@@ -77,7 +77,7 @@ def files(report: Report) -> Iterator[tuple[str, str | bytes]]:
         "runs": runs,
     }
     folder = report.out / "panels"
-    material = Material(report.evidence, report.find_scenes, _listed(folder))
+    material = Material(report.store, report.evidence, report.find_scenes, _listed(folder))
     explorer = explore(groups, names, material, report.pictures, _room(page))
     page = page | {"explorer": explorer}
     # Panels get the space that everything else leaves.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco
 
 from barbench.errors import DataError
 from barbench.reports.page.explorer import OUTCOMES, Explorer, Material, explore
@@ -19,6 +20,7 @@ from barbench.reports.panels import FOUND, TRUTH
 from barbench.reports.report import no_scenes
 from barbench.reports.tables.grouping import group
 from barbench.reports.thumbnails import SIDE, small_mask
+from barbench.results.expressions import join_masks
 from barbench.results.qualitative import Scenes
 from barbench.results.record import Cell
 from barbench.results.resampled import ResampledScores
@@ -55,7 +57,7 @@ def scenes(cell: Cell) -> Mapping[str, Scenes]:
 
 
 def found_in(store: Store, room: int = 10**6, panels: tuple[PanelEntry, ...] = (), **changes: Any) -> Explorer:
-    material = Material(ResampledScores(store), changes.get("find", scenes), panels)
+    material = Material(store, ResampledScores(store), changes.get("find", scenes), panels)
     found = explore(group(store.all()), ["one"], material, room, changes.get("limit", 10**6))
     assert found is not None
     return found
@@ -128,14 +130,96 @@ def test_without_the_data_there_are_ids_and_scores(store: Store) -> None:
     assert "72 expressions, without sentences and pictures: `barbench report" in found.note
 
 
-def test_masks_are_those_of_the_panels(store: Store) -> None:
+def tiles(address: str, count: int) -> list[np.ndarray]:
+    """Which pixels are inside, in each of the masks of a strip."""
+    with Image.open(io.BytesIO(b64decode(address.partition(",")[2]))) as layer:
+        pixels = np.asarray(layer.convert("RGBA"))
+    inside = pixels[..., 3] > 0
+    assert set(map(tuple, pixels[inside][:, :3].tolist())) <= {tuple(bytes.fromhex(FOUND[1:]))}
+    return np.split(inside, count, axis=1)
+
+
+def of_panel(store: Store, column: str, sentence: int, ann_id: int) -> PanelEntry:
+    """A panel that shows one mask of SNF."""
     (snf,) = [record for record in store.all() if record.title == "SNF" and record.cell.seed == 0]
-    method = MethodScore(title="SNF", iou=0.5, record=snf.id, mask=small_mask(mask(1), FOUND))
-    panel = PanelEntry(file="a.png", expression="x", column=("refcoco", "testA"), sentence=7, methods=(method,))
+    method = MethodScore(title="SNF", iou=0.5, record=snf.id, mask=small_mask(mask(ann_id), FOUND))
+    return PanelEntry(file="a.png", expression="x", column=("refcoco", column), sentence=sentence, methods=(method,))
+
+
+def test_masks_are_those_of_the_panels(store: Store) -> None:
     old = PanelEntry(file="b.png", expression="x", methods=(MethodScore(title="SNF", iou=0.5),))
-    val, test_a, _ = content(found_in(store, panels=(panel, old)))["sets"]
+    broken = of_panel(store, "testA", 9, 1)
+    broken.methods[0].mask = "bm90IGEgcGljdHVyZQ=="
+    val, test_a, test_b = content(found_in(store, panels=(of_panel(store, "testA", 7, 1), old, broken)))["sets"]
     assert val["masks"] == {}
-    assert test_a["masks"] == {"7 1": method.mask}
+    assert list(test_a["masks"]) == ["7"]
+    address, places = test_a["masks"]["7"]
+    assert places == [1]
+    (shown,) = tiles(address, 1)
+    assert shown.mean() == pytest.approx(mask(1).mean(), rel=0.05)
+    assert "masks" not in test_b  # there is no picture to lie on
+
+
+def keep(store: Store, title: str, drawn: Mapping[str, list[np.ndarray]]) -> None:
+    """Store masks beside the record of seed 0, as `run --keep-masks` does."""
+    (record,) = [r for r in store.all() if r.title == title and r.cell.seed == 0]
+    arrays = dict(store.expressions(record.cell))
+    kept = {}
+    for split, masks in drawn.items():
+        codes = [coco.encode(np.asfortranarray(each.astype(np.uint8)))["counts"] for each in masks]
+        kept[split] = {
+            "counts": np.frombuffer(b"".join(codes), np.uint8),
+            "offsets": np.cumsum([0, *map(len, codes)]),
+            "sent_id": arrays[f"{split}/sent_id"],
+            "height": np.array([each.shape[0] for each in masks]),
+            "width": np.array([each.shape[1] for each in masks]),
+        }
+    store.save(record, arrays | join_masks(kept))
+
+
+def test_masks_that_were_kept_are_shown_without_running_anything(make: Make, tmp_path: Path) -> None:
+    """SNF's on val alone, one of them empty and one full; ETRIS has one of a panel there."""
+    store = Store(tmp_path)
+    for method in ("etris", "snf"):
+        runs.save(store, make, method, "refcoco", images=6)
+    predicted = [mask(5 * number) for number in range(24)]
+    predicted[3] = np.zeros((90, 160), bool)
+    predicted[4] = np.ones((90, 160), bool)
+    keep(store, "SNF", {"val": predicted})
+    (etris,) = [record for record in store.all() if record.title == "ETRIS"]
+    method = MethodScore(title="ETRIS", iou=0.5, record=etris.id, mask=small_mask(mask(60), FOUND))
+    panel = PanelEntry(file="a.png", expression="x", column=("refcoco", "val"), sentence=7, methods=(method,))
+    found = found_in(store, panels=(panel, of_panel(store, "val", 7, 0), of_panel(store, "testA", 7, 1)))
+    val, test_a, _ = content(found)["sets"]
+    assert list(val["masks"]) == [str(number) for number in range(24)]
+    for row, (address, places) in val["masks"].items():
+        assert places == ([0, 1] if row == "7" else [1])
+        *others, snf = tiles(address, len(places))
+        assert snf.shape == (81, SIDE)
+        # Of thumbnails 0.9 times the size: a pixel is inside where most of what it shows is.
+        nearest = predicted[int(row)][(np.arange(81) / 0.9 + 0.5).astype(int)]
+        nearest = nearest[:, (np.arange(SIDE) / 0.9 + 0.5).astype(int)]
+        assert (snf != nearest).mean() < 0.02
+        for other in others:
+            assert other.mean() == pytest.approx(mask(60).mean(), rel=0.05)
+    assert list(test_a["masks"]) == ["7"]
+
+    beside = found_in(store, room=0)
+    assert sum(name.startswith("expressions/masks-") for name in beside.beside) == 24
+    assert content(beside)["sets"][0]["masks"]["0"] == ["expressions/masks-1.png", [1]]
+
+
+def test_masks_that_cannot_be_read_or_are_of_other_expressions_are_not_shown(make: Make, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    record = runs.save(store, make, "snf", "refcoco", images=6)
+    keep(store, "SNF", {"val": [mask(1)] * 24})
+    assert content(found_in(store))["sets"][0]["masks"]
+    arrays = dict(store.expressions(record.cell))
+    masks = store.predicted_masks(record.cell)
+    store.save(record, arrays | masks | {"masks/val/sent_id": masks["masks/val/sent_id"][::-1]})
+    assert content(found_in(store))["sets"][0]["masks"] == {}
+    store.masks(record.cell).write_bytes(b"damaged")
+    assert content(found_in(store))["sets"][0]["masks"] == {}
 
 
 def test_what_became_of_an_expression(make: Make, tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ function make(tag, attributes, ...children) {
   return element;
 }
 
-function stack(image, mask, alt) {
-  const layer = mask ? make("img", { src: mask, alt: "", class: "mask", loading: "lazy" }) : null;
+/* An image under one of `count` masks that lie side by side in a picture. */
+function stack(image, mask, alt, place = 0, count = 1) {
+  const style = `width: ${100 * count}%; left: ${-100 * place}%`;
+  const layer = mask ? make("img", { src: mask, alt: "", class: "mask", loading: "lazy", style }) : null;
   return make("div", { class: "stack" }, make("img", { src: image, alt, loading: "lazy" }), layer);
 }
 
@@ -27,14 +29,15 @@ function card(content, set, row) {
   const facts = [`sentence ${set.sentence[row]}`, `image ${set.image[row]}`, content.sizes[set.size[row]]];
   if (set.categories) facts.splice(2, 0, set.categories[set.category[row]]);
   if (set.rivals) facts.push(`${set.rivals[row]} rival${set.rivals[row] === 1 ? "" : "s"}`);
+  const [strip, drawn] = set.masks?.[row] ?? [null, []];
   const methods = set.methods.map((name, place) => {
     const score = set.iou[place][row] / 10;
-    const mask = set.masks[`${row} ${place}`];
+    const at = drawn.indexOf(place);
     return make("li", { style: `--score: ${score}%` },
       make("span", {}, name),
       make("span", { class: "muted" }, content.outcomes[set.outcome[place][row]]),
       make("b", {}, score.toFixed(1)),
-      picture && mask ? stack(picture, `data:image/png;base64,${mask}`, `Mask of ${name}`) : null);
+      picture && at >= 0 ? stack(picture, strip, `Mask of ${name}`, at, drawn.length) : null);
   });
   return make("li", { class: "card" },
     picture ? stack(picture, truth, "Image with the object that is meant") : null,
