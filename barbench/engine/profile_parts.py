@@ -15,8 +15,8 @@ from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.stream import Stream
 
 OTHER = "other"
-TOWER = ("embed", "attention", "mlp", "finish", "project")
-HOOKS = ("before_block", "project", "branch", "shortcut", "after_stage", "fuse")
+TOWER = ("embed", "attended", "out", "mlp", "finish", "project")
+HOOKS = ("before_block", "inside_block", "project", "branch", "shortcut", "after_stage", "fuse")
 
 
 class PartCost(NamedTuple):

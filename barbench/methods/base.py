@@ -11,6 +11,7 @@ from barbench.errors import UnfitBackbone, UsageError
 from barbench.models.hooks import Carry, Hooks, Losses, Order
 from barbench.models.stream import (
     Fused,
+    Phase,
     Role,
     Roles,
     Site,
@@ -21,7 +22,7 @@ from barbench.models.stream import (
 )
 from barbench.models.towers.base import Backbone
 
-IN_BLOCKS = ("before_block", "project", "branch", "shortcut", "tapped", "tapped_tokens")
+IN_BLOCKS = ("before_block", "inside_block", "project", "branch", "shortcut", "tapped", "tapped_tokens")
 """The hooks that are called inside the blocks or with the tokens of one."""
 
 
@@ -214,6 +215,16 @@ class Method(Hooks):
         for c in self._users["before_block"]:
             vision, text = c.before_block(step, vision, text, carry)
         return vision, text
+
+    def inside_block(self, phase: Phase, vision: Stream, text: Stream, carry: Carry) -> None:
+        """Each component that asks for the phase sees both towers."""
+        for c in self._users["inside_block"]:
+            if phase in c.phases():
+                c.inside_block(phase, vision, text, carry)
+
+    def phases(self) -> frozenset[Phase]:
+        """The phases that any component asks for."""
+        return frozenset[Phase]().union(*(c.phases() for c in self._users["inside_block"]))
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor, carry: Carry) -> Tensor:
         """Each component changes the output (B, T, D_out) that the one before it gives."""

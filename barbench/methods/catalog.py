@@ -290,7 +290,8 @@ def detris(detris: Options = NONE) -> Components:
 @method(
     title="CoLA (uniform)",
     kind="fusion",
-    variant="all maps of a block see the other tower's tokens before it, not three stages of it; on CLIP's towers",
+    variant="all maps of a block see the other tower's tokens before it; as published, three stages of it: "
+    "cola.exchange=progressive; on CLIP's towers",
     components={"cola": "cola:CoLA"},
     rules={"cola.rank": Width(16, 2), "cola.alpha": Alpha(8.0, of="cola.rank")},
 )

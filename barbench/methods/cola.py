@@ -1,6 +1,7 @@
 """CoLA: LoRA whose second pair is steered by the other tower (Suharitdamrong et al., 2026)."""
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -8,18 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from barbench.errors import UnfitBackbone
-from barbench.methods.base import Component
+from barbench.methods.base import Component, Traits
 from barbench.methods.domains import BOTH, LEAST_NORMED, LinearRoles, NormedSize, Reduction, Scale, Towers, checked
 from barbench.methods.lora import LowRank
 from barbench.methods.sites import map_key, per_map
 from barbench.models.hooks import Carry
-from barbench.models.stream import LinearRole, Role, Roles, Site, Step, Stream, TowerName
+from barbench.models.stream import LinearRole, Phase, Role, Roles, Site, Step, Stream, TowerName
 from barbench.models.towers.base import Backbone, Tower
 from barbench.models.walk import lockstep
 from barbench.spec.text import listed
 
 EPS = 1e-6
 """Of both norms, as in the public code."""
+INSIDE: Mapping[str, frozenset[Phase]] = {
+    "uniform": frozenset(),
+    "module": frozenset({"mlp"}),
+    "progressive": frozenset({"out", "mlp"}),
+}
+"""By exchange: when c is taken anew inside a block."""
 
 
 class HyperNetwork(nn.Module):
@@ -103,18 +110,20 @@ class PairedMap(nn.Module):
 class CoLA(Component):
     """y = W u + b + s B_m A_m u + l B_c Phi(c) A_c u at the maps `roles` of every block; identity at the start.
 
-    c is the mean of the other tower's tokens before the block: all patches for the words, all positions, padding
-    included, for the patches. Every map has a hypernetwork of its own. A tower whose partner pauses has LoRA alone in
-    that block, as published for unequal depths. At rank 1 the norm over a single number would always give 0.
+    c is a mean of the other tower: over all patches for the words, over all positions, padding included, for the
+    patches. Every map has a hypernetwork of its own. A tower whose partner pauses has LoRA alone in that block, as
+    published for unequal depths. At rank 1 the norm over a single number would always give 0.
 
-    In the original q, k and v see these tokens, the out map the other tower's attention heads, and the MLP its tokens
-    after the attention; the exchange here is the paper's ablation `uniform`.
+    As published, `progressive`, it is the mean of the other tower's tokens before the block for q, k and v, of its
+    attention's heads for the out map, and of its tokens after the attention for the MLP. `uniform` and `module` are the
+    paper's ablations.
 
     Args:
         rank: r of both pairs.
         alpha: s = alpha / r.
         reduction: the hypernetworks have d_c / reduction units, at least 2, d_c being the other tower's width.
-        exchange: `uniform`: all maps of a block see the same token.
+        exchange: what c is a mean of. `uniform`: the tokens before the block for all maps. `module`: those, and for the
+            MLP the tokens after the attention. `progressive`: as published.
         roles: among q, k, v, out, up, down, and gate, which EVA alone has and which is passed over elsewhere.
         towers: which towers are tuned; each reads the other one.
         padding: `see`: the mean over words has padding in it. `mask`: it has not.
@@ -128,7 +137,7 @@ class CoLA(Component):
         rank: NormedSize = 16,
         alpha: Scale = 8.0,
         reduction: Reduction = 16,
-        exchange: Literal["uniform"] = "uniform",
+        exchange: Literal["uniform", "module", "progressive"] = "uniform",
         roles: LinearRoles = ("q", "k", "v", "out", "up", "down"),
         towers: Towers = BOTH,
         padding: Literal["see", "mask"] = "see",
@@ -141,6 +150,12 @@ class CoLA(Component):
         self.roles = frozenset(roles)
         self.towers = frozenset(towers)
         self.padding = padding
+
+    def obstacle(self, traits: Traits) -> str | None:
+        """A ResNet: also where text alone is tuned, it reads tokens of one width before each block of vision."""
+        if traits.transformer:
+            return None
+        return "its vision tower is a ResNet, which has no transformer blocks for the words to read"
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate one module per map of `roles`, of the map's own sizes.
@@ -176,6 +191,14 @@ class CoLA(Component):
         """Keep the mean of the patches (B, C) and of the words (B, D) for the maps of this step's blocks."""
         carry[self] = (vision.body.mean(1), self._mean_word(text))
         return vision, text
+
+    def inside_block(self, phase: Phase, vision: Stream, text: Stream, carry: Carry) -> None:
+        """Keep both means anew, for the maps that follow."""
+        carry[self] = (vision.body.mean(1), self._mean_word(text))
+
+    def phases(self) -> frozenset[Phase]:
+        """When the exchange takes c anew."""
+        return INSIDE[self.exchange]
 
     def _mean_word(self, text: Stream) -> Tensor:
         """The mean over the words (B, D)."""

@@ -332,3 +332,36 @@ SUITES.register(
         shapes_recipe="demo-random-head",
     ),
 )
+
+_DETRIS_TEXT = [1, 3, 5, 7, 9, 11]
+_DETRIS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "detris-b": ("B", "dinov2-b", {"dinov2.levels": [4, 8]}),
+    "detris-l": (
+        "L",
+        "dinov2-l",
+        {"dinov2.levels": [8, 16], "detris.at": [2, 6, 10, 14, 18, 22], "detris.text_at": _DETRIS_TEXT},
+    ),
+    "detris-mixed": (
+        "L, mixed",
+        "dinov2-l",
+        {
+            "dinov2.levels": [8, 16],
+            "detris.channels": 384,
+            "detris.text_channels": 384,
+            "detris.at": list(range(1, 24)),
+            "detris.text_at": list(range(1, 12)),
+        },
+    ),
+}
+"""The configurations of jiaqihuang01/DETRIS at c94b1e1; blocks are counted from 0."""
+
+for _suite, (_size, _backbone, _options) in _DETRIS.items():
+    SUITES.register(
+        _suite,
+        Suite(
+            f"how DETRIS' configuration {_size} scores, with its places, levels, positions and neck",
+            [("detris", f"as published, {_size}", {"dinov2.positions": "detris", **_options})],
+            backbones=(_backbone,),
+            necks=("detris",),
+        ),
+    )

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from barbench.models.stream import ROLES, Fused, Role, Roles, Site, Step, Stream, TowerName, Trace
+from barbench.models.stream import PHASES, ROLES, Fused, Phase, Role, Roles, Site, Step, Stream, TowerName, Trace
 from barbench.models.towers.base import Backbone
 
 Carry = dict["Hooks", tuple[Tensor, ...]]
@@ -17,7 +17,7 @@ Order = Literal["lockstep", "text first"]
 Losses = Callable[[int], Iterable[Tensor]]
 """Number of training samples -> the loss of each, a scalar."""
 
-IN_ENCODERS = ("before_block", "project", "branch", "shortcut", "after_stage", "after_text")
+IN_ENCODERS = ("before_block", "inside_block", "project", "branch", "shortcut", "after_stage", "after_text")
 """The hooks that are called inside the encoders' forward pass; the others come before or after it."""
 
 
@@ -110,13 +110,13 @@ class Hooks(nn.Module):
     def order(self) -> Order | None:
         """Which order of the forward pass the component needs.
 
-        By default `lockstep` where `before_block` or `after_stage` is overridden, since these see both towers. A method
-        runs text first if any component asks for it; one that needs lockstep cannot be used with it.
+        By default `lockstep` where `before_block`, `inside_block` or `after_stage` is overridden, since these see both
+        towers. A method runs text first if any component asks for it; one that needs lockstep cannot be used with it.
 
         Returns:
             The order; None where either will do.
         """
-        return "lockstep" if self._overrides("before_block", "after_stage") else None
+        return "lockstep" if self._overrides("before_block", "inside_block", "after_stage") else None
 
     def _overrides(self, *hooks: str) -> bool:
         """Whether the class overrides one of these hooks."""
@@ -135,6 +135,25 @@ class Hooks(nn.Module):
             Both streams, as the blocks are to see them.
         """
         return vision, text
+
+    def inside_block(self, phase: Phase, vision: Stream, text: Stream, carry: Carry) -> None:
+        """See what both towers have in the middle of their blocks; called in steps in which both run one.
+
+        Args:
+            phase: `out`: before the out maps of both attentions; `mlp`: before both MLP branches.
+            vision: at `out` the heads side by side, as the out map takes them; at `mlp` the tokens after the attention
+                branch; (B, prefix + inserted + N, C).
+            text: the same of the text tower (B, inserted + L, D).
+            carry: what components keep within one forward pass.
+        """
+
+    def phases(self) -> frozenset[Phase]:
+        """When `inside_block` is to be called; the towers run their blocks in turn, phase by phase, for it.
+
+        Returns:
+            By default every phase where `inside_block` is overridden, otherwise none.
+        """
+        return frozenset(PHASES) if self._overrides("inside_block") else frozenset()
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor, carry: Carry) -> Tensor:
         """Change the output of a frozen map.

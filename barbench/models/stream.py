@@ -19,6 +19,10 @@ ATTENTION_ROLES: tuple[Role, ...] = ("q", "k", "v", "out")
 MLP_ROLES: tuple[Role, ...] = ("up", "gate", "act", "down")
 ROLES: tuple[Role, ...] = ("norm", *ATTENTION_ROLES, *MLP_ROLES)
 
+Phase = Literal["out", "mlp"]
+PHASES: tuple[Phase, ...] = ("out", "mlp")
+"""Moments inside a block: before the out map of the attention, and before the MLP branch."""
+
 
 class Site(NamedTuple):
     """Address of one residual branch, or of a norm outside the blocks.

@@ -11,6 +11,7 @@ from barbench.models.hooks import Carry, Hooks, Order
 from barbench.models.stream import (
     ATTENTION_ROLES,
     MLP_ROLES,
+    PHASES,
     Project,
     Role,
     Roles,
@@ -55,9 +56,7 @@ def _next_block(number: int, steps: int, depth: int) -> int | None:
 def run_block(
     tower: Tower, block: int, stream: Stream, hooks: Hooks, carry: Carry | None = None, roles: Roles | None = None
 ) -> Stream:
-    """One frozen pre-norm block: x <- shortcut(x) + branch(x, f(norm(x))), for attention and then for the MLP.
-
-    A stage of a ResNet runs as it is.
+    """One frozen pre-norm block, see `block_phases`; a stage of a ResNet runs as it is.
 
     Args:
         tower: the encoder.
@@ -76,6 +75,29 @@ def run_block(
         roles = hooks.projects()
     if carry is None:
         carry = {}
+    phases = block_phases(tower, block, stream, hooks, carry, roles)
+    for _ in PHASES:
+        next(phases)  # nobody looks inside
+    return next(phases)
+
+
+def block_phases(
+    tower: Tower, block: int, stream: Stream, hooks: Hooks, carry: Carry, roles: Roles
+) -> Iterator[Stream]:
+    """One frozen pre-norm block: x <- shortcut(x) + branch(x, f(norm(x))), for attention and then for the MLP.
+
+    Args:
+        tower: the encoder, of transformer blocks.
+        block: counted from 0.
+        stream: its tokens (B, T, D).
+        hooks: the method.
+        carry: what components keep within one forward pass.
+        roles: the result of `hooks.projects()`.
+
+    Yields:
+        What there is at each of `PHASES`: the attention's heads before the out map, then the tokens before the MLP
+        branch; and last the tokens after the block. (B, T, D) each.
+    """
     project_attention = _project(hooks, roles, tower.name, ATTENTION_ROLES, carry)
     project_mlp = _project(hooks, roles, tower.name, MLP_ROLES, carry)
     for site in (Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")):
@@ -84,12 +106,15 @@ def run_block(
         if (tower.name, "norm") in roles:
             xn = hooks.project(site, "norm", x, xn, carry)
         if site.branch == "attn":
-            delta = tower.attention(site, stream, xn, project_attention)
+            h = tower.attended(site, stream, xn, project_attention)
+            yield replace(stream, tokens=h)
+            delta = tower.out(site, h, project_attention)
+            del h  # a generator would keep it beside the MLP
         else:
             delta = tower.mlp(site, xn, project_mlp)
         # y = s(x) + f(x) (Eq. 1) with f the branch.
         stream = replace(stream, tokens=hooks.shortcut(site, x) + hooks.branch(site, x, xn, delta, carry))
-    return stream
+        yield stream
 
 
 def _project(hooks: Hooks, roles: Roles, tower: TowerName, wanted: tuple[Role, ...], carry: Carry) -> Project:
@@ -128,6 +153,7 @@ class _Walk:
         self.text = text
         self.hooks = hooks
         self.roles = hooks.projects()
+        self.phases = hooks.phases()
         self.carry: Carry = {}
         self.pending_rows = rows  # None once there is a row for every text
         self.text_first = hooks.order() == "text first"
@@ -182,15 +208,14 @@ class _Walk:
         """The blocks of one step and, after each third of the steps, a feature level."""
         # One block of each tower that has one in this step.
         v, t = self.hooks.before_block(step, v, t, self.carry)
+        v, t = self.run_blocks(step, v, t)
         if step.vision is not None:
-            v = run_block(self.vision, step.vision, v, self.hooks, self.carry, self.roles)
             if step.vision in self.tapped:
                 self.taps[step.vision] = self.as_map(v.body, self.vision.after(step.vision).grid)
             self.record_tokens("vision", step.vision, v)
             if step.vision in (self.vision.level_blocks or ()):
                 self.levels.append(self.as_map(v.body, self.vision.after(step.vision).grid))
         if step.text is not None:
-            t = run_block(self.text, step.text, t, self.hooks, self.carry, self.roles)
             self.record_tokens("text", step.text, t)
 
         # Where the text runs first, its steps count apart and end no stage.
@@ -210,6 +235,23 @@ class _Walk:
             elif self.vision.level_blocks is None:
                 self.levels.append(self.as_map(v.body, self.vision.levels[self.stage].grid))
             self.stage += 1
+        return v, t
+
+    def run_blocks(self, step: Step, v: Stream, t: Stream) -> tuple[Stream, Stream]:
+        """The blocks of one step: one tower after the other, or in turn where a component sees both inside of them."""
+        if self.phases and step.vision is not None and step.text is not None:
+            vision = block_phases(self.vision, step.vision, v, self.hooks, self.carry, self.roles)
+            text = block_phases(self.text, step.text, t, self.hooks, self.carry, self.roles)
+            for phase in PHASES:
+                inside_v = next(vision)
+                inside_t = next(text)
+                if phase in self.phases:
+                    self.hooks.inside_block(phase, inside_v, inside_t, self.carry)
+            return next(vision), next(text)
+        if step.vision is not None:
+            v = run_block(self.vision, step.vision, v, self.hooks, self.carry, self.roles)
+        if step.text is not None:
+            t = run_block(self.text, step.text, t, self.hooks, self.carry, self.roles)
         return v, t
 
     def finish_text(self, t: Stream) -> Tensor:

@@ -56,6 +56,9 @@ BODIES = {
     "before_block": "def before_block(self, step, vision, text, carry):\n"
     "    guests = self.guest.expand(len(text.tokens), -1, -1)\n"
     "    return vision, text.insert('mine', guests) if step.text is not None else text",
+    "inside_block": "def inside_block(self, phase, vision, text, carry):\n    self.heard.append(phase)",
+    "phases": "def phases(self):\n    return frozenset({'mlp'})\n"
+    "def inside_block(self, phase, vision, text, carry):\n    self.heard.append(phase)",
     "project": "def project(self, site, role, x, y, carry):\n    return y * (2 * self.gain) if role == 'q' else y",
     "projects": "def projects(self):\n    return frozenset({('vision', 'act')})\n"
     "def project(self, site, role, x, y, carry):\n    self.heard.append(role)\n    return y * (2 * self.gain)",
@@ -76,6 +79,8 @@ SILENT = {
     "head_parameters",
     "tapped_tokens",
     "text_independent_steps",
+    "inside_block",
+    "phases",
     "after_text",
 }
 
@@ -112,4 +117,5 @@ def test_a_file_with_this_hook_is_a_method(hook: str, tmp_path: Path) -> None:
     assert model.method.notes(3) == (["of 3 references"] if hook == "notes" else [])
     heard = model.method.components[0].heard
     told = {"tapped_tokens": {37, 9}, "projects": {"act"}, "after_text": {(3, 9, 64)}, "calibrate": {3}}
+    told |= {"inside_block": {"out", "mlp"}, "phases": {"mlp"}}
     assert told.get(hook, set()) == set(heard)

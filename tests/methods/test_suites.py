@@ -6,11 +6,13 @@ from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.methods.suites import SUITES
 from barbench.models.towers.load import load_backbone
-from barbench.spec.backbone import backbone_config
+from barbench.spec.backbone import HeadChoice, backbone_config
 from tests.models.small import inputs, small
 
 WIDTH = 64  # of the small backbones' vision tower
-ROWS = {spec.name: spec for suite in SUITES for spec in suite.methods(WIDTH)}
+DETRIS = ("detris-b", "detris-l", "detris-mixed")
+"""Suites whose rows are of one backbone, which is none of the small ones."""
+ROWS = {spec.name: spec for name in SUITES.names() if name not in DETRIS for spec in SUITES.get(name).methods(WIDTH)}
 B1, B2, B3, B4 = 184_416, 390_656, 1_387_648, 2_205_920
 # METHODS-MORE.md, section 9: adapter counts on ViT-B/16 by title, where the title names a budget.
 BUDGETS = {
@@ -138,6 +140,27 @@ def test_titles_say_the_sizes_that_are_built_on_a_narrow_backbone() -> None:
     assert found["ETRIS, dim 24"] > found["LoRA, q and v, r 4"]
     assert found["CoLA (uniform), r 2"] == 82_584  # its smallest: several times the budget
     assert not any("B4" in title for title in found)
+
+
+@pytest.mark.parametrize(
+    ("suite", "places", "levels", "tuned"),
+    [
+        ("detris-b", [1, 3, 5, 7, 9, 11], (4, 8), 2_715_696),
+        ("detris-l", [2, 6, 10, 14, 18, 22], (8, 16), 3_110_448),
+        ("detris-mixed", list(range(1, 24)), (8, 16), 33_331_360),
+    ],
+)
+def test_detris_has_its_published_places(suite: str, places: list[int], levels: tuple[int, int], tuned: int) -> None:
+    """METHODS-3.md, section 2; without the suite half of the 24 blocks of -L have an aligner."""
+    chosen = SUITES.get(suite)
+    (row,) = chosen.methods(backbone_config(chosen.backbones[0]).width, aligned=False)
+    (neck,) = chosen.necks
+    loaded = load_backbone(chosen.backbones[0], "random", device="meta", head=HeadChoice(neck))
+    model = build_segmenter(row, loaded)
+    assert model.ledger()["adapter"] == tuned
+    assert model.vision.level_blocks == levels
+    assert [int(name.split("-")[1]) for name in model.method.components[0].aligners] == places
+    assert loaded.head.neck == "detris"
 
 
 def test_fusion_replaces_snf_by_about_its_size() -> None:

@@ -7,7 +7,7 @@ from open_clip.model import CLIP, CustomTextCLIP
 
 from barbench.errors import UsageError
 from barbench.models.hooks import Hooks
-from barbench.models.stream import Site
+from barbench.models.stream import Site, Step, Stream
 from barbench.models.walk import lockstep, walk
 from tests.models.small import CONTEXT, KINDS, config, inputs, small
 
@@ -54,6 +54,43 @@ def test_class_token_equals_encode_image() -> None:
         walk(backbone.vision, backbone.text, Spy(), *inputs())
         ours = backbone.vision.finish(seen[-1])[:, 0]
         torch.testing.assert_close(ours, theirs.encode_image(image), rtol=1e-5, atol=1e-5)
+
+
+def test_both_towers_are_seen_inside_of_their_blocks() -> None:
+    """Before the out maps and before the MLPs, where both run one; what nobody changes stays equal to the last bit."""
+    backbone = small("deep-vision")
+    seen: list[tuple[str, Stream, Stream]] = []
+    steps: list[Step] = []
+
+    class Spy(Hooks):
+        def before_block(self, step, vision, text, carry):  # type: ignore[no-untyped-def]
+            steps.append(step)
+            return vision, text
+
+        def inside_block(self, phase, vision, text, carry):  # type: ignore[no-untyped-def]
+            seen.append((phase, vision, text))
+
+    class Once(Spy):
+        def phases(self):  # type: ignore[no-untyped-def]
+            return frozenset({"mlp"})
+
+    with torch.no_grad():
+        plain = walk(backbone.vision, backbone.text, Hooks(), *inputs())
+        found = walk(backbone.vision, backbone.text, Spy(), *inputs())
+        together = [step for step in steps if None not in step]
+        assert len(together) == backbone.text.depth < len(steps) == backbone.vision.depth
+        assert [phase for phase, *_ in seen] == ["out", "mlp"] * len(together)
+        for a, b in zip((*found.levels, found.words), (*plain.levels, plain.words), strict=True):
+            assert torch.equal(a, b)
+        # The tokens before the MLP are those before the block with the heads through the out map.
+        first = backbone.text.embed(inputs()[1]).tokens
+        (_, _, heads), (_, _, tokens) = seen[:2]
+        block = backbone.text.transformer.resblocks[0]
+        torch.testing.assert_close(tokens.tokens, first + block.attn.out_proj(heads.tokens))
+        torch.testing.assert_close(tokens.tokens, first + block.attention(block.ln_1(first), attn_mask=tokens.mask))
+        seen.clear()
+        walk(backbone.vision, backbone.text, Once(), *inputs())
+    assert [phase for phase, *_ in seen] == ["mlp"] * len(together)
 
 
 def test_levels_and_taps_are_block_outputs_on_the_grid() -> None:

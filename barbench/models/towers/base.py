@@ -83,14 +83,27 @@ class Tower(nn.Module, ABC):
         """
 
     @abstractmethod
-    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """The attention branch after its norm.
+    def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The attention branch after its norm, without the out map.
 
         Args:
             site: the branch; `site.block` says which block.
             stream: the tokens (B, T, D), not normalized, and their attend mask.
             xn: the tokens after the norm (B, T, D).
-            project: called on each linear map's output.
+            project: called on the output of q, k and v.
+
+        Returns:
+            The heads of each token side by side, (B, T, D), as the out map takes them.
+        """
+
+    @abstractmethod
+    def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
+        """The out map of the attention branch, and what follows it.
+
+        Args:
+            site: the branch; `site.block` says which block.
+            h: the result of `attended` (B, T, D).
+            project: called on the map's output.
 
         Returns:
             What the branch adds to the tokens, (B, T, D).

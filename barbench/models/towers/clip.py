@@ -26,8 +26,8 @@ def clip_norm(block: Any, site: Site, x: Tensor) -> Tensor:
     return layer_norm(block.ln_1 if site.branch == "attn" else block.ln_2, x)
 
 
-def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: Project) -> Tensor:
-    """Its attention, with q, k, v and out open to `project`: (B, T, D) -> (B, T, D).
+def clip_attended(block: Any, site: Site, stream: Stream, xn: Tensor, project: Project) -> Tensor:
+    """Its attention before the out map, with q, k and v open to `project`: (B, T, D) -> (B, T, D).
 
     `nn.MultiheadAttention` never calls its `out_proj` module, so its maps are applied here one by one.
     """
@@ -40,8 +40,12 @@ def clip_attention(block: Any, site: Site, stream: Stream, xn: Tensor, project: 
         k = project(site, "k", xn, F.linear(xn, *clip_linear(block, "k")))
         v = project(site, "v", xn, F.linear(xn, *clip_linear(block, "v")))
     mask = None if stream.mask is None else stream.mask.to(q.dtype)
-    h = attend(q, k, v, attn.num_heads, mask)
-    y: Tensor = block.ls_1(project(site, "out", h, attn.out_proj(h)))
+    return attend(q, k, v, attn.num_heads, mask)
+
+
+def clip_out(block: Any, site: Site, h: Tensor, project: Project) -> Tensor:
+    """The out map of its attention, open to `project`: (B, T, D) -> (B, T, D)."""
+    y: Tensor = block.ls_1(project(site, "out", h, block.attn.out_proj(h)))
     return y
 
 
@@ -119,9 +123,13 @@ class ClipVision(VisionTower):
         """The norm in front of a branch: (B, T, D) -> (B, T, D)."""
         return clip_norm(self.visual.transformer.resblocks[site.block], site, x)
 
-    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """The block's attention branch, see `clip_attention`."""
-        return clip_attention(self.visual.transformer.resblocks[site.block], site, stream, xn, project)
+    def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The block's attention before its out map, see `clip_attended`."""
+        return clip_attended(self.visual.transformer.resblocks[site.block], site, stream, xn, project)
+
+    def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
+        """The out map of the block's attention, see `clip_out`."""
+        return clip_out(self.visual.transformer.resblocks[site.block], site, h, project)
 
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The block's MLP branch, see `clip_mlp`."""
@@ -193,9 +201,13 @@ class ClipText(TextTower):
         """The norm in front of a branch: (B, L, D) -> (B, L, D)."""
         return clip_norm(self.transformer.resblocks[site.block], site, x)
 
-    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """The block's attention branch, see `clip_attention`."""
-        return clip_attention(self.transformer.resblocks[site.block], site, stream, xn, project)
+    def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The block's attention before its out map, see `clip_attended`."""
+        return clip_attended(self.transformer.resblocks[site.block], site, stream, xn, project)
+
+    def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
+        """The out map of the block's attention, see `clip_out`."""
+        return clip_out(self.transformer.resblocks[site.block], site, h, project)
 
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The block's MLP branch, see `clip_mlp`."""

@@ -110,10 +110,9 @@ class DinoVision(VisionTower):
         block = self.trunk.blocks[site.block]
         return layer_norm(block.norm1 if site.branch == "attn" else block.norm2, x)
 
-    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """The attention branch, LayerScale included: (B, T, D) -> (B, T, D)."""
-        block = self.trunk.blocks[site.block]
-        attn = block.attn
+    def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The attention branch before its out map: (B, T, D) -> (B, T, D)."""
+        attn = self.trunk.blocks[site.block].attn
         if project is unchanged:
             q, k, v = attn.qkv(xn).chunk(3, -1)
         else:
@@ -121,8 +120,12 @@ class DinoVision(VisionTower):
             k = project(site, "k", xn, F.linear(xn, *self.linear(site.block, "k")))
             v = project(site, "v", xn, F.linear(xn, *self.linear(site.block, "v")))
         mask = None if stream.mask is None else stream.mask.to(q.dtype)
-        h = attend(q, k, v, attn.num_heads, mask)
-        y: Tensor = block.ls1(project(site, "out", h, attn.proj(h)))
+        return attend(q, k, v, attn.num_heads, mask)
+
+    def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
+        """The out map of the attention, LayerScale included: (B, T, D) -> (B, T, D)."""
+        block = self.trunk.blocks[site.block]
+        y: Tensor = block.ls1(project(site, "out", h, block.attn.proj(h)))
         return y
 
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:

@@ -53,10 +53,9 @@ class EvaVision(VisionTower):
         y: Tensor = (block.norm1 if site.branch == "attn" else block.norm2)(x)
         return y
 
-    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """Rotary positions for the patches, and an inner norm before the output map: (B, T, D) -> (B, T, D)."""
-        block = self.visual.trunk.blocks[site.block]
-        attn = block.attn
+    def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """Rotary positions for the patches, and an inner norm before the out map: (B, T, D) -> (B, T, D)."""
+        attn = self.visual.trunk.blocks[site.block].attn
         q = project(site, "q", xn, attn.q_proj(xn))
         k = project(site, "k", xn, attn.k_proj(xn))
         v = project(site, "v", xn, attn.v_proj(xn))
@@ -64,8 +63,13 @@ class EvaVision(VisionTower):
         q = self._rotated(q, stream.front, attn.num_heads)
         k = self._rotated(k, stream.front, attn.num_heads)
         mask = None if stream.mask is None else stream.mask.to(q.dtype)
-        h = attn.norm(attend(q, k, v, attn.num_heads, mask))
-        y: Tensor = project(site, "out", h, attn.proj(h))
+        h: Tensor = attn.norm(attend(q, k, v, attn.num_heads, mask))
+        return h
+
+    def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
+        """The out map of the attention: (B, T, D) -> (B, T, D)."""
+        block = self.visual.trunk.blocks[site.block]
+        y: Tensor = project(site, "out", h, block.attn.proj(h))
         return y if block.gamma_1 is None else block.gamma_1 * y
 
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:

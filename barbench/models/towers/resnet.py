@@ -116,7 +116,11 @@ class ResNetVision(VisionTower):
         """A ResNet has none."""
         _refuse()
 
-    def attention(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+    def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """A ResNet has none."""
+        _refuse()
+
+    def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
         """A ResNet has none."""
         _refuse()
 

@@ -16,6 +16,7 @@ from barbench.errors import DataError, MissingData, UnfitBackbone, UnknownName, 
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.hooks import Hooks
+from barbench.models.stream import Site
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.dinov2 import DinoVision
 from barbench.models.towers.load import load_backbone
@@ -51,6 +52,23 @@ def test_features_are_timms(kind: str) -> None:
     assert (stream.prefix, stream.first.shape[1], stream.cls.shape[1]) == (front, front, 1)
     for ours, theirs in zip((*trace.levels[:2], trace.levels[2].flatten(2).mT), (*maps, final[:, front:]), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_a_frozen_mlp_with_exact_gelu_saves_one_tensor() -> None:
+    """The widened tokens: what QuickGELU has a fused kernel for."""
+    vision, width = vision_of(small(DINO)), 48
+    vision.requires_grad_(False)
+    frozen = {p.untyped_storage()._cdata for p in vision.parameters()}
+    saved: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage()._cdata not in frozen:
+            saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        vision.mlp(Site("vision", 1, "mlp"), torch.randn(2, 5, width, requires_grad=True))
+    assert [tensor.shape for tensor in saved] == [(2, 5, 4 * width)]
 
 
 def test_words_are_those_of_clips_text_tower() -> None:
