@@ -159,7 +159,7 @@ def test_detris_has_its_published_places(suite: str, places: list[int], levels: 
     model = build_segmenter(row, loaded)
     assert model.ledger()["adapter"] == tuned
     assert model.vision.level_blocks == levels
-    assert [int(name.split("-")[1]) for name in model.method.components[0].aligners] == places
+    assert [int(name.split("-")[1]) for name in model.method.components[-1].aligners] == places
     assert loaded.head.neck == "detris"
 
 
