@@ -1,5 +1,5 @@
-"""Trained on one data set, evaluated on another: the evaluations of `barbench evaluate --cell` as a matrix. `barbench
-report --table across`, and a section of the page with a heat map."""
+"""The evaluations of `barbench evaluate --cell`: of models trained on one data set and evaluated on another a matrix,
+which the page has with a heat map; of other words a table. `barbench report --table across`."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,15 +7,20 @@ from pathlib import Path
 from statistics import mean
 from typing import Final, NamedTuple
 
+from barbench.metrics import auroc, predicted_pixels
 from barbench.paper.tables import Column
 from barbench.reports.tables.grouping import Group, conditions_of, in_order
 from barbench.reports.tables.notes import capitalized, describe_conditions
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Header, Section, Table
-from barbench.results.evaluations import ORIGINAL, EvaluationRecord, load_all
+from barbench.results.evaluations import ORIGINAL, EvaluationRecord, load, load_all
 from barbench.results.resampled import ResampledScores
+from barbench.results.store import Store
+from barbench.spec.text import listed
 
 NUMBER: Final = "across"
 """What `--table` calls these tables."""
+ABSENT: Final = "other-image"
+"""The text of an evaluation whose expressions mean nothing in their images."""
 
 
 class Score(NamedTuple):
@@ -44,6 +49,7 @@ class Matrix(NamedTuple):
         rows: the data sets that cells were trained on.
         columns: the splits that they were evaluated on.
         scores: by row and column.
+        notes: what of the method is in proportion to the backbone.
     """
 
     method: str
@@ -52,6 +58,7 @@ class Matrix(NamedTuple):
     rows: list[str]
     columns: list[Column]
     scores: dict[tuple[str, Column], Score]
+    notes: tuple[str, ...] = ()
 
 
 def matrices(folder: Path) -> list[Matrix]:
@@ -60,14 +67,18 @@ def matrices(folder: Path) -> list[Matrix]:
     for record in load_all(folder):
         evaluated = record.evaluated
         if evaluated.text == ORIGINAL:
-            # What the cell was trained on differs between rows; what it is scored with must not.
-            conditions = conditions_of(record.cell)._replace(metric=record.scores.mean_name)
-            scored = (evaluated.threshold, evaluated.context_length, evaluated.limit)
-            by_method[conditions, *scored, _title(record)].append(record)
+            by_method[*_comparable(record), *_method(record)].append(record)
     found = []
     for key in sorted(by_method, key=repr):
         found.append(_matrix(by_method[key]))
     return found
+
+
+def _comparable(record: EvaluationRecord) -> tuple[object, ...]:
+    """What must not differ in a table: what a cell was trained on may, what it is scored with may not."""
+    conditions = conditions_of(record.cell)._replace(metric=record.scores.mean_name)
+    evaluated = record.evaluated
+    return conditions, evaluated.threshold, evaluated.context_length, evaluated.limit
 
 
 def _matrix(records: Sequence[EvaluationRecord]) -> Matrix:
@@ -77,24 +88,45 @@ def _matrix(records: Sequence[EvaluationRecord]) -> Matrix:
     for record in records:
         places[record.cell.dataset, Column(record.evaluated.dataset, record.evaluated.split)].append(record)
     scores = {place: _score(runs) for place, runs in places.items()}
-    caption = describe_conditions(conditions_of(first.cell), ())
-    if first.evaluated.limit is not None:
-        caption = f"{caption} Evaluated on {first.evaluated.limit} images of each split."
     rows = list(dict.fromkeys(column.dataset for column in in_order([Column(row, "") for row, _ in scores])))
     return Matrix(
         method=_title(first),
-        caption=capitalized(caption),
+        caption=_caption(first),
         metric="gIoU" if first.scores.mean_name == "giou" else "mIoU",
         rows=rows,
         columns=list(in_order({column for _, column in scores})),
         scores=scores,
+        notes=_sizes([first]),
     )
 
 
+def _caption(record: EvaluationRecord) -> str:
+    """The conditions, as a sentence."""
+    caption = describe_conditions(conditions_of(record.cell), ())
+    if record.evaluated.limit is not None:
+        caption = f"{caption} Evaluated on {record.evaluated.limit} images of each split."
+    return capitalized(caption)
+
+
 def _title(record: EvaluationRecord) -> str:
-    """The method's title, with its options behind it."""
-    options = [f"{name}={value}" for name, value in sorted(record.cell.options.items())]
+    """The method's title, with the options behind it that were chosen."""
+    options = [f"{name}={value}" for name, value in sorted(record.cell.chosen.items())]
     return ", ".join([record.title, *options])
+
+
+def _method(record: EvaluationRecord) -> tuple[str, str]:
+    """Equal for evaluations of one row: the title, and all options, those that follow the backbone's width too."""
+    return _title(record), repr(sorted(record.cell.options.items()))
+
+
+def _sizes(records: Sequence[EvaluationRecord]) -> tuple[str, ...]:
+    """A note on the sizes that follow the backbone's width; empty without any."""
+    sizes = []
+    for record in records:
+        own = [f"{name}={record.cell.options[name]}" for name in record.cell.scaled or ()]
+        if own:
+            sizes.append(f"{record.title} {', '.join(own)}")
+    return (f"Sizes in proportion to the backbone: {'; '.join(dict.fromkeys(sizes))}.",) if sizes else ()
 
 
 def _score(runs: Sequence[EvaluationRecord]) -> Score:
@@ -114,8 +146,8 @@ def _score(runs: Sequence[EvaluationRecord]) -> Score:
 
 
 def build_across(groups: Sequence[Group], evidence: ResampledScores) -> list[Table]:
-    """The table of each matrix of the results folder; [] without evaluations."""
-    return [across_table(matrix) for matrix in matrices(evidence.folder)]
+    """The table of each matrix of the results folder, then those of other words; [] without evaluations."""
+    return [*map(across_table, matrices(evidence.folder)), *word_tables(evidence.folder)]
 
 
 def across_table(matrix: Matrix) -> Table:
@@ -132,6 +164,7 @@ def across_table(matrix: Matrix) -> Table:
         f"{matrix.metric} in percent, mean over {' to '.join(map(str, seeds))} seeds. A row is a training set, a "
         "column an evaluation split: evaluations by `barbench evaluate --cell`, which are no records of cells and are "
         "not ranked with them. -: not evaluated.",
+        *matrix.notes,
     )
     return Table(
         title=f"{matrix.method}: trained on A, evaluated on B",
@@ -156,3 +189,77 @@ def _entry(score: Score | None, footnotes: Footnotes) -> Entry:
     else:
         marks = ()
     return Entry(text, score.mean, footnotes=marks)
+
+
+def word_tables(folder: Path) -> list[Table]:
+    """A table for each split on which the cells of a results folder were evaluated in other words; [] without any."""
+    by_split: dict[tuple[object, ...], list[EvaluationRecord]] = defaultdict(list)
+    for record in load_all(folder):
+        evaluated = record.evaluated
+        by_split[*_comparable(record), record.cell.dataset, evaluated.dataset, evaluated.split].append(record)
+    store = Store(folder)
+    found = []
+    for key in sorted(by_split, key=repr):
+        if any(record.evaluated.text != ORIGINAL for record in by_split[key]):
+            found.append(_words(store, by_split[key]))
+    return found
+
+
+def _words(store: Store, records: Sequence[EvaluationRecord]) -> Table:
+    """One row per method, one column per text, and what became of expressions that mean nothing."""
+    first = records[0]
+    by_method: dict[tuple[str, str], dict[str, list[EvaluationRecord]]] = defaultdict(lambda: defaultdict(list))
+    changed = {}
+    for record in records:
+        text = record.evaluated.text
+        by_method[_method(record)][text].append(record)
+        if record.changed is not None:
+            changed[text] = f"{record.changed:,} ({text})"
+    texts = [ORIGINAL, *sorted(changed)]
+    footnotes = Footnotes()
+    metric = "gIoU" if first.scores.mean_name == "giou" else "mIoU"
+    headers = [Header("", "Method", "left"), *(Header(metric, text) for text in texts)]
+    if ABSENT in changed:
+        headers += [Header(ABSENT, "empty masks"), Header(ABSENT, "AUROC of peak")]
+    rows: list[EntryRow] = []
+    for (title, _), by_text in by_method.items():
+        entries = [_entry(_score(by_text[text]) if by_text[text] else None, footnotes) for text in texts]
+        if ABSENT in changed:
+            entries += _of_absent(store, by_text[ABSENT])
+        rows.append((Entry(title), *entries))
+    column = Column(first.evaluated.dataset, first.evaluated.split)
+    # The best in the data's own words comes first.
+    rows.sort(key=lambda row: row[1].value or 0.0, reverse=True)
+    return Table(
+        title=f"In other words: {column.title} {column.name}, trained on {first.cell.dataset}",
+        caption=_caption(first),
+        headers=tuple(headers),
+        sections=(Section("", tuple(rows)),),
+        notes=(
+            f"{metric} in percent with the object that the data's own expression means, by `barbench evaluate --cell "
+            f"--text`, over all {first.scores.n:,} expressions; words are others in "
+            f"{listed([changed[text] for text in sorted(changed)])}.",
+            f"{ABSENT}: the expressions mean nothing in their images. Empty masks: how often nothing is predicted, as "
+            "would be right. AUROC of peak: how often the highest probability is larger for an expression of the data "
+            "than for one that means nothing, of all pairs; 50 is chance.",
+            *_sizes(records),
+        ),
+        footnotes=tuple(footnotes.texts),
+        number=NUMBER,
+    )
+
+
+def _of_absent(store: Store, records: Sequence[EvaluationRecord]) -> list[Entry]:
+    """The share of empty masks, and how well the peak tells such expressions from those of the data, over the seeds."""
+    empty = []
+    told = []
+    for record in records:
+        own = record.evaluated.model_copy(update={"text": ORIGINAL, "text_seed": 0})
+        absent = load(store, record.cell, record.evaluated)
+        present = load(store, record.cell, own)
+        if absent is None or present is None:
+            continue
+        empty.append(100 * float((predicted_pixels(absent.columns) == 0).mean()))
+        separated = auroc(present.columns["peak"], absent.columns["peak"])
+        told += [] if separated is None else [100 * separated]
+    return [Entry(f"{mean(values):.1f}", mean(values)) if values else Entry("-") for values in (empty, told)]
