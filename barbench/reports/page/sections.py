@@ -202,7 +202,7 @@ def _pairs_sections(members: Group, evidence: ResampledScores) -> tuple[PageSect
     tables = tuple(pairs_table(members, evidence))
     if not tables:
         return ()
-    intro = "Each method's average against every other one's, so that a choice between any two can be read off."
+    intro = "Each method's average minus every other one's, row minus column. What is bold is more than chance."
     return (PageSection("pairs", "All pairs", intro=intro, more=tables, opening=True),)
 
 

@@ -26,7 +26,7 @@ function stack(image, mask, alt, place = 0, count = 1) {
 function card(content, set, row) {
   const picture = set.picture && content.images[set.picture[row]];
   const truth = set.truth && content.truths[set.truth[row]];
-  const facts = [`sentence ${set.sentence[row]}`, `image ${set.image[row]}`, content.sizes[set.size[row]]];
+  const facts = [`sentence ${set.sentence[row]}`, `image ${set.image[row]}`, `${content.sizes[set.size[row]]} of the image`];
   if (set.categories) facts.splice(2, 0, set.categories[set.category[row]]);
   if (set.rivals) facts.push(`${set.rivals[row]} rival${set.rivals[row] === 1 ? "" : "s"}`);
   const [strip, drawn] = set.masks?.[row] ?? [null, []];
