@@ -157,6 +157,20 @@ def test_dropped_attention_without_dropout_is_attention() -> None:
     torch.testing.assert_close(attend_dropped(q, k, v, None, 0.0), F.scaled_dot_product_attention(q, k, v))
 
 
+def test_a_query_without_a_key_gets_zeros_and_no_gradient() -> None:
+    """As torch's own attention has it: the softmax of nothing would be NaN, in values and in all gradients."""
+    q, k, v = doubles(2, 2, 3, 4), doubles(2, 2, 5, 4), doubles(2, 2, 5, 4)
+    attend = torch.ones(2, 1, 1, 5, dtype=torch.bool)
+    attend[1] = False  # a text without a word
+    ours = attend_dropped(q, k, v, attend, 0.0)
+    theirs = F.scaled_dot_product_attention(q, k, v, attend)
+    torch.testing.assert_close(ours, theirs)
+    assert not ours[1].any()
+    found, expected = (torch.autograd.grad(y.square().sum(), (q, k, v)) for y in (ours, theirs))
+    torch.testing.assert_close(found, expected)
+    assert not any(gradient[1].any() for gradient in found)
+
+
 def test_dropped_attention_saves_booleans_of_the_map() -> None:
     q, k, v = (torch.randn(1, 2, 64, 8, requires_grad=True) for _ in range(3))
     assert saved_bytes(lambda: attend_dropped(q, k, v, None, 0.1)) == 4 * 4 * q.numel() + 2 * 64 * 64

@@ -87,12 +87,14 @@ def attend_dropped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout
 
 
 def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax of one sample's scores, (heads, T, S)."""
+    """Softmax of one sample's scores, (heads, T, S); zero for a query that may attend to nothing, as torch has it."""
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    if mask is not None:
-        scores = scores.masked_fill_(~mask, float("-inf"))
-    weights: Tensor = scores.softmax(-1)
-    return weights
+    if mask is None:
+        weights: Tensor = scores.softmax(-1)
+        return weights
+    hidden = ~mask
+    weights = scores.masked_fill_(hidden, float("-inf")).softmax(-1)
+    return weights.masked_fill_(hidden, 0.0)  # the softmax of nothing is NaN
 
 
 class _AttendDropped(Function):
