@@ -138,7 +138,7 @@ def _load(job: Job, emit: Emit) -> Loaded:
     place = job.place
     torch.set_num_threads(place.threads)
     choose_kernels(place.kernels)
-    accelerator = make_accelerator(place.device, job.cell.precision)
+    accelerator = make_accelerator(place.device, job.cell.precision, place.process_timeout * 60)
     subset = job.cell.subset or Subset()
     data = read_dataset(job.files.data, job.dataset, job.cell.held_out, subset.evaluate, subset.train)
     if job.cell.held_out:

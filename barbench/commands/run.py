@@ -126,6 +126,16 @@ def run(
             min=1, max=1024, help="number of processes that share each batch, one per GPU", rich_help_panel=DEVICES
         ),
     ] = 1,
+    process_timeout: Annotated[
+        int,
+        typer.Option(
+            "--process-timeout",
+            min=1,
+            max=100_000,
+            help="minutes that a process of a cell waits for a slower one before the cell fails; it can resume",
+            rich_help_panel=DEVICES,
+        ),
+    ] = 30,
     workers: Annotated[
         int | None,
         typer.Option(

@@ -172,6 +172,7 @@ class Place(Parameters):
     device: str = Field(default=AUTO, description="as torch names it; auto: open")
     gpus: str | None = Field(default=None, description="all, none or numbers; None: as `device` says")
     processes: int = Field(default=1, description="of a cell, one GPU each")
+    process_timeout: float = Field(default=30.0, description="minutes that a process of a cell waits for the others")
     threads: int = Field(default=0, description="of torch, per process; 0: open")
     workers: int | None = Field(default=None, description="processes that load images, per process; None: open")
     jobs: int | None = Field(default=None, description="cells at a time; None: as many as the host is good for")

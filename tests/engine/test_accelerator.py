@@ -19,4 +19,12 @@ def test_a_numbered_gpu_becomes_the_current_one(
     monkeypatch.setattr(torch.cuda, "set_device", order.append)
     monkeypatch.setattr(accelerator, "Accelerator", lambda **given: order.append(given))
     accelerator.make_accelerator(device, "bf16")
-    assert order == [*current, {"cpu": cpu, "mixed_precision": "bf16"}], "chosen before accelerate looks"
+    given = {"cpu": cpu, "mixed_precision": "bf16", "kwargs_handlers": []}
+    assert order == [*current, given], "chosen before accelerate looks"
+
+
+def test_how_long_processes_wait_is_said_where_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(accelerator, "Accelerator", lambda **arguments: given.extend(arguments["kwargs_handlers"]))
+    accelerator.make_accelerator("cpu", timeout=90.0)
+    assert [handler.timeout.total_seconds() for handler in given] == [90.0]

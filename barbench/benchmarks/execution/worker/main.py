@@ -44,6 +44,12 @@ _OUT_OF_MEMORY: Final = (
     "could not create a primitive",  # oneDNN
 )
 """How each library below torch words it, in lower case."""
+_WAITED: Final = ("timed out waiting", "timeout waiting", "timed out after", "wait timeout")
+"""How Gloo, NCCL and torch's store say that a process waited too long for another one, in lower case."""
+_GAVE_UP: Final = (
+    "a process waited {minutes:g} minutes for another one of the cell, which is slow or has ended; the same command "
+    "resumes from the checkpoint, and --process-timeout changes how long it waits"
+)
 
 
 def main(path: Path) -> int:
@@ -82,6 +88,8 @@ def main(path: Path) -> int:
         traceback.print_exc()
         if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
             return reporter.leave("unwritable", str(error.strerror))
+        if job.cell.processes > 1 and waited_too_long(error):
+            return reporter.fail(job, "failed", _GAVE_UP.format(minutes=job.place.process_timeout))
         return reporter.fail(job, "failed", f"{type(error).__name__}: {error}")
     finally:
         reporter.tracked.close()
@@ -136,6 +144,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return False
     text = str(error).lower()
     return any(words in text for words in _OUT_OF_MEMORY)
+
+
+def waited_too_long(error: BaseException) -> bool:
+    """Whether one of several processes gave up on another one, which is slow or has ended."""
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _WAITED)
 
 
 def _message(error: BarbenchError) -> str:
