@@ -112,13 +112,16 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
     emit({"event": "phase", "name": "profiling"})
     cost = _cost(loaded)
     lap("profiling")
-    # Training, whose peak of memory is the cell's.
+    # Training, whose peak of memory is that of a cell in tables.
     device = loaded.accelerator.device
     profile.reset_peak(device)
     training = _train(job, loaded, emit, at_steps)
     peak = profile.peak(device)
     lap("training")
+    # Images are scored at their own sizes, so that evaluation can need more than training did.
+    profile.reset_peak(device)
     evaluations = _evaluate(job, loaded, emit)
+    evaluation_peak = profile.peak(device)
     lap("evaluating")
     if not loaded.accelerator.is_main_process:
         return None
@@ -126,7 +129,7 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
     _keep_tuned(job, loaded.segmenter)
     _note_problems(loaded.data, emit)
     timings["total"] = time.monotonic() - begin
-    measured = _profile(loaded, cost, peak, training, evaluations)
+    measured = _profile(loaded, cost, peak, evaluation_peak, training, evaluations)
     arrays = join_splits({split: evaluation.expressions for split, evaluation in evaluations.items()})
     arrays |= join_masks({s: evaluation.masks for s, evaluation in evaluations.items() if evaluation.masks})
     arrays |= join_rivals({s: evaluation.rivals for s, evaluation in evaluations.items() if evaluation.rivals})
@@ -333,6 +336,7 @@ def _profile(
     loaded: Loaded,
     cost: tuple[int, int],
     peak: profile.Peak,
+    evaluation_peak: profile.Peak,
     training: Training,
     evaluations: dict[str, Evaluation],
 ) -> Profile:
@@ -345,6 +349,7 @@ def _profile(
         peak_memory_bytes=peak.bytes,
         peak_memory_kind=peak.kind,
         reserved_memory_bytes=peak.reserved,
+        evaluation_memory_bytes=evaluation_peak.bytes,
         train_images_per_s=training.images_per_second,
         train_wait_s=training.wait_seconds,
         skipped_steps=training.skipped,

@@ -61,8 +61,8 @@ def load(folder: str | Path) -> pd.DataFrame:
     * adapter, positional, head, frozen: the parameter ledger; adapter_own, adapter_norms, adapter_biases,
       adapter_weights: what adapter consists of;
       vision, text, vision_positions, text_positions: sizes of the towers; missing in old records;
-    * flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes, peak_memory_kind, train_images_per_s,
-      infer_images_per_s, batch, device: the profile;
+    * flops_forward, saved_bytes, saved_bytes_batch, peak_memory_bytes (of training), peak_memory_kind,
+      evaluation_memory_bytes, train_images_per_s, infer_images_per_s, batch, device: the profile;
     * neck, head_form (of the segmentation head; None: the backbone's own), processes, context_length, exif, held_out:
       the rest of the cell; subset.train, subset.evaluate: how many images it is limited to, of training and of each
       split; tuning_budget;

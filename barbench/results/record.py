@@ -228,6 +228,9 @@ class Profile(Frozen):
     peak_memory_bytes: int
     peak_memory_kind: Literal["cuda allocator", "process RSS"]
     reserved_memory_bytes: int | None = Field(default=None, description="that CUDA's allocator held at most; else None")
+    evaluation_memory_bytes: int | None = Field(
+        default=None, description="peak while the splits were scored, of the same kind; None in older records"
+    )
     train_images_per_s: float | None = Field(
         description="without the wait for the loader; None where no step was left to train after a resume"
     )

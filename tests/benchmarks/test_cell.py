@@ -82,7 +82,9 @@ def test_what_was_measured_on_a_gpu_reaches_the_record() -> None:
     loaded: Any = SimpleNamespace(recipe=SimpleNamespace(batch=32), accelerator=SimpleNamespace(device="cuda"))
     metrics: Any = {"val": SimpleNamespace(metrics=SimpleNamespace(n=10), images_per_second=5.0)}
     training = Training([], 9.0, 400.0, 0.25, 3)
-    measured = cell._profile(loaded, (7, 8), Peak(100, "cuda allocator", 150), training, metrics)
+    peaks = (Peak(100, "cuda allocator", 150), Peak(120, "cuda allocator", 170))
+    measured = cell._profile(loaded, (7, 8), *peaks, training, metrics)
+    assert measured.evaluation_memory_bytes == 120
     assert (measured.peak_memory_bytes, measured.peak_memory_kind, measured.reserved_memory_bytes) == (
         100, "cuda allocator", 150,
     )  # fmt: skip

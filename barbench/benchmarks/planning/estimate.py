@@ -27,7 +27,8 @@ class Pace(NamedTuple):
         step: seconds per training step.
         expression: seconds per evaluated expression.
         start: seconds of all else.
-        bytes: peak memory.
+        bytes: peak memory of the training.
+        evaluation_bytes: peak memory of the evaluation; 0 where no record has it.
         records: how many records say so.
     """
 
@@ -35,14 +36,17 @@ class Pace(NamedTuple):
     expression: float
     start: float
     bytes: float
+    evaluation_bytes: float
     records: int
 
 
 class Estimate(NamedTuple):
-    """Time in seconds, peak memory in bytes, and in words where they come from."""
+    """Time in seconds, peak memory of the training and of the evaluation in bytes (0: unknown), and in words where they
+    come from."""
 
     seconds: float
     bytes: float
+    evaluation_bytes: float
     source: str
 
 
@@ -65,7 +69,8 @@ def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate | None
         return None
     steps = recipe.epochs * (size.references // recipe.batch)
     seconds = pace.start + steps * pace.step + size.expressions * pace.expression
-    return Estimate(seconds, pace.bytes, f"{plural(pace.records, 'record')} of this method")
+    source = f"{plural(pace.records, 'record')} of this method"
+    return Estimate(seconds, pace.bytes, pace.evaluation_bytes, source)
 
 
 def _comparable(record: Record, job: Job) -> bool:
@@ -100,6 +105,7 @@ def _measured(job: Job, alike: Sequence[Record]) -> Pace | None:
         expression=median(pace.expression for pace in paces),
         start=median(pace.start for pace in paces),
         bytes=median(pace.bytes for pace in paces),
+        evaluation_bytes=median(pace.evaluation_bytes for pace in paces),
         records=len(paces),
     )
 
@@ -117,5 +123,6 @@ def _pace(record: Record) -> Pace:
         expression=evaluating / scored,
         start=max(start, 0.0),
         bytes=record.profile.peak_memory_bytes,
+        evaluation_bytes=record.profile.evaluation_memory_bytes or 0,
         records=1,
     )

@@ -86,7 +86,7 @@ class RunPlan:
             return f"{done}; time and memory unknown: no record of these methods here ({where})."
         seconds = sorted((each.seconds for each in known), reverse=True)  # the longest begin first
         time = clock(makespan([], seconds, slots))
-        memory = max(each.bytes for each in known) / 1e9
+        memory = max(max(each.bytes, each.evaluation_bytes) for each in known) / 1e9
         unknown = len(waiting) - len(known)
         rest = f", without the {unknown} that no record tells of" if unknown else ""
         if slots > 1:
@@ -102,10 +102,15 @@ def _row(planned: Planned) -> dict[str, Any]:
         method += f" {name}={value}"
     time = "" if planned.done else UNKNOWN
     memory = time
+    in_evaluation = time
     source = ""
     if planned.estimate is not None:
         time = clock(planned.estimate.seconds)
         memory = f"{planned.estimate.bytes / 1e9:.1f} GB"
+        if planned.estimate.evaluation_bytes:
+            in_evaluation = f"{planned.estimate.evaluation_bytes / 1e9:.1f} GB"
+        else:
+            in_evaluation = UNKNOWN
         source = planned.estimate.source
     return {
         "method": method,
@@ -117,6 +122,7 @@ def _row(planned: Planned) -> dict[str, Any]:
         "state": planned.state,
         "time": time,
         "memory": memory,
+        "memory in evaluation": in_evaluation,
         "estimated from": source,
     }
 

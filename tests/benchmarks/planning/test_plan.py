@@ -15,7 +15,7 @@ from barbench.results.store import Store
 SIZE = Size(references=100, expressions=40)
 
 
-def done(job: Job, step: float, evaluating: float = 6.0, peak: int = 10**9) -> Record:
+def done(job: Job, step: float, evaluating: float = 6.0, peak: int = 10**9, scoring: int | None = None) -> Record:
     """A record of 30 expressions whose steps took `step` seconds."""
     scores = Scores(miou=0.5, oiou=0.5, p50=0, p60=0, p70=0, p80=0, p90=0, n=30)
     fields: dict[str, Any] = {
@@ -24,6 +24,7 @@ def done(job: Job, step: float, evaluating: float = 6.0, peak: int = 10**9) -> R
         "saved_bytes_batch": 8,
         "peak_memory_bytes": peak,
         "peak_memory_kind": "process RSS",
+        "evaluation_memory_bytes": scoring,
         "train_images_per_s": 1.0,
         "infer_images_per_s": 1.0,
         "batch": 16,
@@ -57,6 +58,18 @@ def test_records_of_the_method_tell(make_jobs, tmp_path: Path) -> None:
     assert found.seconds == pytest.approx((20 - 10 - 6) + steps * 0.7 + 40 * 6.0 / 30)
     assert found.bytes == 1e9
     assert found.source == "3 records of this method"
+
+
+def test_the_plan_states_the_memory_of_the_evaluation(make_jobs, tmp_path: Path) -> None:
+    """Which may be above that of the training; records of before it was measured say nothing of it."""
+    [job], [other] = make_jobs(tmp_path, "etris"), make_jobs(tmp_path, "snf")
+    store = Store(tmp_path)
+    store.save(done(seeded(job, 1), 0.5, peak=10**9, scoring=3 * 10**9))
+    store.save(done(seeded(other, 1), 0.5, peak=2 * 10**9))
+    plan = make_plan([job, other], store)
+    rows = [(row["memory"], row["memory in evaluation"]) for row in plan.rows()]
+    assert rows == [("1.0 GB", "3.0 GB"), ("2.0 GB", "unknown")]
+    assert plan.summary().endswith("up to 3.0 GB of memory.")
 
 
 @pytest.mark.parametrize("change", ["threads", "batch", "precision", "failed"])
