@@ -206,7 +206,7 @@ def _note(sets: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]],
     inside = sum(address.startswith("data:") for address in pictures.images.values())
     note += f"; the thumbnails of {inside:,} of {images:,} images are inside this file"
     if pictures.beside:
-        note += f", the others in the folder {_FOLDER} beside it"
+        note += f", further pictures in the folder {_FOLDER} beside it"
     return f"{note}."
 
 

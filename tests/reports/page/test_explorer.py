@@ -111,7 +111,7 @@ def test_pictures_that_do_not_fit_lie_beside(store: Store) -> None:
     objects = {f"expressions/refcoco-{number}.png" for number in range(12)}
     assert set(none.beside) == objects | {f"expressions/{number}.webp" for number in (0, 1, 3, 4, 5)}
     assert content(none)["images"]["3"] == "expressions/3.webp"
-    assert "0 of 5 images are inside this file, the others in the folder expressions beside it." in none.note
+    assert "0 of 5 images are inside this file, further pictures in the folder expressions beside it." in none.note
     uri = content(every)["images"]["3"]
     assert b64decode(uri.partition(",")[2]) == none.beside["expressions/3.webp"]
 
