@@ -13,9 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from barbench.plain import OnProgress, flatten
+from barbench.progress import OnProgress
 from barbench.reports.formats.terminal import Terminal
 from barbench.reports.tables.table import Entry, Header, Section, Table
+from barbench.values import flatten
 
 
 class Format(StrEnum):

@@ -1,4 +1,5 @@
 """Reads values of files that anybody may have written: ids, sizes, numbers and text, with entry and key in the error.
+`flatten` makes nested values flat.
 
 Every value of a data file and of a backbone's configuration is read by one of these functions; a YAML file is read by
 `read_yaml`. They raise ValueError; who reads the file makes it a DataError with the file's name.
@@ -203,3 +204,19 @@ def read_yaml(content: str) -> Any:
 def write_yaml(fields: Mapping[str, Any]) -> str:
     """Write plain values as YAML which `read_yaml` reads as the same values; keys keep their order."""
     return str(yaml.dump(dict(fields), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping, with keys joined by dots; the order stays, empty mappings vanish.
+
+    >>> flatten({"a": 1, "b": {"c": 2, "d": {"e": 3}}})
+    {'a': 1, 'b.c': 2, 'b.d.e': 3}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{key}.")
+        else:
+            flat[key] = value
+    return flat

@@ -15,7 +15,7 @@ import barbench as bb
 from barbench import api
 from barbench.benchmarks.execution.run import run_jobs
 from barbench.errors import UnknownName, UsageError
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.spec.recipe import parse_recipe
 from tests.benchmarks.conftest import MakeJobs, Told
 from tests.benchmarks.conftest import make_jobs as make_jobs

@@ -1,7 +1,9 @@
 """Values that a file has in another type than expected: read where it is clear what is meant, else refused by name."""
 
 import json
+from collections import OrderedDict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from barbench.spec.backbone import backbone_config
 from barbench.spec.cluster import Cluster
 from barbench.spec.dataset import resolve_dataset
 from barbench.spec.recipe import load_recipe, parse_recipe
-from barbench.values import number, read_key, read_yaml, whole, write_yaml
+from barbench.values import flatten, number, read_key, read_yaml, whole, write_yaml
 from tests.models.small import HEAD, config, write_folder
 
 RECIPE: dict[str, Any] = {"epochs": 3, "batch": 4, "lr": 1e-3}
@@ -188,3 +190,13 @@ def test_an_absent_key_stands_for_what_it_is_told() -> None:
         read_key({"n": "x"}, "n", whole, absent=7)
     with pytest.raises(ValueError, match="it lacks the key 'n'"):
         read_key({}, "n", whole)
+
+
+def test_keys_are_joined_and_the_order_stays() -> None:
+    nested = {"z": 1, "a": {"c": [{"kept": 1}], "b": OrderedDict(d=None)}, "e": MappingProxyType({"f": ""})}
+    assert list(flatten(nested).items()) == [("z", 1), ("a.c", [{"kept": 1}]), ("a.b.d", None), ("e.f", "")]
+
+
+def test_an_empty_mapping_leaves_nothing() -> None:
+    assert flatten({"a": {}, "b": {"c": {}}}) == {}
+    assert flatten({"a": 0}, "x.") == {"x.a": 0}

@@ -19,8 +19,8 @@ from barbench.benchmarks.execution.host.source import code_hash, own_code
 from barbench.benchmarks.job import Job
 from barbench.datasets.content import DatasetContent, check_held_out, read_dataset
 from barbench.datasets.expression_kinds import KINDS
+from barbench.datasets.letterbox_cache import LetterboxCache, check_images, disk_space
 from barbench.datasets.pixels.letterbox import Letterbox
-from barbench.datasets.pixels.letterbox_cache import LetterboxCache, check_images, disk_space
 from barbench.datasets.references import ReferSplit
 from barbench.datasets.samples import EvalSamples, JointSamples, TrainSamples
 from barbench.datasets.tokens import Tokens

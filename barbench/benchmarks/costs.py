@@ -23,7 +23,7 @@ from barbench.methods.catalog import MethodSpec, Options
 from barbench.methods.resolve import resolve
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.towers.load import load_backbone
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.spec.backbone import RANDOM, HeadChoice, backbone_config
 from barbench.spec.run import Kernels, Precision
 

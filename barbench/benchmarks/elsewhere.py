@@ -25,7 +25,7 @@ from barbench.engine.evaluate import evaluate
 from barbench.errors import BarbenchError, UnknownName
 from barbench.metrics import METRICS, Scores, auroc, predicted_pixels, summarize_columns
 from barbench.paper.partitions import Exif
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.results.compare import rows_of
 from barbench.results.evaluations import ORIGINAL, Evaluated, EvaluationRecord, Found, Leaks, load, save
 from barbench.results.expressions import Columns

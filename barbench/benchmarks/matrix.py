@@ -16,7 +16,7 @@ from barbench.methods.scaling import follows_width
 from barbench.methods.suites import SUITES
 from barbench.paper.partitions import PAPER_PARTITIONS, Exif
 from barbench.paper.tables import DEFAULT, Block, embedded_for, needed
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.results.record import Cell, DataIdentity, Subset
 from barbench.spec.backbone import (
     CONFIG,

@@ -14,7 +14,7 @@ from barbench.datasets.refer import read_refer
 from barbench.datasets.samples import EvalSamples
 from barbench.engine.predict import predict, to_mask
 from barbench.metrics import iou, overlap
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.results.expressions import Columns
 from barbench.results.qualitative import Mask, Overlay, Panel
 from barbench.results.record import Record

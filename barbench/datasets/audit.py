@@ -15,7 +15,7 @@ from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData
 from barbench.errors import BarbenchError, DataError
 from barbench.paper.partitions import Counts, Partition
-from barbench.plain import OnProgress, batched
+from barbench.progress import OnProgress
 
 THREADS = 8
 CHUNK = 64  # images that are decoded before the decoders' warnings are read
@@ -226,9 +226,11 @@ def _open_all(
     findings: list[Finding] = []
     pixels: dict[ImageInfo, bytes] = {}
     pool = ThreadPoolExecutor(THREADS)
+    opened = list(images.items())
     done = 0
     try:
-        for chunk in batched(images.items(), CHUNK):
+        for start in range(0, len(images), CHUNK):
+            chunk = opened[start : start + CHUNK]
             for image, (found, complaint) in zip(chunk, decode_with_warnings(_open, chunk, pool.map), strict=True):
                 if complaint and not isinstance(found, Finding):
                     found = Finding("failure", image[1], f"{image[0].path} is damaged: {complaint}")

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from barbench.datasets.expression_kinds import kind
+from barbench.datasets.letterbox_cache import LetterboxCache
 from barbench.datasets.pixels import masks
 from barbench.datasets.pixels.letterbox import Letterbox
-from barbench.datasets.pixels.letterbox_cache import LetterboxCache
 from barbench.datasets.references import NO_CATEGORY, Reference, ReferSplit, Sentence
 from barbench.datasets.tokens import Tokens
 

@@ -11,7 +11,7 @@ from typing import Literal
 from barbench.datasets.refer import data_files
 from barbench.datasets.shapes import ShapesSpec, make_shapes
 from barbench.files import at_home, is_left_behind, own_mark
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.spec.dataset import OWN_FILE, Dataset
 
 MAKING = ".making-"

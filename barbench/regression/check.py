@@ -15,7 +15,7 @@ import torch
 
 from barbench.errors import UnknownName
 from barbench.listing import progress_bar
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.regression import baseline as files
 from barbench.regression import evaluation, scores
 from barbench.regression.compare import GateFinding, compare_section

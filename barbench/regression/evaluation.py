@@ -4,7 +4,7 @@ import numpy as np
 
 from barbench.engine.evaluate import evaluate
 from barbench.metrics import Scores, overlap, summarize
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.regression.fixtures import PAPER, accelerator, evaluation, filled, shapes
 from barbench.regression.rules import Value, Values
 

@@ -25,7 +25,6 @@ from barbench.datasets.overlap import read_outlines
 from barbench.datasets.subset import image_counts
 from barbench.errors import BarbenchError, UsageError
 from barbench.metrics import METRICS
-from barbench.plain import flatten
 from barbench.regression import baseline as files
 from barbench.regression.baseline import OwnScores
 from barbench.regression.check import Gate, Outcome
@@ -38,6 +37,7 @@ from barbench.results.record import Record
 from barbench.results.store import Store
 from barbench.spec.run import Run
 from barbench.spec.text import listed, plural
+from barbench.values import flatten
 
 COMMAND: Final = "barbench check --data"
 UPDATE: Final = "barbench check --data ROOT … --update"

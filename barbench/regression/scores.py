@@ -7,7 +7,7 @@ the interval. A baseline holds one run per seed; a check runs only the first see
 
 from barbench.engine.evaluate import evaluate
 from barbench.methods.catalog import MethodSpec
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.regression.fixtures import (
     PAPER,
     SCORED,

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from barbench.metrics import METRICS, iou
-from barbench.plain import flatten
 from barbench.results.expressions import later_scores, of_split
 from barbench.results.qualitative import FindScenes
 from barbench.results.record import Cell, Profile, Record
 from barbench.results.store import Store
 from barbench.spec.accounting import SPLIT, TOWERS
+from barbench.values import flatten
 
 COLUMNS = (
     *("id", "method", "title", "components", "backbone", "weights", "image_size", "dataset", "recipe", "seed"),

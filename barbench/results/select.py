@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from barbench.errors import UnknownName, UsageError
-from barbench.plain import flatten
 from barbench.results.record import Record
+from barbench.values import flatten
 
 CHOOSABLE: Final = ("backbone", "weights", "recipe", "image_size", "neck", "head")
 """What records can be chosen by; each has an option of the command line."""

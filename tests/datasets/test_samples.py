@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from barbench.datasets.pixels import letterbox_cache as module
+from barbench.datasets import letterbox_cache as module
 from barbench.datasets.pixels.images import decode_image
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.refer import read_refer

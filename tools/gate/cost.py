@@ -9,7 +9,7 @@ from barbench.engine import profile
 from barbench.methods.build import build_segmenter
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.regression.fixtures import DATASET, IMAGE_SIZE, segmenter
 from barbench.regression.rules import Values
 from tools.gate.fixtures import ALL

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from barbench.datasets.pixels.letterbox import Letterbox
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.regression.fixtures import IMAGE_SIZE, shapes, training
 from barbench.regression.rules import Value, Values
 from tools.gate.sketch import sketch

@@ -12,7 +12,7 @@ from barbench.engine import profile
 from barbench.methods.base import Method
 from barbench.methods.catalog import MethodSpec
 from barbench.models.segmenter import Segmenter
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.regression.fixtures import (
     DATASET,
     IMAGE_SIZE,

@@ -19,7 +19,7 @@ from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.engine import profile
 from barbench.engine.evaluate import evaluate
 from barbench.methods.catalog import MethodSpec
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 from barbench.regression.fixtures import (
     DATASET,
     IMAGE_SIZE,

@@ -27,7 +27,7 @@ from barbench.paper.partitions import Partition
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
 
-class Sentence(NamedTuple):
+class SentenceEntry(NamedTuple):
     """One entry: its number in the file, its id if it has one, its text, and the object's annotation in COCO."""
 
     place: int
@@ -86,7 +86,7 @@ def is_mdetr(path: Path) -> bool:
     return mdetr or b'"grounding"' in head or path.name.startswith("finetune_")
 
 
-def _sentences(path: Path, instances: Instances | None) -> Iterator[Sentence]:
+def _sentences(path: Path, instances: Instances | None) -> Iterator[SentenceEntry]:
     with path.open("rb") as file:
         head = file.read(1 << 16)
     if b'"grounding"' in head:
@@ -113,7 +113,7 @@ def _sentences(path: Path, instances: Instances | None) -> Iterator[Sentence]:
             own = objects[own_id]
             ann_id = read_key(own, "original_id", whole, absent=own_id)
             annotation = own if own.get("segmentation") else _given(path, instances).get(ann_id)
-            yield Sentence(
+            yield SentenceEntry(
                 place,
                 own_id,
                 read_key(entry, "caption", text),
@@ -124,7 +124,7 @@ def _sentences(path: Path, instances: Instances | None) -> Iterator[Sentence]:
             raise ValueError(f"image entry {place}: {error}") from error
 
 
-def _odvg(path: Path, instances: Instances) -> Iterator[Sentence]:
+def _odvg(path: Path, instances: Instances) -> Iterator[SentenceEntry]:
     for place, entry in enumerate(json_lines(path)):
         try:
             grounding = read_key(entry, "grounding", lambda value: value)
@@ -134,7 +134,7 @@ def _odvg(path: Path, instances: Instances) -> Iterator[Sentence]:
             name = read_key(entry, "filename", text)
             x1, y1, x2, y2 = map(number, boxes[0])
             annotation = instances.at(coco_name(name), [x1, y1, x2 - x1, y2 - y1])
-            yield Sentence(place, None, read_key(grounding, "caption", text), _picture(name, entry), annotation)
+            yield SentenceEntry(place, None, read_key(grounding, "caption", text), _picture(name, entry), annotation)
         except ValueError as error:
             raise ValueError(f"line {place + 1}: {error}") from error
 

@@ -45,18 +45,20 @@ def captioned_batch(
         Pictures, captions and their truth.
     """
     families = (("people", "objects"), ("people",), ("objects",))
-    scenes = [
-        sample_scene(rng, size, size, int(rng.integers(things[0], things[1] + 1)), families[i % 3], scale)
-        for i in range(images)
-    ]
+    fewest, most = things
+    scenes = []
+    for number in range(images):
+        count = int(rng.integers(fewest, most + 1))
+        scenes.append(sample_scene(rng, size, size, count, families[number % 3], scale))
     styles = ("refcoco+", "refcoco+", "refcoco", "refcocog") if places else ("refcoco+",)
-    meanings = [
-        propose(s, s.things[i], styles[rng.integers(len(styles))], rng)
-        for s in scenes
-        for i in rng.integers(len(s.things), size=captions)
-    ]
-    texts = [spoken(m, rng) for m in meanings]
-    return CaptionedBatch(np.stack([draw(s, rng) for s in scenes]), texts, truth(meanings, scenes))
+    meanings = []
+    for scene in scenes:
+        for index in rng.integers(len(scene.things), size=captions):
+            style = styles[rng.integers(len(styles))]
+            meanings.append(propose(scene, scene.things[index], style, rng))
+    texts = [spoken(meaning, rng) for meaning in meanings]
+    pictures = np.stack([draw(scene, rng) for scene in scenes])
+    return CaptionedBatch(pictures, texts, truth(meanings, scenes))
 
 
 def truth(meanings: list[Meaning], scenes: list[Scene]) -> NDArray[np.bool_]:
@@ -69,18 +71,26 @@ def truth(meanings: list[Meaning], scenes: list[Scene]) -> NDArray[np.bool_]:
     Returns:
         Boolean (N, B).
     """
-    flat = [(i, t) for i, s in enumerate(scenes) for t in s.things]
-    owner = np.array([i for i, _ in flat])
-    fields = {f: np.array([getattr(t, f) for _, t in flat]) for f in ("kind", "family", "colour", "texture", "size")}
-    families = {FAMILY_WORDS[f]: f for f in FAMILIES}
+    # The figures of all scenes as arrays: the scene of each, and each field of its looks.
+    figures = [thing for scene in scenes for thing in scene.things]
+    owner = np.repeat(np.arange(len(scenes)), [len(scene.things) for scene in scenes])
+    fields = {}
+    for name in ("kind", "family", "colour", "texture", "size"):
+        fields[name] = np.array([getattr(thing, name) for thing in figures])
+    families = {FAMILY_WORDS[family]: family for family in FAMILIES}
     true = np.zeros((len(meanings), len(scenes)), bool)
     for row, meaning in zip(true, meanings, strict=True):
         looks = meaning.looks
-        fits = fields["family"] == families[looks.noun] if looks.noun in families else fields["kind"] == looks.noun
-        for f in ("colour", "texture", "size"):
-            if getattr(looks, f):
-                fits = fits & (fields[f] == getattr(looks, f))
+        if looks.noun in families:
+            fits = fields["family"] == families[looks.noun]
+        else:
+            fits = fields["kind"] == looks.noun
+        for name in ("colour", "texture", "size"):
+            wanted = getattr(looks, name)
+            if wanted:
+                fits = fits & (fields[name] == wanted)
+        # Where it also says a place, each scene is asked.
         placed = meaning.zone or meaning.other
-        for i in np.unique(owner[fits]):
-            row[i] = bool(meaning.fits(scenes[i])) if placed else True
+        for number in np.unique(owner[fits]):
+            row[number] = not placed or bool(meaning.fits(scenes[number]))
     return true

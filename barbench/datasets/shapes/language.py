@@ -55,20 +55,27 @@ class Meaning:
 
     def fits(self, scene: Scene) -> list[int]:
         """Indices of the scene's figures that the expression fits; exactly one means that it is unambiguous."""
-        return [i for i, t in enumerate(scene.things) if self.looks.fits(t) and self._placed(t, scene)]
+        found = []
+        for index, thing in enumerate(scene.things):
+            if self.looks.fits(thing) and self._is_placed(thing, scene):
+                found.append(index)
+        return found
 
-    def _placed(self, thing: Thing, scene: Scene) -> bool:
+    def _is_placed(self, thing: Thing, scene: Scene) -> bool:
         if self.zone and not in_zone(thing, scene, self.zone):
             return False
-        other = self.other
-        return other is None or any(
-            other.fits(o) and related(thing, o, scene, self.relation) for o in scene.things if o is not thing
-        )
+        if self.other is None:
+            return True
+        for other in scene.things:
+            if other is not thing and self.other.fits(other) and related(thing, other, scene, self.relation):
+                return True
+        return False
 
 
 def in_zone(thing: Thing, scene: Scene, zone: str) -> bool:
     """Whether a figure is in a zone: its centre is in the outer 40 % on that side, or in the middle 40 % both ways."""
-    x, y = thing.x / scene.width, thing.y / scene.height
+    x = thing.x / scene.width
+    y = thing.y / scene.height
     return {
         "left": x < 0.4,
         "right": x > 0.6,
@@ -80,49 +87,58 @@ def in_zone(thing: Thing, scene: Scene, zone: str) -> bool:
 
 def related(a: Thing, b: Thing, scene: Scene, relation: str) -> bool:
     """Whether `a` has the relation to `b`, by more than a margin, and more along the relation's axis than across it."""
-    dx, dy, least = b.x - a.x, b.y - a.y, MARGIN * min(scene.width, scene.height)
-    along, across = {"to the left of": (dx, dy), "to the right of": (-dx, dy), "above": (dy, dx), "below": (-dy, dx)}[
-        relation
-    ]
+    dx = b.x - a.x
+    dy = b.y - a.y
+    directions = {
+        "to the left of": (dx, dy),
+        "to the right of": (-dx, dy),
+        "above": (dy, dx),
+        "below": (-dy, dx),
+    }
+    along, across = directions[relation]
+    least = MARGIN * min(scene.width, scene.height)
     return along > least and along > abs(across)
 
 
 def phrase(looks: Looks, rng: Rng) -> str:
     """The looks in words: "small striped red circle", "man in red"."""
-    worn = " ".join(w for w in (looks.texture, looks.colour) if w)
+    worn = " ".join(filter(None, (looks.texture, looks.colour)))
     person = looks.noun in ("man", "woman", "child", "person")
     if person and looks.colour and rng.random() < 0.6:
         words = [looks.size, looks.noun, "in", worn]
     else:
         words = [looks.size, worn, looks.noun]
-    return " ".join(w for w in words if w)
+    return " ".join(filter(None, words))
 
 
 def _short(meaning: Meaning, rng: Rng) -> str:
     """RefCOCO's style: few words, no sentence, the place before or after."""
-    text, zone = phrase(meaning.looks, rng), meaning.zone
+    text = phrase(meaning.looks, rng)
+    zone = meaning.zone
     if not zone:
         return text if rng.random() < 0.6 else f"the {text}"
-    place = "in the middle" if zone == "middle" else f"at the {zone}" if zone in ("top", "bottom") else f"on the {zone}"
-    return str(rng.choice([f"{zone} {text}", f"{text} {zone}", f"{text} {place}"]))
+    preposition = {"middle": "in", "top": "at", "bottom": "at"}.get(zone, "on")
+    return str(rng.choice([f"{zone} {text}", f"{text} {zone}", f"{text} {preposition} the {zone}"]))
 
 
 def _long(meaning: Meaning, rng: Rng) -> str:
     """G-Ref's style: a full phrase, with a relation."""
     text = phrase(meaning.looks, rng)
-    text = f"the {text}" if rng.random() < 0.5 else f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+    article = "an" if text[0] in "aeiou" else "a"
+    if rng.random() < 0.5:
+        article = "the"
+    text = f"{article} {text}"
     if meaning.other is None:
         return text
-    return f"{text} {rng.choice(['', 'that is ', 'placed '])}{meaning.relation} the {phrase(meaning.other, rng)}"
+    link = rng.choice(["", "that is ", "placed "])
+    return f"{text} {link}{meaning.relation} the {phrase(meaning.other, rng)}"
 
 
 def spoken(meaning: Meaning, rng: Rng) -> str:
     """A meaning in words, long if it names a second figure."""
-    return (
-        _long(meaning, rng)
-        if meaning.other is not None or (not meaning.zone and rng.random() < 0.3)
-        else _short(meaning, rng)
-    )
+    if meaning.other is not None or (not meaning.zone and rng.random() < 0.3):
+        return _long(meaning, rng)
+    return _short(meaning, rng)
 
 
 def vocabulary() -> list[str]:
@@ -146,10 +162,14 @@ def propose(scene: Scene, thing: Thing, style: str, rng: Rng) -> Meaning:
     """
     looks = _some_looks(thing, rng)
     if style == "refcoco" and rng.random() < 0.65:
-        zones = [z for z in ZONES if in_zone(thing, scene, z)]
-        return Meaning(looks, zones[rng.integers(len(zones))] if zones else "")
+        zones = [zone for zone in ZONES if in_zone(thing, scene, zone)]
+        zone = zones[rng.integers(len(zones))] if zones else ""
+        return Meaning(looks, zone)
     if style == "refcocog":
-        near = [(r, o) for o in scene.things if o is not thing for r in RELATIONS if related(thing, o, scene, r)]
+        near = []
+        for other in scene.things:
+            if other is not thing:
+                near += [(relation, other) for relation in RELATIONS if related(thing, other, scene, relation)]
         if near:
             relation, other = near[rng.integers(len(near))]
             return Meaning(looks, "", relation, _some_looks(other, rng))
@@ -158,10 +178,13 @@ def propose(scene: Scene, thing: Thing, style: str, rng: Rng) -> Meaning:
 
 def _some_looks(thing: Thing, rng: Rng) -> Looks:
     """Part of a figure's looks. Colour is what people name most; "plain" is rarely said."""
-    keep = rng.random(4)
-    noun = thing.kind if keep[0] < 0.75 else FAMILY_WORDS[thing.family]
-    texture = thing.texture if keep[2] < (0.15 if thing.texture == "plain" else 0.5) else ""
-    return Looks(noun, thing.colour if keep[1] < 0.65 else "", texture, thing.size if keep[3] < 0.25 else "")
+    drawn = rng.random(4)
+    noun = thing.kind if drawn[0] < 0.75 else FAMILY_WORDS[thing.family]
+    colour = thing.colour if drawn[1] < 0.65 else ""
+    textured = 0.15 if thing.texture == "plain" else 0.5
+    texture = thing.texture if drawn[2] < textured else ""
+    size = thing.size if drawn[3] < 0.25 else ""
+    return Looks(noun, colour, texture, size)
 
 
 def express(scene: Scene, index: int, style: str, count: int, rng: Rng, tries: int = 40) -> list[str]:
@@ -182,7 +205,8 @@ def express(scene: Scene, index: int, style: str, count: int, rng: Rng, tries: i
     for _ in range(tries):
         meaning = propose(scene, scene.things[index], style, rng)
         if meaning.fits(scene) == [index]:
-            texts[_long(meaning, rng) if style == "refcocog" else _short(meaning, rng)] = None
+            text = _long(meaning, rng) if style == "refcocog" else _short(meaning, rng)
+            texts[text] = None
         if len(texts) == count:
             break
     return list(texts)

@@ -20,7 +20,7 @@ from pycocotools import mask as coco_mask
 from barbench.datasets.shapes.language import express
 from barbench.datasets.shapes.scene import FAMILIES, OUTLINES, RING_HOLE, Rng, Scene, Thing, draw, sample_scene
 from barbench.paper.partitions import PAPER_PARTITIONS, Partition
-from barbench.plain import OnProgress
+from barbench.progress import OnProgress
 
 GENERATOR_VERSION = 2  # raise it whenever the same spec would give other pictures or words
 IMAGES = Path("images/train2014")
@@ -96,7 +96,9 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: OnProgress | None = None
     (root / IMAGES).mkdir(parents=True, exist_ok=True)
     # First of all, so that even an unfinished folder is never taken for real data.
     (root / "shapes.json").write_text(json.dumps({"fingerprint": spec.fingerprint(), **asdict(spec)}, indent=1) + "\n")
-    pools = [pool for pool in POOLS for _ in range(getattr(spec, pool))]
+    pools: list[str] = []
+    for pool in POOLS:
+        pools += [pool] * getattr(spec, pool)
     pictures: list[_Picture] = []
     for picture in _write_pictures(root, spec, pools, processes):
         pictures.append(picture)
@@ -125,12 +127,17 @@ def _write_pictures(root: Path, spec: ShapesSpec, pools: list[str], processes: i
 
 def _write_picture(root: Path, spec: ShapesSpec, image_id: int, pool: str) -> _Picture:
     rng = np.random.default_rng([spec.seed, image_id])
-    width, height = (int(rng.integers(spec.sides[0], spec.sides[1] + 1)) for _ in range(2))
-    scene = sample_scene(rng, width, height, int(rng.integers(spec.things[0], spec.things[1] + 1)), POOLS[pool])
+    shortest, longest = spec.sides
+    fewest, most = spec.things
+    width = int(rng.integers(shortest, longest + 1))
+    height = int(rng.integers(shortest, longest + 1))
+    count = int(rng.integers(fewest, most + 1))
+    scene = sample_scene(rng, width, height, count, POOLS[pool])
     picture = _Picture(image_id, pool, scene)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(96, 101))]
+    quality = int(rng.integers(96, 101))
     image = hazed(draw(scene, rng), spec.haze, rng)
-    cv2.imwrite(str(root / IMAGES / picture.file_name), image[:, :, ::-1], quality)
+    bgr = image[:, :, ::-1]
+    cv2.imwrite(str(root / IMAGES / picture.file_name), bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return picture
 
 
@@ -153,23 +160,40 @@ def hazed(image: NDArray[np.uint8], haze: float, rng: Rng) -> NDArray[np.uint8]:
 
 def _instances(pictures: list[_Picture]) -> dict[str, Any]:
     """COCO's `instances.json`: one polygon per part; a ring has a hole, which only RLE can express."""
-    images = [
-        {"id": p.image_id, "file_name": p.file_name, "width": p.scene.width, "height": p.scene.height} for p in pictures
-    ]
-    annotations = [_annotation(p, i, thing) for p in pictures for i, thing in enumerate(p.scene.things)]
-    categories = [{"id": n, "name": kind, "supercategory": SUPERCATEGORY[kind]} for kind, n in CATEGORIES.items()]
+    images = []
+    annotations = []
+    for picture in pictures:
+        scene = picture.scene
+        images.append(
+            {
+                "id": picture.image_id,
+                "file_name": picture.file_name,
+                "width": scene.width,
+                "height": scene.height,
+            }
+        )
+        for index, thing in enumerate(scene.things):
+            annotations.append(_annotation(picture, index, thing))
+    categories = []
+    for kind, number in CATEGORIES.items():
+        categories.append({"id": number, "name": kind, "supercategory": SUPERCATEGORY[kind]})
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def _annotation(picture: _Picture, index: int, thing: Thing) -> dict[str, Any]:
-    height, width = picture.scene.height, picture.scene.width
-    inside = [np.clip(o, 0, (width, height)) for o in thing.outlines()]  # a turned figure's corner may stick out
-    polygons = [np.round(o, 2).ravel().tolist() for o in inside]
+    height = picture.scene.height
+    width = picture.scene.width
+    polygons = []
+    for outline in thing.outlines():
+        inside = np.clip(outline, 0, (width, height))  # a turned figure's corner may stick out
+        polygons.append(np.round(inside, 2).ravel().tolist())
     rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     segmentation: Any = polygons
     if thing.kind == "ring":
-        hole = coco_mask.decode(coco_mask.frPyObjects([thing.place(RING_HOLE).ravel().tolist()], height, width)[0])
-        rle = coco_mask.encode(np.asfortranarray(coco_mask.decode(rle) * (1 - hole)))
+        hole_outline = thing.place(RING_HOLE).ravel().tolist()
+        hole = coco_mask.decode(coco_mask.frPyObjects([hole_outline], height, width)[0])
+        ring = coco_mask.decode(rle) * (1 - hole)
+        rle = coco_mask.encode(np.asfortranarray(ring))
         segmentation = {"size": [height, width], "counts": rle["counts"].decode()}
     return {
         "id": picture.ann_id(index),
@@ -187,8 +211,10 @@ def _references(pictures: list[_Picture], partition: Partition, spec: ShapesSpec
     references: list[dict[str, Any]] = []
     sent_id = 0
     for picture, index, split, texts in _expressions(pictures, partition, spec):
-        sentences = [{"sent_id": sent_id + k, "raw": t, "sent": t, "tokens": t.split()} for k, t in enumerate(texts)]
-        sent_id += len(sentences)
+        sentences = []
+        for text in texts:
+            sentences.append({"sent_id": sent_id, "raw": text, "sent": text, "tokens": text.split()})
+            sent_id += 1
         references.append(
             {
                 "ref_id": len(references) + 1,
@@ -208,13 +234,18 @@ def _expressions(
     pictures: list[_Picture], partition: Partition, spec: ShapesSpec
 ) -> Iterator[tuple[_Picture, int, str, list[str]]]:
     """(picture, figure, split, texts) for everything that is referred to under a partition."""
-    style, order = partition.folder, list(PAPER_PARTITIONS.names())
+    style = partition.folder
+    stream = PAPER_PARTITIONS.names().index(partition.name) + 1
     for picture in pictures:
-        rng = np.random.default_rng([spec.seed, picture.image_id, order.index(partition.name) + 1])
-        things = rng.permutation(len(picture.scene.things))
-        referred = [(int(i), express(picture.scene, int(i), style, spec.sentences, rng)) for i in things]
+        rng = np.random.default_rng([spec.seed, picture.image_id, stream])
+        # All figures are described, whether or not they get a reference: the draws that follow depend on it.
+        referred = []
+        for index in rng.permutation(len(picture.scene.things)).tolist():
+            texts = express(picture.scene, index, style, spec.sentences, rng)
+            if texts:
+                referred.append((index, texts))
         splits = _splits(picture.pool, partition, rng)
-        for (index, texts), split in zip([r for r in referred if r[1]][: spec.references], splits, strict=False):
+        for (index, texts), split in zip(referred[: spec.references], splits, strict=False):
             yield picture, index, split, texts
 
 
@@ -222,7 +253,9 @@ def _splits(pool: str, partition: Partition, rng: Rng) -> list[str]:
     """The split of a picture's first, second, … reference. unc and umd partition pictures; google partitions objects,
     so pictures leak."""
     if partition.divided_by == "google":
-        return ["val" if r < 0.15 else "train" for r in rng.random(16)] if pool in ("train", "val") else []
-    if partition.divided_by == "umd":
-        pool = {"testA": "test", "testB": "test"}.get(pool, pool)
+        if pool not in ("train", "val"):
+            return []
+        return np.where(rng.random(16) < 0.15, "val", "train").tolist()
+    if partition.divided_by == "umd" and pool.startswith("test"):
+        pool = "test"
     return [pool] * 16

@@ -37,12 +37,15 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> Polygon:
 
 
 def _round(points: int, radius: float = 1.0, x: float = 0.0, y: float = 0.0, start: float = -np.pi / 2) -> Polygon:
-    t = start + np.linspace(0, 2 * np.pi, points, endpoint=False)
-    return np.stack([x + radius * np.cos(t), y + radius * np.sin(t)], 1)
+    angles = start + np.linspace(0, 2 * np.pi, points, endpoint=False)
+    across = x + radius * np.cos(angles)
+    down = y + radius * np.sin(angles)
+    return np.stack([across, down], 1)
 
 
 def _star() -> Polygon:
-    outer, inner = _round(5), _round(5, 0.45, start=-np.pi / 2 + np.pi / 5)
+    outer = _round(5)
+    inner = _round(5, 0.45, start=-np.pi / 2 + np.pi / 5)
     return np.stack([outer, inner], 1).reshape(10, 2)
 
 
@@ -134,8 +137,10 @@ class Thing:
         Returns:
             (points, 2) in pixels.
         """
-        c, s = np.cos(self.angle), np.sin(self.angle)
-        return np.asarray(outline @ np.array([[c, s], [-s, c]]) * self.radius + (self.x, self.y))
+        cos = np.cos(self.angle)
+        sin = np.sin(self.angle)
+        rotation = np.array([[cos, sin], [-sin, cos]])
+        return np.asarray(outline @ rotation * self.radius + (self.x, self.y))
 
     def outlines(self) -> list[Polygon]:
         """The outline of each part, (points, 2) in pixels."""
@@ -155,14 +160,17 @@ def _looks(rng: Rng, families: tuple[str, ...], count: int) -> list[tuple[str, s
     """Looks of `count` figures, all different. The second has the first's kind, the third the first's colour: no single
     word tells them apart."""
     looks: list[tuple[str, str, str]] = []
-    colours, kinds = list(COLOURS), [k for f in families for k in FAMILIES[f]]
+    colours = list(COLOURS)
     while len(looks) < count:
         kind = _one(rng, FAMILIES[_one(rng, families)])
-        colour, texture = _one(rng, colours), _one(rng, ("plain", *TEXTURES))
+        colour = _one(rng, colours)
+        texture = _one(rng, ("plain", *TEXTURES))
         if len(looks) == 1:
             kind = looks[0][0]
         elif len(looks) == 2:
-            kind, colour = _one(rng, [k for k in kinds if k != looks[0][0]]), looks[0][1]
+            others = [k for family in families for k in FAMILIES[family] if k != looks[0][0]]
+            kind = _one(rng, others)
+            colour = looks[0][1]
         if (kind, colour, texture) not in looks:
             looks.append((kind, colour, texture))
     return looks
@@ -191,22 +199,29 @@ def sample_scene(
     Raises:
         ValueError: if not even one figure fits.
     """
-    short, things = min(width, height), list[Thing]()
-    names, ranges = list(SIZES), np.array(list(SIZES.values()))
+    short = min(width, height)
+    sides = np.array([[width], [height]])
+    names = list(SIZES)
+    ranges = np.array(list(SIZES.values()))
+    things: list[Thing] = []
     for kind, colour, texture in _looks(rng, families, count):
-        which, at = rng.integers(len(names), size=TRIES), rng.random((3, TRIES))
+        # Sizes and places of all tries at once.
+        which = rng.integers(len(names), size=TRIES)
+        at = rng.random((3, TRIES))
         low, high = ranges[which].T
         radii = scale * short * (low + at[0] * (high - low))
-        centres = radii + at[1:] * (np.array([[width], [height]]) - 2 * radii)
+        centres = radii + at[1:] * (sides - 2 * radii)
+        # The first that fits into the picture and touches no other figure is taken.
         free = radii * 2 <= short
-        for t in things:
-            free &= np.hypot(centres[0] - t.x, centres[1] - t.y) > GAP * (radii + t.radius)
-        if free.any():
-            i = int(free.argmax())
-            x, y = map(float, centres[:, i])
-            things.append(
-                Thing(kind, colour, texture, names[which[i]], x, y, float(radii[i]), rng.uniform(-0.25, 0.25))
-            )
+        for other in things:
+            distances = np.hypot(centres[0] - other.x, centres[1] - other.y)
+            free &= distances > GAP * (radii + other.radius)
+        if not free.any():
+            continue
+        first = int(free.argmax())
+        x, y = centres[:, first].tolist()
+        angle = rng.uniform(-0.25, 0.25)
+        things.append(Thing(kind, colour, texture, names[which[first]], x, y, float(radii[first]), angle))
     if not things:
         raise ValueError(f"nothing of scale {scale} fits into {width}x{height} pixels")
     return Scene(width, height, tuple(things))
@@ -218,33 +233,57 @@ def _fill(
     """Coverage of the pixels of a window, float32 (height, width, 1) in 0..1, anti-aliased; `corner` is the window's
     (x, y)."""
     cover = np.zeros(shape, np.uint8)
-    for value, outline in [(255, o) for o in outlines] + ([(0, hole)] if hole is not None else []):
-        cv2.fillPoly(cover, [np.round((outline - corner) * 16 - 8).astype(np.int32)], value, cv2.LINE_AA, 4)
+    for outline in outlines:
+        _fill_one(cover, outline - corner, 255)
+    if hole is not None:
+        _fill_one(cover, hole - corner, 0)
     return (cover.astype(np.float32) / np.float32(255))[..., None]
+
+
+def _fill_one(cover: NDArray[np.uint8], outline: Polygon, value: int) -> None:
+    """Fill one outline of the window, in sixteenths of a pixel; pixel i reaches from i - 0.5 to i + 0.5."""
+    points = np.round(outline * 16 - 8).astype(np.int32)
+    cv2.fillPoly(cover, [points], value, cv2.LINE_AA, 4)
 
 
 def _paint(rng: Rng, thing: Thing, shape: tuple[int, int], corner: tuple[int, int]) -> Cover:
     """The figure's surface in a window, float32 (height, width, 3): its colour, with stripes or spots in another
     shade."""
-    base = np.clip(np.array(COLOURS[thing.colour], np.float32) + rng.normal(0, 10, 3), 0, 255).astype(np.float32)
-    turn, beat = rng.uniform(0, np.pi), 3.2 * np.pi
+    color = np.array(COLOURS[thing.colour], np.float32) + rng.normal(0, 10, 3)
+    base = np.clip(color, 0, 255).astype(np.float32)
+    turn = rng.uniform(0, np.pi)
     if thing.texture == "plain":
         return np.broadcast_to(base, (*shape, 3))
-    u = ((np.arange(shape[1], dtype=np.float32) + (corner[0] - thing.x)) * (beat / thing.radius))[None]
-    v = ((np.arange(shape[0], dtype=np.float32) + (corner[1] - thing.y)) * (beat / thing.radius))[:, None]
+
+    # Phases across and down, counted from the figure's centre.
+    beat = 3.2 * np.pi / thing.radius
+    height, width = shape
+    across = np.arange(width, dtype=np.float32) + (corner[0] - thing.x)
+    down = np.arange(height, dtype=np.float32) + (corner[1] - thing.y)
+    u = (across * beat)[None]
+    v = (down * beat)[:, None]
     if thing.texture == "striped":
         pattern = np.sin(u * np.cos(turn) + v * np.sin(turn)) > 0.25
     else:
         pattern = np.sin(u) * np.sin(v) > 0.3
-    shade: Cover = (base * 0.45 if base.mean() > 110 else base * 0.5 + 110).astype(np.float32)
-    return np.where(pattern[..., None], shade, base)
+
+    # A bright figure has darker marks, a dark one brighter marks.
+    shade = base * 0.45 if base.mean() > 110 else base * 0.5 + 110
+    return np.where(pattern[..., None], shade.astype(np.float32), base)
 
 
 def _stamp(canvas: Cover, thing: Thing, rng: Rng) -> None:
     """Draw one figure onto the canvas (height, width, 3), in place; only the window around it changes."""
-    x0, y0 = (max(int(c - thing.radius * 1.1), 0) for c in (thing.x, thing.y))
-    window = canvas[y0 : int(thing.y + thing.radius * 1.1) + 2, x0 : int(thing.x + thing.radius * 1.1) + 2]
-    shape, corner, parts = (window.shape[0], window.shape[1]), (x0, y0), thing.outlines()
+    reach = thing.radius * 1.1
+    left = max(int(thing.x - reach), 0)
+    top = max(int(thing.y - reach), 0)
+    right = int(thing.x + reach) + 2
+    bottom = int(thing.y + reach) + 2
+    window = canvas[top:bottom, left:right]
+    height, width = window.shape[:2]
+    shape = (height, width)
+    corner = (left, top)
+    parts = thing.outlines()
     paint = _paint(rng, thing, shape, corner)
     if thing.family == "people":
         head = _fill(shape, corner, parts[:1])
@@ -263,9 +302,13 @@ def draw(scene: Scene, rng: Rng) -> NDArray[np.uint8]:
     Returns:
         uint8 (height, width, 3) RGB.
     """
-    rows, columns = np.linspace(-1, 1, scene.height)[:, None, None], np.linspace(-1, 1, scene.width)[None, :, None]
-    ground = rng.uniform(95, 175) + rng.normal(0, 8, 3) + rows * rng.normal(0, 12) + columns * rng.normal(0, 12)
-    canvas = ground.astype(np.float32)
+    rows = np.linspace(-1, 1, scene.height)[:, None, None]
+    columns = np.linspace(-1, 1, scene.width)[None, :, None]
+    # A grey with a tint, darker toward one side and one end.
+    ground = rng.uniform(95, 175) + rng.normal(0, 8, 3)
+    slope_down = rows * rng.normal(0, 12)
+    slope_across = columns * rng.normal(0, 12)
+    canvas = (ground + slope_down + slope_across).astype(np.float32)
     for thing in scene.things:
         _stamp(canvas, thing, rng)
     canvas += 4 * rng.standard_normal(canvas.shape, np.float32)

@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from barbench.plain import flatten
 from barbench.reports.page.reproduce import RecipeFile, command, recipe_file
 from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.table import Entry, Header, Section, Table
 from barbench.results.frames import cell_fields, differing_fields
 from barbench.results.record import Record
 from barbench.spec.text import plural
+from barbench.values import flatten
 
 _SHOWN: Final = ("method", "dataset", "seed", "fingerprint")
 """Fields of a cell that are told in every list of records, and the hash of its data, which each dataset has."""

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from barbench.metrics import METRICS
 from barbench.paper.published import published_rows, text_misprints
 from barbench.paper.tables import Column, PaperTable
-from barbench.plain import flatten
 from barbench.reports.tables.averages import millions
 from barbench.reports.tables.columns import Score
 from barbench.reports.tables.grouping import Conditions, Group, MethodRow, by_column, in_order, name_columns
 from barbench.reports.tables.provenance import per_label, provenance_notes
 from barbench.results.interval import CONFIDENCE
 from barbench.spec.accounting import DEFAULT, CountRule
+from barbench.values import flatten
 
 SWAPPED = (
     "Expressions swapped: every prediction is scored on another referred object of the same image. A model that "

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from barbench.datasets.audit import verify
+from barbench.datasets.letterbox_cache import LetterboxCache, check_images
 from barbench.datasets.pixels.images import ImageInfo, decode_image, read_orientation, stored_size
 from barbench.datasets.pixels.letterbox import Letterbox
-from barbench.datasets.pixels.letterbox_cache import LetterboxCache, check_images
 from barbench.datasets.refer import read_refer
 from barbench.errors import DataError
 from barbench.paper.partitions import Partition

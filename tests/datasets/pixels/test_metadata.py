@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from barbench.datasets.letterbox_cache import LetterboxCache
 from barbench.datasets.pixels.decoder_warnings import decode_with_warnings
 from barbench.datasets.pixels.images import ImageInfo, decode_image
 from barbench.datasets.pixels.letterbox import Letterbox
-from barbench.datasets.pixels.letterbox_cache import LetterboxCache
 from barbench.datasets.pixels.metadata import without_metadata
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)

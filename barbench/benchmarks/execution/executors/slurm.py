@@ -322,11 +322,6 @@ class Task:
         return ended.how
 
 
-def stuck(attempt: Attempt) -> bool:
-    """Whether its cell would be stopped and queued for ever."""
-    return why_stuck(attempt) is not None
-
-
 def why_stuck(attempt: Attempt) -> str | None:
     """Why the attempts at a cell come no further: the last ones were stopped before a step or a score."""
     logs = attempt.job.read_attempts()

@@ -11,8 +11,8 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from barbench.benchmarks.job import Job
 from barbench.metrics import METRICS
-from barbench.plain import flatten
 from barbench.results.record import Record
+from barbench.values import flatten
 
 PROJECT: Final = "barbench"
 

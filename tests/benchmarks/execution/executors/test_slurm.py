@@ -95,7 +95,7 @@ def test_a_time_limit_shorter_than_the_start(job: Job) -> None:
         ((log, log.model_copy(update={"steps": (1, 9)})), False),
     ):
         job.write_attempts(logs)
-        assert slurm.stuck(attempt) is stuck
+        assert (slurm.why_stuck(attempt) is not None) is stuck
 
 
 def test_a_cell_that_evaluates_is_not_stopped_before_its_first_step(job: Job) -> None:

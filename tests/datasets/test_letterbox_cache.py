@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from barbench.datasets.pixels import letterbox_cache as module
+from barbench.datasets import letterbox_cache as module
+from barbench.datasets.letterbox_cache import LetterboxCache, disk_space
 from barbench.datasets.pixels.images import ImageInfo, decode_image
 from barbench.datasets.pixels.letterbox import Letterbox
-from barbench.datasets.pixels.letterbox_cache import LetterboxCache, disk_space
 from barbench.datasets.pixels.masks import Rle, from_mask
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferData

@@ -30,7 +30,6 @@ from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.pixels.masks import Rle
 from barbench.datasets.references import ReferSplit
 from barbench.files import atomic_file
-from barbench.plain import batched
 from barbench.spec.backbone import CLIP_NORMALIZATION
 
 THREADS = 4  # that decode what an evaluation will need
@@ -169,7 +168,8 @@ def check_images(splits: Iterable[ReferSplit], squares: LetterboxCache) -> list[
     wanted = [info for info in dict.fromkeys(info for _, infos in used for info in infos) if not squares.holds(info)]
     side, complaints = squares.letterbox.size, dict[ImageInfo, str]()
     with ThreadPoolExecutor(THREADS) as pool:
-        for chunk in batched(wanted, CHUNK):
+        for start in range(0, len(wanted), CHUNK):
+            chunk = wanted[start : start + CHUNK]
             room = np.empty((len(chunk), side, side, 3), np.uint8)
             complaints |= squares.decode(list(zip(chunk, room, strict=True)), pool.map)
     for data, infos in used:
