@@ -82,12 +82,8 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     folder is created if needed.
 
     Args:
-        path: the final name.
         sync: False, for what can be made again: many times faster, but the file may be incomplete after a power
             failure.
-
-    Yields:
-        The temporary file, open for writing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(_temporary_name(path.name))

@@ -39,8 +39,6 @@ def print_rows(rows: Sequence[Mapping[str, Any]], format_: Format, title: str = 
 
     Args:
         rows: mappings with the same keys; nested mappings become columns `outer.inner`, except in JSON.
-        format_: how.
-        title: above a table.
         section: key whose value is a heading over the rows of a table that follow each other; "": no headings.
     """
     if format_ is Format.json:

@@ -9,11 +9,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names to values, in the order of registration; a name is registered once.
-
-    Args:
-        kind: what the values are, in the singular, for messages.
-    """
+    """Names to values, in the order of registration; a name is registered once."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

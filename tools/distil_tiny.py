@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
+from numpy.typing import NDArray
 from open_clip.model import CustomTextCLIP
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -122,44 +123,66 @@ def turned_features(tower: VisionTower, inputs: Tensor) -> Tensor:
     return normed @ rotation
 
 
+class Drawn(NamedTuple):
+    """A picture, uint8 (H, W, 3) RGB, and what is said of it."""
+
+    image: NDArray[np.uint8]
+    captions: list[str]
+
+
+def draw_one(seed: int, number: int) -> Drawn:
+    """A picture with a caption in each of three styles."""
+    families = (("people", "objects"), ("people",), ("objects",))
+    rng = np.random.default_rng([seed, number])
+    shortest, longest = SIDES
+    width = int(rng.integers(shortest, longest + 1))
+    height = int(rng.integers(shortest, longest + 1))
+    scene = sample_scene(rng, width, height, int(rng.integers(3, 7)), families[number % 3])
+    image = draw(scene, rng)
+    captions = []
+    for style in ("refcoco+", "refcoco", "refcocog"):
+        thing = scene.things[rng.integers(len(scene.things))]
+        captions.append(spoken(propose(scene, thing, style, rng), rng))
+    return Drawn(image, captions)
+
+
 @torch.no_grad()
 def prepare(teacher: Backbone, pictures: int, seed: int, aligned: bool) -> Lessons:
     """Draw the pictures, and have the teacher look at them at its own size and read a caption of each; not `aligned`:
     for a student whose vision shares no space with words."""
     vision = teacher.vision
-    text = teacher.text
-    grid = SIZE // vision.patch
-    side = vision.grid[0]
+    small = Letterbox(SIZE)
+    large = Letterbox(vision.grid[0] * vision.patch)
     squares: list[Tensor] = []
     seen: list[Tensor] = []
     captions: list[str] = []
-    families = (("people", "objects"), ("people",), ("objects",))
-    styles = ("refcoco+", "refcoco", "refcocog")
     for start in range(0, pictures, PICTURES):
-        large = []
+        shown = []
         for number in range(start, min(start + PICTURES, pictures)):
-            rng = np.random.default_rng([seed, number])
-            width = int(rng.integers(SIDES[0], SIDES[1] + 1))
-            height = int(rng.integers(SIDES[0], SIDES[1] + 1))
-            scene = sample_scene(rng, width, height, int(rng.integers(3, 7)), families[number % 3])
-            image = draw(scene, rng)
-            squares.append(Letterbox(SIZE).image(image))
-            large.append(Letterbox(side * vision.patch).image(image))
-            for style in styles:
-                thing = scene.things[rng.integers(len(scene.things))]
-                captions.append(spoken(propose(scene, thing, style, rng), rng))
-        # The teacher's map of patches, at the student's grid.
-        look = features if aligned else turned_features
-        tokens = look(vision, normalized(torch.stack(large), CLIP_NORMALIZATION))
-        maps = tokens[:, 1:].transpose(1, 2).unflatten(2, vision.grid)
-        maps = F.interpolate(maps, (grid, grid), mode="bilinear", antialias=True)
-        lesson = torch.cat([tokens[:, :1], maps.flatten(2).transpose(1, 2)], 1)
-        if not aligned:
-            lesson = F.layer_norm(lesson, lesson.shape[-1:])
-        seen.append(lesson.half())
+            drawn = draw_one(seed, number)
+            squares.append(small.image(drawn.image))
+            shown.append(large.image(drawn.image))
+            captions += drawn.captions
+        pixels = normalized(torch.stack(shown), CLIP_NORMALIZATION)
+        seen.append(lesson(vision, pixels, aligned).half())
+
+    # Each caption is read once.
     ids = teacher.tokenizer(list(dict.fromkeys(captions)), CONTEXT)
-    read = torch.cat([features(text, part).half() for part in ids.split(256)])
+    read = torch.cat([features(teacher.text, part).half() for part in ids.split(256)])
     return Lessons(torch.stack(squares), torch.cat(seen), ids, read)
+
+
+def lesson(vision: VisionTower, pixels: Tensor, aligned: bool) -> Tensor:
+    """What the teacher sees: its class token, and its map of patches at the student's grid."""
+    tokens = features(vision, pixels) if aligned else turned_features(vision, pixels)
+    grid = SIZE // vision.patch
+    maps = tokens[:, 1:].transpose(1, 2).unflatten(2, vision.grid)
+    maps = F.interpolate(maps, (grid, grid), mode="bilinear", antialias=True)
+    patches = maps.flatten(2).transpose(1, 2)
+    both = torch.cat([tokens[:, :1], patches], 1)
+    if not aligned:
+        both = F.layer_norm(both, both.shape[-1:])
+    return both
 
 
 def begin_from(model: Any, student: Towers, teacher: dict[str, Tensor], depths: dict[str, int]) -> None:
@@ -167,7 +190,11 @@ def begin_from(model: Any, student: Towers, teacher: dict[str, Tensor], depths: 
     second one where the student has half as many. Positions are resized to the student's grid; EVA02's blocks stay
     random."""
     own = model.state_dict()
-    every = {"visual": depths["visual"] // student.vision.depth, "text": depths["text"] // student.text.depth}
+    custom = isinstance(model, CustomTextCLIP)
+    every = {
+        "visual": depths["visual"] // student.vision.depth,
+        "text": depths["text"] // student.text.depth,
+    }
     for name, value in teacher.items():
         tower = "visual" if name.startswith("visual.") else "text"
         head, found, tail = name.partition("resblocks.")
@@ -179,8 +206,9 @@ def begin_from(model: Any, student: Towers, teacher: dict[str, Tensor], depths: 
             name = f"{head}{found}{block - 1}.{rest}"
         if name == "visual.positional_embedding":
             value = resized(value, student.vision.grid[0])
-        custom = isinstance(model, CustomTextCLIP) and tower == "text" and name != "logit_scale"
-        key = f"text.{name}" if custom else name
+        # open_clip's models with another text tower keep it under a name of its own.
+        of_text = custom and tower == "text" and name != "logit_scale"
+        key = f"text.{name}" if of_text else name
         if key in own and own[key].shape == value.shape:
             own[key].copy_(value)
 
@@ -224,7 +252,8 @@ def resized(positions: Tensor, side: int) -> Tensor:
 
 def rate(progress: float, peak: float) -> float:
     """Linear warm-up over 5 % of the steps, then a half cosine down to zero."""
-    return peak * min(progress / 0.05, (1 + math.cos(math.pi * progress)) / 2)
+    half_cosine = (1 + math.cos(math.pi * progress)) / 2
+    return peak * min(progress / 0.05, half_cosine)
 
 
 def unexplained(given: Tensor, wanted: Tensor) -> Tensor:
@@ -245,28 +274,35 @@ def train(
     spent = 0.0
     if state.is_file():
         saved = torch.load(state, weights_only=True)
-        done, spent = saved["step"], saved["seconds"]
+        done = saved["step"]
+        spent = saved["seconds"]
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
     begin = time.monotonic() - spent
     errors = np.zeros(2)
-    mode, verb = ("a", "continues") if done else ("w", "begins")
-    with open(out / "pretraining.log", mode, buffering=1) as log:
+    patches = lessons.seen.shape[1] - 1
+    verb = "continues" if done else "begins"
+    with open(out / "pretraining.log", "a" if done else "w", buffering=1) as log:
         log.write(f"{verb}: seed {seed}, {steps} steps, rate {lr}, {lessons.pictures.shape}\n")
         for step in range(done + 1, steps + 1):
+            # The draws of a step depend on its number alone, so that a training that was stopped continues as it was.
             rng = np.random.default_rng([seed, step])
             chosen = torch.from_numpy(rng.integers(len(lessons.pictures), size=PICTURES))
             said = torch.from_numpy(rng.integers(len(lessons.ids), size=TEXTS))
             optimizer.param_groups[0]["lr"] = rate(step / steps, lr)
+
+            # Registers have no lesson: class token and patches alone are compared.
             pixels = normalized(lessons.pictures[chosen], CLIP_NORMALIZATION)
             seen = features(vision, pixels)
-            # Registers have no lesson: class token and patches alone are compared.
-            count = lessons.seen.shape[1] - 1
-            seeing = unexplained(torch.cat([seen[:, :1], seen[:, -count:]], 1), lessons.seen[chosen].float())
+            compared = torch.cat([seen[:, :1], seen[:, -patches:]], 1)
+            seeing = unexplained(compared, lessons.seen[chosen].float())
+            # Words, without padding.
             reading = torch.zeros(())
             if reads:
-                there = lessons.ids[said] > 0
-                reading = unexplained(features(text, lessons.ids[said])[there], lessons.read[said].float()[there])
+                ids = lessons.ids[said]
+                there = ids > 0
+                reading = unexplained(features(text, ids)[there], lessons.read[said].float()[there])
+
             optimizer.zero_grad()
             torch.autograd.backward(seeing + reading)
             torch.nn.utils.clip_grad_norm_(learned.parameters(), 1.0)
@@ -279,9 +315,14 @@ def train(
                 line = f"step {step} seconds {seconds:.0f} unexplained: pictures {pictures:.4f}"
                 log.write(f"{line}, captions {captions:.4f}\n" if reads else f"{line}\n")
             if step % KEEP == 0:
-                saved = {"step": step, "seconds": time.monotonic() - begin, "model": model.state_dict()}
+                saved = {
+                    "step": step,
+                    "seconds": time.monotonic() - begin,
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                }
                 with atomic_file(state) as file:
-                    torch.save({**saved, "optimizer": optimizer.state_dict()}, file)
+                    torch.save(saved, file)
 
 
 def main(
@@ -298,31 +339,34 @@ def main(
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
+    # The student's folder: configuration, vocabulary and head.
     settings = json.loads((teacher / CONFIG).read_text())
-    weights = {k: v.float() for k, v in load_file(teacher / WEIGHTS).items()}
-    guide = load_backbone(str(teacher))
-    depths = {
-        "visual": settings["model_cfg"]["vision_cfg"]["layers"],
-        "text": settings["model_cfg"]["text_cfg"]["layers"],
-    }
-    settings["model_cfg"] = student_config(name, settings["model_cfg"])
+    towers = settings["model_cfg"]
+    depths = {"visual": towers["vision_cfg"]["layers"], "text": towers["text_cfg"]["layers"]}
+    settings["model_cfg"] = student_config(name, towers)
     (out / CONFIG).write_text(json.dumps(settings, indent=1) + "\n")
     for file in (MERGES, HEAD):
         shutil.copy(teacher / file, out / file)
+
+    # The lessons, made once.
     aligned = name != "tiny-dino"
     kept = out / "lessons.pt"
     if kept.is_file():
         lessons = Lessons(*torch.load(kept, weights_only=True))
     else:
-        lessons = prepare(guide, pictures, seed, aligned)
+        lessons = prepare(load_backbone(str(teacher)), pictures, seed, aligned)
         torch.save(tuple(lessons), kept)
+
+    # The training.
     model, student = make_model(out)
+    weights = {name: value.float() for name, value in load_file(teacher / WEIGHTS).items()}
     if aligned:
         begin_from(model, student, weights, depths)
     else:
         begin_dino_from(model, student, weights)
     train(model, student, lessons, out, steps, seed, lr, reads=aligned)
-    save_file({k: v.detach().half().contiguous() for k, v in model.state_dict().items()}, out / WEIGHTS)
+    learned = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
+    save_file(learned, out / WEIGHTS)
     (out / "unfinished.pt").unlink(missing_ok=True)
     kept.unlink()
 

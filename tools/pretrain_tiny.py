@@ -23,11 +23,17 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from barbench.datasets.pixels.letterbox import normalized
 from barbench.datasets.shapes.captions import CaptionedBatch, captioned_batch
 from barbench.datasets.shapes.language import vocabulary
 from barbench.spec.backbone import CLIP_NORMALIZATION
 
-WIDTH, TEXT_WIDTH, DEPTH, PATCH, IMAGE, CONTEXT = 96, 64, 12, 8, 96, 32
+WIDTH = 96
+TEXT_WIDTH = 64
+DEPTH = 12
+PATCH = 8
+IMAGE = 96
+CONTEXT = 32
 TEXT_RMS = 0.4
 ATTENTION = 12.0  # sharpness with which a caption pools patches
 
@@ -52,12 +58,16 @@ def write_vocabulary(path: Path) -> int:
     Byte-pair encoding only ever merges substrings of a word, so dropping the merges that are no substring leaves the
     words' tokens as CLIP's. Any other text falls apart into bytes.
     """
-    ended = [f"{w}</w>" for w in vocabulary()]
+    words = [f"{word}</w>" for word in vocabulary()]
     with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
-        lines = file.read().split("\n")
-    merges = [m for m in lines[1 : 49152 - 256 - 2 + 1] if any("".join(m.split()) in w for w in ended)]
+        header, *lines = file.read().split("\n")
+    merges = []
+    for line in lines[: 49152 - 256 - 2]:  # those that CLIP's own vocabulary takes
+        merged = "".join(line.split())
+        if any(merged in word for word in words):
+            merges.append(line)
     with gzip.GzipFile(path, "wb", mtime=0) as out:
-        out.write("\n".join([lines[0], *merges]).encode())
+        out.write("\n".join([header, *merges]).encode())
     return 512 + len(merges) + 2
 
 
@@ -85,22 +95,28 @@ def encode_images(model: CLIP, pixels: Tensor, corner: tuple[int, int]) -> tuple
     """
     visual = model.visual
     patches = visual.conv1(pixels)
-    side, grid = patches.shape[-1], visual.grid_size
-    positions = visual.positional_embedding[1:].unflatten(0, grid)
-    positions = positions[corner[0] : corner[0] + side, corner[1] : corner[1] + side].flatten(0, 1)
-    first = (visual.class_embedding + visual.positional_embedding[0]).expand(len(pixels), 1, -1)
-    x = visual.ln_pre(torch.cat([first, patches.flatten(2).transpose(1, 2) + positions], 1))
-    x = F.normalize(visual.ln_post(visual.transformer(x)) @ visual.proj, dim=-1)
+    # The window's positions: (N, D).
+    side = patches.shape[-1]
+    top, left = corner
+    positions = visual.positional_embedding[1:].unflatten(0, visual.grid_size)
+    window = positions[top : top + side, left : left + side].flatten(0, 1)
+    # As open_clip's own forward pass from here on.
+    tokens = patches.flatten(2).transpose(1, 2) + window
+    first = visual.class_embedding + visual.positional_embedding[0]
+    x = torch.cat([first.expand(len(pixels), 1, -1), tokens], 1)
+    x = visual.transformer(visual.ln_pre(x))
+    x = F.normalize(visual.ln_post(x) @ visual.proj, dim=-1)
     return x[:, 0], x[:, 1:]
 
 
 def encode_texts(model: CLIP, ids: Tensor) -> Tensor:
-    """Unit sentence features (T, E) of ids (T, L), L at most the model's context."""
+    """Sentence features (T, E) of ids (T, L), L at most the model's context."""
     length = ids.shape[1]
+    mask = model.attn_mask[:length, :length]
     x = model.token_embedding(ids) + model.positional_embedding[:length]
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    ends = x[torch.arange(len(ids)), ids.argmax(-1)]
-    return F.normalize(ends @ model.text_projection, dim=-1)
+    x = model.ln_final(model.transformer(x, attn_mask=mask))
+    ends: Tensor = x[torch.arange(len(ids)), ids.argmax(-1)]
+    return ends @ model.text_projection
 
 
 def pooled_similarity(texts: Tensor, patches: Tensor) -> Tensor:
@@ -121,10 +137,7 @@ def contrast(similarity: Tensor, true: Tensor, own: Tensor) -> Tensor:
 
 
 def pixels_of(batch: CaptionedBatch) -> Tensor:
-    pixels = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
-    return (pixels - torch.tensor(CLIP_NORMALIZATION.mean)[:, None, None]) / torch.tensor(CLIP_NORMALIZATION.std)[
-        :, None, None
-    ]
+    return normalized(torch.from_numpy(batch.images), CLIP_NORMALIZATION)
 
 
 def ids_of(tokenizer: SimpleTokenizer, texts: list[str]) -> Tensor:
@@ -134,7 +147,8 @@ def ids_of(tokenizer: SimpleTokenizer, texts: list[str]) -> Tensor:
 
 def learning_rate(progress: float, peak: float) -> float:
     """Linear warm-up over 3 % of the time, then a half cosine down to 2 % of the peak."""
-    return peak * min(progress / 0.03, 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+    half_cosine = (1 + math.cos(math.pi * progress)) / 2
+    return peak * min(progress / 0.03, 0.02 + 0.98 * half_cosine)
 
 
 def main(
@@ -156,13 +170,18 @@ def main(
     tokenizer = SimpleTokenizer(str(out / "bpe.txt.gz"))
     model = CLIP(**settings["model_cfg"])  # type: ignore[arg-type]
     if start is not None:
-        model.load_state_dict({k: v.float() for k, v in load_file(start).items()})
+        weights = {name: value.float() for name, value in load_file(start).items()}
+        model.load_state_dict(weights)
+
+    # Matrices decay; biases, norms and scales do not.
     fine_scale = torch.nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1] + [fine_scale]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98)
-    )
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": 0.05},
+        {"params": [*others, fine_scale], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))
     begin = time.monotonic()
     averages = np.zeros(3)
     for step in range(1, steps + 1):
@@ -179,7 +198,7 @@ def main(
 
         # Compare each caption with whole pictures and with their patches.
         whole, patches = encode_images(model, pixels_of(batch), corner)
-        texts = encode_texts(model, ids_of(tokenizer, batch.texts))
+        texts = F.normalize(encode_texts(model, ids_of(tokenizer, batch.texts)), dim=-1)
         true = torch.from_numpy(batch.true)
         own = torch.arange(stage.images).repeat_interleave(captions)
         coarse = contrast(model.logit_scale.exp() * texts @ whole.T, true, own)
@@ -214,16 +233,15 @@ def set_text_scale(model: CLIP, tokenizer: SimpleTokenizer) -> None:
     segmentation head multiplies with these features, and learns several times slower from long ones.
     """
     texts = captioned_batch(np.random.default_rng(0), 64, 3, 96, (3, 6), 1.0, True).texts
-    ids = ids_of(tokenizer, texts)
-    x = model.token_embedding(ids) + model.positional_embedding[: ids.shape[1]]
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[: ids.shape[1], : ids.shape[1]]))
-    features = x[torch.arange(len(ids)), ids.argmax(-1)] @ model.text_projection
-    model.text_projection.mul_(TEXT_RMS / features.pow(2).mean().sqrt())
+    features = encode_texts(model, ids_of(tokenizer, texts))
+    rms = features.pow(2).mean().sqrt()
+    model.text_projection.mul_(TEXT_RMS / rms)
 
 
 def save(model: CLIP, out: Path) -> None:
     """The weights in half precision, in open_clip's names."""
-    save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, out / "open_clip_model.safetensors")
+    weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, out / "open_clip_model.safetensors")
 
 
 if __name__ == "__main__":

@@ -53,16 +53,9 @@ NOTABLE = 10**9  # bytes of disk that a user should hear of
 
 
 class Loaded(NamedTuple):
-    """What the phases of a cell share.
+    """What the phases of a cell share; the segmenter is on the accelerator's device.
 
     Attributes:
-        recipe: of the training.
-        accelerator: device, precision and processes.
-        data: training set and evaluation splits.
-        segmenter: on the accelerator's device.
-        samples: what it trains on.
-        letterbox: to the model's square.
-        tokens: to token ids.
         cache: folder of letterboxed images; None for none.
     """
 
@@ -80,8 +73,6 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
     """Run a cell.
 
     Args:
-        job: the cell, and where it runs.
-        emit: called with progress events.
         at_steps: entered for the training (`StopSignal.at_steps`); gives a function that says between two steps whether
             to stop.
 

@@ -30,13 +30,7 @@ from barbench.spec.weights import without_digests
 
 
 class Built(NamedTuple):
-    """An untrained model.
-
-    Attributes:
-        segmenter: on the CPU.
-        letterbox: to images of its size.
-        tokens: to expressions of its context length.
-    """
+    """An untrained model on the CPU, with the letterbox of its image size and the tokens of its context length."""
 
     segmenter: Segmenter
     letterbox: Letterbox
@@ -47,7 +41,6 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
     """Build the untrained segmenter of a cell; head and method are drawn from the cell's seed.
 
     Args:
-        cell: names method, options, image size, dataset and seed.
         backbone: what `load_backbone` accepts; the cell itself stores only a name and a hash.
         weights: the same.
 
@@ -62,15 +55,10 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
 
 
 class Trained(NamedTuple):
-    """The model of a finished cell.
+    """The model of a finished cell, on the accelerator's device, in evaluation mode.
 
     Attributes:
-        record: of the cell.
-        segmenter: on the accelerator's device, in evaluation mode.
-        letterbox: to the model's square.
-        tokens: to token ids.
         recipe: with the threshold that the cell was scored with.
-        accelerator: device and precision.
     """
 
     record: Record
@@ -85,11 +73,7 @@ class Trained(NamedTuple):
 
         Args:
             photo: uint8 (H, W, 3) RGB.
-            expressions: any number of them.
             threshold: probability above which a pixel is in the mask; None for the recipe's.
-
-        Returns:
-            One mask with its scores per expression.
         """
         limit = self.recipe.threshold if threshold is None else threshold
         return find_in_photo(self.segmenter, self.letterbox, self.tokens, self.accelerator, photo, expressions, limit)
@@ -98,17 +82,8 @@ class Trained(NamedTuple):
 def load_trained(
     store: Store, record: Record, device: str, backbone: str | None = None, weights: str | None = None
 ) -> Trained:
-    """Load the model of a finished cell.
-
-    Args:
-        store: the results folder.
-        record: of the cell.
-        device: as torch names it.
-        backbone: the user's folder, if the record names one.
-        weights: the user's file, if the record names one.
-
-    Returns:
-        The model, ready to predict.
+    """Load the model of a finished cell, ready to predict; `backbone` and `weights` are the user's folder and file, if
+    the record names one.
 
     Raises:
         DataError: if the tuned weights are missing or do not fit.
@@ -150,11 +125,7 @@ def _find(cell: Cell, backbone: str | None, weights: str | None) -> tuple[str, s
 
 
 def check_expressions(expressions: Sequence[str]) -> None:
-    """Refuse what names nothing to look for.
-
-    Raises:
-        UsageError: for no expression, or one without words.
-    """
+    """Refuse what names nothing to look for: UsageError for no expression, or one without words."""
     if not expressions:
         raise UsageError('there is no expression; give at least one, as in "the man in red"')
     for expression in expressions:
@@ -175,18 +146,7 @@ def find_in_photo(
 
     Args:
         segmenter: in evaluation mode, on the accelerator's device.
-        letterbox: to the model's square.
-        tokens: to token ids.
-        accelerator: device and precision.
         photo: uint8 (H, W, 3) RGB.
-        expressions: any number of them.
-        threshold: probability above which a pixel is in the mask.
-
-    Returns:
-        One mask with its scores per expression.
-
-    Raises:
-        UsageError: for no expression, or one without words.
     """
     check_expressions(expressions)
     height, width = photo.shape[:2]

@@ -54,13 +54,8 @@ class Setting(BaseModel):
         backbone: a name or a folder, as `load_backbone` takes it.
         weights: None for the folder's own, and random ones for an open_clip model.
         image_size: pixels; None for the backbone's own.
-        head: neck and form of the segmentation head.
         batch: images per training step.
         context_length: tokens of an expression.
-        device: as torch names it, or auto.
-        precision: a key of DTYPES.
-        kernels: as `--kernels` has them.
-        threads: of torch.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -105,20 +100,8 @@ Row = dict[str, Any]
 def profile_methods(
     specs: Sequence[MethodSpec], options: Mapping[str, Options], setting: Setting, progress: OnProgress
 ) -> list[Row]:
-    """Measure each method in its own process; a method that fails has its reason instead of figures.
-
-    Args:
-        specs: the methods.
-        options: arguments of the methods' components, by method.
-        setting: on what.
-        progress: called before each method.
-
-    Returns:
-        One row per method, as `measure` makes it.
-
-    Raises:
-        BarbenchError: if no method could be measured.
-    """
+    """Measure each method in its own process: one row each, as `measure` makes it; a method that fails has its reason
+    instead of figures. BarbenchError if none could be measured."""
     here = setting.here()
     rows = []
     for number, spec in enumerate(specs):
@@ -219,11 +202,6 @@ def measure(task: _Task) -> Row:
 
 def matrix_rate(device: str, precision: str, threads: int) -> float:
     """Speed of large matrix products: the fastest within a second, because other load can only slow one down.
-
-    Args:
-        device: as torch names it.
-        precision: a key of DTYPES.
-        threads: of torch on a CPU.
 
     Returns:
         FLOPs per second, a multiply-add counted as two.

@@ -44,12 +44,9 @@ class Elsewhere(NamedTuple):
 
     Attributes:
         data: as for `find_source`.
-        dataset: its name.
         splits: keys of its evaluation splits; empty for all.
         text: ORIGINAL, or one of VARIANTS.
-        text_seed: of the draws of a variant.
         limit: images of each split; None for all.
-        workers: processes that load images.
     """
 
     data: str | None
@@ -73,9 +70,6 @@ class Part(NamedTuple):
 
     Attributes:
         split: with the images that a limit left.
-        limit: None if it left all.
-        source: where its data are.
-        dataset: what it belongs to.
     """
 
     split: ReferSplit
@@ -85,18 +79,8 @@ class Part(NamedTuple):
 
 
 def check_elsewhere(asked: Elsewhere, exif: Exif = "stored") -> tuple[EvaluationSplit, ...]:
-    """Look up what is asked for, without torch's help.
-
-    Args:
-        asked: what to evaluate on.
-        exif: how the cell's images are read.
-
-    Returns:
-        The evaluation splits.
-
-    Raises:
-        UnknownName: for a data set, a split or a variant that does not exist.
-    """
+    """The evaluation splits that are asked for, looked up without torch's help; UnknownName for a data set, a split or
+    a variant that does not exist."""
     if asked.text not in (ORIGINAL, *VARIANTS):
         raise UnknownName("text variant", asked.text, (ORIGINAL, *VARIANTS))
     dataset = resolve_dataset(asked.dataset, data_root(asked.data), exif=exif)
@@ -108,22 +92,7 @@ def check_elsewhere(asked: Elsewhere, exif: Exif = "stored") -> tuple[Evaluation
 
 
 def evaluate_elsewhere(store: Store, trained: Trained, asked: Elsewhere, bar: Bar) -> list[Outcome]:
-    """Evaluate a cell on each split that is asked for, and save each evaluation; what is there is not run again.
-
-    Args:
-        store: the results folder of the cell.
-        trained: the model of the cell.
-        asked: what to evaluate on.
-        bar: shows the progress.
-
-    Returns:
-        One outcome per split.
-
-    Raises:
-        UnknownName: as for `check_elsewhere`.
-        MissingData: if a file of the data is absent.
-        DataError: if a file is unusable.
-    """
+    """Evaluate a cell on each split that is asked for, and save each evaluation; what is there is not run again."""
     cell = trained.record.cell
     splits = check_elsewhere(asked, cell.exif)
     dataset = resolve_dataset(asked.dataset, data_root(asked.data), trained.tokens.length, cell.exif)

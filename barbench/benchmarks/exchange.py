@@ -19,12 +19,10 @@ class ExchangeRequest(NamedTuple):
     """The arguments of `barbench export` for an exchange format.
 
     Attributes:
-        format: one of EXCHANGES.
         organization: that ran the cells.
         source: address of the records, for eval_results.
         subset: whether cells of a subset of images are wanted.
         expressions: whether every expression is wanted, for every_eval_ever.
-        data: where the sentences are, as for `find_source`.
     """
 
     format: str
@@ -44,14 +42,6 @@ class Exchanged(NamedTuple):
 
 def write_exchange(store: Store, request: ExchangeRequest, out: Path) -> Exchanged:
     """Write the files of every cell that is wanted; the same records give the same bytes.
-
-    Args:
-        store: the results folder.
-        request: what to write.
-        out: folder to write into.
-
-    Returns:
-        The files.
 
     Raises:
         UnknownName: for an unknown format.

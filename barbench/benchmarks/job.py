@@ -39,12 +39,6 @@ class Job(BaseModel):
 
     Attributes:
         cell: everything that can change its result.
-        dataset: what it trains and is evaluated on.
-        place: where it runs, and with what.
-        files: its inputs.
-        title: of the method, in tables.
-        composition: labels of the method's components.
-        notes: for the record.
         attempts: earlier ones, and last the one under way.
         cores: share of the host; 0: all that the process may use.
         neighbours: cells that run on the host at the same time, this one included; None: not known.
@@ -159,16 +153,7 @@ class Job(BaseModel):
     def failure(
         self, status: Literal["failed", "out-of-memory"], reason: str, peak_memory_bytes: int | None = None
     ) -> Record:
-        """Make the record of this cell for when it did not finish.
-
-        Args:
-            status: how it ended.
-            reason: why, in one line.
-            peak_memory_bytes: kept for a cell that ran out of memory.
-
-        Returns:
-            A record without scores.
-        """
+        """Make the record of this cell, without scores, for when it did not finish."""
         return Record(
             id=self.cell.id(),
             cell=self.cell,

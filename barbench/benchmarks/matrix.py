@@ -49,9 +49,6 @@ class Part(NamedTuple):
         methods: each with its sizes for the width of the backbone.
         options: by method name, `component.parameter` to value.
         backbones: names or folders.
-        weights: of every backbone; None for its default.
-        datasets: what trains and is evaluated.
-        recipe: of all cells; it may hold rates of single methods.
         heads: neck and form of the segmentation head; every method is run with each.
     """
 
@@ -68,10 +65,8 @@ class Row(NamedTuple):
     """A method on one backbone.
 
     Attributes:
-        method: what it is.
         options: `component.parameter` to value, those that its name has included.
         scaled: those of the options that follow the backbone's width; None: all sizes are the published ones.
-        composition: labels of its components.
     """
 
     method: MethodSpec
@@ -86,12 +81,8 @@ def cells(run: Run, place: Place, progress: OnProgress | None = None) -> list[Jo
     All arguments are checked before any data are made.
 
     Args:
-        run: which cells.
         place: where they run; each job holds it as it is.
         progress: called with the images drawn and all images, where shapes are made.
-
-    Returns:
-        One job per cell.
 
     Raises:
         UsageError: for arguments that are wrong or do not go together, options that a method does not have, and a
@@ -347,17 +338,8 @@ def _ships_head(config: BackboneConfig) -> bool:
 def check_backbone(
     name: str, image_size: int | None = None, weights: str | None = None, context_length: int | None = None
 ) -> None:
-    """Check arguments that go with a backbone, without torch.
-
-    Args:
-        name: as `backbone_config` takes it.
-        image_size: side in pixels; None for the backbone's own.
-        weights: as for `check_weights`.
-        context_length: tokens of an expression; None for any.
-
-    Raises:
-        UsageError: for what the backbone does not have or cannot do.
-    """
+    """Check arguments that go with a backbone, without torch; None is the backbone's own, or any context length.
+    UsageError for what the backbone does not have or cannot do."""
     config = backbone_config(name)
     config.image_size(image_size)
     check_weights(weights, config)
@@ -383,7 +365,6 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, str | Non
     """What stands for weights in a cell.
 
     Args:
-        backbone: as `load_backbone` accepts it.
         weights: a tag, a file or a model folder, or a pair of them; None for the backbone's default.
 
     Returns:
@@ -419,14 +400,6 @@ def choose_datasets(
         names: as `barbench list datasets` has them; `all` alone means the paper's four.
         data: folder with images and annotations, where a user's data sets are looked for; None: $BARBENCH_DATA.
         context_length: tokens of an expression; None: each one's own.
-        exif: how images are read, as in `Cell`.
-
-    Returns:
-        Each once.
-
-    Raises:
-        UsageError: for an empty list.
-        UnknownName: for an unknown name.
     """
     if not names:
         raise UsageError("no dataset was named; try --dataset refcoco+")

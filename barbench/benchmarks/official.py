@@ -23,20 +23,8 @@ from barbench.spec.dataset import Dataset, EvaluationSplit
 
 
 def load_official(weights: Path, codebase: Format, backbone: str, image_size: int | None) -> Segmenter:
-    """Build the model of a checkpoint; everything comes from it, the encoders too.
-
-    Args:
-        weights: the file.
-        codebase: whose code wrote it.
-        backbone: open_clip's name.
-        image_size: side of the square in pixels; None for the backbone's own.
-
-    Returns:
-        The segmenter, on the CPU.
-
-    Raises:
-        DataError: if the file does not fit the backbone.
-    """
+    """Build the model of a checkpoint on the CPU; everything comes from it, the encoders too. An image size of None is
+    the backbone's own. DataError if the file does not fit the backbone."""
     release = read_release(weights, codebase)
     frozen = with_head(load_backbone(backbone, RANDOM, image_size), release)
     segmenter = build_segmenter(resolve(release.method)[0], frozen, options=release.options)
@@ -57,18 +45,10 @@ def evaluate_official(
 
     Args:
         segmenter: from `load_official`; it is moved to the device.
-        datasets: what to evaluate on.
-        data: as for `find_source`.
-        device: as torch names it.
         batch: expressions per forward pass.
-        threshold: probability above which a pixel is in the mask.
-        console: for progress and notes.
 
     Returns:
         One row per evaluation split: the metrics in percent, and the mean IoU with expressions swapped.
-
-    Raises:
-        MissingData: if the data root lacks a file.
     """
     accelerator = make_accelerator(device)
     segmenter.to(accelerator.device)

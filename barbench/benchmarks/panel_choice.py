@@ -54,11 +54,7 @@ class Choice(NamedTuple):
     """What panels will show.
 
     Attributes:
-        request: as it was given.
-        records: one per method.
-        notes: what a reader needs to know.
         split: whose expressions they are.
-        root: of the data.
         tables: columns of the expressions, one table per record.
         rows: (pick, row): why and which rows of the tables are shown.
     """
@@ -74,13 +70,6 @@ class Choice(NamedTuple):
 
 def choose(store: Store, request: PanelRequest) -> Choice:
     """Choose cells and expressions.
-
-    Args:
-        store: the results folder.
-        request: what to show.
-
-    Returns:
-        Records and rows.
 
     Raises:
         UnknownName: for an unknown pick, split or cell.

@@ -32,20 +32,8 @@ class MadePanels(NamedTuple):
 
 
 def make_panels(store: Store, choice: Choice, device: str, progress: OnProgress) -> MadePanels:
-    """Compute the masks of several cells on some expressions.
-
-    Args:
-        store: the results folder.
-        choice: what to show, chosen from it.
-        device: as torch names it.
-        progress: called with the cells done and all cells.
-
-    Returns:
-        One panel per expression.
-
-    Raises:
-        DataError: if tuned weights or images cannot be used.
-    """
+    """Compute the masks of several cells on some expressions: one panel per expression. DataError if tuned weights or
+    images cannot be used."""
     # The same rows for every cell; a row that was picked twice is computed once.
     notes = list(choice.notes)
     rows = list(dict.fromkeys(row for _, row in choice.rows))

@@ -43,9 +43,6 @@ def rescore(
     """Score the predictions of every finished record again.
 
     Args:
-        store: the records; nothing in their folder changes.
-        out: where the new records go.
-        source: of the corrections.
         data: as for `find_source`; references and annotations are read, images are not.
         allow_unmatched: leave sentences out of which it is not known whether they are right, instead of refusing them.
 
@@ -82,11 +79,7 @@ def rescore(
 
 
 class _Corrections:
-    """The corrections of records; what several records share is looked for, hashed and read once.
-
-    Attributes:
-        notes: for people.
-    """
+    """The corrections of records; what several records share is looked for, hashed and read once."""
 
     def __init__(self, source: ReviewedLabels | NewMasks, data: str | None) -> None:
         self.notes: list[str] = []

@@ -61,10 +61,6 @@ class SceneFinder:
 def scenes_of(cell: Cell, data: str | None) -> dict[str, Scenes]:
     """The scenes of each evaluation split of a cell.
 
-    Args:
-        cell: a finished one.
-        data: where its data are, as for `find_source`.
-
     Returns:
         By split as the cell's record names it.
 
@@ -91,16 +87,8 @@ def scenes_of(cell: Cell, data: str | None) -> dict[str, Scenes]:
 def sentences_of(cell: Cell, data: str | None) -> dict[str, dict[int, str]]:
     """The sentences of each evaluation split of a cell; no image has to be there.
 
-    Args:
-        cell: a finished one.
-        data: where its data are, as for `find_source`.
-
     Returns:
         By split as the cell's record names it: texts by sentence id.
-
-    Raises:
-        UsageError: if the data are not those that the cell was scored on.
-        MissingData: if a file is absent.
     """
     found = {}
     for key, split in _scored_splits(cell, data, read_annotations):

@@ -47,8 +47,6 @@ def draw(space: Mapping[str, tuple[float, float]], seed: int, trials: int) -> li
 
     Args:
         space: lowest and highest value by name; values are spread evenly on the logarithm.
-        seed: of the scrambling.
-        trials: how many.
 
     Returns:
         Name to value, three digits, for each trial.
@@ -81,14 +79,9 @@ def search(
     """Run every trial of every method as one matrix.
 
     Args:
-        methods: all get the same number of trials.
         recipe: what all trials share; its learning rates are replaced by the drawn ones.
-        tuning: the budget.
         trial_of: the cell of a method trained with a recipe.
         run: runs cells, or finds their records; returns the records, without those of cells that were stopped.
-
-    Returns:
-        All trials, in the order of running.
 
     Raises:
         Interrupted: where trials were stopped.
@@ -125,17 +118,7 @@ def require_answers(trials: Sequence[Trial]) -> None:
 
 
 def best_rates(trials: Sequence[Trial]) -> dict[str, Rates]:
-    """The values of each method's best trial.
-
-    Args:
-        trials: of all methods.
-
-    Returns:
-        Learning rates by method.
-
-    Raises:
-        BarbenchError: for a method none of whose trials finished.
-    """
+    """The learning rates of each method's best trial; BarbenchError for a method none of whose trials finished."""
     chosen = {}
     for method in dict.fromkeys(trial.method for trial in trials):
         done = [t for t in trials if t.method == method and t.score is not None]
@@ -147,16 +130,11 @@ def best_rates(trials: Sequence[Trial]) -> dict[str, Rates]:
 
 
 def recipe_text(recipe: Recipe, rates: Mapping[str, Rates], tuning: Tuning, history: str) -> str:
-    """Write the outcome of a search as a recipe; other methods keep their rates, and what is known of their search.
+    """Write the outcome of a search as a recipe, in YAML; other methods keep their rates, and what is known of their
+    search.
 
     Args:
-        recipe: what all trials share.
-        rates: the best of each method.
-        tuning: the budget.
         history: name of the file that lists the trials.
-
-    Returns:
-        YAML.
     """
     kept = {name: _kept(own, recipe.tuning, tuning) for name, own in recipe.rates.items()}
     changed = recipe.model_copy(update={"rates": {**kept, **rates}, "tuning": tuning})

@@ -23,18 +23,7 @@ class CheckedCommand(TyperCommand):
     """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Check the arguments, and replace ~ in paths.
-
-        Args:
-            ctx: of the command.
-            args: the words of the command line.
-
-        Returns:
-            The words that are left over.
-
-        Raises:
-            typer.BadParameter: for an empty argument, and for nan and inf.
-        """
+        """Check the arguments, and replace ~ in paths; BadParameter for an empty argument, and for nan and inf."""
         parameters = {parameter.name: parameter for parameter in self.get_params(ctx)}
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for name, value in given.items():
@@ -54,46 +43,20 @@ def _is_empty(value: object) -> bool:
 
 
 def expanded(word: str) -> str:
-    """Replace ~ by the home folder where a path begins.
-
-    Args:
-        word: of the command line.
-
-    Returns:
-        The word. Errors are those of `at_home`.
-    """
+    """Replace ~ by the home folder where a path begins; errors are those of `at_home`."""
     return HOME.sub(lambda found: str(at_home(found[0])), word)
 
 
 def device_name(value: str) -> str:
-    """Check the form of a device's name; whether there is such a device, torch knows.
-
-    Args:
-        value: as given.
-
-    Returns:
-        The name.
-
-    Raises:
-        typer.BadParameter: for what no device can be called.
-    """
+    """Check the form of a device's name, BadParameter for what no device can be called; whether there is such a device,
+    torch knows."""
     if not re.fullmatch(r"[a-z]+(:\d{1,3})?", value):
         raise typer.BadParameter(f"{value!r} is not the name of a device: auto, cpu, cuda, cuda:1, …")
     return value
 
 
 def gpu_list(value: str | None) -> str | None:
-    """Check the form of `--gpus`.
-
-    Args:
-        value: None if not given.
-
-    Returns:
-        The value.
-
-    Raises:
-        typer.BadParameter: unless it is `all`, `none`, or a comma list of numbers.
-    """
+    """Check the form of `--gpus`: `all`, `none`, or a comma list of numbers; BadParameter for anything else."""
     if value is not None and not re.fullmatch(r"all|none|[\d, ]+", value):
         raise typer.BadParameter(f"{value!r} is not all, none, or numbers as in 0,2")
     return value

@@ -43,10 +43,6 @@ def make_shapes(
     """Generate a dataset of coloured figures with referring expressions, for all four splits.
 
     Without options it is the embedded benchmark.
-
-    \f
-    Raises:
-        UsageError: if the folder is not empty, or if --shortest is more than --longest.
     """
     from barbench.datasets.shapes import ShapesSpec
     from barbench.datasets.shapes import make_shapes as make
@@ -138,13 +134,7 @@ def verify(
     own: Annotated[bool, typer.Option("--own", help="accept valid data that differ from the public release")] = False,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test.
-
-    \f
-    Raises:
-        MissingData: if the root lacks what was asked for.
-        typer.Exit: with code 1 if the data are not sound, or (without --own) not the public release.
-    """
+    """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test."""
     from barbench.commands.data_checks import verify_data
 
     rows, findings, sound = verify_data(root, dataset, own, exif)
@@ -160,12 +150,7 @@ def audit(
     data: Annotated[str | None, typer.Option(help="REFER/COCO root, or shapes")] = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Count the images that each training set shares with each evaluation split, over all data sets of a root.
-
-    \f
-    Raises:
-        MissingData: if the root has no data set at all.
-    """
+    """Count the images that each training set shares with each evaluation split, over all data sets of a root."""
     from barbench.commands.data_checks import audit_data
 
     found = audit_data(data)

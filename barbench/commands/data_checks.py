@@ -28,7 +28,6 @@ class Audit(NamedTuple):
     """Images shared by training sets and evaluation splits.
 
     Attributes:
-        rows: one per training set.
         leaks: a sentence for each column that leaks.
         absent: names of protocols that the root lacks.
     """
@@ -44,16 +43,11 @@ def verify_data(
     """Check a data root.
 
     Args:
-        data: REFER/COCO root, or shapes; None for the default.
         datasets: a comma list; `all` means those that the root has.
         own: whether the data need not be the public release.
-        exif: how images are read.
 
     Returns:
         One row per split, findings in words, and whether everything is as it should be.
-
-    Raises:
-        MissingData: if the root lacks what was asked for.
     """
     names = split_list(datasets)
     if names == ["all"]:
@@ -90,11 +84,8 @@ def _verified_row(row: AuditRow) -> dict[str, object]:
 
 
 def import_rows(request: Request, preview: Path | None = None) -> tuple[list[dict[str, object]], list[str]]:
-    """Import, and draw a preview: a row for each split that is there now, and notes in words.
-
-    Raises:
-        UsageError: if the preview is no PNG, or its folder is not there.
-    """
+    """Import, and draw a preview: a row for each split that is there now, and notes in words; UsageError if the preview
+    is no PNG, or its folder is not there."""
     if preview is not None and preview.suffix.lower() != ".png":
         raise UsageError(f"--preview {preview}: expected the name of a .png file")
     if preview is not None and not preview.parent.is_dir():
@@ -161,14 +152,7 @@ def _compared(count: SplitCount) -> str:
 
 
 def audit_data(data: str | None) -> Audit:
-    """Count the images that each training set shares with each evaluation split, over all data sets that are there.
-
-    Args:
-        data: REFER/COCO root, or shapes; None for the default.
-
-    Raises:
-        MissingData: if the root has no data set at all.
-    """
+    """Count the images that each training set shares with each evaluation split, over all data sets that are there."""
     audited = [*PAPER_PARTITIONS, *EVALUATION_SETS]
     sources = _sources(data, [Dataset.of(partition) for partition in audited], partly=True)
     partitions = [partition for partition in audited if partition.name in sources]

@@ -199,13 +199,7 @@ def show(
     of: OfOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """One method: its options with their values, and its tuned parameters by part on a backbone.
-
-    \f
-    Raises:
-        UsageError: for several methods at once.
-        UnknownName: for an unknown method, backbone or rule.
-    """
+    """One method: its options with their values, and its tuned parameters by part on a backbone."""
     from barbench.spec.accounting import GROUPS, PRESETS, parse_rule
 
     # Without a choice, every rule that some paper counts by.

@@ -81,13 +81,7 @@ def profile(
     proportion: ProportionOption = None,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Measure what each method costs, on random input. Each method runs in a new process.
-
-    \f
-    Raises:
-        UsageError: for wrong options.
-        BarbenchError: if no method could be measured.
-    """
+    """Measure what each method costs, on random input. Each method runs in a new process."""
     from barbench.benchmarks.matrix import check_backbone
     from barbench.methods.entry import in_proportion
     from barbench.methods.resolve import resolve
@@ -181,12 +175,6 @@ def check(
     """Measure scores of a small subset and compare them with a stored baseline: barbench's own, or with --data yours.
 
     The exit code is 1 if any value moved, and 2 if nothing can be compared.
-
-    \f
-    Raises:
-        UnknownName: for an unknown section, method, data set, backbone or recipe.
-        UsageError: for arguments that are wrong or do not go together, and for what cannot be compared.
-        typer.Exit: with code 1 if any value moved.
     """
     if data is not None:
         if only is not None or baseline is None:

@@ -115,12 +115,6 @@ def evaluate(
     """Evaluate a trained cell on other data or in other words, or an official checkpoint on every evaluation split.
 
     An evaluation of a cell has a record of its own, beside the cell's; every parameter name of a checkpoint must match.
-
-    \f
-    Raises:
-        UnknownName: for an unknown dataset, split, backbone or cell.
-        UsageError: for arguments that do not go together, and a name that several cells have.
-        DataError: if the checkpoint or the cell's weights are absent or do not fit.
     """
     names = split_list(datasets)
     keys = split_list(splits or "")
@@ -248,11 +242,6 @@ def predict(
     """Mask the object that each expression refers to, in your own photo.
 
     Coverage is the mask's share of the photo's pixels, score the mean probability inside the mask.
-
-    \f
-    Raises:
-        UsageError: if --out is not a PNG, if an expression is a file, or if several cells match.
-        DataError: if the photo or the cell's weights cannot be used.
     """
     from barbench.datasets.pixels.photo import read_photo
     from barbench.results.select import one

@@ -52,13 +52,7 @@ def report(
         float, typer.Option(min=0, max=3, help="megabytes of thumbnails inside the page; further ones lie beside it")
     ] = 1.5,
 ) -> None:
-    """Write the paper's Tables 1-5 from the records, published beside measured; as html, one page with plots.
-
-    \f
-    Raises:
-        UnknownName: for an unknown table or format.
-        UsageError: if there is no record.
-    """
+    """Write the paper's Tables 1-5 from the records, published beside measured; as html, one page with plots."""
     from barbench.benchmarks.scenes import SceneFinder
     from barbench.reports.formats.terminal import TERMINAL, show
     from barbench.reports.write import write_reports
@@ -107,12 +101,7 @@ def compare(
     results: ResultsOption = Path("results"),
     format_: FormatOption = Format.table,
 ) -> None:
-    """Compare two methods in mIoU, oIoU, P@0.5 and over objects, with 95 % intervals over images and seeds.
-
-    \f
-    Raises:
-        UsageError: if a name is not clear, or if the two cannot be compared.
-    """
+    """Compare two methods in mIoU, oIoU, P@0.5 and over objects, with 95 % intervals over images and seeds."""
     from barbench.results.compare import Wanted
     from barbench.results.compare import compare as compare_cells
     from barbench.results.store import Store
@@ -170,13 +159,7 @@ def panels(
         typer.Option(file_okay=False, help="folder to write the panels into", show_default=f"panels in {BESIDE}"),
     ] = None,
 ) -> None:
-    """Draw the masks that the methods predict, image by image, as in the paper's Fig. 3 to 7.
-
-    \f
-    Raises:
-        UsageError: if cells, sentences or data are not there.
-        UnknownName: for an unknown pick, dataset or split.
-    """
+    """Draw the masks that the methods predict, image by image, as in the paper's Fig. 3 to 7."""
     from barbench.benchmarks.panel_choice import PanelRequest, choose
     from barbench.results.store import Store
 
@@ -233,14 +216,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write all records, unrounded, for other programs: as one table, or in a format that others exchange.
-
-    \f
-    Raises:
-        UsageError: if there is no record, or if an option is missing or of another format.
-        UnknownName: for an unknown format.
-        DataError: if the expressions of a cell cannot be read.
-    """
+    """Write all records, unrounded, for other programs: as one table, or in a format that others exchange."""
     from barbench.results.exchange import EXCHANGES
     from barbench.results.store import Store
 

@@ -39,13 +39,7 @@ def rescore(
     ] = False,
     format_: FormatOption = Format.table,
 ) -> None:
-    """Score stored predictions again, with wrong sentences left out or with better masks; print whether ranks hold.
-
-    \f
-    Raises:
-        UsageError: unless one of --labels and --masks is given, or where something cannot be matched.
-        DataError: if counts, masks or data are missing, or are not those of the records.
-    """
+    """Score stored predictions again, with wrong sentences left out or with better masks; print whether ranks hold."""
     from barbench.benchmarks.rescore import rescore as score_again
     from barbench.datasets.corrections import NewMasks, ReviewedLabels
     from barbench.results.ranking import ranking

@@ -226,14 +226,7 @@ def run(
         ),
     ] = "record",
 ) -> None:
-    """Run a matrix of methods x backbones x datasets x seeds. Finished cells are skipped, interrupted ones continue.
-
-    \f
-    Raises:
-        UsageError: for arguments that are wrong or do not go together.
-        Interrupted: after Ctrl-C or SIGTERM, or where cells were stopped from elsewhere.
-        typer.Exit: with code 1 if a cell failed.
-    """
+    """Run a matrix of methods x backbones x datasets x seeds. Finished cells are skipped, interrupted ones continue."""
     # Parameters are named like the fields of Run and Place, which take them from the context.
     asked = Run.of(ctx.params)
     place = Place.of(ctx.params)

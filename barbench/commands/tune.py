@@ -99,13 +99,6 @@ def tune(
 
     Trials are judged on images held out of the training set; no evaluation split is used. Their records are kept in
     RESULTS/tuning, and the same command continues an interrupted search.
-
-    \f
-    Raises:
-        UnknownName: for an unknown method or dataset.
-        UsageError: for arguments that are wrong, several datasets or several backbones.
-        Interrupted: after Ctrl-C or SIGTERM, or where trials were stopped from elsewhere.
-        BarbenchError: where trials were lost, so that no budget is equal.
     """
     from barbench.benchmarks.matrix import cells, select
 

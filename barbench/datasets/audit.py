@@ -28,12 +28,8 @@ class AuditRow:
     """One split as found.
 
     Attributes:
-        dataset: its name.
-        split: train, val, testA, …
-        found: sizes.
         expected: the public release's sizes; None for generated data.
         shared_images: number of its images that are in `train` too; 0 for `train` itself.
-        problems: kinds of problem with their number.
     """
 
     dataset: str
@@ -51,8 +47,6 @@ class Finding:
     Attributes:
         severity: a `failure` makes results wrong; a `difference` from the public release makes them incomparable with
             published ones; a `warning` is handled by a stated rule, or is uncertain.
-        dataset: its name.
-        text: what is wrong.
     """
 
     severity: Severity
@@ -87,13 +81,8 @@ def verify(root: Path, partitions: Iterable[Partition], kind: Kind, progress: On
     should have none.
 
     Args:
-        root: a folder in REFER layout.
-        partitions: which to read.
         kind: whether the data are the public release or generated.
         progress: called with the images opened and all images.
-
-    Returns:
-        Rows and findings.
     """
     rows: list[AuditRow] = []
     findings: list[Finding] = []
@@ -194,7 +183,6 @@ def _same_pixels(partition: str, used: dict[ImageInfo, set[str]], pixels: dict[I
     """Images with equal pixels under several ids, in train and elsewhere; equal ids are `_check_split`'s task.
 
     Args:
-        partition: its name.
         used: the splits that an image is in.
         pixels: a hash of each image that can be read.
     """

@@ -41,14 +41,7 @@ SAME_BOX: Final = 0.5
 
 
 class Label(NamedTuple):
-    """One reviewed sentence.
-
-    Attributes:
-        image_id: COCO's.
-        ann_id: of the object.
-        caption: the sentence.
-        keep: whether it was found right.
-    """
+    """One reviewed sentence of an object; COCO's ids. `keep`: it was found right."""
 
     image_id: int
     ann_id: int
@@ -86,26 +79,15 @@ class ReviewedLabels:
         self.folder = folder
 
     def of(self, partition: Partition, split: str, data: ReferData) -> Correction | None:
-        """The sentences of a split that were found right; None where the folder has no file for it.
-
-        Args:
-            partition: which data set.
-            split: val, testA, …
-            data: the partition's references.
-
-        Returns:
-            Without new masks.
-
-        Raises:
-            DataError: for a file of another form.
-        """
+        """The sentences of a split that were found right, without new masks; None where the folder has no file for it.
+        DataError for a file of another form."""
         if partition.name not in LABELED:
             return None
         path = self.folder / f"{LABELED[partition.name]}_{split}_reviewed.json"
         if not path.is_file():
             return None
         keep, unmatched = pair_labels(read_labels(path), data.split(split).references)
-        right: dict[int, Rle | None] = {sent_id: None for sent_id, kept in keep.items() if kept}
+        right: dict[int, Rle | None] = dict.fromkeys(sent_id for sent_id, kept in keep.items() if kept)
         return Correction(right, tuple(unmatched), {path.name: _sha256(path)})
 
     def revision(self, files: Iterable[str]) -> str:
@@ -114,11 +96,7 @@ class ReviewedLabels:
 
 
 class NewMasks:
-    """The masks of RefCOCO-M.
-
-    Args:
-        files: its Parquet files.
-    """
+    """The masks of RefCOCO-M."""
 
     kind: Final = "masks"
     name: Final = MASKS_NAME
@@ -131,14 +109,6 @@ class NewMasks:
 
         A new mask belongs to a sentence of its image with the same words whose object has the same box, by an IoU of at
         least SAME_BOX. The others are noted, and are no error: the set is a part of val.
-
-        Args:
-            partition: which data set.
-            split: val, testA, …
-            data: the partition's references.
-
-        Returns:
-            With a new mask for each sentence that counts.
 
         Raises:
             DataError: for a file of another form, or a mask of another size than its image.
@@ -182,18 +152,12 @@ class NewMasks:
 
 
 def read_labels(path: Path) -> list[Label]:
-    """The labels of one file, in its order.
+    """The labels of one file, one per entry of `annotations`; DataError for a file of another form.
 
     Args:
         path: with `images`, where `original_id` is COCO's id and `caption` the sentence, and `annotations`, where
             `image_id` is the id of an entry of `images`, `original_id` that of the object, and `caption_quality` 1 or
             0.
-
-    Returns:
-        One per entry of `annotations`.
-
-    Raises:
-        DataError: for a file of another form.
     """
     try:
         return _labels(json.loads(path.read_bytes()))
@@ -233,10 +197,6 @@ def pair_labels(labels: Sequence[Label], references: Iterable[Reference]) -> tup
     are the same; else each is that of the only sentence with its words. Equal sentences of one object with different
     labels belong to none.
 
-    Args:
-        labels: of one split.
-        references: of the same split.
-
     Returns:
         By sentence id whether it was found right; and in words what was not matched.
     """
@@ -265,27 +225,24 @@ class _Paired(NamedTuple):
 
 def _pair_object(labels: Sequence[Label], sentences: Sequence[tuple[int, str]]) -> _Paired:
     """The labels of one object and its sentences (id, text), by ascending id."""
+    captions = [folded(label.caption) for label in labels]
+    spoken = [folded(words) for _, words in sentences]
+    in_order = captions == spoken
     qualities: dict[str, set[bool]] = defaultdict(set)
-    counts: dict[str, int] = defaultdict(int)
-    for label in labels:
-        qualities[folded(label.caption)].add(label.keep)
-        counts[folded(label.caption)] += 1
-    in_order = [folded(label.caption) for label in labels] == [folded(words) for _, words in sentences]
-    said: dict[str, int] = defaultdict(int)
-    for _, words in sentences:
-        said[folded(words)] += 1
+    for label, caption in zip(labels, captions, strict=True):
+        qualities[caption].add(label.keep)
 
     keep: dict[int, bool] = {}
     unmatched = []
-    for sent_id, words in sentences:
-        key = folded(words)
-        clear = in_order or (counts[key] == 1 and said[key] == 1)
-        if clear and len(qualities[key]) == 1:
-            keep[sent_id] = next(iter(qualities[key]))
+    for (sent_id, words), key in zip(sentences, spoken, strict=True):
+        alone = captions.count(key) == 1 and spoken.count(key) == 1
+        found = qualities[key]
+        if (in_order or alone) and len(found) == 1:
+            keep[sent_id] = next(iter(found))
         else:
             unmatched.append(f"sentence {sent_id} {words!r}")
-    for label in labels:
-        if folded(label.caption) not in said:
+    for label, caption in zip(labels, captions, strict=True):
+        if caption not in spoken:
             unmatched.append(f"label {label.caption!r} of object {label.ann_id}")
     return _Paired(keep, unmatched)
 
@@ -297,11 +254,12 @@ def folded(words: str) -> str:
 
 def _box_iou(box: tuple[int, int, int, int], other: Sequence[float]) -> float:
     """IoU of a box (left, top, right, bottom) with one (left, top, width, height)."""
+    left, top, right, bottom = box
     x, y, width, height = other
-    across = max(0.0, min(box[2], x + width) - max(box[0], x))
-    down = max(0.0, min(box[3], y + height) - max(box[1], y))
-    shared = across * down
-    total = (box[2] - box[0]) * (box[3] - box[1]) + width * height - shared
+    across = min(right, x + width) - max(left, x)
+    down = min(bottom, y + height) - max(top, y)
+    shared = max(0.0, across) * max(0.0, down)
+    total = (right - left) * (bottom - top) + width * height - shared
     return shared / total if total > 0 else 0.0
 
 

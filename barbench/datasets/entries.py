@@ -7,48 +7,25 @@ from barbench.values import listed, read_entries, read_key, shown, text, whole
 
 
 def read_size(entry: Any) -> tuple[int, int]:
-    """Read the size of an image from its entry.
-
-    Args:
-        entry: with `width` and `height`.
-
-    Returns:
-        Width and height in pixels.
-
-    Raises:
-        ValueError: if one is absent or no whole number, which is named, or for a size that is not read.
-    """
+    """Width and height of an image in pixels, from its entry; ValueError if one is absent or no whole number, which is
+    named, or for a size that is not read."""
     return image_size(read_key(entry, "width", whole), read_key(entry, "height", whole))
 
 
 def read_categories(raw: dict[str, Any]) -> dict[int, str]:
-    """Read the categories of COCO's instances file.
-
-    Args:
-        raw: the file's contents; `categories` may be absent.
-
-    Returns:
-        Names by id.
-
-    Raises:
-        ValueError: for an entry that cannot be used, which is named.
-    """
+    """Names of COCO's categories by id, from an instances file, which may have none; ValueError for an entry that
+    cannot be used, which is named."""
     entries: list[Any] = read_key(raw, "categories", listed, absent=[])
-    return dict(read_entries(entries, "categories", lambda c: (read_key(c, "id", whole), read_key(c, "name", text))))
+    return dict(read_entries(entries, "categories", _category))
+
+
+def _category(entry: Any) -> tuple[int, str]:
+    return read_key(entry, "id", whole), read_key(entry, "name", text)
 
 
 def read_sentence(entry: Any) -> tuple[int, str]:
-    """Read a sentence of a reference.
-
-    Args:
-        entry: with `sent_id` and `sent`.
-
-    Returns:
-        Id and text, as it is written there.
-
-    Raises:
-        ValueError: if one is absent or cannot be used, which is named.
-    """
+    """Id and text of a sentence, as it is written in its entry; ValueError if one is absent or cannot be used, which is
+    named."""
     return read_key(entry, "sent_id", whole), read_key(entry, "sent", text)
 
 
@@ -61,12 +38,10 @@ ABSENT: dict[str, tuple[Any, ...]] = {
 
 
 def refuse_absent(reference: Any) -> None:
-    """Refuse a reference that names an object although it says, itself or in a sentence, that it means nothing.
+    """Refuse a reference that names an object although it says, itself or in a sentence, that it means nothing: a
+    ValueError names the key.
 
     Read as if it meant the object, a model would be scored against what it should not find.
-
-    Raises:
-        ValueError: the key is named.
     """
     if not isinstance(reference, dict):
         return

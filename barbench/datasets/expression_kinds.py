@@ -71,16 +71,10 @@ _LOOSE = re.compile(r"(?:an?|the|of|in|on|at|to|from|and|with|is|are|who|that|wh
 
 
 def kind(text: str) -> int:
-    """The kind of cue that an expression relies on.
+    """The kind of cue that an English expression relies on, as its position in KINDS.
 
     >>> [KINDS[kind(text)] for text in ("zebra", "man in red", "left guy", "cup left of plate")]
     ['bare name', 'attribute', 'location', 'relation']
-
-    Args:
-        text: an English expression.
-
-    Returns:
-        Its position in KINDS.
     """
     words = " ".join(text.lower().split())
     clear = _CLOTHING_TOP.sub("shirt", words)

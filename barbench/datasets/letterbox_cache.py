@@ -28,7 +28,7 @@ from barbench.datasets.pixels.decoder_warnings import decode_with_warnings
 from barbench.datasets.pixels.images import ImageInfo, decode_image
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.pixels.masks import Rle
-from barbench.datasets.references import ReferSplit
+from barbench.datasets.references import ReferData, ReferSplit
 from barbench.files import atomic_file
 from barbench.spec.backbone import CLIP_NORMALIZATION
 
@@ -44,7 +44,6 @@ class LetterboxCache:
     """Letterboxed images and masks, read from `folder` if they are there, else computed and stored.
 
     Attributes:
-        letterbox: makes the squares.
         folder: of the files; None stores nothing.
     """
 
@@ -66,8 +65,10 @@ class LetterboxCache:
         """
         side = self.letterbox.size
         batch = _fresh((len(infos), side, side, 3), torch.uint8)
-        pairs = zip(infos, batch.numpy(), strict=True)
-        absent = [(info, square) for info, square in pairs if not self._read_image(info, square)]
+        absent = []
+        for info, square in zip(infos, batch.numpy(), strict=True):
+            if not self._read_image(info, square):
+                absent.append((info, square))
         for info, complaint in self.decode(absent).items():
             print(f"note: {info.path} is damaged: {complaint}", file=sys.stderr)
         return batch
@@ -119,14 +120,16 @@ class LetterboxCache:
         square[:] = self.letterbox.image(decode_image(info)).numpy()
 
     def _mask(self, rle: Rle, square: NDArray[np.float32]) -> None:
-        path = None if self.folder is None else self._path("mask", f"{rle.height} {rle.width} ".encode() + rle.counts)
-        runs = None if path is None else _read(path, RUN)
+        if self.folder is None:
+            square[:] = self.letterbox.mask(rle.decode()).numpy()
+            return
+        path = self._path("mask", f"{rle.height} {rle.width} ".encode() + rle.counts)
+        runs = _read(path, RUN)
         if runs is not None and int(runs["length"].sum()) == square.size:
             square.ravel()[:] = np.repeat(runs["value"], runs["length"])
             return
         square[:] = self.letterbox.mask(rle.decode()).numpy()
-        if path is not None:
-            _write(path, _runs(square.ravel()))
+        _write(path, _runs(square.ravel()))
 
     def holds(self, info: ImageInfo) -> bool:
         """Whether the image is on disk already."""
@@ -138,7 +141,9 @@ class LetterboxCache:
         except OSError:  # which file and why is said where it is decoded
             return self._path("image", str(info.path).encode())
         key = f"{info.path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{info.height}|{info.width}"
-        return self._path("image", (key + "|upright" * info.apply_exif).encode())
+        if info.apply_exif:
+            key += "|upright"
+        return self._path("image", key.encode())
 
     def _path(self, kind: str, key: bytes) -> Path:
         """Other code and another OpenCV may round differently, so each has its own folder."""
@@ -158,24 +163,31 @@ def check_images(splits: Iterable[ReferSplit], squares: LetterboxCache) -> list[
         splits: what will be evaluated; images of which a decoder complains are noted among their problems.
         squares: the cache, which keeps sound images; those that it holds have been decoded before and are skipped.
 
-    Returns:
-        What decoders complained of, with the files' names.
-
     Raises:
         DataError: if an image cannot be decoded.
     """
-    used = [(split.data, {split.data.images[r.image_id]: None for r in split.references}) for split in splits]
-    wanted = [info for info in dict.fromkeys(info for _, infos in used for info in infos) if not squares.holds(info)]
-    side, complaints = squares.letterbox.size, dict[ImageInfo, str]()
+    # Every image once, though several splits may use it; and the data sets that use it.
+    users: dict[ImageInfo, list[ReferData]] = {}
+    for split in splits:
+        image_ids = dict.fromkeys(reference.image_id for reference in split.references)
+        for image_id in image_ids:
+            users.setdefault(split.data.images[image_id], []).append(split.data)
+    wanted = [info for info in users if not squares.holds(info)]
+
+    side = squares.letterbox.size
+    complaints: dict[ImageInfo, str] = {}
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(wanted), CHUNK):
             chunk = wanted[start : start + CHUNK]
             room = np.empty((len(chunk), side, side, 3), np.uint8)
             complaints |= squares.decode(list(zip(chunk, room, strict=True)), pool.map)
-    for data, infos in used:
-        for info in infos.keys() & complaints.keys():
+
+    notes = []
+    for info, complaint in complaints.items():
+        for data in users[info]:
             data.problems.note("damaged image", info.path.name)
-    return [f"{info.path} is damaged: {complaint}" for info, complaint in complaints.items()]
+        notes.append(f"{info.path} is damaged: {complaint}")
+    return notes
 
 
 @dataclass(frozen=True)
@@ -197,21 +209,17 @@ class DiskSpace:
 
 
 def disk_space(squares: LetterboxCache, splits: Iterable[ReferSplit]) -> DiskSpace:
-    """Estimate the space for all images and masks of some splits; a square that is on disk already costs nothing.
-
-    Args:
-        squares: with a folder.
-        splits: what will be asked for.
-
-    Returns:
-        Bytes needed, and bytes free.
-    """
+    """Estimate the space for all images and masks of some splits; a square that is on disk already costs nothing."""
     assert squares.folder is not None
-    pairs = [(split.data.images[r.image_id], r) for split in splits for r in split.references]
-    infos = {info for info, _ in pairs}
+    infos: set[ImageInfo] = set()
+    masks = 0
+    for split in splits:
+        infos.update(split.data.images[reference.image_id] for reference in split.references)
+        masks += len(split.references)
     missing = sum(not squares.holds(info) for info in infos)
+    # As many of the masks are missing as of the images.
     share = missing / max(1, len(infos))
-    needed = missing * 3 * squares.letterbox.size**2 + int(share * len(pairs) * MASK_BYTES)
+    needed = missing * 3 * squares.letterbox.size**2 + int(share * masks * MASK_BYTES)
     there = squares.folder
     while not there.exists():
         there = there.parent
@@ -220,9 +228,11 @@ def disk_space(squares: LetterboxCache, splits: Iterable[ReferSplit]) -> DiskSpa
 
 def _runs(values: NDArray[np.float32]) -> NDArray[Any]:
     """Runs of equal values of a flat array, in order."""
-    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    differs = values[1:] != values[:-1]
+    starts = np.flatnonzero(np.concatenate([[True], differs]))
     runs = np.empty(len(starts), RUN)
-    runs["value"], runs["length"] = values[starts], np.diff(starts, append=len(values))
+    runs["value"] = values[starts]
+    runs["length"] = np.diff(starts, append=len(values))
     return runs
 
 

@@ -17,9 +17,6 @@ class TrainingOverlap:
     """The training set of a data set, and how many of its images are evaluated on.
 
     Attributes:
-        dataset: what is trained on.
-        references: number of references that train.
-        images: number of images that train.
         shared: by (partition, split), number of images of an evaluation split that are in the training set.
     """
 
@@ -30,12 +27,7 @@ class TrainingOverlap:
 
 
 def read_outlines(root: Path, partitions: Iterable[Partition]) -> dict[str, list[Outline]]:
-    """Read the references file of each partition under `root`, by the partition's name.
-
-    Raises:
-        MissingData: if a file is absent.
-        DataError: if a file is unusable.
-    """
+    """Read the references file of each partition under `root`, by the partition's name."""
     return {partition.name: read_outline(root, partition) for partition in partitions}
 
 
@@ -62,20 +54,14 @@ def evaluation_images(partitions: Iterable[Partition], outlines: Outlines) -> di
     """Image ids of every evaluation split, by (partition, split)."""
     found: dict[tuple[str, str], frozenset[int]] = {}
     for partition in partitions:
+        entries = outlines[partition.name]
         for split in partition.eval_splits:
-            entries = (entry for entry in outlines[partition.name] if entry.split == split)
-            found[partition.name, split] = frozenset(entry.image_id for entry in entries)
+            found[partition.name, split] = frozenset(entry.image_id for entry in entries if entry.split == split)
     return found
 
 
 def overlaps(datasets: Iterable[Dataset], partitions: Sequence[Partition], outlines: Outlines) -> list[TrainingOverlap]:
-    """Count the images that training sets share with evaluation splits.
-
-    Args:
-        datasets: whose training sets are compared.
-        partitions: whose evaluation splits are compared.
-        outlines: of all partitions that either of them reads.
-    """
+    """Count the images that training sets share with evaluation splits."""
     evaluated = evaluation_images(partitions, outlines)
     found = []
     for dataset in datasets:

@@ -23,12 +23,6 @@ class _PlainUnpickler(pickle.Unpickler):
 def load_plain(path: Path) -> Any:
     """Load the plain value in a pickle. Byte strings of Python 2 are read as latin1 (see `repair_text`).
 
-    Args:
-        path: a pickle file of any protocol.
-
-    Returns:
-        Lists, dicts, tuples, numbers and text.
-
     Raises:
         DataError: if the file is truncated, corrupt, refers to code, or asks for far more memory than a file of its
             size can fill; the message names it.
@@ -43,17 +37,7 @@ def load_plain(path: Path) -> Any:
 
 
 def loads_plain(data: bytes) -> Any:
-    """Read a pickle from memory, refusing what `load_plain` refuses.
-
-    Args:
-        data: the pickle.
-
-    Returns:
-        Its plain value.
-
-    Raises:
-        ValueError: if it is not usable.
-    """
+    """Read a pickle's plain value from memory; ValueError where `load_plain` would refuse it."""
     try:
         with bounded_memory(len(data)):
             return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()

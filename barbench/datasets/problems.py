@@ -27,15 +27,8 @@ class Problems:
         self.found: dict[str, dict[str, None]] = {}
 
     def note(self, kind: str, where: str) -> None:
-        """Record a problem.
-
-        Args:
-            kind: a key of RULES.
-            where: a file, "reference 12", …
-
-        Raises:
-            ValueError: if RULES has no such kind.
-        """
+        """Record a problem: its kind, a key of RULES, and where it is: a file, "reference 12", …; ValueError for
+        another kind."""
         if kind not in RULES:
             raise ValueError(f"no rule says what is done about {kind!r}")
         self.found.setdefault(kind, {})[where] = None
@@ -45,15 +38,11 @@ class Problems:
         return {kind: len(places) for kind, places in self.found.items()}
 
     def lines(self, shown: int = 5) -> list[str]:
-        """Describe the problems for people.
-
-        Args:
-            shown: how many places are named per kind.
-
-        Returns:
-            One line per kind: how often, the rule, the first places.
-        """
-        return [
-            f"{kind}: {len(places)} ({RULES[kind]}): {', '.join(list(places)[:shown])}{', …' * (len(places) > shown)}"
-            for kind, places in self.found.items()
-        ]
+        """One line per kind for people: how often, the rule, and the first `shown` places."""
+        lines = []
+        for kind, places in self.found.items():
+            first = list(places)[:shown]
+            if len(places) > shown:
+                first.append("…")
+            lines.append(f"{kind}: {len(places)} ({RULES[kind]}): {', '.join(first)}")
+        return lines

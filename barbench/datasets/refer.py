@@ -95,9 +95,11 @@ def _read(root: Path, partition: Partition, need_images: bool = True) -> ReferDa
     problems = Problems()
     instances = _read_instances(instances_path)
     references = _references(refs_path, lambda raw: _reference(raw, instances.categories, partition.allows_no_target))
-    kept = [r for r in references if _usable(r, instances, problems)]
-    entries = {r.image_id: instances.images[r.image_id] for r in kept}
+    kept = [reference for reference in references if _usable(reference, instances, problems)]
+    entries = {reference.image_id: instances.images[reference.image_id] for reference in kept}
     images = _images(root, instances_path, partition.exif == "apply", entries, need_images)
+
+    # The masks, in the order of the references, so that equal files give equal tables.
     annotations: dict[int, Annotation] = {}
     for place, reference in enumerate(kept):
         image = images[reference.image_id]
@@ -156,12 +158,15 @@ def read_outline(root: Path, partition: Partition) -> list[Outline]:
         MissingData: if a file is absent.
         DataError: if the references file is unusable.
     """
-    return _references(
-        data_files(root, partition)[0],
-        lambda r: Outline(
-            read_key(r, "split", text), read_key(r, "image_id", whole), len(read_key(r, "sentences", listed))
-        ),
-    )
+    refs_path, _ = data_files(root, partition)
+    return _references(refs_path, _outline)
+
+
+def _outline(raw: dict[str, Any]) -> Outline:
+    split = read_key(raw, "split", text)
+    image_id = read_key(raw, "image_id", whole)
+    sentences = read_key(raw, "sentences", listed)
+    return Outline(split, image_id, len(sentences))
 
 
 def data_files(root: Path, partition: Partition) -> tuple[Path, Path]:
@@ -208,21 +213,24 @@ def _read_instances(path: Path) -> _Instances:
         raise DataError(f"{path} is not a COCO instances file: {error}") from error
     for kind, table in (("images", images), ("annotations", annotations)):
         if len(table) < len(raw[kind]):
-            twice = [i for i, n in Counter(whole(entry["id"]) for entry in raw[kind]).items() if n > 1]
+            counts = Counter(whole(entry["id"]) for entry in raw[kind])
+            twice = [number for number, count in counts.items() if count > 1]
             raise DataError(f"{path}: {len(twice)} ids occur twice among its {kind}, the first is {twice[0]}")
     return _Instances(images, annotations, categories)
 
 
 def _table(raw: Any, kind: str) -> dict[int, dict[str, Any]]:
     """The entries of a list of instances.json by their id, with each `image_id` as a whole number."""
+    entries = read_key(raw, kind, listed)
+    return dict(read_entries(entries, kind, _entry))
 
-    def read(entry: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        number = read_key(entry, "id", whole)
-        if entry.get("image_id") is not None and type(entry["image_id"]) is not int:
-            entry = {**entry, "image_id": read_key(entry, "image_id", whole)}
-        return number, entry
 
-    return dict(read_entries(read_key(raw, kind, listed), kind, read))
+def _entry(entry: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    number = read_key(entry, "id", whole)
+    image_id = entry.get("image_id")
+    if image_id is not None and type(image_id) is not int:
+        entry = entry | {"image_id": read_key(entry, "image_id", whole)}
+    return number, entry
 
 
 def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
@@ -244,13 +252,17 @@ def _reference(raw: dict[str, Any], categories: dict[int, str], general: bool) -
     numbers = read_key(raw, "category_id", read)
     if targets:
         refuse_absent(raw)
+    names = dict.fromkeys(categories.get(number, str(number)) for number in numbers)
+    image_id = read_key(raw, "image_id", whole)
+    split = read_key(raw, "split", text)
+    sentences = read_entries(read_key(raw, "sentences", listed), "sentences", _sentence)
     return Reference(
         ref_id=ref_id,
         ann_id=targets[0] if len(targets) == 1 else _own_id(ref_id),
-        image_id=read_key(raw, "image_id", whole),
-        category=", ".join(dict.fromkeys(categories.get(n, str(n)) for n in numbers)),
-        split=repair_text(read_key(raw, "split", text)),
-        sentences=tuple(read_entries(read_key(raw, "sentences", listed), "sentences", _sentence)),
+        image_id=image_id,
+        category=", ".join(names),
+        split=repair_text(split),
+        sentences=tuple(sentences),
         targets=targets,
         group=read_key(raw, "group_id", whole, absent=ref_id),
     )
@@ -266,8 +278,9 @@ def _one(value: Any) -> tuple[int, ...]:
 def _several(value: Any) -> tuple[int, ...]:
     """Ids of gRefCOCO, each once: a list, in older copies a single number; [-1] and null are none."""
     values = value if isinstance(value, list | tuple) else [value]
-    ids = [whole(each) for each in values if each is not None]
-    return tuple(dict.fromkeys(number for number in ids if number != NO_TARGET))
+    ids = dict.fromkeys(whole(each) for each in values if each is not None)
+    ids.pop(NO_TARGET, None)
+    return tuple(ids)
 
 
 def _sentence(raw: dict[str, Any]) -> Sentence:

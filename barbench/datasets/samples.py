@@ -3,7 +3,6 @@ run`."""
 
 import hashlib
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate, groupby
 from pathlib import Path
@@ -134,16 +133,18 @@ class TrainSamples(Dataset[TrainBatch]):
         cache: Path | None = None,
         grid: tuple[int, int] | None = None,
     ) -> None:
-        self.data, self.seed, self.grid = split.data, seed, grid
+        self.data = split.data
+        self.seed = seed
+        self.grid = grid
         self._squares = LetterboxCache(letterbox, cache)
-        areas = {r.ann_id: split.data.annotations[r.ann_id].area for r in split.references}
         self.references: list[Reference] = []
         spoken: list[Sentence] = []
         lengths: list[int] = []
         for reference in split.references:
-            sentences = [s for s in reference.sentences if s.text]
-            nothing_meant = split.data.partition.allows_no_target and not reference.targets
-            if (areas[reference.ann_id] > 0 or nothing_meant) and sentences:
+            sentences = [sentence for sentence in reference.sentences if sentence.text]
+            has_mask = self.data.annotations[reference.ann_id].area > 0
+            means_nothing = self.data.partition.allows_no_target and not reference.targets
+            if sentences and (has_mask or means_nothing):
                 self.references.append(reference)
                 spoken += sentences
                 lengths.append(len(sentences))
@@ -160,18 +161,26 @@ class TrainSamples(Dataset[TrainBatch]):
         return len(self.references)
 
     def __getitem__(self, indices: list[int]) -> TrainBatch:
-        chosen = [self.references[index] for index in indices]
-        images = self._squares.images([self.data.images[r.image_id] for r in chosen])
-        masks = self._squares.masks([self.data.annotations[r.ann_id].rle for r in chosen])
+        epoch = int(self._epoch)
+        infos = []
+        rles = []
+        rows = []
+        for index in indices:
+            reference = self.references[index]
+            infos.append(self.data.images[reference.image_id])
+            rles.append(self.data.annotations[reference.ann_id].rle)
+            rows.append(self._row(index, epoch))
+        images = self._squares.images(infos)
+        masks = self._squares.masks(rles)
         if self.grid is not None:
             masks = F.interpolate(masks[:, None], self.grid, mode="nearest")[:, 0]
-        epoch = int(self._epoch)
-        return TrainBatch(images, self._ids[[self._row(index, epoch) for index in indices]], masks, indices)
+        return TrainBatch(images, self._ids[rows], masks, indices)
 
     def _row(self, index: int, epoch: int) -> int:
         """Row of `_ids` of the sentence that `epoch` trains on."""
-        start, stop = self._starts[index], self._starts[index + 1]
-        return start + draw(self.seed, epoch, self.references[index].ref_id, stop - start)
+        start = self._starts[index]
+        count = self._starts[index + 1] - start
+        return start + draw(self.seed, epoch, self.references[index].ref_id, count)
 
 
 class JointSamples(Dataset[TrainBatch]):
@@ -203,13 +212,16 @@ class JointSamples(Dataset[TrainBatch]):
         if len(self.parts) == 1:
             return self.parts[0][indices]
         singles = [self._single(index) for index in indices]
-        images, ids, masks = (torch.cat(column) for column in list(zip(*singles, strict=True))[:3])
+        images = torch.cat([single.images for single in singles])
+        ids = torch.cat([single.ids for single in singles])
+        masks = torch.cat([single.masks for single in singles])
         return TrainBatch(images, ids, masks, indices)
 
     def _single(self, index: int) -> TrainBatch:
         number = bisect_right(self._ends, index)
         part = self.parts[number]
-        return part[[index - self._ends[number] + len(part)]]
+        start = self._ends[number] - len(part)
+        return part[[index - start]]
 
 
 class EvalSamples(Dataset[EvalBatch]):
@@ -223,15 +235,18 @@ class EvalSamples(Dataset[EvalBatch]):
     """
 
     def __init__(self, split: ReferSplit, letterbox: Letterbox, tokens: Tokens, cache: Path | None = None) -> None:
-        self.data, self.letterbox = split.data, letterbox
+        self.data = split.data
+        self.letterbox = letterbox
         self._squares = LetterboxCache(letterbox, cache)
-        pairs = [Expression(r, s) for r in split.references for s in r.sentences]
-        self.expressions = sorted(pairs, key=lambda e: (e.reference.image_id, e.reference.ref_id, e.sentence.sent_id))
-        self._ids = _encode(split, [e.sentence for e in self.expressions], tokens)
-        neighbours: dict[int, list[Reference]] = defaultdict(list)
-        for reference in sorted(split.data.references, key=lambda r: r.ref_id):
-            neighbours[reference.image_id].append(reference)
-        self._neighbours = dict(neighbours)
+        self.expressions: list[Expression] = []
+        for reference in split.references:
+            self.expressions += [Expression(reference, sentence) for sentence in reference.sentences]
+        self.expressions.sort(key=_by_image)
+        self._ids = _encode(split, [expression.sentence for expression in self.expressions], tokens)
+        # The references of each image in the order of their ids, from all splits.
+        self._neighbors: dict[int, list[Reference]] = {}
+        for reference in sorted(split.data.references, key=lambda reference: reference.ref_id):
+            self._neighbors.setdefault(reference.image_id, []).append(reference)
 
     def __len__(self) -> int:
         return len(self.expressions)
@@ -249,18 +264,21 @@ class EvalSamples(Dataset[EvalBatch]):
         cut: list[list[int]] = []
         for _, group in groupby(indices, key=lambda index: self.expressions[index].reference.image_id):
             whole = list(group)
-            for part in (whole[start : start + size] for start in range(0, len(whole), size)):
+            for start in range(0, len(whole), size):
+                part = whole[start : start + size]
                 if not cut or len(cut[-1]) + len(part) > size:
                     cut.append([])
                 cut[-1] += part
         return cut
 
     def __getitem__(self, indices: list[int]) -> EvalBatch:
-        image_ids = [self.expressions[index].reference.image_id for index in indices]
-        places = {image_id: place for place, image_id in enumerate(dict.fromkeys(image_ids))}
+        places: dict[int, int] = {}  # of each image in the batch
+        rows = []
+        for index in indices:
+            image_id = self.expressions[index].reference.image_id
+            rows.append(places.setdefault(image_id, len(places)))
         images = self._squares.images([self.data.images[image_id] for image_id in places])
-        rows = torch.tensor([places[image_id] for image_id in image_ids])
-        return EvalBatch(images, rows, self._ids[indices], indices)
+        return EvalBatch(images, torch.tensor(rows), self._ids[indices], indices)
 
     def partner(self, index: int) -> Reference | None:
         """A reference to another object of the same image: the control for "is language used?".
@@ -278,17 +296,18 @@ class EvalSamples(Dataset[EvalBatch]):
             The reference, or None if the image has no other object.
         """
         own = self.expressions[index].reference
-        group = self._neighbours[own.image_id]
-        at = group.index(own)
-        annotations, general = self.data.annotations, self.data.partition.allows_no_target
-        target = annotations[own.ann_id].rle
-        if general and not own.targets:
+        several = self.data.partition.allows_no_target
+        if several and not own.targets:
             return None
+        annotations = self.data.annotations
+        target = annotations[own.ann_id].rle
+        group = self._neighbors[own.image_id]
+        at = group.index(own)
         for other in group[at + 1 :] + group[:at]:
             rle = annotations[other.ann_id].rle
             if other.ann_id == own.ann_id or rle.area == 0 or rle == target:
                 continue
-            if not general or masks.disjoint(rle, target):
+            if not several or masks.disjoint(rle, target):
                 return other
         return None
 
@@ -316,9 +335,19 @@ class EvalSamples(Dataset[EvalBatch]):
 def _encode(split: ReferSplit, sentences: list[Sentence], tokens: Tokens) -> Tensor:
     """int64 (N, L): the token ids of sentences, each text tokenized once; sentences that were cut are noted as
     problems."""
-    rows = {text: row for row, text in enumerate(dict.fromkeys(s.text for s in sentences))}
-    ids, truncated = tokens.encode(list(rows))
+    rows: dict[str, int] = {}
     for sentence in sentences:
-        if truncated[rows[sentence.text]]:
+        rows.setdefault(sentence.text, len(rows))
+    ids, truncated = tokens.encode(list(rows))
+    chosen = []
+    for sentence in sentences:
+        row = rows[sentence.text]
+        chosen.append(row)
+        if truncated[row]:
             split.data.problems.note("expression longer than the context", f"{split.name} sentence {sentence.sent_id}")
-    return ids[torch.tensor([rows[s.text] for s in sentences], dtype=torch.long)]
+    return ids[torch.tensor(chosen, dtype=torch.long)]
+
+
+def _by_image(expression: Expression) -> tuple[int, int, int]:
+    reference, sentence = expression
+    return reference.image_id, reference.ref_id, sentence.sent_id

@@ -35,10 +35,7 @@ def chosen_images(images: Iterable[int], dataset: str, split: str, count: int) -
     """The `count` images whose ids have the smallest hashes; all where there are no more.
 
     Args:
-        images: their ids.
         dataset: the name of the data set that the split belongs to: another one has other images.
-        split: train, val, testA, …
-        count: how many.
 
     Returns:
         Their ids. One image more among `images` changes at most one of them.
@@ -58,9 +55,12 @@ def chosen_of(whole: frozenset[int], left: frozenset[int]) -> Chosen:
 
 def image_counts(dataset: Dataset, outlines: Outlines) -> ImageCounts:
     """Count the images of a data set, from the references files of its partitions alone."""
+    trained = {entry.image_id for entry in training(dataset, outlines)}
     images = evaluation_images(dataset.members, outlines)
-    evaluate = {key: len(images[partition.name, split]) for key, partition, split in dataset.evaluation_splits}
-    return ImageCounts(len({entry.image_id for entry in training(dataset, outlines)}), evaluate)
+    evaluate = {}
+    for key, partition, split in dataset.evaluation_splits:
+        evaluate[key] = len(images[partition.name, split])
+    return ImageCounts(len(trained), evaluate)
 
 
 def expressions(dataset: Dataset, outlines: Outlines, limit: int | None = None) -> int:

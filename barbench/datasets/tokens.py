@@ -33,14 +33,8 @@ class Tokens:
     length: int
 
     def __call__(self, texts: list[str]) -> Tensor:
-        """Token ids of each text. One that is too long keeps its first tokens, and its end-of-text token comes last.
-
-        Args:
-            texts: B expressions.
-
-        Returns:
-            int64 (B, L).
-        """
+        """Token ids of B texts, int64 (B, L). One that is too long keeps its first tokens, and its end-of-text token
+        comes last."""
         return self.encode(texts).ids
 
     def truncated(self, text: str) -> bool:
@@ -51,17 +45,13 @@ class Tokens:
         """Token ids of each text, and which texts were cut.
 
         Each text is tokenized to one token more than the context: a text that does not fit fills that place too.
-
-        Args:
-            texts: B expressions; none gives empty tensors.
-
-        Returns:
-            Ids and flags.
         """
         if not texts:
             return TokenIds(torch.zeros(0, self.length, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
         wide = self.tokenizer(texts, self.length + 1)
-        ids, over = wide[:, :-1].clone(), wide[:, -1]
-        truncated = over != 0
-        ids[truncated, -1] = over[truncated]
+        ids = wide[:, :-1].clone()
+        # The tokenizer puts the end-of-text token last, where a cut text keeps it.
+        last = wide[:, -1]
+        truncated = last != 0
+        ids[truncated, -1] = last[truncated]
         return TokenIds(ids, truncated)

@@ -14,18 +14,7 @@ MEMORY_FREE = 2**30
 
 
 def image_size(width: int, height: int) -> tuple[int, int]:
-    """Check the size of an image that may be opened.
-
-    Args:
-        width: in pixels.
-        height: in pixels.
-
-    Returns:
-        Width and height.
-
-    Raises:
-        ValueError: for less than 1x1 pixels, or more than MAX_PIXELS.
-    """
+    """Width and height of an image that may be opened; ValueError for less than 1x1 pixels, or more than MAX_PIXELS."""
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
         raise ValueError(
             f"an image of {width}x{height} pixels; at least 1x1 and at most {MAX_PIXELS:,} pixels are read"
@@ -42,9 +31,6 @@ def bounded_memory(size: int) -> Iterator[None]:
 
     Args:
         size: bytes of the file; the limit is MEMORY_FREE and MEMORY_PER_BYTE for each of them.
-
-    Yields:
-        Nothing.
     """
     statm = Path("/proc/self/statm")
     if not statm.is_file():

@@ -29,12 +29,7 @@ TRIES: Final = 100
 
 
 class Varied(NamedTuple):
-    """A split in other words.
-
-    Attributes:
-        split: the same references and sentence ids.
-        changed: ids of the sentences whose words are others.
-    """
+    """The same references and sentence ids in other words, and the ids of the sentences whose words are others."""
 
     split: ReferSplit
     changed: frozenset[int]
@@ -59,25 +54,13 @@ Change = Callable[[Reference, Sentence, Draw], str | None]
 
 
 def vary(split: ReferSplit, variant: str, seed: int = 0) -> Varied:
-    """Give the expressions of a split other words.
-
-    Args:
-        split: of which only the words change.
-        variant: one of VARIANTS.
-        seed: of the draws.
-
-    Returns:
-        The split with its data, and which sentences are others.
-
-    Raises:
-        UnknownName: for another variant.
-        DataError: if the annotations cannot be read.
-    """
+    """Give the expressions of a split other words, by a variant of VARIANTS; sentence ids stay. UnknownName for another
+    variant."""
     makers: dict[str, Callable[[ReferSplit], Change]] = {
         "shuffle": lambda _: _shuffled,
         "drop-descriptors": lambda _: _without_descriptors,
-        "category": lambda _: lambda reference, sentence, draw: reference.category,
-        "empty": lambda _: lambda reference, sentence, draw: "",
+        "category": lambda _: _category,
+        "empty": lambda _: _empty,
         "same-category": _same_category,
         "other-image": _other_image,
     }
@@ -96,7 +79,9 @@ def vary(split: ReferSplit, variant: str, seed: int = 0) -> Varied:
             changed.add(sentence.sent_id)
             sentences.append(Sentence(sentence.sent_id, text))
         others[reference.ref_id] = reference._replace(sentences=tuple(sentences))
-    data = replace(split.data, references=tuple(others.get(r.ref_id, r) for r in split.data.references))
+    # The data hold the same references as the split, and those of other splits as they were.
+    everywhere = [others.get(reference.ref_id, reference) for reference in split.data.references]
+    data = replace(split.data, references=tuple(everywhere))
     references = tuple(others[reference.ref_id] for reference in split.references)
     return Varied(ReferSplit(split.name, references, data), frozenset(changed))
 
@@ -118,6 +103,14 @@ def _shuffled(reference: Reference, sentence: Sentence, draw: Draw) -> str | Non
 
 def _without_descriptors(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
     return without_descriptors(sentence.text) or reference.category
+
+
+def _category(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
+    return reference.category
+
+
+def _empty(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
+    return ""
 
 
 def _same_category(split: ReferSplit) -> Change:
@@ -153,12 +146,16 @@ def _other_image(split: ReferSplit) -> Change:
 
 def _drawn(donors: Sequence[Reference], draw: Draw) -> str | None:
     """A sentence of one of some references; None without any that has words."""
-    donors = [donor for donor in donors if any(sentence.text for sentence in donor.sentences)]
-    if not donors:
+    texts = []
+    for donor in donors:
+        spoken = [sentence.text for sentence in donor.sentences if sentence.text]
+        if spoken:
+            texts.append(spoken)
+    if not texts:
         return None
-    donor = donors[draw.below(len(donors))]
-    texts = [sentence.text for sentence in donor.sentences if sentence.text]
-    return texts[draw.below(len(texts))]
+    # First a reference, then one of its sentences: a reference with many is no likelier.
+    chosen = texts[draw.below(len(texts))]
+    return chosen[draw.below(len(chosen))]
 
 
 def _categories(split: ReferSplit) -> dict[int, set[str]]:

@@ -30,11 +30,8 @@ def calibrate(
 
     Args:
         segmenter: on its device; only its method's buffers are changed in the end.
-        stepper: trains its head.
         steps: one epoch of this process's micro-batches.
         count: how many steps that is.
-        lr: learning rate of the head.
-        samples: the training split.
         order: indices of samples; the losses are those of the first ones, the same in every process.
         on_progress: called after every step and every sample with what is done and the share done; may raise to stop.
 

@@ -73,11 +73,6 @@ class Piece(NamedTuple):
 def counter(samples: EvalSamples, threshold: float, keep_masks: bool = False) -> Count:
     """The function that counts an expression's prediction.
 
-    Args:
-        samples: the split.
-        threshold: probability above which a pixel is foreground.
-        keep_masks: whether rows hold the mask that is predicted.
-
     Returns:
         From an expression's index and its probabilities (S, S) on the model's square to its counts.
     """
@@ -132,10 +127,6 @@ def counter(samples: EvalSamples, threshold: float, keep_masks: bool = False) ->
 def rivals_of(data: ReferData, ann_id: int) -> list[Annotation]:
     """What a prediction may show in place of an object: the image's other annotations that have pixels and are no
     crowd.
-
-    Args:
-        data: with the object's image in `everything`.
-        ann_id: of the object.
 
     Returns:
         Annotations of the same category and of others, in the file's order.

@@ -21,9 +21,6 @@ def compute_exactly() -> None:
 def precision_facts(accelerator: Accelerator) -> dict[str, JsonValue]:
     """For the record: what autocast computes in, whether TF32 may be used, and which allocator hands out memory.
 
-    Args:
-        accelerator: of the run.
-
     Returns:
         `autocast` (a dtype's name, or None) and `kernels` (`low_memory` or `fused`); on CUDA also `tf32_products`,
         `tf32_convolutions`, `allocator` and `allocator_settings`.

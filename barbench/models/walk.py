@@ -33,13 +33,6 @@ def lockstep(vision: int, text: int) -> Iterator[Step]:
 
     >>> [(s.vision, s.text) for s in lockstep(4, 2)]
     [(0, 0), (1, None), (2, 1), (3, None)]
-
-    Args:
-        vision: depth of the vision tower, in blocks.
-        text: depth of the text tower, in blocks.
-
-    Yields:
-        One step per block of the deeper tower.
     """
     steps = max(vision, text)
     for number in range(steps):
@@ -59,15 +52,10 @@ def run_block(
     """One frozen pre-norm block, see `block_phases`; a stage of a ResNet runs as it is.
 
     Args:
-        tower: the encoder.
         block: counted from 0.
         stream: its tokens (B, T, D).
-        hooks: the method.
         carry: what components keep within one forward pass; None: nothing yet.
         roles: the result of `hooks.projects()`, where the caller has it already.
-
-    Returns:
-        The stream after the block.
     """
     if isinstance(tower, VisionTower) and not tower.transformer:
         return tower.stage(block, stream)
@@ -129,11 +117,6 @@ def schedule(order: Order | None, vision: int, text: int) -> list[Step]:
 
     Args:
         order: of both towers; None is lockstep.
-        vision: depth of the vision tower, in blocks.
-        text: depth of the text tower, in blocks.
-
-    Returns:
-        The steps.
     """
     if order == "text first":
         text_steps = [Step(number, None, number) for number in range(text)]
@@ -286,9 +269,6 @@ def walk(
     (`Hooks.order`), the text tower runs before the vision tower; otherwise both run in lockstep.
 
     Args:
-        vision: the image encoder.
-        text: the text encoder.
-        hooks: the method.
         image: normalized images (U, 3, S, S).
         ids: token ids, int64 (B, L): 0 = padding, and the end-of-text id is the largest (as in CLIP).
         rows: int64 (B,): text i refers to image rows[i]. None: to image i, and U = B.

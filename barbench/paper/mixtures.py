@@ -26,10 +26,7 @@ class Mixture:
 
     Attributes:
         name: as on the command line.
-        title: for people.
-        members: what trains.
         excluded: partitions whose evaluation images are left out of training.
-        context_length: in tokens.
         suffix: what it adds to the label of a row, as in the paper's BarLeRIa-Mixed.
     """
 

@@ -63,10 +63,7 @@ class PublishedRow:
     """One row of a published table.
 
     Attributes:
-        table: the table's number.
         section: the heading above the row.
-        order: position in the table.
-        method: as the paper names it.
         citation: who proposed the method.
         dagger: the paper's sign for mixed training.
         harness: barbench's name for the method; empty if it does not have the method.
@@ -74,7 +71,6 @@ class PublishedRow:
         metric: which IoU the row is in, as far as known.
         extra_data: training data beyond RefCOCO, RefCOCO+ and G-Ref.
         mixed: whether the datasets were trained on together.
-        cells: in the paper's order.
     """
 
     table: str
@@ -91,14 +87,11 @@ class PublishedRow:
     cells: tuple[Printed, ...]
 
     def cell(self, dataset: str, column: str) -> Printed | None:
-        """Find one cell of the row.
+        """One cell of the row; None if the table has no such column.
 
         Args:
             dataset: the group of columns; empty for Method, SNF, LIM, GST, Params (M) and Avg.
             column: as the paper names it.
-
-        Returns:
-            The cell, or None if the table has no such column.
         """
         return next((cell for cell in self.cells if (cell.dataset, cell.column) == (dataset, column)), None)
 
@@ -108,14 +101,7 @@ ROWS: Final = TypeAdapter(PublishedRow)
 
 @dataclass(frozen=True)
 class TextMisprint:
-    """An error about a table in a caption or in the running text.
-
-    Attributes:
-        place: where in the paper.
-        printed: the text of the paper.
-        corrected: the right text.
-        reason: why.
-    """
+    """An error about a table in a caption or in the running text: where, what is printed, what is right, and why."""
 
     place: str
     printed: str

@@ -40,7 +40,6 @@ class Column(NamedTuple):
     """One evaluation split as the paper's tables name it.
 
     Attributes:
-        dataset: its name, as on the command line.
         name: val, testA, testB, val(u), test(u) or val(g).
     """
 
@@ -99,8 +98,6 @@ class Block:
         methods: as on the command line: a comma list or `all`.
         backbone: open_clip's name.
         weights: open_clip's tag; None for the backbone's default.
-        datasets: names; `all` alone for the paper's four.
-        recipe: its name.
     """
 
     methods: str
@@ -116,10 +113,7 @@ class PaperTable:
 
     Attributes:
         number: in the paper.
-        title: what it shows.
-        backbone: as in the paper.
         rule: its average.
-        needs: the cells.
         columns: the evaluation splits.
         shows: one column per split, or one per dataset next to the components.
         overall: whether the measured overall IoU is shown too, as in tables where the paper quotes overall IoU.

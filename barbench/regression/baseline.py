@@ -45,7 +45,6 @@ class Baseline(BaseModel):
     """What was accepted.
 
     Attributes:
-        schema_version: of the file.
         made_with: packages when a section was last accepted, for a reader who asks why a number moved.
         everywhere: sections whose values are valid on any machine.
         platforms: sections whose values are not, by `platform_key`.

@@ -28,8 +28,6 @@ class GateSection(NamedTuple):
     """What one section measures and how it is judged.
 
     Attributes:
-        measure: what a check measures.
-        rule: from old and new values to verdicts.
         portable: whether one baseline is valid on every machine.
         accepted: what a baseline holds, if that is more than a check measures.
         noisy: a value that failed is measured again, and the smaller one counts.
@@ -48,8 +46,6 @@ class Gate(NamedTuple):
     Attributes:
         sections: by name, in the order in which they are measured.
         baseline: the file that is used if no other is named.
-        check: the command that compares, for messages.
-        update: the command that accepts what was measured, for messages.
     """
 
     sections: Mapping[str, GateSection]
@@ -75,10 +71,7 @@ class Outcome(NamedTuple):
     """The result of a check.
 
     Attributes:
-        gate: what was checked.
-        findings: one per value.
         made_with: packages that the baseline was made with.
-        here: packages of this machine.
         suspects: components that alone explain which models moved.
         remarks: what else a reader must know, as sentences.
         shows_all: whether values that did not move are shown too.
@@ -102,13 +95,9 @@ def check(gate: Gate, path: Path | None, only: Sequence[str], allow_new: bool = 
     """Measure and compare with a baseline.
 
     Args:
-        gate: the sections.
         path: of the baseline; None for the gate's own.
         only: names of sections; empty for all.
         allow_new: whether values that the baseline lacks are no failure.
-
-    Returns:
-        Findings.
 
     Raises:
         UnknownName: for an unknown section.
@@ -131,12 +120,8 @@ def update(gate: Gate, path: Path | None, only: Sequence[str]) -> Path:
     """Measure, and store the values as the baseline's sections.
 
     Args:
-        gate: the sections.
         path: of the baseline; None for the gate's own.
         only: names of sections; empty for all.
-
-    Returns:
-        The file.
 
     Raises:
         UnknownName: for an unknown section.

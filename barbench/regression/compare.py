@@ -8,17 +8,8 @@ Status = Literal["same", "moved", "missing", "new"]
 
 
 class GateFinding(NamedTuple):
-    """One value of a section.
-
-    Attributes:
-        section: its name.
-        entry: name of the value in the section.
-        status: what became of it.
-        failed: whether it is a reason not to merge.
-        baseline: the old value as text.
-        measured: the new value as text.
-        difference: as a text.
-    """
+    """One value of a section: its name, what became of it, whether that is a reason not to merge, and old and new value
+    as text."""
 
     section: str
     entry: str
@@ -35,15 +26,9 @@ def compare_section(
     """Compare the values of one section.
 
     Args:
-        section: its name.
-        rule: judges values that both sides have.
         baseline: old values; None if there are none, which is one failure.
-        measured: new values.
         missing: the message if there are no old values.
         allow_new: whether values that the baseline lacks are no failure.
-
-    Returns:
-        One finding per value of either side.
     """
     if baseline is None:
         return [GateFinding(section, "all", "missing", True, "", f"{len(measured)} values", missing)]

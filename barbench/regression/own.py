@@ -51,8 +51,6 @@ class Check(NamedTuple):
     """What is measured.
 
     Attributes:
-        asked: the run.
-        launch: its cells, in a results folder of their own.
         platform: what counts beside them are equal to the last pixel.
     """
 
@@ -69,13 +67,6 @@ class Check(NamedTuple):
 def prepare_check(asked: Run, jobs: Sequence[Job]) -> Check:
     """Resolve where the cells run, and see that there are as many images as were asked for.
 
-    Args:
-        asked: the run.
-        jobs: its cells.
-
-    Returns:
-        What `check_own` and `update_own` take.
-
     Raises:
         UsageError: for fewer images, or a device that is not there.
     """
@@ -90,10 +81,7 @@ def check_own(check: Check, path: Path, allow_new: bool, console: Console) -> Ou
     """Run the cells, and compare their scores with those of a baseline.
 
     Args:
-        check: from `prepare_check`.
-        path: of the baseline.
         allow_new: whether methods that the baseline lacks are no failure.
-        console: shows the progress.
 
     Returns:
         One finding per method and split.
@@ -137,12 +125,7 @@ def update_own(check: Check, path: Path, console: Console) -> Path:
     """Run the cells, and store their scores as the baseline of this platform.
 
     Args:
-        check: from `prepare_check`.
         path: of the baseline, which need not exist.
-        console: shows the progress.
-
-    Returns:
-        The file.
 
     Raises:
         UsageError: for too few runs to tell what seeds do.

@@ -16,8 +16,6 @@ class Verdict(NamedTuple):
 
     Attributes:
         ok: whether it is within what is allowed.
-        baseline: the old value as text.
-        measured: the new value as text.
         difference: how much they differ and may differ, as a text.
     """
 

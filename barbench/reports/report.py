@@ -26,12 +26,6 @@ class Report(NamedTuple):
     """What every format is written from.
 
     Attributes:
-        tables: those asked for, by number or name.
-        records: all of the results folder.
-        groups: the records, grouped by what may be compared.
-        store: where the records and the arrays beside them are.
-        evidence: what those arrays show about scores and differences.
-        out: the folder that the files go to.
         find_scenes: sentences and images of the expressions that a cell was scored on.
         pictures: bytes of thumbnails inside the page.
     """

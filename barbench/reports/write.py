@@ -100,11 +100,9 @@ def write_reports(
     """Write tables from the records of a results folder, in each format; records are read and grouped once.
 
     Args:
-        store: the results folder.
         out: folder to write into; files that would not change are left alone.
         tables: numbers of the paper's tables, names of EXTRA, or ALL.
         formats: names of FORMATS; an empty sequence builds the tables without writing any.
-        rule: what the column of parameters counts.
         find_scenes: sentences and images of the expressions that a cell was scored on, for the page.
         pictures: bytes of thumbnails inside the page; further ones become files beside it.
 

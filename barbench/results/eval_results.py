@@ -23,8 +23,6 @@ def file(store: Store, record: Record, organization: str, source: str | None) ->
     """The file of one finished cell.
 
     Args:
-        store: the results folder.
-        record: of it.
         organization: whose repository holds the data set.
         source: address of the record; None leaves it out.
 

@@ -31,16 +31,11 @@ def files(
     """The files of one finished cell.
 
     Args:
-        store: the results folder.
-        record: of it.
         organization: that ran the evaluation and owns the model.
         sentences: if every expression is wanted too, with its words.
 
     Yields:
         The path of each file below the data store's root, and its text.
-
-    Raises:
-        DataError: if expressions are wanted and their counts cannot be read.
     """
     scores = exchanged_scores(store, record)
     aggregate = _evaluation(record, scores, organization, finished_at(store, record))

@@ -27,9 +27,6 @@ class ExchangedScore(NamedTuple):
 
     Attributes:
         key: of the split in the record.
-        dataset: that was evaluated.
-        title: of both, for people.
-        name: of the metric in METRICS.
         value: a fraction.
         n: expressions that it is over.
         interval: clustered by image; without ends where no counts are stored, and for some metrics.
@@ -56,13 +53,6 @@ class ExchangedScore(NamedTuple):
 
 def exchanged_records(records: Sequence[Record], subsets: bool) -> list[Record]:
     """The finished cells of whole evaluation splits, and those of subsets of images if these are wanted.
-
-    Args:
-        records: of a results folder.
-        subsets: whether cells that saw a part of the images are wanted too.
-
-    Returns:
-        The records, in their order.
 
     Raises:
         UsageError: if none is left.

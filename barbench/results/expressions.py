@@ -16,14 +16,8 @@ Columns = dict[str, NDArray[Any]]
 
 
 def join_splits(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
-    """The arrays of all splits of a record under the names that they are saved with, `<split>/<field>`.
-
-    Args:
-        by_split: for each split its arrays by field, (expressions,) each.
-
-    Returns:
-        The same arrays in one mapping.
-    """
+    """The arrays of all splits of a record, (expressions,) each, under the names that they are saved with,
+    `<split>/<field>`."""
     joined: Columns = {}
     for split, columns in by_split.items():
         for field, array in columns.items():
@@ -35,9 +29,6 @@ def join_rivals(by_split: Mapping[str, Rivals]) -> Columns:
     """The long tables of all splits under the names that they are saved with, `rivals/<split>/<field>`.
 
     An earlier version, which takes all arrays of a split to have a row per expression, does not meet these.
-
-    Args:
-        by_split: for each split that has one its table.
 
     Returns:
         Its columns in one mapping; whole numbers are saved with 32 bits where they fit.
@@ -52,14 +43,7 @@ def join_rivals(by_split: Mapping[str, Rivals]) -> Columns:
 
 def join_masks(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
     """The predicted masks of all splits under the names that the store puts into a file of their own,
-    `masks/<split>/<field>`.
-
-    Args:
-        by_split: for each split that has some its arrays by field.
-
-    Returns:
-        The same arrays in one mapping.
-    """
+    `masks/<split>/<field>`."""
     return {f"{MASKS}{name}": array for name, array in join_splits(by_split).items()}
 
 
@@ -106,11 +90,6 @@ def of_split(store: Store, record: Record, split: str) -> Columns:
 def later_scores(store: Store, record: Record, split: str) -> dict[str, float]:
     """The scores of a split that its record is too old to hold, from the saved arrays: those of METRICS that it lacks.
 
-    Args:
-        store: the results folder that the record is from.
-        record: a finished one.
-        split: one of its splits.
-
     Returns:
         By metric; empty where nothing is missing, and where there are no arrays that could be read.
     """
@@ -149,11 +128,6 @@ def same_expressions(tables: Sequence[Mapping[str, NDArray[Any]]]) -> bool:
 
 def aligned(store: Store, records: Sequence[Record], split: str) -> list[Columns]:
     """The arrays of one split for several cells.
-
-    Args:
-        store: the results folder that `records` are from.
-        records: finished ones.
-        split: one of their splits.
 
     Returns:
         Arrays by field, for each record; row i is the same expression in all.

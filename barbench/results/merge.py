@@ -36,8 +36,6 @@ def merge(sources: Sequence[Path], into: Path, on_conflict: OnConflict = "refuse
     sources. A UsageError names the conflicts that are refused, a DataError the first file that is missing or damaged.
 
     Args:
-        sources: results folders.
-        into: results folder, made if need be.
         on_conflict: `refuse` copies nothing at all; `keep` what is in `into`, or came first; `replace` it.
     """
     target = Store(into)

@@ -38,10 +38,8 @@ class Overlay(NamedTuple):
     """The mask of one method.
 
     Attributes:
-        title: of the method.
         mask: boolean (H, W).
         iou: with the object, a fraction.
-        record: id of the cell's record.
     """
 
     title: str
@@ -54,15 +52,10 @@ class Panel(NamedTuple):
     """One expression, with the masks of several methods.
 
     Attributes:
-        name: of its file.
-        title: dataset, split, image and sentence.
-        expression: the text.
         pick: why it was chosen.
         image: uint8 (H, W, 3) RGB, in the image's own pixels.
         truth: boolean (H, W).
-        overlays: one per method.
         column: the split, as (dataset, column) of the paper's tables.
-        sentence: its id.
     """
 
     name: str
@@ -113,7 +106,6 @@ class Found(NamedTuple):
     """What `barbench predict` finds for one expression in a photo.
 
     Attributes:
-        expression: the text.
         mask: boolean (H, W).
         coverage: the mask's share of the photo's pixels.
         score: mean probability inside the mask; None if the mask is empty.

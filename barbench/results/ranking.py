@@ -23,8 +23,6 @@ class RankedMethod(NamedTuple):
     """One method on one split, means over seeds in percent.
 
     Attributes:
-        split: by its dataset and key.
-        method: its title.
         expressions: before.
         kept: after.
         all: on all expressions, as it was.
@@ -88,11 +86,6 @@ class Ranking(NamedTuple):
 
 def ranking(before: Store, after: Store, resamples: int = 2_000) -> Ranking:
     """Compare the records of a folder with those of the same cells that were scored again.
-
-    Args:
-        before: the records as they were.
-        after: where `barbench rescore` wrote.
-        resamples: of the bootstrap.
 
     Returns:
         Methods by split, the best before first; pairs in that order.

@@ -64,7 +64,6 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
     options that choose between them.
 
     Args:
-        records: to choose from.
         name: as for `named`.
         wanted: values by `dataset` or one of CHOOSABLE; None for any.
     """
@@ -103,7 +102,6 @@ def differing(records: Sequence[Record], options: bool = False) -> dict[str, lis
     are each method's own, where there are several methods.
 
     Args:
-        records: at least one.
         options: whether the options of the methods are compared.
 
     Returns:

@@ -117,9 +117,6 @@ def parse_rule(count: str | None, of: str | None) -> CountRule:
         count: names joined by +, or a preset; None: adapter.
         of: the denominator; None: that of the preset, else none.
 
-    Returns:
-        The rule.
-
     Raises:
         UnknownName: for a name that is none of them.
         UsageError: for a preset with a denominator of one's own, and for a group that is counted twice.

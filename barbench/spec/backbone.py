@@ -126,17 +126,8 @@ class HeadChoice(NamedTuple):
     form: HeadForm | None = None
 
     def of(self, own: HeadSpec) -> HeadSpec:
-        """The sizes of a backbone's head with this neck and form.
-
-        Args:
-            own: the backbone's.
-
-        Returns:
-            A linear head has no neck, also where the backbone's own head has one.
-
-        Raises:
-            UsageError: for a linear head with a neck.
-        """
+        """The sizes of a backbone's head with this neck and form. A linear head has no neck, also where the backbone's
+        own head has one; UsageError where one is asked for."""
         form = self.form or own.form
         if form == "full":
             return replace(own, neck=self.neck or own.neck, form=form)
@@ -148,14 +139,7 @@ class HeadChoice(NamedTuple):
         return replace(own, neck="none", form=form)
 
     def changed(self, own: HeadSpec) -> "HeadChoice":
-        """The same without what the backbone has anyway: equal for two ways to ask for one head.
-
-        Args:
-            own: the backbone's.
-
-        Returns:
-            Neck and form where they differ from the backbone's.
-        """
+        """The same without what the backbone has anyway: equal for two ways to ask for one head."""
         chosen = self.of(own)
         return HeadChoice(
             None if chosen.neck == own.neck else chosen.neck,
@@ -335,12 +319,8 @@ class BackboneConfig:
     """How a backbone is built.
 
     Attributes:
-        name: what the user wrote.
         model: open_clip's model configuration.
-        family: which kind of backbone it is.
         folder: the backbone's folder; None for the models that open_clip ships.
-        head: sizes of the segmentation head.
-        normalization: of its pixels.
         pair: timm's name of the vision model and open_clip's of the one whose text tower is taken, where the two are
             of different models, each with weights of its own; else None.
     """
@@ -354,14 +334,11 @@ class BackboneConfig:
     pair: tuple[str, str] | None = None
 
     def image_size(self, wanted: int | None) -> int:
-        """Check an image size, or choose it.
+        """Check an image size, or choose it: a side in pixels, a multiple of the patches' side.
 
         Args:
             wanted: side in pixels; None for the folder's own size, or the family's (the paper's 416, 448 for DINOv2)
                 rounded up to whole patches.
-
-        Returns:
-            The side in pixels, a multiple of the patches' side.
 
         Raises:
             UsageError: if the patches do not divide `wanted`.
@@ -428,18 +405,8 @@ class BackboneConfig:
 
 
 def split_weights(weights: str, config: BackboneConfig) -> tuple[str, ...]:
-    """The weights of each of a backbone's models.
-
-    Args:
-        weights: as for `load_backbone`.
-        config: of the backbone.
-
-    Returns:
-        Those of vision and text for a pair of models, else `weights` alone.
-
-    Raises:
-        UsageError: where a pair of models is not given two.
-    """
+    """The weights of each of a backbone's models: those of vision and text for a pair of models, else `weights` alone.
+    UsageError where a pair is not given two."""
     if config.pair is None:
         return (weights,)
     if weights == RANDOM:
@@ -458,7 +425,6 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
     """Refuse weights that cannot exist, as far as that is known without torch.
 
     Args:
-        weights: as for `load_backbone`.
         config: of the backbone; None where it is not known.
 
     Raises:
@@ -497,15 +463,8 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
 
 
 def check_activation(file: Path, config: BackboneConfig) -> None:
-    """Refuse weights of a model with another activation: they would load, and give other features.
-
-    Args:
-        file: of the weights; the configuration that lies beside it says which activation they are for.
-        config: of the backbone.
-
-    Raises:
-        UsageError: if it is not the backbone's.
-    """
+    """UsageError for weights of a model with another activation, which the configuration beside the file tells: they
+    would load, and give other features."""
     if config.folder is not None and file == config.folder / WEIGHTS:
         return
     needed = activation(file)
@@ -532,18 +491,10 @@ def backbone_names() -> list[str]:
 
 
 def backbone_config(name: str) -> BackboneConfig:
-    """Look up a backbone.
+    """Look up a backbone; UnknownName if there is no such model or folder.
 
     Args:
         name: `tiny`, a model name of open_clip, a pair VISION+TEXT or its short name, or a folder.
-
-    Returns:
-        Its configuration.
-
-    Raises:
-        UnknownName: if there is no such model or folder.
-        UsageError: if the architecture is one that barbench does not support.
-        DataError: if the folder's files cannot be read.
     """
     folder = EMBEDDED.get(name)
     if folder is None and (Path(name) / CONFIG).is_file():

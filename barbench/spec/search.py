@@ -21,7 +21,6 @@ class Trial:
     """One trial of one method.
 
     Attributes:
-        method: its name.
         number: counted from 0.
         values: of the learning rates.
         score: mean IoU on the held-out images, a fraction; None if the trial failed.

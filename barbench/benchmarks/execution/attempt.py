@@ -35,8 +35,6 @@ class Attempt(BaseModel):
 
     Attributes:
         job: the cell. What depends on a host may still be open in it; `resolve_on_host` fills it in there.
-        run: id of the run; its folder must exist on the host.
-        executor: name of the executor.
         number: 1 for the first attempt of the run, larger for each later one.
         halve: run a cell that does not fit in memory again with half the micro-batch.
         code: hash of the run's code, which must be the host's; None: not checked.
@@ -85,10 +83,8 @@ def perform(
     """Run the cell to its record, or until it is asked to stop.
 
     Args:
-        attempt: what to run.
         request: whether to stop; a file in the run's folder may ask for it too.
         on_event: called with every event at once; the run's folder keeps them in any case.
-        slot: the share of this host.
         lock: a descriptor that the worker inherits; negative: none.
         grace: seconds that the worker has to end the step under way and write its checkpoint.
 

@@ -132,7 +132,6 @@ class PlainDisplay:
     """Lines of text, for pipes and logs.
 
     Args:
-        console: where the lines go.
         forecast: seconds that each cell should take, by its id.
         slots: cells that run at the same time; None where a cluster decides that.
     """

@@ -9,11 +9,8 @@ from barbench.spec.text import plural
 
 
 def check_unedited(records: Iterable[Record | None]) -> None:
-    """UsageError where the source of a finished record's method is not what it was.
-
-    Args:
-        records: of the cells that are asked for; None, and what is not finished, is left out.
-    """
+    """UsageError where the source of a finished record's method is not what it was; None, and what is not finished, is
+    left out."""
     found: dict[str, list[Record]] = {}
     for record in records:
         if record is not None and record.status == "done" and _was_edited(record):

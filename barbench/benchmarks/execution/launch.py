@@ -55,11 +55,7 @@ def prepare(jobs: Sequence[Job], detach: bool = False) -> Launch:
     """Resolve what is known before a cell is there: on this host all but the loaders; on a cluster the kind of device.
 
     Args:
-        jobs: all at one place, as it was asked for.
         detach: whether the command will end before its cells do.
-
-    Returns:
-        The cells at the resolved place.
 
     Raises:
         UsageError: where the place does not fit the executor, the host or the cells.
@@ -118,13 +114,8 @@ def run_cells(
     """Run cells, with their progress on `console`.
 
     Args:
-        launch: the cells.
-        console: shows the progress.
         forecast: seconds that each cell should take, by its id.
-        halve: as for `run_jobs`.
         retries: as for `run_jobs`; None: the executor's own.
-        detach: as for `run_jobs`.
-        again: as for `run_jobs`.
 
     Returns:
         One record per job, in their order.

@@ -68,9 +68,6 @@ def run_jobs(
     """Run what is not finished yet.
 
     Args:
-        jobs: the cells.
-        results: folder of the records.
-        display: shows what happens.
         halve: run a cell that runs out of memory again with half the micro-batch, as often as necessary.
         executor: where cells run; None: one after the other on this host.
         retries: how often a cell that was lost through no fault of the cell is tried again.

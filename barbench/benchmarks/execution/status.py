@@ -25,7 +25,6 @@ class CellState(NamedTuple):
         state: waiting, running, stopping, done, failed, out-of-memory, or how its last attempt ended (stopped, lost,
             refused, unwritable); `orphaned` where the command that began the run has ended and nothing runs without it.
         attempt: the number of its last attempt.
-        host: of that attempt, as records have it.
         epoch: `1/2`, empty before the first step.
         step: `3/9`, or the phase that is under way.
         loss: the mean over the epoch so far.
@@ -79,7 +78,6 @@ def look(run: RunFolder, is_led: bool | None = None) -> RunState:
     """The state of each cell of a run, from its files and one call of its executor.
 
     Args:
-        run: where it is.
         is_led: whether the process that leads it is alive; None: as far as this host knows.
     """
     if is_led is None:
@@ -100,9 +98,6 @@ def look(run: RunFolder, is_led: bool | None = None) -> RunState:
 
 def status(results: Path) -> list[dict[str, Any]]:
     """The cells of every run under way; a run whose cells all have records is over.
-
-    Args:
-        results: folder of the records.
 
     Returns:
         Per cell: `run`, `executor`, `cell`, and the fields of `CellState`.
@@ -244,11 +239,7 @@ def stop(run: RunFolder, cells: list[str]) -> str:
     """Ask cells to keep a checkpoint and end.
 
     Args:
-        run: of them.
         cells: ids, stems, or their beginnings; none: all of the run.
-
-    Returns:
-        What was done, for the user.
 
     Raises:
         UsageError: for a name that fits no cell of the run, and where the queue does not answer.

@@ -53,11 +53,6 @@ class Estimate(NamedTuple):
 def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate | None:
     """What `job` will take on its device.
 
-    Args:
-        job: the cell and where it will run.
-        size: of its dataset.
-        records: of the results folder.
-
     Returns:
         Medians over the records of the same method and conditions, scaled by steps and expressions; None without one.
     """

@@ -24,8 +24,6 @@ class Planned:
     """A cell of a plan.
 
     Attributes:
-        job: the cell and where it runs.
-        record: of an earlier run, if there is one.
         estimate: what it will take; None if it is done, or if no record tells.
     """
 

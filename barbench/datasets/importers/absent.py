@@ -48,12 +48,7 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
 
     Args:
         path: `refs(…).p`, or its list as JSON.
-        partition: of the data set.
         instances: the annotations, where they are not beside it.
-
-    Raises:
-        DataError: for a reference of another form.
-        UsageError: where the annotations are not there.
     """
     annotations = instances or beside(path)
     for place, raw in enumerate(entries(path)):

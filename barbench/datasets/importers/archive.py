@@ -81,7 +81,6 @@ def copy_release(source: Path, root: Path, progress: Callable[[int, int], None],
 
     Args:
         source: a zip, or a folder with zips, the release's files, or both.
-        root: the folder to write.
         progress: called with bytes done and bytes in all.
         dataset: of the files whose folder names none.
 
@@ -171,7 +170,6 @@ def _place(path: PurePosixPath, otherwise: str | None) -> PurePosixPath | None:
     """Where a member belongs under the root; None for what is not the release's.
 
     Args:
-        path: of the member.
         otherwise: the folder of a file whose path names no data set.
     """
     if "__MACOSX" in path.parts or path.name.startswith("."):

@@ -27,9 +27,6 @@ class InstanceImage(NamedTuple):
 class Instances:
     """The annotations of one file.
 
-    Args:
-        path: a COCO instances file.
-
     Raises:
         DataError: where it is not one.
     """
@@ -38,7 +35,8 @@ class Instances:
         self.path = path
         try:
             raw = json.loads(path.read_bytes())
-            images, annotations = (read_key(raw, kind, listed) for kind in ("images", "annotations"))
+            images = read_key(raw, "images", listed)
+            annotations = read_key(raw, "annotations", listed)
             self._images = dict(read_entries(images, "images", _image))
             self._names = {number: name for name, (number, _, _) in self._images.items()}
             read = read_entries(annotations, "annotations", _annotation)
@@ -59,49 +57,38 @@ class Instances:
         return InstanceImage(number, name, width, height)
 
     def get(self, ann_id: int) -> dict[str, Any]:
-        """The annotation with an id.
-
-        Args:
-            ann_id: COCO's.
-
-        Returns:
-            Its entry.
-
-        Raises:
-            ValueError: where there is none.
-        """
+        """The annotation with an id of COCO's; ValueError where there is none."""
         if ann_id not in self._annotations:
             raise ValueError(f"{self.path} has no annotation {ann_id}")
         found: dict[str, Any] = self._annotations[ann_id]
         return found
 
     def at(self, image: str, box: list[float], polygon: list[float] | None = None) -> dict[str, Any]:
-        """The annotation of an image with a box.
+        """The only annotation of an image with a box; ValueError where there is none, or several.
 
         Args:
-            image: its file name.
             box: x, y, width and height in pixels; sides may be cut at the image's border.
             polygon: one of the object's polygons, which tells objects with equal boxes apart.
-
-        Returns:
-            Its entry.
-
-        Raises:
-            ValueError: where there is none, or several.
         """
         number, width, height = self._images.get(image, (-1, 0, 0))
-        near = [
-            entry
-            for entry in self._by_image.get(number, [])
-            if _same(entry["bbox"], box) or _same(_cut(entry["bbox"], width, height), box)
-        ]
+        near = []
+        for entry in self._by_image.get(number, []):
+            own = entry["bbox"]
+            if _same(own, box) or _same(_cut(own, width, height), box):
+                near.append(entry)
+        # Several objects with one box: the polygon says which.
         if len(near) > 1 and polygon is not None:
-            near = [e for e in near if isinstance(e["segmentation"], list) and polygon in e["segmentation"]]
+            near = [entry for entry in near if _has_polygon(entry, polygon)]
         if len(near) != 1:
             what = f"annotation of {self.path} with the box {box} in {image}"
             raise ValueError(f"expected exactly one {what}, found {len(near)}")
         found: dict[str, Any] = near[0]
         return found
+
+
+def _has_polygon(entry: dict[str, Any], polygon: list[float]) -> bool:
+    segmentation = entry["segmentation"]
+    return isinstance(segmentation, list) and polygon in segmentation
 
 
 def _image(entry: Any) -> tuple[str, tuple[int, int, int]]:

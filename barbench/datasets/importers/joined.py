@@ -47,12 +47,7 @@ def arefcoco(path: Path, root: Path) -> Iterator[ImportedReference | str]:
     """The references of aRefCOCO.
 
     Args:
-        path: of its file.
         root: with RefCOCO and G-Ref (umd), as far as the file names them.
-
-    Raises:
-        DataError: for an entry of another form, or an object that the root lacks.
-        MissingData: if the root lacks a data set.
     """
     members = _Members(root)
     raw = _loaded(path)
@@ -75,12 +70,7 @@ def adversarial(path: Path, root: Path) -> Iterator[ImportedReference | str]:
     """The references of RefCOCOg-Adv: of each entry one per split.
 
     Args:
-        path: of its file.
         root: with G-Ref (umd).
-
-    Raises:
-        DataError: for an entry of another form, or an object that the root lacks.
-        MissingData: if the root lacks G-Ref.
     """
     members = _Members(root)
     empty: Counter[str] = Counter()

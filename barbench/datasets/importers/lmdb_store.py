@@ -35,11 +35,6 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
 
     Args:
         path: a file `<split>.lmdb`, or a folder of that name with `data.mdb` in it.
-        partition: of the data set.
-
-    Raises:
-        DataError: for a file that is not LMDB, or holds other values.
-        UsageError: where a library is not installed.
     """
     name = path.name.split(".")[0]
     split = known_split(name, partition)
@@ -62,14 +57,7 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
 
 
 def rows(path: Path) -> int:
-    """Count the references of a file.
-
-    Args:
-        path: as for `items`.
-
-    Returns:
-        Their number; 0 for a file that cannot be read, which `items` will say.
-    """
+    """Count the references of a file; 0 for one that cannot be read, which `items` will say."""
     try:
         with _opened(path) as store:
             return max(0, int(store.stat()["entries"]) - 2)
@@ -102,17 +90,7 @@ def _bytes(value: Any) -> bytes:
 
 
 def decoded(value: bytes) -> dict[str, Any]:
-    """Read one entry.
-
-    Args:
-        value: as `pyarrow.serialize` or pickle wrote it.
-
-    Returns:
-        The dict.
-
-    Raises:
-        ValueError: if it is neither, or no dict.
-    """
+    """Read one entry, as `pyarrow.serialize` or pickle wrote it; ValueError if it is neither, or no dict."""
     pickled = value[:1] == b"\x80"  # as every pickle of partition 2 or later begins
     entry = loads_plain(value) if pickled else _from_arrow(value)
     if not isinstance(entry, dict):
@@ -129,7 +107,8 @@ def _from_arrow(value: bytes) -> Any:
     if begin < 0:
         raise ValueError("it is neither pyarrow's serialisation nor a pickle")
     try:
-        [found] = pyarrow.ipc.open_stream(BytesIO(value[begin:])).read_next_batch().column(0).to_pylist()
+        batch = pyarrow.ipc.open_stream(BytesIO(value[begin:])).read_next_batch()
+        [found] = batch.column(0).to_pylist()
     except Exception as error:  # pyarrow has a dozen of its own
         raise ValueError(f"pyarrow's serialisation cannot be read: {error}") from error
     return _plain(found)

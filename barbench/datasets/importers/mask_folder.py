@@ -30,12 +30,7 @@ def items(path: Path, partition: Partition, images: Path | None) -> Iterator[Imp
 
     Args:
         path: `anns/<data set>/<split>.json`.
-        partition: of the data set.
         images: the folder of the images; by default `images/train2014` beside `anns`.
-
-    Raises:
-        DataError: for a file or a mask that is not of this form.
-        MissingData: where a mask is absent.
     """
     split = known_split(path.stem, partition)
     if split is None:
@@ -55,29 +50,12 @@ def items(path: Path, partition: Partition, images: Path | None) -> Iterator[Imp
 
 
 def has_masks(path: Path) -> bool:
-    """Whether a file is of this form.
-
-    Args:
-        path: a JSON file.
-
-    Returns:
-        True for `anns/<data set>/<split>.json` with a folder of masks beside `anns`.
-    """
+    """Whether a JSON file is of this form: `anns/<data set>/<split>.json` with a folder of masks beside `anns`."""
     return path.parent.parent.name == "anns" and (path.parents[2] / "masks" / path.parent.name).is_dir()
 
 
 def read_list(path: Path) -> list[Any]:
-    """Read a JSON file that holds a list.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The list.
-
-    Raises:
-        DataError: if it holds none.
-    """
+    """Read a JSON file that holds a list; DataError if it holds none."""
     try:
         return listed(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:
@@ -106,17 +84,8 @@ def _item(entry: Any, split: str, masks: Path, pictures: Path) -> ImportedRefere
 
 
 def coco_category(number: Any) -> int:
-    """Translate the number of a category.
-
-    Args:
-        number: of one of COCO's 80 categories, counted from 0.
-
-    Returns:
-        COCO's id; 0 where the source has no category.
-
-    Raises:
-        ValueError: for anything but a number from 0 to 79.
-    """
+    """COCO's id of one of its 80 categories, counted from 0; 0 where the source has no category. ValueError for
+    anything but a number from 0 to 79."""
     if number is None:
         return 0
     place = whole(number)

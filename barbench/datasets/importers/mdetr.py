@@ -42,12 +42,7 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
 
     Args:
         path: `finetune_…_<split>.json`, or `…_<split>_vg.json`.
-        partition: of the data set.
         instances: COCO's annotations, where the file has none of its own.
-
-    Raises:
-        DataError: for a file of another form, or an object that COCO's annotations lack.
-        UsageError: where they are needed and not given.
     """
     split = known_split(path.stem.removesuffix("_vg").split("_")[-1], partition)
     if split is None:
@@ -70,14 +65,7 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
 
 
 def is_mdetr(path: Path) -> bool:
-    """Whether a file begins as one of these two forms do.
-
-    Args:
-        path: any file.
-
-    Returns:
-        True for MDETR's JSON and for ODVG lines.
-    """
+    """Whether a file begins as MDETR's JSON or ODVG lines do."""
     if path.suffix.lower() not in (".json", ".jsonl"):
         return False
     with path.open("rb") as file:
@@ -152,17 +140,8 @@ def _given(path: Path, instances: Instances | None) -> Instances:
 
 
 def json_lines(path: Path) -> Iterable[Any]:
-    """Read a file of JSON lines.
-
-    Args:
-        path: the file; empty lines are skipped.
-
-    Yields:
-        The value of each line.
-
-    Raises:
-        ValueError: if a line is no JSON; its number is named.
-    """
+    """The value of each line of a file of JSON lines, without empty ones; ValueError if a line is no JSON: its number
+    is named."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():

@@ -1,7 +1,6 @@
 """Which data set and which split a file belongs to, from the names that people give. Used by `datasets.importers`."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -36,13 +35,7 @@ SPLITS = {"validation": "val", "testa": "testA", "testb": "testB"}
 
 
 def named_dataset(path: Path) -> str | None:
-    """The data set that a path names; the part next to its end counts.
-
-    Args:
-        path: of a file or a folder.
-
-    Returns:
-        The name of a partition; None where the path names none.
+    """The data set that a path names, None where it names none; the part next to its end counts.
 
     >>> named_dataset(Path("datasets/anns/refcocog_u/train.json"))
     'refcocog-u'
@@ -57,19 +50,8 @@ def named_dataset(path: Path) -> str | None:
 
 
 def partition_of(path: Path, wanted: str | None) -> Partition:
-    """The partition that was asked for, else the one that a path names.
-
-    Args:
-        path: of a file or a folder.
-        wanted: the name of a partition, or None.
-
-    Returns:
-        The partition.
-
-    Raises:
-        UnknownName: for a name that is none.
-        UsageError: where the path names none.
-    """
+    """The partition that was asked for by name, else the one that a path names; UnknownName for a name that is none,
+    UsageError where the path names none."""
     name = wanted or named_dataset(path)
     if name is None:
         raise UsageError(
@@ -79,13 +61,7 @@ def partition_of(path: Path, wanted: str | None) -> Partition:
 
 
 def split_name(text: str) -> str:
-    """A split as the public release names it.
-
-    Args:
-        text: as a source names it.
-
-    Returns:
-        The release's name; a name that is not known stays as it is.
+    """A split as the public release names it; a name that is not known stays as it is.
 
     >>> [split_name(name) for name in ("validation", "train", "TestA")]
     ['val', 'train', 'testA']
@@ -97,29 +73,17 @@ def known_split(text: str, partition: Partition) -> str | None:
     """The split of `partition` that a source means, or None where the partition has none such.
 
     Copies of RefCOCO and RefCOCO+ call testA `test`; which of them do so is the importer's affair.
-
-    Args:
-        text: as the source names it.
-        partition: of the source.
-
-    Returns:
-        The split's name, or None.
     """
     name = split_name(text)
     return name if name in partition.splits else None
 
 
 def found_files(source: Path, *patterns: str) -> list[Path]:
-    """List the files of a source; hidden ones are left out.
-
-    Args:
-        source: a file or a folder.
-        *patterns: as of `Path.rglob`.
-
-    Returns:
-        What matches under the folder, in order; the file itself where it matches.
-    """
+    """The files under a folder that match a pattern of `Path.rglob`, in order, without hidden ones; a file itself where
+    it matches."""
     if source.is_file():
         return [source] if any(source.match(pattern) for pattern in patterns) else []
-    found: Iterable[Path] = (path for pattern in patterns for path in source.rglob(pattern))
-    return sorted({path for path in found if not path.name.startswith(".") and "__MACOSX" not in path.parts})
+    found: set[Path] = set()
+    for pattern in patterns:
+        found.update(source.rglob(pattern))
+    return sorted(path for path in found if not path.name.startswith(".") and "__MACOSX" not in path.parts)

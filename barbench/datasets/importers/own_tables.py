@@ -27,9 +27,6 @@ def partitions(
     """The data sets of tables: public ones that are named, else your own with the tables' splits.
 
     Args:
-        source: what was given.
-        tables: by their files.
-        dataset: a name in place of the files'.
         files_of: filled with the files of each data set.
 
     Raises:
@@ -62,7 +59,6 @@ def drawn_on(tables: Iterable[Table], notes: list[str]) -> Exif:
     """Whether masks were drawn on images as stored or as their EXIF turns them, which sizes and reach tell.
 
     Args:
-        tables: of one source.
         notes: what was found is said there.
 
     Raises:

@@ -46,13 +46,8 @@ def items(
 
     Args:
         path: a Parquet file; its name, or its folder's, begins with the split.
-        partition: whose copy it is.
         instances: annotations of the release, for whole masks of lmms-lab's rows.
         root: that is written; RefCOCO-M's images are taken from it where they are there already.
-
-    Raises:
-        DataError: for a file that is not Parquet, or has other columns.
-        UsageError: where pyarrow is not installed.
     """
     with open_parquet(path) as file:
         columns = set(file.schema_arrow.names)
@@ -99,14 +94,7 @@ def _refcoco_m(path: Path, root: Path) -> Iterator[ImportedReference]:
 
 
 def rows(path: Path) -> int:
-    """Count the references of a file.
-
-    Args:
-        path: as for `items`.
-
-    Returns:
-        Their number; 0 for a file that cannot be read, which `items` will say.
-    """
+    """Count the references of a file; 0 for one that cannot be read, which `items` will say."""
     try:
         with open_parquet(path) as file:
             return int(file.metadata.num_rows)
@@ -172,12 +160,6 @@ def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> Impor
 
 def shortest(value: Any) -> float:
     """Undo the rounding to float32: 265.35 and not 265.3500061, which can rasterise to another pixel.
-
-    Args:
-        value: a number that was float32.
-
-    Returns:
-        The shortest decimal that is the same float32.
 
     >>> shortest(float(np.float32(265.35)))
     265.35

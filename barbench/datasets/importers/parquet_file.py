@@ -8,18 +8,8 @@ from barbench.errors import DataError, UsageError
 
 
 def open_parquet(path: Path) -> Any:
-    """A `pyarrow.parquet.ParquetFile`, which is closed as a context.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        The open file.
-
-    Raises:
-        DataError: for a file that is not Parquet.
-        UsageError: where pyarrow is not installed.
-    """
+    """A `pyarrow.parquet.ParquetFile`, which is closed as a context; DataError for a file that is not Parquet,
+    UsageError where pyarrow is not installed."""
     try:
         parquet: Any = import_module("pyarrow.parquet")
     except ImportError:

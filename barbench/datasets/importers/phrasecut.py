@@ -39,10 +39,6 @@ def items(path: Path) -> Iterator[ImportedReference | str]:
 
     Args:
         path: `refer_<split>.json`, with IMAGE_DATA beside it or in the folder above.
-
-    Raises:
-        DataError: for an entry of another form.
-        UsageError: where the images' data are not there.
     """
     found = _NAME.fullmatch(path.name)
     if found is None:
@@ -71,8 +67,6 @@ def drawn(instances: list[Any], width: int, height: int) -> NDArray[np.uint8]:
 
     Args:
         instances: of each object its polygons, lists of points (x, y) in pixels.
-        width: of the image.
-        height: of the image.
 
     Returns:
         uint8 (height, width), 1 inside and on the outline of any.
@@ -114,8 +108,12 @@ def _pictures(path: Path) -> dict[int, SourceImage]:
 
 def _picture(entry: dict[str, Any]) -> tuple[int, SourceImage]:
     own = read_key(entry, "image_id", whole)
-    coco = read_key(entry, "coco_id", lambda value: None if value is None else whole(value), absent=None)
-    return own, SourceImage(f"{own}.jpg", None, read_size(entry), OFFSET + own if coco is None else coco)
+    # Not every image of Visual Genome is one of COCO's.
+    if entry.get("coco_id") is None:
+        number = OFFSET + own
+    else:
+        number = read_key(entry, "coco_id", whole)
+    return own, SourceImage(f"{own}.jpg", None, read_size(entry), number)
 
 
 def _loaded(path: Path) -> list[Any]:

@@ -46,12 +46,6 @@ class SourceImage(NamedTuple):
 def coco_name(text: str) -> str:
     """The file of an image from a name or a path, without the suffix that REFER puts behind a COCO name.
 
-    Args:
-        text: a file name or a path, of any system.
-
-    Returns:
-        The name without folders.
-
     >>> coco_name("coco/train2014/COCO_train2014_000000581857_16.jpg")
     'COCO_train2014_000000581857.jpg'
     """
@@ -61,16 +55,8 @@ def coco_name(text: str) -> str:
 
 
 def place_image(folder: Path, name: str, data: bytes | Path) -> None:
-    """Put an image into the layout: a file is linked where the file system can do that, else copied.
-
-    Args:
-        folder: of the layout's images.
-        name: of the file in it.
-        data: the image's bytes, or its file.
-
-    Raises:
-        DataError: where another image has the place.
-    """
+    """Put an image into the layout: a file is linked where the file system can do that, else copied. DataError where
+    another image has the place."""
     target = folder / name
     if target.exists():
         same = target.read_bytes() == data if isinstance(data, bytes) else filecmp.cmp(data, target, shallow=False)
@@ -135,10 +121,6 @@ def layout_names(folder: Path, headers: Mapping[Path, Header]) -> dict[Path, str
 
     COCO's images keep their names; others have the path from `folder` on, with __ for each separator. Different images
     never have one name, and two paths of one image do. What is neither JPEG nor PNG is stored as PNG.
-
-    Args:
-        folder: of the table.
-        headers: of the files, in the table's order.
     """
     # By the names that are wished for; files that are one are together.
     wished: dict[str, list[Path]] = defaultdict(list)
@@ -193,11 +175,7 @@ def _shortened(name: str) -> str:
 
 
 def read_header(file: Path) -> Header:
-    """Read the header of a photo in any common format.
-
-    Raises:
-        ValueError: if it is none; the message says what it is instead.
-    """
+    """Read the header of a photo in any common format; ValueError if it is none, which says what it is instead."""
     try:
         with Image.open(file) as opened:
             image_format = str(opened.format)
@@ -211,10 +189,7 @@ def read_header(file: Path) -> Header:
 
 def source_image(name: str, file: Path, exif: Exif) -> SourceImage:
     """A photo for the layout: JPEG and PNG as they are, other formats as PNG, which has no EXIF: a turn is applied.
-
-    Raises:
-        ValueError: if it cannot be decoded.
-    """
+    ValueError if it cannot be decoded."""
     header = read_header(file)
     if header.format in AS_THEY_ARE:
         return SourceImage(name, file)
@@ -228,11 +203,8 @@ def source_image(name: str, file: Path, exif: Exif) -> SourceImage:
 
 
 def layout_size(data: bytes | Path, name: str, exif: Exif) -> tuple[int, int]:
-    """Width and height of an image as it is read: as stored, or turned as its EXIF says.
-
-    Raises:
-        ValueError: if it is neither a JPEG nor a PNG.
-    """
+    """Width and height of an image as it is read: as stored, or turned as its EXIF says; ValueError if it is neither a
+    JPEG nor a PNG."""
     width, height = stored_size(data, name)
     if exif == "apply" and images.read_orientation(data) in images.SWAPS_SIDES:
         return height, width
@@ -240,18 +212,7 @@ def layout_size(data: bytes | Path, name: str, exif: Exif) -> tuple[int, int]:
 
 
 def stored_size(data: bytes | Path, name: str) -> tuple[int, int]:
-    """Read an image's size from its header.
-
-    Args:
-        data: the image's bytes, or its file.
-        name: for the error.
-
-    Returns:
-        Width and height in pixels.
-
-    Raises:
-        ValueError: if it is neither a JPEG nor a PNG.
-    """
+    """Width and height in pixels from the header of an image; ValueError, with its name, for any but JPEG and PNG."""
     try:
         return images.stored_size(data)
     except ValueError as error:

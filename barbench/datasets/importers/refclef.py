@@ -45,11 +45,6 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
 
     Args:
         path: `refs(unc).p` or `refs(berkeley).p`, with `instances.json` beside it.
-        partition: whose file it is.
-
-    Raises:
-        DataError: for an entry of another form.
-        UsageError: where the annotations are not there.
     """
     instances = _Instances(path.parent / OTHER)
     used: dict[str, set[int]] = {}
@@ -123,5 +118,6 @@ def _united(annotation: dict[str, Any], picture: SourceImage) -> Any:
         return drawn
     assert picture.size is not None
     width, height = picture.size
-    rle = masks.united([masks.encode(part, height, width).rle for part in drawn], height, width)
+    parts = [masks.encode(part, height, width).rle for part in drawn]
+    rle = masks.united(parts, height, width)
     return {"size": [height, width], "counts": rle.counts.decode()}

@@ -25,11 +25,7 @@ class NewMask(NamedTuple):
     """One object.
 
     Attributes:
-        id: the source's.
-        category: its name.
-        sentences: at least one.
         box: x, y, width and height in pixels, as the source gives it.
-        rle: the mask, of the image's size.
     """
 
     id: int
@@ -43,10 +39,7 @@ class MaskedImage(NamedTuple):
     """An image with its objects.
 
     Attributes:
-        image_id: COCO's.
-        name: of its file, as COCO names it.
         data: its bytes; None where the row has none.
-        masks: at least one.
     """
 
     image_id: int
@@ -56,13 +49,7 @@ class MaskedImage(NamedTuple):
 
 
 def read_images(path: Path) -> Iterator[MaskedImage]:
-    """The images of one file, with the new masks.
-
-    Args:
-        path: a Parquet file with COLUMNS.
-
-    Yields:
-        One item per row.
+    """The images of a Parquet file with COLUMNS, one per row, with the new masks.
 
     Raises:
         DataError: for a file that cannot be read, or a row that has another form; its number is named.

@@ -109,9 +109,9 @@ def _check_columns(path: Path, columns: list[str]) -> None:
                 raise NoTable(f"{path} has one column, {found}: {named} seems to part its fields; expected {expected}")
     for name in columns:
         plain = name.strip().lower()
-        guess = next((c for c in COLUMNS if plain in (c, f"{c}s") and name != c), None)
-        if guess is not None and guess not in columns:
-            raise NoTable(f"{path} has the column {name!r}; a table calls it {guess!r} (its columns: {found})")
+        for known in COLUMNS:
+            if plain in (known, f"{known}s") and known not in columns:
+                raise NoTable(f"{path} has the column {name!r}; a table calls it {known!r} (its columns: {found})")
     missing = [name for name in NEEDED if name not in columns]
     if missing:
         raise NoTable(f"{path} has the columns {found}; a table needs {' and '.join(NEEDED)}")

@@ -38,11 +38,8 @@ class Request(NamedTuple):
     """The arguments of `barbench data import`, as given; None where they are not.
 
     Attributes:
-        source: a file or a folder.
-        root: the folder to write.
         form: of the source; None: detected.
         dataset: as `--dataset` of a run names it; None: from the names of files and folders.
-        images: a folder with images, for a source without.
         instances: a COCO instances file, for a source without masks.
         exif: whether masks were drawn on images as stored or as turned; None: as the masks' sizes say.
     """
@@ -84,7 +81,6 @@ def import_data(request: Request, progress: OnRow) -> Imported:
     """Write what `request.source` holds as a REFER folder.
 
     Args:
-        request: what to read, and where to.
         progress: called with rows (bytes of a zip) done and in all, where that is known.
 
     Raises:

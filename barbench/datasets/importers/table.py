@@ -71,8 +71,6 @@ class Table:
     """A table as read.
 
     Attributes:
-        path: of its file.
-        entries: its rows.
         files: the file of each image, by the image's name in the layout.
         splits: in the order of their first rows.
         turns: what the masks say of images with a turn in their EXIF.
@@ -89,9 +87,6 @@ class Table:
 
         Args:
             exif: `apply` where the masks were drawn on the turned images.
-
-        Raises:
-            DataError: if an image or a mask cannot be read; the row is named.
         """
         rows_of: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
         for entry in self.entries:
@@ -145,7 +140,6 @@ def read_table(path: Path, of_file: str | None = None) -> Table:
     """Read a table, and ask every image, mask and split what it is.
 
     Args:
-        path: the table.
         of_file: the split of rows that name none; None: by a hash of the image's path.
 
     Raises:

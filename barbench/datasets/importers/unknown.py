@@ -15,11 +15,7 @@ SHOWN = 3
 
 
 def refuse_other_files(files: Iterable[Path]) -> None:
-    """Stop at a file that is not what its name says.
-
-    Raises:
-        UsageError: the message says what it is.
-    """
+    """Stop at a file that is not what its name says: a UsageError says what it is."""
     for path in files:
         reason = file_refusal(path)
         if reason is None and is_workbook(path):

@@ -79,14 +79,7 @@ class IdAllocator:
         self._next = 1
 
     def take(self, wanted: int | None) -> int:
-        """Give an id.
-
-        Args:
-            wanted: the source's own; None where it has none.
-
-        Returns:
-            `wanted`, or another id where it is None or given already.
-        """
+        """Give an id: `wanted`, or another one where that is None or given already."""
         if wanted is None or wanted in self._given:
             while self._next in self._given:
                 self._next += 1
@@ -100,7 +93,6 @@ class ReferWriter:
 
     Args:
         root: the folder to write; may hold other data sets and images.
-        partition: whose folder and files are written.
         images: a folder with the images that the source itself does not hold, by their names.
         categories: names by id, where the source has them.
         exif: `apply` where the masks were drawn on images turned as their EXIF says.
@@ -139,9 +131,6 @@ class ReferWriter:
 
     def add(self, item: ImportedReference) -> None:
         """Write the image of a reference, and keep the rest for `finish`.
-
-        Args:
-            item: the reference.
 
         Raises:
             ValueError: where the segmentation or the image cannot be read.
@@ -302,27 +291,12 @@ def _given_file(folder: Path, name: str, number: int | None) -> Path | None:
 
 
 def instances_path(root: Path, partition: Partition) -> Path:
-    """Where the annotations of a partition belong.
-
-    Args:
-        root: of the layout.
-        partition: one of its partitions.
-
-    Returns:
-        The path of `instances.json`.
-    """
+    """The path of a partition's `instances.json` in a layout."""
     return root / partition.folder / partition.instances_file
 
 
 def refuse(path: Path) -> None:
-    """Stop where a file is in the way.
-
-    Args:
-        path: the file that would be written.
-
-    Raises:
-        UsageError: if it exists.
-    """
+    """UsageError where a file is that would be written."""
     if path.exists():
         raise UsageError(f"{path} is there already, and an import overwrites nothing: name another folder")
 
@@ -345,15 +319,7 @@ def _agree(ours: dict[str, Any], path: Path) -> None:
 
 
 def present(root: Path, partitions: Iterable[Partition]) -> list[Partition]:
-    """Look which partitions a root has.
-
-    Args:
-        root: of the layout.
-        partitions: to look for.
-
-    Returns:
-        Those whose two files are there.
-    """
+    """Those partitions of which a root has both files."""
     found = []
     for partition in partitions:
         try:

@@ -69,7 +69,6 @@ def decode_with_warnings(
 
     Args:
         decode: makes something of one image; must bear to be called twice.
-        images: what it is called with.
         apply: as `map`, which it may do in threads.
 
     Returns:

@@ -41,14 +41,8 @@ _ADVICE = {
 
 
 def file_kind(start: bytes) -> str | None:
-    """Name what a file holds.
-
-    Args:
-        start: its first 64 bytes, or more.
-
-    Returns:
-        A noun with its article, and what to do where that helps; None where it is not known.
-    """
+    """What a file holds by its first 64 bytes or more: a noun with its article, and what to do where that helps; None
+    where it is not known."""
     if not start:
         return "an empty file"
     kind = None

@@ -84,7 +84,8 @@ class Letterbox:
             (2, 3): square (x, y, 1) to image (x, y).
         """
         scale, x, y = self._place(height, width)
-        return np.array([[1 / scale, 0, -x / scale], [0, 1 / scale, -y / scale]])
+        back = 1 / scale
+        return np.array([[back, 0, -x / scale], [0, back, -y / scale]])
 
     def image(self, rgb: NDArray[np.uint8]) -> Tensor:
         """Put an image into the square: bicubic, padded with the backbone's mean color. See `normalized`.
@@ -130,11 +131,15 @@ class Letterbox:
         if probability.shape != (self.size, self.size):
             raise ValueError(f"the probability map must be {self.size}x{self.size}, this one is {probability.shape}")
         inverse = self.inverse(height, width)
-        return np.asarray(self._warp(probability, inverse, (width, height), cv2.INTER_CUBIC, (0.0,)), dtype=np.float32)
+        restored = self._warp(probability, inverse, (width, height), cv2.INTER_CUBIC, (0.0,))
+        return np.asarray(restored, dtype=np.float32)
 
     def _place(self, height: int, width: int) -> tuple[float, float, float]:
+        """The scale, and where the image's corner (0, 0) goes: x and y in the square."""
         scale = min(self.size / height, self.size / width)
-        return scale, (self.size - width * scale) / 2, (self.size - height * scale) / 2
+        left = (self.size - width * scale) / 2
+        top = (self.size - height * scale) / 2
+        return scale, left, top
 
     @staticmethod
     def _warp(

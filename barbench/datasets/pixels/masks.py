@@ -22,13 +22,7 @@ NOT_FLAT = "its polygon is not a flat list x1, y1, x2, y2, … of finite numbers
 
 
 class Rle(NamedTuple):
-    """A mask as COCO's compressed run lengths.
-
-    Attributes:
-        height: of the mask, in pixels.
-        width: of the mask, in pixels.
-        counts: the run lengths, column-major, as COCO's text code.
-    """
+    """A mask as COCO's compressed run lengths, column-major in COCO's text code; height and width in pixels."""
 
     height: int
     width: int
@@ -36,7 +30,7 @@ class Rle(NamedTuple):
 
     def decode(self) -> Mask:
         """The mask as uint8 (H, W), 1 inside."""
-        columns = coco.decode({"size": [self.height, self.width], "counts": self.counts}).T
+        columns = coco.decode(_coco(self)).T
         return np.asarray(cv2.transpose(columns), dtype=np.uint8)  # many times faster than numpy's copy
 
     @property
@@ -45,13 +39,18 @@ class Rle(NamedTuple):
 
         Nearly always the smallest one: a run that goes on in the next column makes it as high as the image.
         """
-        left, top, width, height = map(int, coco.toBbox({"size": [self.height, self.width], "counts": self.counts}))
+        left, top, width, height = map(int, coco.toBbox(_coco(self)))
         return left, top, left + width, top + height
 
     @property
     def area(self) -> int:
         """Number of pixels inside."""
-        return int(coco.area({"size": [self.height, self.width], "counts": self.counts}))
+        return int(coco.area(_coco(self)))
+
+
+def _coco(rle: Rle) -> dict[str, Any]:
+    """A code as pycocotools takes it."""
+    return {"size": [rle.height, rle.width], "counts": rle.counts}
 
 
 class EncodedMask(NamedTuple):
@@ -69,11 +68,6 @@ def encode(segmentation: Any, height: int, width: int) -> EncodedMask:
 
     Args:
         segmentation: a list of polygons [x1, y1, x2, y2, …] in pixels, or a dict with `size` and `counts` (RLE).
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-
-    Returns:
-        A canonical code, and whether anything was clipped.
 
     Raises:
         ValueError: for an RLE of another size or whose runs do not fill the image, coordinates that are not finite
@@ -87,6 +81,7 @@ def encode(segmentation: Any, height: int, width: int) -> EncodedMask:
     if not parts:
         return EncodedMask(from_mask(np.zeros((height, width), dtype=np.uint8)), False)
 
+    # All polygons of a mask are checked at once, since there are half a million masks.
     xy = parts[0] if len(parts) == 1 else np.concatenate(parts)
     xy = xy.reshape(-1, 2)
     left, top = np.minimum.reduce(xy).tolist()
@@ -130,14 +125,7 @@ def _length(xy: NDArray[np.float64]) -> float:
 
 
 def from_mask(mask: Mask) -> Rle:
-    """The code of a mask.
-
-    Args:
-        mask: uint8 (H, W), 1 inside.
-
-    Returns:
-        A canonical code.
-    """
+    """The canonical code of a mask, uint8 (H, W), 1 inside."""
     height, width = mask.shape
     columns = np.asarray(cv2.transpose(np.ascontiguousarray(mask))).T  # many times faster than numpy's copy
     return Rle(height, width, coco.encode(columns)["counts"])
@@ -158,68 +146,59 @@ def join_codes(codes: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.in
 
 def split_codes(joined: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[bytes]:
     """The inverse of `join_codes`; ValueError where the offsets are not of these codes."""
-    ends = offsets.tolist()
-    if not ends or ends[0] != 0 or ends[-1] != len(joined) or ends != sorted(ends):
+    bounds = offsets.tolist()
+    if not bounds or bounds[0] != 0 or bounds[-1] != len(joined) or bounds != sorted(bounds):
         raise ValueError("the offsets of its masks do not fit their codes")
-    whole = joined.tobytes()
-    return [whole[begin:end] for begin, end in pairwise(ends)]
+    text = joined.tobytes()
+    return [text[begin:end] for begin, end in pairwise(bounds)]
 
 
 def united(parts: Sequence[Rle], height: int, width: int) -> Rle:
-    """Unite masks of one image.
-
-    Args:
-        parts: masks of height x width pixels; none gives an empty mask.
-        height: of the image.
-        width: of the image.
-
-    Returns:
-        The code of the union.
-    """
+    """The code of the union of masks of one image, height x width pixels; without any it is empty."""
     if not parts:
         return from_mask(np.zeros((height, width), dtype=np.uint8))
-    codes = [{"size": [height, width], "counts": part.counts} for part in parts]
-    return from_mask(np.ascontiguousarray(coco.decode(coco.merge(codes))))
+    code = coco.merge([_coco(part) for part in parts])
+    return from_mask(np.ascontiguousarray(coco.decode(code)))
 
 
 def disjoint(one: Rle, other: Rle) -> bool:
-    """Whether two masks of one image have no pixel in common.
-
-    Args:
-        one: a mask.
-        other: of the same image.
-
-    Returns:
-        True where they have none.
-    """
+    """Whether two masks of one image have no pixel in common."""
     return shared_pixels(one, other) == 0
 
 
 def shared_pixels(one: Rle, other: Rle) -> int:
     """Number of pixels that two masks of one image have in common."""
-    codes = [{"size": [rle.height, rle.width], "counts": rle.counts} for rle in (one, other)]
-    return int(coco.area(coco.merge(codes, intersect=True)))
+    return int(coco.area(coco.merge([_coco(one), _coco(other)], intersect=True)))
 
 
 def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> Rle:
     """Check an RLE and encode it again. pycocotools would fill the pixels after too few runs with uninitialized
     memory."""
-    size, counts = segmentation.get("size"), segmentation.get("counts")
+    size = segmentation.get("size")
     if not isinstance(size, list | tuple) or len(size) != 2:
         raise ValueError(f"its RLE's size is {shown(size)}, not [height, width]")
-    if (own := [whole(n) for n in size]) != [height, width]:
+    own = [whole(number) for number in size]
+    if own != [height, width]:
         raise ValueError(f"its RLE has size {own}, the image {[height, width]}")
-    if not isinstance(counts, str | bytes | list | tuple):
+
+    counts = segmentation.get("counts")
+    if isinstance(counts, str | bytes):
+        runs = _decompress(counts)
+    elif isinstance(counts, list | tuple):
+        runs = [whole(run) for run in counts]
+    else:
         raise ValueError(f"its RLE's counts are {shown(counts)}")
-    runs = _decompress(counts) if isinstance(counts, str | bytes) else [whole(run) for run in counts]
-    if (runs and min(runs) < 0) or sum(runs) != height * width:
-        raise ValueError(f"its RLE's runs sum to {sum(runs)}, the image has {height * width} pixels")
-    if all(runs[1:]):  # as pycocotools would write it, and many times faster than by way of pixels
-        return Rle(
-            height, width, coco.frPyObjects([{"size": [height, width], "counts": runs}], height, width)[0]["counts"]
-        )
-    inside = np.arange(len(runs)) % 2 == 1
-    return from_mask(np.repeat(inside.astype(np.uint8), runs).reshape(width, height).T)
+    total = sum(runs)
+    if total != height * width or min(runs, default=0) < 0:
+        raise ValueError(f"its RLE's runs sum to {total}, the image has {height * width} pixels")
+
+    # Without empty runs the code is canonical, and pycocotools writes it many times faster than by way of pixels.
+    if all(runs[1:]):
+        (code,) = coco.frPyObjects([{"size": own, "counts": runs}], height, width)
+        return Rle(height, width, code["counts"])
+    inside = np.arange(len(runs)) % 2
+    pixels = np.repeat(inside.astype(np.uint8), runs)
+    return from_mask(pixels.reshape(width, height).T)
 
 
 def _decompress(counts: str | bytes) -> list[int]:
@@ -227,15 +206,21 @@ def _decompress(counts: str | bytes) -> list[int]:
     run two before."""
     text = counts.encode("latin1", "replace") if isinstance(counts, str) else counts
     bits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero(bits & 0x20 == 0)
-    lengths = np.diff(ends, prepend=-1)
     if bits.size == 0:
         return []
-    if bits.min() < 0 or bits.max() > 63 or ends.size == 0 or ends[-1] + 1 < bits.size or lengths.max() > 8:
+    # A character has five bits of a number, and a sixth that says whether another one follows.
+    ends = np.flatnonzero(bits & 0x20 == 0)
+    lengths = np.diff(ends, prepend=-1)
+    in_range = bits.min() >= 0 and bits.max() <= 63
+    complete = ends.size > 0 and ends[-1] + 1 == bits.size
+    if not in_range or not complete or lengths.max() > 8:
         raise ValueError("its RLE is not COCO's code of run lengths")
+    # The lowest bits come first.
     starts = ends + 1 - lengths
-    shifts = 5 * (np.arange(bits.size) - np.repeat(starts, lengths))
-    values = np.add.reduceat((bits & 0x1F) << shifts, starts)
+    places = np.arange(bits.size) - np.repeat(starts, lengths)
+    parts = (bits & 0x1F) << (5 * places)
+    values = np.add.reduceat(parts, starts)
+    # The highest bit of the last character is the sign.
     values -= np.where(bits[ends] & 0x10, 1 << (5 * lengths), 0)
     for chain in (values[1::2], values[2::2]):
         np.cumsum(chain, out=chain)

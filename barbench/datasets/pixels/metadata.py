@@ -23,14 +23,8 @@ _WHOLE_BLOCKS = bytes((0, 63, 0))
 
 
 def without_metadata(data: bytes) -> bytes:
-    """Take metadata out of an image file.
-
-    Args:
-        data: of a JPEG or a PNG, whole or damaged.
-
-    Returns:
-        A file that decodes to the same pixels, as stored; `data` itself where it has another form.
-    """
+    """Take metadata out of a JPEG or a PNG, whole or damaged: it decodes to the same pixels, as stored. Other files
+    stay as they are."""
     try:
         if data.startswith(JPEG_START):
             return _bare_jpeg(data)

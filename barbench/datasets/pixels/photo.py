@@ -22,9 +22,6 @@ def read_photo(path: Path) -> RGB:
     EXIF rotation is applied, gray becomes RGB, 16 bits become 8, and transparency is put over white. Images of a
     dataset are read as stored instead (`images.decode_image`), because their masks are drawn on the stored pixels.
 
-    Args:
-        path: any format that Pillow reads.
-
     Returns:
         uint8 (H, W, 3) RGB.
 
@@ -59,9 +56,6 @@ def upright_rgb(image: Image.Image) -> RGB:
 
 def check_pixels(pixels: NDArray[Any]) -> RGB:
     """Refuse an array that is no photo: taken for one, most would be black, and nothing would be found in them.
-
-    Args:
-        pixels: of a caller.
 
     Returns:
         The array, uint8 (H, W, 3).

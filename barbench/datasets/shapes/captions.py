@@ -33,16 +33,10 @@ def captioned_batch(
     begins with them.
 
     Args:
-        rng: draws everything.
-        images: number of pictures.
-        captions: number of captions per picture.
         size: side of a picture in pixels.
         things: fewest and most figures per picture.
         scale: factor on the benchmark's sizes of figures.
         places: whether captions may say where a figure is, which a crop of a picture does not show.
-
-    Returns:
-        Pictures, captions and their truth.
     """
     families = (("people", "objects"), ("people",), ("objects",))
     fewest, most = things
@@ -62,15 +56,8 @@ def captioned_batch(
 
 
 def truth(meanings: list[Meaning], scenes: list[Scene]) -> NDArray[np.bool_]:
-    """Whether some figure of a scene fits a meaning. Looks are compared for all at once; places only where looks fit.
-
-    Args:
-        meanings: N of them.
-        scenes: B of them.
-
-    Returns:
-        Boolean (N, B).
-    """
+    """Whether some figure of each of B scenes fits each of N meanings, boolean (N, B). Looks are compared for all at
+    once; places only where looks fit."""
     # The figures of all scenes as arrays: the scene of each, and each field of its looks.
     figures = [thing for scene in scenes for thing in scene.things]
     owner = np.repeat(np.arange(len(scenes)), [len(scene.things) for scene in scenes])

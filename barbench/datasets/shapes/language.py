@@ -151,14 +151,8 @@ def propose(scene: Scene, thing: Thing, style: str, rng: Rng) -> Meaning:
     """Say something true of a figure; it need not tell the figure from the others.
 
     Args:
-        scene: the picture.
-        thing: one of its figures.
         style: `refcoco+` uses looks alone and never places; `refcoco` mostly adds the zone of the picture; `refcocog`
             relates the figure to another.
-        rng: draws what is said.
-
-    Returns:
-        What an expression would say.
     """
     looks = _some_looks(thing, rng)
     if style == "refcoco" and rng.random() < 0.65:
@@ -188,19 +182,8 @@ def _some_looks(thing: Thing, rng: Rng) -> Looks:
 
 
 def express(scene: Scene, index: int, style: str, count: int, rng: Rng, tries: int = 40) -> list[str]:
-    """Find different unambiguous expressions for one figure.
-
-    Args:
-        scene: the picture.
-        index: of the figure in the scene.
-        style: as for `propose`.
-        count: how many, at most.
-        rng: draws proposals and wording.
-        tries: number of proposals.
-
-    Returns:
-        Up to `count` texts; none if every proposal fits other figures too.
-    """
+    """Find up to `count` different unambiguous expressions for one figure; none if every proposal fits other figures
+    too."""
     texts: dict[str, None] = {}
     for _ in range(tries):
         meaning = propose(scene, scene.things[index], style, rng)

@@ -88,8 +88,6 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: OnProgress | None = None
     more pictures in one pool do not change those of another.
 
     Args:
-        root: folder to write into; it is created if needed.
-        spec: what to generate.
         progress: called with the pictures drawn and all pictures.
         processes: that draw side by side; the pictures do not depend on it.
     """
@@ -147,7 +145,6 @@ def hazed(image: NDArray[np.uint8], haze: float, rng: Rng) -> NDArray[np.uint8]:
     Args:
         image: uint8 (H, W, 3).
         haze: share of the contrast that is lost, from 0 to 1.
-        rng: draws the noise.
 
     Returns:
         uint8 (H, W, 3); the picture itself if `haze` is 0.
@@ -255,7 +252,11 @@ def _splits(pool: str, partition: Partition, rng: Rng) -> list[str]:
     if partition.divided_by == "google":
         if pool not in ("train", "val"):
             return []
-        return np.where(rng.random(16) < 0.15, "val", "train").tolist()
+        splits = []
+        for share in rng.random(16):
+            # The same text objects each time: pickle writes them once, and the files are hashed.
+            splits.append("val" if share < 0.15 else "train")
+        return splits
     if partition.divided_by == "umd" and pool.startswith("test"):
         pool = "test"
     return [pool] * 16

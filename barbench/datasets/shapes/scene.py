@@ -129,14 +129,8 @@ class Thing:
         return self.kind, self.colour, self.texture
 
     def place(self, outline: Polygon) -> Polygon:
-        """Rotate, scale and move an outline to the figure's place in the picture.
-
-        Args:
-            outline: (points, 2) in the unit circle.
-
-        Returns:
-            (points, 2) in pixels.
-        """
+        """Rotate, scale and move an outline (points, 2) of the unit circle to the figure's place in the picture, in
+        pixels."""
         cos = np.cos(self.angle)
         sin = np.sin(self.angle)
         rotation = np.array([[cos, sin], [-sin, cos]])
@@ -183,18 +177,12 @@ def _one(rng: Rng, names: Sequence[str]) -> str:
 def sample_scene(
     rng: Rng, width: int, height: int, count: int, families: tuple[str, ...] = ("people", "objects"), scale: float = 1.0
 ) -> Scene:
-    """Draw a scene of figures that do not overlap.
+    """Draw a scene of figures that do not overlap, at least one; width and height are in pixels.
 
     Args:
-        rng: draws looks and places.
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
         count: how many figures, if as many fit.
         families: keys of FAMILIES to choose from.
         scale: factor on the sizes of figures.
-
-    Returns:
-        A scene of at least one figure.
 
     Raises:
         ValueError: if not even one figure fits.
@@ -293,15 +281,7 @@ def _stamp(canvas: Cover, thing: Thing, rng: Rng) -> None:
 
 
 def draw(scene: Scene, rng: Rng) -> NDArray[np.uint8]:
-    """Draw the picture: a shaded greyish ground, the figures, some noise.
-
-    Args:
-        scene: what is in it.
-        rng: draws shades and noise.
-
-    Returns:
-        uint8 (height, width, 3) RGB.
-    """
+    """Draw the picture, uint8 (height, width, 3) RGB: a shaded greyish ground, the figures, some noise."""
     rows = np.linspace(-1, 1, scene.height)[:, None, None]
     columns = np.linspace(-1, 1, scene.width)[None, :, None]
     # A grey with a tint, darker toward one side and one end.

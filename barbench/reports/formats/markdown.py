@@ -52,9 +52,6 @@ def pipe_table(
     """Set cells that are markdown already as a table.
 
     Args:
-        names: of the columns.
-        rows: one cell per column.
-        aligns: of the columns.
         spans: positions of rows that are headings: their text does not widen a column.
 
     Returns:

@@ -103,7 +103,6 @@ class _Grid:
         texts: the width of each column.
         marks: the width of the footnote marks beside it.
         groups: the name and the width of each group of columns.
-        width: of the widest line.
     """
 
     def __init__(self, table: Table, room: int = 0) -> None:

@@ -19,7 +19,6 @@ class Bands(NamedTuple):
     """Expressions in bands.
 
     Attributes:
-        labels: of the bands, in order.
         places: the band of each expression, (expressions,).
     """
 

@@ -20,12 +20,6 @@ def rate_curves(trials: Sequence[Trial]) -> Figure:
     """Held-out mean IoU (%) over the learning rate of a method's own parameters, lr times adapter_lr, on equal axes.
 
     A filled point is the best trial. A cross is a training whose numbers became infinite.
-
-    Args:
-        trials: of all methods, at least one.
-
-    Returns:
-        The figure.
     """
     methods = list(dict.fromkeys(trial.method for trial in trials))
     columns = min(COLUMNS, len(methods))

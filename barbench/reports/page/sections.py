@@ -65,14 +65,8 @@ class PageSection:
     """A section about one set of conditions; empty fields are not printed.
 
     Attributes:
-        key: of the section.
-        title: its heading.
-        figures: drawings.
         intro: before the drawings.
         remarks: after the drawings.
-        legend: of the drawings.
-        table: after the drawings.
-        more: further tables.
         layout: a class of the style sheet.
         opening: whether it comes before the paper's tables.
         choosing: whether the reader chooses which columns and rows of `table` are shown.

@@ -54,7 +54,6 @@ class Axis:
     """What an axis shows.
 
     Attributes:
-        label: with its unit.
         better: the end with good results, "low" or "high"; empty for neither.
     """
 

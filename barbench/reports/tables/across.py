@@ -28,7 +28,6 @@ class Score(NamedTuple):
 
     Attributes:
         mean: of the seeds, in percent.
-        seeds: how many.
         shared: images of the split that some of the cells were trained on; None: unknown.
         without: the mean without those images; None where there are none, or where nothing is left.
     """
@@ -43,12 +42,8 @@ class Matrix(NamedTuple):
     """The evaluations of one method under one set of conditions.
 
     Attributes:
-        method: its title, with its options.
         caption: the conditions, as a sentence.
         metric: what the scores are.
-        rows: the data sets that cells were trained on.
-        columns: the splits that they were evaluated on.
-        scores: by row and column.
         notes: what of the method is in proportion to the backbone.
     """
 

@@ -21,10 +21,8 @@ def build(
     conditions, which must not be mixed. A table with more than one dataset has all of the paper's columns.
 
     Args:
-        number: of the paper's table, a name in TABLES.
         every: the groups of all records; those that the table does not show are left out here.
         evidence: the counts of expressions beside the records; without it nothing is bold.
-        rule: what the column of parameters counts.
 
     Raises:
         UnknownName: for a table that the paper does not have.

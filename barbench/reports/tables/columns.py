@@ -15,9 +15,6 @@ class Score:
 
     Attributes:
         group: header over the column's name.
-        name: of the column.
-        over: the paper's columns.
-        rule: of the average.
         published: (dataset, column) in the paper's table; None if it is computed.
     """
 
@@ -86,7 +83,6 @@ class TableColumns:
 
     Attributes:
         scores: the score columns.
-        components: labels, one column each.
         metric: whether a column names each row's IoU.
         gap: the score whose closed gap the last column shows; None for no such column.
         counting: what the column of parameters counts.
@@ -107,16 +103,8 @@ class TableColumns:
         metric: str = "",
         gap: Entry = Entry(""),
     ) -> EntryRow:
-        """One entry per column, of these parts.
-
-        Args:
-            label: the first entry.
-            scores: one entry per score column.
-            checks: signs by component label; None for none.
-            parameters: entry of that column.
-            metric: name of the row's IoU.
-            gap: entry of the last column.
-        """
+        """One entry per column, of these parts; `checks` are signs by component label, `metric` is the name of the
+        row's IoU."""
         signs = checks or {}
         row = [label]
         for name in self.components:

@@ -30,12 +30,9 @@ def caption(
     """What the rows are: the paper's, or measured under some conditions.
 
     Args:
-        table: of the paper.
-        published: whether published rows are in it.
         conditions: of the measured rows; None without any.
         others: conditions of other tables; a recipe that shares its name with one of theirs names the fields that
             differ.
-        one_seed: whether there is only one.
     """
     if conditions is None:
         return f"As printed in the BarLeRIa paper (ICLR 2024), whose own rows use {table.backbone.title}."

@@ -18,8 +18,6 @@ class Header:
 
     Attributes:
         group: name over several columns; empty for a column on its own.
-        name: of the column.
-        align: of its entries.
         footnotes: numbers, from 1.
         folds: whether a long text may continue on the next line of a terminal.
     """
@@ -36,7 +34,6 @@ class Entry:
     """What one cell prints.
 
     Attributes:
-        text: as printed.
         value: the printed number, to sort by; None for text.
         mark: how it is set off; None for plain text.
         footnotes: numbers, from 1.
@@ -64,10 +61,7 @@ class Table:
     """A finished table.
 
     Attributes:
-        title: above it.
-        caption: below the title.
         headers: one per column.
-        sections: the rows.
         notes: below the table.
         footnotes: texts that entries and headers refer to by number, from 1.
         number: of the paper's table.

@@ -20,7 +20,6 @@ class Placement(NamedTuple):
     """What is known of where cells run before they are there.
 
     Attributes:
-        device: of a cell, as torch names it in the cell's process: never with a number.
         threads: of each process; 0: chosen on the host where it runs.
         slots: shares of this host, one per cell that runs at a time; empty where a cluster decides that.
     """
@@ -34,7 +33,6 @@ class Executor(Protocol):
     """Runs attempts. After `start`, all methods are called by one thread.
 
     Attributes:
-        name: as `--executor` has it.
         settles_on_host: device, threads, cache, data and weights of a cell are chosen on the host where it runs, which
             may have another copy of barbench; else by the command, on its own host.
         default_retries: how often a cell that is lost is tried again where the user says nothing.

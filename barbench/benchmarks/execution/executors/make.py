@@ -29,15 +29,10 @@ def place_cells(
     """Where cells run, as far as it is known on this host.
 
     Args:
-        name: of the executor.
-        device: of `--device`.
         gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
         processes: of one cell, one GPU each.
         jobs: cells at a time; None: as many as there are shares of GPUs.
         small: whether one core of a CPU does for a cell; it matters on this host alone.
-
-    Returns:
-        Device, threads and slots.
 
     Raises:
         UsageError: for a device or GPUs that are not there, and for GPUs by number on a cluster.
@@ -62,14 +57,8 @@ def make_executor(name: str, placement: Placement, cluster: Cluster, processes: 
     """An executor; a cluster is asked whether it is there.
 
     Args:
-        name: of the executor.
-        placement: of its cells.
         cluster: what a cell asks of a cluster; without effect on this host.
-        processes: of one cell, one GPU each.
         jobs: cells at a time on a cluster; None: as many as it likes.
-
-    Returns:
-        The executor, not started.
 
     Raises:
         UsageError: where there is no such cluster, its library is not installed, or it can never run such a cell.

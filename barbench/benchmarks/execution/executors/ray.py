@@ -29,8 +29,6 @@ class Ray:
     """Executor of a Ray cluster.
 
     Args:
-        cluster: the resources of a cell.
-        gpus: of a cell.
         cells_at_once: that are given to Ray at a time at most; None: all.
 
     Raises:

@@ -58,8 +58,6 @@ class Slurm:
     """Executor of a cluster with Slurm.
 
     Args:
-        cluster: the resources of a cell.
-        gpus: of a cell.
         cells_at_once: of the array that run at a time at most; None: as many as Slurm likes.
 
     Raises:
@@ -146,13 +144,10 @@ class Slurm:
         }
 
     def adopt(self) -> dict[str, int]:
-        """Follow the jobs that an earlier process of this run submitted.
+        """Follow the jobs that an earlier process of this run submitted; UsageError where Slurm does not answer.
 
         Returns:
             The number of the attempt at each cell whose job waits or runs, by the cell's id.
-
-        Raises:
-            UsageError: where Slurm does not answer.
         """
         handles = self._run.handles
         states = squeue([handle["job"] for handle in handles.values()])

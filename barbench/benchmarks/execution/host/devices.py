@@ -10,17 +10,8 @@ from barbench.spec.text import plural, split_list
 
 
 def pick_device(name: str) -> str:
-    """Check a device of the command line.
-
-    Args:
-        name: as torch names it; `auto` means cuda or mps if there is one, else cpu.
-
-    Returns:
-        The device's name, never `auto`.
-
-    Raises:
-        UsageError: for a device that this host does not have.
-    """
+    """A device of the command line as torch names it: `auto` is cuda or mps if there is one, else cpu. UsageError for
+    one that this host does not have."""
     if name == "auto":
         if torch.cuda.is_available():
             return "cuda"
@@ -42,10 +33,6 @@ def pick_device(name: str) -> str:
 def loader_count(device: str, threads: int) -> int:
     """Loader processes of one training process, where the user says nothing.
 
-    Args:
-        device: as torch names it.
-        threads: cores of the training process.
-
     Returns:
         0 on a CPU, where the model needs every core and small images decode fast; else all cores but two, and 16 at
         most, which feed a fast GPU without a cache of images.
@@ -61,10 +48,6 @@ def core_count() -> int:
 def thread_count(cores: int, processes: int) -> int:
     """Threads of each process of a cell.
 
-    Args:
-        cores: share of the host that the cell has.
-        processes: of the cell.
-
     Returns:
         Its share of the cores, or what $OMP_NUM_THREADS says where that is less.
     """
@@ -77,9 +60,7 @@ def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None,
     """How this host is divided among cells.
 
     Args:
-        device: of `--device`.
         gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
-        processes: of one cell, one GPU each.
         jobs: cells at a time. More than the GPUs allow share them. None: one per share of GPUs; on a CPU one per core
             where the models are `small`, else 1.
         small: whether one core is enough for a cell.
@@ -114,14 +95,10 @@ def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None,
 
 
 def choose_gpus(device: str, gpus: str | None) -> list[str]:
-    """The GPUs that the command line asks for.
+    """The GPUs that the command line asks for, by their names for CUDA_VISIBLE_DEVICES; none for another device.
 
     Args:
-        device: of `--device`.
         gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
-
-    Returns:
-        Their names for CUDA_VISIBLE_DEVICES; none for another device.
 
     Raises:
         UsageError: where the two contradict each other, or a GPU is not there.

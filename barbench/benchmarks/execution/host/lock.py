@@ -41,7 +41,6 @@ def locked(results: Path, say: Callable[[str], None] = say_on_stderr) -> Iterato
     """Hold a results folder, which is made if it does not exist.
 
     Args:
-        results: the folder.
         say: called with a line where a lease must be waited for.
 
     Yields:
@@ -75,11 +74,7 @@ def lease_on(path: Path, on_loss: Callable[[object], None] = lambda _: None) -> 
     """A lease that any thread may release; two objects of one path exclude each other.
 
     Args:
-        path: of its marker.
         on_loss: called in another thread once another process took it, which happens to a holder that was suspended.
-
-    Returns:
-        The lease, not taken yet.
     """
     return SoftFileLease(
         path,
@@ -113,8 +108,6 @@ def _wait_for(lease: SoftFileLease, results: Path, has_lock: bool, say: Callable
     """Take the lease. That of a run that died ends where its marker is not touched for LEASE_SECONDS.
 
     Args:
-        lease: of the folder.
-        results: the folder.
         has_lock: whether this process has the file lock, so that no other run of this host is there, whatever process
             has the number in the marker now.
         say: called once where the lease must be waited for.

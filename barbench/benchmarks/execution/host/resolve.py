@@ -23,9 +23,6 @@ def resolve_on_host(job: Job) -> Job:
     Args:
         job: its threads are 0 where it was made for another host.
 
-    Returns:
-        The same cell with threads, loaders, cache, data and weights of this host.
-
     Raises:
         UsageError: where this host has too few GPUs, or other data or weights than the cell names.
     """

@@ -38,7 +38,6 @@ class WorkerExit(NamedTuple):
         code: exit code; negative: the signal that ended it.
         announced: why it left no record; None where it did not say so.
         stderr: the end of its standard error.
-        peak_bytes: of resident memory.
         oom_kills: processes of this machine that the system killed for lack of memory while it ran; None where that is
             not counted.
     """
@@ -63,12 +62,10 @@ def run_worker(
     """Run the worker of one cell to its end.
 
     Args:
-        job: its input.
         folder: where its job and its standard error lie while it runs.
         on_event: called with its events, in a thread of their own.
         asked: looked at ten times a second: the worker should write a checkpoint and end.
         kill: end it at once.
-        gpus: that it sees.
         lock: a descriptor that it inherits, so that the results folder is free only once it has ended.
         grace: seconds between asking it and killing it.
     """
