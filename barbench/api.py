@@ -206,6 +206,7 @@ def fit(
         raise UsageError(f"{data.content.dataset.name} has no training set")
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     check_rates(chosen.rates)
+    # The model and its samples on the device.
     accelerator = fresh_accelerator(pick_device(device), precision)
     model.to(accelerator.device)
     letterbox = Letterbox(model.image_size, model.normalization)
@@ -213,6 +214,7 @@ def fit(
     samples = JointSamples(
         [TrainSamples(split, letterbox, tokens, seed, grid=model.mask_grid) for split in data.content.train]
     )
+    # The training, whose steps move a bar and reach the caller.
     seed_everything(seed)
     with progress_bar("training", progress) as bar:
 
@@ -274,6 +276,7 @@ def evaluate(
     _check_whole("workers", workers, 0)
     if split not in data.content.evals:
         raise UnknownName("evaluation split", split, data.content.evals)
+    # The model and its samples on the device.
     accelerator = fresh_accelerator(pick_device(device), precision)
     model.to(accelerator.device)
     letterbox = Letterbox(model.image_size, model.normalization)
@@ -451,6 +454,7 @@ def run(
         UnknownName: for a field, a method or another name that does not exist.
         UsageError: for arguments that are wrong or do not go together.
     """
+    # A misspelled field would be taken for one that is not asked for.
     known = (Run.model_fields.keys() | Place.model_fields.keys()) - {"changes"}
     for name in fields:
         if name not in known:
@@ -460,6 +464,7 @@ def run(
     asked = {name: _as_listed(value) for name, value in fields.items()}
     asked |= {"methods": _as_listed(methods), "datasets": _as_listed(datasets)}
     asked |= {"changes": tuple(changes), "results": Path(results)}
+    # As the command does from here on.
     place = Place.of(asked)
     jobs = cells(Run.of(asked), place)
     records = run_cells(prepare(jobs), Console(quiet=not progress), again=again)

@@ -61,12 +61,14 @@ def rows_table(rows: Sequence[Mapping[str, Any]], title: str = "", section: str 
     headings = [str(row.pop(section, "")) for row in flat]
     headers = []
     columns = []
+    # A column per key, aligned right where it has numbers alone.
     for key in _keys(flat):
         values = [row.get(key) for row in flat]
         numeric = all(isinstance(value, int | float) for value in values)
         group, name = _split(key)
         headers.append(Header(group, name, "right" if numeric else "left", folds=True))
         columns.append([Entry(_text(value)) for value in values])
+    # Rows that follow each other under one heading are a section.
     body = zip(headings, zip(*columns, strict=True), strict=True) if columns else ()
     sections = []
     for heading, members in groupby(body, key=lambda pair: pair[0]):

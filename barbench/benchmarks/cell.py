@@ -199,18 +199,21 @@ def _train(job: Job, loaded: Loaded, emit: Emit, at_steps: AtSteps) -> Training:
 
 def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
     """Every split of the task, by key. What an attempt that was stopped has scored is taken over."""
+    # What was scored before counts only for the same cell, code and weights.
     weights = hashlib.sha256(_packed_weights(loaded.segmenter)).hexdigest()
     identity = f"{job.cell.id()} {code_hash(job.cell.method)} {weights}"
     if job.place.keep_masks:  # scores without masks do not become part of it
         identity += " masks"
     rank = loaded.accelerator.process_index
     evaluations = {}
+    # The display shows how much of all splits is done.
     sizes = {key: sum(len(r.sentences) for r in split.references) for key, split in loaded.data.evals.items()}
     before = 0  # expressions of the splits that are done
     for number, (key, split) in enumerate(loaded.data.evals.items()):
         shares = {"before": before / sum(sizes.values()), "size": sizes[key] / sum(sizes.values())}
         emit({"event": "phase", "name": f"evaluating {key}", **shares})
         before += sizes[key]
+        # One file per split and process, so that none waits for another.
         file = job.evaluation / f"{number}-{rank}.npz"
         partial = PartialEvaluation(file, f"{identity} {key}", job.place.checkpoint_seconds)
         evaluations[key] = evaluate(
@@ -331,6 +334,7 @@ def _profile(
     training: Training,
     evaluations: dict[str, Evaluation],
 ) -> Profile:
+    # Expressions per second, over all splits together.
     expressions = sum(e.metrics.n for e in evaluations.values())
     seconds = sum(e.metrics.n / e.images_per_second for e in evaluations.values())
     return Profile(
@@ -359,6 +363,7 @@ def _split_result(data: DatasetContent, split: EvaluationSplit, evaluation: Eval
         scores=evaluation.metrics,
         control=evaluation.control,
         column=split.partition.columns.get(split.split, "held out"),
+        # Of a mixture each split says whose it is; the cell's own data set needs no name.
         dataset=None if own else split.partition.name,
         leaks=shared > 0 or (own and split.split in split.partition.leaks),
         shared_images=shared,

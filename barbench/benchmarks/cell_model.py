@@ -49,9 +49,11 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
     """
     head = HeadChoice(cell.neck, cell.head_form)
     frozen = load_backbone(backbone, weights, cell.image_size, seed=cell.seed, head=head)
-    segmenter = build_segmenter(resolve(cell.method)[0], frozen, cell.seed, cell.options)
-    tokens = Tokens(frozen.tokenizer, cell.context_length or DATASETS.get(cell.dataset).context_length)
-    return Built(segmenter, Letterbox(frozen.image_size, frozen.normalization), tokens)
+    (method,) = resolve(cell.method)
+    segmenter = build_segmenter(method, frozen, cell.seed, cell.options)
+    letterbox = Letterbox(frozen.image_size, frozen.normalization)
+    length = cell.context_length or DATASETS.get(cell.dataset).context_length
+    return Built(segmenter, letterbox, Tokens(frozen.tokenizer, length))
 
 
 class Trained(NamedTuple):
@@ -89,11 +91,13 @@ def load_trained(
         DataError: if the tuned weights are missing or do not fit.
         UsageError: if the backbone or its weights are not those of the record.
     """
+    # The model as it was before its training.
     cell = record.cell
     tuned = store.tuned_weights(cell)
     name, source = _find(cell, backbone, weights)
     recipe = cell.training_recipe
     segmenter, letterbox, tokens = build(cell, name, source)
+    # What the training changed.
     try:
         load_tuned(segmenter, load(tuned))
     except (SafetensorError, ValueError, RuntimeError, OSError) as error:
@@ -148,6 +152,7 @@ def find_in_photo(
         segmenter: in evaluation mode, on the accelerator's device.
         photo: uint8 (H, W, 3) RGB.
     """
+    # One image for all expressions.
     check_expressions(expressions)
     height, width = photo.shape[:2]
     encoded = tokens.encode(expressions)
@@ -155,6 +160,7 @@ def find_in_photo(
     rows = encoded.ids.new_zeros(len(expressions))
     found = []
     squares = predict(segmenter, image, encoded.ids, accelerator, rows)
+    # Masks in the photo's own pixels.
     for expression, square, cut in zip(expressions, squares, encoded.truncated.tolist(), strict=True):
         probability = letterbox.restore(square, height, width).clip(0, 1)  # bicubic overshoots
         mask = probability > threshold

@@ -97,6 +97,7 @@ def evaluate_elsewhere(store: Store, trained: Trained, asked: Elsewhere, bar: Ba
     splits = check_elsewhere(asked, cell.exif)
     dataset = resolve_dataset(asked.dataset, data_root(asked.data), trained.tokens.length, cell.exif)
     source = find_source(asked.data, dataset)
+    # Which images trained the cell, so that those among the evaluated ones can be counted.
     known = _training_images(cell, asked.data, dataset, source)
     read = {}
     outcomes = []
@@ -106,6 +107,7 @@ def evaluate_elsewhere(store: Store, trained: Trained, asked: Elsewhere, bar: Ba
         whole = read[each.partition.name].split(each.split)
         part = Part(*_limited(whole, each, asked.limit), source, dataset)
         identity = _identity(store, trained, each, part)
+        # The data's own words come first, also where others are asked for: they are what these are compared with.
         original = _run(store, trained, identity, part, known, None, None, asked.workers, bar)
         if asked.text == ORIGINAL:
             outcomes.append(Outcome(original))
@@ -169,6 +171,7 @@ def _run(
             workers=workers,
             on_batch=lambda done, total, _: progress(done, total),
         )
+    # Where words were changed, scores of the changed expressions alone, before and after.
     columns: Columns = dict(result.expressions)
     texts = [expression.sentence.text for expression in samples.expressions]
     fields: dict[str, Any] = {}
@@ -259,8 +262,9 @@ def row(outcome: Outcome) -> dict[str, str | float | int | None]:
     record = outcome.found.record
     shown: dict[str, str | float | int | None] = {"trained -> evaluated": record.label, "text": record.evaluated.text}
     for name, score in record.scores.values.items():
-        if not METRICS[name].detail:
-            shown[METRICS[name].label] = METRICS[name].factor * score
+        metric = METRICS[name]
+        if not metric.detail:
+            shown[metric.label] = metric.factor * score
     shown["swapped mIoU"] = None if record.control is None else 100 * record.control.mean
     shown["expressions"] = record.scores.n
     leaks = record.leaks

@@ -48,6 +48,7 @@ def write_exchange(store: Store, request: ExchangeRequest, out: Path) -> Exchang
         UsageError: without an organization, for an option that the format does not have, and if no cell is wanted.
         DataError: if expressions are wanted and their counts or their sentences cannot be read.
     """
+    # What does not go together.
     if request.format not in EXCHANGES:
         raise UnknownName("format", request.format, EXCHANGES)
     organization = request.organization or ""
@@ -59,6 +60,7 @@ def write_exchange(store: Store, request: ExchangeRequest, out: Path) -> Exchang
         raise UsageError("every_eval_ever has no --source; eval_results has one")
     if request.data is not None and not request.expressions:
         raise UsageError("--data is where the sentences of --expressions are, which were not asked for")
+    # The files; cells that were scored on the same data share its sentences, which are read once.
     records = exchanged_records(store.all(), request.subset)
     notes = [eval_results.NOTE] if request.format == EVAL_RESULTS else []
     paths = []

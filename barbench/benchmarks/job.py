@@ -139,6 +139,7 @@ class Job(BaseModel):
         """
         recipe = self.recipe
         parts = 2 * recipe.accumulate * self.cell.processes
+        # Half a micro-batch must have two samples at least, for batch norms.
         if recipe.batch % parts or recipe.batch // parts < 2:
             return None
         changes = {"accumulate": 2 * recipe.accumulate, "eval_batch": max(1, recipe.eval_batch // 2)}

@@ -101,11 +101,13 @@ def cells(run: Run, place: Place, progress: OnProgress | None = None) -> list[Jo
 
 def cells_of(run: Run, place: Place, parts: Sequence[Part], sources: Mapping[str, DataSource]) -> list[Job]:
     """The cells of some parts, as `cells` gives them; `sources` are the data of each dataset by its name."""
+    # How many images a limit leaves is counted once per data set.
     subsets: dict[str, Subset | None] = {}
     for part in parts:
         for dataset in part.datasets:
             if dataset.name not in subsets:
                 subsets[dataset.name] = subset_of(run, dataset, sources[dataset.name])
+    # Blocks of tables overlap: each cell once.
     jobs: dict[str, Job] = {}
     for part in parts:
         for backbone in part.backbones:
@@ -121,6 +123,7 @@ def subset_of(run: Run, dataset: Dataset, source: DataSource) -> Subset | None:
     """The images that the limits of a run leave of a data set; None where they leave all."""
     if run.limit is None and run.limit_train is None:
         return None
+    # A limit that leaves all images is none: such a cell is that of a run without it.
     counts = image_counts(dataset, read_outlines(source.root, dataset.partitions))
     train = None
     if run.limit_train is not None and run.limit_train < counts.train:
@@ -200,6 +203,7 @@ def _is_shapes(data: str | None) -> bool:
 
 def _choose_datasets(run: Run, blocks: Sequence[Block]) -> list[list[Dataset]]:
     """The data sets of each block; UsageError for one that has no training set, or that the tables do not have."""
+    # The data sets of each block, where none are asked for.
     own = [choose_datasets(block.datasets, None, run.context_length, run.exif) for block in blocks]
     if run.datasets is None:
         return own
@@ -209,6 +213,7 @@ def _choose_datasets(run: Run, blocks: Sequence[Block]) -> list[list[Dataset]]:
         raise UsageError(f"{', '.join(only)}: nothing to train on; evaluate cells there that another data set trained")
     if run.tables is None:
         return [wanted]
+    # Of tables only those are run that they have.
     available = {dataset.name: dataset for chosen in own for dataset in chosen}
     strange = [dataset.name for dataset in wanted if dataset not in available.values()]
     if strange:
@@ -238,6 +243,7 @@ def _shapes_recipe(run: Run) -> str:
 def _choose_heads(run: Run) -> tuple[HeadChoice, ...]:
     """As asked for; without a neck, the suite's, or each backbone's own."""
     necks: Sequence[NeckName | None] = run.necks or (None,)
+    # A linear head has no neck.
     if run.suite is not None and run.necks is None and run.head_form != "linear":
         necks = SUITES.get(run.suite).necks or necks
     return tuple(HeadChoice(neck, run.head_form) for neck in necks)
@@ -250,6 +256,7 @@ def _check_heads(
     for head in heads:
         for spec in methods:
             spec.check_head(head)
+        # Where a neck can be chosen, the head that ships fits its own alone.
         free = [spec for spec in methods if spec.neck is None]
         for name in backbones:
             config = backbone_config(name)
@@ -378,6 +385,7 @@ def identify_weights(backbone: str, weights: str | None) -> tuple[str, str | Non
     weights = weights or config.default_weights()
     if config.pair is not None and weights == RANDOM:
         return RANDOM, None
+    # A tag names itself; of a file the cell keeps a hash, and the job the place.
     names = []
     places = []
     for part in split_weights(weights, config):

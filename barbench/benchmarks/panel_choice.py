@@ -79,6 +79,7 @@ def choose(store: Store, request: PanelRequest) -> Choice:
     for how in request.picks:
         if how not in PICKS:
             raise UnknownName("pick", how, PICKS)
+    # The cells, then the split that they share, then its rows.
     records, notes = _choose(store, request)
     cell = records[0].cell
     dataset = resolve_dataset(cell.dataset, data_root(request.data), cell.context_length, cell.exif)

@@ -91,13 +91,14 @@ def _masks(trained: Trained, samples: EvalSamples, table: Columns, rows: list[in
 def _checked(record: Record, mask: Mask, samples: EvalSamples, table: Columns, row: int) -> tuple[Overlay, str | None]:
     """The overlay with the IoU of the mask that is shown, and a note if the record has another IoU."""
     reference = samples.expressions[row].reference
+    found = {name: column[row] for name, column in table.items()}
+    targets = found.get("targets")
     intersection, union = overlap(mask, samples.data.mask(reference.ann_id))
-    targets = table["targets"][row] if "targets" in table else None
     shown = float(iou(intersection, union, targets))
-    recorded = float(iou(table["intersection"][row], table["union"][row], targets))
+    recorded = float(iou(found["intersection"], found["union"], targets))
     note = None
     if abs(shown - recorded) > TOLERANCE:
-        note = f"{record.title}, sentence {table['sent_id'][row]}: IoU {shown:.3f} here, {recorded:.3f} in the record"
+        note = f"{record.title}, sentence {found['sent_id']}: IoU {shown:.3f} here, {recorded:.3f} in the record"
     return Overlay(record.title, mask, shown, record.id), note
 
 

@@ -63,6 +63,7 @@ def rescore(
         chosen = corrections.of(record)
         if not chosen:
             continue
+        # What cannot be matched is refused, unless the user leaves it out.
         unmatched = [line for correction in chosen.values() for line in correction.unmatched]
         if unmatched and not allow_unmatched:
             more = f" and {len(unmatched) - _SHOWN} more" if len(unmatched) > _SHOWN else ""
@@ -93,6 +94,7 @@ class _Corrections:
         """Those of a record's splits, by their keys; DataError where the data are not the record's."""
         cell = record.cell
         dataset = resolve_dataset(cell.dataset, data_root(self._data), exif=cell.exif)
+        # Data that several records share are looked for and hashed once.
         named = (cell.dataset, cell.exif)
         if named not in self._places:
             self._places[named] = find_source(self._data, dataset)
@@ -102,6 +104,7 @@ class _Corrections:
                 f"{place.root} is not what {cell.stem()} was scored on: its files hash to {place.fingerprint}, the "
                 f"record says {cell.data.fingerprint}"
             )
+        # Splits that the source has nothing about are left out.
         found = {}
         for split in dataset.evaluation_splits:
             if split.key not in record.splits:
@@ -116,6 +119,7 @@ class _Corrections:
         key = (place.fingerprint, name, split.split)
         if key in self._known:
             return self._known[key]
+        # Annotations are read once for all splits of a partition.
         if name not in self._read:
             self._read[name] = read_annotations(place.root, split.partition)
         correction = self._source.of(split.partition, split.split, self._read[name])
@@ -142,17 +146,20 @@ def _again(
         if not columns:
             raise DataError(f"{store.arrays(record.cell)} lacks the expressions of {key}")
         expressions[key] = len(columns["sent_id"])
+        # The rows that count; with other masks also their counts.
         kept = np.array([sent_id in correction.kept for sent_id in columns["sent_id"].tolist()], bool)
         if not kept.any():
             raise DataError(f"no expression of {record.cell.stem()} on {key} is in {source.name}")
         if source.kind == "masks":
             columns = _with_masks(columns, masks_of(drawn, key), correction.kept, kept)
         by_split[key] = {name: column[kept] for name, column in columns.items()}
+        # The long table has the rows' places, which move.
         long = rivals_of(saved, key)
         if long:
             rivals[key] = _kept_rivals(long, kept)
         picked = pick_split(join_splits(by_split) | join_rivals(rivals), key)
         splits[key] = _split_result(record.splits[key], picked)
+    # Where the corrections are from, for the record.
     files = {name: digest for correction in chosen.values() for name, digest in correction.files.items()}
     fields = Rescored(
         source=record.id,
@@ -172,6 +179,7 @@ def _with_masks(columns: Arrays, drawn: Arrays, new: Mapping[int, Rle | None], k
     out."""
     if not drawn or not np.array_equal(drawn["sent_id"], columns["sent_id"]):
         raise DataError("the stored masks are not of the record's expressions")
+    # Predictions are stored as run lengths, and are compared with the new mask as such.
     codes = split_codes(drawn["counts"], drawn["offsets"])
     changed = {name: column.copy() for name, column in columns.items()}
     for row in np.flatnonzero(kept).tolist():

@@ -51,6 +51,7 @@ def draw(space: Mapping[str, tuple[float, float]], seed: int, trials: int) -> li
     Returns:
         Name to value, three digits, for each trial.
     """
+    # A field of one value needs no dimension of the sequence.
     free = [name for name, (low, high) in space.items() if low < high]
     points = []
     if free:
@@ -58,6 +59,7 @@ def draw(space: Mapping[str, tuple[float, float]], seed: int, trials: int) -> li
         points = engine.draw(trials).tolist()
     drawn = []
     for trial in range(trials):
+        # From a share of each range, on the logarithm, to values of three digits.
         shares = dict.fromkeys(space, 0.0)
         if free:
             shares.update(zip(free, points[trial], strict=True))
@@ -86,6 +88,7 @@ def search(
     Raises:
         Interrupted: where trials were stopped.
     """
+    # The cells of all trials.
     drawn = draw(tuning.space, tuning.seed, tuning.trials)
     planned: list[tuple[MethodSpec, int, str]] = []
     jobs: dict[str, Job] = {}  # trials with the same values are one cell
@@ -98,6 +101,7 @@ def search(
     stopped = len(jobs) - len(records)
     if stopped:
         raise Interrupted(f"{plural(stopped, 'cell')} stopped; run the same command to resume")
+    # Their scores, in the order in which trials were planned.
     found = []
     for spec, number, cell in planned:
         record = records[cell]
@@ -121,10 +125,11 @@ def best_rates(trials: Sequence[Trial]) -> dict[str, Rates]:
     """The learning rates of each method's best trial; BarbenchError for a method none of whose trials finished."""
     chosen = {}
     for method in dict.fromkeys(trial.method for trial in trials):
-        done = [t for t in trials if t.method == method and t.score is not None]
+        done = [trial for trial in trials if trial.method == method and trial.score is not None]
         if not done:
             raise BarbenchError(f"no trial of {method} finished; the records say why")
-        best = max(done, key=lambda t: (t.score or 0.0, -t.number))
+        # Of equal ones the first.
+        best = max(done, key=lambda trial: (trial.score or 0.0, -trial.number))
         chosen[method] = Rates(lr=best.values.get("lr"), adapter_lr=best.values.get("adapter_lr"))
     return chosen
 

@@ -49,6 +49,7 @@ def verify_data(
     Returns:
         One row per split, findings in words, and whether everything is as it should be.
     """
+    # The partitions: those that are named, or all that the root has.
     names = split_list(datasets)
     if names == ["all"]:
         root = data_root(data)
@@ -61,6 +62,7 @@ def verify_data(
     sources = _sources(data, list(wanted.values()), partly=datasets == "all")
     root = next(iter(sources.values())).root
     kind: Kind = "shapes" if (root / SHAPES_MARK).exists() else "real"
+    # What is in the files, and whether it is sound.
     with progress_bar("checking the data") as progress:
         partitions = [wanted[name].members[0] for name in sources]
         report = verify(root, partitions, kind, progress)
@@ -124,6 +126,7 @@ def _preview(data: list[ReferData], path: Path) -> str:
     from barbench.reports.panels import Tile, write_tiles  # needs matplotlib
 
     tiles = []
+    # One tile per reference, with its first sentence.
     for each, reference in examples(data, PREVIEWED):
         image = decode_image(each.images[reference.image_id])
         expressions = [sentence.text for sentence in reference.sentences]
@@ -157,6 +160,7 @@ def audit_data(data: str | None) -> Audit:
     sources = _sources(data, [Dataset.of(partition) for partition in audited], partly=True)
     partitions = [partition for partition in audited if partition.name in sources]
     outlines = read_outlines(next(iter(sources.values())).root, partitions)
+    # Training sets all of whose data are there.
     datasets = []
     for dataset in DATASETS:
         if set(dataset.partitions) <= set(partitions) and dataset.trains:

@@ -55,6 +55,7 @@ def _show(found: "list[RunState]", results: Path, format_: Format, console: Cons
     """A table for each run that is not complete, and a line for each that is; or rows for programs."""
     from barbench.benchmarks.execution.status import rows, short_rows
 
+    # Programs get rows of what is under way alone.
     open_runs = [run for run in found if not run.is_complete]
     if format_ is not Format.table:
         print_rows(rows(open_runs), format_)

@@ -186,10 +186,12 @@ def _same_pixels(partition: str, used: dict[ImageInfo, set[str]], pixels: dict[I
         used: the splits that an image is in.
         pixels: a hash of each image that can be read.
     """
+    # Images by their pixels.
     copies: dict[bytes, list[ImageInfo]] = defaultdict(list)
     for info in used:
         if info in pixels:
             copies[pixels[info]].append(info)
+    # Pairs of one that trains and one that is evaluated.
     pairs = []
     for group in copies.values():
         trained = [info for info in group if "train" in used[info]]
@@ -198,6 +200,7 @@ def _same_pixels(partition: str, used: dict[ImageInfo, set[str]], pixels: dict[I
             pairs += [(first, second) for second in evaluated if second.image_id != first.image_id]
     if not pairs:
         return []
+    # One example is named, and all are counted.
     example, copy = (info.path.name for info in pairs[0])
     images = len({b.image_id for _, b in pairs})
     text = (

@@ -115,12 +115,14 @@ class NewMasks:
         """
         if (partition.name, split) != MASKED:
             return None
+        # The new masks by image.
         found: dict[int, list[NewMask]] = defaultdict(list)
         for file in self.files:
             for image in read_images(file):
                 found[image.image_id] += image.masks
         kept: dict[int, Rle | None] = {}
         same_ids = 0
+        # A sentence takes the mask with its words whose box is most like that of its object.
         for reference in data.split(split).references:
             old = data.annotations[reference.ann_id].rle
             for sentence in reference.sentences:
@@ -139,6 +141,7 @@ class NewMasks:
                     )
                 kept[sentence.sent_id] = mask.rle
                 same_ids += mask.id == reference.ann_id
+        # How many were found, and of how many the ids agree, which nothing above asked for.
         sentences = sum(len(mask.sentences) for several in found.values() for mask in several)
         notes = (
             f"{len(kept):,} of {sentences:,} sentences of {self.name} are found in {partition.title} {split}; for "
@@ -200,6 +203,7 @@ def pair_labels(labels: Sequence[Label], references: Iterable[Reference]) -> tup
     Returns:
         By sentence id whether it was found right; and in words what was not matched.
     """
+    # Labels and sentences by their object.
     given: dict[tuple[int, int], list[Label]] = defaultdict(list)
     for label in labels:
         given[label.image_id, label.ann_id].append(label)
@@ -207,6 +211,7 @@ def pair_labels(labels: Sequence[Label], references: Iterable[Reference]) -> tup
     for reference in references:
         for sentence in reference.sentences:
             spoken[reference.image_id, reference.ann_id].append((sentence.sent_id, sentence.text))
+    # Object by object; labels of objects without a sentence are left.
     keep: dict[int, bool] = {}
     unmatched = []
     for key, sentences in spoken.items():

@@ -94,11 +94,14 @@ def without_descriptors(text: str) -> str:
     ['zebra', 'man', 'cup', '']
     """
     words = " ".join(text.lower().split())
+    # Phrases first, since their words occur in relations, too.
     rest = _FROM_THE_CAMERA.sub(" ", _IN_THE_PICTURE.sub(" ", words))
     relation = _RELATION.search(rest)
     if relation is not None:
+        # A relation ends what is said of the object itself.
         rest = rest[: relation.start()]
     rest = _ATTRIBUTE.sub(" ", _LOCATION.sub(" ", rest))
+    # What is loose at both ends: articles and prepositions.
     kept = rest.split()
     while kept and _LOOSE.fullmatch(kept[-1]):
         kept.pop()

@@ -21,6 +21,7 @@ def flat_polygons(segmentation: Any) -> Any:
     """
     if not isinstance(segmentation, list) or not segmentation:
         return segmentation
+    # A single polygon of pairs looks like a list of polygons of one point each.
     points = [_is_point(part) for part in segmentation]
     if all(points):
         return [_joined(segmentation)]

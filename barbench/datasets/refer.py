@@ -293,6 +293,7 @@ def _usable(reference: Reference, instances: _Instances, problems: Problems) -> 
     where = f"{reference.split} reference {reference.ref_id}"
     annotations = [instances.annotations[target] for target in reference.targets if target in instances.annotations]
     images = {annotation.get("image_id") for annotation in annotations}
+    # The first fault counts: each check takes the earlier ones for granted.
     fault = None
     if len(annotations) < len(reference.targets):
         fault = "reference without annotation"

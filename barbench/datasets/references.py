@@ -121,14 +121,7 @@ class ReferData:
         return ReferSplit(name, chosen, self)
 
     def mask(self, ann_id: int) -> masks.Mask:
-        """Decode the mask of one object; nothing is cached.
-
-        Args:
-            ann_id: of an annotation that is kept.
-
-        Returns:
-            uint8 (H, W) in the image's own pixels, 1 inside.
-        """
+        """Decode the mask of one object: uint8 (H, W) in the image's own pixels, 1 inside; nothing is cached."""
         return self.annotations[ann_id].rle.decode()
 
 

@@ -137,6 +137,7 @@ class TrainSamples(Dataset[TrainBatch]):
         self.seed = seed
         self.grid = grid
         self._squares = LetterboxCache(letterbox, cache)
+        # References with a mask and words; all their sentences are encoded once, one after the other.
         self.references: list[Reference] = []
         spoken: list[Sentence] = []
         lengths: list[int] = []
@@ -252,15 +253,7 @@ class EvalSamples(Dataset[EvalBatch]):
         return len(self.expressions)
 
     def batches(self, indices: Sequence[int], size: int) -> list[list[int]]:
-        """Cut indices into batches, between two images where possible.
-
-        Args:
-            indices: in the order of the samples.
-            size: of a batch, at most.
-
-        Returns:
-            Batches of indices, in the same order.
-        """
+        """Cut indices in the samples' order into batches of at most `size`, between two images where possible."""
         cut: list[list[int]] = []
         for _, group in groupby(indices, key=lambda index: self.expressions[index].reference.image_id):
             whole = list(group)
@@ -303,6 +296,7 @@ class EvalSamples(Dataset[EvalBatch]):
         target = annotations[own.ann_id].rle
         group = self._neighbors[own.image_id]
         at = group.index(own)
+        # From the next reference on, around to the one before.
         for other in group[at + 1 :] + group[:at]:
             rle = annotations[other.ann_id].rle
             if other.ann_id == own.ann_id or rle.area == 0 or rle == target:

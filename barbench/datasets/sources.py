@@ -109,6 +109,7 @@ def _make_in_cache(root: Path, spec: ShapesSpec, progress: OnProgress | None) ->
     for folder in root.parent.glob(f"{MAKING}*"):
         if is_left_behind(folder):
             shutil.rmtree(folder, ignore_errors=True)
+    # It takes its name only when it is complete; several processes may make it at once.
     unfinished = root.parent / f"{MAKING}{own_mark()}"
     unfinished.mkdir()
     try:

@@ -37,6 +37,7 @@ def bounded_memory(size: int) -> Iterator[None]:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    # The limit is on the address space, of which this process uses a part already.
     used = int(statm.read_text().split()[0]) * resource.getpagesize()
     bound = used + MEMORY_FREE + MEMORY_PER_BYTE * size
     if soft != resource.RLIM_INFINITY:

@@ -129,6 +129,7 @@ class Checkpoint:
         Raises:
             OSError: if the file cannot be written; the old one stays.
         """
+        # Each process has generators of its own.
         generators = gather_object([_generators(accelerator.device)])
         if not accelerator.is_main_process:
             return
@@ -182,6 +183,7 @@ class Checkpoint:
     def _restore(self, accelerator: Accelerator, segmenter: Segmenter, optimizer: torch.optim.Optimizer) -> Progress:
         """Restore everything; may raise one of _UNREADABLE half-way."""
         state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        # A checkpoint of another cell, or of another number of processes, cannot be continued.
         if state["identity"] != self.identity:
             raise ValueError(f"it belongs to cell {state['identity']}")
         if len(state["generators"]) != accelerator.num_processes:

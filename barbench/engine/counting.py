@@ -155,6 +155,7 @@ class _ImageMasks:
         self._boxes: dict[int, tuple[int, int, int, int]] = {}
         self._pieces: dict[int, NDArray[np.bool_]] = {}
         self._rivals: dict[int, list[Annotation]] = {}
+        # Crowds are no rivals: what of them is shown is counted once.
         crowds = []
         for ann_id in data.everything.get(image_id, ()):
             if data.annotations[ann_id].crowd:

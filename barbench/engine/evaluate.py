@@ -183,6 +183,7 @@ def _gather(
     """The rows that were there before, and those of each batch as it is counted; however it ends, they are kept."""
     rows = list(before.rows)
     total_iou = sum(float(iou(row[1], row[2])) for row in rows)
+    # Also after an interrupt, so that the next attempt begins where this one ended.
     try:
         for batch in counted:
             rows += batch
@@ -242,6 +243,7 @@ def _counted(batches: Iterable[Predicted], count: Count, threads: int) -> Iterat
         for indices, probabilities in batches:
             yield [count(index, each) for index, each in zip(indices, probabilities, strict=True)]
         return
+    # The rows of a batch are taken when the next one has been handed out.
     with ThreadPoolExecutor(threads) as pool:
         before: Iterator[Row] | None = None
         for batch in batches:

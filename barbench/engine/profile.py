@@ -160,6 +160,7 @@ def timing(
     fused = image.device.type in ("cpu", "cuda")  # as in training
     optimizer = torch.optim.Adam(segmenter.tuned_parameters().values(), lr=0.0, fused=fused)
     measured: list[Timing] = []
+    # One more than asked for: the first warms up.
     for _ in range(repeats + 1):
         forward, backward, step = _train_once(segmenter, optimizer, image, ids, mask, autocast)
         inference = _infer_once(segmenter, image, ids, autocast)

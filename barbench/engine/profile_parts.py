@@ -144,6 +144,7 @@ def _pass(
         with _charged(segmenter, meter), autocast:
             output = segmenter(image, ids)
             loss = training_loss(output, mask)
+        # The loss itself belongs to no part.
         meter.claim(loss, OTHER)
         meter.switch(OTHER)
         meter.backward = True

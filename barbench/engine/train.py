@@ -220,6 +220,7 @@ def _calibrate(
         if float(stop_votes[0]) > 0:
             raise Interrupted("stopped before the first step, while the method was calibrated; it will start over")
 
+    # The head's training, on the samples of the first epoch.
     samples.set_epoch(0)
     share = batches(recipe, samples, seed, 0, 0, accelerator.process_index, accelerator.num_processes)
     loader = _loader(samples, share, accelerator, workers)

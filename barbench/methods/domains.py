@@ -261,6 +261,7 @@ def _meanings(docstring: str) -> dict[str, str]:
     meanings: dict[str, str] = {}
     _, _, rest = docstring.partition("Args:\n")
     name = ""
+    # An entry begins at an indentation of four; what is deeper continues it.
     for line in rest.splitlines():
         text = line.strip()
         indent = len(line) - len(line.lstrip())
@@ -342,6 +343,7 @@ def _choices(branch: Mapping[str, Any]) -> tuple[str, ...]:
 def _range(branch: Mapping[str, Any]) -> str:
     """Bounds as words: `from 0 to less than 1`, `above 0 and at most 1`."""
     words = []
+    # A lowest value is `from … to …`, a bound that is outside is `above … and …`.
     if "minimum" in branch:
         words.append(f"from {_number(branch['minimum'])}")
         if "maximum" in branch:

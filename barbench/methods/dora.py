@@ -27,6 +27,7 @@ class Decomposed(nn.Module):
         """The map's input (B, T, in) and output (B, T, out) -> (B, T, out)."""
         tower, block, role = self._where
         frozen = tower.linear(block, role)
+        # The length of each row of W + s B A, without a gradient.
         with torch.no_grad():
             a, b = self.pair.factors()
             changed = frozen.weight + self.pair.scale * (b @ a).to(frozen.weight.dtype)

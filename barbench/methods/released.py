@@ -122,6 +122,7 @@ def read_release(file: Path, format_: Format) -> Release:
     Raises:
         DataError: if the file cannot be read, or lacks what the format has.
     """
+    # The tensors, without what is wrapped around them.
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
@@ -132,6 +133,7 @@ def read_release(file: Path, format_: Format) -> Release:
     state: dict[str, Tensor] = {}
     for name, value in found.items():
         state[str(name).removeprefix("module.")] = value.float()
+    # The code that wrote it, by a name that only its checkpoints have.
     mark = MARKS[format_]
     if mark not in state:
         raise DataError(f"{file} is no {format_} checkpoint: it has no {mark}")
@@ -202,6 +204,7 @@ def with_head(backbone: Backbone, release: Release) -> Backbone:
     """
     if release.format == "detris":
         _check_dino(backbone, release)
+    # The vision encoder must be of the same kind.
     resnet = "backbone.visual.layer1.0.conv1.weight" in release.state
     if resnet == backbone.vision.transformer:
         theirs = "ViT"
@@ -212,6 +215,7 @@ def with_head(backbone: Backbone, release: Release) -> Backbone:
         raise DataError(
             f"the {release.format} checkpoint has a {theirs} as its vision encoder; try --backbone {fitting}"
         )
+    # The sizes of the head are those of its tensors.
     norm = release.state.get("decoder.norm.weight")
     ffn = release.state.get("decoder.layers.0.ffn.0.weight")
     if norm is None or ffn is None:

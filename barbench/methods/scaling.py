@@ -84,18 +84,11 @@ def follows_width(config: BackboneConfig, proportion: Proportion | None) -> bool
 
 
 def scaled_width(value: int, step: int, width: int) -> int:
-    """A number of channels that is given for ViT-B/16 in proportion to a tower's width, at least one step.
+    """A number of channels that is given for ViT-B/16, on a width of 768, in proportion to a tower's width: a multiple
+    of `step`, at least one.
 
     >>> scaled_width(144, 4, 96)
     16
-
-    Args:
-        value: on a width of 768.
-        step: the result is a multiple of it.
-        width: channels of the vision tower.
-
-    Returns:
-        The number of channels.
     """
     steps = max(1, round(value * width / WIDTH / step))
     return steps * step

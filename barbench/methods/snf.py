@@ -37,14 +37,7 @@ class PlanarFlow(nn.Module):
         self.lam = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
 
     def forward(self, x: Tensor) -> Tensor:
-        """F = f_J o ... o f_1 after the affine map (Eq. 1, 2).
-
-        Args:
-            x: tokens (B, T, d).
-
-        Returns:
-            (B, T, d).
-        """
+        """F = f_J o ... o f_1 after the affine map (Eq. 1, 2), of tokens (B, T, d)."""
         return planar_flow(x, self.mu, self.log_sigma, self.gamma, self.beta, self.lam)
 
 
@@ -63,14 +56,7 @@ class HadamardFlow(nn.Module):
         self.lam = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
 
     def forward(self, z: Tensor) -> Tensor:
-        """F = f_J o ... o f_1 (Eq. 1, 2).
-
-        Args:
-            z: tokens (B, T, d).
-
-        Returns:
-            (B, T, d).
-        """
+        """F = f_J o ... o f_1 (Eq. 1, 2), of tokens (B, T, d)."""
         for gamma, beta, lam in zip(self.gamma, self.beta, self.lam, strict=True):
             z = torch.addcmul(z, lam, torch.addcmul(beta, gamma, z).tanh())
         return z

@@ -35,15 +35,7 @@ def iou(intersections: ArrayLike, unions: ArrayLike, targets: ArrayLike | None =
 
 
 def overlap(prediction: NDArray[np.bool_], target: NDArray[np.uint8]) -> tuple[int, int]:
-    """Intersection and union of two masks.
-
-    Args:
-        prediction: boolean (H, W).
-        target: (H, W), foreground where not 0.
-
-    Returns:
-        Both in pixels.
-    """
+    """Pixels of the intersection and of the union of two masks (H, W); the target's foreground is where it is not 0."""
     intersection = int(np.count_nonzero(prediction & (target > 0)))
     sizes = int(np.count_nonzero(prediction)) + int(np.count_nonzero(target))
     return intersection, sizes - intersection

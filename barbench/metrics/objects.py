@@ -135,9 +135,11 @@ def intraclass_correlation(columns: Columns) -> float | None:
     within_free = n - len(objects.first)
     if between_free == 0 or within_free == 0:
         return None
+    # The mean squares of the one-way analysis of variance.
     means = objects.sums(ratios) / objects.sentences
     between = float((objects.sentences * (means - ratios.mean()) ** 2).sum()) / between_free
     within = _squares_within(ratios, objects) / within_free
+    # The mean number of sentences where objects have different ones.
     sentences = (n - float((objects.sentences**2).sum()) / n) / between_free
     total = between + (sentences - 1) * within
     if total == 0:

@@ -91,14 +91,8 @@ class Scores(BaseModel):
 
 
 def ranking_metric(allows_no_target: bool) -> Metric:
-    """The metric that ranks methods on a data set.
-
-    Args:
-        allows_no_target: whether its expressions can mean several objects or none.
-
-    Returns:
-        gIoU for such a data set, else mIoU.
-    """
+    """The metric that ranks methods on a data set: gIoU where its expressions can mean several objects or none, else
+    mIoU."""
     datasets = "any targets" if allows_no_target else "one target"
     return next(metric for metric in METRICS.values() if metric.role == "mean" and metric.datasets == datasets)
 

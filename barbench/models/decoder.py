@@ -116,14 +116,5 @@ class NoDecoder(nn.Module):
     """What a linear head has in place of `Decoder`: nothing is changed."""
 
     def forward(self, query: Tensor, text: Tensor, pad: Tensor) -> Tensor:
-        """The map itself.
-
-        Args:
-            query: map (B, width, H, W).
-            text: text features F_l (B, L, text_width).
-            pad: (B, L), True where there is no word.
-
-        Returns:
-            `query`.
-        """
+        """The map itself, (B, width, H, W)."""
         return query

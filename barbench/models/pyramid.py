@@ -26,15 +26,18 @@ class PyramidNeck(nn.Module):
         super().__init__()
         low = width // 2
         high = 2 * width
+        # The last level, gated by the sentence.
         self.txt_proj = nn.Sequential(
             nn.Linear(sentence, high, bias=False), nn.BatchNorm1d(high), nn.ReLU(inplace=True)
         )
         self.f1_v_proj = conv_block(channels[2], high)
         self.norm_layer = nn.Sequential(nn.BatchNorm2d(high), nn.ReLU(inplace=True))
+        # The middle level joins it, then the first.
         self.f2_v_proj = conv_block(channels[1], width, 3)
         self.f2_cat = conv_block(high + width, width)
         self.f3_v_proj = conv_block(channels[0], low, 3)
         self.f3_cat = conv_block(low + width, width)
+        # One map of all three.
         self.f4_proj5 = conv_block(high, width, 3)
         self.f4_proj4 = conv_block(width, width, 3)
         self.f4_proj3 = conv_block(width, width, 3)

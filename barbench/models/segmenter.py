@@ -170,6 +170,7 @@ class Segmenter(nn.Module):
         ledger = {"adapter": 0, "positional": 0, "head": 0, "frozen": 0}
         for name, p in self.named_parameters():
             in_encoders = name.startswith(("vision.", "text."))
+            # The head comes first: parts of the vision tower may count there.
             if name in head:
                 group = "head"
             elif in_encoders and not p.requires_grad:
@@ -190,6 +191,7 @@ class Segmenter(nn.Module):
             text: all parameters of that encoder, tuned or not, without what counts as head and without
             vision_positions and text_positions, its positional embeddings.
         """
+        # A norm's gain and bias are told apart from others of that name by their module.
         head = self.head_parameters()
         norms: set[int] = set()
         for tower in (self.vision, self.text):
@@ -200,10 +202,12 @@ class Segmenter(nn.Module):
         for name, p in self.named_parameters():
             if name in head:
                 continue
+            # Outside of the towers and the head everything is the method's own.
             place = name.partition(".")[0]
             if place not in ("vision", "text"):
                 account["own"] += p.numel()
                 continue
+            # The rest is of a tower: its size, and what of it is tuned.
             positional = name.endswith(POSITIONAL)
             account[f"{place}_positions" if positional else place] += p.numel()
             if not p.requires_grad or positional:

@@ -132,6 +132,7 @@ def update(gate: Gate, path: Path | None, only: Sequence[str]) -> Path:
     stored = files.load(path, gate.update) if path.exists() else files.Baseline()
     everywhere: dict[str, Values] = {}
     here: dict[str, Values] = {}
+    # Values that hold on any machine are stored once, others by platform.
     with _quietly():
         for name, section in chosen.items():
             values = _timed(name, section.accepted or section.measure)

@@ -143,7 +143,8 @@ def _require_images(asked: Run, jobs: Sequence[Job]) -> None:
     """UsageError where a data set has fewer images than a limit: the check would be one of other images."""
     datasets = {job.dataset.name: job for job in jobs}
     for name, job in datasets.items():
-        counts = image_counts(job.dataset, read_outlines(job.files.data, job.dataset.partitions))
+        outlines = read_outlines(job.files.data, job.dataset.partitions)
+        counts = image_counts(job.dataset, outlines)
         if asked.limit_train is not None and counts.train < asked.limit_train:
             raise UsageError(f"--limit-train {asked.limit_train}: {name} has {plural(counts.train, 'training image')}")
         for split, count in counts.evaluate.items():
@@ -184,24 +185,37 @@ def _measure(check: Check, console: Console) -> OwnScores:
     store = Store(check.launch.place.results)
     found = OwnScores(seeds=list(check.asked.seeds), cells={}, images={}, expressions={}, scores={}, sums={})
     by_cell = {job.cell.id(): job for job in check.jobs}
+    # In the order of the seeds, which is that of an entry's scores.
     for record in sorted(records, key=lambda record: found.seeds.index(record.cell.seed)):
         job = by_cell[record.id]
-        found.cells[_cell_name(job)] = _fields(job)
+        cell = _cell_name(job)
+        found.cells[cell] = _fields(job)
         for split, result in record.splits.items():
-            name = f"{_cell_name(job)} {split}"
-            ids, sums, counts = _per_image(store, record, split)
-            found.images[name] = sha256(",".join(map(str, ids)).encode()).hexdigest()
-            found.expressions[name] = counts
+            name = f"{cell} {split}"
+            of_images = _per_image(store, record, split)
+            ids = ",".join(map(str, of_images.ids))
+            found.images[name] = sha256(ids.encode()).hexdigest()
+            found.expressions[name] = of_images.expressions
             found.scores.setdefault(name, []).append(result.scores.mean)
-            found.sums.setdefault(name, []).append(sums)
+            found.sums.setdefault(name, []).append(of_images.sums)
     return found
 
 
-def _per_image(store: Store, record: Record, split: str) -> tuple[list[int], list[float], list[int]]:
+class _PerImage(NamedTuple):
     """Of each image of a split its id, the sum of its expressions' IoUs, and their number, in the order of the ids."""
+
+    ids: list[int]
+    sums: list[float]
+    expressions: list[int]
+
+
+def _per_image(store: Store, record: Record, split: str) -> _PerImage:
     columns = of_split(store, record, split)
-    ids, sums = image_sums(columns, [METRICS[record.splits[split].scores.mean_name]])
-    return ids.tolist(), sums[:, 0, 0].tolist(), sums[:, 0, 1].astype(int).tolist()
+    metric = METRICS[record.splits[split].scores.mean_name]
+    ids, sums = image_sums(columns, [metric])
+    totals = sums[:, 0, 0]
+    counts = sums[:, 0, 1].astype(int)
+    return _PerImage(ids.tolist(), totals.tolist(), counts.tolist())
 
 
 def _judge(stored: OwnScores, measured: OwnScores, every: Spread, before: Values, now: Values) -> dict[str, Verdict]:
@@ -211,12 +225,14 @@ def _judge(stored: OwnScores, measured: OwnScores, every: Spread, before: Values
         old = mean(stored.scores[name])
         new = mean(measured.scores[name])
         runs = len(measured.seeds)
+        # Of seeds that both have, every image must have the same sum.
         pairs = _same_seeds(stored, measured, name)
         if len(pairs) == runs and all(a == b for a, b in pairs):
             ok = True
             old = new  # of these seeds
             text = "equal, image by image"
         else:
+            # Else the difference of the means must be within what seeds do.
             difference = 100 * (new - old)
             allowed = 100 * every.allowed(len(stored.seeds), runs, ERROR / len(now))
             ok = abs(difference) <= allowed
@@ -233,8 +249,11 @@ def _judge(stored: OwnScores, measured: OwnScores, every: Spread, before: Values
 def _same_seeds(stored: OwnScores, measured: OwnScores, name: str) -> list[tuple[list[float], list[float]]]:
     """The sums of the images of those runs whose seeds both sides have."""
     old = dict(zip(stored.seeds, stored.sums[name], strict=True))
-    new = dict(zip(measured.seeds, measured.sums[name], strict=True))
-    return [(old[seed], sums) for seed, sums in new.items() if seed in old]
+    pairs = []
+    for seed, sums in zip(measured.seeds, measured.sums[name], strict=True):
+        if seed in old:
+            pairs.append((old[seed], sums))
+    return pairs
 
 
 def _count_moved(pairs: Sequence[tuple[list[float], list[float]]]) -> int:
@@ -255,10 +274,11 @@ def _described(check: Check, stored: OwnScores, every: Spread) -> list[str]:
     """What was compared, and what of it could be seen."""
     subset = next((job.cell.subset for job in check.jobs if job.cell.subset is not None), None)
     data = f"On {subset}" if subset is not None else "On all images"
-    seeds = f"seeds {listed(list(map(str, check.asked.seeds)))} against seeds {listed(list(map(str, stored.seeds)))}"
+    now = listed([str(seed) for seed in check.asked.seeds])
+    before = listed([str(seed) for seed in stored.seeds])
     return [
-        f"{data}; {seeds}; {check.platform}. The standard deviation of one run is {100 * every.deviation:.2f} points "
-        f"({every.freedom} degrees of freedom)."
+        f"{data}; seeds {now} against seeds {before}; {check.platform}. The standard deviation of one run is "
+        f"{100 * every.deviation:.2f} points ({every.freedom} degrees of freedom)."
     ]
 
 
@@ -270,8 +290,10 @@ def _changed_cells(stored: OwnScores, measured: OwnScores) -> list[str]:
         if before is None:
             continue
         for name in dict.fromkeys((*before, *now)):
-            if before.get(name) != now.get(name):
-                cells.setdefault(f"{name} {before.get(name)} (now {now.get(name)})", []).append(cell)
+            old = before.get(name)
+            new = now.get(name)
+            if old != new:
+                cells.setdefault(f"{name} {old} (now {new})", []).append(cell)
     return [f"The baseline had {change}: {', '.join(names)}." for change, names in cells.items()]
 
 

@@ -5,6 +5,7 @@ visible on any background.
 """
 
 import io
+import math
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ def write_panels(panels: Sequence[Panel], out: Path) -> list[Path]:
     """Write one sheet per expression, one overview per pick, and `panels.json`, which lists the sheets."""
     paths = []
     entries = []
+    # A sheet per expression, with what the page needs of it.
     for panel in panels:
         path = out / f"{panel.pick}-{panel.name}.png"
         write_atomically(path, _png(_sheet([panel])))
@@ -66,6 +68,7 @@ def write_panels(panels: Sequence[Panel], out: Path) -> list[Path]:
                 methods=tuple(methods),
             )
         )
+    # An overview per pick.
     for pick in dict.fromkeys(panel.pick for panel in panels):
         path = out / f"overview-{pick}.png"
         picked = [panel for panel in panels if panel.pick == pick]
@@ -125,18 +128,20 @@ def _write_grid(tiles: Sequence[_Tile], abreast: int, width: float, scale: float
     """Draw tiles in rows of `abreast`, each column `width` inches wide, as a PNG."""
     boxes = [_box(tile.image, scale) for tile in tiles]
     # Every tile has space for the longest caption and the highest image.
-    text = _TEXT * (max(tile.caption.count("\n") for tile in tiles) + 1.2)
-    height = max(box.height for box in boxes) + text
+    lines = max(tile.caption.count("\n") for tile in tiles)
+    text = _TEXT * (lines + 1.2)
+    height = max(box.height for box in boxes) + text + _GAP
     columns = min(len(tiles), abreast)
-    rows = -(-len(tiles) // columns)
-    figure = _figure(columns * (width + _GAP) + _GAP, rows * (height + _GAP))
+    rows = math.ceil(len(tiles) / columns)
+    figure = _figure(columns * (width + _GAP) + _GAP, rows * height)
     for number, (tile, box) in enumerate(zip(tiles, boxes, strict=True)):
         row, column = divmod(number, columns)
-        axes = _axes(figure, _left(column, width, box), row * (height + _GAP) + text, box)
+        axes = _axes(figure, _left(column, width, box), row * height + text, box)
         # An image with more pixels than are visible is thinned out.
-        step = -(-max(tile.image.shape[:2]) // _FINEST)
+        step = math.ceil(max(tile.image.shape[:2]) / _FINEST)
+        image = tile.image[::step, ::step]
         mask = None if tile.mask is None else tile.mask[::step, ::step]
-        _draw(axes, tile.image[::step, ::step], mask, color)
+        _draw(axes, image, mask, color)
         _caption(axes, tile.caption, tile.ink)
     write_atomically(path, _png(figure))
 
@@ -198,12 +203,16 @@ def _draw_row(figure: Figure, row: _Row, top: float, width: float) -> None:
     panel = row.panel
     _write(figure, row.expression, _GAP, top + 0.4 * _TEXT, fontsize=10, fontweight="bold")
     _write(figure, panel.title, _GAP, top + row.text - 1.95 * _TEXT, fontsize=7, color="0.4")
+    # The image, the object in the color of its caption, and what each method found.
     tiles = [_Tile("image", panel.image, None, "black"), _Tile("ground truth", panel.image, panel.truth, TRUTH)]
     for overlay in panel.overlays:
-        tiles.append(_Tile(f"{overlay.title}  IoU {100 * overlay.iou:.0f}", panel.image, overlay.mask, "black"))
+        caption = f"{overlay.title}  IoU {100 * overlay.iou:.0f}"
+        tiles.append(_Tile(caption, panel.image, overlay.mask, "black"))
     for column, tile in enumerate(tiles):
-        axes = _axes(figure, _left(column, width, row.box), top + row.text, row.box)
-        _draw(axes, tile.image, tile.mask, TRUTH if tile.ink == TRUTH else FOUND)
+        left = _left(column, width, row.box)
+        axes = _axes(figure, left, top + row.text, row.box)
+        color = TRUTH if tile.ink == TRUTH else FOUND
+        _draw(axes, tile.image, tile.mask, color)
         _caption(axes, tile.caption, tile.ink)
 
 
@@ -215,9 +224,10 @@ def _draw(axes: Axes, image: Image, mask: Mask | None, color: str) -> None:
     # A border of background, so that outlines close at the edge of the image.
     framed = np.pad(mask, 1).astype(float)
     height, width = mask.shape
-    grid = np.arange(-1, width + 1), np.arange(-1, height + 1)
-    axes.contour(*grid, framed, [0.5], colors=["black"], linewidths=[2.2], alpha=0.6)
-    axes.contour(*grid, framed, [0.5], colors=[color], linewidths=[1.3])
+    x = np.arange(-1, width + 1)
+    y = np.arange(-1, height + 1)
+    axes.contour(x, y, framed, [0.5], colors=["black"], linewidths=[2.2], alpha=0.6)
+    axes.contour(x, y, framed, [0.5], colors=[color], linewidths=[1.3])
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
 

@@ -104,10 +104,13 @@ def save(store: Store, record: EvaluationRecord, columns: Arrays, rivals: Arrays
     Returns:
         The path of the record.
     """
-    packed = pack({**columns, **{f"{RIVALS}{field}": array for field, array in rivals.items()}})
+    long = {f"{RIVALS}{field}": array for field, array in rivals.items()}
+    packed = pack({**columns, **long})
+    digest = hashlib.sha256(packed).hexdigest()
+    hashed = record.model_copy(update={"expressions": digest})
+    text = json.dumps(hashed.model_dump(mode="json"), allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1)
+    # The counts first: a record without them would be damaged.
     path = folder_of(store, record.cell) / f"{record.id}.json"
-    fields = record.model_copy(update={"expressions": hashlib.sha256(packed).hexdigest()}).model_dump(mode="json")
-    text = json.dumps(fields, allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1)
     write_atomically(path.with_suffix(".npz"), packed)
     write_atomically(path, text.encode() + b"\n")
     return path

@@ -40,6 +40,7 @@ def files(
     scores = exchanged_scores(store, record)
     aggregate = _evaluation(record, scores, organization, finished_at(store, record))
     path = _path(record, organization)
+    # A line per expression, whose file the aggregate names with its hash.
     if sentences is not None:
         by_name = {(score.key, score.name): score for score in scores}
         rows: list[str] = []

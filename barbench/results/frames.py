@@ -165,16 +165,19 @@ def expressions_of(store: Store) -> pd.DataFrame:
 def with_words(table: pd.DataFrame, records: Iterable[Record], find_scenes: FindScenes) -> pd.DataFrame:
     """The rows of `expressions_of` with `sentence` and `file_name` behind `image_id`; None where the data of a cell are
     not there."""
-    table = table.assign(sentence=None, file_name=None)
+    place = table.columns.get_loc("image_id")
+    assert isinstance(place, int)
+    table = table.copy()
+    table.insert(place + 1, "sentence", None)
+    table.insert(place + 2, "file_name", None)
     for record in records:
         for split, scenes in find_scenes(record.cell).items():
             rows = (table["id"] == record.id) & (table["split"] == split)
+            found = table[rows]
             texts = {sentence: text for sentence, (text, _) in scenes.sentences.items()}
-            table.loc[rows, "sentence"] = table.loc[rows, "sent_id"].map(texts)
-            table.loc[rows, "file_name"] = table.loc[rows, "image_id"].map(scenes.file_names)
-    names = list(table.columns[:-2])
-    place = names.index("image_id") + 1
-    return table[[*names[:place], "sentence", "file_name", *names[place:]]]
+            table.loc[rows, "sentence"] = found["sent_id"].map(texts)
+            table.loc[rows, "file_name"] = found["image_id"].map(scenes.file_names)
+    return table
 
 
 def differing_fields(records: Sequence[Record], known: Collection[str] = ()) -> list[str]:

@@ -44,11 +44,17 @@ class RankedMethod(NamedTuple):
 
     def readable(self) -> dict[str, str | int]:
         """The row for a terminal."""
-        row: dict[str, str | int] = {"split": self.split, "method": self.method}
-        row |= {"expressions": self.expressions, "left": self.kept}
-        row |= {"all": f"{self.all:.1f}", "left, as it was": f"{self.same:.1f}", "left, again": f"{self.after:.1f}"}
-        row |= {"rank": self.rank_before, "rank again": self.rank_after}
-        return row
+        return {
+            "split": self.split,
+            "method": self.method,
+            "expressions": self.expressions,
+            "left": self.kept,
+            "all": f"{self.all:.1f}",
+            "left, as it was": f"{self.same:.1f}",
+            "left, again": f"{self.after:.1f}",
+            "rank": self.rank_before,
+            "rank again": self.rank_after,
+        }
 
 
 class RankedPair(NamedTuple):
@@ -63,18 +69,30 @@ class RankedPair(NamedTuple):
     @property
     def verdict(self) -> str:
         """Whether the difference holds."""
-        if not self.before.excludes_zero:
-            return "not told apart before" if not self.after.excludes_zero else "told apart after"
-        if not self.after.excludes_zero:
+        before = self.before.excludes_zero
+        after = self.after.excludes_zero
+        if not before and not after:
+            return "not told apart before"
+        if not before:
+            return "told apart after"
+        if not after:
             return "no longer told apart"
         return "holds" if self.before.mean * self.after.mean > 0 else "reversed"
 
     def readable(self) -> dict[str, str]:
         """The row for a terminal."""
-        row = {"split": self.split, "first": self.first, "second": self.second}
-        for name, interval in (("before", self.before), ("after", self.after)):
-            row[name] = f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"
-        return row | {"verdict": self.verdict}
+        return {
+            "split": self.split,
+            "first": self.first,
+            "second": self.second,
+            "before": _in_brackets(self.before),
+            "after": _in_brackets(self.after),
+            "verdict": self.verdict,
+        }
+
+
+def _in_brackets(interval: Interval) -> str:
+    return f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"
 
 
 class Ranking(NamedTuple):
@@ -129,6 +147,7 @@ def _scored(before: Store, after: Store, by_seed: Mapping[int, Record], key: str
 
 def _of_group(key: str, scored: Sequence[_Scored], resamples: int) -> tuple[list[RankedMethod], list[RankedPair]]:
     """The methods of one set of conditions on one split."""
+    # Ranks before and after.
     metric = ranking_metric("targets" in next(iter(scored[0].all.values())))
     name = key if key.startswith(scored[0].dataset) else f"{scored[0].dataset} {key}"
     in_order = sorted(scored, key=lambda one: -_mean(metric, one.all))
@@ -148,6 +167,7 @@ def _of_group(key: str, scored: Sequence[_Scored], resamples: int) -> tuple[list
                 rank_after=afterwards.index(one) + 1,
             )
         )
+    # Differences over the seeds that both have.
     pairs = []
     for first, second in combinations(in_order, 2):
         seeds = sorted(first.all.keys() & second.all.keys())
@@ -166,8 +186,14 @@ def _mean(metric: Metric, tables: Mapping[int, Columns]) -> float:
 def _difference(
     metric: Metric, first: Mapping[int, Columns], second: Mapping[int, Columns], seeds: Sequence[int], resamples: int
 ) -> Interval:
-    sums = [[image_sums(side[seed], [metric])[1] for side in (first, second)] for seed in seeds]
-    return paired_intervals(np.array(sums), resamples=resamples)[0].times(metric.factor)
+    # (seeds, 2, images, 1, 2): what `paired_intervals` takes.
+    sums = []
+    for seed in seeds:
+        _, of_first = image_sums(first[seed], [metric])
+        _, of_second = image_sums(second[seed], [metric])
+        sums.append([of_first, of_second])
+    (interval,) = paired_intervals(np.array(sums), resamples=resamples)
+    return interval.times(metric.factor)
 
 
 def _conditions(record: Record) -> str:

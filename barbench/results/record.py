@@ -177,9 +177,10 @@ class Cell(Frozen):
 
         The readable parts are cut where a file of that name could not have a suffix beside it.
         """
-        parts = (re.sub(r"[^\w.+-]", "_", part, flags=re.ASCII) for part in (self.method, self.backbone, self.dataset))
+        readable = f"{self.method}--{self.backbone}--{self.dataset}"
+        start = re.sub(r"[^\w.+-]", "_", readable, flags=re.ASCII)
         end = f"--seed{self.seed}--{self.id()}"
-        return "--".join(parts)[: MAX_STEM - len(end)] + end
+        return start[: MAX_STEM - len(end)] + end
 
 
 class SplitResult(Frozen):

@@ -288,6 +288,7 @@ class Store:
 
     def _read(self, path: Path) -> Record | None:
         """The record in a file; None if there is none, or none that can be read."""
+        # What is wrong with a file is kept, and said by `notes`.
         try:
             fields = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
             _check_version(fields.get("schema_version") if isinstance(fields, dict) else None)

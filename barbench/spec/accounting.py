@@ -121,12 +121,14 @@ def parse_rule(count: str | None, of: str | None) -> CountRule:
         UnknownName: for a name that is none of them.
         UsageError: for a preset with a denominator of one's own, and for a group that is counted twice.
     """
+    # A preset has both words.
     if count is not None and count in PRESETS:
         if of is not None:
             raise UsageError(
                 f"--count {count} is a whole rule, {PRESETS[count].words}: leave --of out, or name the groups instead"
             )
         return PRESETS[count]
+    # What is counted: each parameter once.
     names = tuple(part.strip() for part in (count or "adapter").split("+"))
     for name in names:
         if name not in _PARTS:
@@ -134,6 +136,7 @@ def parse_rule(count: str | None, of: str | None) -> CountRule:
     parts = [part for name in names for part in _PARTS[name]]
     if len(set(parts)) < len(parts) or {"own", "adapter"} <= set(parts):
         raise UsageError(f"--count {count} counts parameters twice: adapter holds own, and all holds every group")
+    # Of what.
     whole = of or "none"
     known = ["none", *_WHOLES, *(f"{name}{_NOPOS}" for name in _WHOLES)]
     if whole not in known:

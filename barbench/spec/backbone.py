@@ -435,6 +435,7 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
     """
     if weights is None or weights == RANDOM:
         return
+    # Of a pair of models each has its own.
     if config is not None and config.pair is not None:
         for part, text in zip(split_weights(weights, config), (None, backbone_config(config.pair[1])), strict=True):
             check_weights(part, text)
@@ -443,11 +444,13 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
         for part in weights.split(","):
             check_weights(part.strip())
         return
+    # A folder's own weights.
     folder = None if config is None else config.folder
     if folder is not None and weights == PRETRAINED:
         if not (folder / WEIGHTS).is_file():
             raise MissingData(f"{folder / WEIGHTS} does not exist; give --weights random or a file")
         return
+    # A file, as far as its first bytes and its configuration tell.
     file = weights_file(weights)
     if file is not None:
         for shard in shards(file):
@@ -456,6 +459,7 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
         if config is not None:
             check_activation(file, config)
         return
+    # Anything else is a tag, which open_clip knows.
     if "/" in weights or Path(weights).suffix in FILES:
         raise MissingData(f"--weights {weights}: there is no such file")
     if folder is not None:
@@ -496,6 +500,7 @@ def backbone_config(name: str) -> BackboneConfig:
     Args:
         name: `tiny`, a model name of open_clip, a pair VISION+TEXT or its short name, or a folder.
     """
+    # A folder, of the user's or embedded; a name of open_clip's; a pair of two models.
     folder = EMBEDDED.get(name)
     if folder is None and (Path(name) / CONFIG).is_file():
         folder = Path(name)
@@ -518,6 +523,7 @@ def backbone_config(name: str) -> BackboneConfig:
         raise UsageError(_no_backbone(Path(name)))
     else:
         raise UnknownName("backbone", name, backbone_names())
+    # What kind it is, and whether its towers can be built.
     family = _family(model)
     if reason := _obstacle(model, family):
         raise UsageError(f"backbone {name!r} has {reason}, which barbench does not support yet")
@@ -566,6 +572,7 @@ def _head(file: Path) -> HeadSpec:
         readers = {"dropout": number, "neck": text, "form": text}
         values: dict[str, Any] = {key: read_key(given, key, readers.get(key, whole)) for key in given}
         head = HeadSpec(**values)
+        # The sizes fit each other.
         smallest = min(head.width, head.ffn, head.heads, head.layers)
         if head.neck not in NECKS or head.form not in HEAD_FORMS or not 0 <= head.dropout < 1 or smallest < 1:
             necks = listed(NECKS, "or")

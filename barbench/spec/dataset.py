@@ -260,6 +260,7 @@ def _read_own(path: Path, name: str) -> Partition:
     """Read `protocol.yaml`; DataError names the file and every mistake in it."""
     try:
         content = read_yaml(path.read_text("utf-8"))
+        # A key that is unknown is answered with the nearest ones, which pydantic cannot.
         if isinstance(content, dict):
             for key in content:
                 if key not in _OwnFile.model_fields:

@@ -39,8 +39,12 @@ class Fields(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_flags(cls, fields: Any) -> Any:
-        for name, value in fields.items() if isinstance(fields, Mapping) else ():
-            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+        if not isinstance(fields, Mapping):
+            return fields
+        for name, value in fields.items():
+            # pydantic would take true for 1.
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and field.annotation is not bool:
                 raise ValueError(f"{name}: expected a number or a name, got {str(value).lower()}")
         return fields
 
@@ -67,12 +71,12 @@ class Tuning(Fields):
         return space
 
     def __str__(self) -> str:
-        ranges = ", ".join(
-            f"{name} {low:g}" + f" to {high:g}" * (low < high) for name, (low, high) in self.space.items()
-        )
+        ranges = []
+        for name, (low, high) in self.space.items():
+            ranges.append(f"{name} {low:g} to {high:g}" if low < high else f"{name} {low:g}")
         trials = f"{plural(self.trials, 'trial')} per method, {plural(self.epochs, 'epoch')} each"
         judged = f"judged on {self.held_out} % of {self.split}'s training images, held out"
-        return f"{trials} ({self.sampler} search over {ranges}), {judged}"
+        return f"{trials} ({self.sampler} search over {', '.join(ranges)}), {judged}"
 
 
 class Rates(Fields):
@@ -134,7 +138,8 @@ class Recipe(Fields):
         update: dict[str, Any] = {"rates": {}, "own_rates": bool(self.rates), "searched": self.tuning is None}
         if own is not None:
             update |= own.model_dump(include=set(RATES), exclude_none=True)
-            update |= {"tuning": own.tuning or self.tuning, "searched": own.searched}
+            update["tuning"] = own.tuning or self.tuning
+            update["searched"] = own.searched
         return self.model_copy(update=update)
 
     @property
@@ -152,7 +157,10 @@ class Recipe(Fields):
             ids of those records stay the same.
         """
         fields = self.model_dump(mode="json")
-        return {k: v for k, v in fields.items() if k not in _LATER or v != Recipe.model_fields[k].default}
+        for name in _LATER:
+            if fields[name] == Recipe.model_fields[name].default:
+                del fields[name]
+        return fields
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of one step: a pure function, so that resuming needs no state.
@@ -268,6 +276,7 @@ def parse_recipe(name: str, fields: Mapping[str, Any], changes: Sequence[str] = 
             raise UsageError(f"--set {key} is given twice, as {given[key]} and as {value}")
         given[key] = value
         merged[key] = yaml_value(change, value, "--set")
+        # A rate of one's own replaces those that a search found.
         if key in RATES:
             merged |= {"rates": {}, "tuning": None}
     try:

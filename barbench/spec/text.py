@@ -74,6 +74,7 @@ def method_options(options: Sequence[str], methods: Sequence[Named]) -> dict[str
         UsageError: for an option that is not written so, whose method is not among `methods` or does not have it, or
             whose value is outside its range.
     """
+    # A method of the user's is named by its module, too.
     names = [spec.name for spec in methods]
     known = {spec.reference or spec.name: spec.name for spec in methods}
     known |= {name: name for name in names}
@@ -89,9 +90,11 @@ def method_options(options: Sequence[str], methods: Sequence[Named]) -> dict[str
         if target in given:
             raise UsageError(f"--option {target} is given twice, as {given[target]} and as {value}")
         given[target] = value
+        # Values by method.
         chosen = names if method == ALL_METHODS else [known[method]]
         for name in chosen:
             parsed.setdefault(name, {})[parameter] = yaml_value(text, value, "--option")
+    # Whether the methods have these options, and such values.
     for spec in methods:
         if spec.name in parsed:
             spec.check(parsed[spec.name])

@@ -104,6 +104,7 @@ def not_weights(file: Path) -> str | None:
         return None
     with file.open("rb") as opened:
         start = opened.read(512)
+    # Text files begin with words, others with a signature.
     text = start.lstrip()
     if not text:
         return "empty"

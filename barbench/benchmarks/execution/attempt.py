@@ -174,6 +174,7 @@ class _Attempt:
             ended = self.ended(how_of(record))
         if record is None or record.status != "out-of-memory" or smaller is None:
             return ended
+        # It is another cell: batch norms see one micro-batch at a time.
         micro_batches = smaller.cell.recipe["accumulate"]
         self.on_event(
             {"event": "note", "text": f"{record.reason}; now each batch is split into {micro_batches} micro-batches"}
@@ -235,6 +236,7 @@ class _Attempt:
         """How the attempt ended: by what its worker announced, else the record, else who asked it to stop."""
         if worker.announced is not None and worker.announced.how != "stopped":
             return self.ended(worker.announced.how, worker.announced.reason)
+        # Else its record tells, where it was written.
         record = self.store.load(job.cell)
         if record is not None:
             return self.ended(how_of(record))
@@ -242,6 +244,7 @@ class _Attempt:
             return self.ended("lost", "another attempt took the cell over")
         if self.asked():
             return self.ended("stopped", "it was asked to stop")
+        # It died, and only traces tell why.
         status, reason = explain_death(worker)
         self.store.save(job.failure(status, reason, worker.peak_bytes))
         return self.ended("lost" if is_lost(worker, status) else "failed", reason)

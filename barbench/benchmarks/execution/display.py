@@ -104,7 +104,8 @@ class _Cell:
         """Seconds of evaluation left in this cell, by the share of all splits that is done."""
         done = self._before + self._size * event["done"] / event["of"]
         if self._evaluation is not None and done > 0:
-            self.left = (time.monotonic() - self._evaluation) / done * (1 - done)
+            spent = time.monotonic() - self._evaluation
+            self.left = spent / done * (1 - done)
         return self.left
 
 

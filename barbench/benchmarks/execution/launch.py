@@ -68,6 +68,7 @@ def prepare(jobs: Sequence[Job], detach: bool = False) -> Launch:
     for job in jobs:
         if job.cell.precision == "fp16" and placement.device == "cpu":
             raise UsageError("--precision fp16 needs a GPU; on a CPU use fp32 or bf16")
+    # A cluster's hosts choose the rest by themselves; here it is known.
     known: dict[str, object] = {"device": placement.device, "threads": placement.threads}
     if executor_class(asked.executor).settles_on_host:
         known["results"] = asked.results.resolve()

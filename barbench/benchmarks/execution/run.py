@@ -283,6 +283,7 @@ class _Driver:
                     f"cannot write to {job.results}: {ended.reason}. "
                     "Finished cells are kept; run the same command to resume"
                 )
+            # A host that cannot run a cell says nothing about others, until several have refused.
             case "refused":
                 self.refusals.append(ended.reason)
                 if len(self.refusals) >= REFUSALS:
@@ -293,6 +294,7 @@ class _Driver:
                     raise Interrupted("stopped by barbench stop; run the same command to resume")
                 self.records[cell] = None
                 self.display.note(f"{job.cell.stem()}: {ended.reason}")
+            # A fault of the host, not of the cell.
             case "lost" if self.numbers.get(cell, 0) <= self.retries:
                 self.display.note(f"{job.cell.stem()} was lost ({ended.reason}); it is tried again")
                 self.submit([job])

@@ -89,6 +89,7 @@ def look(run: RunFolder, is_led: bool | None = None) -> RunState:
     for cell, stem in run.cells.items():
         queued = None if states is None else states.get(jobs.get(cell, ""))
         found = _state(run, cell, run.results / f"{stem}.json", queued)
+        # Jobs that outlive their command need nobody to lead them.
         needs_leader = not executor.detaches or cell not in jobs
         if found.is_active and needs_leader and is_led is False:
             found = found._replace(state="orphaned")

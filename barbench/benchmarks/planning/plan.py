@@ -98,6 +98,7 @@ def _row(planned: Planned) -> dict[str, Any]:
     method = cell.method
     for name, value in cell.options.items():
         method += f" {name}={value}"
+    # A cell that is done costs nothing, and nothing is estimated for it.
     time = "" if planned.done else UNKNOWN
     memory = time
     in_evaluation = time

@@ -62,6 +62,7 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
         except ValueError as error:
             raise DataError(f"{path}, reference {place}: {error}") from error
         where = f"{path}, reference {place}"
+        # Sentences that mean an object and sentences that mean nothing are two references of one group.
         if present:
             yield ImportedReference(split, picture, None, present, ref_id, objects=objects, group=ref_id, where=where)
         if absent:

@@ -178,6 +178,7 @@ def _place(path: PurePosixPath, otherwise: str | None) -> PurePosixPath | None:
         return PurePosixPath(IMAGE_FOLDERS[0]) / path.name
     if path.name != "instances.json" and not REFS.fullmatch(path.name):
         return None
+    # The folder next to the file names the data set.
     folders = {partition.folder for partition in RELEASES}
     for part in reversed(path.parts[:-1]):
         name = COPY_MARK.sub("", part.removesuffix(".zip")).lower()
@@ -209,6 +210,7 @@ def _zipped(path: Path, inside: PurePosixPath, scratch: Path, depth: int) -> Ite
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError(f"{inside} is not a zip that can be read: {error}") from error
     for entry in entries:
+        # Names of Windows have backslashes, and no name may lead out of the folder.
         name = inside / PurePosixPath(*[part for part in re.split(r"[/\\]", entry.filename) if part not in ("", "..")])
         if name.suffix.lower() != ".zip" or "__MACOSX" in name.parts or name.name.startswith("."):
             yield Member(name, entry.file_size, lambda entry=entry: archive.open(entry))  # type: ignore[misc]

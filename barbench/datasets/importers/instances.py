@@ -43,6 +43,7 @@ class Instances:
             self.categories = read_categories(raw)
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path} is not a COCO instances file: {error}") from error
+        # By id, and by image: sources name objects by either.
         self._annotations = {entry["id"]: entry for entry in read}
         self._by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for entry in self._annotations.values():

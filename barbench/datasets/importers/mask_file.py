@@ -35,12 +35,14 @@ def decode_mask(data: bytes, name: str, value: Value = None) -> NDArray[np.uint8
     indexed = opened.mode in ("P", "1")
     lossy = opened.format in ("JPEG", "MPO")
     pixels = np.asarray(opened).astype(np.uint8) if indexed else _pixels(data, name)
+    # With a number the pixels of that object.
     if isinstance(value, int):
         if pixels.ndim == 3:
             raise ValueError(f"{name} has colors, and 'value' needs a mask with one number per pixel")
         if lossy:
             raise ValueError(f"{name} is a JPEG, which changes numbers of objects; save label images as PNG")
         return np.asarray(pixels == value, dtype=np.uint8)
+    # All channels together; several flat colors would be several objects.
     if pixels.ndim == 3:
         if value is None and not lossy:
             _refuse_colors(pixels, name)
@@ -74,12 +76,14 @@ def _pixels(data: bytes, name: str) -> Pixels:
         raise ValueError(f"the mask {name} is no image that can be read")
     if pixels.ndim == 2:
         return np.asarray(pixels)
+    # With transparency: the object is what is opaque.
     color = pixels[..., :3]
     if pixels.shape[2] == 4:
         alpha = pixels[..., 3:]
         if (color == color[0, 0]).all() and (alpha != alpha[0, 0]).any():
             return np.asarray(alpha[..., 0])  # the object is drawn in the transparency alone
         color = np.where(alpha > np.iinfo(pixels.dtype).max / 2, color, 0)
+    # Three equal channels are gray.
     if (color[..., 0] == color[..., 1]).all() and (color[..., 1] == color[..., 2]).all():
         color = color[..., 0]
     return np.asarray(color)
@@ -92,9 +96,11 @@ def _inside(gray: Pixels, name: str, lossy: bool) -> NDArray[np.uint8]:
         raise ValueError(
             f"{name} is a JPEG whose largest value is {top}, which may be nothing but noise: save masks as PNG"
         )
+    # One value, or no white: all that is not black.
     values = np.unique(gray[gray > 0])
     if len(values) < 2 or top < FULL:
         return np.asarray(gray != 0, dtype=np.uint8)
+    # Flat areas of several values are several objects; else the edges are soft.
     if not lossy and _is_of_labels(gray, values):
         listed = ", ".join(map(str, values[:FEW])) + ", …" * (len(values) > FEW)
         raise ValueError(

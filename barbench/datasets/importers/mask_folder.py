@@ -36,6 +36,7 @@ def items(path: Path, partition: Partition, images: Path | None) -> Iterator[Imp
     if split is None:
         yield f"{path.name} is left out: {path.stem} is no split of {partition.name}"
         return
+    # Masks and images lie beside `anns`.
     home = path.parent.parent.parent
     masks = home / "masks" / path.parent.name
     pictures = images or home / "images" / "train2014"
@@ -63,9 +64,11 @@ def read_list(path: Path) -> list[Any]:
 
 
 def _item(entry: Any, split: str, masks: Path, pictures: Path) -> ImportedReference:
+    # The picture, whose name may have the suffix of an annotation.
     name = read_key(entry, "img_name", text)
     if not (pictures / name).is_file():
         name = coco_name(name)
+    # The mask, by the reference's number.
     number = read_key(entry, "segment_id", whole)
     file = masks / f"{number}.png"
     try:

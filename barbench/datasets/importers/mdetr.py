@@ -49,6 +49,7 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
         yield f"{path.name} is left out: its name ends in no split of {partition.name}"
         return
     try:
+        # Entries of one object that follow each other are one reference.
         for _, group in groupby(_sentences(path, instances), key=lambda s: s.annotation["id"]):
             sentences = list(group)
             annotation = sentences[0].annotation
@@ -75,6 +76,7 @@ def is_mdetr(path: Path) -> bool:
 
 
 def _sentences(path: Path, instances: Instances | None) -> Iterator[SentenceEntry]:
+    # The first bytes tell which of the two forms it is.
     with path.open("rb") as file:
         head = file.read(1 << 16)
     if b'"grounding"' in head:
@@ -92,6 +94,7 @@ def _sentences(path: Path, instances: Instances | None) -> Iterator[SentenceEntr
         counts = Counter(number for number, _ in pairs)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not MDETR's JSON: {error}") from error
+    # An image entry per sentence, with the one annotation that has its id.
     for place, entry in enumerate(images):
         try:
             own_id = read_key(entry, "id", whole)

@@ -32,11 +32,13 @@ def partitions(
     Raises:
         UsageError: for a name that a data set cannot have, or one without train or without another split.
     """
+    # Tables named by splits are one data set, others one each.
     parts = _are_splits(source, list(tables))
     for path in tables:
         own_name = source.resolve().name if parts else path.stem
         name = dataset or named_dataset(Path(own_name)) or own_name
         files_of[name].append(path)
+    # A data set of one's own has the splits that its tables name.
     found: dict[str, Partition] = {}
     for name, paths in files_of.items():
         if name in PARTITIONS:
@@ -65,6 +67,7 @@ def drawn_on(tables: Iterable[Table], notes: list[str]) -> Exif:
         UsageError: where nothing tells.
         DataError: where some were drawn on the one and some on the other.
     """
+    # What the masks of all tables say, together.
     turns = Turns([], [], [])
     for table in tables:
         for places, more in zip(turns, table.turns, strict=True):

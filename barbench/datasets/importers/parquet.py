@@ -50,6 +50,7 @@ def items(
         root: that is written; RefCOCO-M's images are taken from it where they are there already.
     """
     with open_parquet(path) as file:
+        # The columns tell whose copy it is.
         columns = set(file.schema_arrow.names)
         if (partition.name == REFCOCO_M) != columns.issuperset(refcoco_m.COLUMNS):
             raise DataError(f"{path} is no file of {partition.name}: its columns are {', '.join(sorted(columns))}")
@@ -62,6 +63,7 @@ def items(
                 f"{path} has the columns {', '.join(sorted(columns))}; known are the copies of jxu124, with "
                 f"{', '.join(JXU)}, and of lmms-lab, with {', '.join(LMMS)}"
             )
+        # The split of the whole file; rows may have one each.
         of_file = _split_of(path)
         split = known_split(of_file, partition)
         if jxu is None and split is None:
@@ -109,11 +111,13 @@ def _split_of(path: Path) -> str:
 
 
 def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: Partition) -> ImportedReference:
+    # Copies call testA test, where the data set has no test.
     split = known_split(str(row.get("split") or of_file), partition)
     if split is None and of_file == "test" and "testA" in partition.splits:
         split = "testA"
     if split is None:
         raise ValueError(f"the split {row.get('split')!r} is none of {partition.name}")
+    # The annotation and the image, as JSON in columns.
     annotation = _json(row, names[1])
     info = _json(row, names[2])
     if isinstance(annotation, list) and len(annotation) == 1:
@@ -144,6 +148,7 @@ def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> Impor
     data = held.get("bytes") if isinstance(held, dict) else None
     if not isinstance(data, bytes):
         raise ValueError("its image has no bytes")
+    # A row has one polygon of its object; the release's annotation has all.
     polygon = [shortest(value) for value in read_key(row, "segmentation", listed)]
     segmentation = [polygon]
     ann_id = None

@@ -58,6 +58,7 @@ def place_image(folder: Path, name: str, data: bytes | Path) -> None:
     """Put an image into the layout: a file is linked where the file system can do that, else copied. DataError where
     another image has the place."""
     target = folder / name
+    # The same image may be imported again.
     if target.exists():
         same = target.read_bytes() == data if isinstance(data, bytes) else filecmp.cmp(data, target, shallow=False)
         if not same:

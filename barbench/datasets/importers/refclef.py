@@ -67,6 +67,7 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
             raise DataError(f"{path}, reference {place}: {error}") from error
         used.setdefault(split, set()).add(picture.number or 0)
         yield reference
+    # The counts of the release tell a copy that lacks some.
     expected = IMAGES if partition.name == "refclef" else BERKELEY_IMAGES
     for split, count in expected.items():
         found = len(used.get(split, ()))

@@ -61,11 +61,13 @@ def _delimited_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 number = reader.line_num
                 if not fields:
                     continue
+                # The header.
                 if header is None:
                     header = [name.strip() for name in fields]
                     _refuse_twice(header)
                     _check_columns(path, header)
                     continue
+                # A row may be shorter; one that is longer has a separator without quotes around it.
                 if len(fields) > len(header):
                     raise ValueError(
                         f"row {number} has {len(fields)} fields and the header {len(header)}: a field with "
@@ -102,11 +104,13 @@ def _refuse_twice(header: list[str]) -> None:
 def _check_columns(path: Path, columns: list[str]) -> None:
     """NoTable where columns are absent; DataError where one is a known one but for its spelling."""
     found = ", ".join(columns) or "none"
+    # One column means another separator.
     if len(columns) == 1 and not set(columns) & set(COLUMNS):
         for other, named in ((";", "a semicolon"), ("\t", "a tab"), ("|", "a bar"), (",", "a comma")):
             if other in columns[0]:
                 expected = "a comma (.csv) or a tab (.tsv)"
                 raise NoTable(f"{path} has one column, {found}: {named} seems to part its fields; expected {expected}")
+    # A known name in capitals, or in the plural.
     for name in columns:
         plain = name.strip().lower()
         for known in COLUMNS:

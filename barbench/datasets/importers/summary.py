@@ -71,6 +71,7 @@ def _shared(data: ReferData) -> list[str]:
     """Evaluation splits with images of train, except where the partition is known for it."""
     trained = {r.image_id for r in data.references if r.split == "train"}
     lines = []
+    # Images that train and are evaluated on, unless the partition is known for it.
     for split in data.partition.eval_splits:
         images = {r.image_id for r in data.references if r.split == split}
         both = sorted(images & trained)

@@ -225,6 +225,7 @@ def _splits(
     path: Path, rows: list[tuple[int, Row]], names: list[str], path_of: dict[str, str], of_file: str | None
 ) -> list[str]:
     """The split of each row: its own, its image's in other rows, its file's, or by a hash of its image's path."""
+    # What rows and files say, and by image what some row of it says.
     own: list[str | None] = []
     of_image: dict[str, str] = {}
     for (number, row), name in zip(rows, names, strict=True):
@@ -233,6 +234,7 @@ def _splits(
         own.append(split)
         if split is not None:
             of_image.setdefault(name, split)
+    # A row without a split takes its image's, so that no image is in two.
     found = []
     for split, name in zip(own, names, strict=True):
         if split is None:
@@ -250,6 +252,7 @@ def _drawn_split(path: str) -> str:
 def _drawn(folder: Path, row: Row) -> Drawn:
     """What a row says of its object."""
     if "mask" in row:
+        # The file of a mask, and which of its pixels.
         written = _cell(row, "mask")
         file = folder / written
         if not file.exists() and (folder / written.replace("\\", "/")).exists():
@@ -265,6 +268,7 @@ def _drawn(folder: Path, row: Row) -> Drawn:
         return Drawn(file, value, None)
     if "polygon" not in row:
         raise ValueError("neither 'mask' nor 'polygon' is filled")
+    # A polygon as JSON, or as it was in a file of JSON; one alone needs no outer list.
     drawn = row["polygon"]
     if isinstance(drawn, str):
         try:

@@ -172,6 +172,7 @@ class ReferWriter:
         """
         if not self._refs:
             raise UsageError(f"the source has no reference of {self.partition.name}")
+        # Categories that occur, by the source's names or by number.
         categories = {entry["category_id"] for entry in self._annotations.values()}
         instances = {
             "images": list(self._images.values()),
@@ -189,6 +190,7 @@ class ReferWriter:
         if picture.name in self._images:
             self._refuse_another(picture)
             return self._images[picture.name]
+        # Its size: that of the file, of the source, or of the file that is in the layout already.
         number = picture.number or coco_id(picture.name)
         data = picture.data
         if data is None and self._given is not None:
@@ -212,6 +214,7 @@ class ReferWriter:
         else:
             where = f"in {self._given}" if self._given else "in the source; name their folder with --images"
             raise MissingData(f"the image {picture.name} is not {where}")
+        # An image that cannot be used takes no id.
         entry = {"id": self._image_ids.take(number), "file_name": picture.name, "width": size[0], "height": size[1]}
         self._images[picture.name] = entry
         return entry
@@ -242,6 +245,7 @@ class ReferWriter:
         """The id of the object's annotation, which is kept where it is new."""
         if item.ann_id is not None and item.ann_id in self._annotations:
             return item.ann_id
+        # The mask: drawn, or in COCO's form.
         height, width = image["height"], image["width"]
         drawn = hasattr(item.segmentation, "shape")
         segmentation = item.segmentation
@@ -255,9 +259,11 @@ class ReferWriter:
         else:
             segmentation = checked_polygons(segmentation, width, height)
             rle = masks.encode(segmentation, height, width).rle
+        # Without an id of the source's, equal masks of an image are one annotation.
         key = (image["id"], rle.counts)
         if item.ann_id is None and key in self._by_mask:
             return self._by_mask[key]
+        # COCO's entry.
         ann_id = self._ann_ids.take(item.ann_id)
         code = {"size": [height, width], "counts": rle.counts}
         self._by_mask[key] = ann_id

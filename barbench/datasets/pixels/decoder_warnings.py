@@ -31,6 +31,7 @@ def decoder_warnings() -> Iterator[list[str]]:
         A list that is filled when the block ends, one entry per line; it stays empty in a process without standard
             error, or without a place for temporary files.
     """
+    # The standard error is kept under another number, and a file takes its place.
     said: list[str] = []
     try:
         kept = os.dup(2)
@@ -50,6 +51,7 @@ def decoder_warnings() -> Iterator[list[str]]:
         finally:
             os.dup2(kept, 2)
             caught.seek(0)
+            # Damage is said to the caller; what is no decoder's line goes where it would have gone.
             for line in caught:
                 if _REMARK.search(line):
                     continue

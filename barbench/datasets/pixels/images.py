@@ -117,14 +117,8 @@ def stored_size(data: bytes | Path) -> tuple[int, int]:
 
 
 def read_orientation(data: bytes | Path) -> int:
-    """Read how an image's EXIF turns it.
-
-    Args:
-        data: the image's bytes, or its file: a JPEG or a PNG.
-
-    Returns:
-        The orientation, 1 to 8; 1, which turns nothing, where there is none, or where it cannot be read.
-    """
+    """The orientation of a JPEG or a PNG by its EXIF, 1 to 8; 1, which turns nothing, where there is none, or where it
+    cannot be read."""
     try:
         with _opened(data) as image, warnings.catch_warnings(action="ignore"):
             tag = image.getexif().get(ORIENTATION) if "exif" in image.info else None
@@ -156,6 +150,7 @@ def _opened(data: bytes | Path) -> Image.Image:
 def _check_size(stored: tuple[int, int], orientation: int, info: ImageInfo) -> None:
     """DataError for another size than the annotations'; it names the EXIF orientation where that explains it."""
     due = info.width, info.height
+    # What would be read, and what the other way of reading would give.
     turned = stored[::-1] if orientation in SWAPS_SIDES else stored
     found, other = (turned, stored) if info.apply_exif else (stored, turned)
     if found == due:

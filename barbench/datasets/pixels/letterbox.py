@@ -61,28 +61,12 @@ class Letterbox:
     normalization: Normalization = CLIP_NORMALIZATION
 
     def matrix(self, height: int, width: int) -> NDArray[np.float64]:
-        """The map from image to square.
-
-        Args:
-            height: of the image, in pixels.
-            width: of the image, in pixels.
-
-        Returns:
-            (2, 3): image (x, y, 1) to square (x, y).
-        """
+        """The map from image to square, (2, 3): image (x, y, 1) to square (x, y). Sizes are in pixels."""
         scale, x, y = self._place(height, width)
         return np.array([[scale, 0, x], [0, scale, y]])
 
     def inverse(self, height: int, width: int) -> NDArray[np.float64]:
-        """The map from square to image.
-
-        Args:
-            height: of the image, in pixels.
-            width: of the image, in pixels.
-
-        Returns:
-            (2, 3): square (x, y, 1) to image (x, y).
-        """
+        """The map from square to image, (2, 3): square (x, y, 1) to image (x, y). Sizes are in pixels."""
         scale, x, y = self._place(height, width)
         back = 1 / scale
         return np.array([[back, 0, -x / scale], [0, back, -y / scale]])
@@ -102,14 +86,7 @@ class Letterbox:
         return torch.from_numpy(square)
 
     def mask(self, mask: NDArray[np.uint8]) -> Tensor:
-        """Put a mask into the square: bilinear, padded with 0.
-
-        Args:
-            mask: uint8 (H, W), 0 or 1.
-
-        Returns:
-            float32 (S, S) in 0..1.
-        """
+        """Put a mask (H, W) of 0 and 1 into the square: bilinear, padded with 0; float32 (S, S) in 0..1."""
         matrix = self.matrix(*mask.shape)
         square = self._warp(mask.astype(np.float32), matrix, (self.size, self.size), cv2.INTER_LINEAR, (0.0,))
         return torch.from_numpy(square)

@@ -104,6 +104,7 @@ def encode(segmentation: Any, height: int, width: int) -> EncodedMask:
 
 def _polygons(segmentation: list[Any]) -> list[NDArray[np.float64]]:
     """The polygons of at least three points, each flat: x1, y1, x2, y2, …; ValueError for any that is not flat."""
+    # numpy refuses what is no number, and makes a list of points two-dimensional.
     try:
         parts = [np.asarray(part, dtype=np.float64) for part in segmentation]
     except (TypeError, ValueError, OverflowError):

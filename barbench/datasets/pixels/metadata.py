@@ -66,6 +66,7 @@ def _bare_jpeg(data: bytes) -> bytes:
         return data
     components = frame.body[5]
     kept = [JPEG_START]
+    # What decoders would complain of is left out or made what they know.
     for code, body, _ in segments:
         needed = body
         if code == _JFIF and body.startswith(b"JFIF\0"):
@@ -85,6 +86,7 @@ def _segments(data: bytes) -> Iterator[_Segment]:
     """The segments up to the first scan's; bytes between two of them are passed over, as decoders do."""
     at = len(JPEG_START)
     while True:
+        # Fill bytes, and what lies between segments.
         while data[at] != 0xFF:
             at += 1
         while data[at] == 0xFF:
@@ -93,6 +95,7 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         at += 1
         if code == 0 or code in _WITHOUT_BODY:
             continue
+        # The length counts its own two bytes.
         (length,) = struct.unpack_from(">H", data, at)
         end = at + length
         yield _Segment(code, data[at + 2 : end], end)

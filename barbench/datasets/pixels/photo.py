@@ -63,6 +63,7 @@ def check_pixels(pixels: NDArray[Any]) -> RGB:
     Raises:
         UsageError: for another type or shape; the message says what it has, and how to make it a photo.
     """
+    # What it may be instead, and how to make a photo of that.
     advice = None
     if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 1):
         advice = "gray becomes RGB by np.repeat(gray.reshape(*gray.shape[:2], 1), 3, axis=2)"

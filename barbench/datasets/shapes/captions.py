@@ -38,12 +38,14 @@ def captioned_batch(
         scale: factor on the benchmark's sizes of figures.
         places: whether captions may say where a figure is, which a crop of a picture does not show.
     """
+    # Pictures of all families, in turn.
     families = (("people", "objects"), ("people",), ("objects",))
     fewest, most = things
     scenes = []
     for number in range(images):
         count = int(rng.integers(fewest, most + 1))
         scenes.append(sample_scene(rng, size, size, count, families[number % 3], scale))
+    # What may be said of a figure depends on whether places count.
     styles = ("refcoco+", "refcoco+", "refcoco", "refcocog") if places else ("refcoco+",)
     meanings = []
     for scene in scenes:

@@ -155,10 +155,12 @@ def propose(scene: Scene, thing: Thing, style: str, rng: Rng) -> Meaning:
             relates the figure to another.
     """
     looks = _some_looks(thing, rng)
+    # RefCOCO's annotators mostly say where in the picture.
     if style == "refcoco" and rng.random() < 0.65:
         zones = [zone for zone in ZONES if in_zone(thing, scene, zone)]
         zone = zones[rng.integers(len(zones))] if zones else ""
         return Meaning(looks, zone)
+    # G-Ref's say how the figure lies to another one.
     if style == "refcocog":
         near = []
         for other in scene.things:

@@ -125,6 +125,7 @@ def _write_pictures(root: Path, spec: ShapesSpec, pools: list[str], processes: i
 
 def _write_picture(root: Path, spec: ShapesSpec, image_id: int, pool: str) -> _Picture:
     rng = np.random.default_rng([spec.seed, image_id])
+    # The order of the draws is part of the format: another one gives other pictures.
     shortest, longest = spec.sides
     fewest, most = spec.things
     width = int(rng.integers(shortest, longest + 1))
@@ -180,6 +181,7 @@ def _instances(pictures: list[_Picture]) -> dict[str, Any]:
 def _annotation(picture: _Picture, index: int, thing: Thing) -> dict[str, Any]:
     height = picture.scene.height
     width = picture.scene.width
+    # One polygon per part; RLE where a hole is cut out.
     polygons = []
     for outline in thing.outlines():
         inside = np.clip(outline, 0, (width, height))  # a turned figure's corner may stick out

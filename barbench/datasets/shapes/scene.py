@@ -262,6 +262,7 @@ def _paint(rng: Rng, thing: Thing, shape: tuple[int, int], corner: tuple[int, in
 
 def _stamp(canvas: Cover, thing: Thing, rng: Rng) -> None:
     """Draw one figure onto the canvas (height, width, 3), in place; only the window around it changes."""
+    # The window that the figure and its smoothed edge lie in.
     reach = thing.radius * 1.1
     left = max(int(thing.x - reach), 0)
     top = max(int(thing.y - reach), 0)
@@ -271,6 +272,7 @@ def _stamp(canvas: Cover, thing: Thing, rng: Rng) -> None:
     height, width = window.shape[:2]
     shape = (height, width)
     corner = (left, top)
+    # Its surface, where it covers the ground; a person's head has the color of skin.
     parts = thing.outlines()
     paint = _paint(rng, thing, shape, corner)
     if thing.family == "people":

@@ -100,6 +100,7 @@ def _fill(model: Any, builder: Builder, files: list[tuple[Source, Path | None]],
     state: State = {}
     read: list[str] = []
     for source, file in files:
+        # One file has both towers, or each model of a pair its own, under other names.
         if file is not None:
             read.append(str(file))
             found = read_weights(file, source.config)

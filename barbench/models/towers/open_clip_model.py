@@ -46,6 +46,7 @@ def differences(given: State, wanted: State) -> list[str]:
     absent = [name for name in wanted if name not in given]
     other = [name for name in given if name not in wanted]
     sizes = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
+    # One example of each kind says more than a list of hundreds.
     found = []
     if absent:
         found.append(f"{len(absent)} parameters are absent, the first is {absent[0]}")

@@ -120,6 +120,7 @@ def find_weights(source: Source) -> Path | None:
     if source.weights == RANDOM:
         return None
     file = locate_weights(source)
+    # How they can be fetched, where there is a network.
     if file is None or not file.is_file():
         part, config, weights = source
         library = "open_clip"
@@ -152,6 +153,7 @@ def _cached_by_timm(config: BackboneConfig, weights: str) -> Path | None:
 
 def _cached(tag: dict[str, Any]) -> Path | None:
     """A file of open_clip's pretrained `tag` from an earlier download."""
+    # In the cache of the Hugging Face Hub, else where OpenAI's own code puts them.
     if hub := tag.get("hf_hub"):
         repository, _, file_name = hub.rpartition("/")
         names = [file_name] if file_name else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
@@ -219,6 +221,7 @@ def _unwrapped(loaded: object, file: Path) -> State:
 
     What wrappers of a module put into names is dropped. DataError, which says what the file holds, for anything else.
     """
+    # Training code wraps a state dict once or several times.
     while not _is_state(loaded):
         if isinstance(loaded, list | tuple) and len(loaded) == 1:
             loaded = loaded[0]

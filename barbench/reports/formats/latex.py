@@ -109,6 +109,7 @@ def _headers(table: Table) -> list[str]:
     names = []
     for header in table.headers:
         names.append(escape(header.name) + _aside(header.footnotes))
+    # Groups of columns, with a rule under each; a column without a group has none.
     groups = []
     rules = []
     start = 1

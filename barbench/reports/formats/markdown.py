@@ -57,6 +57,7 @@ def pipe_table(
     Returns:
         Lines without a newline at the end.
     """
+    # A column is as wide as its cells; headings of sections run over all of them.
     measured = [row for place, row in enumerate(rows) if place not in spans]
     widths = [max(3, *map(len, column)) for column in zip(names, *measured, strict=True)]
     rule = []

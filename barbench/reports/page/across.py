@@ -33,6 +33,7 @@ def across_parts(folder: Path) -> list[AcrossPart]:
 def heat_map(matrix: Matrix, name: str) -> str:
     """A tile per training set and split, the darker the higher the score, which is written in it; a frame around the
     tiles of splits of which images trained the model; `name` is the drawing's own on the page."""
+    # Space for the longest name of a row, and a tile per score.
     left = 8 + 7 * max(len(row) for row in matrix.rows)
     width = left + _WIDTH * len(matrix.columns) + 12
     height = 34 + 24 + _HEIGHT * len(matrix.rows)
@@ -43,12 +44,14 @@ def heat_map(matrix: Matrix, name: str) -> str:
             score = matrix.scores.get((row, column))
             if score is None:
                 continue
+            # A tile, its frame and its number.
             corner = (across - 0.48, down - 0.46)
             shade = 0.08 + 0.62 * score.mean / highest
             axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=color("m", 0), alpha=shade, linewidth=0))
             if score.shared:
                 axes.add_patch(Rectangle(corner, 0.96, 0.92, fill=False, edgecolor=INK, linewidth=1.2))
             axes.text(across, down, f"{score.mean:.1f}", ha="center", va="center", color=INK)
+    # The names of rows and columns, without an axis.
     axes.set_xlim(-0.5, len(matrix.columns) - 0.5)
     axes.set_ylim(len(matrix.rows) - 0.5, -0.5)
     axes.set_xticks(range(len(matrix.columns)), [f"{column.title}\n{column.name}" for column in matrix.columns])

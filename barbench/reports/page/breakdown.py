@@ -56,13 +56,17 @@ def by_size(shares: Floats, count: int = 4) -> Bands:
     divides = (borders > shares.min()) & (borders <= shares.max())
     borders = borders[divides]
 
+    if not len(borders):
+        return Bands(("all",), np.zeros(len(shares), np.int64))
+
     # Their names, in percent of the image.
     percent = [f"{100 * border:.2g}" for border in borders]
-    if not percent:
-        return Bands(("all",), np.zeros(len(shares), np.int64))
-    inner = [f"{low}–{high} %" for low, high in pairwise(percent)]
-    labels = (f"under {percent[0]} %", *inner, f"over {percent[-1]} %")
-    return _held(labels, np.searchsorted(borders, shares, side="right"))
+    labels = [f"under {percent[0]} %"]
+    for low, high in pairwise(percent):
+        labels.append(f"{low}–{high} %")
+    labels.append(f"over {percent[-1]} %")
+    places = np.searchsorted(borders, shares, side="right")
+    return _held(labels, places)
 
 
 def by_kind(kinds: Counts, names: Sequence[str]) -> Bands:

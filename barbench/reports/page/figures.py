@@ -76,6 +76,7 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Draw
     epochs = Axis("Epoch")
     loss = Axis("Mean loss of the epoch" if len(curves) == len(frame) else "Training loss")
     several = frame["dataset"].nunique() > 1
+    # One drawing per data set, titled by the method that ends lowest.
     for dataset, lines in frame.groupby("dataset", sort=False):
         last = lines[lines["x"] == lines["x"].max()]
         best = last.sort_values("y").iloc[0]

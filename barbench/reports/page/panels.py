@@ -40,6 +40,7 @@ def embed_panels(folder: Path, room: int) -> EmbeddedPanels:
         panels = read_panel_list(folder)
     except ValidationError as error:
         return EmbeddedPanels((), (f"{PANEL_LIST} cannot be used: {explain(error, 'file')}",))
+    # Those that can be opened.
     images = []
     problems = []
     for panel in panels:
@@ -47,6 +48,7 @@ def embed_panels(folder: Path, room: int) -> EmbeddedPanels:
             images.append((panel, _opened(folder / Path(panel.file).name)))
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
             problems.append(f"{panel.file} cannot be shown: {error}")
+    # The largest size at which all fit; at the smallest, the last ones are left out.
     for side, quality in SIZES:
         shown = [_embedded(panel, image, side, quality) for panel, image in images]
         if _bytes(shown) <= room:

@@ -165,8 +165,8 @@ def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, 
     for place, label in enumerate(labels):
         rows = bands[bands["label"] == label]
         style = styles[label]
-        middle = np.array([order.index(band) for band in rows["band"]])
-        at = middle + (place - (len(labels) - 1) / 2) * step
+        middles = np.array([order.index(band) for band in rows["band"]])
+        at = middles + (place - (len(labels) - 1) / 2) * step
         below = rows["mean"] - rows["low"]
         above = rows["high"] - rows["mean"]
         offsets = np.nan_to_num(np.stack([below, above]))
@@ -250,6 +250,7 @@ def _ratio(values: "pd.Series[float]") -> float:
 
 def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
     """A logarithmic x axis that also has a position for 0."""
+    # Below the smallest power of ten the axis is linear, so that 0 has a place.
     decade = 10.0 ** np.floor(np.log10(values[values > 0].min()))
     axes.set_xscale("symlog", linthresh=decade, linscale=0.4)
     ticks = []

@@ -48,11 +48,13 @@ def _draw(axes: Axes, method: str, trials: Sequence[Trial]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelsize=7)
+    # By rising rate: a line through the trials that ended.
     ordered = sorted(trials, key=_rate)
     finished = [trial for trial in ordered if trial.score is not None]
     rates = [_rate(trial) for trial in finished]
     scores = [_percent(trial) for trial in finished]
     axes.plot(rates, scores, color=MUTED, linewidth=1.0, marker="o", markersize=3, markerfacecolor="none")
+    # Trials that diverged, at the bottom; and the best one.
     failed = [_rate(trial) for trial in ordered if trial.score is None]
     axes.plot(failed, [0.0] * len(failed), color=MUTED, linestyle="", marker="x", markersize=4)
     if finished:

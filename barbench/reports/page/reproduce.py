@@ -160,12 +160,14 @@ def _recipe(cells: Sequence[Cell]) -> list[str]:
     file = recipe_file(cells)
     if file is not None:
         return ["--recipe", file.name]
+    # One that ships needs its name, a changed one every field that all cells share.
     recipes = [cell.recipe for cell in cells]
     first = recipes[0]
     name = str(first["name"])
     words = ["--recipe", name.removesuffix("*")]
     if not name.endswith("*"):
         return words
+    # The command line has no word for these, or each method has its own.
     left_out = {"name", "description", "own_rates", "searched"}
     if first.get("own_rates"):
         left_out |= {"lr", "adapter_lr"}

@@ -110,12 +110,14 @@ def _method_key(row: MethodRow) -> MethodKey:
 
 def sections_of(members: Group, evidence: ResampledScores, method_styles: MethodStyles, key: str) -> Sections:
     """The sections about one group; `key` is the group's on the page."""
+    # What several sections need.
     styles = {row.label: method_styles[_method_key(row)] for row in members.rows}
     found = costs(members)
     significance = rank_rows(shared_score(members), members, evidence)
     found = found.with_intervals(significance.margins)
     bars = _bars(len(members.seeds), significance)
     summary = summary_table(members, found, significance, evidence)
+    # In the order of the page.
     parts = (
         PageSection("summary", "What was measured", table=summary, opening=True, choosing=True),
         _cost_section(found, bars, styles, key),
@@ -231,6 +233,7 @@ def _expression_sections(
             PageSection("precision", "P@X", remarks=(NO_ARRAYS,)),
             PageSection("breakdown", "By expression", remarks=(NO_ARRAYS,)),
         )
+    # The legend names the methods that have arrays.
     labels: set[str] = set()
     has_kinds = False
     for by_label in by_column.values():

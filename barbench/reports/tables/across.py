@@ -79,10 +79,12 @@ def _comparable(record: EvaluationRecord) -> tuple[object, ...]:
 def _matrix(records: Sequence[EvaluationRecord]) -> Matrix:
     """Of evaluations that differ in training set, split and seed alone."""
     first = records[0]
+    # The runs of each training set and split.
     places: dict[tuple[str, Column], list[EvaluationRecord]] = defaultdict(list)
     for record in records:
         places[record.cell.dataset, Column(record.evaluated.dataset, record.evaluated.split)].append(record)
     scores = {place: _score(runs) for place, runs in places.items()}
+    # Both in the paper's order.
     rows = list(dict.fromkeys(column.dataset for column in in_order([Column(row, "") for row, _ in scores])))
     return Matrix(
         method=_title(first),

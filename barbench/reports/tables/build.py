@@ -78,17 +78,20 @@ def _table(
     rule: CountRule = DEFAULT,
 ) -> Table:
     """A table of published rows, of measured ones, or of both with their differences."""
+    # Columns.
     scores = scores_of(table, shown)
     footnotes = Footnotes()
     columns = TableColumns(scores, _components(table, members), published, _gap_of(table, members, scores), rule)
     headers = columns.headers(members.leaking if members else (), footnotes)
     conditions = members.conditions if members else None
+    # The published rows, as far as they compare.
     sections: list[Section] = []
     notes = []
     if published:
         sections += publication.sections(table.number, columns, footnotes)
         notes += published_notes(table)
     notes += average_note(table, scores)
+    # The measured ones, and what is known beside their scores.
     if members:
         heading = "Measured" if published else ""
         sections.append(measured.scores(columns, members, footnotes, heading, evidence))

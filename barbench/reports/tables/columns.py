@@ -49,12 +49,14 @@ def scores_of(table: PaperTable, shown: tuple[Column, ...]) -> tuple[Score, ...]
     for column in shown:
         by_dataset.setdefault(column.title, []).append(column)
     scores = []
+    # A column per data set: the average over its splits, as the paper calls it.
     if table.shows == "datasets":
         for dataset, columns in by_dataset.items():
             scores.append(Score("Average IoU", dataset, tuple(columns), published=(dataset, "Avg")))
         if len(by_dataset) > 1:
             scores.append(Score("Average IoU", "Avg", shown, table.rule, ("", "Avg")))
         return tuple(scores)
+    # A column per split, then the averages.
     for column in shown:
         scores.append(Score(column.title, column.name, (column,), published=(column.title, column.name)))
     if len(by_dataset) > 1:
@@ -119,6 +121,7 @@ class TableColumns:
 
     def headers(self, leaking: Collection[Column], footnotes: Footnotes) -> tuple[Header, ...]:
         """One header per column; columns that leak for every row (`leaking`), and val(g), get a footnote."""
+        # Columns that leak are marked once, in their header.
         shown = {column for score in self.scores for column in score.over}
         leaks = in_order(shown & {*leaking, ALWAYS_LEAKS})
         verb = "leak: images of theirs" if len(leaks) > 1 else "leaks: images of it"

@@ -233,7 +233,8 @@ def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None 
     for column in columns:
         name = f"{column.name} {values[column]}" if values else column.name
         datasets[column.title].append(name)
-    return "; ".join(f"{dataset} {', '.join(names)}" for dataset, names in datasets.items())
+    parts = [f"{dataset} {', '.join(names)}" for dataset, names in datasets.items()]
+    return "; ".join(parts)
 
 
 def group(records: Iterable[Record]) -> list[Group]:
@@ -333,6 +334,7 @@ def _rank(row: MethodRow) -> tuple[int, int, int, str, str, str, str]:
     """Key of the rows' order: rows without component, then the paper's rows in its order, then the others by numbers of
     components and parameters, then full fine-tuning; mixed training after training on one dataset."""
     cell = row.cell
+    # Methods that the paper does not have lie behind its rows.
     place = len(PAPER_METHODS)
     if cell.method == FULL:
         place += 1

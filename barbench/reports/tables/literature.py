@@ -92,12 +92,14 @@ def misfit(system: PublishedSystem) -> str:
 
 def _of_metric(metric: str, systems: Sequence[PublishedSystem]) -> Table:
     """The paper's columns that some row has, and the averages if some row has one."""
+    # Only columns that some row fills.
     shown = [column for column in PAPER_COLUMNS if any(system.value(column) for system in systems)]
     averaged = any(system.average or _is_full(system) for system in systems)
     headers = _about_headers()
     headers += [Header(column.title, column.name) for column in shown]
     if averaged:
         headers += [Header("Average", name) for name in (*AVERAGES, "printed")]
+    # The rows, by what they were trained on.
     footnotes = Footnotes()
     rows: dict[str, list[EntryRow]] = defaultdict(list)
     for system in systems:

@@ -103,6 +103,7 @@ def _shared(rows: Sequence[MethodRow]) -> Score:
 def _cells(by_head: Mapping[str, MethodRow], base: str, score: Score, evidence: ResampledScores) -> dict[str, Entry]:
     """The score of each head, and its difference from the base under `HEAD - BASE`; empty where seeds differ or counts
     of expressions are missing."""
+    # Heads are compared on the same seeds and expressions.
     seeds = {frozenset(row.iou[column]) for row in by_head.values() for column in score.over}
     if len(seeds) > 1:
         return {}
@@ -110,6 +111,7 @@ def _cells(by_head: Mapping[str, MethodRow], base: str, score: Score, evidence: 
     samples = samples_of(score, list(score.over), list(by_head.values()), evidence)
     if samples is None:
         return {}
+    # Each score, then its difference from the base, corrected for their number.
     cells = {}
     for place, name in enumerate(names):
         interval = score_interval(samples, place)

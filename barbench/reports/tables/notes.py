@@ -51,6 +51,7 @@ def capitalized(words: str) -> str:
 
 def describe_conditions(conditions: Conditions, others: Iterable[Conditions]) -> str:
     """What all records of a group share, as a sentence that begins in lower case; `others` as for `caption`."""
+    # What was run, then what of the data it saw.
     parts = [f"backbone {conditions.backbone} ({conditions.weights} weights)"]
     if conditions.image_size:
         parts[0] += f" at {conditions.image_size} px"
@@ -85,6 +86,7 @@ def title(table: PaperTable, published: bool, conditions: Conditions | None) -> 
 def published_notes(table: PaperTable) -> list[str]:
     """The notes that the published rows of a table need."""
     rows = published_rows(table.number)
+    # Which of the paper's signs occur.
     numbers = [cell for row in rows for cell in row.cells if cell.kind != "label"]
     notes = [
         "Published rows name their IoU: the mean over expressions, or overall (sum of intersections / sum of unions). "
@@ -209,6 +211,7 @@ def _expressions(group: Group) -> str:
 
 def _subset(group: Group) -> str:
     """How many images of how many a limit left, of the training set and of each column."""
+    # Counts in words, with the data sets and columns that they are of.
     trained: dict[str, list[str]] = defaultdict(list)
     evaluated: dict[Column, set[str]] = defaultdict(set)
     for record in group.records:

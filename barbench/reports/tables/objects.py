@@ -162,6 +162,7 @@ def _size_table(splits: Splits, caption: str) -> list[Table]:
     headers = []
     for rule in SIZE_RULES.values():
         headers += [Header(rule.title, label) for label in rule.labels]
+    # Columns whose records have the sizes.
     known = {}
     for column, evaluated in splits.items():
         sized = [one for one in evaluated if all(METRICS[names[0]].applies(columns) for columns in one.runs)]
@@ -257,6 +258,7 @@ def _counted(name: str, columns: Columns) -> int:
 
 def _exceptions(splits: Splits) -> list[str]:
     """A note on objects that several references name; none as a rule."""
+    # What several references name, by column.
     found: dict[Column, list[tuple[int, int, tuple[int, ...]]]] = defaultdict(list)
     for column, evaluated in splits.items():
         columns = evaluated[0].runs[0]

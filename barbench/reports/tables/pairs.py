@@ -21,6 +21,7 @@ def pairs_table(members: Group, evidence: ResampledScores, caption: str = "") ->
     found = compare_pairs(score, members, evidence)
     if not found:
         return []
+    # Methods that are in no pair have no row.
     compared = {label for pair in found for label in pair}
     labels = [row.label for row in members.rows if row.label in compared]
     rows: list[EntryRow] = []

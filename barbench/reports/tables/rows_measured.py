@@ -162,4 +162,7 @@ def _failures(records: Sequence[Record]) -> list[str]:
         reason = shorten(record.reason or "", 200, placeholder=" …")
         key = (record.cell.dataset, f"{record.status}: {reason}")
         seeds.setdefault(key, []).append(str(record.cell.seed))
-    return [f"{dataset}, seed {', '.join(which)}: {what}" for (dataset, what), which in seeds.items()]
+    texts = []
+    for (dataset, what), which in seeds.items():
+        texts.append(f"{dataset}, seed {', '.join(which)}: {what}")
+    return texts

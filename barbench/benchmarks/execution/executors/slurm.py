@@ -184,10 +184,12 @@ class Slurm:
         if states is None:
             return []
         missing = {}
+        # Jobs that are not in the queue now, with what Slurm last said of them.
         for cell, job in self._jobs.items():
             state = states.get(job, "")
             if state not in _ALIVE:
                 missing[cell] = state
+        # Those that were missing before have ended.
         ends: list[CellEvent] = []
         for cell in missing.keys() & self._missing:
             del self._jobs[cell]
@@ -234,12 +236,14 @@ def squeue(jobs: Sequence[str]) -> dict[str, str] | None:
     answer."""
     if not jobs:
         return {}
+    # Tasks of an array are asked for by the array.
     arrays = sorted({job.partition("_")[0] for job in jobs})
     command = ["squeue", "-h", "-r", "-t", "all", "-o", "%i %T", "-j", ",".join(arrays)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
+    # Jobs that Slurm has forgotten are no failure of the call: those that it knows are in its answer.
     if done.returncode and "Invalid job id" not in done.stderr:
         return None
     states = {}
@@ -320,11 +324,13 @@ class Task:
 def why_stuck(attempt: Attempt) -> str | None:
     """Why the attempts at a cell come no further: the last ones were stopped before a step or a score."""
     logs = attempt.job.read_attempts()
+    # How many of the last attempts came no further.
     idle = 0
     for log in reversed(logs):
         if log.how != "stopped" or log.steps is not None or log.scored is not None:
             break
         idle += 1
+    # A cell that never began needs fewer attempts to tell.
     began = any(log.steps is not None or log.scored is not None for log in logs)
     if not began and idle >= _IDLE_BEFORE_TRAINING:
         return _TOO_SHORT

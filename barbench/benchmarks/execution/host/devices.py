@@ -23,6 +23,7 @@ def pick_device(name: str) -> str:
             there = plural(count, "GPU") if count else "no GPU"
             raise UsageError(f"--device {name}: this host has {there} that torch can use")
         return name
+    # Anything else that torch knows is tried out.
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
@@ -52,8 +53,11 @@ def thread_count(cores: int, processes: int) -> int:
         Its share of the cores, or what $OMP_NUM_THREADS says where that is less.
     """
     share = max(1, cores // processes)
+    # The variable may have a number for each level of nesting.
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return min(share, int(asked)) if asked.isdecimal() and int(asked) > 0 else share
+    if asked.isdecimal() and int(asked) > 0:
+        return min(share, int(asked))
+    return share
 
 
 def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None, small: bool = False) -> list[Slot]:

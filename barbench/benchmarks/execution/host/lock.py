@@ -119,16 +119,19 @@ def _wait_for(lease: SoftFileLease, results: Path, has_lock: bool, say: Callable
             lease.acquire()
             return
         except Timeout:
+            # The marker may vanish while it is read: its holder has let it go.
             with contextlib.suppress(OSError):
                 holder = _fields(marker)
                 touched = marker.stat().st_mtime_ns
                 who = f"process {holder.get('pid')} on {holder.get('host')}"
                 is_here = holder.get("host") == socket.gethostname()
+                # A holder on this host is alive as long as it has the file lock.
                 if is_here and not has_lock:
                     raise _busy(who, results) from None
                 if is_here and _age(marker, results) > LEASE_SECONDS:
                     marker.unlink()
                     continue
+                # Elsewhere it cannot be asked: it lives if it touches its marker.
                 if first_touch is None:
                     say(f"{results} was in use by {who}; unless that lives, it is free in {LEASE_SECONDS:.0f} s")
                 elif touched != first_touch:

@@ -28,12 +28,14 @@ def resolve_on_host(job: Job) -> Job:
     """
     place = job.place
     processes = job.cell.processes
+    # Threads are open where the command ran on another host.
     threads = place.threads or max(1, (job.cores or core_count()) // processes)
     workers = place.workers
     if workers is None:
         workers = loader_count(place.device, threads)
     if place.threads:
         return job.at(workers=workers)
+    # The rest is of another host: GPUs, cache, data and weights are looked for here.
     count = torch.cuda.device_count()
     if place.device == "cuda" and count < processes:
         found = plural(count, "GPU") if count else "no GPU"

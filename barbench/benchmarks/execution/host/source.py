@@ -50,6 +50,7 @@ def _sources(module: str) -> dict[str, Path]:
         top = find_spec(module.partition(".")[0])
     except (ImportError, ValueError):  # what it imports is not there, or it has no spec
         return {}
+    # Of a package every file: a method's module imports from its neighbors.
     if top is not None and top.submodule_search_locations:
         return {
             str(file.relative_to(folder)): file

@@ -80,6 +80,7 @@ def interruptible() -> Iterator[None]:
 
     before: dict[signal.Signals, Any] = {}
     for number in _TO_COMMAND:
+        # One that is ignored stays so, as `nohup` wants it.
         handler = signal.getsignal(number)
         if handler is not signal.SIG_IGN:
             before[number] = handler

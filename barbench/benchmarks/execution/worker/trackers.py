@@ -36,9 +36,11 @@ class Tracked:
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Log a training step; its loss is the mean over the epoch so far."""
-        if event["event"] == "step":
-            self._step = (event["epoch"] - 1) * event["steps"] + event["step"]
-            self._log({f"train/{name}": event[name] for name in ("loss", "iou", "lr")})
+        if event["event"] != "step":
+            return
+        steps_before = (event["epoch"] - 1) * event["steps"]
+        self._step = steps_before + event["step"]
+        self._log({f"train/{name}": event[name] for name in ("loss", "iou", "lr")})
 
     def end(self, record: Record) -> None:
         """Log the scores."""
