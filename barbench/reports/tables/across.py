@@ -158,7 +158,8 @@ def across_table(matrix: Matrix) -> Table:
         rows.append((Entry(name), *entries))
     seeds = sorted({score.seeds for score in matrix.scores.values()})
     notes = (
-        f"{matrix.metric} in percent, mean over {' to '.join(map(str, seeds))} seeds. A row is a training set, a "
+        f"{matrix.metric} in percent, mean over {' to '.join(map(str, seeds))} "
+        f"{'seed' if seeds == [1] else 'seeds'}. A row is a training set, a "
         "column an evaluation split: evaluations by `barbench evaluate --cell`, which are no records of cells and are "
         "not ranked with them. -: not evaluated.",
         *matrix.notes,
