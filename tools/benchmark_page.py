@@ -9,17 +9,19 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Final
 
+import numpy as np
 from PIL import Image
 
 from barbench.methods.catalog import METHODS
 from barbench.methods.counts import FILE as COUNTS
+from barbench.metrics import Floats
 from barbench.paper.tables import FULL, HEAD_ONLY, PAPER_METHODS, Column
 from barbench.reports.formats.markdown import grid, pipe_table, render
 from barbench.reports.page.frames import costs
@@ -31,19 +33,22 @@ from barbench.reports.tables.columns import Score, shared_score
 from barbench.reports.tables.grouping import Group, MethodRow, group
 from barbench.reports.tables.identity import identity_tables
 from barbench.reports.tables.objects import object_tables
-from barbench.reports.tables.significance import Significance, compare_pairs, rank_rows
+from barbench.reports.tables.significance import Significance, compare_pairs, rank_rows, samples_of
 from barbench.reports.tables.table import Align, Entry, Table
 from barbench.results.interval import Interval, interval_around
 from barbench.results.resampled import Difference, ResampledScores
 from barbench.results.store import Store
 from barbench.spec.search import Trial, shipped_trials
+from tools import step_times
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "embedded"
 PAGES = ("README.md", "docs/benchmark.md", "docs/output.md")
 RATES_IMAGE = ROOT / "docs" / "images" / "rates.webp"
 RECIPE: Final = "demo"
+RANDOM_HEAD: Final = "demo-random-head"
 SEVEN: Final = (HEAD_ONLY, *PAPER_METHODS, FULL)
+PROTOCOL_ROWS: Final = (*SEVEN, "lora")
 MARK = re.compile(r"<!-- begin (?P<name>[\w-]+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
 POINTS: Final = 100
 MENDED: Final = {
@@ -93,6 +98,28 @@ class Ranked:
             self._known[score] = rank_rows(score, self.members, self.evidence)
         return self._known[score]
 
+    def label_of(self, method: str) -> str:
+        """The label of the row of a method."""
+        [label] = [row.label for row in self.members.rows if row.cell.method == method]
+        return label
+
+    def drawn(self, labels: Sequence[str], seed: int) -> Floats:
+        """The averages of some rows, (resamples, rows), where both images and seeds are drawn with replacement.
+
+        Raises:
+            ValueError: where the counts of expressions are missing.
+        """
+        rows = [self.members.rows[self.labels.index(label)] for label in labels]
+        samples = samples_of(self.average, list(self.columns), rows, self.evidence)
+        if samples is None:
+            raise ValueError("the counts of expressions are missing")
+        weights = [sample.weight for sample in samples]
+        by_images = np.average([sample.drawn for sample in samples], axis=0, weights=weights)
+        resamples, _, runs = by_images.shape
+        chosen = np.random.default_rng(seed).integers(runs, size=(resamples, runs))
+        by_both = np.take_along_axis(by_images, chosen[:, None, :], axis=2)
+        return np.asarray(by_both.mean(axis=2))
+
     def score(self, label: str, column: Column | None = None) -> Interval:
         """Mean IoU in percent of one column; None: averaged over all."""
         score = self.average if column is None else Score("", column.name, (column,))
@@ -101,6 +128,13 @@ class Ranked:
         if summary is None:
             raise ValueError(f"{label} lacks a column of {score.over}")
         return interval_around(summary.mean, self.significance(score).margins[label])
+
+    def summary(self, label: str) -> list[str]:
+        """A row's average, the gap that it closes, and its score with expressions swapped."""
+        row = self.members.rows[self.labels.index(label)]
+        gap = self.significance(self.average).gaps.get(label)
+        closed = f"{POINTS * gap.mean:.0f}±{POINTS * gap.margin:.0f}" if gap else ""
+        return [_score(self.score(label)), closed, f"{self.control(row):.1f}"]
 
     def control(self, row: MethodRow) -> float:
         """Mean IoU in percent with expressions swapped, over columns and seeds."""
@@ -159,8 +193,11 @@ class Benchmark:
             "methods": self.methods,
             "what-methods-say": self.what_methods_say,
             "what-is-mended": self.what_is_mended,
+            "order": self.order,
+            "protocols": self.protocols,
             "proportion": proportion,
-            "search": search,
+            "search": partial(search, RECIPE),
+            "search-random-head": partial(search, RANDOM_HEAD),
         }
         return {name: make() for name, make in makers.items()}
 
@@ -214,29 +251,30 @@ class Benchmark:
         members = ranked.members
         order = sorted(ranked.labels, key=lambda label: -ranked.score(label).mean)
         best = ranked.significance(ranked.average).best
-        gaps = ranked.significance(ranked.average).gaps
         rows = {row.label: row for row in members.rows}
         whole = _adapter(next(row for row in members.rows if row.cell.method == FULL))
+        steps = step_times.load()
         lines = []
         for label in order:
             row = rows[label]
             scores = [_score(ranked.score(label, column)) for column in ranked.columns]
-            gap = gaps.get(label)
+            average, closed, swapped = ranked.summary(label)
             lines.append(
                 [
                     f"**{label}**" if label in best else label,
                     millions(_adapter(row)),
                     f"{POINTS * _adapter(row) / whole:.2f}",
                     *scores,
-                    _score(ranked.score(label)),
-                    f"{POINTS * gap.mean:.0f}±{POINTS * gap.margin:.0f}" if gap else "",
+                    average,
+                    closed,
                     str(ranked.told_apart(label)) if label in ranked.between else "",
-                    f"{ranked.control(row):.1f}",
+                    swapped,
                     _kept(row),
+                    f"{steps[row.cell.method]:.0f}",
                 ]
             )
         names = ["Method", "Tuned (M)", "% of full", *(column.name for column in ranked.columns)]
-        names += ["Avg", "Gap closed (%)", "Told apart from", "Swapped", "Kept (MiB)"]
+        names += ["Avg", "Gap closed (%)", "Told apart from", "Swapped", "Kept (MiB)", "Step (ms)"]
         aligns: list[Align] = ["left", *["right"] * (len(names) - 1)]
         return pipe_table(names, lines, aligns)
 
@@ -283,10 +321,68 @@ class Benchmark:
         )
         return f"{table}\n\n{said}"
 
+    @cached_property
+    def both_protocols(self) -> tuple[Ranked, Ranked]:
+        """The paper's rows and LoRA: with the head that ships, and with one that starts at random."""
+        shipped = Ranked(self.group(RECIPE, methods=PROTOCOL_ROWS), self.evidence)
+        return shipped, Ranked(self.group(RANDOM_HEAD, methods=PROTOCOL_ROWS), self.evidence)
 
-def search() -> str:
-    """Every trial of the recipe's search: a row per method, a column per drawn factor."""
-    trials = shipped_trials(RECIPE)
+    def order(self) -> str:
+        """Whether the order of the methods is the same in both protocols."""
+        between = [method for method in PROTOCOL_ROWS if method not in (HEAD_ONLY, FULL)]
+        means = []
+        drawn = []
+        for seed, ranked in enumerate(self.both_protocols):
+            labels = [ranked.label_of(method) for method in between]
+            means.append(np.array([[ranked.score(label).mean for label in labels]]))
+            drawn.append(ranked.drawn(labels, seed))
+        [found] = rank_correlation(*means)
+        low, high = np.percentile(rank_correlation(*drawn), [2.5, 97.5])
+        said = (
+            f"Spearman's rank correlation of the {len(between)} methods' averages is {found:.2f} (95 % interval over "
+            f"images and seeds {low:.2f} to {high:.2f})"
+        )
+        if low > 0:
+            return (
+                f"The order of the methods is much the same with a head that starts at random, as in the paper: {said}."
+            )
+        return (
+            "**The order on this page is that of a shipped head, and it does not carry over to a head that starts at "
+            f"random, as in the paper**: {said}."
+        )
+
+    def protocols(self) -> str:
+        """Both protocols beside each other; the splits of the first are in `seven_rows` and `methods`."""
+        shipped, random_head = self.both_protocols
+        lines = []
+        for method in PROTOCOL_ROWS:
+            label = random_head.label_of(method)
+            splits = [_score(random_head.score(label, column)) for column in random_head.columns]
+            before = shipped.summary(shipped.label_of(method))
+            lines.append([label, *before, *splits, *random_head.summary(label)])
+        names = ["Avg", "Gap closed (%)", "Swapped"]
+        headers = ["Method", *(f"Shipped: {name}" for name in names)]
+        for name in (*(column.name for column in random_head.columns), *names):
+            headers.append(f"Random: {name}")
+        aligns: list[Align] = ["left", *["right"] * (len(headers) - 1)]
+        return pipe_table(headers, lines, aligns)
+
+
+def rank_correlation(first: Floats, second: Floats) -> Floats:
+    """Spearman's rank correlation of each row of two tables, (N, M) each: that of the ranks of values without ties.
+
+    Returns:
+        (N,).
+    """
+    ranks = [np.argsort(np.argsort(table, axis=1), axis=1) for table in (first, second)]
+    differences = (ranks[0] - ranks[1]) ** 2
+    count = first.shape[1]
+    return np.asarray(1 - 6 * differences.sum(axis=1) / (count * (count**2 - 1)))
+
+
+def search(recipe: str) -> str:
+    """Every trial of a recipe's search: a row per method, a column per drawn factor."""
+    trials = shipped_trials(recipe)
     factors = sorted({trial.values["adapter_lr"] for trial in trials})
     by_method: dict[str, dict[float, Trial]] = {}
     for trial in trials:
