@@ -163,10 +163,11 @@ def simulate(
     letterbox._constants.cache_clear()
     choose_kernels(kernels)
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), cuda_rules():
-            backbone = load()
-            segmenter = build_segmenter(resolve(method)[0], backbone).train()
-            return _walked(segmenter, backbone.image_size, batch, precision)
+        # Built of real numbers, which some methods read: words of a prompt, and draws that lie outside their bounds.
+        segmenter = build_segmenter(resolve(method)[0], load()).train()
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode, cuda_rules():
+            segmenter._apply(mode.from_tensor)
+            return _walked(segmenter, segmenter.image_size, batch, precision)
     finally:
         choose_kernels("auto")
         letterbox._constants.cache_clear()
