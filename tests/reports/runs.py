@@ -1,11 +1,13 @@
 """Whole runs by hand: records with scores that follow from arrays of expressions, cost, history and environment."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco
 
+from barbench.results.expressions import join_masks
 from barbench.results.record import EpochLog, Profile, Record, Scores
 from barbench.results.store import Store
 
@@ -115,3 +117,20 @@ def save(
     record = Record.model_validate(record.model_dump())
     store.save(record, {key: column for key, column in arrays.items() if key.partition("/")[2] not in drop})
     return record
+
+
+def keep(store: Store, title: str, drawn: Mapping[str, Sequence[NDArray[np.bool_]]]) -> None:
+    """Store masks beside the record of seed 0, as `run --keep-masks` does: for each split one of each expression."""
+    (record,) = [r for r in store.all() if r.title == title and r.cell.seed == 0]
+    arrays = dict(store.expressions(record.cell))
+    kept = {}
+    for split, masks in drawn.items():
+        codes = [coco.encode(np.asfortranarray(each.astype(np.uint8)))["counts"] for each in masks]
+        kept[split] = {
+            "counts": np.frombuffer(b"".join(codes), np.uint8),
+            "offsets": np.cumsum([0, *map(len, codes)]),
+            "sent_id": arrays[f"{split}/sent_id"],
+            "height": np.array([each.shape[0] for each in masks]),
+            "width": np.array([each.shape[1] for each in masks]),
+        }
+    store.save(record, arrays | join_masks(kept))

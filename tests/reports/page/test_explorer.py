@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools import mask as coco
 
 from barbench.errors import DataError
 from barbench.reports.page.explorer import OUTCOMES, Explorer, Material, explore
@@ -20,7 +19,6 @@ from barbench.reports.panels import FOUND, TRUTH
 from barbench.reports.report import no_scenes
 from barbench.reports.tables.grouping import group
 from barbench.reports.thumbnails import SIDE, small_mask
-from barbench.results.expressions import join_masks
 from barbench.results.qualitative import Scenes
 from barbench.results.record import Cell
 from barbench.results.resampled import ResampledScores
@@ -160,23 +158,6 @@ def test_masks_are_those_of_the_panels(store: Store) -> None:
     assert "masks" not in test_b  # there is no picture to lie on
 
 
-def keep(store: Store, title: str, drawn: Mapping[str, list[np.ndarray]]) -> None:
-    """Store masks beside the record of seed 0, as `run --keep-masks` does."""
-    (record,) = [r for r in store.all() if r.title == title and r.cell.seed == 0]
-    arrays = dict(store.expressions(record.cell))
-    kept = {}
-    for split, masks in drawn.items():
-        codes = [coco.encode(np.asfortranarray(each.astype(np.uint8)))["counts"] for each in masks]
-        kept[split] = {
-            "counts": np.frombuffer(b"".join(codes), np.uint8),
-            "offsets": np.cumsum([0, *map(len, codes)]),
-            "sent_id": arrays[f"{split}/sent_id"],
-            "height": np.array([each.shape[0] for each in masks]),
-            "width": np.array([each.shape[1] for each in masks]),
-        }
-    store.save(record, arrays | join_masks(kept))
-
-
 def test_masks_that_were_kept_are_shown_without_running_anything(make: Make, tmp_path: Path) -> None:
     """SNF's on val alone, one of them empty and one full; ETRIS has one of a panel there."""
     store = Store(tmp_path)
@@ -185,7 +166,7 @@ def test_masks_that_were_kept_are_shown_without_running_anything(make: Make, tmp
     predicted = [mask(5 * number) for number in range(24)]
     predicted[3] = np.zeros((90, 160), bool)
     predicted[4] = np.ones((90, 160), bool)
-    keep(store, "SNF", {"val": predicted})
+    runs.keep(store, "SNF", {"val": predicted})
     (etris,) = [record for record in store.all() if record.title == "ETRIS"]
     method = MethodScore(title="ETRIS", iou=0.5, record=etris.id, mask=small_mask(mask(60), FOUND))
     panel = PanelEntry(file="a.png", expression="x", column=("refcoco", "val"), sentence=7, methods=(method,))
@@ -212,7 +193,7 @@ def test_masks_that_were_kept_are_shown_without_running_anything(make: Make, tmp
 def test_masks_that_cannot_be_read_or_are_of_other_expressions_are_not_shown(make: Make, tmp_path: Path) -> None:
     store = Store(tmp_path)
     record = runs.save(store, make, "snf", "refcoco", images=6)
-    keep(store, "SNF", {"val": [mask(1)] * 24})
+    runs.keep(store, "SNF", {"val": [mask(1)] * 24})
     assert content(found_in(store))["sets"][0]["masks"]
     arrays = dict(store.expressions(record.cell))
     masks = store.predicted_masks(record.cell)

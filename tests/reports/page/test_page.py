@@ -257,6 +257,8 @@ def test_expressions_are_found_and_shown_with_their_pictures(
 ) -> None:
     """Of pictures inside the file, and of those in the folder beside it."""
     store = Store(page.parent.parent / "results")
+    for title in ("Head only", "BarLeRIa"):
+        runs.keep(store, title, {"val": [np.eye(10) > 0] * 160})
     write_reports(store, tmp_path, ["5"], ["html"], find_scenes=scenes, pictures=10**6 if inside else 0)
     assert (tmp_path / "expressions").is_dir() is not inside
     tab.errors.clear()
@@ -282,7 +284,13 @@ def test_expressions_are_found_and_shown_with_their_pictures(
     assert tab.run(f"{CARDS}[0].querySelector('q').textContent") == "the left one"
     tab.run(f"{CARDS}[0].scrollIntoView({{behavior: 'instant'}})")
     tab.run("new Promise((done) => setTimeout(done, 300))")
-    assert tab.run(f"[...{CARDS}[0].querySelectorAll('img')].map((i) => i.naturalWidth)") == [10, 10]
+    assert tab.run(f"[...{CARDS}[0].querySelectorAll('img')].map((i) => i.naturalWidth)") == [10, 10, 10, 20, 10, 20]
+    # Two masks are one picture, of which each method shows its half.
+    box = "(i) => [i.getBoundingClientRect().x, i.getBoundingClientRect().width]"
+    masks = tab.run(f"[...{CARDS}[0].querySelectorAll('.methods .mask')].map({box})")
+    frames = tab.run(f"[...{CARDS}[0].querySelectorAll('.methods .stack')].map({box})")
+    for place, (mask, (left, width)) in enumerate(zip(masks, frames, strict=True)):
+        assert mask == pytest.approx([left - place * width, 2 * width], abs=0.1)
     assert tab.errors == []
     if inside:
         assert tab.requests == [(tmp_path / "report.html").as_uri()]
