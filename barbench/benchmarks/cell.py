@@ -28,13 +28,13 @@ from barbench.engine import profile
 from barbench.engine.accelerator import make_accelerator
 from barbench.engine.checkpoint import Checkpoint, tuned_state
 from barbench.engine.evaluate import Evaluation, evaluate
+from barbench.engine.kernel_check import settle_kernels
 from barbench.engine.partial import PartialEvaluation
 from barbench.engine.precision import precision_facts
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit
 from barbench.engine.training_state import Training
 from barbench.files import write_atomically
-from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.segmenter import Segmenter
 from barbench.results.expressions import join_masks, join_rivals, join_splits
 from barbench.results.record import EpochLog, LossCurve, Profile, Record, SplitResult, Subset, TrainingSet
@@ -131,8 +131,10 @@ def _load(job: Job, emit: Emit) -> Loaded:
     """Dataset and model, as training starts from them."""
     place = job.place
     torch.set_num_threads(place.threads)
-    choose_kernels(place.kernels)
     accelerator = make_accelerator(place.device, job.cell.precision, place.process_timeout * 60)
+    slower = settle_kernels(place.kernels, accelerator.device, job.cell.precision)
+    if slower is not None:
+        emit({"event": "note", "text": slower})
     subset = job.cell.subset or Subset()
     data = read_dataset(job.files.data, job.dataset, job.cell.held_out, subset.evaluate, subset.train)
     if job.cell.held_out:

@@ -16,19 +16,19 @@ from barbench.benchmarks.execution.host.devices import core_count, pick_device
 from barbench.benchmarks.execution.host.variables import worker_variables
 from barbench.benchmarks.matrix import identify_weights
 from barbench.engine import profile
+from barbench.engine.kernel_check import settle_kernels
+from barbench.engine.precision import DTYPES
 from barbench.engine.profile_parts import by_part
 from barbench.errors import BarbenchError
 from barbench.methods.build import build_segmenter
 from barbench.methods.catalog import MethodSpec, Options
 from barbench.methods.resolve import resolve
-from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.towers.load import load_backbone
 from barbench.progress import OnProgress
 from barbench.spec.backbone import RANDOM, HeadChoice, backbone_config
 from barbench.spec.run import Kernels, Precision
 
 REPEATS = 3
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 RATE_SECONDS = 1.0
 
 
@@ -150,8 +150,8 @@ def measure(task: _Task) -> Row:
     """
     setting = task.setting
     torch.set_num_threads(setting.threads)
-    choose_kernels(setting.kernels)
     device = torch.device(setting.device)
+    settle_kernels(setting.kernels, device, setting.precision)
     dtype = DTYPES[setting.precision]
     backbone = load_backbone(setting.backbone, setting.weights, setting.image_size, head=setting.head)
     segmenter = build_segmenter(resolve(task.reference)[0], backbone, options=task.options).to(device)

@@ -222,8 +222,8 @@ KernelsOption = Annotated[
     Kernels,
     typer.Option(
         "--kernels",
-        help="low_memory: many small kernels that save memory; fused: few large ones, for a GPU, not yet measured "
-        "on one; auto: low_memory (former names: plain, lean)",
+        help="low_memory: many small kernels that save memory; fused: few large ones, for a GPU; auto: fused on a CUDA "
+        "card on which they were found to compute the same, else low_memory (former names: plain, lean)",
         rich_help_panel=DEVICES,
     ),
 ]

@@ -8,6 +8,9 @@ from pydantic import JsonValue
 
 from barbench.models.efficient.kernels import use_fused
 
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What autocast computes in; in fp32 it is off."""
+
 
 def compute_exactly() -> None:
     """Let fp32 be fp32 on CUDA: without TF32, which convolutions use by default.
@@ -29,7 +32,7 @@ def precision_facts(accelerator: Accelerator) -> dict[str, JsonValue]:
     with accelerator.autocast():
         enabled = torch.is_autocast_enabled(device.type)
         dtype = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.") if enabled else None
-    kernels = "fused" if use_fused(device) else "low_memory"
+    kernels = "fused" if use_fused() else "low_memory"
     facts: dict[str, JsonValue] = {"autocast": dtype, "kernels": kernels}
     if device.type != "cuda":
         return facts

@@ -26,7 +26,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
     k = _split_heads(k, heads)
     v = _split_heads(v, heads)
     # CUDA has a fused kernel for attention with dropout; elsewhere torch saves three fp32 maps of T x S.
-    if dropout and q.device.type != "cuda" and not use_fused(q):
+    if dropout and q.device.type != "cuda" and not use_fused():
         return attend_dropped(q, k, v, mask, dropout).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
 

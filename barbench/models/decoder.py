@@ -55,7 +55,7 @@ class DecoderLayer(nn.Module):
         h = self.norm1(x)
         q = h + positions.to(h.dtype)
         x = x + self.dropout(self.self_attn_norm(multihead(self.self_attn, q, q, h)))
-        if use_fused(x):  # a GPU has the memory, and each kernel computed again is launched again
+        if use_fused():  # a GPU has the memory, and each kernel computed again is launched again
             return self._cross_and_mlp(x, text, positions, keys, attend)
         rest: Tensor = checkpoint(self._cross_and_mlp, x, text, positions, keys, attend, use_reentrant=False)
         return rest

@@ -78,6 +78,24 @@ def test_a_cells_precision_is_that_of_its_autocast(make_jobs: MakeJobs, tmp_path
         AcceleratorState._reset_state()
 
 
+def test_a_cell_says_why_its_kernels_are_not_fused(
+    make_jobs: MakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, torch.device, str]] = []
+
+    def settle(*question: Any) -> str:
+        asked.append(question)
+        return "fused ones fail on this card"
+
+    monkeypatch.setattr(cell, "settle_kernels", settle)
+    (job,) = make_jobs(tmp_path)
+    events: list[dict[str, Any]] = []
+    AcceleratorState._reset_state()
+    cell._load(job.at(cache=None), events.append)
+    assert asked == [("auto", torch.device("cpu"), "fp32")]
+    assert {"event": "note", "text": "fused ones fail on this card"} in events
+
+
 def test_what_was_measured_on_a_gpu_reaches_the_record() -> None:
     loaded: Any = SimpleNamespace(recipe=SimpleNamespace(batch=32), accelerator=SimpleNamespace(device="cuda"))
     metrics: Any = {"val": SimpleNamespace(metrics=SimpleNamespace(n=10), images_per_second=5.0)}

@@ -31,14 +31,12 @@ def fused_kernels() -> Iterator[None]:
     choose_kernels("auto")
 
 
-def test_auto_is_low_memory_on_every_device() -> None:
-    meta = torch.empty(0, device="meta")
-    cuda = torch.device("cuda:1")
+def test_auto_is_low_memory_until_a_card_was_checked() -> None:
     assert chosen_kernels() == "auto"
-    assert [use_fused(x) for x in (torch.empty(0), meta, cuda)] == [False, False, False]
+    assert not use_fused()
     for name, fused in (("low_memory", False), ("plain", False), ("fused", True), ("lean", True)):
         choose_kernels(name)
-        assert use_fused(cuda) == use_fused(torch.empty(0)) == fused
+        assert use_fused() == fused
     assert chosen_kernels() == "fused", "a former name stands for the present one"
     choose_kernels("auto")
     with pytest.raises(UnknownName, match="plain"):

@@ -21,7 +21,7 @@ class Dropout(nn.Dropout):
         """Set elements to zero with probability `p` in training mode, and scale the others by 1 / (1 - p)."""
         if not self.training or self.p == 0:
             return input
-        if use_fused(input):  # CUDA has one kernel for it, with a mask of booleans
+        if use_fused():  # CUDA has one kernel for it, with a mask of booleans
             return super().forward(input)
         y: Tensor = _Drop.apply(input, self.p)
         return y

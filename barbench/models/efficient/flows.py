@@ -29,7 +29,7 @@ def planar_flow(x: Tensor, mu: Tensor, log_sigma: Tensor, gamma: Tensor, beta: T
     Returns:
         (..., d).
     """
-    if use_fused(x) and fusable(x):
+    if use_fused() and fusable(x):
         y: Tensor = _FusedFlow.apply(x, mu, log_sigma, gamma, beta, lam)
         return y
     sigma = log_sigma.exp()

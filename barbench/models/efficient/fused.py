@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+triton_kernels: Any = None
+import_error: Exception | None = None
 # Without a GPU Triton is of use to its interpreter only, and takes a second to import.
 if find_spec("triton") and (torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"):
-    triton_kernels: Any = import_module("barbench.models.efficient.triton_kernels")
-else:
-    triton_kernels = None
+    try:
+        triton_kernels = import_module("barbench.models.efficient.triton_kernels")
+    except Exception as error:  # a broken one concerns those alone who ask for fused kernels
+        import_error = error
 
 ROWS = 4  # tokens that a program holds at a time
 PROGRAMS = 512  # programs of a backward pass, which loop over the rows: a few per multiprocessor of a large card

@@ -2,22 +2,16 @@
 
 `low_memory` keeps and moves as few bytes as it can, in many small operations, which cost nothing on a CPU. A GPU waits
 for each of them to be launched: `fused` computes the same in fewer and larger ones (some in Triton), and saves more
-activations. `auto` is `low_memory` on every device, until the fused kernels have been measured on a card
-(docs/gpu-check.md).
+activations. `auto` is `low_memory`, until `engine.kernel_check` has found that a card's fused kernels compute the same.
 """
 
 from typing import get_args
-
-import torch
-from torch import Tensor
 
 from barbench.errors import UnknownName
 from barbench.spec.run import Kernels
 
 KERNELS: tuple[Kernels, ...] = get_args(Kernels)
 _FORMER_NAMES: dict[str, Kernels] = {"plain": "low_memory", "lean": "fused"}
-# Types of devices on which `auto` means `fused`.
-_FUSED_BY_DEFAULT: frozenset[str] = frozenset()
 
 
 class _Chosen:
@@ -45,9 +39,6 @@ def chosen_kernels() -> Kernels:
     return _Chosen.kernels
 
 
-def use_fused(x: Tensor | torch.device) -> bool:
-    """Whether fused kernels compute on the device of x, which is a tensor or the device itself."""
-    if _Chosen.kernels == "auto":
-        device = x.device if isinstance(x, Tensor) else x
-        return device.type in _FUSED_BY_DEFAULT
+def use_fused() -> bool:
+    """Whether fused kernels compute in this process."""
     return _Chosen.kernels == "fused"

@@ -42,7 +42,7 @@ class LayerNorm(nn.LayerNorm):
 
 def _uses_triton(module: nn.LayerNorm, x: Tensor) -> bool:
     has_usual_form = len(module.normalized_shape) == 1 and module.weight is not None and module.bias is not None
-    return has_usual_form and use_fused(x) and fusable(x) and autocast_enabled(x)
+    return has_usual_form and use_fused() and fusable(x) and autocast_enabled(x)
 
 
 def _fused(module: nn.LayerNorm, x: Tensor) -> Tensor:

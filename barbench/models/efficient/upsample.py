@@ -34,7 +34,7 @@ def convolve_upsampled(x: Tensor, weight: Tensor) -> Tensor:
         dtype = torch.get_autocast_dtype(x.device.type)
         x = x.to(dtype)
         weight = weight.to(dtype)
-    convolve = _ConvolveBatch if use_fused(x) else _ConvolveSamples
+    convolve = _ConvolveBatch if use_fused() else _ConvolveSamples
     y: Tensor = convolve.apply(x, weight)
     return y
 
