@@ -196,11 +196,17 @@ class Method(Hooks):
 
     def tapped(self) -> frozenset[int]:
         """The vision blocks that any component asks for."""
-        return frozenset[int]().union(*(c.tapped() for c in self._users["tapped"]))
+        blocks: set[int] = set()
+        for component in self._users["tapped"]:
+            blocks |= component.tapped()
+        return frozenset(blocks)
 
     def tapped_tokens(self) -> frozenset[tuple[TowerName, int]]:
         """The (tower, block) pairs that any component asks for."""
-        return frozenset[tuple[TowerName, int]]().union(*(c.tapped_tokens() for c in self._users["tapped_tokens"]))
+        places: set[tuple[TowerName, int]] = set()
+        for component in self._users["tapped_tokens"]:
+            places |= component.tapped_tokens()
+        return frozenset(places)
 
     def order(self) -> Order | None:
         """`text first` where any component asks for it, else None."""
@@ -235,7 +241,10 @@ class Method(Hooks):
 
     def projects(self) -> Roles:
         """The (tower, role) pairs that any component may change."""
-        return frozenset[tuple[TowerName, Role]]().union(*(roles for _, roles in self._projecting))
+        every: set[tuple[TowerName, Role]] = set()
+        for _, roles in self._projecting:
+            every |= roles
+        return frozenset(every)
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
         """Each component changes the branch's output (B, T, D) that the one before it gives."""
