@@ -160,7 +160,7 @@ def across_table(matrix: Matrix) -> Table:
     notes = (
         f"{matrix.metric} in percent, mean over {' to '.join(map(str, seeds))} "
         f"{'seed' if seeds == [1] else 'seeds'}. A row is a training set, a "
-        "column an evaluation split: evaluations by `barbench evaluate --cell`, which are no records of cells and are "
+        "column an evaluation split: evaluations by barbench evaluate --cell, which are no records of cells and are "
         "not ranked with them. -: not evaluated.",
         *matrix.notes,
     )
@@ -234,8 +234,8 @@ def _words(store: Store, records: Sequence[EvaluationRecord]) -> Table:
         headers=tuple(headers),
         sections=(Section("", tuple(rows)),),
         notes=(
-            f"{metric} in percent with the object that the data's own expression means, by `barbench evaluate --cell "
-            f"--text`, over all {first.scores.n:,} expressions; words are others in "
+            f"{metric} in percent with the object that the data's own expression means, by barbench evaluate --cell "
+            f"--text, over all {first.scores.n:,} expressions; words are others in "
             f"{listed([changed[text] for text in sorted(changed)])}.",
             f"{ABSENT}: the expressions mean nothing in their images. Empty masks: how often nothing is predicted, as "
             "would be right. AUROC of peak: how often the highest probability is larger for an expression of the data "
