@@ -230,7 +230,10 @@ class Method(Hooks):
 
     def phases(self) -> frozenset[Phase]:
         """The phases that any component asks for."""
-        return frozenset[Phase]().union(*(c.phases() for c in self._users["inside_block"]))
+        phases: set[Phase] = set()
+        for component in self._users["inside_block"]:
+            phases |= component.phases()
+        return frozenset(phases)
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor, carry: Carry) -> Tensor:
         """Each component changes the output (B, T, D_out) that the one before it gives."""
