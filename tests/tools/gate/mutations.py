@@ -16,7 +16,7 @@ from torch import Tensor
 
 from barbench import cli, metrics
 from barbench.datasets.pixels import letterbox as transforms
-from barbench.engine import predict, step
+from barbench.engine import counting, predict, step
 from barbench.methods import bridge, gst, lim, snf
 from barbench.models import segmenter
 
@@ -80,6 +80,21 @@ def metric_union_counts_the_overlap_twice() -> None:
         return meet, int(np.count_nonzero(prediction)) + int(np.count_nonzero(target))
 
     replace_everywhere("overlap", overlap, mutant)
+
+    # Evaluation counts on its own, in the box around a prediction.
+    counter = counting.counter
+
+    def mutant_counter(*given: Any, **options: Any) -> counting.Count:
+        count = counter(*given, **options)
+
+        def doubled(index: int, probability: Any) -> counting.Row:
+            row = count(index, probability)
+            control = row.control_union + max(row.control_intersection, 0)
+            return row._replace(union=row.union + row.intersection, control_union=control)
+
+        return doubled
+
+    replace_everywhere("counter", counter, mutant_counter)
 
 
 def letterbox_half_a_pixel() -> None:
