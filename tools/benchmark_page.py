@@ -32,6 +32,7 @@ from barbench.reports.tables.build import build_measured
 from barbench.reports.tables.columns import Score, shared_score
 from barbench.reports.tables.grouping import Group, MethodRow, group
 from barbench.reports.tables.identity import identity_tables
+from barbench.reports.tables.necks import build_necks
 from barbench.reports.tables.objects import object_tables
 from barbench.reports.tables.significance import Significance, compare_pairs, rank_rows, samples_of
 from barbench.reports.tables.table import Align, Entry, Table
@@ -43,7 +44,8 @@ from tools import step_times
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "embedded"
-PAGES = ("README.md", "docs/benchmark.md", "docs/output.md")
+PAGES = ("README.md", "docs/benchmark.md", "docs/output.md", "docs/backbones.md")
+BUDGET = ROOT / "results" / "budget-b4"
 RATES_IMAGE = ROOT / "docs" / "images" / "rates.webp"
 RECIPE: Final = "demo"
 RANDOM_HEAD: Final = "demo-random-head"
@@ -196,6 +198,7 @@ class Benchmark:
             "order": self.order,
             "protocols": self.protocols,
             "proportion": proportion,
+            "budget-b4": budget_b4,
             "search": partial(search, RECIPE),
             "search-random-head": partial(search, RANDOM_HEAD),
         }
@@ -366,6 +369,20 @@ class Benchmark:
             headers.append(f"Random: {name}")
         aligns: list[Align] = ["left", *["right"] * (len(headers) - 1)]
         return pipe_table(headers, lines, aligns)
+
+
+def budget_b4() -> str:
+    """The suite budget-b4 on both embedded backbones: who wins behind each neck, and what the necks are worth."""
+    store = Store(BUDGET)
+    evidence = ResampledScores(store)
+    groups = group([record for record in store.all() if record.status == "done"])
+    lines = []
+    for members in groups:
+        ranked = Ranked(members, evidence)
+        won = verdict(members, costs(members), ranked.significance(ranked.average))
+        lines.append(f"* **{members.conditions.backbone}, {members.conditions.head}.** {won}")
+    tables = [grid(replace(table, footnotes=())) for table in build_necks(groups, evidence)]
+    return "\n".join(lines) + "\n\n" + "\n\n".join(tables)
 
 
 def rank_correlation(first: Floats, second: Floats) -> Floats:
