@@ -100,6 +100,10 @@ class Ranked:
             self._known[score] = rank_rows(score, self.members, self.evidence)
         return self._known[score]
 
+    def row(self, label: str) -> MethodRow:
+        """The row of a label."""
+        return self.members.rows[self.labels.index(label)]
+
     def label_of(self, method: str) -> str:
         """The label of the row of a method."""
         [label] = [row.label for row in self.members.rows if row.cell.method == method]
@@ -111,7 +115,7 @@ class Ranked:
         Raises:
             ValueError: where the counts of expressions are missing.
         """
-        rows = [self.members.rows[self.labels.index(label)] for label in labels]
+        rows = [self.row(label) for label in labels]
         samples = samples_of(self.average, list(self.columns), rows, self.evidence)
         if samples is None:
             raise ValueError("the counts of expressions are missing")
@@ -125,7 +129,7 @@ class Ranked:
     def score(self, label: str, column: Column | None = None) -> Interval:
         """Mean IoU in percent of one column; None: averaged over all."""
         score = self.average if column is None else Score("", column.name, (column,))
-        row = self.members.rows[self.labels.index(label)]
+        row = self.row(label)
         summary = over_seeds(score.rule, row.iou, score.over)
         if summary is None:
             raise ValueError(f"{label} lacks a column of {score.over}")
@@ -133,7 +137,7 @@ class Ranked:
 
     def summary(self, label: str) -> list[str]:
         """A row's average, the gap that it closes, and its score with expressions swapped."""
-        row = self.members.rows[self.labels.index(label)]
+        row = self.row(label)
         gap = self.significance(self.average).gaps.get(label)
         closed = f"{POINTS * gap.mean:.0f}±{POINTS * gap.margin:.0f}" if gap else ""
         return [_score(self.score(label)), closed, f"{self.control(row):.1f}"]
@@ -223,8 +227,9 @@ class Benchmark:
     def what_seeds_say(self) -> str:
         """What the paper's rows over all seeds can and cannot say."""
         ranked = self.seven
-        titles = {row.cell.method: row.label for row in ranked.members.rows}
-        gap = ranked.pairs[titles[HEAD_ONLY], titles[FULL]].interval
+        nothing = ranked.label_of(HEAD_ONLY)
+        everything = ranked.label_of(FULL)
+        gap = ranked.pairs[nothing, everything].interval
         val = ranked.columns[0]
         of_val = compare_pairs(Score("", val.name, (val,)), ranked.members, self.evidence)
         margins = {}
@@ -237,7 +242,7 @@ class Benchmark:
         largest = max(shares, key=lambda label: shares[label])
         spread = max((_deviation(row, val), row.label) for row in ranked.members.rows)
         lines = [
-            f"**Room.** {titles[FULL]} lies {_range(gap.mean, gap.margin)} points above {titles[HEAD_ONLY]}, averaged "
+            f"**Room.** {everything} lies {_range(gap.mean, gap.margin)} points above {nothing}, averaged "
             "over the splits.",
             f"**Seeds.** The standard deviation over {len(ranked.members.seeds)} seeds on val is at most "
             f"{spread[0]:.1f} ({spread[1]}). The difference of any two of the five has a half-width of at most "
@@ -251,15 +256,13 @@ class Benchmark:
     def methods(self) -> str:
         """Every method of pet-default over all seeds, best first; bold: not told apart from the best."""
         ranked = self.field
-        members = ranked.members
         order = sorted(ranked.labels, key=lambda label: -ranked.score(label).mean)
         best = ranked.significance(ranked.average).best
-        rows = {row.label: row for row in members.rows}
-        whole = _adapter(next(row for row in members.rows if row.cell.method == FULL))
+        whole = _adapter(ranked.row(ranked.label_of(FULL)))
         steps = step_times.load()
         lines = []
         for label in order:
-            row = rows[label]
+            row = ranked.row(label)
             scores = [_score(ranked.score(label, column)) for column in ranked.columns]
             average, closed, swapped = ranked.summary(label)
             lines.append(
@@ -311,14 +314,15 @@ class Benchmark:
             lines.append([label, *(own[name].text for name in MENDED)])
         aligns: list[Align] = ["left", *["right"] * len(MENDED)]
         table = pipe_table(["Method", *MENDED.values()], lines, aligns)
-        ends = {row.cell.method: row.label for row in members.rows if row.is_reference}
-        before = identity[ends[HEAD_ONLY]]
-        after = identity[ends[FULL]]
+        nothing = self.field.label_of(HEAD_ONLY)
+        everything = self.field.label_of(FULL)
+        before = identity[nothing]
+        after = identity[everything]
         changes = []
         for name in ("What is shown target", "Quality", "Failures wrong of all"):
             changes.append(f"{before[name].value:.0f} to {after[name].value:.0f}")
         said = (
-            f"From {ends[HEAD_ONLY]} to {ends[FULL]}, the share of predictions that show the target goes from "
+            f"From {nothing} to {everything}, the share of predictions that show the target goes from "
             f"{changes[0]} %, the IoU of these from {changes[1]} %, and the share of failures that are not at the "
             f"target from {changes[2]} %."
         )

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.utils import collect_env
 
@@ -28,6 +28,7 @@ from barbench.files import write_atomically
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
 from barbench.models.efficient import fused
+from barbench.models.efficient.dropout import without_dropout
 from barbench.models.efficient.flows import planar_flow
 from barbench.models.efficient.kernels import choose_kernels
 from barbench.models.efficient.norms import LayerNorm
@@ -282,11 +283,7 @@ def _small_model() -> Segmenter:
     with torch.no_grad():
         for p in segmenter.method.parameters():
             p.add_(torch.randn(p.shape, generator=generator), alpha=0.03)
-    for module in segmenter.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if isinstance(module, nn.MultiheadAttention):
-            module.dropout = 0.0
+    without_dropout(segmenter)
     return segmenter
 
 

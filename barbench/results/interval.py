@@ -214,6 +214,9 @@ class RunVariance(NamedTuple):
     freedom: float = 0.0
 
 
+NOTHING_SHARED: Final = RunVariance()
+
+
 def shared_run_variance(values: Floats, rows: int) -> RunVariance:
     """The variance between runs that alike quantities have in common, by empirical Bayes (Smyth 2004, section 6.2).
 
@@ -234,13 +237,13 @@ def shared_run_variance(values: Floats, rows: int) -> RunVariance:
     """
     runs = values.shape[1]
     if runs < 2 or rows < 3:
-        return RunVariance()
+        return NOTHING_SHARED
     own = runs - 1
     most = float((rows - 2) * own)
     variances = values.var(axis=1, ddof=1)
     logs = np.log(variances[variances > 0])
     if len(logs) < 2:
-        return RunVariance()
+        return NOTHING_SHARED
     logs = logs - _digamma(own / 2) + math.log(own / 2)
     scatter = float(logs.var(ddof=1)) - _trigamma(own / 2)
     # psi' falls from infinity to 0.
@@ -272,9 +275,6 @@ def _trigamma(x: float) -> float:
         before += 1 / x**2
         x += 1
     return before + 1 / x + 1 / (2 * x**2) + 1 / (6 * x**3) - 1 / (30 * x**5) + 1 / (42 * x**7)
-
-
-NOTHING_SHARED: Final = RunVariance()
 
 
 def mean_error(

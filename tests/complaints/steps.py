@@ -7,6 +7,7 @@ from torch import nn
 from barbench.datasets.samples import TrainBatch
 from barbench.engine.step import Stepper
 from barbench.engine.train import make_optimizer
+from barbench.models.efficient.dropout import without_dropout
 from barbench.models.segmenter import Segmenter
 from barbench.spec.recipe import parse_recipe
 from tests.models.small import SIZE, inputs
@@ -35,13 +36,10 @@ def without_chance(segmenter: Segmenter) -> Segmenter:
     """In place: no dropout, and batch norms by their running statistics, so that samples do not meet."""
 
     def quiet(module: nn.Module) -> None:
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if isinstance(module, nn.MultiheadAttention):
-            module.dropout = 0.0
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.train = lambda mode=True: module  # type: ignore[method-assign, misc]
             module.training = False
 
+    without_dropout(segmenter)
     segmenter.apply(quiet)
     return segmenter

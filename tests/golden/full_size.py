@@ -6,7 +6,7 @@ A full-size golden file holds nothing but numbers in float64: of each tensor, RO
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from barbench.regression.filling import uniform
 
@@ -25,13 +25,3 @@ def projected(name: str, x: Tensor) -> Tensor:
     """(ROWS,): products of a tensor with signs, of the size of its root mean square."""
     signs = uniform(f"signs of {name}", (ROWS, x.numel())).sign().double()
     return (signs @ x.detach().flatten().double()) / math.sqrt(x.numel())
-
-
-def without_dropout(model: nn.Module) -> nn.Module:
-    """Training mode is left to BatchNorms alone."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if isinstance(module, nn.MultiheadAttention):
-            module.dropout = 0.0
-    return model

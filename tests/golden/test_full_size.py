@@ -12,10 +12,11 @@ from torch import Tensor
 from barbench.methods.build import build_segmenter
 from barbench.methods.released import Format, join, key_map
 from barbench.methods.resolve import resolve
+from barbench.models.efficient.dropout import without_dropout
 from barbench.models.segmenter import Segmenter, mask_at
 from barbench.models.towers.load import load_backbone
 from barbench.regression.filling import weight
-from tests.golden.full_size import SIZE, inputs, projected, without_dropout
+from tests.golden.full_size import SIZE, inputs, projected
 
 HERE = Path(__file__).parent / "full-size"
 TOLERANCE, LEAST = 1e-10, 1e-6  # gradients far below the others, which are some 1e-2, are sums that cancel

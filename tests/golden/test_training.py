@@ -13,11 +13,11 @@ from barbench.engine.train import make_optimizer
 from barbench.methods.build import build_segmenter
 from barbench.methods.released import Format, join, key_map
 from barbench.methods.resolve import resolve
+from barbench.models.efficient.dropout import without_dropout
 from barbench.models.segmenter import Segmenter, mask_at
 from barbench.models.towers.load import load_backbone
 from barbench.spec.recipe import parse_recipe
 from tests.golden import filling
-from tests.golden.full_size import without_dropout
 from tests.golden.training import BATCH, LR, MILESTONE, PER_EPOCH, SIZE, STEPS, batch, start
 
 HERE = Path(__file__).parent / "training"

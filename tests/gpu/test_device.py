@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from barbench.engine.pending import PendingTensor
 from barbench.engine.predict import predict
 from barbench.models.efficient.activations import quick_gelu, quick_mlp
-from barbench.models.efficient.dropout import Dropout
+from barbench.models.efficient.dropout import Dropout, without_dropout
 from barbench.models.efficient.flows import planar_flow
 from barbench.models.efficient.fused import fusable
 from barbench.models.efficient.kernels import choose_kernels
@@ -57,11 +57,8 @@ def model(name: str, kind: str, dropout: bool = False) -> Segmenter:
     with torch.no_grad():
         for p in made.method.parameters():
             p += torch.randn(p.shape, generator=make) * 0.03
-    for module in made.modules() if not dropout else ():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if isinstance(module, nn.MultiheadAttention):
-            module.dropout = 0.0
+    if not dropout:
+        without_dropout(made)
     return made
 
 

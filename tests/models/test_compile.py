@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
+from barbench.models.efficient.dropout import without_dropout
 from barbench.models.segmenter import Segmenter, training_loss
 from tests.models.small import inputs, small
 
@@ -32,11 +33,7 @@ def made(name: str, shallow: bool) -> Segmenter:
     with torch.no_grad():
         for p in segmenter.method.parameters():
             p.add_(torch.randn(p.shape, generator=generator), alpha=0.03)
-    for module in segmenter.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if isinstance(module, nn.MultiheadAttention):
-            module.dropout = 0.0
+    without_dropout(segmenter)
     return segmenter
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from barbench.errors import UnknownName
 from barbench.methods.build import build_segmenter
 from barbench.methods.resolve import resolve
-from barbench.models.efficient.dropout import Dropout
+from barbench.models.efficient.dropout import Dropout, without_dropout
 from barbench.models.efficient.kernels import choose_kernels, chosen_kernels, use_fused
 from barbench.models.efficient.upsample import convolve_upsampled
 from barbench.models.segmenter import training_loss
@@ -69,11 +69,7 @@ def step(method: str, kernels: str) -> tuple[float, dict[str, Tensor]]:
     """Loss and gradients of a small model in float64, without dropout."""
     choose_kernels(kernels)
     segmenter = build_segmenter(resolve(method)[0], small("quickgelu"), seed=1).double().train()
-    for module in segmenter.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(module, torch.nn.MultiheadAttention):
-            module.dropout = 0.0
+    without_dropout(segmenter)
     image, ids = inputs()
     loss = training_loss(segmenter(image.double(), ids), torch.ones(len(ids), 24, 24))
     loss.backward()
