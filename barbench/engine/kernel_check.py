@@ -10,12 +10,14 @@ import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 from torch.func import functional_call
@@ -105,21 +107,35 @@ def settle_kernels(kernels: Kernels, device: torch.device, precision: str) -> st
         return None
     card = card_of(device, precision)
     file = cache_folder() / "kernels" / f"{_digest(card.model_dump_json().encode())}.json"
-    found = _stored(file, card)
     lasting = f"To report it, give the content of {file}"
-    if found is None:
-        try:
-            found = Comparison(card=card, problems=_compare_apart(device, precision))
-        except (subprocess.SubprocessError, OSError, ValueError) as error:
-            return f"low_memory kernels are used, since the fused ones could not be checked on this card: {error}"
-        try:
-            write_atomically(file, found.model_dump_json(indent=1).encode())
-        except OSError as error:
-            lasting = f"It is checked again each time, since {file} cannot be written: {error.strerror}"
+    with _one_at_a_time(file.with_suffix(".lock")):
+        found = _stored(file, card)
+        if found is None:  # of several processes, in the first one alone
+            try:
+                found = Comparison(card=card, problems=_compare_apart(device, precision))
+            except (subprocess.SubprocessError, OSError, ValueError) as error:
+                return f"low_memory kernels are used, since the fused ones could not be checked on this card: {error}"
+            try:
+                write_atomically(file, found.model_dump_json(indent=1).encode())
+            except OSError as error:
+                lasting = f"It is checked again each time, since {file} cannot be written: {error.strerror}"
     if found.problems:
         return f"low_memory kernels are used, since fused ones fail on this card: {found.problems[0]}. {lasting}"
     choose_kernels("fused")
     return None
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Let the processes of a host compare one after the other, so that the later ones find what the first one stored.
+
+    The processes of a cell wait here for a file, not in a collective, whose timeout may be shorter. Where a folder
+    takes no locks, and after SECONDS, a process enters without one.
+    """
+    with ExitStack() as held:
+        with suppress(OSError):  # filelock's Timeout is one
+            held.enter_context(FileLock(path).acquire(timeout=SECONDS))
+        yield
 
 
 def card_of(device: torch.device, precision: str) -> Card:

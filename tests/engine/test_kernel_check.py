@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from barbench.engine import kernel_check
 from barbench.engine.kernel_check import compare, settle_kernels
 from barbench.models.efficient import fused, upsample
 from barbench.models.efficient.kernels import choose_kernels, chosen_kernels, use_fused
+from tests.complaints.two_processes import in_two_processes
 
 CPU = torch.device("cpu")
 CARD = torch.device("cuda", 0)
@@ -51,7 +54,7 @@ def test_equal_kernels_are_used_and_compared_once(card: Any, tmp_path: Path) -> 
         assert settle_kernels("auto", CARD, "bf16") is None
         assert use_fused()
     assert card.compared == 1
-    [file] = (tmp_path / "kernels").iterdir()
+    [file] = (tmp_path / "kernels").glob("*.json")
     stored = json.loads(file.read_text())
     assert stored["problems"] == []
     assert stored["card"]["name"] == "Card 9000"
@@ -88,13 +91,58 @@ def test_kernels_that_differ_are_not_used_and_one_line_says_so(card: Any, tmp_pa
         line = settle_kernels("auto", CARD, "bf16")
         assert not use_fused()
         assert line is not None
-        [file] = (tmp_path / "kernels").iterdir()
+        [file] = (tmp_path / "kernels").glob("*.json")
         assert line == (
             "low_memory kernels are used, since fused ones fail on this card: bf16, LayerNorm of 512 channels: "
             f"1.0e+00 off. To report it, give the content of {file}"
         )
     assert card.compared == 1
     assert json.loads(file.read_text())["problems"] == card.problems
+
+
+def test_of_processes_that_start_at_once_one_compares(
+    card: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those of a cell of several processes, or two cells on cards of one kind."""
+    marks = tmp_path / "compared"
+    marks.mkdir()
+
+    def compare_slowly(device: torch.device, precision: str) -> tuple[str, ...]:
+        (marks / str(device.index)).touch()
+        time.sleep(1)
+        return ("bf16, a step: 1.0e+00 off",)
+
+    monkeypatch.setattr(kernel_check, "_compare_apart", compare_slowly)
+    said = in_two_processes(lambda rank: settle_kernels("auto", torch.device("cuda", rank), "bf16"))
+    assert len(list(marks.iterdir())) == 1
+    assert said[0] is not None
+    assert said[0] == said[1]
+
+
+def test_a_process_that_has_waited_long_enough_compares_by_itself(
+    card: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settle_kernels("auto", CARD, "bf16")
+    [file] = (tmp_path / "kernels").glob("*.json")
+    file.unlink()
+    monkeypatch.setattr(kernel_check, "SECONDS", 0.1)
+    with FileLock(file.with_suffix(".lock")):
+        assert settle_kernels("auto", CARD, "bf16") is None
+    assert card.compared == 2
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(
+    card: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    monkeypatch.setenv("BARBENCH_CACHE", str(no_folder))
+    assert settle_kernels("auto", CARD, "bf16") is None
+    card.problems = ["all wrong"]
+    line = settle_kernels("auto", CARD, "bf16")
+    assert line is not None
+    assert "It is checked again each time, since" in line
+    assert card.compared == 2
 
 
 def test_a_card_that_is_busy_is_asked_again(card: Any, tmp_path: Path) -> None:
@@ -110,7 +158,7 @@ def test_a_card_that_is_busy_is_asked_again(card: Any, tmp_path: Path) -> None:
 
 def test_a_damaged_answer_is_made_again(card: Any, tmp_path: Path) -> None:
     settle_kernels("auto", CARD, "bf16")
-    [file] = (tmp_path / "kernels").iterdir()
+    [file] = (tmp_path / "kernels").glob("*.json")
     file.write_text(file.read_text()[:20])
     settle_kernels("auto", CARD, "bf16")
     assert card.compared == 2
