@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -127,12 +128,33 @@ def _joined(values: Sequence[Any], separator: str) -> str:
     return separator.join("-" if value is None else str(value) for value in values)
 
 
+LINE_SECONDS = 30.0
+"""Between two lines of progress in a pipe."""
+
+
 @contextmanager
 def progress_bar(what: str, shown: bool = True) -> Iterator[OnProgress]:
-    """Show a progress bar on standard error, silent in a pipe or if it is not to be shown; yields the callback that
+    """Show progress on standard error: a bar on a terminal, a line now and then in a pipe. Yields the callback that
     moves it."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(what) if shown else lambda done, total: None
+        return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(what: str) -> OnProgress:
+    """A callback that prints `profiling 3/11`, at most one line in LINE_SECONDS, so that short work prints nothing."""
+    last = time.monotonic()
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= LINE_SECONDS:
+            last = now
+            print(f"{what} {done:,}/{total:,}", file=sys.stderr, flush=True)
+
+    return on_progress

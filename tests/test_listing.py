@@ -57,8 +57,22 @@ def test_no_rows_are_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     printed(capsys, Format.csv, [])
 
 
-def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_in_a_pipe_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 29.0, 31.0, 60.0, 61.5])
+    monkeypatch.setattr(listing.time, "monotonic", lambda: next(clock))
     with progress_bar("drawing") as progress:
+        for done in range(4):
+            progress(done, 4000)
+    assert capsys.readouterr() == ("", "drawing 1/4,000\ndrawing 3/4,000\n")
+
+
+def test_progress_that_is_not_to_be_shown_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(listing, "LINE_SECONDS", 0.0)
+    with progress_bar("drawing", shown=False) as progress:
         progress(1, 2)
     assert capsys.readouterr() == ("", "")
 

@@ -47,6 +47,8 @@ RESULTS = ROOT / "results" / "embedded"
 PAGES = ("README.md", "docs/benchmark.md", "docs/output.md", "docs/backbones.md")
 BUDGET = ROOT / "results" / "budget-b4"
 RATES_IMAGE = ROOT / "docs" / "images" / "rates.webp"
+BACKBONES: Final = ("tiny", "tiny-eva", "tiny-l")
+"""The stand-ins of the backbones of the paper's Tables 1, 2 and 3."""
 RECIPE: Final = "demo"
 RANDOM_HEAD: Final = "demo-random-head"
 SEVEN: Final = (HEAD_ONLY, *PAPER_METHODS, FULL)
@@ -135,6 +137,10 @@ class Ranked:
             raise ValueError(f"{label} lacks a column of {score.over}")
         return interval_around(summary.mean, self.significance(score).margins[label])
 
+    def share(self, label: str) -> float:
+        """What a row tunes, of what full fine-tuning does."""
+        return _adapter(self.row(label)) / _adapter(self.row(self.label_of(FULL)))
+
     def summary(self, label: str) -> list[str]:
         """A row's average, the gap that it closes, and its score with expressions swapped."""
         row = self.row(label)
@@ -199,6 +205,7 @@ class Benchmark:
             "methods": self.methods,
             "what-methods-say": self.what_methods_say,
             "what-is-mended": self.what_is_mended,
+            "backbones": self.backbones,
             "order": self.order,
             "protocols": self.protocols,
             "proportion": proportion,
@@ -253,12 +260,36 @@ class Benchmark:
         ]
         return "\n".join(f"* {line}" for line in lines)
 
+    def backbones(self) -> str:
+        """The paper's rows on the stand-in of each of its backbones, seed 0, and whether their order is the same."""
+        everywhere = [Ranked(self.group(RECIPE, name, SEVEN, seed=0), self.evidence) for name in BACKBONES]
+        lines = []
+        for method in SEVEN:
+            line = [everywhere[0].label_of(method)]
+            for ranked in everywhere:
+                label = ranked.label_of(method)
+                average, closed, _ = ranked.summary(label)
+                line += [f"{POINTS * ranked.share(label):.2f}", average, closed]
+            lines.append(line)
+        headers = ["Method"]
+        for name in BACKBONES:
+            headers += [f"{name}: % of full", f"{name}: Avg", f"{name}: Gap closed (%)"]
+        table = pipe_table(headers, lines, ["left", *["right"] * (len(headers) - 1)])
+        agreements = []
+        for name, ranked in zip(BACKBONES[1:], everywhere[1:], strict=True):
+            found = agreement(PAPER_METHODS, everywhere[0], ranked)
+            agreements.append(f"{found.mean:.2f} on {name} ({found.low:.2f} to {found.high:.2f})")
+        said = (
+            f"Spearman's rank correlation of the {len(PAPER_METHODS)} methods' averages with those on {BACKBONES[0]}: "
+            f"{', '.join(agreements)}; in parentheses the 95 % interval over images."
+        )
+        return f"{table}\n\n{said}"
+
     def methods(self) -> str:
         """Every method of pet-default over all seeds, best first; bold: not told apart from the best."""
         ranked = self.field
         order = sorted(ranked.labels, key=lambda label: -ranked.score(label).mean)
         best = ranked.significance(ranked.average).best
-        whole = _adapter(ranked.row(ranked.label_of(FULL)))
         steps = step_times.load()
         lines = []
         for label in order:
@@ -269,7 +300,7 @@ class Benchmark:
                 [
                     f"**{label}**" if label in best else label,
                     millions(_adapter(row)),
-                    f"{POINTS * _adapter(row) / whole:.2f}",
+                    f"{POINTS * ranked.share(label):.2f}",
                     *scores,
                     average,
                     closed,
@@ -337,19 +368,12 @@ class Benchmark:
     def order(self) -> str:
         """Whether the order of the methods is the same in both protocols."""
         between = [method for method in PROTOCOL_ROWS if method not in (HEAD_ONLY, FULL)]
-        means = []
-        drawn = []
-        for seed, ranked in enumerate(self.both_protocols):
-            labels = [ranked.label_of(method) for method in between]
-            means.append(np.array([[ranked.score(label).mean for label in labels]]))
-            drawn.append(ranked.drawn(labels, seed))
-        [found] = rank_correlation(*means)
-        low, high = np.percentile(rank_correlation(*drawn), [2.5, 97.5])
+        found = agreement(between, *self.both_protocols)
         said = (
-            f"Spearman's rank correlation of the {len(between)} methods' averages is {found:.2f} (95 % interval over "
-            f"images and seeds {low:.2f} to {high:.2f})"
+            f"Spearman's rank correlation of the {len(between)} methods' averages is {found.mean:.2f} (95 % interval "
+            f"over images and seeds {found.low:.2f} to {found.high:.2f})"
         )
-        if low > 0:
+        if found.low > 0:
             return (
                 f"The order of the methods is much the same with a head that starts at random, as in the paper: {said}."
             )
@@ -373,6 +397,23 @@ class Benchmark:
             headers.append(f"Random: {name}")
         aligns: list[Align] = ["left", *["right"] * (len(headers) - 1)]
         return pipe_table(headers, lines, aligns)
+
+
+def agreement(methods: Sequence[str], first: Ranked, second: Ranked) -> Interval:
+    """Spearman's rank correlation of two groups' averages of some methods.
+
+    Returns:
+        With the 2.5 and 97.5 percentiles over resampled images and seeds.
+    """
+    means = []
+    drawn = []
+    for seed, ranked in enumerate((first, second)):
+        labels = [ranked.label_of(method) for method in methods]
+        means.append(np.array([[ranked.score(label).mean for label in labels]]))
+        drawn.append(ranked.drawn(labels, seed))
+    [found] = rank_correlation(*means)
+    low, high = np.percentile(rank_correlation(*drawn), [2.5, 97.5])
+    return Interval(found, low, high)
 
 
 def budget_b4() -> str:
