@@ -4,6 +4,7 @@ The commands are in `barbench/commands/`, each a thin layer over one function of
 imported inside the commands that need them, so that help and mistakes answer at once.
 """
 
+import io
 import logging
 import os
 import sys
@@ -15,7 +16,6 @@ from rich.console import Console
 import barbench
 from barbench.commands import data, lists, measure, model, report, rescore, run, runs, tune
 from barbench.commands.checks import CheckedCommand
-from barbench.commands.streams import prepare_streams
 from barbench.errors import BarbenchError
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ def _main(
 
 def main() -> None:
     """Entry point: an error ends with one line and its exit code; `barbench --debug COMMAND` shows the traceback."""
-    prepare_streams()
+    _prepare_streams()
     try:
         app()
     except BrokenPipeError:
@@ -63,6 +63,23 @@ def main() -> None:
             raise
         Console(stderr=True).print(f"error: {_explained(error)}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code if isinstance(error, BarbenchError) else 1)
+
+
+def _prepare_streams() -> None:
+    """Give closed streams a null device, and let streams spell out characters that they cannot encode.
+
+    Otherwise `barbench run` would train for hours and fail at the first rule of its table if output is ASCII.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            try:
+                os.fstat(number)
+            except OSError:  # a file opened later would take the number, and be written to
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper) and mode == "w":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _explained(error: Exception) -> str:

@@ -53,11 +53,8 @@ NOTABLE = 10**9  # bytes of disk that a user should hear of
 
 
 class Loaded(NamedTuple):
-    """What the phases of a cell share; the segmenter is on the accelerator's device.
-
-    Attributes:
-        cache: folder of letterboxed images; None for none.
-    """
+    """What the phases of a cell share: the segmenter on the accelerator's device, and the folder of letterboxed images,
+    None without one."""
 
     recipe: Recipe
     accelerator: Accelerator
@@ -80,8 +77,7 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
         The record and the arrays of its expressions; None in every process but the first.
 
     Raises:
-        Interrupted: if it is asked to stop during training, after a checkpoint.
-        KeyboardInterrupt: if it is asked to stop at any other time.
+        Interrupted: if it is asked to stop during training, after a checkpoint; else it is KeyboardInterrupt.
         DataError: if data or weights cannot be used.
     """
     begin = time.monotonic()
@@ -117,7 +113,7 @@ def run_cell(job: Job, emit: Emit, at_steps: AtSteps) -> tuple[Record, Arrays] |
     if not loaded.accelerator.is_main_process:
         return None
     # What is kept: weights, notes and the record, written by the first process alone.
-    _keep_tuned(job, loaded.segmenter)
+    write_atomically(job.tuned, _packed_weights(loaded.segmenter))
     _note_problems(loaded.data, emit)
     timings["total"] = time.monotonic() - begin
     measured = _profile(loaded, cost, peak, evaluation_peak, training, evaluations)
@@ -136,6 +132,7 @@ def _load(job: Job, emit: Emit) -> Loaded:
     if slower is not None:
         emit({"event": "note", "text": slower})
     subset = job.cell.subset or Subset()
+    # Images of evaluation splits are left out of a clean mixture.
     data = read_dataset(job.files.data, job.dataset, job.cell.held_out, subset.evaluate, subset.train)
     if job.cell.held_out:
         check_held_out(data, job.cell.held_out)
@@ -166,10 +163,10 @@ def _cost(loaded: Loaded) -> tuple[int, int]:
     size = loaded.letterbox.size
     length = loaded.data.dataset.context_length
     with torch.random.fork_rng():
-        image, ids, mask = profile.example_batch(segmenter, size, length, PROFILE_BATCH)
+        batch = profile.example_batch(segmenter, size, length, PROFILE_BATCH)
         with loaded.accelerator.autocast():  # what is kept depends on the precision
-            flops = profile.flops_forward(segmenter, image, ids)
-            saved = profile.saved_bytes(segmenter, image, ids, mask)
+            flops = profile.flops_forward(segmenter, *batch[:2])
+            saved = profile.saved_bytes(segmenter, *batch)
     return flops, saved
 
 
@@ -209,11 +206,11 @@ def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
     rank = loaded.accelerator.process_index
     evaluations = {}
     # The display shows how much of all splits is done.
-    sizes = {key: sum(len(r.sentences) for r in split.references) for key, split in loaded.data.evals.items()}
+    sizes = {key: _sentence_count(split) for key, split in loaded.data.evals.items()}
+    whole = sum(sizes.values())
     before = 0  # expressions of the splits that are done
     for number, (key, split) in enumerate(loaded.data.evals.items()):
-        shares = {"before": before / sum(sizes.values()), "size": sizes[key] / sum(sizes.values())}
-        emit({"event": "phase", "name": f"evaluating {key}", **shares})
+        emit({"event": "phase", "name": f"evaluating {key}", "before": before / whole, "size": sizes[key] / whole})
         before += sizes[key]
         # One file per split and process, so that none waits for another.
         file = job.evaluation / f"{number}-{rank}.npz"
@@ -230,6 +227,10 @@ def _evaluate(job: Job, loaded: Loaded, emit: Emit) -> dict[str, Evaluation]:
             keep_masks=job.place.keep_masks,
         )
     return evaluations
+
+
+def _sentence_count(split: ReferSplit) -> int:
+    return sum(len(reference.sentences) for reference in split.references)
 
 
 class _ScoredEvents:
@@ -256,10 +257,6 @@ class _ScoredEvents:
 def _packed_weights(segmenter: Segmenter) -> bytes:
     """What training changed, as safetensors."""
     return save({name: value.contiguous() for name, value in tuned_state(segmenter).items()})
-
-
-def _keep_tuned(job: Job, segmenter: Segmenter) -> None:
-    write_atomically(job.tuned, _packed_weights(segmenter))
 
 
 def _note_problems(data: DatasetContent, emit: Emit) -> None:
@@ -303,6 +300,7 @@ def _record(
 
 
 def _environment(job: Job, loaded: Loaded) -> dict[str, JsonValue]:
+    # A path would name the user's machine; the name of the folder is enough to find the data again.
     found = environment(loaded.accelerator.device, job.place.threads, job.cell.method)
     found["precision"] = precision_facts(loaded.accelerator)
     folder = job.files.data.resolve().name

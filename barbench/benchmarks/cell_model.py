@@ -38,15 +38,8 @@ class Built(NamedTuple):
 
 
 def build(cell: Cell, backbone: str, weights: str) -> Built:
-    """Build the untrained segmenter of a cell; head and method are drawn from the cell's seed.
-
-    Args:
-        backbone: what `load_backbone` accepts; the cell itself stores only a name and a hash.
-        weights: the same.
-
-    Returns:
-        The segmenter on the CPU, with letterbox and tokens. Errors are those of `load_backbone` and `resolve`.
-    """
+    """Build the untrained segmenter of a cell; head and method are drawn from the cell's seed. `backbone` and `weights`
+    are what `load_backbone` accepts, of which the cell itself stores only names and hashes."""
     head = HeadChoice(cell.neck, cell.head_form)
     frozen = load_backbone(backbone, weights, cell.image_size, seed=cell.seed, head=head)
     (method,) = resolve(cell.method)
@@ -57,11 +50,8 @@ def build(cell: Cell, backbone: str, weights: str) -> Built:
 
 
 class Trained(NamedTuple):
-    """The model of a finished cell, on the accelerator's device, in evaluation mode.
-
-    Attributes:
-        recipe: with the threshold that the cell was scored with.
-    """
+    """The model of a finished cell, on the accelerator's device, in evaluation mode; its recipe has the threshold that
+    the cell was scored with."""
 
     record: Record
     segmenter: Segmenter
@@ -71,12 +61,7 @@ class Trained(NamedTuple):
     accelerator: Accelerator
 
     def find(self, photo: RGB, expressions: list[str], threshold: float | None = None) -> list[Found]:
-        """Find what expressions refer to in a photo.
-
-        Args:
-            photo: uint8 (H, W, 3) RGB.
-            threshold: probability above which a pixel is in the mask; None for the recipe's.
-        """
+        """Find what expressions refer to in a photo, uint8 (H, W, 3) RGB; a threshold of None is the recipe's."""
         limit = self.recipe.threshold if threshold is None else threshold
         return find_in_photo(self.segmenter, self.letterbox, self.tokens, self.accelerator, photo, expressions, limit)
 
@@ -94,17 +79,15 @@ def load_trained(
     # The model as it was before its training.
     cell = record.cell
     tuned = store.tuned_weights(cell)
-    name, source = _find(cell, backbone, weights)
-    recipe = cell.training_recipe
-    segmenter, letterbox, tokens = build(cell, name, source)
+    built = build(cell, *_find(cell, backbone, weights))
     # What the training changed.
     try:
-        load_tuned(segmenter, load(tuned))
+        load_tuned(built.segmenter, load(tuned))
     except (SafetensorError, ValueError, RuntimeError, OSError) as error:
         raise DataError(f"{store.tuned(cell)} does not hold the weights of {cell.stem()}: {error}") from None
     accelerator = make_accelerator(device, cell.precision)
-    segmenter.to(accelerator.device).eval()
-    return Trained(record, segmenter, letterbox, tokens, recipe, accelerator)
+    built.segmenter.to(accelerator.device).eval()
+    return Trained(record, *built, cell.training_recipe, accelerator)
 
 
 def _find(cell: Cell, backbone: str | None, weights: str | None) -> tuple[str, str]:
@@ -146,12 +129,8 @@ def find_in_photo(
     expressions: list[str],
     threshold: float,
 ) -> list[Found]:
-    """Find what expressions refer to in a photo.
-
-    Args:
-        segmenter: in evaluation mode, on the accelerator's device.
-        photo: uint8 (H, W, 3) RGB.
-    """
+    """Find what expressions refer to in a photo, uint8 (H, W, 3) RGB; the segmenter is in evaluation mode, on the
+    accelerator's device."""
     # One image for all expressions.
     check_expressions(expressions)
     height, width = photo.shape[:2]

@@ -2,6 +2,7 @@
 barbench.benchmarks.costs`, which reads what to measure from its standard input."""
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -51,11 +52,9 @@ class Setting(BaseModel):
     """On what methods are measured.
 
     Attributes:
-        backbone: a name or a folder, as `load_backbone` takes it.
         weights: None for the folder's own, and random ones for an open_clip model.
         image_size: pixels; None for the backbone's own.
         batch: images per training step.
-        context_length: tokens of an expression.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -142,12 +141,8 @@ def _measure_apart(task: _Task) -> Row:
 
 
 def measure(task: _Task) -> Row:
-    """Measure one method in this process.
-
-    Returns:
-        Seconds per batch, megabytes with and above the built model, FLOPs per image, and the share of this machine's
-        matrix-product rate that a training step reaches.
-    """
+    """Measure one method in this process: seconds per batch, megabytes with and above the built model, FLOPs per image,
+    and the share of this machine's matrix-product rate that a training step reaches."""
     setting = task.setting
     torch.set_num_threads(setting.threads)
     device = torch.device(setting.device)
@@ -201,30 +196,27 @@ def measure(task: _Task) -> Row:
 
 
 def matrix_rate(device: str, precision: str, threads: int) -> float:
-    """Speed of large matrix products: the fastest within a second, because other load can only slow one down.
-
-    Returns:
-        FLOPs per second, a multiply-add counted as two.
-    """
+    """FLOPs per second of large matrix products, a multiply-add counted as two: those of the fastest within a second,
+    because other load can only slow one down."""
     torch.set_num_threads(threads)
     # Two matrices of a size that the device computes at full speed.
     on_gpu = torch.device(device).type == "cuda"
-    rows, inner, columns, repeats = GPU_PRODUCTS if on_gpu else PRODUCTS
+    size = GPU_PRODUCTS if on_gpu else PRODUCTS
     dtype = DTYPES[precision]
-    a = torch.randn((rows, inner), device=device).to(dtype)
-    b = torch.randn((inner, columns), device=device).to(dtype)
-    out = torch.empty(rows, columns, device=device, dtype=dtype)
+    a = torch.randn((size.rows, size.inner), device=device).to(dtype)
+    b = torch.randn((size.inner, size.columns), device=device).to(dtype)
+    out = torch.empty(size.rows, size.columns, device=device, dtype=dtype)
     torch.mm(a[:8], b)  # a library begins with its first product
 
     # Products are timed several at a time, since a clock is too coarse for one.
     times: list[float] = []
     while sum(times) < RATE_SECONDS:
         begin = time.perf_counter()
-        for _ in range(repeats):
+        for _ in range(size.repeats):
             torch.mm(a, b, out=out)
         out[0, 0].item()  # waits for a GPU
         times.append(time.perf_counter() - begin)
-    return 2 * rows * inner * columns * repeats / min(times)
+    return 2 * math.prod(size) / min(times)
 
 
 if __name__ == "__main__":

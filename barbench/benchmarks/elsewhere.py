@@ -24,7 +24,6 @@ from barbench.datasets.variants import VARIANTS, Varied, vary
 from barbench.engine.evaluate import evaluate
 from barbench.errors import BarbenchError, UnknownName
 from barbench.metrics import METRICS, Scores, auroc, predicted_pixels, summarize_columns
-from barbench.paper.partitions import Exif
 from barbench.progress import OnProgress
 from barbench.results.compare import rows_of
 from barbench.results.evaluations import ORIGINAL, Evaluated, EvaluationRecord, Found, Leaks, load, save
@@ -37,6 +36,7 @@ from barbench.spec.text import plural
 RESAMPLES: Final = 2_000
 Bar = Callable[[str], AbstractContextManager[OnProgress]]
 """From what is evaluated to what shows the expressions that are done while it is entered."""
+Row = dict[str, str | float | int | None]
 
 
 class Elsewhere(NamedTuple):
@@ -66,11 +66,7 @@ class Outcome(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A split as it is evaluated.
-
-    Attributes:
-        split: with the images that a limit left.
-    """
+    """A split as it is evaluated, with the images that a limit left."""
 
     split: ReferSplit
     limit: int | None
@@ -78,30 +74,24 @@ class Part(NamedTuple):
     dataset: Dataset
 
 
-def check_elsewhere(asked: Elsewhere, exif: Exif = "stored") -> tuple[EvaluationSplit, ...]:
-    """The evaluation splits that are asked for, looked up without torch's help; UnknownName for a data set, a split or
-    a variant that does not exist."""
+def evaluate_elsewhere(store: Store, trained: Trained, asked: Elsewhere, bar: Bar) -> list[Outcome]:
+    """Evaluate a cell on each split that is asked for, and save each evaluation; what is there is not run again.
+    UnknownName for a data set, a split or a variant that does not exist."""
     if asked.text not in (ORIGINAL, *VARIANTS):
         raise UnknownName("text variant", asked.text, (ORIGINAL, *VARIANTS))
-    dataset = resolve_dataset(asked.dataset, data_root(asked.data), exif=exif)
-    every = {each.key: each for each in dataset.evaluation_splits}
-    for key in asked.splits:
-        if key not in every:
-            raise UnknownName("evaluation split", key, every)
-    return tuple(every[key] for key in asked.splits or every)
-
-
-def evaluate_elsewhere(store: Store, trained: Trained, asked: Elsewhere, bar: Bar) -> list[Outcome]:
-    """Evaluate a cell on each split that is asked for, and save each evaluation; what is there is not run again."""
     cell = trained.record.cell
-    splits = check_elsewhere(asked, cell.exif)
     dataset = resolve_dataset(asked.dataset, data_root(asked.data), trained.tokens.length, cell.exif)
+    splits = {each.key: each for each in dataset.evaluation_splits}
+    for key in asked.splits:
+        if key not in splits:
+            raise UnknownName("evaluation split", key, splits)
     source = find_source(asked.data, dataset)
     # Which images trained the cell, so that those among the evaluated ones can be counted.
     known = _training_images(cell, asked.data, dataset, source)
     read = {}
     outcomes = []
-    for each in splits:
+    for key in asked.splits or splits:
+        each = splits[key]
         if each.partition.name not in read:
             read[each.partition.name] = read_refer(source.root, each.partition)
         whole = read[each.partition.name].split(each.split)
@@ -228,16 +218,15 @@ def _training_images(cell: Cell, data: str | None, dataset: Dataset, source: Dat
         return f"the data that trained the cell, {cell.dataset} {cell.data.fingerprint[:12]}, are not at hand"
     # Ids of public data sets are COCO's; those of your own, and of generated data, are valid in their own folder.
     same_folder = origin.root.resolve() == source.root.resolve()
-    public = not of_cell.is_own and not dataset.is_own
-    if not (public and (same_folder or {origin.kind, source.kind} == {"refer"})) and not (
-        same_folder and of_cell.name == dataset.name
-    ):
+    same_ids = same_folder and of_cell.name == dataset.name
+    if not of_cell.is_own and not dataset.is_own:
+        same_ids = same_folder or {origin.kind, source.kind} == {"refer"}
+    if not same_ids:
         return f"the image ids of {of_cell.name} and {dataset.name} are not known to name the same images"
-    limits = cell.subset
-    if cell.held_out or (limits is not None and limits.train is not None):
-        content = read_dataset(
-            origin.root, of_cell, cell.held_out, limit_train=None if limits is None else limits.train
-        )
+    # A part of the training set is chosen when the data are read; the whole is in the references file alone.
+    limit_train = None if cell.subset is None else cell.subset.train
+    if cell.held_out or limit_train is not None:
+        content = read_dataset(origin.root, of_cell, cell.held_out, limit_train=limit_train)
         return images(content.train)
     entries = training(of_cell, read_outlines(origin.root, of_cell.partitions))
     return frozenset(entry.image_id for entry in entries)
@@ -246,7 +235,7 @@ def _training_images(cell: Cell, data: str | None, dataset: Dataset, source: Dat
 def _origin(cell: Cell, data: str | None, dataset: Dataset) -> DataSource | None:
     """The data that a cell was trained on: in the folder at hand, or where data are without `--data`."""
     for place in dict.fromkeys((data, None)):
-        if (chosen_data(place) == "shapes") != (cell.data.kind == "shapes") and chosen_data(place) == "shapes":
+        if chosen_data(place) == "shapes" and cell.data.kind != "shapes":
             continue  # nothing is drawn for a cell of real data
         try:
             found = find_source(place, dataset)
@@ -257,16 +246,23 @@ def _origin(cell: Cell, data: str | None, dataset: Dataset) -> DataSource | None
     return None
 
 
-def row(outcome: Outcome) -> dict[str, str | float | int | None]:
-    """An evaluation as a row for people: scores in percent, images shared with training, differences of other words."""
-    record = outcome.found.record
-    shown: dict[str, str | float | int | None] = {"trained -> evaluated": record.label, "text": record.evaluated.text}
-    for name, score in record.scores.values.items():
+def readable_scores(scores: Scores, control: Scores | None) -> Row:
+    """The scores of a split by their labels, in percent, with the mean IoU of swapped expressions."""
+    shown: Row = {}
+    for name, score in scores.values.items():
         metric = METRICS[name]
         if not metric.detail:
             shown[metric.label] = metric.factor * score
-    shown["swapped mIoU"] = None if record.control is None else 100 * record.control.mean
-    shown["expressions"] = record.scores.n
+    shown["swapped mIoU"] = None if control is None else 100 * control.mean
+    shown["expressions"] = scores.n
+    return shown
+
+
+def row(outcome: Outcome) -> Row:
+    """An evaluation as a row for people: scores in percent, images shared with training, differences of other words."""
+    record = outcome.found.record
+    shown: Row = {"trained -> evaluated": record.label, "text": record.evaluated.text}
+    shown |= readable_scores(record.scores, record.control)
     leaks = record.leaks
     shown["shared images"] = "unknown" if leaks.shared_images is None else f"{leaks.shared_images} of {record.images}"
     shown["mIoU without them"] = None if leaks.without_shared is None else 100 * leaks.without_shared.mean
@@ -275,15 +271,15 @@ def row(outcome: Outcome) -> dict[str, str | float | int | None]:
     return shown
 
 
-def _of_variant(found: Found, original: Found) -> dict[str, str | float | int | None]:
+def _of_variant(found: Found, original: Found) -> Row:
     """What other words changed: over all expressions, and over those whose words are others."""
     record = found.record
     every = difference(found.columns, original.columns, record.evaluated.split)
-    shown: dict[str, str | float | int | None] = {"difference": every}
-    shown["changed"] = record.changed
+    shown: Row = {"difference": every, "changed": record.changed}
     if record.changed_scores is not None and record.original_scores is not None:
         shown["mIoU of changed"] = 100 * record.changed_scores.mean
         shown["in the data's words"] = 100 * record.original_scores.mean
+    # Expressions that mean nothing here: how often that is noticed.
     if record.evaluated.text == "other-image":
         predicted = predicted_pixels(found.columns)
         shown["empty predictions"] = 100 * float((predicted == 0).mean())
@@ -298,8 +294,9 @@ def difference(other: Columns, original: Columns, split: str) -> str:
     """Mean IoU in other words minus that in the data's, with its 95 % interval over images, in words."""
     if len(np.unique(original["image_id"])) < 2:
         return "-"
-    first = rows_of([[other, original]], split, ("other words", "the data's"), RESAMPLES)[0]
-    return f"{first.difference:+.1f} [{first.low:+.1f}, {first.high:+.1f}]"
+    # The first row is of the metric that ranks.
+    ranking, *_ = rows_of([[other, original]], split, ("other words", "the data's"), RESAMPLES)
+    return f"{ranking.difference:+.1f} [{ranking.low:+.1f}, {ranking.high:+.1f}]"
 
 
 def notes(outcomes: Sequence[Outcome]) -> list[str]:
@@ -308,6 +305,7 @@ def notes(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         record = outcome.found.record
         where = f"{record.evaluated.dataset} {record.evaluated.split}"
+        # Images that the cell was trained on, then words that it did not see.
         if record.leaks.shared_images is None:
             said.append(f"{where}: whether images trained the cell is not known: {record.leaks.why_unknown}")
         elif record.leaks.shared_images:

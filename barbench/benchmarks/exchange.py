@@ -1,7 +1,6 @@
 """Writes the finished cells of a results folder for other tools, one file or two per cell: `barbench export --format
 every_eval_ever`."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,26 +10,18 @@ from barbench.files import write_atomically
 from barbench.results import eval_results, every_eval_ever
 from barbench.results.every_eval_ever import Sentences
 from barbench.results.exchange import EVAL_RESULTS, EVERY_EVAL_EVER, EXCHANGES, as_name, exchanged_records
-from barbench.results.record import Record
 from barbench.results.store import Store
 
 
 class ExchangeRequest(NamedTuple):
-    """The arguments of `barbench export` for an exchange format.
-
-    Attributes:
-        organization: that ran the cells.
-        source: address of the records, for eval_results.
-        subset: whether cells of a subset of images are wanted.
-        expressions: whether every expression is wanted, for every_eval_ever.
-    """
+    """The arguments of `barbench export` for an exchange format; None where one is not given."""
 
     format: str
     organization: str | None
-    source: str | None = None
-    subset: bool = False
-    expressions: bool = False
-    data: str | None = None
+    source: str | None
+    subset: bool
+    expressions: bool
+    data: str | None
 
 
 class Exchanged(NamedTuple):
@@ -69,17 +60,12 @@ def write_exchange(store: Store, request: ExchangeRequest, out: Path) -> Exchang
         key = data_key(record.cell)
         if request.expressions and key not in sentences:
             sentences[key] = sentences_of(record.cell, request.data)
-        for name, text in _files(store, record, request, organization, sentences.get(key)):
+        if request.format == EVAL_RESULTS:
+            files = [eval_results.file(store, record, organization, request.source)]
+        else:
+            files = list(every_eval_ever.files(store, record, organization, sentences.get(key)))
+        for name, text in files:
             path = out / name
             write_atomically(path, text.encode())
             paths.append(path)
     return Exchanged(paths, notes)
-
-
-def _files(
-    store: Store, record: Record, request: ExchangeRequest, organization: str, sentences: Sentences | None
-) -> Iterator[tuple[str, str]]:
-    if request.format == EVAL_RESULTS:
-        yield eval_results.file(store, record, organization, request.source)
-        return
-    yield from every_eval_ever.files(store, record, organization, sentences)

@@ -22,7 +22,6 @@ class Files(BaseModel):
     """Where the inputs of a cell lie on the host that made the job.
 
     Attributes:
-        backbone: what `load_backbone` accepts in any process: a name or a folder.
         weights: what `load_backbone` accepts on that host, where the cell's weights are files; None if they are tags.
         data: a folder in REFER layout.
     """
@@ -105,9 +104,7 @@ class Job(BaseModel):
         """Those at this cell that left no record of it being done; the last may be under way."""
         try:
             return _LOGS.validate_json(self.attempts_file.read_bytes())
-        except FileNotFoundError:
-            return ()
-        except ValidationError:  # a power failure has cut it: what it told of earlier attempts is lost, no cell is
+        except (FileNotFoundError, ValidationError):  # the second after a power failure: earlier attempts are forgotten
             return ()
 
     def write_attempts(self, attempts: tuple[AttemptLog, ...]) -> None:
@@ -130,13 +127,9 @@ class Job(BaseModel):
         return self.scratch / "traceback.txt"
 
     def halved(self) -> Self | None:
-        """The cell with micro-batches of half the size. It is another cell, because batch norms see one micro-batch at
-        a time.
-
-        Returns:
-            A job whose optimizer steps still see the same batch; None if half a micro-batch has fewer than two samples,
-                or if the batch does not divide.
-        """
+        """The cell with micro-batches of half the size, whose optimizer steps still see the same batch; None if half a
+        micro-batch has fewer than two samples, or if the batch does not divide. It is another cell, because batch norms
+        see one micro-batch at a time."""
         recipe = self.recipe
         parts = 2 * recipe.accumulate * self.cell.processes
         # Half a micro-batch must have two samples at least, for batch norms.

@@ -46,10 +46,9 @@ class Part(NamedTuple):
     """Cells that share backbones, weights and a recipe: a block of a table, or the whole run.
 
     Attributes:
-        methods: each with its sizes for the width of the backbone.
         options: by method name, `component.parameter` to value.
         backbones: names or folders.
-        heads: neck and form of the segmentation head; every method is run with each.
+        heads: every method is run with each.
     """
 
     methods: list[MethodSpec]
@@ -81,7 +80,6 @@ def cells(run: Run, place: Place, progress: OnProgress | None = None) -> list[Jo
     All arguments are checked before any data are made.
 
     Args:
-        place: where they run; each job holds it as it is.
         progress: called with the images drawn and all images, where shapes are made.
 
     Raises:
@@ -175,23 +173,24 @@ def select(run: Run) -> list[Part]:
             continue
         for name in names:
             check_backbone(name, run.image_size, run.weights, max(dataset.context_length for dataset in chosen))
-        standard = shapes or run.backbones is not None
-        own_options = {spec.name: options[spec.name] for spec in specs if spec.name in options}
-        recipe = run.recipe_or(_shapes_recipe(run) if shapes else block.recipe)
+        default_recipe = block.recipe
+        if shapes:
+            default_recipe = "demo" if run.suite is None else SUITES.get(run.suite).shapes_recipe
+        recipe = run.recipe_or(default_recipe)
         check_rates(recipe.rates, specs)
         heads = _choose_heads(run)
         _check_heads(heads, specs, names, recipe)
-        parts.append(
-            Part(
-                methods=specs,
-                options=own_options,
-                backbones=names,
-                weights=run.weights or (None if standard else block.weights),
-                datasets=chosen,
-                recipe=recipe,
-                heads=heads,
-            )
+        standard = shapes or run.backbones is not None
+        part = Part(
+            methods=specs,
+            options={spec.name: options[spec.name] for spec in specs if spec.name in options},
+            backbones=names,
+            weights=run.weights or (None if standard else block.weights),
+            datasets=chosen,
+            recipe=recipe,
+            heads=heads,
         )
+        parts.append(part)
     return parts
 
 
@@ -232,21 +231,18 @@ def _choose_backbones(run: Run, block: Block, shapes: bool) -> list[str]:
     own: Sequence[str] = (block.backbone,)
     if run.suite is not None:
         own = SUITES.get(run.suite).backbones or own
-    return [embedded_for(name) if shapes else name for name in own]
-
-
-def _shapes_recipe(run: Run) -> str:
-    """The recipe on generated data where none is asked for."""
-    return "demo" if run.suite is None else SUITES.get(run.suite).shapes_recipe
+    if shapes:
+        return [embedded_for(name) for name in own]
+    return list(own)
 
 
 def _choose_heads(run: Run) -> tuple[HeadChoice, ...]:
     """As asked for; without a neck, the suite's, or each backbone's own."""
-    necks: Sequence[NeckName | None] = run.necks or (None,)
+    necks: Sequence[NeckName | None] = run.necks or ()
     # A linear head has no neck.
     if run.suite is not None and run.necks is None and run.head_form != "linear":
-        necks = SUITES.get(run.suite).necks or necks
-    return tuple(HeadChoice(neck, run.head_form) for neck in necks)
+        necks = SUITES.get(run.suite).necks
+    return tuple(HeadChoice(neck, run.head_form) for neck in necks or (None,))
 
 
 def _check_heads(

@@ -5,21 +5,21 @@ from pathlib import Path
 
 from rich.console import Console
 
+from barbench.benchmarks.elsewhere import Row, readable_scores
 from barbench.datasets.content import read_dataset
 from barbench.datasets.pixels.letterbox import Letterbox
 from barbench.datasets.samples import EvalSamples
 from barbench.datasets.sources import find_source
 from barbench.datasets.tokens import Tokens
 from barbench.engine.accelerator import make_accelerator
-from barbench.engine.evaluate import Evaluation, evaluate
+from barbench.engine.evaluate import evaluate
 from barbench.methods.build import build_segmenter
 from barbench.methods.released import Format, fill, read_release, with_head
 from barbench.methods.resolve import resolve
-from barbench.metrics import METRICS
 from barbench.models.segmenter import Segmenter
 from barbench.models.towers.load import load_backbone
 from barbench.spec.backbone import RANDOM
-from barbench.spec.dataset import Dataset, EvaluationSplit
+from barbench.spec.dataset import Dataset
 
 
 def load_official(weights: Path, codebase: Format, backbone: str, image_size: int | None) -> Segmenter:
@@ -40,40 +40,27 @@ def evaluate_official(
     batch: int,
     threshold: float,
     console: Console,
-) -> list[dict[str, str | float | None]]:
-    """Evaluate a model on every evaluation split.
+) -> list[Row]:
+    """Evaluate a model of `load_official` on every evaluation split: a row for each, with the metrics in percent.
 
     Args:
-        segmenter: from `load_official`; it is moved to the device.
         batch: expressions per forward pass.
-
-    Returns:
-        One row per evaluation split: the metrics in percent, and the mean IoU with expressions swapped.
     """
     accelerator = make_accelerator(device)
     segmenter.to(accelerator.device)
     letterbox = Letterbox(segmenter.image_size, segmenter.normalization)
-    rows = []
+    rows: list[Row] = []
     for dataset in datasets:
+        # Context lengths may differ between datasets.
         found = read_dataset(find_source(data, dataset).root, dataset)
         tokens = Tokens(segmenter.tokenizer, dataset.context_length)
         for split in dataset.evaluation_splits:
             samples = EvalSamples(found.evals[split.key], letterbox, tokens)
             with console.status(f"{split.partition.title} {split.split}: {len(samples)} expressions"):
                 result = evaluate(segmenter, samples, accelerator, batch=batch, threshold=threshold)
-            rows.append(_row(split, result))
+            name = f"{split.partition.name} {split.split}"
+            rows.append({"split": name, **readable_scores(result.metrics, result.control)})
         for member in found.members:
             for line in member.problems.lines():
                 console.print(f"note: {line}", markup=False, soft_wrap=True)
     return rows
-
-
-def _row(split: EvaluationSplit, result: Evaluation) -> dict[str, str | float | None]:
-    """The metrics of one evaluation split, in percent."""
-    row: dict[str, str | float | None] = {"split": f"{split.partition.name} {split.split}"}
-    for metric, score in result.metrics.values.items():
-        if not METRICS[metric].detail:
-            row[METRICS[metric].label] = METRICS[metric].factor * score
-    row["swapped mIoU"] = 100 * result.control.mean if result.control else None
-    row["expressions"] = result.metrics.n
-    return row

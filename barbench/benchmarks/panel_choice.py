@@ -54,7 +54,6 @@ class Choice(NamedTuple):
     """What panels will show.
 
     Attributes:
-        split: whose expressions they are.
         tables: columns of the expressions, one table per record.
         rows: (pick, row): why and which rows of the tables are shown.
     """

@@ -64,8 +64,8 @@ def make_panels(store: Store, choice: Choice, device: str, progress: OnProgress)
 
 
 def _samples(trained: Trained, root: Path, split: EvaluationSplit) -> EvalSamples:
-    found = read_refer(root, split.partition).split(split.split)
-    return EvalSamples(found, trained.letterbox, trained.tokens)
+    data = read_refer(root, split.partition)
+    return EvalSamples(data.split(split.split), trained.letterbox, trained.tokens)
 
 
 def _masks(trained: Trained, samples: EvalSamples, table: Columns, rows: list[int]) -> list[Mask]:
@@ -91,15 +91,16 @@ def _masks(trained: Trained, samples: EvalSamples, table: Columns, rows: list[in
 def _checked(record: Record, mask: Mask, samples: EvalSamples, table: Columns, row: int) -> tuple[Overlay, str | None]:
     """The overlay with the IoU of the mask that is shown, and a note if the record has another IoU."""
     reference = samples.expressions[row].reference
-    found = {name: column[row] for name, column in table.items()}
-    targets = found.get("targets")
+    counts = {name: column[row] for name, column in table.items()}
+    targets = counts.get("targets")
     intersection, union = overlap(mask, samples.data.mask(reference.ann_id))
     shown = float(iou(intersection, union, targets))
-    recorded = float(iou(found["intersection"], found["union"], targets))
-    note = None
-    if abs(shown - recorded) > TOLERANCE:
-        note = f"{record.title}, sentence {found['sent_id']}: IoU {shown:.3f} here, {recorded:.3f} in the record"
-    return Overlay(record.title, mask, shown, record.id), note
+    recorded = float(iou(counts["intersection"], counts["union"], targets))
+    overlay = Overlay(record.title, mask, shown, record.id)
+    if abs(shown - recorded) <= TOLERANCE:
+        return overlay, None
+    sentence = counts["sent_id"]
+    return overlay, f"{record.title}, sentence {sentence}: IoU {shown:.3f} here, {recorded:.3f} in the record"
 
 
 def _panel(how: str, samples: EvalSamples, row: int, overlays: Sequence[Overlay], title: str) -> Panel:

@@ -21,17 +21,8 @@ from barbench.spec.dataset import resolve_dataset
 
 
 class SceneFinder:
-    """The scenes of cells; data that several cells share are read once.
-
-    Args:
-        data: where they are, as for `find_source`.
-
-    Attributes:
-        notes: why the scenes of some cells are not there.
-
-    Raises:
-        UsageError: if `data` is no folder.
-    """
+    """The scenes of cells; data that several cells share are read once. `notes` say why those of some are not there;
+    UsageError if `data` is no folder."""
 
     def __init__(self, data: str | None) -> None:
         if data is not None and data != "shapes" and not at_home(data).is_dir():
@@ -59,17 +50,11 @@ class SceneFinder:
 
 
 def scenes_of(cell: Cell, data: str | None) -> dict[str, Scenes]:
-    """The scenes of each evaluation split of a cell.
-
-    Returns:
-        By split as the cell's record names it.
-
-    Raises:
-        UsageError: if the data are not those that the cell was scored on.
-        MissingData: if a file is absent.
-    """
+    """The scenes of each evaluation split of a cell, by the split's name in its record; UsageError if the data are not
+    those that the cell was scored on."""
     found = {}
     for key, split in _scored_splits(cell, data, read_refer):
+        # Sentences are few and held; images and masks are decoded when they are asked for.
         own = split.data
         sentences = {}
         for reference in split.references:
@@ -85,11 +70,8 @@ def scenes_of(cell: Cell, data: str | None) -> dict[str, Scenes]:
 
 
 def sentences_of(cell: Cell, data: str | None) -> dict[str, dict[int, str]]:
-    """The sentences of each evaluation split of a cell; no image has to be there.
-
-    Returns:
-        By split as the cell's record names it: texts by sentence id.
-    """
+    """The sentences of each evaluation split of a cell, by the split's name in its record and by sentence id; no image
+    has to be there."""
     found = {}
     for key, split in _scored_splits(cell, data, read_annotations):
         texts = {}

@@ -78,15 +78,12 @@ def search(
     trial_of: Callable[[MethodSpec, Recipe], Job],
     run: Callable[[Sequence[Job]], Sequence[Record]],
 ) -> list[Trial]:
-    """Run every trial of every method as one matrix.
+    """Run every trial of every method as one matrix; Interrupted where trials were stopped.
 
     Args:
         recipe: what all trials share; its learning rates are replaced by the drawn ones.
         trial_of: the cell of a method trained with a recipe.
         run: runs cells, or finds their records; returns the records, without those of cells that were stopped.
-
-    Raises:
-        Interrupted: where trials were stopped.
     """
     # The cells of all trials.
     drawn = draw(tuning.space, tuning.seed, tuning.trials)
@@ -94,7 +91,8 @@ def search(
     jobs: dict[str, Job] = {}  # trials with the same values are one cell
     for number, values in enumerate(drawn):
         for spec in methods:
-            job = trial_of(spec, _with(recipe, values, tuning.epochs))
+            tried = recipe.model_copy(update={**values, "rates": {}, "tuning": None, "epochs": tuning.epochs})
+            job = trial_of(spec, tried)
             planned.append((spec, number, job.cell.id()))
             jobs.setdefault(job.cell.id(), job)
     records = {record.id: record for record in run(list(jobs.values()))}
@@ -141,10 +139,12 @@ def recipe_text(recipe: Recipe, rates: Mapping[str, Rates], tuning: Tuning, hist
     Args:
         history: name of the file that lists the trials.
     """
-    kept = {name: _kept(own, recipe.tuning, tuning) for name, own in recipe.rates.items()}
-    changed = recipe.model_copy(update={"rates": {**kept, **rates}, "tuning": tuning})
+    every = {name: _kept(own, recipe.tuning, tuning) for name, own in recipe.rates.items()}
+    every |= rates
+    changed = recipe.model_copy(update={"rates": every, "tuning": tuning})
     fields = changed.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-    return f"# Rates found by `barbench tune`: {tuning}. All trials: {history}.\n{write_yaml(fields)}"
+    comment = f"# Rates found by `barbench tune`: {tuning}. All trials: {history}."
+    return f"{comment}\n{write_yaml(fields)}"
 
 
 def _kept(own: Rates, before: Tuning | None, now: Tuning) -> Rates:
@@ -156,10 +156,6 @@ def _kept(own: Rates, before: Tuning | None, now: Tuning) -> Rates:
     return own if before == now else own.model_copy(update={"tuning": before})
 
 
-def _with(recipe: Recipe, values: Values, epochs: int) -> Recipe:
-    return recipe.model_copy(update={**values, "rates": {}, "tuning": None, "epochs": epochs})
-
-
 def _score(record: Record) -> float | None:
     if record.status != "done":
         return None
@@ -168,4 +164,7 @@ def _score(record: Record) -> float | None:
 
 def _why_lost(record: Record) -> str:
     reason = record.reason or record.status
-    return "" if record.status == "done" or _DIVERGED.match(reason) else reason
+    # A training whose numbers became infinite answers the question.
+    if record.status == "done" or _DIVERGED.match(reason):
+        return ""
+    return reason

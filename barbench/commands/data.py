@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from barbench.commands import options as opt
 from barbench.commands.checks import CheckedCommand
-from barbench.commands.options import ExifOption, FormatOption
 from barbench.datasets.importers.names import SourceFormat
 from barbench.errors import UsageError
 from barbench.listing import Format, print_rows, progress_bar
@@ -51,6 +51,7 @@ def make_shapes(
         raise UsageError(f"--shortest {shortest} is more than --longest {longest}")
     if root.exists() and any(root.iterdir()):
         raise UsageError(f"{root} is not empty; name a new folder")
+    # The three evaluation splits have other sizes by default.
     standard = ShapesSpec()
     spec = ShapesSpec(
         train=train,
@@ -107,7 +108,7 @@ def import_(
         Path | None,
         typer.Option(dir_okay=False, help="PNG to write: ten images with their masks, to look at", show_default="none"),
     ] = None,
-    format_: FormatOption = Format.table,
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Make the layout from a copy of the data: Parquet, zips, LMDB, mask folders, MDETR's JSON, or a table.
 
@@ -130,25 +131,25 @@ def verify(
     dataset: Annotated[
         str, typer.Option("--dataset", "--split", help="comma list of datasets, or all that the root holds")
     ] = "all",
-    exif: ExifOption = "stored",
+    exif: opt.ExifOption = "stored",
     own: Annotated[bool, typer.Option("--own", help="accept valid data that differ from the public release")] = False,
-    format_: FormatOption = Format.table,
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Check a data root: published counts, every image opens, every mask is sound, images shared by train and test."""
     from barbench.commands.data_checks import verify_data
 
-    rows, findings, sound = verify_data(root, dataset, own, exif)
-    print_rows(rows, format_, title="splits as found")
-    for line in findings:
+    found = verify_data(root, dataset, own, exif)
+    print_rows(found.rows, format_, title="splits as found")
+    for line in found.findings:
         print(line, file=sys.stderr)
-    if not sound:
+    if not found.sound:
         raise typer.Exit(1)
 
 
 @app.command("audit", cls=CheckedCommand)
 def audit(
     data: Annotated[str | None, typer.Option(help="REFER/COCO root, or shapes")] = None,
-    format_: FormatOption = Format.table,
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Count the images that each training set shares with each evaluation split, over all data sets of a root."""
     from barbench.commands.data_checks import audit_data

@@ -37,17 +37,20 @@ class Audit(NamedTuple):
     absent: list[str]
 
 
-def verify_data(
-    data: str | None, datasets: str, own: bool = False, exif: Exif = "stored"
-) -> tuple[list[dict[str, object]], list[str], bool]:
+class Verification(NamedTuple):
+    """One row per split, findings in words, and whether everything is as it should be."""
+
+    rows: list[dict[str, object]]
+    findings: list[str]
+    sound: bool
+
+
+def verify_data(data: str | None, datasets: str, own: bool = False, exif: Exif = "stored") -> Verification:
     """Check a data root.
 
     Args:
         datasets: a comma list; `all` means those that the root has.
         own: whether the data need not be the public release.
-
-    Returns:
-        One row per split, findings in words, and whether everything is as it should be.
     """
     # The partitions: those that are named, or all that the root has.
     names = split_list(datasets)
@@ -70,9 +73,10 @@ def verify_data(
     findings = [f"{f.severity}: {f.dataset}: {f.text}" for f in report.findings]
     verdict = "sound" if report.ok else "not sound"
     if report.ok and not report.released:
-        verdict += ", but not the public release" + (" (accepted: --own)" if own else ": accept that with --own")
-    ok = report.ok and (own or report.released)
-    return rows, [*findings, f"{report.images_opened} images opened; the data are {verdict}"], ok
+        accepted = " (accepted: --own)" if own else ": accept that with --own"
+        verdict += f", but not the public release{accepted}"
+    findings.append(f"{report.images_opened} images opened; the data are {verdict}")
+    return Verification(rows, findings, report.ok and (own or report.released))
 
 
 def _verified_row(row: AuditRow) -> dict[str, object]:
@@ -168,6 +172,7 @@ def audit_data(data: str | None) -> Audit:
     found = overlaps(datasets, partitions, outlines)
     sizes = {split: len(images) for split, images in evaluation_images(partitions, outlines).items()}
 
+    # The first row has the sizes, the others what of them a training set shares.
     rows = [_row("(images of the split)", None, None, partitions, sizes)]
     leaks: list[str] = []
     for overlap in found:
@@ -200,6 +205,7 @@ def _leaks(found: TrainingOverlap, sizes: Sizes) -> list[str]:
 
 def _sources(data: str | None, datasets: list[Dataset], partly: bool) -> dict[str, DataSource]:
     """The source of each data set; with `partly`, of those that are there, and MissingData if none is."""
+    # The last error is told where nothing is there.
     sources: dict[str, DataSource] = {}
     absent: MissingData | None = None
     for dataset in datasets:

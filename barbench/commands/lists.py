@@ -6,18 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from barbench.commands import options as opt
 from barbench.commands.checks import CheckedCommand
-from barbench.commands.options import (
-    ArgumentsOption,
-    BackboneOption,
-    CountOption,
-    FormatOption,
-    HeadFormOption,
-    ImageSizeOption,
-    NeckOption,
-    OfOption,
-    ProportionOption,
-)
 from barbench.listing import Format, print_rows
 from barbench.spec.text import method_options
 
@@ -28,19 +18,21 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 """Columns of a narrow terminal."""
+SHOWN = ("name", "description", "epochs", "batch", "optimizer", "lr", "schedule")
+"""Fields of a recipe that fit in a table."""
 
 app = typer.Typer(no_args_is_help=True, help="List methods, backbones, datasets, recipes and suites.")
 
 
 @app.command("methods", cls=CheckedCommand)
 def list_methods(
-    backbone: BackboneOption = "tiny",
-    image_size: ImageSizeOption = None,
-    options: ArgumentsOption = None,
-    proportion: ProportionOption = None,
-    count: CountOption = None,
-    of: OfOption = None,
-    format_: FormatOption = Format.table,
+    backbone: opt.BackboneOption = "tiny",
+    image_size: opt.ImageSizeOption = None,
+    options: opt.ArgumentsOption = None,
+    proportion: opt.ProportionOption = None,
+    count: opt.CountOption = None,
+    of: opt.OfOption = None,
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Methods by kind: what each is, and how many parameters it tunes on a backbone; no weights are needed.
 
@@ -54,11 +46,13 @@ def list_methods(
     from barbench.methods.resolve import resolve
     from barbench.spec.backbone import backbone_config
 
+    # Sizes that the options leave open follow the backbone.
     specs = resolve("everything")
     chosen = method_options(options or [], specs)
     check_backbone(backbone, image_size)
     chosen = in_proportion(specs, backbone_config(backbone), proportion, chosen)
     rows = _method_rows(specs, backbone, image_size, chosen)
+    # People get one number for each method, programs the whole account.
     if format_ is Format.table:
         table = [_for_people(row, rule) for row in rows]
         title = f"methods on {backbone}, tuned parameters"
@@ -80,6 +74,7 @@ def _method_rows(
     from barbench.methods.catalog import KINDS
     from barbench.methods.counts import stored_counts
 
+    # A method that was counted with the same sizes needs no torch.
     known = stored_counts(backbone, image_size)
     rows = {}
     others = []
@@ -108,10 +103,11 @@ def _for_people(row: Mapping[str, Any], rule: "CountRule") -> dict[str, Any]:
 
 
 @app.command("backbones", cls=CheckedCommand)
-def list_backbones(format_: FormatOption = Format.table) -> None:
+def list_backbones(format_: opt.FormatOption = Format.table) -> None:
     """Backbones that barbench supports."""
     from barbench.spec.backbone import backbone_config, backbone_names
 
+    # The settings are open_clip's.
     rows = []
     for name in backbone_names():
         config = backbone_config(name)
@@ -131,22 +127,27 @@ def list_backbones(format_: FormatOption = Format.table) -> None:
 
 @app.command("splits", cls=CheckedCommand, hidden=True)  # the former name
 @app.command("datasets", cls=CheckedCommand)
-def list_datasets(format_: FormatOption = Format.table) -> None:
+def list_datasets(format_: opt.FormatOption = Format.table) -> None:
     """Datasets and mixtures: what trains, which splits are evaluated."""
     from barbench.spec.dataset import DATASETS
 
-    rows = [
-        {
-            "name": t.name,
-            "title": t.title,
-            "trains on": [p.name for p in t.members],
-            "evaluated": [e.key for e in t.evaluation_splits],
-            "leaks": [s for p in t.members if not t.is_mixture for s in p.leaks],
-            "context": t.context_length,
-            "files": [f"{p.folder}/{p.refs_file}" for p in t.partitions],
+    rows = []
+    for dataset in DATASETS:
+        # Which splits leak for a mixture depends on what it leaves out.
+        leaks: list[str] = []
+        if not dataset.is_mixture:
+            for partition in dataset.members:
+                leaks += partition.leaks
+        row = {
+            "name": dataset.name,
+            "title": dataset.title,
+            "trains on": [partition.name for partition in dataset.members],
+            "evaluated": [split.key for split in dataset.evaluation_splits],
+            "leaks": leaks,
+            "context": dataset.context_length,
+            "files": [f"{partition.folder}/{partition.refs_file}" for partition in dataset.partitions],
         }
-        for t in DATASETS
-    ]
+        rows.append(row)
     print_rows(rows, format_, title="datasets")
 
 
@@ -155,7 +156,7 @@ def list_recipes(
     fields: Annotated[
         bool, typer.Option("--fields", help="list the fields of a recipe instead, which run --set changes")
     ] = False,
-    format_: FormatOption = Format.table,
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Training recipes that ship with barbench, or the fields that a recipe has."""
     from barbench.spec.recipe import load_recipe, recipe_fields, recipe_names
@@ -165,39 +166,38 @@ def list_recipes(
         return
     rows = [load_recipe(name).model_dump(mode="json") for name in recipe_names()]
     if format_ is Format.table:
-        rows = [
-            {k: r[k] for k in ("name", "description", "epochs", "batch", "optimizer", "lr", "schedule")} for r in rows
-        ]
+        rows = [{name: row[name] for name in SHOWN} for row in rows]
     print_rows(rows, format_, title="recipes")
 
 
 @app.command("suites", cls=CheckedCommand)
-def list_suites(format_: FormatOption = Format.table) -> None:
+def list_suites(format_: opt.FormatOption = Format.table) -> None:
     """Lists of methods with options that answer one question together."""
     from barbench.methods.suites import SUITES
 
-    rows = [
-        {"suite": name, "method": spec.name, "title": spec.title, "question": SUITES.get(name).question}
-        for name in SUITES.names()
-        for spec in SUITES.get(name).methods()
-    ]
-    if format_ is Format.table:
-        # The question is said once, over the suite's rows.
-        rows = [{"suite": f"{r['suite']}: {r['question']}", "method": r["method"], "title": r["title"]} for r in rows]
+    rows = []
+    for name in SUITES.names():
+        suite = SUITES.get(name)
+        for spec in suite.methods():
+            about = {"method": spec.name, "title": spec.title}
+            if format_ is Format.table:  # the question is said once, over the suite's rows
+                rows.append({"suite": f"{name}: {suite.question}", **about})
+            else:
+                rows.append({"suite": name, **about, "question": suite.question})
     print_rows(rows, format_, title="suites", section="suite")
 
 
 def show(
     method: Annotated[str, typer.Argument(help="name of a method, as --methods takes it")],
-    backbone: BackboneOption = "tiny",
-    image_size: ImageSizeOption = None,
-    neck: NeckOption = None,
-    head_form: HeadFormOption = None,
-    options: ArgumentsOption = None,
-    proportion: ProportionOption = None,
-    count: CountOption = None,
-    of: OfOption = None,
-    format_: FormatOption = Format.table,
+    backbone: opt.BackboneOption = "tiny",
+    image_size: opt.ImageSizeOption = None,
+    neck: opt.NeckOption = None,
+    head_form: opt.HeadFormOption = None,
+    options: opt.ArgumentsOption = None,
+    proportion: opt.ProportionOption = None,
+    count: opt.CountOption = None,
+    of: opt.OfOption = None,
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """One method: its options with their values, and its tuned parameters by part on a backbone."""
     from barbench.spec.accounting import GROUPS, PRESETS, parse_rule
@@ -215,12 +215,13 @@ def show(
     specs = resolve(method)
     if len(specs) != 1:
         raise UsageError(f"show takes one method, not {len(specs)}")
-    (spec,) = specs
+    spec = specs[0]
     chosen = method_options(options or [], specs)
     check_backbone(backbone, image_size)
     head = HeadChoice(neck, head_form).changed(backbone_config(backbone).head)
     spec.check_head(head)
     chosen = in_proportion(specs, backbone_config(backbone), proportion, chosen)[spec.name]
+    # Options, parts, groups and rules, each a table of its own.
     settings, parts, account = _described(spec, backbone, image_size, chosen, head)
     groups = [{"group": group, "parameters": account[group]} for group in GROUPS]
     counted = []

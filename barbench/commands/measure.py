@@ -2,34 +2,12 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from barbench.commands.options import (
-    DATA,
-    TRAINING,
-    WEIGHTS_HELP,
-    ArgumentsOption,
-    BackboneOption,
-    BackbonesOption,
-    ChangesOption,
-    DeviceOption,
-    FormatOption,
-    HeadFormOption,
-    ImageSizeOption,
-    KernelsOption,
-    LimitOption,
-    LimitTrainOption,
-    MaybeDatasetsOption,
-    MaybeMethodsOption,
-    NeckOption,
-    ProportionOption,
-    RecipeOption,
-    SuiteOption,
-    WeightsOption,
-)
+from barbench.commands import options as opt
 from barbench.errors import Interrupted, UsageError
 from barbench.listing import Format, print_rows, progress_bar, stdout_console
 from barbench.spec.run import AUTO, Place, Run
@@ -38,48 +16,32 @@ from barbench.spec.text import method_options, split_list
 if TYPE_CHECKING:
     from barbench.regression.check import Outcome
 
-_OF_DATA: Final = {
-    "datasets": "dataset",
-    "limit": "limit",
-    "limit_train": "limit-train",
-    "methods": "methods",
-    "options": "option",
-    "backbones": "backbone",
-    "weights": "weights",
-    "image_size": "image-size",
-    "recipe": "recipe",
-    "changes": "set",
-    "seeds": "seeds",
-    "device": "device",
-}
-"""Parameters of `check` that only a check of a user's data has, with their options."""
-
 
 def profile(
-    methods: MaybeMethodsOption = None,
-    backbone: BackboneOption = "tiny",
+    methods: opt.MaybeMethodsOption = None,
+    backbone: opt.BackboneOption = "tiny",
     weights: Annotated[
-        str | None, typer.Option(help=WEIGHTS_HELP, show_default="pretrained for tiny and folders, else random")
+        str | None, typer.Option(help=opt.WEIGHTS_HELP, show_default="pretrained for tiny and folders, else random")
     ] = None,
-    image_size: ImageSizeOption = None,
-    neck: NeckOption = None,
-    head_form: HeadFormOption = None,
+    image_size: opt.ImageSizeOption = None,
+    neck: opt.NeckOption = None,
+    head_form: opt.HeadFormOption = None,
     batch: Annotated[int, typer.Option(min=1, max=65_536, help="images per training step")] = 8,
     context_length: Annotated[
         int, typer.Option("--context", min=3, max=1024, help="tokens of an expression, start and end included")
     ] = 17,
-    device: DeviceOption = AUTO,
+    device: opt.DeviceOption = AUTO,
     precision: Annotated[
         Literal["fp32", "bf16"], typer.Option(help="number format of the forward and backward pass")
     ] = "fp32",
-    kernels: KernelsOption = AUTO,
-    suite: SuiteOption = None,
+    kernels: opt.KernelsOption = AUTO,
+    suite: opt.SuiteOption = None,
     by: Annotated[
         Literal["method", "part"], typer.Option(help="subject of a row: a method, or a part of a method")
     ] = "method",
-    options: ArgumentsOption = None,
-    proportion: ProportionOption = None,
-    format_: FormatOption = Format.table,
+    options: opt.ArgumentsOption = None,
+    proportion: opt.ProportionOption = None,
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Measure what each method costs, on random input. Each method runs in a new process."""
     from barbench.benchmarks.matrix import check_backbone
@@ -88,6 +50,7 @@ def profile(
     from barbench.methods.suites import SUITES
     from barbench.spec.backbone import HeadChoice, backbone_config
 
+    # Mistakes are answered before torch is imported.
     check_backbone(backbone, image_size, weights, context_length)
     config = backbone_config(backbone)
     if suite is None:
@@ -149,28 +112,28 @@ def check(
         typer.Option(
             help="train on this data and compare scores: a folder in the REFER/COCO layout, or shapes",
             show_default="barbench's own check",
-            rich_help_panel=DATA,
+            rich_help_panel=opt.DATA,
         ),
     ] = None,
-    datasets: MaybeDatasetsOption = None,
-    limit: LimitOption = None,
-    limit_train: LimitTrainOption = None,
-    methods: MaybeMethodsOption = None,
-    options: ArgumentsOption = None,
-    backbones: BackbonesOption = None,
-    weights: WeightsOption = None,
-    image_size: ImageSizeOption = None,
-    recipe: RecipeOption = None,
-    changes: ChangesOption = None,
+    datasets: opt.MaybeDatasetsOption = None,
+    limit: opt.LimitOption = None,
+    limit_train: opt.LimitTrainOption = None,
+    methods: opt.MaybeMethodsOption = None,
+    options: opt.ArgumentsOption = None,
+    backbones: opt.BackbonesOption = None,
+    weights: opt.WeightsOption = None,
+    image_size: opt.ImageSizeOption = None,
+    recipe: opt.RecipeOption = None,
+    changes: opt.ChangesOption = None,
     seeds: Annotated[
         str | None,
         typer.Option(
             help="comma list of whole numbers; one run per seed",
             show_default="0, with --update 0,1,2",
-            rich_help_panel=TRAINING,
+            rich_help_panel=opt.TRAINING,
         ),
     ] = None,
-    device: DeviceOption = AUTO,
+    device: opt.DeviceOption = AUTO,
 ) -> None:
     """Measure scores of a small subset and compare them with a stored baseline: barbench's own, or with --data yours.
 
@@ -183,9 +146,12 @@ def check(
         if outcome is not None:
             _show(outcome, format_)
         return
-    for name in _OF_DATA:
-        if ctx.params[name] and ctx.params[name] != AUTO:
-            raise UsageError(f"--{_OF_DATA[name]} is of a check of your own data: give --data, too")
+    # What describes a run, and where it runs, is of a check of the user's data alone.
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        value = ctx.params.get(name)
+        if (name == "device" or name in Run.model_fields) and value and value != AUTO:
+            raise UsageError(f"{parameter.opts[0]} is of a check of your own data: give --data, too")
     from barbench.regression import check as regression
 
     sections = split_list(only or "")
@@ -212,11 +178,13 @@ def _check_own(
     from barbench.benchmarks.matrix import cells
     from barbench.regression.baseline import load
 
+    # A baseline that is not there is said before anything is trained.
     asked = Run.of(ctx.params, seeds=seeds)
     if asked.backbones is not None and len(asked.backbones) > 1:
         raise UsageError("--backbone: a check is of one backbone; make a baseline file for each")
     if not update:
         load(baseline, "barbench check --data ROOT … --update")
+    # The records are of no use once their scores are compared.
     console = Console(stderr=True)
     with TemporaryDirectory(prefix="barbench-check-") as folder, interruptible():
         try:

@@ -1,7 +1,6 @@
 """`barbench evaluate` and `predict`: one trained model, on data or on a photo."""
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,18 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from barbench.commands.options import (
-    BACKBONES,
-    DATA,
-    DATASETS_HELP,
-    DataOption,
-    DeviceOption,
-    ExifOption,
-    FormatOption,
-    ImageSizeOption,
-    LimitOption,
-    ResultsOption,
-)
+from barbench.commands import options as opt
 from barbench.errors import UnknownName, UsageError
 from barbench.listing import Format, print_notes, print_rows, progress_bar
 from barbench.spec.dataset import DATASETS, resolve_dataset
@@ -58,33 +46,36 @@ def evaluate(
         ),
     ] = None,
     datasets: Annotated[
-        str, typer.Option("--dataset", help=f"dataset to evaluate on: {DATASETS_HELP}", rich_help_panel=DATA)
+        str, typer.Option("--dataset", help=f"dataset to evaluate on: {opt.DATASETS_HELP}", rich_help_panel=opt.DATA)
     ] = "refcoco+",
     splits: Annotated[
         str | None,
         typer.Option(
-            "--split", help="evaluation splits of the dataset, a comma list", show_default="all", rich_help_panel=DATA
+            "--split",
+            help="evaluation splits of the dataset, a comma list",
+            show_default="all",
+            rich_help_panel=opt.DATA,
         ),
     ] = None,
-    data: DataOption = None,
+    data: opt.DataOption = None,
     text: Annotated[
         Literal["original", "shuffle", "drop-descriptors", "category", "empty", "same-category", "other-image"],
-        typer.Option(help="words of the expressions, for a --cell: the data's, or others", rich_help_panel=DATA),
+        typer.Option(help="words of the expressions, for a --cell: the data's, or others", rich_help_panel=opt.DATA),
     ] = "original",
     text_seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="seed of the draws of --text", rich_help_panel=DATA)
+        int, typer.Option(min=0, max=MAX_SEED, help="seed of the draws of --text", rich_help_panel=opt.DATA)
     ] = 0,
-    limit: LimitOption = None,
-    exif: ExifOption = "stored",
+    limit: opt.LimitOption = None,
+    exif: opt.ExifOption = "stored",
     backbone: Annotated[
         str | None,
         typer.Option(
             help="name of an open_clip CLIP ViT; with --cell the folder of its backbone, if it has one from a folder",
             show_default="ViT-B-16-quickgelu, that of the cell",
-            rich_help_panel=BACKBONES,
+            rich_help_panel=opt.BACKBONES,
         ),
     ] = None,
-    image_size: ImageSizeOption = None,
+    image_size: opt.ImageSizeOption = None,
     context_length: Annotated[
         int | None,
         typer.Option(
@@ -95,7 +86,7 @@ def evaluate(
             show_default="the dataset's own",
         ),
     ] = None,
-    device: DeviceOption = AUTO,
+    device: opt.DeviceOption = AUTO,
     batch: Annotated[
         int | None,
         typer.Option(min=1, max=65_536, help="images per forward pass of a .pth file", show_default=str(EVAL_BATCH)),
@@ -109,8 +100,8 @@ def evaluate(
             show_default=str(THRESHOLD),
         ),
     ] = None,
-    results: ResultsOption = Path("results"),
-    format_: FormatOption = Format.table,
+    results: opt.ResultsOption = Path("results"),
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Evaluate a trained cell on other data or in other words, or an official checkpoint on every evaluation split.
 
@@ -149,6 +140,7 @@ def _evaluate_cell(name: str, dataset: str, keys: list[str], given: Mapping[str,
     from barbench.results.select import one
     from barbench.results.store import Store
 
+    # Names are checked before torch is imported.
     found = resolve_dataset(dataset, data_root(given["data"]))
     every = [split.key for split in found.evaluation_splits]
     for key in keys:
@@ -191,6 +183,7 @@ def _evaluate_official(weights: Path, codebase: Codebase, names: list[str], give
     chosen = choose_datasets(names, data, given["context_length"], given["exif"])
     context_length = max(dataset.context_length for dataset in chosen)
     check_backbone(backbone, given["image_size"], context_length=context_length)
+    # Files that are missing are named before torch is imported.
     root = data_root(data)
     if root is not None:
         for dataset in chosen:
@@ -231,13 +224,13 @@ def predict(
             show_default="the cell's recipe",
         ),
     ] = None,
-    device: DeviceOption = AUTO,
-    results: ResultsOption = Path("results"),
+    device: opt.DeviceOption = AUTO,
+    results: opt.ResultsOption = Path("results"),
     out: Annotated[
         Path | None,
         typer.Option(dir_okay=False, help="PNG file to write", show_default="PHOTO-found.png in this folder"),
     ] = None,
-    format_: FormatOption = Format.table,
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Mask the object that each expression refers to, in your own photo.
 
@@ -252,6 +245,7 @@ def predict(
     _refuse_files(expressions)
     if weights is not None and not _is_there(weights):
         raise UsageError(f"--weights {weights}: there is no such file or folder")
+    # The photo and the cell, before torch is imported.
     pixels = read_photo(photo)
     store = Store(results)
     try:
@@ -266,6 +260,7 @@ def predict(
     file = None if weights is None else str(weights)
     trained = load_trained(store, record, pick_device(device), folder, file)
     found = trained.find(pixels, expressions, threshold)
+    # An overlay, a row per expression, and a note where words were lost.
     path = out or Path(f"{photo.stem}-found.png")
     write_found(pixels, found, path)
     rows = [
@@ -273,9 +268,7 @@ def predict(
         for each in found
     ]
     print_rows(rows, format_, title=f"{trained.record.title} ({trained.record.id}); overlay in {path}")
-    for each in found:
-        if each.cut:
-            print(f"note: {each.expression!r} is longer than the context and was cut", file=sys.stderr)
+    print_notes(f"{each.expression!r} is longer than the context and was cut" for each in found if each.cut)
 
 
 def _is_there(weights: Path) -> bool:

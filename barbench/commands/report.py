@@ -1,20 +1,11 @@
 """`barbench report`, `compare`, `panels` and `export`: what people read, made from the records."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from barbench.commands.options import (
-    CountOption,
-    DataOption,
-    DeviceOption,
-    FormatOption,
-    OfOption,
-    ResultsOption,
-    TrainedOnOption,
-)
+from barbench.commands import options as opt
 from barbench.errors import UsageError
 from barbench.listing import Format, print_notes, print_rows, progress_bar, stdout_console
 from barbench.spec.run import reports_beside
@@ -28,7 +19,7 @@ EACH = "write FIRST,SECOND if the two differ"
 
 
 def report(
-    results: ResultsOption = Path("results"),
+    results: opt.ResultsOption = Path("results"),
     out: Annotated[
         Path | None, typer.Option(file_okay=False, help="folder to write the report into", show_default=BESIDE)
     ] = None,
@@ -45,9 +36,9 @@ def report(
         str,
         typer.Option("--format", help="comma list of md, latex, html (one page with everything), terminal (printed)"),
     ] = "md,latex",
-    count: CountOption = None,
-    of: OfOption = None,
-    data: DataOption = None,
+    count: opt.CountOption = None,
+    of: opt.OfOption = None,
+    data: opt.DataOption = None,
     pictures: Annotated[
         float, typer.Option(min=0, max=3, help="megabytes of thumbnails inside the page; further ones lie beside it")
     ] = 1.5,
@@ -59,6 +50,7 @@ def report(
     from barbench.results.store import Store
     from barbench.spec.accounting import parse_rule
 
+    # The terminal is no file; what could not be read is said even where the report fails.
     out = out or reports_beside(results)
     rule = parse_rule(count, of)
     numbers = split_list(table)
@@ -98,8 +90,8 @@ def compare(
     neck: Annotated[str | None, typer.Option(help=f"neck of the cells: etris, detris, cris, none; {EACH}")] = None,
     head: Annotated[str | None, typer.Option(help=f"form of the cells' head: full, linear; {EACH}")] = None,
     resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="number of bootstrap resamples")] = 10_000,
-    results: ResultsOption = Path("results"),
-    format_: FormatOption = Format.table,
+    results: opt.ResultsOption = Path("results"),
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Compare two methods in mIoU, oIoU, P@0.5 and over objects, with 95 % intervals over images and seeds."""
     from barbench.results.compare import Wanted
@@ -112,10 +104,11 @@ def compare(
         found = compare_cells(store, first, second, wanted, resamples)
     finally:
         print_notes(store.notes())
-    rows = [row.readable(found.titles) if format_ is Format.table else row._asdict() for row in found.rows]
+    rows: list[dict[str, Any]] = [row._asdict() for row in found.rows]
+    if format_ is Format.table:
+        rows = [row.readable(found.titles) for row in found.rows]
     print_rows(rows, format_, title=f"{found.titles[0]} minus {found.titles[1]}, in percent")
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_notes(found.notes)
 
 
 def panels(
@@ -132,7 +125,7 @@ def panels(
     sentences: Annotated[
         str | None, typer.Option("--sent", help="comma list of sentence ids, instead of --pick")
     ] = None,
-    dataset: TrainedOnOption = "refcoco+",
+    dataset: opt.TrainedOnOption = "refcoco+",
     eval_split: Annotated[
         str | None, typer.Option(help="split to show, e.g. testA", show_default="the first, val")
     ] = None,
@@ -151,9 +144,9 @@ def panels(
     head: Annotated[
         str | None, typer.Option(help="form of the cells' head, if they have several: full, linear")
     ] = None,
-    data: DataOption = None,
-    device: DeviceOption = "auto",
-    results: ResultsOption = Path("results"),
+    data: opt.DataOption = None,
+    device: opt.DeviceOption = "auto",
+    results: opt.ResultsOption = Path("results"),
     out: Annotated[
         Path | None,
         typer.Option(file_okay=False, help="folder to write the panels into", show_default=f"panels in {BESIDE}"),
@@ -175,8 +168,7 @@ def panels(
     place = pick_device(device)
     with progress_bar("predicting") as progress:
         made = make_panels(store, choice, place, progress)
-    for note in made.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_notes(made.notes)
     for path in write_panels(made.panels, out or reports_beside(results) / "panels"):
         print(path)
 
@@ -206,8 +198,8 @@ def export(
         bool,
         typer.Option("--subset", help="cells of a subset of images too, in every_eval_ever and eval_results"),
     ] = False,
-    data: DataOption = None,
-    results: ResultsOption = Path("results"),
+    data: opt.DataOption = None,
+    results: opt.ResultsOption = Path("results"),
     out: Annotated[
         Path | None,
         typer.Option(
@@ -220,6 +212,7 @@ def export(
     from barbench.results.exchange import EXCHANGES
     from barbench.results.store import Store
 
+    # A format that others exchange is a folder of files, any other one table.
     store = Store(results)
     try:
         if format_ in EXCHANGES:

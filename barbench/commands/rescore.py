@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from barbench.commands.options import DataOption, FormatOption
+from barbench.commands import options as opt
 from barbench.errors import UsageError
 from barbench.listing import Format, print_notes, print_rows
 
@@ -33,11 +33,11 @@ def rescore(
             dir_okay=False,
         ),
     ] = None,
-    data: DataOption = None,
+    data: opt.DataOption = None,
     allow_unmatched: Annotated[
         bool, typer.Option("--allow-unmatched", help="leave sentences out that cannot be matched with a label")
     ] = False,
-    format_: FormatOption = Format.table,
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Score stored predictions again, with wrong sentences left out or with better masks; print whether ranks hold."""
     from barbench.benchmarks.rescore import rescore as score_again
@@ -55,6 +55,7 @@ def rescore(
     finally:
         print_notes(store.notes())
     print_notes(written.notes)
+    # Programs get the methods alone; the pairs follow from them.
     found = ranking(store, target)
     if format_ is Format.table:
         print_rows([row.readable() for row in found.methods], format_, title=f"{source.name}: mIoU before and after")

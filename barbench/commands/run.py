@@ -9,35 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from barbench.commands import options as opt
 from barbench.commands.checks import gpu_list, is_writable, require_writable
-from barbench.commands.options import (
-    COMPARED,
-    DATA,
-    DEVICES,
-    FOLDERS,
-    PLACE,
-    TRAINING,
-    ArgumentsOption,
-    BackbonesOption,
-    ChangesOption,
-    DataOption,
-    DeviceOption,
-    ExifOption,
-    HeadFormOption,
-    ImageSizeOption,
-    JobsOption,
-    KernelsOption,
-    LimitOption,
-    LimitTrainOption,
-    MaybeDatasetsOption,
-    MaybeMethodsOption,
-    NecksOption,
-    ProportionOption,
-    RecipeOption,
-    ResultsOption,
-    SuiteOption,
-    WeightsOption,
-)
 from barbench.errors import Interrupted
 from barbench.listing import Format, print_notes, print_rows, progress_bar, stdout_console
 from barbench.spec.run import AUTO, ExecutorName, Place, Precision, Run, TrackerName, reports_beside
@@ -63,7 +36,7 @@ def run(
         typer.Option(
             "--table",
             help="run the cells that these tables need: 1 to 5, a comma list, or all",
-            rich_help_panel=COMPARED,
+            rich_help_panel=opt.COMPARED,
         ),
     ] = None,
     plan: Annotated[
@@ -72,7 +45,7 @@ def run(
             "--plan",
             "--dry-run",
             help="show the cells, their time and memory, and run nothing",
-            rich_help_panel=COMPARED,
+            rich_help_panel=opt.COMPARED,
         ),
     ] = False,
     again: Annotated[
@@ -80,26 +53,26 @@ def run(
         typer.Option(
             "--again",
             help="run finished cells too, from the start; their old records are kept under other names",
-            rich_help_panel=COMPARED,
+            rich_help_panel=opt.COMPARED,
         ),
     ] = False,
-    methods: MaybeMethodsOption = None,
-    suite: SuiteOption = None,
-    datasets: MaybeDatasetsOption = None,
-    backbones: BackbonesOption = None,
-    weights: WeightsOption = None,
-    data: DataOption = None,
+    methods: opt.MaybeMethodsOption = None,
+    suite: opt.SuiteOption = None,
+    datasets: opt.MaybeDatasetsOption = None,
+    backbones: opt.BackbonesOption = None,
+    weights: opt.WeightsOption = None,
+    data: opt.DataOption = None,
     # How it is trained.
-    recipe: RecipeOption = None,
-    changes: ChangesOption = None,
-    options: ArgumentsOption = None,
-    proportion: ProportionOption = None,
+    recipe: opt.RecipeOption = None,
+    changes: opt.ChangesOption = None,
+    options: opt.ArgumentsOption = None,
+    proportion: opt.ProportionOption = None,
     seeds: Annotated[
-        str, typer.Option(help="comma list of whole numbers; one run per seed", rich_help_panel=TRAINING)
+        str, typer.Option(help="comma list of whole numbers; one run per seed", rich_help_panel=opt.TRAINING)
     ] = "0",
-    image_size: ImageSizeOption = None,
-    necks: NecksOption = None,
-    head_form: HeadFormOption = None,
+    image_size: opt.ImageSizeOption = None,
+    necks: opt.NecksOption = None,
+    head_form: opt.HeadFormOption = None,
     context_length: Annotated[
         int | None,
         typer.Option(
@@ -108,22 +81,22 @@ def run(
             max=1024,
             help="tokens of an expression, start and end included",
             show_default="the dataset's own",
-            rich_help_panel=DATA,
+            rich_help_panel=opt.DATA,
         ),
     ] = None,
-    exif: ExifOption = "stored",
-    limit: LimitOption = None,
-    limit_train: LimitTrainOption = None,
+    exif: opt.ExifOption = "stored",
+    limit: opt.LimitOption = None,
+    limit_train: opt.LimitTrainOption = None,
     precision: Annotated[
-        Precision, typer.Option(help="number format of the forward and backward pass", rich_help_panel=TRAINING)
+        Precision, typer.Option(help="number format of the forward and backward pass", rich_help_panel=opt.TRAINING)
     ] = "fp32",
     # Where cells run.
-    device: DeviceOption = AUTO,
-    kernels: KernelsOption = AUTO,
+    device: opt.DeviceOption = AUTO,
+    kernels: opt.KernelsOption = AUTO,
     processes: Annotated[
         int,
         typer.Option(
-            min=1, max=1024, help="number of processes that share each batch, one per GPU", rich_help_panel=DEVICES
+            min=1, max=1024, help="number of processes that share each batch, one per GPU", rich_help_panel=opt.DEVICES
         ),
     ] = 1,
     process_timeout: Annotated[
@@ -133,7 +106,7 @@ def run(
             min=1,
             max=100_000,
             help="minutes that a process of a cell waits for a slower one before the cell fails; it can resume",
-            rich_help_panel=DEVICES,
+            rich_help_panel=opt.DEVICES,
         ),
     ] = 30,
     workers: Annotated[
@@ -143,24 +116,24 @@ def run(
             max=1024,
             help="number of data loading processes per training process",
             show_default="0 on a CPU, else all cores but two, 16 at most",
-            rich_help_panel=DEVICES,
+            rich_help_panel=opt.DEVICES,
         ),
     ] = None,
-    jobs: JobsOption = None,
+    jobs: opt.JobsOption = None,
     gpus: Annotated[
         str | None,
         typer.Option(
             help="GPUs to use, numbers as in 0,2; all; or none; one cell runs on each, or on --processes of them",
             show_default="all, or what --device says",
             callback=gpu_list,
-            rich_help_panel=DEVICES,
+            rich_help_panel=opt.DEVICES,
         ),
     ] = None,
     executor: Annotated[
         ExecutorName,
         typer.Option(
             help="executor of the cells: local is this host; each other one needs the extra of its name",
-            rich_help_panel=PLACE,
+            rich_help_panel=opt.PLACE,
         ),
     ] = "local",
     cluster: Annotated[
@@ -168,7 +141,7 @@ def run(
         typer.Option(
             help="resources per cell on Slurm or Ray: partition=gpu,minutes=480,cpus=8, or a YAML file",
             show_default="4 cores and 480 minutes",
-            rich_help_panel=PLACE,
+            rich_help_panel=opt.PLACE,
         ),
     ] = None,
     retries: Annotated[
@@ -178,18 +151,18 @@ def run(
             max=1000,
             help="number of times that a cell whose process or host died is tried again",
             show_default="2, on this host 0",
-            rich_help_panel=PLACE,
+            rich_help_panel=opt.PLACE,
         ),
     ] = None,
     detach: Annotated[
-        bool, typer.Option("--detach", help="submit the cells to Slurm and return at once", rich_help_panel=PLACE)
+        bool, typer.Option("--detach", help="submit the cells to Slurm and return at once", rich_help_panel=opt.PLACE)
     ] = False,
     tracker: Annotated[
         TrackerName | None,
         typer.Option(
             help="also send losses and scores to this tracker, one run per cell, offline (extra: trackers)",
             show_default="none",
-            rich_help_panel=FOLDERS,
+            rich_help_panel=opt.FOLDERS,
         ),
     ] = None,
     keep_masks: Annotated[
@@ -197,32 +170,32 @@ def run(
         typer.Option(
             "--keep-masks",
             help="store the predicted masks beside the records, about half a kilobyte per expression, for rescore",
-            rich_help_panel=FOLDERS,
+            rich_help_panel=opt.FOLDERS,
         ),
     ] = False,
     cache: Annotated[
         str,
         typer.Option(
             help="folder for letterboxed images; off for none; auto for $BARBENCH_CACHE if half of the disk stays free",
-            rich_help_panel=FOLDERS,
+            rich_help_panel=opt.FOLDERS,
         ),
     ] = AUTO,
     # What is left, and what is done about failures.
-    results: ResultsOption = Path("results"),
+    results: opt.ResultsOption = Path("results"),
     reports: Annotated[
         Path | None,
         typer.Option(
             file_okay=False,
             help="folder to write the tables into",
             show_default="beside --results: reports, or NAME-reports",
-            rich_help_panel=FOLDERS,
+            rich_help_panel=opt.FOLDERS,
         ),
     ] = None,
     on_oom: Annotated[
         Literal["record", "halve"],
         typer.Option(
             help="action when a cell runs out of memory: record it, or halve its micro-batch and try again",
-            rich_help_panel=PLACE,
+            rich_help_panel=opt.PLACE,
         ),
     ] = "record",
 ) -> None:
@@ -246,6 +219,7 @@ def run(
     if detach:
         console.print("submitted; barbench status shows them, the same command listens to them", soft_wrap=True)
         return
+    # Tables are written even of a run that was stopped.
     if records:
         _report(asked, records, results, reports, console)
     stopped = len(made) - len(records)
@@ -336,6 +310,7 @@ def _measured(asked: Run, records: "list[Record]", store: "Store") -> "dict[str,
     from barbench.reports.tables.grouping import group
     from barbench.results.resampled import ResampledScores
 
+    # A table shows the backbones that the paper's has.
     groups = group(records)
     evidence = ResampledScores(store)
     if asked.tables is not None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from barbench.commands import options as opt
 from barbench.commands.checks import CheckedCommand
-from barbench.commands.options import FormatOption, ResultsOption
 from barbench.listing import Format, print_notes, print_rows, stdout_console
 from barbench.spec.text import plural
 
@@ -22,11 +22,11 @@ BEGIN_SECONDS = 120.0
 
 
 def status(
-    results: ResultsOption = Path("results"),
+    results: opt.ResultsOption = Path("results"),
     watch: Annotated[
         bool, typer.Option("--watch", help="refresh every five seconds until no cell waits or runs")
     ] = False,
-    format_: FormatOption = Format.table,
+    format_: opt.FormatOption = Format.table,
 ) -> None:
     """Show the cells of the runs and searches that are under way. With --watch, wait two minutes for one to begin."""
     from barbench.benchmarks.execution.status import damaged_runs, runs
@@ -80,7 +80,7 @@ def stop(
     cells: Annotated[
         list[str] | None, typer.Argument(help="ids or file names, a unique prefix is enough; omit for the whole run")
     ] = None,
-    results: ResultsOption = Path("results"),
+    results: opt.ResultsOption = Path("results"),
 ) -> None:
     """Ask a run, or some of its cells, to write checkpoints and end. `barbench run` resumes from there."""
     from barbench.benchmarks.execution.status import damaged_runs, find_run
@@ -103,6 +103,7 @@ def merge(
     from barbench.benchmarks.execution.host.lock import locked
     from barbench.results.merge import merge as copy
 
+    # No run may write there meanwhile.
     with locked(into):
         merged = copy(folders, into, on_conflict)
     kept = f", {len(merged.kept)} differ and were kept" if merged.kept else ""

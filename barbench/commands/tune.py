@@ -6,23 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from barbench.commands import options as opt
 from barbench.commands.checks import require_writable
-from barbench.commands.options import (
-    ArgumentsOption,
-    BackbonesOption,
-    DataOption,
-    DatasetsOption,
-    DeviceOption,
-    ExifOption,
-    HeadFormOption,
-    JobsOption,
-    MethodsOption,
-    NecksOption,
-    ProportionOption,
-    RecipeOption,
-    ResultsOption,
-    WeightsOption,
-)
 from barbench.commands.run import RESUME
 from barbench.errors import Interrupted, UsageError
 from barbench.files import write_atomically
@@ -44,12 +29,12 @@ HELD_OUT = 20
 
 def tune(
     ctx: typer.Context,
-    methods: MethodsOption = "all",
+    methods: opt.MethodsOption = "all",
     trials: Annotated[
         int | None,
         typer.Option(min=1, max=10_000, help="number of trainings per method", show_default=f"{OWN}; 8"),
     ] = None,
-    datasets: DatasetsOption = "refcoco+",
+    datasets: opt.DatasetsOption = "refcoco+",
     held_out: Annotated[
         int | None,
         typer.Option(
@@ -78,18 +63,18 @@ def tune(
         int | None,
         typer.Option(min=0, max=MAX_SEED, help="seed of the search and of every trial", show_default=f"{OWN}; 0"),
     ] = None,
-    backbones: BackbonesOption = None,
-    weights: WeightsOption = None,
-    necks: NecksOption = None,
-    head_form: HeadFormOption = None,
-    data: DataOption = None,
-    exif: ExifOption = "stored",
-    recipe: RecipeOption = None,
-    options: ArgumentsOption = None,
-    proportion: ProportionOption = None,
-    device: DeviceOption = AUTO,
-    jobs: JobsOption = None,
-    results: ResultsOption = Path("results"),
+    backbones: opt.BackbonesOption = None,
+    weights: opt.WeightsOption = None,
+    necks: opt.NecksOption = None,
+    head_form: opt.HeadFormOption = None,
+    data: opt.DataOption = None,
+    exif: opt.ExifOption = "stored",
+    recipe: opt.RecipeOption = None,
+    options: opt.ArgumentsOption = None,
+    proportion: opt.ProportionOption = None,
+    device: opt.DeviceOption = AUTO,
+    jobs: opt.JobsOption = None,
+    results: opt.ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(dir_okay=False, help="recipe to write, for run --recipe")] = Path("tuned.yaml"),
 ) -> None:
     """Search every method's learning rates with the same number of trials, and write them as a recipe.
@@ -127,6 +112,7 @@ def tune(
     from barbench.reports.page.rates import rate_curves
 
     check_held_out(read_dataset(made[0].files.data, made[0].dataset, held_out), held_out)
+    # A trial is the method's own cell with another recipe.
     launch = prepare(made)
     templates = {spec.name: job for spec, job in zip(part.methods, launch.jobs, strict=True)}
     budget = Tuning(
@@ -154,8 +140,10 @@ def tune(
         found = search(part.methods, part.recipe, budget, trial_of, run_trials)
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; {RESUME}", *error.args) from None
+    # Every trial is printed before a lost one ends the command.
     print_rows([_row(trial) for trial in found], Format.table, title=str(budget))
     require_answers(found)
+    # What is written: all trials, their drawing, and last the recipe, which names them.
     references = {spec.name: spec.reference or spec.name for spec in part.methods}
     rates = {references[name]: own for name, own in best_rates(found).items()}
     history = out.with_suffix(SUFFIX)

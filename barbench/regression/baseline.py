@@ -67,12 +67,14 @@ class Baseline(BaseModel):
 
     def accept(self, everywhere: Mapping[str, Values], here: Mapping[str, Values]) -> "Baseline":
         """A baseline with other sections, portable ones and those of this platform; all others stay."""
-        platforms = {**self.platforms}
+        # Other platforms, and other sections of this one, stay as they are.
+        platforms = dict(self.platforms)
         if here:
-            platforms[platform_key()] = {**platforms.get(platform_key(), {}), **_plain(here)}
+            key = platform_key()
+            platforms[key] = platforms.get(key, {}) | _rounded(here)
         return Baseline(
             made_with=packages(),
-            everywhere={**self.everywhere, **_plain(everywhere)},
+            everywhere=self.everywhere | _rounded(everywhere),
             platforms=platforms,
             own=self.own,
         )
@@ -90,8 +92,8 @@ def packages() -> dict[str, str]:
 def platform_key() -> str:
     """What bytes saved for the backward pass and speeds depend on: torch's version without the patch, and the
     system."""
-    release = ".".join(version("torch").split("+")[0].split(".")[:2])
-    return f"torch {release}, {platform.system()} {platform.machine()}"
+    major, minor, *_ = version("torch").split(".")
+    return f"torch {major}.{minor}, {platform.system()} {platform.machine()}"
 
 
 def load(path: Path, update: str) -> Baseline:
@@ -106,26 +108,25 @@ def load(path: Path, update: str) -> Baseline:
 
 def save(baseline: Baseline, path: Path) -> None:
     """Write a baseline with one line per entry, so that a change of an entry is a change of one line."""
+    # The file of barbench's own check has no scores of a user.
     fields = baseline.model_dump(mode="json")
     if not baseline.own:
         del fields["own"]
     write_atomically(path, (_text(fields) + "\n").encode())
 
 
-def _plain(sections: Mapping[str, Values]) -> Sections:
+def _rounded(sections: Mapping[str, Values]) -> Sections:
     """Values with eight digits: far below every tolerance, and legible."""
-    return {section: _rounded(values) for section, values in sections.items()}
-
-
-def _rounded(values: Values) -> dict[str, int | float | list[float]]:
-    found: dict[str, int | float | list[float]] = {}
-    for name, value in values.items():
-        if isinstance(value, list):
-            found[name] = [float(f"{x:.8g}") for x in value]
-        elif isinstance(value, int):
-            found[name] = value
-        else:
-            found[name] = float(f"{value:.8g}")
+    found: Sections = {}
+    for section, values in sections.items():
+        rounded = found.setdefault(section, {})
+        for name, value in values.items():
+            if isinstance(value, list):
+                rounded[name] = [float(f"{x:.8g}") for x in value]
+            elif isinstance(value, int):
+                rounded[name] = value
+            else:
+                rounded[name] = float(f"{value:.8g}")
     return found
 
 
@@ -133,6 +134,11 @@ def _text(value: object, indent: str = "") -> str:
     """JSON with mappings over several lines and lists on one; sorted."""
     if not isinstance(value, dict):
         return json.dumps(value, allow_nan=False)
+    if not value:
+        return "{}"
     inner = indent + " "
-    lines = [f"{inner}{json.dumps(key)}: {_text(each, inner)}" for key, each in sorted(value.items())]
-    return "{\n" + ",\n".join(lines) + f"\n{indent}}}" if lines else "{}"
+    lines = []
+    for key, each in sorted(value.items()):
+        lines.append(f"{inner}{json.dumps(key)}: {_text(each, inner)}")
+    entries = ",\n".join(lines)
+    return f"{{\n{entries}\n{indent}}}"

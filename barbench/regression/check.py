@@ -41,12 +41,8 @@ class GateSection(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """Sections, and where their baseline is.
-
-    Attributes:
-        sections: by name, in the order in which they are measured.
-        baseline: the file that is used if no other is named.
-    """
+    """Sections by name, in the order in which they are measured, the file that is used if no other is named, and the
+    commands that check and update it."""
 
     sections: Mapping[str, GateSection]
     baseline: Path
@@ -92,17 +88,12 @@ class Outcome(NamedTuple):
 
 
 def check(gate: Gate, path: Path | None, only: Sequence[str], allow_new: bool = False) -> Outcome:
-    """Measure and compare with a baseline.
+    """Measure and compare with a baseline; errors are those of `files.load`, and UnknownName for an unknown section.
 
     Args:
         path: of the baseline; None for the gate's own.
         only: names of sections; empty for all.
         allow_new: whether values that the baseline lacks are no failure.
-
-    Raises:
-        UnknownName: for an unknown section.
-        UsageError: if there is no baseline.
-        DataError: if the baseline cannot be read.
     """
     stored = files.load(path or gate.baseline, gate.update)
     chosen = _chosen(gate, only)
@@ -117,16 +108,8 @@ def check(gate: Gate, path: Path | None, only: Sequence[str], allow_new: bool = 
 
 
 def update(gate: Gate, path: Path | None, only: Sequence[str]) -> Path:
-    """Measure, and store the values as the baseline's sections.
-
-    Args:
-        path: of the baseline; None for the gate's own.
-        only: names of sections; empty for all.
-
-    Raises:
-        UnknownName: for an unknown section.
-        DataError: if the old baseline cannot be read.
-    """
+    """Measure, and store the values as the baseline's sections; arguments and errors as for `check`, but there need not
+    be a baseline."""
     path = path or gate.baseline
     chosen = _chosen(gate, only)
     stored = files.load(path, gate.update) if path.exists() else files.Baseline()
@@ -166,6 +149,7 @@ def _measure_again_if_slow(name: str, section: GateSection, old: Values | None) 
 
 
 def _timed(name: str, measure: Measure) -> Values:
+    # Standard output has the outcome alone.
     begin = time.monotonic()
     with progress_bar(name) as progress:
         values = measure(progress)

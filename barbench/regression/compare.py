@@ -32,19 +32,22 @@ def compare_section(
     """
     if baseline is None:
         return [GateFinding(section, "all", "missing", True, "", f"{len(measured)} values", missing)]
-    shared = [name for name in baseline if name in measured and _same_kind(baseline[name], measured[name])]
-    judged = {}
-    if shared:
-        before = {name: baseline[name] for name in shared}
-        now = {name: measured[name] for name in shared}
-        judged = rule(before, now)
+    # The rule judges all values that both sides have, since it may pool them.
+    before = {}
+    now = {}
+    for name, value in baseline.items():
+        if name in measured and isinstance(value, list) == isinstance(measured[name], list):
+            before[name] = value
+            now[name] = measured[name]
+    judged = rule(before, now) if now else {}
 
     found = []
     for name in dict.fromkeys((*baseline, *measured)):
         if name in judged:
-            ok, old, new, difference = judged[name]
-            status: Status = "same" if ok else "moved"
-            found.append(GateFinding(section, name, status, not ok, old, new, difference))
+            verdict = judged[name]
+            status: Status = "same" if verdict.ok else "moved"
+            texts = (verdict.baseline, verdict.measured, verdict.difference)
+            found.append(GateFinding(section, name, status, not verdict.ok, *texts))
             continue
         # A value that one side lacks, or that is a list on one side only.
         old = _text(baseline[name]) if name in baseline else ""
@@ -56,10 +59,6 @@ def compare_section(
         else:
             found.append(GateFinding(section, name, "moved", True, old, new, "another kind of value"))
     return found
-
-
-def _same_kind(old: Value, new: Value) -> bool:
-    return isinstance(old, list) == isinstance(new, list)
 
 
 def _text(value: Value) -> str:

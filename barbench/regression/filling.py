@@ -15,8 +15,8 @@ from torch import Tensor, nn
 def uniform(name: str, shape: tuple[int, ...]) -> Tensor:
     """Uniform float32 values in [-1, 1) from SHAKE-256 of a tensor's name, two bytes per value."""
     digest = hashlib.shake_256(name.encode()).digest(2 * math.prod(shape))
-    values = np.frombuffer(digest, "<u2").astype(np.float32) / 2**15 - 1
-    return torch.from_numpy(values).reshape(shape)
+    numbers = np.frombuffer(digest, "<u2").astype(np.float32)
+    return torch.from_numpy(numbers / 2**15 - 1).reshape(shape)
 
 
 def weight(name: str, shape: tuple[int, ...]) -> Tensor:

@@ -76,6 +76,7 @@ def train(
     model: Segmenter, samples: TrainSamples, recipe: Recipe, seed: int, on_step: Callable[[StepLog], None] | None = None
 ) -> None:
     """Train in place, as a cell does; no checkpoint is kept."""
+    # `fit` needs a checkpoint, which here is never read again.
     seed_everything(seed)
     with TemporaryDirectory() as folder:
         checkpoint = Checkpoint(Path(folder) / "state", "check")

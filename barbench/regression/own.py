@@ -7,12 +7,12 @@ fails by chance, however many entries it has. That other images would give other
 images are the same; it is printed beside each score.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from statistics import mean
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from pydantic import JsonValue
@@ -48,11 +48,7 @@ _FIXED: Final = ("data", "dataset", "subset", "context_length", "exif")
 
 
 class Check(NamedTuple):
-    """What is measured.
-
-    Attributes:
-        platform: what counts beside them are equal to the last pixel.
-    """
+    """What is measured; counts of one platform are equal to the last pixel."""
 
     asked: Run
     launch: Launch
@@ -65,11 +61,8 @@ class Check(NamedTuple):
 
 
 def prepare_check(asked: Run, jobs: Sequence[Job]) -> Check:
-    """Resolve where the cells run, and see that there are as many images as were asked for.
-
-    Raises:
-        UsageError: for fewer images, or a device that is not there.
-    """
+    """Resolve where the cells run, and see that there are as many images as were asked for; UsageError where there are
+    fewer, or for a device that is not there."""
     _require_images(asked, jobs)
     launch = prepare(jobs)
     place = launch.place
@@ -78,13 +71,10 @@ def prepare_check(asked: Run, jobs: Sequence[Job]) -> Check:
 
 
 def check_own(check: Check, path: Path, allow_new: bool, console: Console) -> Outcome:
-    """Run the cells, and compare their scores with those of a baseline.
+    """Run the cells, and compare their scores with those of a baseline: one finding per method and split.
 
     Args:
         allow_new: whether methods that the baseline lacks are no failure.
-
-    Returns:
-        One finding per method and split.
 
     Raises:
         UsageError: where the two cannot be compared: no baseline for this platform, other data, another subset, or too
@@ -122,15 +112,8 @@ def check_own(check: Check, path: Path, allow_new: bool, console: Console) -> Ou
 
 
 def update_own(check: Check, path: Path, console: Console) -> Path:
-    """Run the cells, and store their scores as the baseline of this platform.
-
-    Args:
-        path: of the baseline, which need not exist.
-
-    Raises:
-        UsageError: for too few runs to tell what seeds do.
-        BarbenchError: if a cell failed.
-    """
+    """Run the cells, and store their scores as the baseline of this platform, which need not exist; UsageError for too
+    few runs to tell what seeds do, BarbenchError if a cell failed."""
     accepted = files.load(path, UPDATE) if path.exists() else files.Baseline()
     seeds = len(check.asked.seeds)
     entries = sum(len(job.dataset.evaluation_splits) for job in check.jobs) // seeds
@@ -141,18 +124,21 @@ def update_own(check: Check, path: Path, console: Console) -> Path:
 
 def _require_images(asked: Run, jobs: Sequence[Job]) -> None:
     """UsageError where a data set has fewer images than a limit: the check would be one of other images."""
+    least_train = asked.limit_train or 0
+    least = asked.limit or 0
     datasets = {job.dataset.name: job for job in jobs}
     for name, job in datasets.items():
         outlines = read_outlines(job.files.data, job.dataset.partitions)
         counts = image_counts(job.dataset, outlines)
-        if asked.limit_train is not None and counts.train < asked.limit_train:
-            raise UsageError(f"--limit-train {asked.limit_train}: {name} has {plural(counts.train, 'training image')}")
+        if counts.train < least_train:
+            raise UsageError(f"--limit-train {least_train}: {name} has {plural(counts.train, 'training image')}")
         for split, count in counts.evaluate.items():
-            if asked.limit is not None and count < asked.limit:
-                raise UsageError(f"--limit {asked.limit}: {name} has {plural(count, 'image')} in {split}")
+            if count < least:
+                raise UsageError(f"--limit {least}: {name} has {plural(count, 'image')} in {split}")
 
 
 def _require_same_data(jobs: Sequence[Job], stored: OwnScores, path: Path) -> None:
+    # A method that the baseline lacks is a finding of its own.
     for job in jobs:
         before = stored.cells.get(_cell_name(job))
         if before is None:
@@ -176,6 +162,7 @@ def _require_spread(freedom: int) -> None:
 
 def _measure(check: Check, console: Console) -> OwnScores:
     """Run every cell, and keep what a later check needs of it."""
+    # Scores of some cells alone would be another check.
     records = run_cells(check.launch, console)
     for record in records:
         if record.status != "done":
@@ -193,6 +180,7 @@ def _measure(check: Check, console: Console) -> OwnScores:
         for split, result in record.splits.items():
             name = f"{cell} {split}"
             of_images = _per_image(store, record, split)
+            # The ids themselves would make the file large.
             ids = ",".join(map(str, of_images.ids))
             found.images[name] = sha256(ids.encode()).hexdigest()
             found.expressions[name] = of_images.expressions
@@ -266,14 +254,15 @@ def _sampling(measured: OwnScores, name: str) -> str:
     """How far the score of other images may be from this one, in words; empty where there is one image."""
     counts = np.array(measured.expressions[name], np.float64)
     sums = np.mean(measured.sums[name], axis=0)
-    interval = clustered_ratio(sums, counts, np.arange(len(counts))).interval.times(100)
+    images = np.arange(len(counts))
+    interval = clustered_ratio(sums, counts, images).interval.times(100)
     return f" (other images: ±{interval.margin:.1f})" if interval.known else ""
 
 
 def _described(check: Check, stored: OwnScores, every: Spread) -> list[str]:
     """What was compared, and what of it could be seen."""
-    subset = next((job.cell.subset for job in check.jobs if job.cell.subset is not None), None)
-    data = f"On {subset}" if subset is not None else "On all images"
+    subsets = [job.cell.subset for job in check.jobs if job.cell.subset is not None]
+    data = f"On {subsets[0]}" if subsets else "On all images"
     now = listed([str(seed) for seed in check.asked.seeds])
     before = listed([str(seed) for seed in stored.seeds])
     return [
@@ -303,11 +292,9 @@ def _cell_name(job: Job) -> str:
 
 def _cell_of(entry: str) -> str:
     """The cell of an entry: without the split."""
-    method, dataset, *_ = entry.split(" ")
-    return f"{method} {dataset}"
+    return " ".join(entry.split(" ")[:2])
 
 
 def _fields(job: Job) -> dict[str, JsonValue]:
     """Everything that can change a cell's result, by the names of flat fields, without the seed."""
-    fields: Mapping[str, Any] = flatten(job.cell.model_dump(mode="json", exclude={"seed"}))
-    return dict(fields)
+    return flatten(job.cell.model_dump(mode="json", exclude={"seed"}))

@@ -12,12 +12,7 @@ Values = Mapping[str, Value]
 
 
 class Verdict(NamedTuple):
-    """How one value compares with the baseline.
-
-    Attributes:
-        ok: whether it is within what is allowed.
-        difference: how much they differ and may differ, as a text.
-    """
+    """Whether one value is within what the baseline allows, both values, and how much they differ and may differ."""
 
     ok: bool
     baseline: str
@@ -45,6 +40,7 @@ class Spread(NamedTuple):
 
 def spread(baseline: Values) -> Spread:
     """Of the runs of each entry around their mean: a few runs of one entry say little about its spread."""
+    # Squares around the mean of each entry, over their degrees of freedom.
     squares = 0.0
     freedom = 0
     for value in baseline.values():
@@ -61,6 +57,7 @@ def close(tolerance: float) -> Rule:
     def judge(baseline: Values, measured: Values) -> dict[str, Verdict]:
         found = {}
         for name, value in measured.items():
+            # Relative to the first number, which is the score; a score of 0 has no size.
             old = _vector(baseline[name])
             new = _vector(value)
             size = abs(old[0]) or 1.0
@@ -92,7 +89,8 @@ def _largest_gap(old: list[float], new: list[float]) -> float:
     """Infinite if the lengths differ or a new number is not finite."""
     if len(old) != len(new) or not all(map(math.isfinite, new)):
         return math.inf
-    return max(abs(a - b) for a, b in zip(old, new, strict=True))
+    gaps = [abs(a - b) for a, b in zip(old, new, strict=True)]
+    return max(gaps)
 
 
 def number(value: Value) -> float:

@@ -58,6 +58,7 @@ def _runs(seeds: tuple[int, ...], progress: OnProgress) -> Values:
 
 
 def _score(spec: MethodSpec, seed: int) -> float:
+    # Data and model as for a cell of that seed.
     data = shapes(SCORED)
     model = segmenter(spec, seed)
     train(model, training(data, seed=seed), SHORT, seed)

@@ -37,15 +37,27 @@ def show(outcome: Outcome, format_: str, console: Console) -> None:
             "findings": [finding._asdict() | {"verdict": finding.status} for finding in _rows(outcome)],
         }
         print(json.dumps(whole, indent=1))
-    elif format_ == "md":
-        print(_markdown(outcome))
-    else:
-        _terminal(outcome, console)
+        return
+    rows = _rows(outcome)
+    table = _table(rows[:LONGEST])
+    if format_ == "md":
+        parts = [f"### {outcome.gate.check}: {_verdict(outcome)}"]
+        if rows:
+            parts.append(markdown.grid(table))
+        print("\n\n".join([*parts, *_remarks(outcome)]))
+        return
+    if rows:
+        console.print(Terminal(table))
+    console.print(Text(_verdict(outcome), style="bold green" if outcome.ok else "bold red"))
+    for remark in _remarks(outcome):
+        console.print(Text(remark))
 
 
 def _rows(outcome: Outcome) -> list[GateFinding]:
     """The findings that are shown, failures first: those that are not the same, or all."""
-    shown = [finding for finding in outcome.findings if outcome.shows_all or finding.status != "same"]
+    shown = outcome.findings
+    if not outcome.shows_all:
+        shown = [finding for finding in shown if finding.status != "same"]
     return sorted(shown, key=lambda finding: not finding.failed)
 
 
@@ -53,15 +65,9 @@ def _table(findings: Sequence[GateFinding]) -> Table:
     rows = []
     for finding in findings:
         mark: Mark | None = "failed" if finding.failed else None
-        texts = (
-            finding.section,
-            finding.entry,
-            finding.status,
-            finding.baseline,
-            finding.measured,
-            finding.difference,
-        )
-        rows.append(tuple(Entry(text, mark=mark) for text in texts))
+        fields = finding._asdict()
+        del fields["failed"]
+        rows.append(tuple(Entry(text, mark=mark) for text in fields.values()))
     return Table("", "", HEADERS, (Section("", tuple(rows)),))
 
 
@@ -79,8 +85,9 @@ def _remarks(outcome: Outcome) -> list[str]:
         said.append(f"The models that moved are those that have {' and '.join(outcome.suspects)}, and no others.")
     rows = _rows(outcome)
     if len(rows) > LONGEST:
-        counts = Counter(f.section for f in rows[LONGEST:])
-        said.append("Not shown: " + ", ".join(f"{count} of {section}" for section, count in counts.items()) + ".")
+        counts = Counter(finding.section for finding in rows[LONGEST:])
+        left_out = [f"{count} of {section}" for section, count in counts.items()]
+        said.append(f"Not shown: {', '.join(left_out)}.")
     if not outcome.ok:
         # Another version of a package may be why numbers moved.
         changed = []
@@ -92,20 +99,3 @@ def _remarks(outcome: Outcome) -> list[str]:
             said.append(f"The baseline was made with {', '.join(changed)}; some of this may come from there.")
         said.append(f"Where this is meant, `{outcome.gate.update}` accepts it; say why in the commit.")
     return said
-
-
-def _terminal(outcome: Outcome, console: Console) -> None:
-    rows = _rows(outcome)
-    if rows:
-        console.print(Terminal(_table(rows[:LONGEST])))
-    console.print(Text(_verdict(outcome), style="bold green" if outcome.ok else "bold red"))
-    for remark in _remarks(outcome):
-        console.print(Text(remark))
-
-
-def _markdown(outcome: Outcome) -> str:
-    parts = [f"### {outcome.gate.check}: {_verdict(outcome)}"]
-    rows = _rows(outcome)
-    if rows:
-        parts.append(markdown.grid(_table(rows[:LONGEST])))
-    return "\n\n".join([*parts, *_remarks(outcome)])

@@ -5,6 +5,7 @@ visible on any background.
 """
 
 import io
+import json
 import math
 import textwrap
 import warnings
@@ -14,15 +15,16 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from pydantic import BaseModel, TypeAdapter
 
 from barbench.files import write_atomically
-from barbench.reports.panel_list import MethodScore, PanelEntry, write_panel_list
 from barbench.reports.thumbnails import small_mask
 from barbench.results.qualitative import Found, Image, Mask, Panel
 
+PANEL_LIST: Final = "panels.json"
+"""The list of panels beside their pictures, which the HTML page reads."""
 TRUTH: Final = "#00c2a8"
 FOUND: Final = "#ff2d78"
 _DPI: Final = 150
@@ -42,6 +44,27 @@ WHY: Final = {
     "random": "drawn at random",
     "chosen": "chosen",
 }
+
+
+class MethodScore(BaseModel):
+    """One method in a panel; `iou` is a fraction, `mask` its mask as `thumbnails.small_mask` makes it."""
+
+    title: str
+    iou: float
+    record: str = ""
+    mask: str = ""
+
+
+class PanelEntry(BaseModel):
+    """One panel: the name of its file in the same folder; its title names data set, split, image and sentence."""
+
+    file: str
+    title: str = ""
+    expression: str
+    pick: str = ""
+    column: tuple[str, str] = ("", "")
+    sentence: int = 0
+    methods: tuple[MethodScore, ...] = ()
 
 
 def write_panels(panels: Sequence[Panel], out: Path) -> list[Path]:
@@ -74,20 +97,32 @@ def write_panels(panels: Sequence[Panel], out: Path) -> list[Path]:
         picked = [panel for panel in panels if panel.pick == pick]
         write_atomically(path, _png(_sheet(picked, WHY[pick])))
         paths.append(path)
-    return [*paths, write_panel_list(out, entries)]
+    # The list of sheets, in the order of the page.
+    content = [entry.model_dump(mode="json") for entry in entries]
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_atomically(out / PANEL_LIST, text.encode() + b"\n")
+    return [*paths, out / PANEL_LIST]
+
+
+def read_panel_list(folder: Path) -> list[PanelEntry]:
+    """The panels in order; none if there is no list. A list that cannot be used raises pydantic's ValidationError."""
+    path = folder / PANEL_LIST
+    if not path.is_file():
+        return []
+    return TypeAdapter(list[PanelEntry]).validate_json(path.read_bytes())
 
 
 def write_found(photo: Image, found: Sequence[Found], path: Path) -> None:
     """Draw a photo, uint8 (H, W, 3) RGB, then one tile per expression with what was found in it, as a PNG."""
-    box = _box(photo, 1.6)
-    width = max(box.width, _SLIMMEST)
-    tiles = [_Tile(f"{photo.shape[1]} x {photo.shape[0]} pixels", photo, None, "0.35")]
+    height, width = photo.shape[:2]
+    across = max(_box(photo, 1.6).width, _SLIMMEST)
+    tiles = [_Tile(f"{width} x {height} pixels", photo, None, "0.35")]
     for each in found:
-        expression = _wrapped(f'"{each.expression}"', width)
+        expression = _wrapped(f'"{each.expression}"', across)
         score = "nothing found" if each.score is None else f"score {each.score:.2f}"
         caption = f"{expression}\n{100 * each.coverage:.1f} % of the photo, {score}"
         tiles.append(_Tile(caption, photo, each.mask, "black"))
-    _write_grid(tiles, _IN_A_ROW, width, 1.6, FOUND, path)
+    _write_grid(tiles, _IN_A_ROW, across, 1.6, FOUND, path)
 
 
 class Tile(NamedTuple):
@@ -133,26 +168,26 @@ def _write_grid(tiles: Sequence[_Tile], abreast: int, width: float, scale: float
     height = max(box.height for box in boxes) + text + _GAP
     columns = min(len(tiles), abreast)
     rows = math.ceil(len(tiles) / columns)
-    figure = _figure(columns * (width + _GAP) + _GAP, rows * height)
+    figure = _figure(_across(columns, width), rows * height)
     for number, (tile, box) in enumerate(zip(tiles, boxes, strict=True)):
         row, column = divmod(number, columns)
         axes = _axes(figure, _left(column, width, box), row * height + text, box)
         # An image with more pixels than are visible is thinned out.
         step = math.ceil(max(tile.image.shape[:2]) / _FINEST)
-        image = tile.image[::step, ::step]
+        thinned = tile.image[::step, ::step]
         mask = None if tile.mask is None else tile.mask[::step, ::step]
-        _draw(axes, image, mask, color)
-        _caption(axes, tile.caption, tile.ink)
+        _draw(axes, thinned, mask, color)
+        _caption(axes, tile)
     write_atomically(path, _png(figure))
 
 
 def overlaid(image: Image, mask: Mask, color: str) -> Image:
     """Fill a mask (H, W) with a color, as matplotlib names it, and fade the rest to gray: uint8 (H, W, 3) RGB."""
     pixels = image.astype(np.float32)
-    # Outside: toward a light gray.
-    gray = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-    faded = 0.75 * gray[..., None] + 50
-    outside = (1 - _FADED) * pixels + _FADED * faded
+    # Outside: toward a light gray, by the weights of ITU-R BT.601.
+    luma = np.array([0.299, 0.587, 0.114], np.float32)
+    gray = (pixels @ luma)[..., None]
+    outside = (1 - _FADED) * pixels + _FADED * (0.75 * gray + 50)
     # Inside: toward the color.
     filling = 255 * np.array(to_rgb(color), np.float32)
     inside = (1 - _OPAQUE) * pixels + _OPAQUE * filling
@@ -182,7 +217,7 @@ def _sheet(panels: Sequence[Panel], heading: str = "") -> Figure:
     # All rows have the columns of the widest image and of the panel with most methods.
     width = max(_SLIMMEST, *(box.width for box in boxes))
     columns = max(len(panel.overlays) for panel in panels) + 2
-    across = columns * (width + _GAP) + _GAP
+    across = _across(columns, width)
     rows = []
     for panel, box in zip(panels, boxes, strict=True):
         expression = _wrapped(f'"{panel.expression}"', across, size=10)
@@ -209,11 +244,10 @@ def _draw_row(figure: Figure, row: _Row, top: float, width: float) -> None:
         caption = f"{overlay.title}  IoU {100 * overlay.iou:.0f}"
         tiles.append(_Tile(caption, panel.image, overlay.mask, "black"))
     for column, tile in enumerate(tiles):
-        left = _left(column, width, row.box)
-        axes = _axes(figure, left, top + row.text, row.box)
+        axes = _axes(figure, _left(column, width, row.box), top + row.text, row.box)
         color = TRUTH if tile.ink == TRUTH else FOUND
         _draw(axes, tile.image, tile.mask, color)
-        _caption(axes, tile.caption, tile.ink)
+        _caption(axes, tile)
 
 
 def _draw(axes: Axes, image: Image, mask: Mask | None, color: str) -> None:
@@ -239,15 +273,18 @@ def _box(image: Image, scale: float = 1.0) -> _Box:
     return _Box(width * inches, height * inches)
 
 
+def _across(columns: int, width: float) -> float:
+    """The width of columns with the gaps around them, in inches."""
+    return columns * (width + _GAP) + _GAP
+
+
 def _left(column: int, width: float, box: _Box) -> float:
     """Where an image begins that is centered in a column, in inches."""
-    return _GAP + column * (width + _GAP) + (width - box.width) / 2
+    return _across(column, width) + (width - box.width) / 2
 
 
 def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
 
 
 def _axes(figure: Figure, left: float, top: float, box: _Box) -> Axes:
@@ -259,8 +296,8 @@ def _axes(figure: Figure, left: float, top: float, box: _Box) -> Axes:
     return axes
 
 
-def _caption(axes: Axes, text: str, color: str = "black") -> None:
-    axes.set_title(text, fontsize=8, pad=3, color=color, parse_math=False)
+def _caption(axes: Axes, tile: _Tile) -> None:
+    axes.set_title(tile.caption, fontsize=8, pad=3, color=tile.ink, parse_math=False)
 
 
 def _write(figure: Figure, text: str, left: float, top: float, **style: Any) -> None:
@@ -271,7 +308,8 @@ def _write(figure: Figure, text: str, left: float, top: float, **style: Any) -> 
 def _wrapped(text: str, inches: float, size: int = 8) -> str:
     """Lines no wider than `inches` in a font of `size` points (a letter is about 0.58 of that wide)."""
     letters = max(12, int(inches * 72 / (0.58 * size)))
-    return "\n".join(textwrap.wrap(text, letters, break_long_words=True)) or text
+    lines = textwrap.wrap(text, letters)
+    return "\n".join(lines) or text
 
 
 def _png(figure: Figure) -> bytes:

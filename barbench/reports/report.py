@@ -23,12 +23,8 @@ def no_scenes(cell: Cell) -> Mapping[str, Scenes]:
 
 
 class Report(NamedTuple):
-    """What every format is written from.
-
-    Attributes:
-        find_scenes: sentences and images of the expressions that a cell was scored on.
-        pictures: bytes of thumbnails inside the page.
-    """
+    """What every format is written from: the tables by number, the records and their groups, the counts of expressions,
+    what the data say of these, and how many bytes of thumbnails the page may hold."""
 
     tables: Mapping[str, Sequence[Table]]
     records: Sequence[Record]
@@ -36,8 +32,8 @@ class Report(NamedTuple):
     store: Store
     evidence: ResampledScores
     out: Path
-    find_scenes: FindScenes = no_scenes
-    pictures: int = PICTURES
+    find_scenes: FindScenes
+    pictures: int
 
 
 Files = Callable[[Report], Iterator[tuple[str, str | bytes]]]

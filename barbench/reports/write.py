@@ -9,23 +9,10 @@ from barbench.errors import UnknownName, UsageError
 from barbench.files import write_atomically
 from barbench.paper.tables import TABLES
 from barbench.reports.report import PICTURES, Report, files_of, no_scenes
-from barbench.reports.tables.accounting import NUMBER as PARAMETERS
-from barbench.reports.tables.accounting import accounting_table
-from barbench.reports.tables.across import NUMBER as ACROSS
-from barbench.reports.tables.across import build_across
+from barbench.reports.tables import accounting, across, identity, literature, necks, objects, pairs
 from barbench.reports.tables.build import build
 from barbench.reports.tables.grouping import Group, group
-from barbench.reports.tables.identity import NUMBER as IDENTITY
-from barbench.reports.tables.identity import identity_tables
-from barbench.reports.tables.literature import NUMBER as PUBLISHED
-from barbench.reports.tables.literature import build_literature
-from barbench.reports.tables.necks import NUMBER as NECKS
-from barbench.reports.tables.necks import build_necks
 from barbench.reports.tables.notes import capitalized, describe_conditions
-from barbench.reports.tables.objects import NUMBER as OBJECTS
-from barbench.reports.tables.objects import object_tables
-from barbench.reports.tables.pairs import NUMBER as PAIRS
-from barbench.reports.tables.pairs import pairs_table
 from barbench.reports.tables.table import Table
 from barbench.results.qualitative import FindScenes
 from barbench.results.resampled import ResampledScores
@@ -63,17 +50,17 @@ def of_groups(tables: Callable[[Group, ResampledScores, str], Sequence[Table]]) 
 
 
 EXTRA: Final[Mapping[str, Extra]] = {
-    ACROSS: Extra(build_across, "evaluations: barbench evaluate --cell NAME --dataset B makes one"),
-    OBJECTS: Extra(of_groups(object_tables), in_all=True),
-    IDENTITY: Extra(of_groups(identity_tables), in_all=True),
-    NECKS: Extra(
-        build_necks,
+    across.NUMBER: Extra(across.build_across, "evaluations: barbench evaluate --cell NAME --dataset B makes one"),
+    objects.NUMBER: Extra(of_groups(objects.object_tables), in_all=True),
+    identity.NUMBER: Extra(of_groups(identity.identity_tables), in_all=True),
+    necks.NUMBER: Extra(
+        necks.build_necks,
         "the counts of single expressions of one method with two necks, which are not beside these records",
         in_all=True,
     ),
-    PAIRS: Extra(of_groups(pairs_table)),
-    PARAMETERS: Extra(of_groups(lambda members, _, caption: [accounting_table(members, caption)])),
-    PUBLISHED: Extra(build_literature),
+    pairs.NUMBER: Extra(of_groups(pairs.pairs_table)),
+    accounting.NUMBER: Extra(of_groups(lambda members, _, caption: [accounting.accounting_table(members, caption)])),
+    literature.NUMBER: Extra(literature.build_literature),
 }
 """By the name that `--table` takes."""
 
@@ -123,6 +110,7 @@ def write_reports(
     evidence = ResampledScores(store)
     built = _built(tables, groups, evidence, rule)
     report = Report(built, records, groups, store, evidence, out, find_scenes, pictures)
+    # Files that would not change are left alone, and keep their dates.
     paths = []
     for files in writers:
         for name, written in files(report):
@@ -138,10 +126,11 @@ def _built(
     tables: Sequence[str], groups: Sequence[Group], evidence: ResampledScores, rule: CountRule
 ) -> dict[str, Sequence[Table]]:
     """The tables by number or name; ALL has those of EXTRA that it holds only if they are not empty."""
+    every = list(TABLES.names())
+    every += [name for name, extra in EXTRA.items() if extra.in_all]
     wanted: list[str] = []
     for number in tables:
-        every = (*TABLES.names(), *(name for name, extra in EXTRA.items() if extra.in_all))
-        wanted += every if number == ALL else (number,)
+        wanted += every if number == ALL else [number]
     built: dict[str, Sequence[Table]] = {}
     for number in wanted:
         if number not in EXTRA:

@@ -7,6 +7,7 @@ dies, the worker ends. It leaves a record or a checkpoint, and the cell's events
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from filelock import Timeout
@@ -80,10 +81,9 @@ def perform(
     lock: int = -1,
     grace: float = GRACE_SECONDS,
 ) -> Ended:
-    """Run the cell to its record, or until it is asked to stop.
+    """Run the cell to its record, or until it is asked to stop, by `request` or by a file in the run's folder.
 
     Args:
-        request: whether to stop; a file in the run's folder may ask for it too.
         on_event: called with every event at once; the run's folder keeps them in any case.
         lock: a descriptor that the worker inherits; negative: none.
         grace: seconds that the worker has to end the step under way and write its checkpoint.
@@ -105,20 +105,20 @@ def report_end(attempt: Attempt, ended: Ended) -> None:
     attempt.folder.events(attempt.cell).add({"event": "ended", **ended._asdict()})
 
 
+@dataclass
 class _Attempt:
     """What the steps of an attempt share."""
 
-    def __init__(
-        self, attempt: Attempt, request: StopRequest, on_event: OnEvent, slot: Slot, lock: int, grace: float
-    ) -> None:
-        self.attempt = attempt
-        self.request = request
-        self.on_event = on_event
-        self.slot = slot
-        self.lock = lock
-        self.grace = grace
-        self.store = Store(attempt.job.results)
-        self.run_folder = attempt.folder
+    attempt: Attempt
+    request: StopRequest
+    on_event: OnEvent
+    slot: Slot
+    lock: int
+    grace: float
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.attempt.job.results)
+        self.run_folder = self.attempt.folder
         self.lease_lost = threading.Event()
         self._looked = 0.0
         self._file_asks = False

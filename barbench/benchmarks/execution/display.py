@@ -30,7 +30,9 @@ def clock(seconds: float) -> str:
     """`m:ss`, or `h:mm:ss` from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}"
 
 
 def makespan(under_way: Sequence[float], later: Sequence[float], slots: int) -> float:
@@ -163,9 +165,10 @@ class PlainDisplay:
 
     def start(self, job: Job) -> None:
         """A cell's first worker began."""
-        self.begun.add(job.cell.id())
+        cell = job.cell.id()
+        self.begun.add(cell)
         number = len(self.begun)
-        self.cells[job.cell.id()] = _Cell(number)
+        self.cells[cell] = _Cell(number)
         self.say(f"cell {number}/{len(self.jobs)}  {name_of(job)}")
 
     def event(self, job: Job, event: dict[str, Any]) -> None:
@@ -198,7 +201,8 @@ class PlainDisplay:
     def say_of(self, job: Job, text: str) -> None:
         """A line about one cell, with the time, its number and its method."""
         number = self.cells[job.cell.id()].number
-        self.say(f"  {self.stamp()}{number}/{len(self.jobs)} {job.cell.method}  {text}")
+        beginning = f"{self.stamp()}{number}/{len(self.jobs)}"
+        self.say(f"  {beginning} {job.cell.method}  {text}")
 
     def stamp(self) -> str:
         """The time of day, in front of a line of a log."""
@@ -252,7 +256,8 @@ class PlainDisplay:
         if self.slots != 1:
             lefts = [cell.left for cell in self.cells.values()]
             under_way = [seconds for seconds in lefts if seconds is not None]
-        return f"{text}, all {clock(makespan(under_way, known, self.slots or len(under_way)))}"
+        seconds = makespan(under_way, known, self.slots or len(under_way))
+        return f"{text}, all {clock(seconds)}"
 
 
 class LiveDisplay(PlainDisplay):

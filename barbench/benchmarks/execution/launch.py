@@ -12,7 +12,7 @@ from rich.console import Console
 
 from barbench.benchmarks.execution.display import display_for
 from barbench.benchmarks.execution.executors.base import Executor, Placement
-from barbench.benchmarks.execution.executors.make import executor_class, make_executor, place_cells
+from barbench.benchmarks.execution.executors.make import executor_class, place_cells
 from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.job import Job
 from barbench.datasets.sources import cache_folder
@@ -25,12 +25,7 @@ from barbench.spec.run import AUTO, ExecutorName, Place
 
 
 class Launch(NamedTuple):
-    """Cells, ready to run.
-
-    Attributes:
-        jobs: at the place as far as it is known here.
-        placement: how this host is divided, or that a cluster decides that.
-    """
+    """Cells, ready to run, at the place as far as it is known here."""
 
     jobs: list[Job]
     placement: Placement
@@ -48,14 +43,12 @@ class Launch(NamedTuple):
     def executor(self) -> Executor:
         """Make the executor; a cluster is asked whether it is there, and UsageError says why it is not."""
         place = self.place
-        return make_executor(place.executor, self.placement, place.cluster or Cluster(), place.processes, place.jobs)
+        gpus = place.processes if self.placement.device == "cuda" else 0
+        return executor_class(place.executor).make(self.placement, place.cluster or Cluster(), gpus, place.jobs)
 
 
 def prepare(jobs: Sequence[Job], detach: bool = False) -> Launch:
     """Resolve what is known before a cell is there: on this host all but the loaders; on a cluster the kind of device.
-
-    Args:
-        detach: whether the command will end before its cells do.
 
     Raises:
         UsageError: where the place does not fit the executor, the host or the cells.
@@ -112,15 +105,8 @@ def run_cells(
     detach: bool = False,
     again: bool = False,
 ) -> list[Record]:
-    """Run cells, with their progress on `console`.
-
-    Args:
-        forecast: seconds that each cell should take, by its id.
-        retries: as for `run_jobs`; None: the executor's own.
-
-    Returns:
-        One record per job, in their order.
-    """
+    """Run cells, with their progress on `console`; the other arguments are those of `run_jobs`, and the executor's own
+    number of retries where none is given."""
     executor = launch.executor()
     if retries is None:
         retries = executor.default_retries

@@ -8,17 +8,18 @@ one resumes from its checkpoint when the same command is given again.
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal
 
 from barbench.benchmarks.execution.attempt import Attempt
-from barbench.benchmarks.execution.edited import check_unedited
+from barbench.benchmarks.execution.display import PlainDisplay
 from barbench.benchmarks.execution.executors.base import Executor
 from barbench.benchmarks.execution.executors.local import Local
 from barbench.benchmarks.execution.executors.make import executor_class
 from barbench.benchmarks.execution.host.lock import locked
-from barbench.benchmarks.execution.host.source import code_hash
+from barbench.benchmarks.execution.host.source import code_hash, own_code
 from barbench.benchmarks.execution.outcome import Ended
 from barbench.benchmarks.execution.run_folder import FOLDER, RunFolder
 from barbench.benchmarks.execution.status import look
@@ -27,6 +28,7 @@ from barbench.errors import BarbenchError, Interrupted, UsageError
 from barbench.files import is_left_behind, sweep
 from barbench.results.record import Record
 from barbench.results.store import Store
+from barbench.spec.text import plural
 
 REFUSALS: Final = 3
 """After which a run ends: its hosts cannot run its cells."""
@@ -35,29 +37,10 @@ LATE_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.5
 
 
-class Display(Protocol):
-    """Shows a run while it is under way."""
-
-    def begin(self, jobs: Sequence[Job], finished: int) -> None:
-        """Before any cell: those to run, in their order, and how many were finished before."""
-
-    def start(self, job: Job) -> None:
-        """A cell began."""
-
-    def event(self, job: Job, event: dict[str, Any]) -> None:
-        """A step, a phase or a note of a cell."""
-
-    def end(self, job: Job, record: Record) -> None:
-        """A cell has its record."""
-
-    def note(self, text: str) -> None:
-        """A note about the run."""
-
-
 def run_jobs(
     jobs: Sequence[Job],
     results: Path,
-    display: Display,
+    display: PlainDisplay,
     halve: bool = False,
     executor: Executor | None = None,
     retries: int = 0,
@@ -110,12 +93,41 @@ def run_jobs(
 
         display.begin(waiting, len(jobs) - len(waiting))
         if waiting:
-            driver = _Driver(store, display, executor, run, halve, retries)
-            records |= driver.run(waiting, lock, detach)
+            records |= _Driver(store, display, executor, run, halve, retries).run(waiting, lock, detach)
         else:
             run.remove()
     found = [records[job.cell.id()] for job in jobs]
     return [record for record in found if record is not None]
+
+
+def check_unedited(records: Iterable[Record | None]) -> None:
+    """UsageError where the source of a finished record's method is not what it was; None, and what is not finished, is
+    left out."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        if record is not None and record.status == "done" and _was_edited(record):
+            found.setdefault(record.cell.method, []).append(record)
+    for method, edited in found.items():
+        raise UsageError(
+            f"{method} was edited since {plural(len(edited), 'finished cell')} of it ended, such as "
+            f"{edited[0].cell.stem()}: barbench run --again trains what is asked for again and keeps the old records "
+            "under other names; another folder with --results keeps both"
+        )
+
+
+def _was_edited(record: Record) -> bool:
+    """Whether the code of its method is known, and is another one now."""
+    now = own_code(record.cell.method)
+    made = record.environment
+    if not now:
+        return False
+    if "own_code" in made:
+        return made["own_code"] != now
+    # Older records have one hash of barbench's code and the method's: it says something where barbench is the same.
+    if "method_code" not in made or made.get("code") != code_hash():
+        return False
+    code_hash.cache_clear()
+    return made["method_code"] != code_hash(record.cell.method)
 
 
 def _order(job: Job, forecast: Mapping[str, float]) -> tuple[float, int]:
@@ -159,7 +171,7 @@ def _remove_leftovers(job: Job) -> None:
         path.unlink(missing_ok=True)
 
 
-def _tidy(results: Path, display: Display) -> None:
+def _tidy(results: Path, display: PlainDisplay) -> None:
     """Remove what killed processes left unfinished; other hosts' workers may be writing here."""
     for run in RunFolder.damaged(results):
         display.note(f"{run.file} cannot be used ({run.fault}); it is now {run.set_aside().name}")
@@ -187,18 +199,18 @@ def _open_run(results: Path, executor: Executor, jobs: Sequence[Job]) -> RunFold
     return RunFolder.make(results, executor.name, cells, code_hash())
 
 
+@dataclass
 class _Driver:
     """Brings the cells of a run to their records."""
 
-    def __init__(
-        self, store: Store, display: Display, executor: Executor, run: RunFolder, halve: bool, retries: int
-    ) -> None:
-        self.store = store
-        self.display = display
-        self.executor = executor
-        self.folder = run
-        self.halve = halve
-        self.retries = retries
+    store: Store
+    display: PlainDisplay
+    executor: Executor
+    folder: RunFolder
+    halve: bool
+    retries: int
+
+    def __post_init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.numbers: dict[str, int] = {}  # of the last attempt at each cell
         self.records: dict[str, Record | None] = {}  # None: asked to stop
@@ -247,16 +259,15 @@ class _Driver:
             self.numbers[cell] = number
             # Another host may have another copy of barbench.
             code = code_hash(job.cell.method) if self.executor.settles_on_host else None
-            attempts.append(
-                Attempt(
-                    job=job,
-                    run=self.folder.id,
-                    number=number,
-                    executor=self.executor.name,
-                    halve=self.halve,
-                    code=code,
-                )
+            attempt = Attempt(
+                job=job,
+                run=self.folder.id,
+                number=number,
+                executor=self.executor.name,
+                halve=self.halve,
+                code=code,
             )
+            attempts.append(attempt)
         self.executor.submit(attempts)
 
     def listen(self, seconds: float) -> None:

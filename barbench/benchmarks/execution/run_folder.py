@@ -198,6 +198,7 @@ class Events:
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Keep an event; of steps and shares about one per second. A file that cannot be written ends no cell."""
+        # The end of a phase and of an epoch are always kept.
         is_partial = event.get("share", 1.0) < 1
         if event["event"] == "step":
             is_partial = event["step"] != event["steps"]

@@ -24,7 +24,6 @@ class CellState(NamedTuple):
     Attributes:
         state: waiting, running, stopping, done, failed, out-of-memory, or how its last attempt ended (stopped, lost,
             refused, unwritable); `orphaned` where the command that began the run has ended and nothing runs without it.
-        attempt: the number of its last attempt.
         epoch: `1/2`, empty before the first step.
         step: `3/9`, or the phase that is under way.
         loss: the mean over the epoch so far.
@@ -97,17 +96,8 @@ def look(run: RunFolder, is_led: bool | None = None) -> RunState:
     return RunState(run, cells)
 
 
-def status(results: Path) -> list[dict[str, Any]]:
-    """The cells of every run under way; a run whose cells all have records is over.
-
-    Returns:
-        Per cell: `run`, `executor`, `cell`, and the fields of `CellState`.
-    """
-    return rows([state for state in runs(results) if not state.is_complete])
-
-
 def rows(states: Sequence[RunState]) -> list[dict[str, Any]]:
-    """A row per cell, for programs."""
+    """A row per cell, for programs: `run`, `executor`, `cell`, and the fields of `CellState`."""
     found = []
     for state in states:
         head = {"run": state.run.id, "executor": state.run.executor}
@@ -151,6 +141,7 @@ def _jobs(run: RunFolder) -> dict[str, str]:
 
 def _state(run: RunFolder, cell: str, path: Path, queued: State | None) -> CellState:
     """What the events of a cell say, its record, and the queue: None where that does not answer or has no job of it."""
+    # The cell's own account: each event replaces what an earlier one said.
     found = CellState()
     first: tuple[float, int] | None = None  # time and number of the attempt's first step
     for event in run.events(cell).new():
@@ -237,14 +228,8 @@ def find_run(results: Path, name: str | None) -> RunFolder:
 
 
 def stop(run: RunFolder, cells: list[str]) -> str:
-    """Ask cells to keep a checkpoint and end.
-
-    Args:
-        cells: ids, stems, or their beginnings; none: all of the run.
-
-    Raises:
-        UsageError: for a name that fits no cell of the run, and where the queue does not answer.
-    """
+    """Ask cells, by ids, stems, or their beginnings, to keep a checkpoint and end; without names all of the run.
+    UsageError for a name that fits no cell of the run, and where the queue does not answer."""
     chosen = [_cell(run, name) for name in cells]
 
     # Jobs that wait in a queue look at no file.
@@ -269,7 +254,10 @@ def stop(run: RunFolder, cells: list[str]) -> str:
 
 
 def _cell(run: RunFolder, name: str) -> str:
-    found = [cell for cell, stem in run.cells.items() if cell.startswith(name) or stem.startswith(name)]
+    found = []
+    for cell, stem in run.cells.items():
+        if cell.startswith(name) or stem.startswith(name):
+            found.append(cell)
     if len(found) != 1:
         raise UsageError(f"{name!r} fits {len(found) or 'no'} cells of run {run.id}; barbench status names them")
     return found[0]

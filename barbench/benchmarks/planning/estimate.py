@@ -29,7 +29,6 @@ class Pace(NamedTuple):
         start: seconds of all else.
         bytes: peak memory of the training.
         evaluation_bytes: peak memory of the evaluation; 0 where no record has it.
-        records: how many records say so.
     """
 
     step: float
@@ -37,7 +36,6 @@ class Pace(NamedTuple):
     start: float
     bytes: float
     evaluation_bytes: float
-    records: int
 
 
 class Estimate(NamedTuple):
@@ -51,20 +49,18 @@ class Estimate(NamedTuple):
 
 
 def estimate(job: Job, size: Size, records: Sequence[Record]) -> Estimate | None:
-    """What `job` will take on its device.
-
-    Returns:
-        Medians over the records of the same method and conditions, scaled by steps and expressions; None without one.
-    """
+    """What `job` will take on its device: medians over the records of the same method and conditions, scaled by steps
+    and expressions; None without one."""
     if not job.place.threads:
         return None  # on a cluster, whose devices are not known here
-    recipe = job.recipe
-    pace = _measured(job, [record for record in records if _comparable(record, job)])
-    if pace is None:
+    paces = _measured(job, [record for record in records if _comparable(record, job)])
+    if not paces:
         return None
+    pace = Pace(*map(median, zip(*paces, strict=True)))
+    recipe = job.recipe
     steps = recipe.epochs * (size.references // recipe.batch)
     seconds = pace.start + steps * pace.step + size.expressions * pace.expression
-    source = f"{plural(pace.records, 'record')} of this method"
+    source = f"{plural(len(paces), 'record')} of this method"
     return Estimate(seconds, pace.bytes, pace.evaluation_bytes, source)
 
 
@@ -84,32 +80,21 @@ def _comparable(record: Record, job: Job) -> bool:
     return (record.environment.get("device"), record.environment.get("threads")) == here
 
 
-def _measured(job: Job, alike: Sequence[Record]) -> Pace | None:
-    """The medians over the method's own records; only those of the same dataset, if there are any."""
-    # The same method with the same options; then the same data, if any record has them.
+def _measured(job: Job, alike: Sequence[Record]) -> list[Pace]:
+    """Of the method's own records with the same options; only those of the same dataset, if there are any."""
     own = []
     for record in alike:
         if record.cell.method == job.cell.method and record.cell.options == job.cell.options:
             own.append(record)
     same_data = [record for record in own if record.cell.dataset == job.cell.dataset]
-    paces = [_pace(record) for record in same_data or own]
-    if not paces:
-        return None
-    return Pace(
-        step=median(pace.step for pace in paces),
-        expression=median(pace.expression for pace in paces),
-        start=median(pace.start for pace in paces),
-        bytes=median(pace.bytes for pace in paces),
-        evaluation_bytes=median(pace.evaluation_bytes for pace in paces),
-        records=len(paces),
-    )
+    return [_pace(record) for record in same_data or own]
 
 
 def _pace(record: Record) -> Pace:
     """As one record has it."""
-    # All that is neither training nor evaluating is the start: loading and profiling.
     assert record.profile is not None
     scored = sum(split.scores.n for split in record.splits.values())
+    # All that is neither training nor evaluating is the start: loading and profiling.
     timings = record.timings
     evaluating = timings.get("evaluating", 0.0)
     start = timings.get("total", 0.0) - timings.get("training", 0.0) - evaluating
@@ -119,5 +104,4 @@ def _pace(record: Record) -> Pace:
         start=max(start, 0.0),
         bytes=record.profile.peak_memory_bytes,
         evaluation_bytes=record.profile.evaluation_memory_bytes or 0,
-        records=1,
     )

@@ -84,7 +84,8 @@ class RunPlan:
             return f"{done}; time and memory unknown: no record of these methods here ({where})."
         seconds = sorted((each.seconds for each in known), reverse=True)  # the longest begin first
         time = clock(makespan([], seconds, slots))
-        memory = max(max(each.bytes, each.evaluation_bytes) for each in known) / 1e9
+        peaks = [max(each.bytes, each.evaluation_bytes) for each in known]
+        memory = max(peaks) / 1e9
         unknown = len(waiting) - len(known)
         rest = f", without the {unknown} that no record tells of" if unknown else ""
         if slots > 1:

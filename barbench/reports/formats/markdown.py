@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from barbench.reports.report import Report, file_stem
-from barbench.reports.tables.table import BOLD, Align, Entry, EntryRow, Table
+from barbench.reports.tables.table import BOLD, Align, Entry, Table
 
 PADDING = {"left": "<", "center": "^", "right": ">"}
 RULES = {"left": ":-{}", "center": ":{}:", "right": "-{}:"}
@@ -42,7 +42,8 @@ def grid(table: Table) -> str:
         if section.heading:
             spans.append(len(rows))
             rows.append([f"*{escape(section.heading)}*", *[""] * (len(names) - 1)])
-        rows += map(_entries, section.rows)
+        for row in section.rows:
+            rows.append([_entry(entry) for entry in row])
     return pipe_table(names, rows, [header.align for header in table.headers], spans)
 
 
@@ -75,10 +76,6 @@ def pipe_table(
 def escape(text: str) -> str:
     """`text` as one line of literal markdown."""
     return re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", " ".join(text.split()))
-
-
-def _entries(row: EntryRow) -> list[str]:
-    return [_entry(entry) for entry in row]
 
 
 def _entry(entry: Entry) -> str:

@@ -83,9 +83,12 @@ def _without_empty(table: Table) -> Table:
     """The table without rows that have only their first entry, as happens in a piece of a wide table."""
     sections = []
     for section in table.sections:
-        rows = tuple(row for row in section.rows if any(entry.text for entry in row[1:]))
+        rows = []
+        for row in section.rows:
+            if any(entry.text for entry in row[1:]):
+                rows.append(row)
         if rows:
-            sections.append(replace(section, rows=rows))
+            sections.append(replace(section, rows=tuple(rows)))
     return replace(table, sections=tuple(sections))
 
 
@@ -109,7 +112,9 @@ class _Grid:
         """Set the widths; columns that fold are as wide as `room` allows, and as narrow as they can be without it."""
         self.table = table
         self.names = [_Cell(Text(header.name, style="bold"), _marks(header.footnotes)) for header in table.headers]
-        self.sections = [[_cells(row) for row in section.rows] for section in table.sections]
+        self.sections: list[list[list[_Cell]]] = []
+        for section in table.sections:
+            self.sections.append([_cells(row) for row in section.rows])
         self._measure()
         self._widen_for_groups()
         self._fill(room)
@@ -120,12 +125,17 @@ class _Grid:
 
     def lines(self, console: Console) -> Iterator[Text]:
         """The lines from top to bottom."""
-        rule = Text("─" * self.rule)
+        # Groups of columns, with a rule under each name.
         if any(name for name, _ in self.groups):
-            names = [name.center(width) for name, width in self.groups]
-            rules = [("─" if name else " ") * width for name, width in self.groups]
+            names = []
+            rules = []
+            for name, width in self.groups:
+                names.append(name.center(width))
+                rules.append("─" * width if name else " " * width)
             yield _unwrapped(Text(GAP.join(names), style="bold"))
             yield _unwrapped(Text(GAP.join(rules)))
+        # The columns between two rules.
+        rule = Text("─" * self.rule)
         yield from self._line(self.names, console)
         yield rule
         for section, rows in zip(self.table.sections, self.sections, strict=True):
@@ -167,6 +177,7 @@ class _Grid:
 
     def _fill(self, room: int) -> None:
         """Share what is left of the room evenly among the folding columns that could use it."""
+        # Each round gives one cell to every column that cannot show all of its text.
         spare = room - _abreast(self.texts) - sum(self.marks)
         while spare > 0:
             narrow = [column for column, width in enumerate(self.texts) if width < self.natural[column]]

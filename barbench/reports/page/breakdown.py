@@ -48,14 +48,12 @@ def by_words(words: Counts) -> Bands:
     return _held(labels, np.maximum(places, 0))
 
 
-def by_size(shares: Floats, count: int = 4) -> Bands:
-    """At most `count` bands with equally many expressions, by the object's share of the image, small objects first."""
-    # Quantiles as borders, without those that would leave a band empty.
-    fractions = np.linspace(0, 1, count + 1)[1:-1]
-    borders = np.unique(np.quantile(shares, fractions))
+def by_size(shares: Floats) -> Bands:
+    """At most four bands with equally many expressions, by the object's share of the image, small objects first."""
+    # Quartiles as borders, without those that would leave a band empty.
+    borders = np.unique(np.quantile(shares, (0.25, 0.5, 0.75)))
     divides = (borders > shares.min()) & (borders <= shares.max())
     borders = borders[divides]
-
     if not len(borders):
         return Bands(("all",), np.zeros(len(shares), np.int64))
 
@@ -80,7 +78,8 @@ def by_kind(kinds: Counts, names: Sequence[str]) -> Bands:
 def _held(labels: Sequence[str], places: Counts) -> Bands:
     """The bands that hold an expression: one without has no mean, and nothing to draw."""
     present, index = np.unique(places, return_inverse=True)
-    return Bands(tuple(labels[place] for place in present), index)
+    held = tuple(labels[place] for place in present)
+    return Bands(held, index)
 
 
 class BandScore(NamedTuple):
@@ -98,13 +97,13 @@ def means(ious: Floats, bands: Bands, images: Counts) -> list[BandScore]:
     fractions and `images` the images of the expressions, (expressions,) both.
     """
     # Number of expressions and sum of their IoU, for each image and band: (images, bands).
-    _, image = np.unique(images, return_inverse=True)
+    distinct, image = np.unique(images, return_inverse=True)
     number = len(bands.labels)
-    image_count = int(image.max(initial=-1)) + 1
-    size = image_count * number
+    shape = (len(distinct), number)
+    size = len(distinct) * number
     cell = image * number + bands.places
-    counts = np.bincount(cell, minlength=size).reshape(image_count, number)
-    sums = np.bincount(cell, ious, minlength=size).reshape(image_count, number)
+    counts = np.bincount(cell, minlength=size).reshape(shape)
+    sums = np.bincount(cell, ious, minlength=size).reshape(shape)
 
     # The mean of each band on resampled images; NaN where a resample has no expression of the band.
     totals = resample(np.hstack([sums, counts]), BAND_RESAMPLES)
@@ -115,7 +114,8 @@ def means(ious: Floats, bands: Bands, images: Counts) -> list[BandScore]:
     for band in range(number):
         n = int(counts[:, band].sum())
         mean = float(sums[:, band].sum() / n)
-        margin = _margin(drawn[:, band], int(np.count_nonzero(counts[:, band])))
+        with_band = np.count_nonzero(counts[:, band])
+        margin = _margin(drawn[:, band], int(with_band))
         low, high = np.clip([mean - margin, mean + margin], 0, 1)
         found.append(BandScore(Interval(mean, float(low), float(high)), n))
     return found

@@ -47,10 +47,6 @@ def curve_styles(costs: Costs, group: Group, styles: Styles) -> Styles:
     return chosen
 
 
-def _levels(group: Group) -> set[str]:
-    return {row.label for row in group.rows if row.cell.method in LEVELS}
-
-
 def _is_knob(name: str, value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number or value is None or name.endswith(".towers")
@@ -80,7 +76,7 @@ def budget_figures(costs: Costs, group: Group, styles: Styles, prefix: str) -> I
     frame["time"] = 1000 / frame["training"]
     frame["time_low"] = 1000 / frame["training_high"]
     frame["time_high"] = 1000 / frame["training_low"]
-    levels = _levels(group)
+    levels = {row.label for row in group.rows if row.cell.method in LEVELS}
     note = "Dashed levels: the head alone, and all that can be tuned." if levels else ""
     score = Axis("Average IoU (%)")
     for cost in ("parameters", "memory", "time"):

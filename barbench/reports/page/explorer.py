@@ -18,14 +18,14 @@ from pycocotools import mask as coco
 from barbench.errors import DataError
 from barbench.metrics import SIZE_RULES, Columns, Counts, iou, outcomes, predicted_pixels
 from barbench.paper.tables import Column
-from barbench.reports.panel_list import PanelEntry
-from barbench.reports.panels import FOUND, TRUTH
+from barbench.reports.panels import FOUND, TRUTH, PanelEntry
+from barbench.reports.report import Report
 from barbench.reports.tables.grouping import Group
 from barbench.reports.tables.significance import runs_of
 from barbench.reports.thumbnails import layer, read_mask, shrunk, small_image
 from barbench.results.expressions import masks_of, same_expressions
-from barbench.results.qualitative import FindScenes, Mask, Scenes
-from barbench.results.resampled import ResampledScores, ScoredRun
+from barbench.results.qualitative import Mask, Scenes
+from barbench.results.resampled import ScoredRun
 from barbench.results.store import Store
 from barbench.spec.text import plural
 
@@ -47,33 +47,12 @@ _FOLDER: Final = "expressions"
 
 
 class Explorer(NamedTuple):
-    """The explorer of a page.
-
-    Attributes:
-        packed: JSON, compressed by zlib, in base64.
-        beside: further pictures by the names of their files.
-        note: how many expressions and pictures there are.
-    """
+    """The explorer of a page: its data as JSON, compressed by zlib, in base64; further pictures by the names of their
+    files; and a note on how many expressions and pictures there are."""
 
     packed: str
     beside: dict[str, bytes]
     note: str
-
-
-class Material(NamedTuple):
-    """What the explorer is made from.
-
-    Attributes:
-        store: the records, some with the masks that were predicted.
-        evidence: the counts of expressions.
-        find_scenes: what the data say of them.
-        panels: with the masks of methods whose records keep none.
-    """
-
-    store: Store
-    evidence: ResampledScores
-    find_scenes: FindScenes
-    panels: Sequence[PanelEntry]
 
 
 class _Pictures:
@@ -141,35 +120,32 @@ class _Masks:
 
 
 def _decoded(kept: Columns, row: int) -> Mask:
-    begin, end = kept["offsets"][row : row + 2].tolist()
+    begin = kept["offsets"][row]
+    end = kept["offsets"][row + 1]
     size = [int(kept["height"][row]), int(kept["width"][row])]
-    return shrunk(coco.decode({"size": size, "counts": kept["counts"][begin:end].tobytes()}) > 0)
+    run_lengths = kept["counts"][begin:end].tobytes()
+    mask = coco.decode({"size": size, "counts": run_lengths}) > 0
+    return shrunk(mask)
 
 
-def explore(
-    groups: Sequence[Group], names: Sequence[str], material: Material, pictures: int, limit: int
-) -> Explorer | None:
-    """Collect the expressions of all groups.
+def explore(report: Report, names: Sequence[str], panels: Sequence[PanelEntry], limit: int) -> Explorer | None:
+    """Collect the expressions of all groups; None where no record has counts.
 
     Args:
-        groups: comparable records.
         names: of the groups.
-        material: what is known of the expressions.
-        pictures: bytes of thumbnails inside the page; further ones become files beside it.
+        panels: with the masks of methods whose records keep none.
         limit: bytes of everything inside the page; the last splits are left out where it is too small.
-
-    Returns:
-        None where no record has counts.
     """
-    drawn = _Pictures(min(pictures, limit))
-    masks = _Masks(material.store, material.panels)
+    drawn = _Pictures(min(report.pictures, limit))
+    masks = _Masks(report.store, panels)
     sets = []
-    for members, name in zip(groups, names, strict=True):
+    for members, name in zip(report.groups, names, strict=True):
         for column in members.measured:
-            found = _set(members, column, material, drawn, masks)
+            found = _set(members, column, report, drawn, masks)
             if found:
                 title = f"{column.title} {column.name}"
-                sets.append({"title": f"{name}: {title}" if len(groups) > 1 else title, **found})
+                sets.append({"title": f"{name}: {title}" if len(names) > 1 else title, **found})
+    # The last splits are left out until the rest fits.
     shown = list(sets)
     while shown:
         packed = _packed(shown, drawn)
@@ -198,6 +174,7 @@ def _note(sets: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]],
         left_out = [one["title"] for one in sets[len(shown) :]]
         note += f" (without {', '.join(left_out)}: the page would be too large)"
     images = len(pictures.images)
+    # Without the data set there is neither text nor picture.
     if not images:
         return (
             f"{note}, without sentences and pictures: `barbench report --format html --data ROOT` adds those of the "
@@ -210,13 +187,7 @@ def _note(sets: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]],
     return f"{note}."
 
 
-def _set(
-    members: Group,
-    column: Column,
-    material: Material,
-    pictures: _Pictures,
-    masks: _Masks,
-) -> dict[str, Any] | None:
+def _set(members: Group, column: Column, report: Report, pictures: _Pictures, masks: _Masks) -> dict[str, Any] | None:
     """The expressions of one split, a list for each field; None without counts."""
     runs: dict[str, ScoredRun] = {}
     tables: list[Columns] = []
@@ -224,7 +195,7 @@ def _set(
         of_seeds = runs_of(row, column)
         # One seed, the lowest: an IoU beside a mask is that mask's.
         for _, run in sorted(of_seeds.items())[:1]:
-            counts = material.evidence.counts(run)
+            counts = report.evidence.counts(run)
             if counts is not None and same_expressions([*tables[:1], counts]):
                 runs[row.label] = run
                 tables.append(counts)
@@ -247,11 +218,12 @@ def _set(
     }
     if "rivals" in first:
         found["rivals"] = first["rivals"].tolist()
+    # Categories by the record, unless the data set has them; then sentences, images and objects.
     run = next(iter(runs.values()))
     names = run.record.categories
     if "category_id" in first and names:
         found |= _categories([names.get(number, "") for number in first["category_id"].tolist()])
-    scenes = material.find_scenes(run.record.cell).get(run.split)
+    scenes = report.find_scenes(run.record.cell).get(run.split)
     if scenes:
         found |= _words(first, scenes)
         sentences = first["sent_id"].tolist()
@@ -265,6 +237,7 @@ def _outcomes(table: Columns, ious: np.ndarray) -> Counts:
     intersection = table["intersection"]
     area = np.maximum(table["area"], 1)
     predicted = predicted_pixels(table)
+    # Records of identity know the similarity to each rival; others have the swapped expressions alone.
     if "s_rival" in table:
         other = outcomes(table) == -1
     else:
@@ -284,14 +257,22 @@ def _outcomes(table: Columns, ious: np.ndarray) -> Counts:
 def _sizes(table: Columns) -> Counts:
     """0 for small, 1 for medium and 2 for large objects, by their share of the image."""
     rule = SIZE_RULES["share"]
-    shares = table["area"] / np.maximum(table["height"] * table["width"], 1)
-    return np.asarray((shares >= rule.low).astype(np.int64) + (shares > rule.high))
+    pixels = np.maximum(table["height"] * table["width"], 1)
+    shares = table["area"] / pixels
+    at_least_medium = shares >= rule.low
+    large = shares > rule.high
+    return np.asarray(at_least_medium.astype(np.int64) + large)
 
 
 def _words(table: Columns, scenes: Scenes) -> dict[str, Any]:
     """Texts and categories."""
-    known = [scenes.sentences.get(sentence, ("", "")) for sentence in table["sent_id"].tolist()]
-    return {"text": [text for text, _ in known], **_categories([category for _, category in known])}
+    texts = []
+    categories = []
+    for sentence in table["sent_id"].tolist():
+        text, category = scenes.sentences.get(sentence, ("", ""))
+        texts.append(text)
+        categories.append(category)
+    return {"text": texts, **_categories(categories)}
 
 
 def _categories(names: Sequence[str]) -> dict[str, Any]:
@@ -320,7 +301,11 @@ def _seen(
         truth = f"{column.dataset}-{ann_id}"
         pictures.add_truth(truth, scenes, ann_id)
         truths.append(truth)
-        found = {place: mask for place, of_run in enumerate(predicted) if (mask := of_run(row)) is not None}
-        if found:
-            strips[row] = (pictures.add_strip(list(found.values())), list(found))
+        masks = {}
+        for place, of_run in enumerate(predicted):
+            mask = of_run(row)
+            if mask is not None:
+                masks[place] = mask
+        if masks:
+            strips[row] = (pictures.add_strip(list(masks.values())), list(masks))
     return {"picture": images, "truth": truths, "masks": strips}

@@ -109,15 +109,22 @@ def _one(counts: Columns, record: Record) -> Scored:
     """One run; `counts` are its columns."""
     ratios = iou(counts["intersection"], counts["union"], counts.get("targets"))
     pixels = np.maximum(counts["height"] * counts["width"], 1)
-    shares = counts["area"] / pixels
-    return Scored(ratios[None], counts["image_id"], counts["words"], shares, counts.get("kind"), record.kinds)
+    return Scored(
+        seeds=ratios[None],
+        images=counts["image_id"],
+        words=counts["words"],
+        shares=counts["area"] / pixels,
+        kinds=counts.get("kind"),
+        names=record.kinds,
+    )
 
 
 def _joined(seeds: Sequence[Scored]) -> Scored:
     """One method's seeds over the same expressions."""
-    first = seeds[0]
-    with_kinds = next((seed for seed in seeds if seed.kinds is not None), first)
-    return with_kinds._replace(seeds=np.concatenate([seed.seeds for seed in seeds]))
+    ratios = np.concatenate([seed.seeds for seed in seeds])
+    with_kinds = [seed for seed in seeds if seed.kinds is not None]
+    described = with_kinds[0] if with_kinds else seeds[0]
+    return described._replace(seeds=ratios)
 
 
 def _pool(parts: Sequence[Scored]) -> Scored:

@@ -74,6 +74,7 @@ def training_figures(group: Group, styles: Styles, prefix: str) -> Iterator[Draw
     frame = history(group)
     curves = loss_curve(group)
     epochs = Axis("Epoch")
+    # Where there are as many points as epochs, no record has a curve within them.
     loss = Axis("Mean loss of the epoch" if len(curves) == len(frame) else "Training loss")
     several = frame["dataset"].nunique() > 1
     # One drawing per data set, titled by the method that ends lowest.
@@ -115,7 +116,8 @@ def precision_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Sty
         best = half.sort_values("y").iloc[-1]
         title = f"{column.title} {column.name}: {best['label']} has {best['y']:.0f} % of expressions above IoU 0.5"
         name = f"{prefix}-pr-{column.dataset}-{column.name}"
-        yield Drawing(title, plots.curves(frame, styles, threshold, share, name, title, marks=THRESHOLDS))
+        svg = plots.curves(frame, styles, threshold, share, name, title, marks=THRESHOLDS)
+        yield Drawing(title, svg)
 
 
 def band_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, prefix: str) -> Iterator[Drawing]:
@@ -135,15 +137,15 @@ def band_figures(scored: Mapping[Column, Mapping[str, Scored]], styles: Styles, 
 def _trend(frame: pd.DataFrame, what: str) -> str:
     """How the mean over the methods changes from band to band, as a phrase."""
     means = frame.groupby("band", sort=False)["mean"].mean()
+    bands = means.index
     if len(means) == 1:
-        return f"by {BANDS[what]}: only {means.index[0]} occurs"
+        return f"by {BANDS[what]}: only {bands[0]} occurs"
+    # Kinds have no order.
     if what == "kind":
         best = f"{means.idxmax()} scores best ({means.max():.0f} %)"
         return f"by kind: {best}, {means.idxmin()} worst ({means.min():.0f} %)"
-    first = f"{means.iloc[0]:.0f} % at {means.index[0]}"
-    last = f"{means.iloc[-1]:.0f} % at {means.index[-1]}"
     by = "number of words" if what == "words" else "object size"
-    return f"by {by}: {first}, {last}"
+    return f"by {by}: {means.iloc[0]:.0f} % at {bands[0]}, {means.iloc[-1]:.0f} % at {bands[-1]}"
 
 
 def ledger_figures(group: Group, prefix: str) -> Iterator[Drawing]:

@@ -106,7 +106,9 @@ def _points(record: Record) -> list[tuple[float, float]]:
     total = sum(log.steps for log in record.history)
     points = []
     for number, loss in enumerate(record.curve.losses, start=1):
-        points.append((min(number * record.curve.every, total) / steps, loss))
+        # The last point is of fewer steps.
+        done = min(number * record.curve.every, total)
+        points.append((done / steps, loss))
     return points
 
 
@@ -152,6 +154,7 @@ def _machine(record: Record) -> str:
     if profile is None:
         return ""
     environment = record.environment
+    # Threads and neighbors change the speed, the kind of memory and the batch what is measured.
     parts = [str(environment.get("device") or profile.device)]
     threads = environment.get("threads")
     if threads:

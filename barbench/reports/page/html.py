@@ -18,12 +18,11 @@ from pydantic import ValidationError
 
 from barbench.paper.tables import TABLES
 from barbench.reports.page.across import across_parts
-from barbench.reports.page.explorer import OUTCOMES, Material, explore
+from barbench.reports.page.explorer import OUTCOMES, explore
 from barbench.reports.page.listings import failed_cells, found_problems, run_of
 from barbench.reports.page.panels import EmbeddedPanels, embed_panels
 from barbench.reports.page.sections import PageSection, assign_styles, sections_of
-from barbench.reports.panel_list import PanelEntry, read_panel_list
-from barbench.reports.panels import WHY
+from barbench.reports.panels import WHY, PanelEntry, read_panel_list
 from barbench.reports.report import Report
 from barbench.reports.tables.grouping import Conditions, Group
 from barbench.reports.tables.literature import NUMBER as PUBLISHED
@@ -77,8 +76,7 @@ def files(report: Report) -> Iterator[tuple[str, str | bytes]]:
         "runs": runs,
     }
     folder = report.out / "panels"
-    material = Material(report.store, report.evidence, report.find_scenes, _listed(folder))
-    explorer = explore(groups, names, material, report.pictures, _room(page))
+    explorer = explore(report, names, _listed(folder), _room(page))
     page = page | {"explorer": explorer}
     # Panels get the space that everything else leaves.
     yield "report.html", _filled(page | {"panels": embed_panels(folder, _room(page))})
@@ -88,7 +86,8 @@ def files(report: Report) -> Iterator[tuple[str, str | bytes]]:
 
 def _room(page: dict[str, Any]) -> int:
     """How many bytes the page may grow by."""
-    bare = _filled({"explorer": None, "panels": EmbeddedPanels((), ())} | page)
+    without = {"explorer": None, "panels": EmbeddedPanels((), ())}
+    bare = _filled(without | page)
     return LIMIT - len(bare.encode()) - 50_000
 
 
@@ -147,6 +146,7 @@ def condition_names(conditions: Sequence[Conditions]) -> list[str]:
         for place, name in enumerate(names):
             if len(by_name[name]) > 1:
                 names[place] = f"{name} · {values[place]}"
+    # What no field tells apart is numbered.
     numbered = []
     for number, name in enumerate(names, 1):
         numbered.append(f"{name} ({number})" if names.count(name) > 1 else name)

@@ -132,6 +132,7 @@ def _data(records: Iterable[Record]) -> Iterable[tuple[str, str]]:
 
 def _record_table(records: Sequence[Record]) -> Table:
     """One row per record, with a column for each field in which the cells differ."""
+    # What all records share is in the recipe below the table.
     fields = differing_fields(records, _SHOWN)
     rows = []
     for record in records:
@@ -141,7 +142,9 @@ def _record_table(records: Sequence[Record]) -> Table:
             commit += "+"
         cell = record.cell
         own = cell_fields(cell)
-        values = [_text(own[name]) if name in own else "-" for name in fields]
+        values = []
+        for name in fields:
+            values.append(_text(own[name]) if name in own else "-")
         rows.append([record.title, cell.dataset, str(cell.seed), *values, record.status, seconds, commit, record.id])
     note = "Seconds of the whole cell. A + behind a commit: the code was changed since."
     headers = ["Method", "Split", "Seed", *fields, "Status", "Seconds", "Commit", "Record"]
@@ -176,11 +179,11 @@ def _table(title: str, caption: str, headers: Sequence[str], rows: Sequence[Sequ
     body = []
     for row in rows:
         body.append(tuple(Entry(text, _number(text)) for text in row))
-    heads = []
+    aligned = []
     for name, *column in zip(headers, *body, strict=True):
         numeric = all(entry.value is not None or entry.text == "-" for entry in column)
-        heads.append(Header("", name, "right" if numeric else "left"))
-    return Table(title, caption, tuple(heads), (Section("", tuple(body)),))
+        aligned.append(Header("", name, "right" if numeric else "left"))
+    return Table(title, caption, tuple(aligned), (Section("", tuple(body)),))
 
 
 def _number(text: str) -> float | None:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from PIL import Image, UnidentifiedImageError
 from pydantic import ValidationError
 
-from barbench.reports.panel_list import PANEL_LIST, PanelEntry, read_panel_list
+from barbench.reports.panels import PANEL_LIST, PanelEntry, read_panel_list
 from barbench.spec.text import explain
 
 SIZES: Final = ((1400, 82), (1100, 76), (900, 70), (700, 60), (500, 50))

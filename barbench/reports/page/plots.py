@@ -53,6 +53,7 @@ def scatter(points: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, a
     for row in _rows(points):
         style = styles[row.label]
         tip = _tip(row)
+        # Lengths of the bars below and above, each a list of one.
         x_bar = [[row.x - row.x_low], [row.x_high - row.x]]
         y_bar = [[row.y - row.y_low], [row.y_high - row.y]]
         bars = axes.errorbar(row.x, row.y, y_bar, x_bar, fmt="none", ecolor=style.color, elinewidth=1.4, zorder=2)
@@ -166,11 +167,13 @@ def intervals(bands: pd.DataFrame, styles: Styles, x: Axis, y: Axis, name: str, 
         rows = bands[bands["label"] == label]
         style = styles[label]
         middles = np.array([order.index(band) for band in rows["band"]])
-        at = middles + (place - (len(labels) - 1) / 2) * step
+        beside = place - (len(labels) - 1) / 2
+        at = middles + beside * step
         below = rows["mean"] - rows["low"]
         above = rows["high"] - rows["mean"]
-        offsets = np.nan_to_num(np.stack([below, above]))
-        bars = axes.errorbar(at, rows["mean"], offsets, fmt="none", ecolor=style.color, elinewidth=1.3)
+        # A band of one image has no interval.
+        lengths = np.nan_to_num(np.stack([below, above]))
+        bars = axes.errorbar(at, rows["mean"], lengths, fmt="none", ecolor=style.color, elinewidth=1.3)
         marks.add(bars, label, label)
         for where, row in zip(at, _rows(rows), strict=True):
             (point,) = axes.plot(where, row.mean, linestyle="", **style.point(6))
@@ -234,10 +237,12 @@ def glyph(style: Style, name: str) -> str:
 
 def empty_figure(width: float, height: float, left: float = 40, bottom: float = 36) -> tuple[Figure, Axes]:
     """A figure of this size in px, with one pair of axes that leaves space for text around it."""
-    across = width - left - 12
-    up = height - bottom - 8
     figure = Figure((width / 72, height / 72), dpi=72)
-    return figure, figure.add_axes((left / width, bottom / height, across / width, up / height))
+    # Axes are placed in shares of the figure.
+    across = (width - left - 12) / width
+    up = (height - bottom - 8) / height
+    axes = figure.add_axes((left / width, bottom / height, across, up))
+    return figure, axes
 
 
 def _ratio(values: "pd.Series[float]") -> float:

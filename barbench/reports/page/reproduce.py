@@ -54,21 +54,19 @@ def command(cells: Sequence[Cell], device: str | None = None, data: str | None =
         short = method.rpartition(":")[2].replace("_", "-")
         for name, value in sorted(options.items()):
             words += ["--option", f"{short}:{name}={json.dumps(value)}"]
-    if first.image_size is not None:
-        words += ["--image-size", str(first.image_size)]
-    if first.neck is not None:
-        words += ["--neck", first.neck]
-    if first.head_form is not None:
-        words += ["--head", first.head_form]
-    if first.context_length is not None:
-        words += ["--context", str(first.context_length)]
-    if first.exif != "stored":
-        words += ["--exif", first.exif]
+    # What is not at its default.
+    given: dict[str, object] = {
+        "--image-size": first.image_size,
+        "--neck": first.neck,
+        "--head": first.head_form,
+        "--context": first.context_length,
+        "--exif": None if first.exif == "stored" else first.exif,
+    }
     if first.subset is not None:
-        limits = {"--limit": first.subset.evaluate, "--limit-train": first.subset.train}
-        for option, limit in limits.items():
-            if limit is not None:
-                words += [option, str(limit)]
+        given |= {"--limit": first.subset.evaluate, "--limit-train": first.subset.train}
+    for option, setting in given.items():
+        if setting is not None:
+            words += [option, str(setting)]
     words += ["--precision", first.precision, "--processes", str(first.processes)]
     if device:
         words += ["--device", device]

@@ -137,10 +137,11 @@ def _rates_sections(members: Group, key: str) -> list[PageSection]:
     changed since."""
     recipe = members.records[0].cell.recipe
     name = str(recipe.get("name"))
-    methods = {row.records[0].cell.method for row in members.rows}
+    methods = {row.cell.method for row in members.rows}
     trials = [trial for trial in shipped_trials(name) if trial.method in methods]
     if not trials:
         return []
+    # The trials are those of the recipe as it ships.
     shipped = load_recipe(name)
     if recipe.get("tuning") != shipped.fields().get("tuning"):
         return []

@@ -31,7 +31,10 @@ def summary_table(members: Group, found: Costs, significance: Significance, evid
     if not found.columns:
         return None
     scores = _scores(members)
-    metrics = [name for name in METRICS if not METRICS[name].detail and any(name in row.scores for row in members.rows)]
+    measured: set[str] = set()
+    for row in members.rows:
+        measured.update(row.scores)
+    metrics = [name for name, metric in METRICS.items() if name in measured and not metric.detail]
     # Intervals and ranks are of the metric that ranks.
     ranked = [significance]
     ranked += [rank_rows(score, members, evidence) for score in scores[1:]]

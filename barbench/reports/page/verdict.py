@@ -41,11 +41,13 @@ def _best_of(ranked: pd.DataFrame, significance: Significance, members: Group) -
     if len(ranked) == 1:
         return f"{best} alone is finished: {scored}."
     beginning = f"{best} is best with {scored}"
+    # Without counts of expressions nothing is ranked.
     alike = [str(label) for label in ranked.index if label in significance.best]
     if best not in alike:
         return f"{beginning}; without the counts of single expressions no difference can be tested."
     if len(alike) == 1:
         return f"{beginning}, more than chance above every other method; it tunes {_size(ranked, best)}."
+    # Of methods that are not told apart, the cheapest one is the choice.
     others = [f"{label} ({printed(float(ranked['iou'][label]))})" for label in alike if label != best]
     verb = "is" if len(others) == 1 else "are"
     cheapest = str(ranked.loc[alike].sort_values("parameters", kind="stable").index[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Final, NamedTuple
 
-from barbench.metrics import auroc, predicted_pixels
+from barbench.metrics import METRICS, auroc, predicted_pixels
 from barbench.paper.tables import Column
 from barbench.reports.tables.grouping import Group, conditions_of, in_order
 from barbench.reports.tables.notes import capitalized, describe_conditions
@@ -39,13 +39,7 @@ class Score(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """The evaluations of one method under one set of conditions.
-
-    Attributes:
-        caption: the conditions, as a sentence.
-        metric: what the scores are.
-        notes: what of the method is in proportion to the backbone.
-    """
+    """The evaluations of one method under one set of conditions, which the caption says."""
 
     method: str
     caption: str
@@ -53,7 +47,7 @@ class Matrix(NamedTuple):
     rows: list[str]
     columns: list[Column]
     scores: dict[tuple[str, Column], Score]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
 
 def matrices(folder: Path) -> list[Matrix]:
@@ -85,12 +79,12 @@ def _matrix(records: Sequence[EvaluationRecord]) -> Matrix:
         places[record.cell.dataset, Column(record.evaluated.dataset, record.evaluated.split)].append(record)
     scores = {place: _score(runs) for place, runs in places.items()}
     # Both in the paper's order.
-    rows = list(dict.fromkeys(column.dataset for column in in_order([Column(row, "") for row, _ in scores])))
+    trained_on = in_order({Column(row, "") for row, _ in scores})
     return Matrix(
         method=_title(first),
         caption=_caption(first),
-        metric="gIoU" if first.scores.mean_name == "giou" else "mIoU",
-        rows=rows,
+        metric=METRICS[first.scores.mean_name].label,
+        rows=[column.dataset for column in trained_on],
         columns=list(in_order({column for _, column in scores})),
         scores=scores,
         notes=_sizes([first]),
@@ -107,8 +101,10 @@ def _caption(record: EvaluationRecord) -> str:
 
 def _title(record: EvaluationRecord) -> str:
     """The method's title, with the options behind it that were chosen."""
-    options = [f"{name}={value}" for name, value in sorted(record.cell.chosen.items())]
-    return ", ".join([record.title, *options])
+    parts = [record.title]
+    for name, value in sorted(record.cell.chosen.items()):
+        parts.append(f"{name}={value}")
+    return ", ".join(parts)
 
 
 def _method(record: EvaluationRecord) -> tuple[str, str]:
@@ -123,7 +119,9 @@ def _sizes(records: Sequence[EvaluationRecord]) -> tuple[str, ...]:
         own = [f"{name}={record.cell.options[name]}" for name in record.cell.scaled or ()]
         if own:
             sizes.append(f"{record.title} {', '.join(own)}")
-    return (f"Sizes in proportion to the backbone: {'; '.join(dict.fromkeys(sizes))}.",) if sizes else ()
+    if not sizes:
+        return ()
+    return (f"Sizes in proportion to the backbone: {'; '.join(dict.fromkeys(sizes))}.",)
 
 
 def _score(runs: Sequence[EvaluationRecord]) -> Score:
@@ -156,12 +154,14 @@ def across_table(matrix: Matrix) -> Table:
     for name in matrix.rows:
         entries = [_entry(matrix.scores.get((name, column)), footnotes) for column in matrix.columns]
         rows.append((Entry(name), *entries))
+    # Places may have different numbers of seeds.
     seeds = sorted({score.seeds for score in matrix.scores.values()})
+    counted = " to ".join(map(str, seeds))
+    noun = "seed" if seeds == [1] else "seeds"
     notes = (
-        f"{matrix.metric} in percent, mean over {' to '.join(map(str, seeds))} "
-        f"{'seed' if seeds == [1] else 'seeds'}. A row is a training set, a "
-        "column an evaluation split: evaluations by barbench evaluate --cell, which are no records of cells and are "
-        "not ranked with them. -: not evaluated.",
+        f"{matrix.metric} in percent, mean over {counted} {noun}. A row is a training set, a column an evaluation "
+        "split: evaluations by barbench evaluate --cell, which are no records of cells and are not ranked with them. "
+        "-: not evaluated.",
         *matrix.notes,
     )
     return Table(
@@ -213,9 +213,10 @@ def _words(store: Store, records: Sequence[EvaluationRecord]) -> Table:
         by_method[_method(record)][text].append(record)
         if record.changed is not None:
             changed[text] = f"{record.changed:,} ({text})"
+    # The data's own words first, then the others that were tried.
     texts = [ORIGINAL, *sorted(changed)]
     footnotes = Footnotes()
-    metric = "gIoU" if first.scores.mean_name == "giou" else "mIoU"
+    metric = METRICS[first.scores.mean_name].label
     headers = [Header("", "Method", "left"), *(Header(metric, text) for text in texts)]
     if ABSENT in changed:
         headers += [Header(ABSENT, "empty masks"), Header(ABSENT, "AUROC of peak")]
@@ -249,8 +250,8 @@ def _words(store: Store, records: Sequence[EvaluationRecord]) -> Table:
 
 def _of_absent(store: Store, records: Sequence[EvaluationRecord]) -> list[Entry]:
     """The share of empty masks, and how well the peak tells such expressions from those of the data, over the seeds."""
-    empty = []
-    told = []
+    empty: list[float] = []
+    separated: list[float] = []
     for record in records:
         own = record.evaluated.model_copy(update={"text": ORIGINAL, "text_seed": 0})
         absent = load(store, record.cell, record.evaluated)
@@ -258,6 +259,13 @@ def _of_absent(store: Store, records: Sequence[EvaluationRecord]) -> list[Entry]
         if absent is None or present is None:
             continue
         empty.append(100 * float((predicted_pixels(absent.columns) == 0).mean()))
-        separated = auroc(present.columns["peak"], absent.columns["peak"])
-        told += [] if separated is None else [100 * separated]
-    return [Entry(f"{mean(values):.1f}", mean(values)) if values else Entry("-") for values in (empty, told)]
+        area = auroc(present.columns["peak"], absent.columns["peak"])
+        if area is not None:
+            separated.append(100 * area)
+    return [_mean(empty), _mean(separated)]
+
+
+def _mean(values: Sequence[float]) -> Entry:
+    if not values:
+        return Entry("-")
+    return Entry(f"{mean(values):.1f}", mean(values))

@@ -20,12 +20,8 @@ def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
 
 
 def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[float]:
-    """The average over columns, at least one, for each seed; a single column is its own average.
-
-    Returns:
-        One number per seed, in the order of the seeds; if the columns have different seeds, a single number, the
-            average of the columns' means.
-    """
+    """The average over columns, at least one, for each seed in order; a single column is its own average. A single
+    number, the average of the columns' means, if the columns have different seeds."""
     columns = list(columns)
     seeds = {frozenset(values[column]) for column in columns}
     if len(seeds) > 1:

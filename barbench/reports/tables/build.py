@@ -30,6 +30,7 @@ def build(
     table = TABLES.get(number)
     groups = _shown(table, every)
     conditions = [members.conditions for members in groups]
+    # Records that compare with the paper's rows join them; each other set of conditions has a table of its own.
     joint = []
     others = []
     for members in groups:
@@ -97,10 +98,7 @@ def _table(
         sections.append(measured.scores(columns, members, footnotes, heading, evidence))
         if published:
             sections.append(publication.difference(table.number, columns, members, footnotes))
-        sections.append(measured.swapped(columns, members, footnotes))
-        sections += measured.other_metrics(columns, members, footnotes)
-        if table.overall:
-            sections.append(measured.overall(columns, members, footnotes))
+        sections += measured.other_scores(columns, members, footnotes, table.overall)
         notes += measured_notes(table, members, shown, rule)
         notes += gap_note(columns.gap)
     one_seed = members is not None and len(members.seeds) == 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from barbench.paper.tables import ALWAYS_LEAKS, COMPONENTS, Column, PaperTable, Rule
 from barbench.reports.tables.grouping import Conditions, Group, in_order, name_columns
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Header
-from barbench.spec.accounting import DEFAULT, CountRule
+from barbench.spec.accounting import CountRule
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,6 @@ class Score:
     """A column of scores: one of the paper's columns, or the average over several.
 
     Attributes:
-        group: header over the column's name.
         published: (dataset, column) in the paper's table; None if it is computed.
     """
 
@@ -84,7 +83,6 @@ class TableColumns:
     """The columns of one finished table.
 
     Attributes:
-        scores: the score columns.
         metric: whether a column names each row's IoU.
         gap: the score whose closed gap the last column shows; None for no such column.
         counting: what the column of parameters counts.
@@ -93,8 +91,8 @@ class TableColumns:
     scores: tuple[Score, ...]
     components: tuple[str, ...]
     metric: bool
-    gap: Score | None = None
-    counting: CountRule = DEFAULT
+    gap: Score | None
+    counting: CountRule
 
     def row(
         self,
@@ -125,6 +123,7 @@ class TableColumns:
         shown = {column for score in self.scores for column in score.over}
         leaks = in_order(shown & {*leaking, ALWAYS_LEAKS})
         verb = "leak: images of theirs" if len(leaks) > 1 else "leaks: images of it"
+        # In the order of `row`.
         headers = [Header("", "Method", "left")]
         for name in self.components:
             headers.append(Header("", COMPONENTS.get(name, name), "center"))

@@ -222,7 +222,8 @@ def in_order(columns: Iterable[Column]) -> tuple[Column, ...]:
     known = list(PAPER_COLUMNS)
     for partition in PARTITIONS:
         if partition.allows_no_target:
-            known += [Column(partition.name, partition.columns[split]) for split in partition.eval_splits]
+            names = [partition.columns[split] for split in partition.eval_splits]
+            known += [Column(partition.name, name) for name in names]
     places = {column: place for place, column in enumerate(known)}
     return tuple(sorted(columns, key=lambda column: (places.get(column, len(places)), column)))
 
@@ -240,14 +241,13 @@ def name_columns(columns: Iterable[Column], values: Mapping[Column, str] | None 
 def group(records: Iterable[Record]) -> list[Group]:
     """Group records, finished or not, by what may be compared; the groups are sorted, the order of records does not
     matter."""
-    ordered = _ordered(records)
+    ordered = [(record, _conditions(record)) for record in _ordered(records)]
     # The version of a data set counts only where the records of one set of conditions have several.
     versions: dict[tuple[Conditions, str], set[str]] = defaultdict(set)
-    for record in ordered:
-        versions[_conditions(record), record.cell.dataset].add(record.cell.data.fingerprint)
+    for record, conditions in ordered:
+        versions[conditions, record.cell.dataset].add(record.cell.data.fingerprint)
     groups: dict[Conditions, list[Record]] = defaultdict(list)
-    for record in ordered:
-        conditions = _conditions(record)
+    for record, conditions in ordered:
         if len(versions[conditions, record.cell.dataset]) > 1:
             conditions = conditions._replace(data_version=record.cell.data.fingerprint)
         groups[conditions].append(record)
@@ -316,6 +316,7 @@ def _row(records: Sequence[Record]) -> MethodRow:
 def _add_scores(row: MethodRow, record: Record) -> None:
     seed = record.cell.seed
     for column, split in by_column(record).items():
+        # The first record of a seed and a column counts.
         if seed in row.scores.get(split.scores.mean_name, {}).get(column, {}):
             if record not in row.hidden:
                 row.hidden.append(record)
@@ -363,6 +364,7 @@ def _labeled(rows: Sequence[MethodRow]) -> list[MethodRow]:
             detail = ", ".join(part for part in (row.cell.method, row.options, row.sizes) if part)
             row = replace(row, label=f"{row.label} ({detail})")
         labeled.append(row)
+    # Options may be equal where rates are not.
     labels = Counter(row.label for row in labeled)
     told_apart = []
     for row in labeled:

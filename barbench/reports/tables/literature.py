@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from barbench.paper.literature import Averaging, PublishedScore, PublishedSystem, published_systems
+from barbench.paper.literature import Averaging, Metric, PublishedScore, PublishedSystem, published_systems
 from barbench.paper.tables import MEMBER_COLUMNS, PAPER_COLUMNS, Column, Rule
 from barbench.reports.tables.averages import average, printed
 from barbench.reports.tables.grouping import Group
@@ -94,7 +94,7 @@ def _of_metric(metric: str, systems: Sequence[PublishedSystem]) -> Table:
     """The paper's columns that some row has, and the averages if some row has one."""
     # Only columns that some row fills.
     shown = [column for column in PAPER_COLUMNS if any(system.value(column) for system in systems)]
-    averaged = any(system.average or _is_full(system) for system in systems)
+    averaged = any(system.average or computed_average(system, "flat8") is not None for system in systems)
     headers = _about_headers()
     headers += [Header(column.title, column.name) for column in shown]
     if averaged:
@@ -113,16 +113,14 @@ def _of_metric(metric: str, systems: Sequence[PublishedSystem]) -> Table:
     return _table(title, headers, rows, notes, footnotes)
 
 
-def _is_full(system: PublishedSystem) -> bool:
-    return computed_average(system, "flat8") is not None
-
-
 def _of_dataset(dataset: str, systems: Sequence[PublishedSystem]) -> Table:
     """A column for every metric and split that some row has."""
-    wanted = dict.fromkeys((score.metric, score.split) for system in systems for score in system.scores)
     # The splits of a metric are beside each other.
-    metrics = list(dict.fromkeys(metric for metric, _ in wanted))
-    columns = sorted(wanted, key=lambda column: metrics.index(column[0]))
+    splits: dict[Metric, dict[str, None]] = defaultdict(dict)
+    for system in systems:
+        for score in system.scores:
+            splits[score.metric][score.split] = None
+    columns = [(metric, split) for metric, own in splits.items() for split in own]
     headers = _about_headers()
     headers += [Header(metric, split) for metric, split in columns]
     footnotes = Footnotes()
@@ -132,6 +130,7 @@ def _of_dataset(dataset: str, systems: Sequence[PublishedSystem]) -> Table:
         given = {(score.metric, score.split): score for score in system.scores}
         entries += [_number(given.get(column), system, footnotes) for column in columns]
         rows[system.about.training].append(tuple(entries))
+    # How a paper's own average was read.
     rules = dict.fromkeys(score.averaging for system in systems for score in system.scores)
     notes = list(_NOTES)
     notes += [f"Taken as: {rule}." for rule in rules if rule != "no average printed"]
@@ -170,8 +169,11 @@ def _about(system: PublishedSystem, footnotes: Footnotes) -> list[Entry]:
     if about.tuned not in _UNSAID:
         remarks.append(f"Tuned: {about.tuned}; counted: {about.tuned_counts}.")
     remarks += _common(system)
+    # Venue and year, as far as they are known.
     published_at = [word for word in (about.venue, str(about.year or "")) if word not in ("unknown", "")]
-    name = f"{about.system} ({' '.join(published_at)})" if published_at else about.system
+    name = about.system
+    if published_at:
+        name += f" ({' '.join(published_at)})"
     return [
         Entry(name, footnotes=footnotes.add(*remarks)),
         Entry(about.backbone),
@@ -187,8 +189,11 @@ def _remarks(score: PublishedScore) -> list[str]:
 
 def _common(system: PublishedSystem) -> list[str]:
     """The remarks that hold for every number of the row."""
-    every = [set(_remarks(score)) for score in system.scores]
-    return [remark for remark in _remarks(system.about) if all(remark in remarks for remarks in every)]
+    common = _remarks(system.about)
+    for score in system.scores:
+        own = _remarks(score)
+        common = [remark for remark in common if remark in own]
+    return common
 
 
 def _number(score: PublishedScore | None, system: PublishedSystem, footnotes: Footnotes) -> Entry:

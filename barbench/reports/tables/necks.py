@@ -96,8 +96,8 @@ def _table(heads: Sequence[Group], evidence: ResampledScores, others: Sequence[C
 
 def _shared(rows: Sequence[MethodRow]) -> Score:
     """The average over the columns that all rows have."""
-    columns = set.intersection(*(set(row.iou) for row in rows))
-    return Score("", "", in_order(columns), "datasets")
+    measured = [set(row.iou) for row in rows]
+    return Score("", "", in_order(set.intersection(*measured)), "datasets")
 
 
 def _cells(by_head: Mapping[str, MethodRow], base: str, score: Score, evidence: ResampledScores) -> dict[str, Entry]:

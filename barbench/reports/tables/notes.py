@@ -25,7 +25,7 @@ def caption(
     published: bool,
     conditions: Conditions | None,
     others: Iterable[Conditions],
-    one_seed: bool = False,
+    one_seed: bool,
 ) -> str:
     """What the rows are: the paper's, or measured under some conditions.
 
@@ -63,6 +63,7 @@ def describe_conditions(conditions: Conditions, others: Iterable[Conditions]) ->
         parts.append(conditions.other)
     if conditions.subset:
         parts.append(conditions.subset)
+    # Which data, where that must be said.
     text = f"{', '.join(parts)}."
     if conditions.data_version:
         text += f" Data version {conditions.data_version[:12]}."
@@ -121,7 +122,7 @@ def average_note(table: PaperTable, scores: Sequence[Score]) -> list[str]:
     return [f"Avg: {rules[table.rule]}, as in the paper."]
 
 
-def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column], rule: CountRule = DEFAULT) -> list[str]:
+def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column], rule: CountRule) -> list[str]:
     """The notes that measured rows need, in the order of printing; `columns` are those of the table."""
     every = (
         _iou(group),
@@ -134,8 +135,10 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column], r
         _data(group),
         "-: not measured." if len(columns) > len(group.measured) else "",
         "Only the measured columns are printed." if set(columns) < set(table.columns) else "",
-        _options(group),
-        _sizes(group),
+        _sentence("Options:", [f"{row.label} {row.options}" for row in group.rows if row.options]),
+        _sentence(
+            "Sizes in proportion to the backbone:", [f"{row.label} {row.sizes}" for row in group.rows if row.sizes]
+        ),
         _rates(group),
         _hidden(group),
         _budget(group),
@@ -144,6 +147,11 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column], r
         *_notes_of_records(group),
     )
     return [note for note in every if note]
+
+
+def _sentence(opening: str, items: Sequence[str], separator: str = "; ") -> str:
+    """The opening with the items behind it; empty without any."""
+    return f"{opening} {separator.join(items)}." if items else ""
 
 
 def _iou(group: Group) -> str:
@@ -268,20 +276,6 @@ def _data(group: Group) -> str:
     return per_label("Data version", datasets)
 
 
-def _options(group: Group) -> str:
-    listed = [f"{row.label} {row.options}" for row in group.rows if row.options]
-    if not listed:
-        return ""
-    return f"Options: {'; '.join(listed)}."
-
-
-def _sizes(group: Group) -> str:
-    listed = [f"{row.label} {row.sizes}" for row in group.rows if row.sizes]
-    if not listed:
-        return ""
-    return f"Sizes in proportion to the backbone: {'; '.join(listed)}."
-
-
 def _rates(group: Group) -> str:
     """The learning rates of rows that are the same method with the same options, trained with others."""
     titles: dict[tuple[str, str], list[MethodRow]] = defaultdict(list)
@@ -292,17 +286,13 @@ def _rates(group: Group) -> str:
         rates = {row.rates for row in rows}
         if len(rates) > 1:
             listed += [f"{row.label} {row.rates}" for row in rows]
-    if not listed:
-        return ""
-    return f"Trained more than once, with other rates of the recipe: {'; '.join(listed)}."
+    return _sentence("Trained more than once, with other rates of the recipe:", listed)
 
 
 def _hidden(group: Group) -> str:
     """The records that the table does not show."""
     hidden = [record.cell.stem() for row in group.rows for record in row.hidden]
-    if not hidden:
-        return ""
-    return f"Not shown, because another record has the same row, column and seed: {', '.join(hidden)}."
+    return _sentence("Not shown, because another record has the same row, column and seed:", hidden, ", ")
 
 
 def _budget(group: Group) -> str:
@@ -320,10 +310,7 @@ def _problems(group: Group) -> str:
         for problem, count in record.data_problems.items():
             name = f"{record.cell.dataset} {problem}"
             worst[name] = max(worst[name], count)
-    listed = [f"{name} {count:,}" for name, count in sorted(worst.items()) if count]
-    if not listed:
-        return ""
-    return f"Data problems: {', '.join(listed)}."
+    return _sentence("Data problems:", [f"{name} {count:,}" for name, count in sorted(worst.items()) if count], ", ")
 
 
 def _notes_of_records(group: Group) -> list[str]:

@@ -26,6 +26,7 @@ def provenance_notes(rows: Sequence[MethodRow]) -> list[str]:
     There are none where all finished records were made by one version of the code, on devices of one name, and on a
     processor with as many threads. A cell that was interrupted may have been on several devices.
     """
+    # Which code, barbench's and that of a user's own method.
     notes = []
     code = _rows_of(rows, _code)
     if len(code) > 1:
@@ -33,6 +34,7 @@ def provenance_notes(rows: Sequence[MethodRow]) -> list[str]:
     edited = [row.label for row in rows if len(_rows_of([row], _own_code(row))) > 1]
     if edited:
         notes.append(f"The module of the method changed between records: {', '.join(edited)}.")
+    # On which devices, with how many threads.
     devices = _rows_of(rows, _devices)
     if len(devices) > 1:
         notes.append(per_label(f"Computed on different devices, {DIGITS}:", devices))

@@ -15,6 +15,7 @@ from barbench.results.record import Record
 from barbench.results.resampled import ResampledScores
 
 LEAK = "Leaks: images of this column also trained this row; not ranked."
+OVERALL = "Measured, overall IoU"
 FAILURES = {"failed": "failed", "out-of-memory": "OOM"}
 
 
@@ -26,43 +27,31 @@ def scores(
     ranked = [rank_rows(score, members, evidence) for score in columns.scores]
     gaps: Mapping[str, Interval | None] = {}
     if columns.gap:
-        gaps = ranked[columns.scores.index(columns.gap)].gaps
+        place = columns.scores.index(columns.gap)
+        gaps = ranked[place].gaps
     rows = [_row(columns, row, members, footnotes, ranked, gaps) for row in members.rows]
     return Section(heading, tuple(rows))
 
 
-def overall(columns: TableColumns, members: Group, footnotes: Footnotes) -> Section:
-    """Overall IoU of every row; none is bold, because intervals are of the mean IoU."""
-    rows = []
-    for row in members.rows:
-        if row.overall:
-            entries = _scores(columns, row, row.overall, members, footnotes)
-            rows.append(columns.row(Entry(row.label), entries, metric="overall"))
-    return Section("Measured, overall IoU", tuple(rows))
-
-
-def swapped(columns: TableColumns, members: Group, footnotes: Footnotes) -> Section:
-    """Mean IoU on another object of the same image, if there is one."""
-    rows = []
-    for row in members.rows:
-        if row.control:
-            entries = _scores(columns, row, row.control, members, footnotes)
-            rows.append(columns.row(Entry(row.label), entries))
-    return Section("Expressions swapped (lower is better)", tuple(rows))
-
-
-def other_metrics(columns: TableColumns, members: Group, footnotes: Footnotes) -> list[Section]:
-    """A section for each metric that has a heading of its own: N-acc and T-acc on gRefCOCO."""
-    sections = []
+def other_scores(columns: TableColumns, members: Group, footnotes: Footnotes, overall: bool) -> list[Section]:
+    """A section for each further score of the same expressions, with the rows that have it; none is bold, because
+    intervals are of the mean IoU."""
+    of_rows = {"Expressions swapped (lower is better)": [row.control for row in members.rows]}
+    # Metrics with a heading of their own: N-acc and T-acc on gRefCOCO.
     for name, metric in METRICS.items():
-        if not metric.heading:
-            continue
+        if metric.heading:
+            of_rows[metric.heading] = [row.scores.get(name, {}) for row in members.rows]
+    if overall:
+        of_rows[OVERALL] = [row.overall for row in members.rows]
+
+    sections = []
+    for heading, of_row in of_rows.items():
         rows = []
-        for row in members.rows:
-            if name in row.scores:
-                entries = _scores(columns, row, row.scores[name], members, footnotes)
-                rows.append(columns.row(Entry(row.label), entries))
-        sections.append(Section(metric.heading, tuple(rows)))
+        for row, values in zip(members.rows, of_row, strict=True):
+            if values:
+                entries = [_score(row, values, score, members, footnotes, Significance()) for score in columns.scores]
+                rows.append(columns.row(Entry(row.label), entries, metric="overall" if heading == OVERALL else ""))
+        sections.append(Section(heading, tuple(rows)))
     return sections
 
 
@@ -88,9 +77,8 @@ def _row(
     entries = []
     for score, significance in zip(columns.scores, ranked, strict=True):
         entries.append(_score(row, row.iou, score, members, footnotes, significance))
-    checks = {}
-    for name in columns.components:
-        checks[name] = "✓" if name in row.composition else "×"
+    checks = dict.fromkeys(columns.components, "×")
+    checks |= dict.fromkeys(row.composition, "✓")
     parameters = counted(row, columns.counting)
     gap = gap_entry(gaps[row.label]) if row.label in gaps else Entry("")
     return columns.row(Entry(row.label), entries, checks, parameters, "mean", gap)
@@ -104,12 +92,6 @@ def gap_entry(gap: Interval | None) -> Entry:
     return Entry(f"{share}±{100 * gap.margin:.0f} %".replace("-", "−"), float(share))
 
 
-def _scores(
-    columns: TableColumns, row: MethodRow, values: SeedScores, members: Group, footnotes: Footnotes
-) -> list[Entry]:
-    return [_score(row, values, score, members, footnotes, Significance()) for score in columns.scores]
-
-
 def _score(
     row: MethodRow,
     values: SeedScores,
@@ -120,6 +102,7 @@ def _score(
 ) -> Entry:
     """The average of `score` over the columns that the row has, with its interval. Without counts of expressions, the
     interval is that of the seeds alone."""
+    # What failed is said in a footnote, and in place of a score where there is none.
     failed = row.failures({column.dataset for column in score.over})
     marks = _failures(failed)
     summary = over_seeds(score.rule, values, score.over)
@@ -139,6 +122,7 @@ def _score(
 def _remarks(row: MethodRow, values: SeedScores, score: Score, members: Group) -> list[str]:
     """Why a score does not compare with others of its column."""
     remarks = []
+    # Leaks first, then seeds, then columns that are missing.
     own = [column for column in score.over if column in values]
     missing = [column for column in score.over if column not in values and column in members.measured]
     if not set(own).isdisjoint(row.leaks - members.leaking):

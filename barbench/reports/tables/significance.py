@@ -74,6 +74,7 @@ def compare_pairs(score: Score, members: Group, evidence: ResampledScores | None
     rows, samples = _compared(score, columns, members, evidence)
     if not samples:
         return {}
+    # Two families of tests.
     ranked = set(_ranked(rows, columns, members))
     of_ranked: list[tuple[int, int]] = []
     others: list[tuple[int, int]] = []

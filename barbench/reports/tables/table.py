@@ -98,9 +98,11 @@ class Table:
         """The same table with only the columns at these positions."""
         sections = []
         for section in self.sections:
-            rows = [tuple(row[i] for i in columns) for row in section.rows]
-            sections.append(replace(section, rows=tuple(rows)))
-        headers = tuple(self.headers[i] for i in columns)
+            rows = []
+            for row in section.rows:
+                rows.append(tuple(row[column] for column in columns))
+            sections.append(Section(section.heading, tuple(rows)))
+        headers = tuple(self.headers[column] for column in columns)
         return replace(self, headers=headers, sections=tuple(sections))
 
 

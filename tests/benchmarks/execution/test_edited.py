@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from barbench.benchmarks.execution import attempt
-from barbench.benchmarks.execution.edited import check_unedited
 from barbench.benchmarks.execution.host import source
 from barbench.benchmarks.execution.host.source import code_hash, own_code
-from barbench.benchmarks.execution.run import run_jobs
+from barbench.benchmarks.execution.run import check_unedited, run_jobs
 from barbench.benchmarks.job import Job
 from barbench.errors import UsageError
 from barbench.results.record import Record, Scores, SplitResult

@@ -13,10 +13,9 @@ import pytest
 from PIL import Image
 
 from barbench.errors import DataError
-from barbench.reports.page.explorer import OUTCOMES, Explorer, Material, explore
-from barbench.reports.panel_list import MethodScore, PanelEntry
-from barbench.reports.panels import FOUND, TRUTH
-from barbench.reports.report import no_scenes
+from barbench.reports.page.explorer import OUTCOMES, Explorer, explore
+from barbench.reports.panels import FOUND, TRUTH, MethodScore, PanelEntry
+from barbench.reports.report import Report, no_scenes
 from barbench.reports.tables.grouping import group
 from barbench.reports.thumbnails import SIDE, small_mask
 from barbench.results.qualitative import Scenes
@@ -55,8 +54,10 @@ def scenes(cell: Cell) -> Mapping[str, Scenes]:
 
 
 def found_in(store: Store, room: int = 10**6, panels: tuple[PanelEntry, ...] = (), **changes: Any) -> Explorer:
-    material = Material(store, ResampledScores(store), changes.get("find", scenes), panels)
-    found = explore(group(store.all()), ["one"], material, room, changes.get("limit", 10**6))
+    records = store.all()
+    find = changes.get("find", scenes)
+    report = Report({}, records, group(records), store, ResampledScores(store), store.folder, find, room)
+    found = explore(report, ["one"], panels, changes.get("limit", 10**6))
     assert found is not None
     return found
 

@@ -33,6 +33,7 @@ class Executor(Protocol):
     """Runs attempts. After `start`, all methods are called by one thread.
 
     Attributes:
+        slots: cells at a time; None where the cluster decides that.
         settles_on_host: device, threads, cache, data and weights of a cell are chosen on the host where it runs, which
             may have another copy of barbench; else by the command, on its own host.
         default_retries: how often a cell that is lost is tried again where the user says nothing.
@@ -43,14 +44,11 @@ class Executor(Protocol):
     settles_on_host: ClassVar[bool]
     default_retries: ClassVar[int]
     detaches: ClassVar[bool]
+    slots: int | None
 
     @classmethod
     def make(cls, placement: Placement, cluster: Cluster, gpus: int, cells_at_once: int | None) -> "Executor":
         """One for cells of that placement, with so many GPUs each; UsageError where it can never run them."""
-
-    @property
-    def slots(self) -> int | None:
-        """Cells at a time; None where the cluster decides that."""
 
     def start(self, run: RunFolder, lock: int) -> None:
         """Get ready. Workers on this host inherit the descriptor `lock`."""
@@ -60,7 +58,8 @@ class Executor(Protocol):
 
     def adopt(self) -> dict[str, int]:
         """Follow what an earlier process of this run submitted; the number of the attempt at each cell that waits or
-        runs, by the cell's id."""
+        runs, by the cell's id. By default none: cells end with the process that began them."""
+        return {}
 
     def poll(self, seconds: float) -> list[CellEvent]:
         """What happened, in order for each cell; waits for it at most so long."""
@@ -77,11 +76,13 @@ class Executor(Protocol):
     @staticmethod
     def states(jobs: Sequence[str]) -> dict[str, State] | None:
         """The state of each job that a run's folder names, by the job's id, as any process may ask for it; `gone` for
-        those that the queue does not know. None where it does not answer."""
+        those that the queue does not know. None where it does not answer. By default a run's folder names no jobs."""
+        return {}
 
     @staticmethod
     def cancel_waiting(jobs: Sequence[str]) -> None:
-        """Take those of these jobs that have not begun out of the queue."""
+        """Take those of these jobs that have not begun out of the queue, where there is one outside the command."""
+        return
 
 
 class EventReader:

@@ -3,17 +3,17 @@
 import queue
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from barbench.benchmarks.execution.attempt import Attempt, StopRequest, perform
-from barbench.benchmarks.execution.executors.base import CellEvent, Executor, Placement, State
+from barbench.benchmarks.execution.executors.base import CellEvent, Executor, Placement
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.outcome import Ended
 from barbench.benchmarks.execution.run_folder import RunFolder
 from barbench.spec.cluster import Cluster
 
 
-class Local:
+class Local(Executor):
     """Executor of this host, with one thread per slot."""
 
     name: ClassVar[str] = "local"
@@ -23,7 +23,7 @@ class Local:
 
     def __init__(self, slots: Sequence[Slot] = ()) -> None:
         slots = slots or [Slot()]
-        self.slots: Final = len(slots)
+        self.slots = len(slots)
         self._free: queue.Queue[Slot] = queue.Queue()
         for slot in slots:
             self._free.put(slot)
@@ -46,10 +46,6 @@ class Local:
         """Each begins as soon as a slot is free."""
         for attempt in attempts:
             self._threads[self._pool.submit(self._run, attempt)] = attempt
-
-    def adopt(self) -> dict[str, int]:
-        """None: the cells of this host end with the process that began them."""
-        return {}
 
     def poll(self, seconds: float) -> list[CellEvent]:
         """Raises the unexpected error of an attempt's thread."""
@@ -77,15 +73,6 @@ class Local:
         self._request.kill.set()
         self._request.stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    @staticmethod
-    def states(jobs: Sequence[str]) -> dict[str, State] | None:
-        """None: the run's folder names no jobs."""
-        return {}
-
-    @staticmethod
-    def cancel_waiting(jobs: Sequence[str]) -> None:
-        """Nothing: there is no queue outside the command."""
 
     def _run(self, attempt: Attempt) -> None:
         slot = self._free.get()

@@ -10,7 +10,6 @@ from typing import get_args
 from barbench.benchmarks.execution.executors.base import Executor, Placement
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.errors import UnknownName, UsageError
-from barbench.spec.cluster import Cluster
 from barbench.spec.run import ExecutorName
 
 
@@ -28,11 +27,7 @@ def place_cells(
 ) -> Placement:
     """Where cells run, as far as it is known on this host.
 
-    Args:
-        gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
-        processes: of one cell, one GPU each.
-        jobs: cells at a time; None: as many as there are shares of GPUs.
-        small: whether one core of a CPU does for a cell; it matters on this host alone.
+    The arguments are those of `local_slots`.
 
     Raises:
         UsageError: for a device or GPUs that are not there, and for GPUs by number on a cluster.
@@ -51,17 +46,3 @@ def place_cells(
     picked = "cuda" if slots[0].gpus else devices.pick_device(asked)
     threads = devices.thread_count(slots[0].cores, processes)
     return Placement(picked, threads, slots)
-
-
-def make_executor(name: str, placement: Placement, cluster: Cluster, processes: int, jobs: int | None) -> Executor:
-    """An executor; a cluster is asked whether it is there.
-
-    Args:
-        cluster: what a cell asks of a cluster; without effect on this host.
-        jobs: cells at a time on a cluster; None: as many as it likes.
-
-    Raises:
-        UsageError: where there is no such cluster, its library is not installed, or it can never run such a cell.
-    """
-    gpus = processes if placement.device == "cuda" else 0
-    return executor_class(name).make(placement, cluster, gpus, jobs)

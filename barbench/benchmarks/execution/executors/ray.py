@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, ClassVar, Final
 
 from barbench.benchmarks.execution.attempt import Attempt, StopRequest, perform, report_end
-from barbench.benchmarks.execution.executors.base import CellEvent, EventReader, Executor, Placement, State
+from barbench.benchmarks.execution.executors.base import CellEvent, EventReader, Executor, Placement
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.benchmarks.execution.outcome import Ended
 from barbench.benchmarks.execution.run_folder import RunFolder
@@ -25,7 +25,7 @@ GRACE_SECONDS: Final = 120.0
 _GB: Final = 2**30
 
 
-class Ray:
+class Ray(Executor):
     """Executor of a Ray cluster.
 
     Args:
@@ -81,9 +81,11 @@ class Ray:
         if self.cluster.memory_gb is not None:
             wanted["memory"] = self.cluster.memory_gb * _GB
         nodes: list[Mapping[str, float]] = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        # A cluster that grows may still get such a node.
         if self.cluster.autoscale or any(_holds(node, wanted) for node in nodes):
             return
-        there = "; ".join(sorted({_describe(node) for node in nodes}))
+        descriptions = {_describe(node) for node in nodes}
+        there = "; ".join(sorted(descriptions))
         self._ray.shutdown()
         raise UsageError(f"no node of the Ray cluster can hold a cell with {_describe(wanted)}; they have {there}")
 
@@ -111,10 +113,6 @@ class Ray:
             attempt = self._waiting.pop(0)
             reference = self._task.remote(attempt.model_dump_json(), self.cluster.cpus)
             self._tasks[reference] = attempt
-
-    def adopt(self) -> dict[str, int]:
-        """None: Ray ended them with the command that began them."""
-        return {}
 
     def poll(self, seconds: float) -> list[CellEvent]:
         """The events of the cells, then the ends of tasks."""
@@ -161,15 +159,6 @@ class Ray:
         for reference in self._tasks:
             self._ray.cancel(reference, force=True)
         self._ray.shutdown()
-
-    @staticmethod
-    def states(jobs: Sequence[str]) -> dict[str, State] | None:
-        """None: the run's folder names no jobs."""
-        return {}
-
-    @staticmethod
-    def cancel_waiting(jobs: Sequence[str]) -> None:
-        """Nothing: tasks end with the command that submitted them."""
 
 
 def _look_for(address: str) -> None:

@@ -54,7 +54,7 @@ _IDLE_AT_EVALUATION: Final = 4
 """Attempts in a row that came no further; more where steps are behind the cell, since preemption comes by chance."""
 
 
-class Slurm:
+class Slurm(Executor):
     """Executor of a cluster with Slurm.
 
     Args:
@@ -144,11 +144,7 @@ class Slurm:
         }
 
     def adopt(self) -> dict[str, int]:
-        """Follow the jobs that an earlier process of this run submitted; UsageError where Slurm does not answer.
-
-        Returns:
-            The number of the attempt at each cell whose job waits or runs, by the cell's id.
-        """
+        """Follow the jobs that wait or run; UsageError where Slurm does not answer."""
         handles = self._run.handles
         states = squeue([handle["job"] for handle in handles.values()])
         if states is None:

@@ -32,13 +32,11 @@ def pick_device(name: str) -> str:
 
 
 def loader_count(device: str, threads: int) -> int:
-    """Loader processes of one training process, where the user says nothing.
-
-    Returns:
-        0 on a CPU, where the model needs every core and small images decode fast; else all cores but two, and 16 at
-        most, which feed a fast GPU without a cache of images.
-    """
-    return 0 if device == "cpu" else min(16, max(1, threads - 2))
+    """Loader processes of one training process, where the user says nothing."""
+    # On a CPU the model needs every core, and small images decode fast; 16 feed a fast GPU without a cache of images.
+    if device == "cpu":
+        return 0
+    return min(16, max(1, threads - 2))
 
 
 def core_count() -> int:
@@ -47,11 +45,7 @@ def core_count() -> int:
 
 
 def thread_count(cores: int, processes: int) -> int:
-    """Threads of each process of a cell.
-
-    Returns:
-        Its share of the cores, or what $OMP_NUM_THREADS says where that is less.
-    """
+    """Threads of each process of a cell: its share of the cores, or what $OMP_NUM_THREADS says where that is less."""
     share = max(1, cores // processes)
     # The variable may have a number for each level of nesting.
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
@@ -61,19 +55,14 @@ def thread_count(cores: int, processes: int) -> int:
 
 
 def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None, small: bool = False) -> list[Slot]:
-    """How this host is divided among cells.
+    """How this host is divided among cells: one slot for each that runs at a time; those on a CPU name no GPU.
 
     Args:
         gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
+        processes: of one cell, one GPU each; UsageError for GPUs that are not there, or fewer than these.
         jobs: cells at a time. More than the GPUs allow share them. None: one per share of GPUs; on a CPU one per core
             where the models are `small`, else 1.
         small: whether one core is enough for a cell.
-
-    Returns:
-        One slot for each cell that runs at a time; those on a CPU name no GPU.
-
-    Raises:
-        UsageError: for GPUs that are not there, or fewer than the processes of a cell.
     """
     chosen = choose_gpus(device, gpus)
     shares = []
@@ -100,13 +89,7 @@ def local_slots(device: str, gpus: str | None, processes: int, jobs: int | None,
 
 def choose_gpus(device: str, gpus: str | None) -> list[str]:
     """The GPUs that the command line asks for, by their names for CUDA_VISIBLE_DEVICES; none for another device.
-
-    Args:
-        gpus: of `--gpus`: all, none, or a comma list of numbers; None: all where the device is a GPU.
-
-    Raises:
-        UsageError: where the two contradict each other, or a GPU is not there.
-    """
+    UsageError where `--device` and `--gpus` contradict each other, or a GPU is not there."""
     if device == "auto" and gpus == "none":
         device = "cpu"
     kind, _, number = pick_device(device).partition(":")

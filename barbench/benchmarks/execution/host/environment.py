@@ -17,6 +17,7 @@ PACKAGES = ("barbench", "torch", "open_clip_torch", "accelerate", "numpy", "open
 
 def environment(device: torch.device, threads: int, method: str = "") -> dict[str, JsonValue]:
     """For the record: enough to explain why two numbers differ."""
+    # All GPUs that the process sees: a cell of several processes computes on each.
     gpus = range(torch.cuda.device_count()) if device.type == "cuda" else ()
     facts: dict[str, JsonValue] = {
         "python": platform.python_version(),
@@ -29,7 +30,8 @@ def environment(device: torch.device, threads: int, method: str = "") -> dict[st
         "host": host_id(),
         "code": code_hash(),
     }
-    if ":" in method:  # a user's own
+    # A method of the user's own, with barbench's code and without it.
+    if ":" in method:
         facts["method_code"] = code_hash(method)
     own = own_code(method)
     if own:

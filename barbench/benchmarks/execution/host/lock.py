@@ -31,20 +31,9 @@ _NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP)
 """Errors of file systems without flock."""
 
 
-def say_on_stderr(text: str) -> None:
-    """Print a line beside the output."""
-    print(text, file=sys.stderr, flush=True)
-
-
 @contextmanager
-def locked(results: Path, say: Callable[[str], None] = say_on_stderr) -> Iterator[int]:
-    """Hold a results folder, which is made if it does not exist.
-
-    Args:
-        say: called with a line where a lease must be waited for.
-
-    Yields:
-        The lock's descriptor, for workers to inherit.
+def locked(results: Path) -> Iterator[int]:
+    """Hold a results folder, which is made if it does not exist; yields the lock's descriptor, for workers to inherit.
 
     Raises:
         UsageError: where another run holds it, naming its process, or where the folder cannot be written to.
@@ -60,7 +49,7 @@ def locked(results: Path, say: Callable[[str], None] = say_on_stderr) -> Iterato
             file.flush()
             held = os.dup(file.fileno())
         lease = lease_on(results / ".lease")
-        _wait_for(lease, results, is_mine, say)
+        _wait_for(lease, results, is_mine)
     except OSError as error:
         raise UsageError(f"cannot write to the results folder {results}: {error.strerror}") from None
     try:
@@ -104,13 +93,12 @@ def _take(file: TextIO, results: Path) -> bool:
         time.sleep(0.1)  # its run is dead: a worker that is about to end still holds the lock
 
 
-def _wait_for(lease: SoftFileLease, results: Path, has_lock: bool, say: Callable[[str], None]) -> None:
+def _wait_for(lease: SoftFileLease, results: Path, has_lock: bool) -> None:
     """Take the lease. That of a run that died ends where its marker is not touched for LEASE_SECONDS.
 
     Args:
         has_lock: whether this process has the file lock, so that no other run of this host is there, whatever process
             has the number in the marker now.
-        say: called once where the lease must be waited for.
     """
     marker = results / ".lease"
     first_touch = None
@@ -133,7 +121,8 @@ def _wait_for(lease: SoftFileLease, results: Path, has_lock: bool, say: Callable
                     continue
                 # Elsewhere it cannot be asked: it lives if it touches its marker.
                 if first_touch is None:
-                    say(f"{results} was in use by {who}; unless that lives, it is free in {LEASE_SECONDS:.0f} s")
+                    wait = f"{results} was in use by {who}; unless that lives, it is free in {LEASE_SECONDS:.0f} s"
+                    print(wait, file=sys.stderr, flush=True)
                 elif touched != first_touch:
                     raise _busy(who, results) from None
                 first_touch = touched

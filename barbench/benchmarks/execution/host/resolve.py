@@ -18,17 +18,11 @@ from barbench.spec.weights import digests
 
 
 def resolve_on_host(job: Job) -> Job:
-    """Fill in what is open in `job`: the loaders alone where the command that made it runs on the same host.
-
-    Args:
-        job: its threads are 0 where it was made for another host.
-
-    Raises:
-        UsageError: where this host has too few GPUs, or other data or weights than the cell names.
-    """
+    """Fill in what is open in `job`: the loaders alone where the command that made it runs on the same host. UsageError
+    where this host has too few GPUs, or other data or weights than the cell names."""
     place = job.place
     processes = job.cell.processes
-    # Threads are open where the command ran on another host.
+    # Threads are open, 0, where the command ran on another host.
     threads = place.threads or max(1, (job.cores or core_count()) // processes)
     workers = place.workers
     if workers is None:

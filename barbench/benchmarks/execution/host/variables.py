@@ -36,13 +36,8 @@ def worker_variables(gpus: Sequence[str] = ()) -> dict[str, str]:
     ten times as long where another process wants one of the cores; sleeping at once, it takes twice as long on an idle
     machine. Memory from the system is kept: the C library would return every large tensor at once, and the system
     clears each page that it hands out again, which takes longer than many operations on it. The launcher of a cell
-    with several processes passes on every signal that asks it to stop.
-
-    Args:
-        gpus: the only ones that the process sees, by their names for CUDA_VISIBLE_DEVICES; none: all of this process's.
-
-    Returns:
-        All variables.
+    with several processes passes on every signal that asks it to stop. `gpus` are the only ones that the process sees,
+    by their names for CUDA_VISIBLE_DEVICES; none: all of this process's.
     """
     kept = {name: value for name, value in os.environ.items() if not _STRAYS.fullmatch(name)}
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}

@@ -69,6 +69,7 @@ def run_worker(
         lock: a descriptor that it inherits, so that the results folder is free only once it has ended.
         grace: seconds between asking it and killing it.
     """
+    # An exit without a record is for this process alone, all else for the display.
     kills_before = _oom_kills()
     announced: list[Announced] = []
     over = threading.Event()

@@ -67,6 +67,7 @@ class Tracked:
         """At the first step only: by then accelerate knows the device, which a tracker would make it choose."""
         assert self._job.place.tracker is not None
         name = self._job.place.tracker
+        # A cell that resumes continues its run: by its id, or by its name where there are none.
         stem = self._job.cell.stem()
         run = {"name": stem, "resume": "allow"}
         if name == "tensorboard":

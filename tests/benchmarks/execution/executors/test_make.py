@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from barbench.benchmarks.execution.executors.base import Placement
-from barbench.benchmarks.execution.executors.make import executor_class, make_executor, place_cells
+from barbench.benchmarks.execution.executors.make import executor_class, place_cells
 from barbench.benchmarks.execution.host import devices
 from barbench.benchmarks.execution.host.variables import Slot
 from barbench.errors import UnknownName, UsageError
@@ -67,4 +67,4 @@ def test_a_cluster_chooses_its_gpus() -> None:
 
 def test_this_host_has_as_many_slots_as_its_placement() -> None:
     placement = place_cells("local", "auto", "all", 1, None)
-    assert make_executor("local", placement, Cluster(), 1, None).slots == 2
+    assert executor_class("local").make(placement, Cluster(), 1, None).slots == 2

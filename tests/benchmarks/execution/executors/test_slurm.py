@@ -14,7 +14,7 @@ from barbench.benchmarks.execution.executors.local import Local
 from barbench.benchmarks.execution.executors.slurm import Slurm, Task
 from barbench.benchmarks.execution.run import run_jobs
 from barbench.benchmarks.execution.run_folder import RunFolder
-from barbench.benchmarks.execution.status import find_run, look, runs, status, stop
+from barbench.benchmarks.execution.status import CellState, find_run, look, runs, stop
 from barbench.benchmarks.job import Job
 from barbench.errors import UsageError
 from barbench.results.record import AttemptLog
@@ -39,6 +39,15 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def job(make_jobs: MakeJobs, tmp_path: Path) -> Job:
     return make_jobs(tmp_path / "results")[0]
+
+
+def under_way(job: Job) -> dict[str, CellState]:
+    """The cells of the runs that are not complete, by their stems."""
+    found: dict[str, CellState] = {}
+    for state in runs(job.results):
+        if not state.is_complete:
+            found |= state.cells
+    return found
 
 
 def wait(condition: Callable[[], object]) -> None:
@@ -243,7 +252,7 @@ def test_a_detached_run_that_is_over_is_no_obstacle(how: str, folder: Path, job:
         Store(job.results).save(record(only.cell))
         run.events(cell).add({"event": "ended", "how": "done", "reason": "", "number": 1})
     queue(folder, "22 COMPLETED")
-    assert [row["state"] for row in status(job.results)] == ([] if how == "done" else ["lost"])
+    assert [cell.state for cell in under_way(job).values()] == ([] if how == "done" else ["lost"])
     assert [found.is_over for found in runs(job.results)] == [True]
     assert [each.status for each in contract.run([only], Local())] == ["done"]
     assert RunFolder.all(job.results) == []
@@ -319,7 +328,7 @@ def test_a_detached_run_is_adopted_and_nothing_runs_twice(folder: Path, job: Job
     engine = Slurm(Cluster(cpus=1), 0, cells_at_once=1)
     assert run_jobs(jobs, job.results, Told(), executor=engine, detach=True) == []
     wait(lambda: (jobs[1].scratch / "tries").exists())
-    rows = {row["cell"]: row["state"] for row in status(job.results)}
+    rows = {stem: cell.state for stem, cell in under_way(job).items()}
     assert rows == {jobs[0].cell.stem(): "done", jobs[1].cell.stem(): "running", jobs[2].cell.stem(): "waiting"}
     (name,) = (n for n, j in fake_slurm.jobs(folder).items() if j["state"] == "RUNNING")
     fake_slurm.flag(folder, name, "signal", int(signal.SIGUSR2))

@@ -58,7 +58,7 @@ def test_a_run_on_another_host_is_heard(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("age", [3600.0, 0.0], ids=["old", "new"])
 def test_a_killed_run_whose_process_number_is_anothers_now(
-    age: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    age: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The marker has no start time, as on macOS. Nobody of this host holds the file lock, so its run is dead."""
     monkeypatch.setattr(lock, "LEASE_SECONDS", 2.0)
@@ -66,23 +66,24 @@ def test_a_killed_run_whose_process_number_is_anothers_now(
     file = tmp_path / ".lease"
     file.write_text(marker(socket.gethostname(), os.getpid()).replace("start=1\n", "").replace("60.0", "2.0"))
     os.utime(file, (time.time() - age, time.time() - age))
-    said: list[str] = []
     begin = time.monotonic()
-    with locked(tmp_path, said.append):
+    with locked(tmp_path):
         pass
     assert (time.monotonic() - begin < 1.5) == bool(age)
     words = f"{tmp_path} was in use by process {os.getpid()} on {socket.gethostname()}"
-    assert said == ([] if age else [f"{words}; unless that lives, it is free in 2 s"])
+    assert capsys.readouterr().err == ("" if age else f"{words}; unless that lives, it is free in 2 s\n")
 
 
-def test_the_wait_for_a_lease_of_another_host_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_for_a_lease_of_another_host_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(lock, "LEASE_SECONDS", 2.0)
     monkeypatch.setattr(lock, "BEAT_SECONDS", 0.5)
     (tmp_path / ".lease").write_text(marker("elsewhere", 7).replace("60.0", "2.0"))
-    said: list[str] = []
-    with locked(tmp_path, said.append):
+    with locked(tmp_path):
         pass
-    assert said == [f"{tmp_path} was in use by process 7 on elsewhere; unless that lives, it is free in 2 s"]
+    wait = f"{tmp_path} was in use by process 7 on elsewhere; unless that lives, it is free in 2 s\n"
+    assert capsys.readouterr().err == wait
 
 
 def test_a_run_of_this_host_that_was_killed_is_not_waited_for(tmp_path: Path) -> None:
