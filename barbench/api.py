@@ -33,6 +33,7 @@ from barbench.engine.accelerator import fresh_accelerator
 from barbench.engine.checkpoint import Checkpoint
 from barbench.engine.evaluate import Evaluation
 from barbench.engine.evaluate import evaluate as evaluate_samples
+from barbench.engine.kernel_check import settle_kernels
 from barbench.engine.seeding import seed_everything
 from barbench.engine.train import fit as fit_samples
 from barbench.engine.training_state import StepLog
@@ -181,6 +182,8 @@ def fit(
 ) -> FitResult:
     """Train in place.
 
+    On a CUDA card with the kernels that a cell would have: the first training on a card compares them for a minute.
+
     Args:
         model: from `build_segmenter`.
         data: from `open_data`.
@@ -208,6 +211,9 @@ def fit(
     check_rates(chosen.rates)
     # The model and its samples on the device.
     accelerator = fresh_accelerator(pick_device(device), precision)
+    slower = settle_kernels("auto", accelerator.device, precision)
+    if slower is not None:
+        warnings.warn(slower, stacklevel=2)
     model.to(accelerator.device)
     letterbox = Letterbox(model.image_size, model.normalization)
     tokens = Tokens(model.tokenizer, data.content.dataset.context_length)

@@ -86,6 +86,19 @@ def test_steps_can_be_limited_and_need_no_folder(data, model) -> None:
     assert any(not torch.equal(before[name], p.cpu()) for name, p in model.tuned_parameters().items())
 
 
+def test_a_training_has_the_kernels_of_a_cell(data, model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def settle(*arguments: object) -> str:
+        asked.extend(arguments)
+        return "low_memory kernels are used, since fused ones fail on this card"
+
+    monkeypatch.setattr(api, "settle_kernels", settle)
+    with pytest.warns(UserWarning, match="fused ones fail on this card"):
+        bb.fit(model, data, RECIPE, max_steps=1, device="cpu")
+    assert asked == ["auto", torch.device("cpu"), "fp32"]
+
+
 def test_a_training_that_is_limited_has_its_history(data, model) -> None:
     steps = len(data.content.train[0].references) // RECIPE.batch
     seen: list[float] = []
