@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from barbench.datasets.entries import UNREADABLE, naming
 from barbench.datasets.importers.refcoco_m import NewMask, read_images
 from barbench.datasets.pixels.masks import Rle
 from barbench.datasets.references import ReferData, Reference
@@ -162,10 +163,8 @@ def read_labels(path: Path) -> list[Label]:
             `image_id` is the id of an entry of `images`, `original_id` that of the object, and `caption_quality` 1 or
             0.
     """
-    try:
+    with naming(f"{path} does not hold reviewed labels", UNREADABLE):
         return _labels(json.loads(path.read_bytes()))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} does not hold reviewed labels: {error}") from error
 
 
 def _labels(raw: Any) -> list[Label]:

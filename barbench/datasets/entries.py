@@ -1,9 +1,24 @@
-"""Entries that the public files share with each other: an image's size, a category, a sentence."""
+"""Entries that the public files share with each other: an image's size, a category, a sentence. Faults in them."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from barbench.datasets.untrusted import image_size
+from barbench.errors import DataError
 from barbench.values import listed, read_entries, read_key, shown, text, whole
+
+UNREADABLE: Final = (OSError, ValueError, RecursionError)
+"""What reading a file of JSON raises."""
+
+
+@contextmanager
+def naming(where: str, faults: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[None]:
+    """Turn `faults` of the block into a DataError that begins with `where`: the place in a file, or what it is not."""
+    try:
+        yield
+    except faults as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def read_size(entry: Any) -> tuple[int, int]:

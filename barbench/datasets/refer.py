@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from barbench.datasets.entries import read_categories, read_sentence, read_size, refuse_absent
+from barbench.datasets.entries import UNREADABLE, naming, read_categories, read_sentence, read_size, refuse_absent
 from barbench.datasets.outlines import all_between_0_and_1, flat_polygons
 from barbench.datasets.pickles import load_plain, repair_text
 from barbench.datasets.pixels import masks
@@ -204,13 +204,11 @@ class _Instances:
 
 
 def _read_instances(path: Path) -> _Instances:
-    try:
+    with naming(f"{path} is not a COCO instances file", UNREADABLE):
         raw = json.loads(path.read_bytes())
         images = _table(raw, "images")
         annotations = _table(raw, "annotations")
         categories = read_categories(raw)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not a COCO instances file: {error}") from error
     for kind, table in (("images", images), ("annotations", annotations)):
         if len(table) < len(raw[kind]):
             counts = Counter(whole(entry["id"]) for entry in raw[kind])
@@ -235,13 +233,11 @@ def _entry(entry: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 def _references(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
     """`read` applied to each entry of a references file; DataError if the file or an entry is unusable."""
-    try:
+    with naming(f"{path} does not hold REFER references", UNREADABLE):
         raw = json.loads(path.read_bytes()) if path.suffix == ".json" else load_plain(path)
         if not isinstance(raw, list):
             raise ValueError(f"it is a {type(raw).__name__}, not a list")
         return read_entries(raw, "references", read)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} does not hold REFER references: {error}") from error
 
 
 def _reference(raw: dict[str, Any], categories: dict[int, str], general: bool) -> Reference:
@@ -332,11 +328,9 @@ def _images(
     images: dict[int, ImageInfo] = {}
     missing: list[str] = []
     for image_id, entry in entries.items():
-        try:
+        with naming(f"{instances_path}: image {image_id}"):
             name = read_key(entry, "file_name", text)
             width, height = read_size(entry)
-        except ValueError as error:
-            raise DataError(f"{instances_path}: image {image_id}: {error}") from error
         if name not in where:  # a name as listed: one such as ../../x is in no folder
             missing.append(name)
         images[image_id] = ImageInfo(image_id, where.get(name, folders[0]) / name, width, height, apply_exif)
@@ -351,11 +345,9 @@ def _images(
 
 def _annotation(entry: dict[str, Any], image: ImageInfo, path: Path, problems: Problems) -> Annotation:
     where = f"annotation {entry['id']}"
-    try:
+    with naming(f"{path}: {where}"):
         drawn = read_key(entry, "segmentation", flat_polygons)
         code = read_key({"segmentation": drawn}, "segmentation", lambda d: masks.encode(d, image.height, image.width))
-    except ValueError as error:
-        raise DataError(f"{path}: {where}: {error}") from error
     if code.clipped:
         problems.note("mask reaches outside its image", where)
     area = code.rle.area

@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from barbench.datasets.entries import ABSENT
-from barbench.datasets.importers.archive import REFS
+from barbench.datasets.entries import ABSENT, UNREADABLE, naming
+from barbench.datasets.importers.archive import holds_references
 from barbench.datasets.importers.instances import Instances
-from barbench.datasets.importers.names import found_files, named_dataset
 from barbench.datasets.importers.pictures import SourceImage, coco_name
 from barbench.datasets.importers.writer import ImportedObject, ImportedReference
 from barbench.datasets.pickles import load_plain, repair_text
-from barbench.errors import DataError, UsageError
+from barbench.errors import UsageError
 from barbench.paper.partitions import EVALUATION_SETS, Partition
 from barbench.values import listed, read_key, shown, text, whole
 
@@ -31,16 +30,9 @@ OFFSET = 1_000_000_000
 """From a reference's id to that of its sentences that mean nothing."""
 
 
-def find(source: Path) -> list[Path]:
-    """The references files of such data sets, which their folders' names tell."""
-    found = []
-    for path in found_files(source, "*.p", "*.json"):
-        name = named_dataset(path.resolve())
-        if name is None or name not in EVALUATION_SETS or not REFS.fullmatch(path.name):
-            continue
-        if EVALUATION_SETS.get(name).allows_no_target:
-            found.append(path)
-    return found
+def is_absent(path: Path) -> bool:
+    """Whether a file has the references of such a data set, which its folder's name tells."""
+    return holds_references(path, [each.name for each in EVALUATION_SETS if each.allows_no_target])
 
 
 def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[ImportedReference | str]:
@@ -52,16 +44,14 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
     """
     annotations = instances or beside(path)
     for place, raw in enumerate(entries(path)):
-        try:
+        where = f"{path}, reference {place}"
+        with naming(where):
             split = repair_text(read_key(raw, "split", text))
             image = annotations.image(read_key(raw, "image_id", whole))
             picture = SourceImage(coco_name(image.name), None, (image.width, image.height), image.number)
             present, absent = _sentences(raw)
             objects = [_object(annotations, ann_id) for ann_id in _targets(raw)]
             ref_id = read_key(raw, "ref_id", whole)
-        except ValueError as error:
-            raise DataError(f"{path}, reference {place}: {error}") from error
-        where = f"{path}, reference {place}"
         # Sentences that mean an object and sentences that mean nothing are two references of one group.
         if present:
             yield ImportedReference(split, picture, None, present, ref_id, objects=objects, group=ref_id, where=where)
@@ -79,11 +69,9 @@ def beside(path: Path) -> Instances:
 
 def entries(path: Path) -> list[Any]:
     """The entries of a references file; DataError where it is none."""
-    try:
+    with naming(f"{path} does not hold REFER references", UNREADABLE):
         raw = json.loads(path.read_bytes()) if path.suffix == ".json" else load_plain(path)
         return listed(raw)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} does not hold REFER references: {error}") from error
 
 
 def sentence_of(raw: Any) -> tuple[int | None, str]:

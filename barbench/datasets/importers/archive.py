@@ -10,11 +10,11 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from barbench.datasets.importers.names import found_files
+from barbench.datasets.importers.names import found_files, named_dataset
 from barbench.datasets.importers.writer import refuse
 from barbench.datasets.refer import IMAGE_FOLDERS
 from barbench.errors import DataError, UsageError
@@ -55,6 +55,11 @@ def holds_release(source: Path) -> bool:
     if any(zipfile.is_zipfile(path) for path in found_files(source, "*.zip")):
         return True
     return any(NEARLY_REFS.fullmatch(path.name) for path in found_files(source, "*.p", "*.pkl", "*.pickle", "*.json"))
+
+
+def holds_references(path: Path, datasets: Collection[str]) -> bool:
+    """Whether a file is named as one of references, and its path names one of these data sets."""
+    return REFS.fullmatch(path.name) is not None and named_dataset(path.resolve()) in datasets
 
 
 def is_workbook(source: Path) -> bool:
@@ -104,7 +109,9 @@ def copy_release(source: Path, root: Path, progress: Callable[[int, int], None],
                 )
         unplaced = [path for path in others if NEARLY_REFS.fullmatch(path.name)]
         if not any(REFS.fullmatch(place.name) for place in members):
-            raise UsageError(_why_nothing(source, unplaced))
+            if unplaced:
+                raise UsageError(f"{source} holds {unplaced[0]}: {_why_not(unplaced[0])}")
+            raise UsageError(f"{source} holds no refs(…).p or grefs(…).json of the release")
 
         # The references' files come last: what has them is whole.
         total = sum(member.size for member in members.values())
@@ -120,23 +127,20 @@ def copy_release(source: Path, root: Path, progress: Callable[[int, int], None],
     return Copied(list(members), [f"{path} is left out: {_why_not(path)}" for path in unplaced])
 
 
-def _why_nothing(source: Path, unplaced: list[PurePosixPath]) -> str:
-    """Why nothing of a source was placed."""
-    if not unplaced:
-        return f"{source} holds no refs(…).p or grefs(…).json of the release"
-    return f"{source} holds {unplaced[0]}: {_why_not(unplaced[0])}"
-
-
 def _why_not(path: PurePosixPath) -> str:
     """Why a file that looks like one of references has no place."""
     known = ", ".join(partition.name for partition in RELEASES)
     if not REFS.fullmatch(path.name):
         return f"{path.name!r} is no name of the release; rename it, as in refs(unc).p or refs(umd).p"
-    for part in reversed(path.parts[:-1]):
-        name = COPY_MARK.sub("", part.removesuffix(".zip")).lower()
+    for name in _folder_names(path):
         if name in OTHERS:
             return f"{OTHERS[name]} is no part of the release ({known}): import its own folder, unpacked"
     return f"no folder on its path says which data set it is of ({known}); name it with --dataset"
+
+
+def _folder_names(path: PurePosixPath) -> list[str]:
+    """The folders and zips that a file lies in, the nearest first, without what browsers append."""
+    return [COPY_MARK.sub("", part.removesuffix(".zip")).lower() for part in reversed(path.parts[:-1])]
 
 
 def _equal(one: Member, other: Member) -> bool:
@@ -146,20 +150,21 @@ def _equal(one: Member, other: Member) -> bool:
     if one.size != other.size:
         return False
     with one.open() as left, other.open() as right:
-        while block := left.read(BLOCK):
-            if right.read(len(block)) != block:
-                return False
-    return True
+        return _same_bytes(left, right)
+
+
+def _same_bytes(one: IO[bytes], other: IO[bytes]) -> bool:
+    while block := one.read(BLOCK):
+        if other.read(len(block)) != block:
+            return False
+    return not other.read(1)
 
 
 def _copy(file: IO[bytes], target: Path) -> None:
-    """A file that is there already with the same content stays: an import that was interrupted goes on."""
+    """A file that is there already with the same content stays: an import that was interrupted continues."""
     if target.exists():
         with target.open("rb") as there:
-            while block := file.read(BLOCK):
-                if there.read(len(block)) != block:
-                    refuse(target)
-            if there.read(1):
+            if not _same_bytes(file, there):
                 refuse(target)
         return
     with atomic_file(target) as made:
@@ -180,8 +185,7 @@ def _place(path: PurePosixPath, otherwise: str | None) -> PurePosixPath | None:
         return None
     # The folder next to the file names the data set.
     folders = {partition.folder for partition in RELEASES}
-    for part in reversed(path.parts[:-1]):
-        name = COPY_MARK.sub("", part.removesuffix(".zip")).lower()
+    for name in _folder_names(path):
         if name in folders:
             return PurePosixPath(name) / path.name
     return None if otherwise is None else PurePosixPath(otherwise) / path.name

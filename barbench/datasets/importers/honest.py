@@ -23,8 +23,15 @@ _TAR = b"ustar"  # from byte 257 on
 _NO_DATA = ("an empty file", "a Git LFS pointer", "a web page", "a PDF")
 
 
-def refusal(head: bytes) -> str | None:
-    """What begins with `head` and cannot be read, as the rest of a sentence that begins "it is"; None for the rest."""
+def file_refusal(path: Path) -> str | None:
+    """What a file is that cannot be read, as the rest of a sentence that begins "it is"; None for others, for a folder,
+    and for what cannot be opened."""
+    try:
+        if path.is_dir():
+            return None
+        head = read_head(path)
+    except OSError:
+        return None
     for magic, reason in _MAGIC:
         if head.startswith(magic):
             return reason
@@ -34,18 +41,16 @@ def refusal(head: bytes) -> str | None:
     return kind if kind is not None and kind.startswith(_NO_DATA) else None
 
 
-def file_refusal(path: Path) -> str | None:
-    """As `refusal`, of a file; None for a folder and for what cannot be opened."""
-    try:
-        return None if path.is_dir() else refusal(read_head(path))
-    except OSError:
-        return None
-
-
-def read_head(path: Path) -> bytes:
+def read_head(path: Path, count: int = HEAD) -> bytes:
     """The first bytes of a file."""
     with path.open("rb") as file:
-        return file.read(HEAD)
+        return file.read(count)
+
+
+def begins_with_keys(path: Path, *keys: str) -> bool:
+    """Whether all keys are in the first mebibyte of a file of JSON."""
+    head = read_head(path, 1 << 20)
+    return all(f'"{key}"'.encode() in head for key in keys)
 
 
 def no_image(head: bytes) -> str:

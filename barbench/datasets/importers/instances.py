@@ -8,8 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from barbench.datasets.entries import read_categories, read_size
-from barbench.errors import DataError
+from barbench.datasets.entries import UNREADABLE, naming, read_categories, read_size
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
 TOLERANCE = 0.02  # pixels; boxes are rounded to two decimals, and added up in some sources
@@ -33,16 +32,15 @@ class Instances:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with naming(f"{path} is not a COCO instances file", UNREADABLE):
             raw = json.loads(path.read_bytes())
             images = read_key(raw, "images", listed)
             annotations = read_key(raw, "annotations", listed)
-            self._images = dict(read_entries(images, "images", _image))
-            self._names = {number: name for name, (number, _, _) in self._images.items()}
+            known = read_entries(images, "images", _image)
             read = read_entries(annotations, "annotations", _annotation)
             self.categories = read_categories(raw)
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{path} is not a COCO instances file: {error}") from error
+        self._images = {image.number: image for image in known}
+        self._named = {image.name: image for image in known}
         # By id, and by image: sources name objects by either.
         self._annotations = {entry["id"]: entry for entry in read}
         self._by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -51,40 +49,37 @@ class Instances:
 
     def image(self, number: int) -> InstanceImage:
         """The image with an id; ValueError where there is none."""
-        if number not in self._names:
+        if number not in self._images:
             raise ValueError(f"{self.path} has no image {number}")
-        name = self._names[number]
-        _, width, height = self._images[name]
-        return InstanceImage(number, name, width, height)
+        return self._images[number]
 
     def get(self, ann_id: int) -> dict[str, Any]:
         """The annotation with an id of COCO's; ValueError where there is none."""
         if ann_id not in self._annotations:
             raise ValueError(f"{self.path} has no annotation {ann_id}")
-        found: dict[str, Any] = self._annotations[ann_id]
-        return found
+        return self._annotations[ann_id]
 
-    def at(self, image: str, box: list[float], polygon: list[float] | None = None) -> dict[str, Any]:
+    def at(self, name: str, box: list[float], polygon: list[float] | None = None) -> dict[str, Any]:
         """The only annotation of an image with a box; ValueError where there is none, or several.
 
         Args:
             box: x, y, width and height in pixels; sides may be cut at the image's border.
             polygon: one of the object's polygons, which tells objects with equal boxes apart.
         """
-        number, width, height = self._images.get(image, (-1, 0, 0))
         near = []
-        for entry in self._by_image.get(number, []):
-            own = entry["bbox"]
-            if _same(own, box) or _same(_cut(own, width, height), box):
-                near.append(entry)
+        if name in self._named:
+            image = self._named[name]
+            for entry in self._by_image.get(image.number, []):
+                own = entry["bbox"]
+                if _same(own, box) or _same(_cut(own, image), box):
+                    near.append(entry)
         # Several objects with one box: the polygon says which.
         if len(near) > 1 and polygon is not None:
             near = [entry for entry in near if _has_polygon(entry, polygon)]
         if len(near) != 1:
-            what = f"annotation of {self.path} with the box {box} in {image}"
+            what = f"annotation of {self.path} with the box {box} in {name}"
             raise ValueError(f"expected exactly one {what}, found {len(near)}")
-        found: dict[str, Any] = near[0]
-        return found
+        return near[0]
 
 
 def _has_polygon(entry: dict[str, Any], polygon: list[float]) -> bool:
@@ -92,9 +87,9 @@ def _has_polygon(entry: dict[str, Any], polygon: list[float]) -> bool:
     return isinstance(segmentation, list) and polygon in segmentation
 
 
-def _image(entry: Any) -> tuple[str, tuple[int, int, int]]:
-    """File name; id, width and height."""
-    return read_key(entry, "file_name", text), (read_key(entry, "id", whole), *read_size(entry))
+def _image(entry: Any) -> InstanceImage:
+    name = read_key(entry, "file_name", text)
+    return InstanceImage(read_key(entry, "id", whole), name, *read_size(entry))
 
 
 def _annotation(entry: Any) -> dict[str, Any]:
@@ -110,7 +105,9 @@ def _same(box: list[float], other: list[float]) -> bool:
     return len(box) == len(other) and all(abs(a - b) < TOLERANCE for a, b in zip(box, other, strict=True))
 
 
-def _cut(box: list[float], width: int, height: int) -> list[float]:
+def _cut(box: list[float], image: InstanceImage) -> list[float]:
     """A box [x, y, w, h] that ends at the image's border."""
     x, y, w, h = box
-    return [x, y, min(x + w, width) - x, min(y + h, height) - y]
+    right = min(x + w, image.width)
+    bottom = min(y + h, image.height)
+    return [x, y, right - x, bottom - y]

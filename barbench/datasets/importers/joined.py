@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from barbench.datasets.entries import UNREADABLE, naming
+from barbench.datasets.importers.honest import begins_with_keys
 from barbench.datasets.importers.pictures import SourceImage
 from barbench.datasets.importers.writer import ImportedReference
 from barbench.datasets.refer import read_annotations
@@ -30,17 +32,16 @@ _FIELDS: Final = {
     **{field: field for field in ("shuffle", "noun", "adj", "adj_noun", "noun_adj")},
 }
 """Split -> field of RefCOCOg-Adv."""
-_HEAD = 1 << 20
 
 
 def is_arefcoco(path: Path) -> bool:
     """Whether a JSON file begins as aRefCOCO's does."""
-    return _begins_with(path, b'"original_dataset"', b'"descriptions"')
+    return begins_with_keys(path, "original_dataset", "descriptions")
 
 
 def is_adversarial(path: Path) -> bool:
     """Whether a JSON file begins as RefCOCOg-Adv's does."""
-    return _begins_with(path, b'"raw_str"', b'"annID"')
+    return begins_with_keys(path, "raw_str", "annID")
 
 
 def arefcoco(path: Path, root: Path) -> Iterator[ImportedReference | str]:
@@ -51,19 +52,15 @@ def arefcoco(path: Path, root: Path) -> Iterator[ImportedReference | str]:
     """
     members = _Members(root)
     raw = _loaded(path)
-    try:
+    with naming(f"{path} is not aRefCOCO"):
         entries = read_key(raw, "annotations", listed)
-    except ValueError as error:
-        raise DataError(f"{path} is not aRefCOCO: {error}") from error
     for place, entry in enumerate(entries):
-        try:
+        with naming(f"{path}, annotation {place}"):
             name = read_key(entry, "original_dataset", text)
             data = members.of(name)
             reference = members.reference(name, read_key(entry, "ref_id", whole))
             sentences = [text(sentence) for sentence in read_key(entry, "descriptions", listed)]
             yield _joined(data, reference, read_key(entry, "split", text), sentences)
-        except ValueError as error:
-            raise DataError(f"{path}, annotation {place}: {error}") from error
 
 
 def adversarial(path: Path, root: Path) -> Iterator[ImportedReference | str]:
@@ -78,7 +75,7 @@ def adversarial(path: Path, root: Path) -> Iterator[ImportedReference | str]:
     if not isinstance(raw, dict):
         raise DataError(f"{path} is not RefCOCOg-Adv: it is a {type(raw).__name__}, not a dict")
     for key, entry in raw.items():
-        try:
+        with naming(f"{path}, {key!r}"):
             data = members.of("refcocog")
             reference = members.reference("refcocog", read_key(entry, "refID", whole))
             _agree(entry, reference)
@@ -88,8 +85,6 @@ def adversarial(path: Path, root: Path) -> Iterator[ImportedReference | str]:
                     yield _joined(data, reference, split, [sentence])
                 else:
                     empty[split] += 1
-        except ValueError as error:
-            raise DataError(f"{path}, {key!r}: {error}") from error
     for split, count in empty.items():
         yield f"{count:,} sentences of {split} are empty and left out"
 
@@ -142,15 +137,5 @@ def _joined(data: ReferData, reference: Reference, split: str, sentences: list[s
 
 
 def _loaded(path: Path) -> Any:
-    try:
+    with naming(f"{path} is not JSON that can be read", UNREADABLE):
         return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON that can be read: {error}") from error
-
-
-def _begins_with(path: Path, *keys: bytes) -> bool:
-    if path.suffix.lower() != ".json":
-        return False
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    return all(key in head for key in keys)

@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from barbench.datasets.entries import naming
 from barbench.datasets.importers.mask_file import decode_mask
 from barbench.datasets.importers.mask_folder import coco_category
 from barbench.datasets.importers.names import known_split
@@ -42,7 +43,7 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
         yield f"{path.name} is left out: {name} is no split of {partition.name}"
         return
     for key, value in _values(path):
-        try:
+        with naming(f"{path}, entry {key}"):
             entry = decoded(value)
             yield ImportedReference(
                 split,
@@ -52,8 +53,6 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
                 ref_id=read_key(entry, "seg_id", whole),
                 category=read_key(entry, "cat", coco_category, absent=0),
             )
-        except ValueError as error:
-            raise DataError(f"{path}, entry {key}: {error}") from error
 
 
 def rows(path: Path) -> int:
@@ -67,9 +66,13 @@ def rows(path: Path) -> int:
 
 def _values(path: Path) -> Iterator[tuple[int, bytes]]:
     with _opened(path) as store, store.begin() as transaction:
-        keys = [bytes(key) for key in transaction.cursor().iternext(values=False)]
-        for key in sorted(int(key) for key in keys if key.isdigit()):
-            yield key, transaction.get(str(key).encode())
+        # Beside the entries there are the lists of keys, whose names are no numbers.
+        numbers = []
+        for key in transaction.cursor().iternext(values=False):
+            if bytes(key).isdigit():
+                numbers.append(int(bytes(key)))
+        for number in sorted(numbers):
+            yield number, transaction.get(str(number).encode())
 
 
 def _opened(path: Path) -> Any:

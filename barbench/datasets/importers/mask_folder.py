@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from barbench.datasets.entries import read_sentence, refuse_absent
+from barbench.datasets.entries import UNREADABLE, naming, read_sentence, refuse_absent
 from barbench.datasets.importers.mask_file import decode_mask
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
 from barbench.datasets.importers.writer import ImportedReference
-from barbench.errors import DataError, MissingData
+from barbench.errors import MissingData
 from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
 
@@ -42,25 +42,17 @@ def items(path: Path, partition: Partition, images: Path | None) -> Iterator[Imp
     pictures = images or home / "images" / "train2014"
     if not masks.is_dir():
         raise MissingData(f"{path} has its masks in {masks}, which is not there")
-    for number, entry in enumerate(read_list(path)):
-        try:
+    with naming(f"{path} is not a list in JSON", UNREADABLE):
+        entries = listed(json.loads(path.read_bytes()))
+    for number, entry in enumerate(entries):
+        with naming(f"{path}, entry {number}"):
             refuse_absent(entry)
             yield _item(entry, split, masks, pictures)
-        except ValueError as error:
-            raise DataError(f"{path}, entry {number}: {error}") from error
 
 
 def has_masks(path: Path) -> bool:
     """Whether a JSON file is of this form: `anns/<data set>/<split>.json` with a folder of masks beside `anns`."""
     return path.parent.parent.name == "anns" and (path.parents[2] / "masks" / path.parent.name).is_dir()
-
-
-def read_list(path: Path) -> list[Any]:
-    """Read a JSON file that holds a list; DataError if it holds none."""
-    try:
-        return listed(json.loads(path.read_bytes()))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not a list in JSON: {error}") from error
 
 
 def _item(entry: Any, split: str, masks: Path, pictures: Path) -> ImportedReference:

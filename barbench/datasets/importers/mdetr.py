@@ -17,12 +17,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from barbench.datasets.entries import read_size
+from barbench.datasets.entries import naming, read_size
+from barbench.datasets.importers.honest import begins_with_keys, read_head
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
 from barbench.datasets.importers.writer import ImportedReference
-from barbench.errors import DataError, UsageError
+from barbench.errors import UsageError
 from barbench.paper.partitions import Partition
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
@@ -48,7 +49,7 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
     if split is None:
         yield f"{path.name} is left out: its name ends in no split of {partition.name}"
         return
-    try:
+    with naming(str(path)):
         # Entries of one object that follow each other are one reference.
         for _, group in groupby(_sentences(path, instances), key=lambda s: s.annotation["id"]):
             sentences = list(group)
@@ -61,25 +62,18 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
                 ann_id=annotation["id"],
                 category=read_key(annotation, "category_id", whole, absent=0),
             )
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def is_mdetr(path: Path) -> bool:
     """Whether a file begins as MDETR's JSON or ODVG lines do."""
-    if path.suffix.lower() not in (".json", ".jsonl"):
-        return False
-    with path.open("rb") as file:
-        head = file.read(1 << 20)
-    mdetr = all(key in head for key in (b'"images"', b'"caption"', b'"original_id"'))
-    return mdetr or b'"grounding"' in head or path.name.startswith("finetune_")
+    if path.name.startswith("finetune_"):
+        return True
+    return begins_with_keys(path, "images", "caption", "original_id") or begins_with_keys(path, "grounding")
 
 
 def _sentences(path: Path, instances: Instances | None) -> Iterator[SentenceEntry]:
     # The first bytes tell which of the two forms it is.
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-    if b'"grounding"' in head:
+    if b'"grounding"' in read_head(path, 1 << 16):
         yield from _odvg(path, _given(path, instances))
         return
     try:

@@ -44,7 +44,9 @@ def partitions(
         if name in PARTITIONS:
             found[name] = PARTITIONS.get(name)
             continue
-        splits = list(dict.fromkeys(split for path in paths for split in tables[path].splits))
+        splits: dict[str, None] = {}  # an ordered set
+        for path in paths:
+            splits |= dict.fromkeys(tables[path].splits)
         if "train" not in splits or len(splits) == 1:
             raise UsageError(
                 f"{', '.join(map(str, paths))} has the splits {', '.join(splits)}; expected train and at least one "

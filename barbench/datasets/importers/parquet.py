@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from barbench.datasets.entries import read_sentence, read_size, refuse_absent
+from barbench.datasets.entries import naming, read_sentence, read_size, refuse_absent
 from barbench.datasets.importers import refcoco_m
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
-from barbench.datasets.importers.parquet_file import open_parquet
+from barbench.datasets.importers.parquet_file import open_parquet, rows_of
 from barbench.datasets.importers.pictures import SourceImage, coco_name
 from barbench.datasets.importers.writer import ImportedReference
 from barbench.datasets.refer import IMAGE_FOLDERS
@@ -32,7 +32,6 @@ from barbench.errors import DataError
 from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
 
-ROWS = 64  # read at a time: rows of lmms-lab hold an image each
 JXU = ("ann_id", "raw_anns", "raw_image_info")
 OLD_JXU = ("ann_id", "anns", "image_info")
 REFCOCO_M = "refcoco-m"
@@ -69,14 +68,9 @@ def items(
         if jxu is None and split is None:
             yield f"{path.name} is left out: {of_file} is no split of {partition.name}"
             return
-        number = 0
-        for batch in file.iter_batches(ROWS):
-            for row in batch.to_pylist():
-                try:
-                    yield _jxu(row, jxu, of_file, partition) if jxu else _lmms(row, str(split), instances)
-                except ValueError as error:
-                    raise DataError(f"{path}, row {number}: {error}") from error
-                number += 1
+        for number, row in enumerate(rows_of(file)):
+            with naming(f"{path}, row {number}"):
+                yield _jxu(row, jxu, of_file, partition) if jxu else _lmms(row, str(split), instances)
 
 
 def _refcoco_m(path: Path, root: Path) -> Iterator[ImportedReference]:

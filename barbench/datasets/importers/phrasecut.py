@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from barbench.datasets.entries import read_size
-from barbench.datasets.importers.names import found_files
+from barbench.datasets.entries import UNREADABLE, naming, read_size
 from barbench.datasets.importers.pictures import SourceImage
 from barbench.datasets.importers.writer import ImportedReference
-from barbench.errors import DataError, UsageError
+from barbench.errors import UsageError
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
 OFFSET: Final = 1_000_000_000
@@ -29,9 +28,10 @@ IMAGE_DATA: Final = "image_data_split3000.json"
 _NAME = re.compile(r"refer_(train|val|test|miniv)\.json")
 
 
-def find(source: Path) -> list[Path]:
-    """The files of phrases under a folder."""
-    return [path for path in found_files(source, "refer_*.json") if _NAME.fullmatch(path.name)]
+def split_of(path: Path) -> str | None:
+    """The split that a file of phrases is named after; None for another file."""
+    found = _NAME.fullmatch(path.name)
+    return found[1] if found else None
 
 
 def items(path: Path) -> Iterator[ImportedReference | str]:
@@ -40,41 +40,42 @@ def items(path: Path) -> Iterator[ImportedReference | str]:
     Args:
         path: `refer_<split>.json`, with IMAGE_DATA beside it or in the folder above.
     """
-    found = _NAME.fullmatch(path.name)
-    if found is None:
+    split = split_of(path)
+    if split is None:
         raise UsageError(f"{path} is not named as PhraseCut's files are: refer_train.json, …")
     pictures = _pictures(path)
     for place, entry in enumerate(_loaded(path)):
-        try:
-            picture, width, height = _known(pictures, read_key(entry, "image_id", whole))
+        where = f"{path}, entry {place}"
+        with naming(where):
+            image_id = read_key(entry, "image_id", whole)
+            if image_id not in pictures:
+                raise ValueError(f"{IMAGE_DATA} has no image {image_id}")
+            picture = pictures[image_id]
+            assert picture.size is not None
             structure = entry.get("phrase_structure")
             name = structure.get("name") if isinstance(structure, dict) else None
             yield ImportedReference(
-                split=found[1],
+                split=split,
                 picture=picture,
-                segmentation=drawn(read_key(entry, "Polygons", listed), width, height),
+                segmentation=drawn(read_key(entry, "Polygons", listed), picture.size),
                 sentences=[(None, read_key(entry, "phrase", text))],
                 category_name=name if isinstance(name, str) else "",
                 source_id=str(entry.get("task_id", "")),
-                where=f"{path}, entry {place}",
+                where=where,
             )
-        except ValueError as error:
-            raise DataError(f"{path}, entry {place}: {error}") from error
 
 
-def drawn(instances: list[Any], width: int, height: int) -> NDArray[np.uint8]:
-    """Draw polygons as the authors do.
+def drawn(instances: list[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Draw polygons as the authors do; ValueError for points that are no pairs of finite numbers.
 
     Args:
         instances: of each object its polygons, lists of points (x, y) in pixels.
+        size: width and height in pixels.
 
     Returns:
         uint8 (height, width), 1 inside and on the outline of any.
-
-    Raises:
-        ValueError: for points that are no pairs of finite numbers.
     """
-    canvas = Image.new("L", (width, height), 0)
+    canvas = Image.new("L", size, 0)
     pen = ImageDraw.Draw(canvas)
     for polygons in instances:
         for polygon in listed(polygons):
@@ -87,15 +88,6 @@ def drawn(instances: list[Any], width: int, height: int) -> NDArray[np.uint8]:
 def _corner(point: Any) -> tuple[int, int]:
     x, y = (number(value) for value in listed(point))
     return int(x), int(y)
-
-
-def _known(pictures: dict[int, SourceImage], image_id: int) -> tuple[SourceImage, int, int]:
-    """An image with its width and height; ValueError where there is none."""
-    if image_id not in pictures:
-        raise ValueError(f"{IMAGE_DATA} has no image {image_id}")
-    picture = pictures[image_id]
-    assert picture.size is not None
-    return picture, *picture.size
 
 
 def _pictures(path: Path) -> dict[int, SourceImage]:
@@ -117,7 +109,5 @@ def _picture(entry: dict[str, Any]) -> tuple[int, SourceImage]:
 
 
 def _loaded(path: Path) -> list[Any]:
-    try:
+    with naming(f"{path} is not a list as JSON", UNREADABLE):
         return listed(json.loads(path.read_bytes()))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not a list as JSON: {error}") from error

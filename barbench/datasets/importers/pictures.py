@@ -161,8 +161,8 @@ def _kinds(group: list[Path]) -> list[list[Path]]:
 
 
 def _path_name(folder: Path, file: Path) -> str:
-    relative = os.path.relpath(os.path.abspath(file), os.path.abspath(folder))
-    parts = [part for part in Path(relative).parts if part not in ("..", os.sep)]
+    relative = Path(os.path.relpath(file, folder))
+    parts = [part for part in relative.parts if part not in ("..", os.sep)]
     return re.sub(r"[\\:]+", "__", "__".join(parts))
 
 
@@ -204,17 +204,12 @@ def source_image(name: str, file: Path, exif: Exif) -> SourceImage:
 
 
 def layout_size(data: bytes | Path, name: str, exif: Exif) -> tuple[int, int]:
-    """Width and height of an image as it is read: as stored, or turned as its EXIF says; ValueError if it is neither a
-    JPEG nor a PNG."""
-    width, height = stored_size(data, name)
+    """Width and height of an image as it is read: as stored, or turned as its EXIF says; ValueError, with its name, if
+    it is neither a JPEG nor a PNG."""
+    try:
+        width, height = images.stored_size(data)
+    except ValueError as error:
+        raise ValueError(f"the image {name}: {error}") from error
     if exif == "apply" and images.read_orientation(data) in images.SWAPS_SIDES:
         return height, width
     return width, height
-
-
-def stored_size(data: bytes | Path, name: str) -> tuple[int, int]:
-    """Width and height in pixels from the header of an image; ValueError, with its name, for any but JPEG and PNG."""
-    try:
-        return images.stored_size(data)
-    except ValueError as error:
-        raise ValueError(f"the image {name}: {error}") from error

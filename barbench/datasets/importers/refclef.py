@@ -12,15 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from barbench.datasets.entries import read_size
+from barbench.datasets.entries import UNREADABLE, naming, read_size
 from barbench.datasets.importers.absent import OTHER, entries, sentence_of
-from barbench.datasets.importers.archive import REFS
-from barbench.datasets.importers.names import found_files, named_dataset
+from barbench.datasets.importers.archive import holds_references
 from barbench.datasets.importers.pictures import SourceImage
 from barbench.datasets.importers.writer import ImportedReference
 from barbench.datasets.pickles import repair_text
 from barbench.datasets.pixels import masks
-from barbench.errors import DataError, UsageError
+from barbench.errors import UsageError
 from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
 
@@ -30,14 +29,9 @@ IMAGES: Final = {"train": 17_978, "val": 2_000, "testA": 485, "testB": 490, "tes
 BERKELEY_IMAGES: Final = {"val": 1_000, "test": 10_000}
 
 
-def find(source: Path) -> list[Path]:
-    """The references files of RefCLEF, which their folders' names tell."""
-    found = []
-    for path in found_files(source, "*.p", "*.json"):
-        name = named_dataset(path.resolve())
-        if REFS.fullmatch(path.name) and name in ("refclef", "refclef-berkeley"):
-            found.append(path)
-    return found
+def is_refclef(path: Path) -> bool:
+    """Whether a file has references of RefCLEF, which its folder's name tells."""
+    return holds_references(path, ("refclef", "refclef-berkeley"))
 
 
 def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]:
@@ -49,7 +43,7 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
     instances = _Instances(path.parent / OTHER)
     used: dict[str, set[int]] = {}
     for place, raw in enumerate(entries(path)):
-        try:
+        with naming(f"{path}, reference {place}"):
             split = repair_text(read_key(raw, "split", text))
             picture = instances.picture(raw.get("image_id"))
             number, annotation = instances.annotation(raw.get("ann_id"))
@@ -63,8 +57,6 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
                 category=read_key(annotation, "category_id", whole, absent=0),
                 source_id=str(raw.get("ann_id")),
             )
-        except ValueError as error:
-            raise DataError(f"{path}, reference {place}: {error}") from error
         used.setdefault(split, set()).add(picture.number or 0)
         yield reference
     # The counts of the release tell a copy that lacks some.
@@ -82,12 +74,10 @@ class _Instances:
         self._path = path
         if not path.is_file():
             raise UsageError(f"{path} is not there, which has the masks")
-        try:
+        with naming(f"{path} is not a file of annotations", UNREADABLE):
             raw = json.loads(path.read_bytes())
             self._images = dict(read_entries(read_key(raw, "images", listed), "images", _by_id))
             self._annotations = dict(read_entries(read_key(raw, "annotations", listed), "annotations", _by_id))
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} is not a file of annotations: {error}") from error
         self._numbers = {name: number for number, name in enumerate(sorted(self._annotations), 1)}
         self._places = {name: place for place, name in enumerate(sorted(self._images), 1)}
 

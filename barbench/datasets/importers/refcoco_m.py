@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from barbench.datasets.importers.parquet_file import open_parquet
+from barbench.datasets.entries import naming
+from barbench.datasets.importers.parquet_file import open_parquet, rows_of
 from barbench.datasets.importers.pictures import coco_id, coco_name
 from barbench.datasets.pixels import masks
 from barbench.errors import DataError
 from barbench.values import listed, number, read_key, text, whole
 
 COLUMNS: Final = ("samples", "image_id", "file_name")
-_ROWS = 64  # read at a time: each holds an image
 
 
 class NewMask(NamedTuple):
@@ -58,14 +58,9 @@ def read_images(path: Path) -> Iterator[MaskedImage]:
     with open_parquet(path) as file:
         if not set(COLUMNS) <= set(file.schema_arrow.names):
             raise DataError(f"{path} is not RefCOCO-M: it lacks the columns {', '.join(COLUMNS)}")
-        place = 0
-        for batch in file.iter_batches(_ROWS):
-            for row in batch.to_pylist():
-                try:
-                    yield _image(row)
-                except ValueError as error:
-                    raise DataError(f"{path}, row {place}: {error}") from error
-                place += 1
+        for place, row in enumerate(rows_of(file)):
+            with naming(f"{path}, row {place}"):
+                yield _image(row)
 
 
 def _image(row: dict[str, Any]) -> MaskedImage:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from barbench.datasets.importers.honest import HEAD, file_refusal
+from barbench.datasets.importers.honest import file_refusal, read_head
 from barbench.datasets.importers.mdetr import json_lines
 from barbench.errors import DataError
 from barbench.values import shown
 
 Row = dict[str, Any]
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
+TABLE_FILES = ("*.csv", "*.tsv", "*.json", "*.jsonl")
 COLUMNS = ("image", "expression", "mask", "polygon", "value", "object", "split", "category")
 NEEDED = ("image", "expression")
 MAX_FIELD = 2**28  # characters of a field: a mask's run lengths, written out, can have some hundred thousand
@@ -84,8 +84,7 @@ def _delimited_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """The entries of a JSON list, or of JSON lines."""
-    with path.open("rb") as binary:
-        head = binary.read(HEAD).removeprefix(BOM).lstrip()
+    head = read_head(path).removeprefix(BOM).lstrip()
     entries = json.loads(path.read_bytes()) if head[:1] == b"[" else json_lines(path)
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from barbench.datasets.entries import naming
 from barbench.datasets.importers import (
     absent,
     archive,
@@ -21,13 +22,14 @@ from barbench.datasets.importers import (
 )
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import SourceFormat, found_files, partition_of
+from barbench.datasets.importers.rows import TABLE_FILES
 from barbench.datasets.importers.summary import MaskCounts, count_masks, warnings_of
 from barbench.datasets.importers.unknown import left_out_tables, refuse_other_files, why_unknown
 from barbench.datasets.importers.writer import ImportedReference, ReferWriter, present
 from barbench.datasets.own import write_own
 from barbench.datasets.refer import data_files, read_annotations, read_outline
 from barbench.datasets.references import ReferData
-from barbench.errors import DataError, UsageError
+from barbench.errors import UsageError
 from barbench.paper.partitions import PARTITIONS, Counts, Exif, Partition
 
 OnRow = Callable[[int, int], None]
@@ -98,15 +100,21 @@ def import_data(request: Request, progress: OnRow) -> Imported:
     if form == "zip":
         copied = archive.copy_release(request.source, request.root, progress, request.dataset)
         places = {request.root / place for place in copied.places}
-        written = [p for p in present(request.root, PARTITIONS) if data_files(request.root, p)[0] in places]
         notes = [f"{len(places):,} files copied", *copied.notes]
+        written = []
+        for partition in present(request.root, PARTITIONS):
+            refs_path, _ = data_files(request.root, partition)
+            if refs_path in places:
+                written.append(partition)
     else:
         written, notes = _write(request, form, progress)
 
     # What is there now, read as a run would read it.
     data = [read_annotations(request.root, partition) for partition in written]
-    counts = [count for each in data for count in _count(each)]
-    notes += [warning for each in data for warning in warnings_of(each)]
+    counts: list[SplitCount] = []
+    for each in data:
+        counts += _count(each)
+        notes += warnings_of(each)
     return Imported(form, data, counts, notes)
 
 
@@ -143,12 +151,19 @@ class Reader(NamedTuple):
     dataset: str | None = None
 
 
+def _files(fits: Callable[[Path], object], *patterns: str) -> Callable[[Path], list[Path]]:
+    """How the files of a form are found: those that match a pattern and fit."""
+
+    def find(source: Path) -> list[Path]:
+        return [path for path in found_files(source, *patterns) if fits(path)]
+
+    return find
+
+
 def _stores(source: Path) -> list[Path]:
     """LMDB files, and folders that are one."""
-    found = set(found_files(source, "*.lmdb"))
-    found |= {path.parent for path in found_files(source, "data.mdb")}
-    inside = {path for path in found if path.is_file() and path.suffix != ".lmdb"}
-    return sorted(found - inside)
+    folders = {path.parent for path in found_files(source, "data.mdb")}
+    return sorted(folders.union(found_files(source, "*.lmdb")))
 
 
 READERS: dict[SourceFormat, Reader] = {
@@ -158,33 +173,42 @@ READERS: dict[SourceFormat, Reader] = {
         parquet.rows,
     ),
     "masks": Reader(
-        lambda source: [path for path in found_files(source, "*.json") if mask_folder.has_masks(path)],
+        _files(mask_folder.has_masks, "*.json"),
         lambda path, partition, request, instances: mask_folder.items(path, partition, request.images),
     ),
     "lmdb": Reader(
         _stores, lambda path, partition, request, instances: lmdb_store.items(path, partition), lmdb_store.rows
     ),
     "mdetr": Reader(
-        lambda source: [path for path in found_files(source, "*.json", "*.jsonl") if mdetr.is_mdetr(path)],
+        _files(mdetr.is_mdetr, "*.json", "*.jsonl"),
         lambda path, partition, request, instances: mdetr.items(path, partition, instances),
     ),
-    "absent": Reader(absent.find, lambda path, partition, request, instances: absent.items(path, partition, instances)),
-    "refclef": Reader(refclef.find, lambda path, partition, request, instances: refclef.items(path, partition)),
+    "absent": Reader(
+        _files(absent.is_absent, "*.p", "*.json"),
+        lambda path, partition, request, instances: absent.items(path, partition, instances),
+    ),
+    "refclef": Reader(
+        _files(refclef.is_refclef, "*.p", "*.json"),
+        lambda path, partition, request, instances: refclef.items(path, partition),
+    ),
     "phrasecut": Reader(
-        phrasecut.find, lambda path, partition, request, instances: phrasecut.items(path), dataset="phrasecut"
+        _files(phrasecut.split_of, "refer_*.json"),
+        lambda path, partition, request, instances: phrasecut.items(path),
+        dataset="phrasecut",
     ),
     "arefcoco": Reader(
-        lambda source: [path for path in found_files(source, "*.json") if joined.is_arefcoco(path)],
+        _files(joined.is_arefcoco, "*.json"),
         lambda path, partition, request, instances: joined.arefcoco(path, request.root),
         dataset="arefcoco",
     ),
     "refcocog-adv": Reader(
-        lambda source: [path for path in found_files(source, "*.json") if joined.is_adversarial(path)],
+        _files(joined.is_adversarial, "*.json"),
         lambda path, partition, request, instances: joined.adversarial(path, request.root),
         dataset="refcocog-adv",
     ),
     "table": Reader(
-        table.find_tables, lambda path, partition, request, instances: table.read_table(path).items("stored")
+        _files(table.is_table, *TABLE_FILES),
+        lambda path, partition, request, instances: table.read_table(path).items("stored"),
     ),
 }
 """In the order in which a source is looked at: a mask folder or MDETR's JSON could pass for a table, too."""
@@ -244,11 +268,8 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
                 elif item.split not in partitions[name].splits:
                     left_out[f"split {item.split!r}, which {name} does not have"] += 1
                 else:
-                    try:
+                    with naming(item.where or f"{path}, reference {done} of the import"):
                         writers[name].add(item)
-                    except ValueError as error:
-                        where = item.where or f"{path}, reference {done} of the import"
-                        raise DataError(f"{where}: {error}") from error
                     done += 1
                     progress(done, max(total, done))
         notes += _absent(writers[name])

@@ -24,10 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from barbench.datasets.entries import naming
 from barbench.datasets.importers.mask_file import Value, decode_mask, mask_size
-from barbench.datasets.importers.names import found_files, split_name
+from barbench.datasets.importers.names import split_name
 from barbench.datasets.importers.pictures import Header, coco_name, layout_names, read_header, source_image
-from barbench.datasets.importers.rows import SUFFIXES, NoTable, Row, read_rows
+from barbench.datasets.importers.rows import NoTable, Row, read_rows
 from barbench.datasets.importers.writer import ImportedReference
 from barbench.datasets.outlines import checked_polygons
 from barbench.errors import DataError
@@ -93,7 +94,8 @@ class Table:
             rows_of[entry.image, entry.object, entry.split].append(entry)
         for rows in rows_of.values():
             first = rows[0]
-            with _Row(self.path, first.number):
+            where = f"{self.path}, row {first.number}"
+            with naming(where):
                 picture = source_image(first.image, self.files[first.image], exif)
                 segmentation = _segmentation(first.drawn)
             yield ImportedReference(
@@ -102,27 +104,8 @@ class Table:
                 segmentation,
                 [(None, entry.expression) for entry in rows],
                 category=first.category,
-                where=f"{self.path}, row {first.number}",
+                where=where,
             )
-
-
-class _Row:
-    """Turns the ValueError of a block into a DataError that names the row."""
-
-    def __init__(self, path: Path, number: int) -> None:
-        self.where = f"{path}, row {number}"
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError):
-            raise DataError(f"{self.where}: {error}") from error
-
-
-def find_tables(source: Path) -> list[Path]:
-    """The tables under a folder; a file that is one."""
-    return [path for path in found_files(source, *(f"*{suffix}" for suffix in SUFFIXES)) if is_table(path)]
 
 
 def is_table(path: Path) -> bool:
@@ -154,7 +137,7 @@ def read_table(path: Path, of_file: str | None = None) -> Table:
     file_of_row: list[Path] = []
     located: dict[str, Path] = {}
     for number, row in rows:
-        with _Row(path, number):
+        with naming(f"{path}, row {number}"):
             written = _cell(row, "image")
             if written not in located:
                 located[written] = _located(path.parent, written)
@@ -169,7 +152,7 @@ def read_table(path: Path, of_file: str | None = None) -> Table:
     turns = Turns([], [], [])
     first_of: dict[tuple[str, str, str], Entry] = {}
     for (number, row), file, split in zip(rows, file_of_row, splits, strict=True):
-        with _Row(path, number):
+        with naming(f"{path}, row {number}"):
             name = name_of[file]
             drawn = _drawn(path.parent, row)
             if drawn.segmentation is not None:
@@ -216,7 +199,7 @@ def _paths(folder: Path, name_of: dict[Path, str]) -> dict[str, str]:
     """The path of each image from the table's folder on; of several paths of one image, the first in order."""
     path_of: dict[str, str] = {}
     for file, name in name_of.items():
-        path = os.path.relpath(os.path.abspath(file), os.path.abspath(folder)).replace(os.sep, "/")
+        path = os.path.relpath(file, folder).replace(os.sep, "/")
         path_of[name] = min(path, path_of.get(name, path))
     return path_of
 
@@ -229,7 +212,7 @@ def _splits(
     own: list[str | None] = []
     of_image: dict[str, str] = {}
     for (number, row), name in zip(rows, names, strict=True):
-        with _Row(path, number):
+        with naming(f"{path}, row {number}"):
             split = split_name(_cell(row, "split")) if "split" in row else of_file
         own.append(split)
         if split is not None:

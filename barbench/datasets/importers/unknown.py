@@ -8,7 +8,7 @@ from typing import get_args
 from barbench.datasets.importers.archive import is_workbook
 from barbench.datasets.importers.honest import file_refusal
 from barbench.datasets.importers.names import SourceFormat, found_files
-from barbench.datasets.importers.rows import SUFFIXES, read_rows
+from barbench.datasets.importers.rows import TABLE_FILES, read_rows
 from barbench.errors import DataError, UsageError
 
 SHOWN = 3
@@ -28,15 +28,23 @@ def why_unknown(source: Path) -> str:
     """What there is in a source that is none of the forms, and what would be right."""
     forms = ", ".join(get_args(SourceFormat))
     advice = f"the known forms are {forms}: docs/data.md says how each looks, and --form names one"
-    reasons = _reasons(found_files(source, *(f"*{suffix}" for suffix in SUFFIXES)))
+    reasons = _reasons(found_files(source, *TABLE_FILES))
     if source.is_file():
         if reasons:
             return f"{reasons[0]}. If it is no table: {advice}"
         return f"{source} has none of the known formats; {advice}"
-    other = [f"{path} is {reason}" for path in found_files(source, "*") if (reason := file_refusal(path))]
-    if reasons or other:
-        return f"{source} has none of the known formats. {'. '.join([*other, *reasons][:SHOWN])}. T{advice[1:]}"
-    kinds = Counter(path.suffix.lower() or "no suffix" for path in found_files(source, "*") if path.is_file())
+    # What files are that nobody could read, then why tables are none, else which files there are.
+    faults = []
+    kinds: Counter[str] = Counter()
+    for path in found_files(source, "*"):
+        reason = file_refusal(path)
+        if reason is not None:
+            faults.append(f"{path} is {reason}")
+        if path.is_file():
+            kinds[path.suffix.lower() or "no suffix"] += 1
+    faults += reasons
+    if faults:
+        return f"{source} has none of the known formats. {'. '.join(faults[:SHOWN])}. T{advice[1:]}"
     held = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(SHOWN)) or "nothing"
     return f"{source} has none of the known formats: it holds {held}; {advice}"
 

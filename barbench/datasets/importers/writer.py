@@ -114,7 +114,7 @@ class ReferWriter:
         self.missing: dict[str, None] = {}  # names of images, in the order of the source
         self._folder = root / IMAGE_FOLDERS[0]
         self._refs_path = root / partition.folder / partition.refs_file
-        self._instances_path = instances_path(root, partition)
+        self._instances_path = root / partition.folder / partition.instances_file
         refuse(self._refs_path)
         self._given = images
         self._categories = dict(categories or {})
@@ -294,11 +294,6 @@ def _given_file(folder: Path, name: str, number: int | None) -> Path | None:
         if (folder / candidate).is_file():
             return folder / candidate
     return None
-
-
-def instances_path(root: Path, partition: Partition) -> Path:
-    """The path of a partition's `instances.json` in a layout."""
-    return root / partition.folder / partition.instances_file
 
 
 def refuse(path: Path) -> None:
