@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from barbench.benchmarks.cell_model import Trained
 from barbench.benchmarks.execution.host.environment import environment
-from barbench.datasets.content import images, read_dataset
+from barbench.datasets.content import images, only, read_dataset
 from barbench.datasets.overlap import read_outlines, training
 from barbench.datasets.refer import read_refer
 from barbench.datasets.references import ReferSplit
@@ -114,8 +114,7 @@ def _limited(whole: ReferSplit, of: EvaluationSplit, limit: int | None) -> tuple
     if limit is None or limit >= len(every):
         return whole, None
     kept = chosen_images(every, of.partition.name, of.split, limit)
-    references = tuple(reference for reference in whole.references if reference.image_id in kept)
-    return ReferSplit(whole.name, references, whole.data), limit
+    return only(whole, kept), limit
 
 
 def _identity(store: Store, trained: Trained, split: EvaluationSplit, part: Part) -> Evaluated:

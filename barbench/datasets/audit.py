@@ -167,12 +167,13 @@ def _problems(data: ReferData, split: str) -> tuple[str, ...]:
 
 def _unique_ids(data: ReferData) -> list[Finding]:
     """References and sentences whose ids occur twice. The reader itself refuses that of images and annotations."""
+    references = Counter(reference.ref_id for reference in data.references)
+    sentences: Counter[int] = Counter()
+    for reference in data.references:
+        sentences.update(sentence.sent_id for sentence in reference.sentences)
     findings = []
-    for kind, ids in (
-        ("reference", [r.ref_id for r in data.references]),
-        ("sentence", [s.sent_id for r in data.references for s in r.sentences]),
-    ):
-        twice = [number for number, count in Counter(ids).items() if count > 1]
+    for kind, counts in (("reference", references), ("sentence", sentences)):
+        twice = [number for number, count in counts.items() if count > 1]
         if twice:
             text = f"{len(twice)} {kind} ids occur twice, the first is {twice[0]}"
             findings.append(Finding("failure", data.partition.name, text))

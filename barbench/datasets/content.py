@@ -1,7 +1,7 @@
 """The training set and the evaluation splits of a data set, and which images they share. Used by `barbench run`."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -68,20 +68,21 @@ def read_dataset(
     # A clean mixture does not train on images that any of its data sets evaluates.
     excluded = excluded_images(dataset, read_outlines(root, dataset.excluded))
     whole = [data.split("train") for data in members.values() if data.partition.trains]
-    train = [_part(split, lambda image_id: image_id not in excluded) for split in whole]
+    train = [only(split, images([split]) - excluded) for split in whole]
     removed_images = images(whole) - images(train)
     removed_references = _count(whole) - _count(train)
 
+    # What is evaluated: a part of the training set in place of the evaluation splits, where a part is held out.
     evals: dict[str, ReferSplit] = {}
     if held_out:
         evaluation_splits = tuple(
             EvaluationSplit(f"held out {member.name}", member, "train") for member in dataset.members
         )
         evaluated = images([members[partition.name].split(name) for _, partition, name in dataset.evaluation_splits])
-        judges = frozenset(i for i in images(train) if _is_held_out(i, held_out) and i not in evaluated)
+        judges = {image_id for image_id in images(train) - evaluated if _share(image_id) < held_out}
         for evaluation, split in zip(evaluation_splits, train, strict=True):
-            evals[evaluation.key] = _part(split, lambda image_id: image_id in judges)
-        train = [_part(split, lambda image_id: image_id not in judges) for split in train]
+            evals[evaluation.key] = only(split, judges)
+        train = [only(split, images([split]) - judges) for split in train]
     else:
         evaluation_splits = dataset.evaluation_splits
         for key, partition, name in evaluation_splits:
@@ -92,12 +93,15 @@ def read_dataset(
     if limit_train is not None:
         whole_train = images(train)
         kept = chosen_images(whole_train, dataset.name, "train", limit_train)
-        train = [_part(split, lambda image_id: image_id in kept) for split in train]
+        train = [only(split, kept) for split in train]
         chosen_train = chosen_of(whole_train, kept)
     chosen: dict[str, Chosen] = {}
     if limit is not None:
         for key, partition, name in evaluation_splits:
-            evals[key], chosen[key] = _limited(evals[key], partition.name, name, limit)
+            whole_split = images([evals[key]])
+            kept = chosen_images(whole_split, partition.name, name, limit)
+            evals[key] = only(evals[key], kept)
+            chosen[key] = chosen_of(whole_split, kept)
 
     trained = images(train)
     return DatasetContent(
@@ -112,13 +116,6 @@ def read_dataset(
         chosen=chosen,
         chosen_train=chosen_train,
     )
-
-
-def _limited(split: ReferSplit, dataset: str, name: str, limit: int) -> tuple[ReferSplit, Chosen]:
-    """At most `limit` images of an evaluation split, and what is kept of the choice."""
-    whole = images([split])
-    kept = chosen_images(whole, dataset, name, limit)
-    return _part(split, lambda image_id: image_id in kept), chosen_of(whole, kept)
 
 
 def check_held_out(content: DatasetContent, held_out: int) -> None:
@@ -146,25 +143,23 @@ def check_held_out(content: DatasetContent, held_out: int) -> None:
 
 def images(splits: Sequence[ReferSplit]) -> frozenset[int]:
     """Ids of the images that have a reference in one of `splits`."""
-    return frozenset(reference.image_id for split in splits for reference in split.references)
+    found: set[int] = set()
+    for split in splits:
+        found.update(reference.image_id for reference in split.references)
+    return frozenset(found)
+
+
+def only(split: ReferSplit, image_ids: Collection[int]) -> ReferSplit:
+    """The references of a split that are of these images."""
+    kept = tuple(reference for reference in split.references if reference.image_id in image_ids)
+    return replace(split, references=kept)
 
 
 def _count(splits: Sequence[ReferSplit]) -> int:
     return sum(len(split.references) for split in splits)
 
 
-def _part(split: ReferSplit, wanted: Callable[[int], bool]) -> ReferSplit:
-    """The references of those images whose id `wanted` accepts."""
-    kept = tuple(reference for reference in split.references if wanted(reference.image_id))
-    return replace(split, references=kept)
-
-
-def _is_held_out(image_id: int, percent: int) -> bool:
-    """Whether an image is among the `percent` of all that are held out: the same images for every data set and seed."""
-    return _share(image_id) < percent
-
-
 def _share(image_id: int) -> int:
-    """0 to 99, evenly over images."""
+    """The percentage above which an image is held out, 0 to 99, evenly over images: for every data set and seed."""
     digest = hashlib.sha256(str(image_id).encode()).hexdigest()
     return int(digest, 16) % 100

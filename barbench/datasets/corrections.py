@@ -118,23 +118,19 @@ class NewMasks:
             return None
         # The new masks by image.
         found: dict[int, list[NewMask]] = defaultdict(list)
+        sentences = 0
         for file in self.files:
             for image in read_images(file):
                 found[image.image_id] += image.masks
+                sentences += sum(len(mask.sentences) for mask in image.masks)
         kept: dict[int, Rle | None] = {}
         same_ids = 0
-        # A sentence takes the mask with its words whose box is most like that of its object.
         for reference in data.split(split).references:
             old = data.annotations[reference.ann_id].rle
             for sentence in reference.sentences:
-                words = folded(sentence.text)
-                alike = []
-                for mask in found.get(reference.image_id, ()):
-                    if words in map(folded, mask.sentences):
-                        alike.append((_box_iou(old.box, mask.box), mask.id, mask))
-                if not alike or max(alike)[0] < SAME_BOX:
+                mask = _new_mask(found.get(reference.image_id, ()), sentence.text, old)
+                if mask is None:
                     continue
-                _, _, mask = max(alike)
                 if (mask.rle.height, mask.rle.width) != (old.height, old.width):
                     raise DataError(
                         f"the new mask {mask.id} has {mask.rle.height} x {mask.rle.width} pixels, image "
@@ -143,7 +139,6 @@ class NewMasks:
                 kept[sentence.sent_id] = mask.rle
                 same_ids += mask.id == reference.ann_id
         # How many were found, and of how many the ids agree, which nothing above asked for.
-        sentences = sum(len(mask.sentences) for several in found.values() for mask in several)
         notes = (
             f"{len(kept):,} of {sentences:,} sentences of {self.name} are found in {partition.title} {split}; for "
             f"{same_ids:,} of them its id is that of the annotation",
@@ -153,6 +148,18 @@ class NewMasks:
     def revision(self, files: Iterable[str]) -> str:
         """Not known: there is no list of the files' hashes."""
         return "unknown"
+
+
+def _new_mask(masks: Iterable[NewMask], text: str, old: Rle) -> NewMask | None:
+    """The mask with these words whose box is most like that of the old one; None where no box is like it."""
+    words = folded(text)
+    alike = []
+    for mask in masks:
+        if words in map(folded, mask.sentences):
+            alike.append((_box_iou(old.box, mask.box), mask.id, mask))
+    if not alike or max(alike)[0] < SAME_BOX:
+        return None
+    return max(alike)[2]
 
 
 def read_labels(path: Path) -> list[Label]:
@@ -169,9 +176,7 @@ def read_labels(path: Path) -> list[Label]:
 
 def _labels(raw: Any) -> list[Label]:
     """The labels in the content of a file; ValueError for content of another form."""
-    pictures = {}
-    for image, caption, row in read_entries(read_key(raw, "images", listed), "images", _picture):
-        pictures[row] = (image, caption)
+    pictures = dict(read_entries(read_key(raw, "images", listed), "images", _picture))
     labels = []
     for row, ann_id, keep in read_entries(read_key(raw, "annotations", listed), "annotations", _annotation):
         if row not in pictures:
@@ -181,8 +186,11 @@ def _labels(raw: Any) -> list[Label]:
     return labels
 
 
-def _picture(entry: dict[str, Any]) -> tuple[int, str, int]:
-    return read_key(entry, "original_id", whole), read_key(entry, "caption", text), read_key(entry, "id", whole)
+def _picture(entry: dict[str, Any]) -> tuple[int, tuple[int, str]]:
+    """The entry's id; COCO's id of the image, and the sentence."""
+    image = read_key(entry, "original_id", whole)
+    caption = read_key(entry, "caption", text)
+    return read_key(entry, "id", whole), (image, caption)
 
 
 def _annotation(entry: dict[str, Any]) -> tuple[int, int, bool]:
@@ -214,21 +222,16 @@ def pair_labels(labels: Sequence[Label], references: Iterable[Reference]) -> tup
     keep: dict[int, bool] = {}
     unmatched = []
     for key, sentences in spoken.items():
-        found = _pair_object(given.pop(key, []), sorted(sentences))
-        keep |= found.keep
-        unmatched += found.unmatched
+        kept, left = _pair_object(given.pop(key, []), sorted(sentences))
+        keep |= kept
+        unmatched += left
     for several in given.values():
         unmatched += [f"label {label.caption!r} of object {label.ann_id}" for label in several]
     return keep, unmatched
 
 
-class _Paired(NamedTuple):
-    keep: dict[int, bool]
-    unmatched: list[str]
-
-
-def _pair_object(labels: Sequence[Label], sentences: Sequence[tuple[int, str]]) -> _Paired:
-    """The labels of one object and its sentences (id, text), by ascending id."""
+def _pair_object(labels: Sequence[Label], sentences: Sequence[tuple[int, str]]) -> tuple[dict[int, bool], list[str]]:
+    """As `pair_labels`, of one object and its sentences (id, text), by ascending id."""
     captions = [folded(label.caption) for label in labels]
     spoken = [folded(words) for _, words in sentences]
     in_order = captions == spoken
@@ -248,7 +251,7 @@ def _pair_object(labels: Sequence[Label], sentences: Sequence[tuple[int, str]]) 
     for label, caption in zip(labels, captions, strict=True):
         if caption not in spoken:
             unmatched.append(f"label {label.caption!r} of object {label.ann_id}")
-    return _Paired(keep, unmatched)
+    return keep, unmatched
 
 
 def folded(words: str) -> str:

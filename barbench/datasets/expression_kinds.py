@@ -78,12 +78,17 @@ def kind(text: str) -> int:
     """
     words = " ".join(text.lower().split())
     clear = _CLOTHING_TOP.sub("shirt", words)
-    rest = _FROM_THE_CAMERA.sub(" ", _IN_THE_PICTURE.sub(" ", clear))
+    rest = _without_views(clear)
     if _RELATION.search(rest):
         return KINDS.index("relation")
     if rest != clear or _LOCATION.search(rest):
         return KINDS.index("location")
     return KINDS.index("attribute" if _ATTRIBUTE.search(rest) else "bare name")
+
+
+def _without_views(words: str) -> str:
+    """Lower-case words without what says where in the picture, or how near to the camera."""
+    return _FROM_THE_CAMERA.sub(" ", _IN_THE_PICTURE.sub(" ", words))
 
 
 def without_descriptors(text: str) -> str:
@@ -93,9 +98,8 @@ def without_descriptors(text: str) -> str:
     >>> [without_descriptors(text) for text in ("zebra", "man in red shirt", "big left cup next to the plate", "red")]
     ['zebra', 'man', 'cup', '']
     """
-    words = " ".join(text.lower().split())
     # Phrases first, since their words occur in relations, too.
-    rest = _FROM_THE_CAMERA.sub(" ", _IN_THE_PICTURE.sub(" ", words))
+    rest = _without_views(" ".join(text.lower().split()))
     relation = _RELATION.search(rest)
     if relation is not None:
         # A relation ends what is said of the object itself.

@@ -67,7 +67,7 @@ class LetterboxCache:
         batch = _fresh((len(infos), side, side, 3), torch.uint8)
         absent = []
         for info, square in zip(infos, batch.numpy(), strict=True):
-            if not self._read_image(info, square):
+            if self.folder is None or not _read_into(self._image_path(info), square):
                 absent.append((info, square))
         for info, complaint in self.decode(absent).items():
             print(f"note: {info.path} is damaged: {complaint}", file=sys.stderr)
@@ -111,9 +111,6 @@ class LetterboxCache:
         for square, rle in zip(batch.numpy(), rles, strict=True):
             self._mask(rle, square)
         return batch
-
-    def _read_image(self, info: ImageInfo, square: NDArray[np.uint8]) -> bool:
-        return self.folder is not None and _read_into(self._image_path(info), square)
 
     def _letterbox(self, pair: tuple[ImageInfo, NDArray[np.uint8]]) -> None:
         info, square = pair
@@ -219,7 +216,9 @@ def disk_space(squares: LetterboxCache, splits: Iterable[ReferSplit]) -> DiskSpa
     missing = sum(not squares.holds(info) for info in infos)
     # As many of the masks are missing as of the images.
     share = missing / max(1, len(infos))
-    needed = missing * 3 * squares.letterbox.size**2 + int(share * masks * MASK_BYTES)
+    image_bytes = 3 * squares.letterbox.size**2
+    needed = missing * image_bytes + int(share * masks * MASK_BYTES)
+    # The folder need not exist yet.
     there = squares.folder
     while not there.exists():
         there = there.parent

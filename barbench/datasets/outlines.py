@@ -1,5 +1,6 @@
 """Polygons as annotation tools write them, in COCO's form. Used by the reader and by `barbench data import`."""
 
+from itertools import chain
 from typing import Any
 
 from barbench.values import shown
@@ -38,7 +39,7 @@ def all_between_0_and_1(polygons: Any) -> bool:
     """Whether flat polygons have no coordinate outside of 0 … 1, as YOLO's shares of the image's sides do."""
     if not isinstance(polygons, list):
         return False
-    numbers = [number for part in polygons if isinstance(part, list) for number in part]
+    numbers = list(chain.from_iterable(part for part in polygons if isinstance(part, list)))
     return bool(numbers) and all(isinstance(number, int | float) and 0 <= number <= 1 for number in numbers)
 
 
@@ -50,7 +51,7 @@ def _joined(points: list[list[Any]]) -> list[Any]:
     """The numbers of all points in one list."""
     if len(points) < 3:
         raise ValueError(f"its polygon has {len(points)} points ({shown(str(points))}), and at least three are needed")
-    return [number for point in points for number in point]
+    return list(chain.from_iterable(points))
 
 
 def checked_polygons(segmentation: Any, width: int, height: int) -> Any:

@@ -65,5 +65,6 @@ def repair_text(text: str) -> str:
         with contextlib.suppress(UnicodeError):
             text = text.encode("latin1").decode("utf-8")
     if not text.isprintable():
-        text = "".join(" " if unicodedata.category(c) in BLANKED else c for c in text)
+        blanked = {character for character in text if unicodedata.category(character) in BLANKED}
+        text = text.translate(dict.fromkeys(map(ord, blanked), " "))
     return text.strip()

@@ -4,7 +4,7 @@ run`."""
 import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -199,7 +199,7 @@ class JointSamples(Dataset[TrainBatch]):
     @property
     def references(self) -> list[Reference]:
         """The references of all parts, in order."""
-        return [reference for part in self.parts for reference in part.references]
+        return list(chain.from_iterable(part.references for part in self.parts))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose sentences are drawn; call it before the epoch's iteration begins."""

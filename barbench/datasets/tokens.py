@@ -37,10 +37,6 @@ class Tokens:
         comes last."""
         return self.encode(texts).ids
 
-    def truncated(self, text: str) -> bool:
-        """Whether the text is longer than the context."""
-        return bool(self.encode([text]).truncated[0])
-
     def encode(self, texts: list[str]) -> TokenIds:
         """Token ids of each text, and which texts were cut.
 

@@ -13,16 +13,14 @@ category names and other objects of one category; absent categories are R-RefCOC
 """
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 from barbench.datasets.expression_kinds import without_descriptors
-from barbench.datasets.refer import data_files
-from barbench.datasets.references import Reference, ReferSplit, Sentence
-from barbench.errors import DataError, UnknownName
+from barbench.datasets.references import NO_CATEGORY, ReferData, Reference, ReferSplit, Sentence
+from barbench.errors import UnknownName
 
 VARIANTS: Final = ("shuffle", "drop-descriptors", "category", "empty", "same-category", "other-image")
 TRIES: Final = 100
@@ -54,19 +52,9 @@ Change = Callable[[Reference, Sentence, Draw], str | None]
 
 
 def vary(split: ReferSplit, variant: str, seed: int = 0) -> Varied:
-    """Give the expressions of a split other words, by a variant of VARIANTS; sentence ids stay. UnknownName for another
-    variant."""
-    makers: dict[str, Callable[[ReferSplit], Change]] = {
-        "shuffle": lambda _: _shuffled,
-        "drop-descriptors": lambda _: _without_descriptors,
-        "category": lambda _: _category,
-        "empty": lambda _: _empty,
-        "same-category": _same_category,
-        "other-image": _other_image,
-    }
-    if variant not in makers:
-        raise UnknownName("text variant", variant, VARIANTS)
-    change = makers[variant](split)
+    """Give the expressions of an evaluation split other words, by a variant of VARIANTS; sentence ids stay. UnknownName
+    for another variant."""
+    change = _change_of(variant, split)
     changed: set[int] = set()
     others: dict[int, Reference] = {}
     for reference in split.references:
@@ -101,16 +89,23 @@ def _shuffled(reference: Reference, sentence: Sentence, draw: Draw) -> str | Non
     return None
 
 
-def _without_descriptors(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
-    return without_descriptors(sentence.text) or reference.category
+# Variants that look at the reference alone.
+_OF_ONE: Final[dict[str, Change]] = {
+    "shuffle": _shuffled,
+    "drop-descriptors": lambda reference, sentence, _: without_descriptors(sentence.text) or reference.category,
+    "category": lambda reference, sentence, _: reference.category,
+    "empty": lambda reference, sentence, _: "",
+}
 
 
-def _category(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
-    return reference.category
-
-
-def _empty(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
-    return ""
+def _change_of(variant: str, split: ReferSplit) -> Change:
+    if variant == "same-category":
+        return _same_category(split)
+    if variant == "other-image":
+        return _other_image(split)
+    if variant not in _OF_ONE:
+        raise UnknownName("text variant", variant, VARIANTS)
+    return _OF_ONE[variant]
 
 
 def _same_category(split: ReferSplit) -> Change:
@@ -121,25 +116,27 @@ def _same_category(split: ReferSplit) -> Change:
 
     def change(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
         group = groups[reference.image_id, reference.category]
-        return _drawn([other for other in group if other.ann_id != reference.ann_id], draw)
+        others = [other for other in group if other.ann_id != reference.ann_id]
+        return _drawn(others, draw)
 
     return change
 
 
 def _other_image(split: ReferSplit) -> Change:
     """Sentences of references of the split whose category no annotation of the image has."""
-    present = _categories(split)
+    present = _categories(split.data)
     by_category: dict[str, list[Reference]] = defaultdict(list)
     for reference in sorted(split.references, key=lambda r: r.ref_id):
         by_category[reference.category].append(reference)
     names = sorted(by_category)
 
     def change(reference: Reference, sentence: Sentence, draw: Draw) -> str | None:
-        absent = [name for name in names if name not in present[reference.image_id]]
-        if not absent:
-            return None
-        # A reference, each as likely as another, whatever its category.
-        return _drawn([other for name in absent for other in by_category[name]], draw)
+        # References, each as likely as another, whatever its category.
+        donors: list[Reference] = []
+        for name in names:
+            if name not in present[reference.image_id]:
+                donors += by_category[name]
+        return _drawn(donors, draw)
 
     return change
 
@@ -158,19 +155,14 @@ def _drawn(donors: Sequence[Reference], draw: Draw) -> str | None:
     return chosen[draw.below(len(chosen))]
 
 
-def _categories(split: ReferSplit) -> dict[int, set[str]]:
-    """The names of the categories of each image, of all of its annotations, referred to or not."""
-    _, path = data_files(split.data.root, split.data.partition)
+def _categories(data: ReferData) -> dict[int, set[str]]:
+    """The names of the categories of each image that is evaluated, of all of its annotations, referred to or not."""
     found: dict[int, set[str]] = defaultdict(set)
-    for reference in split.data.references:
+    for reference in data.references:
         found[reference.image_id].update(reference.category.split(", "))
-    try:
-        raw = json.loads(path.read_bytes())
-        names = {int(each["id"]): str(each["name"]) for each in raw.get("categories", [])}
-        for annotation in raw["annotations"]:
-            number = annotation.get("category_id")
-            if number is not None and annotation.get("image_id") is not None:
-                found[int(annotation["image_id"])].add(names.get(int(number), str(number)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a COCO instances file: {error}") from None
+    for image_id, ann_ids in data.everything.items():
+        for ann_id in ann_ids:
+            number = data.annotations[ann_id].category_id
+            if number != NO_CATEGORY:
+                found[image_id].add(data.categories.get(number, str(number)))
     return found

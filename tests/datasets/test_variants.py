@@ -16,7 +16,7 @@ from barbench.paper.partitions import PAPER_PARTITIONS
 
 @pytest.fixture(scope="module")
 def split(shapes_root: Path) -> ReferSplit:
-    return read_refer(shapes_root, PAPER_PARTITIONS.get("refcoco")).split("train")
+    return read_refer(shapes_root, PAPER_PARTITIONS.get("refcoco")).split("val")
 
 
 def texts(split: ReferSplit) -> dict[int, str]:
@@ -34,8 +34,8 @@ def test_only_words_change_and_the_changed_are_named(variant: str, split: ReferS
     for old, new in zip(split.references, varied.split.references, strict=True):
         assert new._replace(sentences=()) == old._replace(sentences=())
         assert new in varied.split.data.references
-    others = [r for r in split.data.references if r.split != "train"]
-    assert [r for r in varied.split.data.references if r.split != "train"] == others
+    others = [r for r in split.data.references if r.split != "val"]
+    assert [r for r in varied.split.data.references if r.split != "val"] == others
     assert texts(split) == before
 
 
