@@ -32,6 +32,7 @@ from barbench.metrics.objects import (
 from barbench.metrics.scores import (
     METRICS,
     Scores,
+    defined_scores,
     ranking_metric,
     summarize,
     summarize_columns,
@@ -59,6 +60,7 @@ __all__ = [
     "SizeRule",
     "all_name",
     "auroc",
+    "defined_scores",
     "exact_ties",
     "identity_columns",
     "iou",

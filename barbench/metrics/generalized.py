@@ -8,7 +8,7 @@ no pixel.
 import numpy as np
 from numpy.typing import NDArray
 
-from barbench.metrics.base import Columns, Counts, Floats, Metric, ratio_of_sums
+from barbench.metrics.base import Columns, Counts, Floats, Metric, Terms, ratio_of_sums
 from barbench.metrics.iou import iou_of, mean_terms, overall_terms
 
 
@@ -99,71 +99,58 @@ GENERALIZED_METRICS = {
         compared="any targets",
     ),
 }
+
+
+def _section(label: str, terms: Terms, heading: str, *, needs: tuple[str, ...] = ()) -> Metric:
+    """A metric that has a section of its own in the tables; `needs` beside the columns that all of them read."""
+    return Metric(
+        label,
+        ratio_of_sums(terms),
+        needs=("intersection", "union", "targets", *needs),
+        datasets="any targets",
+        terms=terms,
+        heading=heading,
+    )
+
+
 PRESENT_METRICS = {
-    "present_miou": Metric(
+    "present_miou": _section(
         "T-mIoU",
-        ratio_of_sums(_present_mean_terms),
-        needs=("intersection", "union", "targets"),
-        datasets="any targets",
-        terms=_present_mean_terms,
-        heading="T-mIoU: mean IoU of the expressions that mean something (Ref-ZOM's mIoU)",
+        _present_mean_terms,
+        "T-mIoU: mean IoU of the expressions that mean something (Ref-ZOM's mIoU)",
     ),
-    "present_oiou": Metric(
+    "present_oiou": _section(
         "T-oIoU",
-        ratio_of_sums(_present_overall_terms),
-        needs=("intersection", "union", "targets"),
-        datasets="any targets",
-        terms=_present_overall_terms,
-        heading="T-oIoU: overall IoU of the expressions that mean something (Ref-ZOM's oIoU; its Acc is N-acc)",
+        _present_overall_terms,
+        "T-oIoU: overall IoU of the expressions that mean something (Ref-ZOM's oIoU; its Acc is N-acc)",
     ),
 }
 """As toggle1995/RIS-DMMI at 753cd60 defines them for Ref-ZOM, at the image's own size rather than at 480 pixels."""
 
-_OF_GROUPS = ("intersection", "union", "area", "targets", "group")
 GROUP_METRICS = {
-    "group_miou": Metric(
+    "group_miou": _section(
         "mIoU of references",
-        ratio_of_sums(_group_mean_terms),
-        needs=_OF_GROUPS,
-        datasets="any targets",
-        terms=_group_mean_terms,
-        heading="Mean over references of the mean IoU of their sentences that mean something (R-RefCOCO's mIoU)",
+        _group_mean_terms,
+        "Mean over references of the mean IoU of their sentences that mean something (R-RefCOCO's mIoU)",
+        needs=("area", "group"),
     ),
-    "mrr": Metric(
+    "mrr": _section(
         "mRR",
-        ratio_of_sums(_group_rejection_terms),
-        needs=_OF_GROUPS,
-        datasets="any targets",
-        terms=_group_rejection_terms,
-        heading="mRR: of the sentences that mean nothing, those without a pixel, as a mean over references",
+        _group_rejection_terms,
+        "mRR: of the sentences that mean nothing, those without a pixel, as a mean over references",
+        needs=("area", "group"),
     ),
-    "riou": Metric(
+    "riou": _section(
         "rIoU (image pixels)",
-        ratio_of_sums(_group_robust_terms),
-        needs=_OF_GROUPS,
-        datasets="any targets",
-        terms=_group_robust_terms,
-        heading="rIoU at image pixels: mean over references of I / (U + pixels found where nothing is meant)",
+        _group_robust_terms,
+        "rIoU at image pixels: mean over references of I / (U + pixels found where nothing is meant)",
+        needs=("area", "group"),
     ),
 }
 """As jianzongwu/robust-ref-seg at e7c7da6 defines them, except that all pixels are the image's: there, those of
 sentences that mean nothing are counted at the network's size. A reference without such has no part in mRR."""
 
 ACCURACY_METRICS = {
-    "n_acc": Metric(
-        "N-acc",
-        ratio_of_sums(_no_target_terms),
-        needs=("intersection", "union", "area", "targets"),
-        datasets="any targets",
-        terms=_no_target_terms,
-        heading="N-acc: nothing is meant, nothing is found",
-    ),
-    "t_acc": Metric(
-        "T-acc",
-        ratio_of_sums(_target_terms),
-        needs=("intersection", "union", "area", "targets"),
-        datasets="any targets",
-        terms=_target_terms,
-        heading="T-acc: something is meant, something is found",
-    ),
+    "n_acc": _section("N-acc", _no_target_terms, "N-acc: nothing is meant, nothing is found", needs=("area",)),
+    "t_acc": _section("T-acc", _target_terms, "T-acc: something is meant, something is found", needs=("area",)),
 }

@@ -7,7 +7,7 @@ second; else nothing is clearly shown. Similarity, thresholds, All-target and NC
 of it is over expressions with a rival: another object of the same category in the image.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -109,6 +109,11 @@ def outcomes(columns: Columns, least: float = LEAST, margin: float = MARGIN) -> 
     return np.where(columns["rivals"] > 0, right.astype(np.int64) - wrong, 0)
 
 
+def _is_right(columns: Columns) -> Floats:
+    """1 for each expression whose prediction shows the target, else 0, (n,)."""
+    return (outcomes(columns) == 1).astype(np.float64)
+
+
 def right_terms(columns: Columns, least: float = LEAST, margin: float = MARGIN) -> tuple[Floats, Floats]:
     """For "target right": of the expressions with a rival, those whose prediction shows the target."""
     return _share_of(columns, outcomes(columns, least, margin) == 1)
@@ -137,7 +142,7 @@ def _share_of(columns: Columns, found: Counts) -> tuple[Floats, Floats]:
 def all_target_terms(columns: Columns) -> tuple[Floats, Floats]:
     """For All-target: of the objects with a rival, those that every sentence shows."""
     objects = objects_of(columns)
-    right = objects.least((outcomes(columns) == 1).astype(np.float64))
+    right = objects.least(_is_right(columns))
     numerators, denominators = for_each_object(columns, objects, right, fewest=1)
     counted = columns["rivals"] > 0
     return numerators * counted, denominators * counted
@@ -145,13 +150,13 @@ def all_target_terms(columns: Columns) -> tuple[Floats, Floats]:
 
 def _quality_terms(columns: Columns) -> tuple[Floats, Floats]:
     """For the mask quality given the target: the IoU of the expressions with a rival whose target is shown."""
-    right = (outcomes(columns) == 1).astype(np.float64)
+    right = _is_right(columns)
     return iou_of(columns) * right, right
 
 
 def _retention_terms(columns: Columns) -> tuple[Floats, Floats]:
     """For the retention: of the expressions with a rival whose target is shown, those whose mask succeeds too."""
-    right = (outcomes(columns) == 1).astype(np.float64)
+    right = _is_right(columns)
     return right * (iou_of(columns) >= SUCCESS), right
 
 
@@ -217,10 +222,6 @@ _NEEDS: Final = ("intersection", "union", "area", "image_id", "ann_id", "rivals"
 _share = partial(detail_share, needs=_NEEDS)
 
 
-def _coincidence(label: str, function: Callable[[Columns], float | None]) -> Metric:
-    return Metric(label, function, unit="", needs=_NEEDS, datasets="one target", detail=True)
-
-
 def strata_name(place: int) -> str:
     """The key in METRICS of the mean IoU of expressions with that number of rivals: `miou_rivals_0`."""
     return f"miou_rivals_{place}"
@@ -236,7 +237,7 @@ IDENTITY_METRICS: dict[str, Metric] = {
     "switch": _share("switch to another object", partial(_failure_terms, outcome=-1)),
     "poor_mask": _share("poor mask of the target", partial(_failure_terms, outcome=1), compared=True),
     "retention": _share("retention", _retention_terms),
-    "nci": _coincidence("NCI", coincidence),
+    "nci": Metric("NCI", coincidence, unit="", needs=_NEEDS, datasets="one target", detail=True),
     "donor_preference": _share("donor preference", _donor_terms, needs=(*_NEEDS, "donors", "donors_lost")),
 }
 """Of expressions with a rival; all but the mask quality, the retention and NCI are shares of them, of objects or of

@@ -97,16 +97,17 @@ def all_terms(columns: Columns, threshold: float, fewest: int = SEVERAL) -> tupl
     return for_each_object(columns, objects, found.astype(np.float64), fewest)
 
 
-def worst_terms(columns: Columns, fewest: int = SEVERAL) -> tuple[Floats, Floats]:
-    """For the worst sentence: the lowest IoU of each object with `fewest` sentences or more."""
+def worst_terms(columns: Columns) -> tuple[Floats, Floats]:
+    """For the worst sentence: the lowest IoU of each object with SEVERAL sentences or more."""
     objects = objects_of(columns)
-    return for_each_object(columns, objects, objects.least(iou_of(columns)), fewest)
+    return for_each_object(columns, objects, objects.least(iou_of(columns)), SEVERAL)
 
 
 def object_mean_terms(columns: Columns) -> tuple[Floats, Floats]:
     """For the object mean: the mean IoU of each object's sentences."""
     objects = objects_of(columns)
-    return for_each_object(columns, objects, objects.sums(iou_of(columns)) / objects.sentences, fewest=1)
+    means = objects.sums(iou_of(columns)) / objects.sentences
+    return for_each_object(columns, objects, means, fewest=1)
 
 
 def spread_within(columns: Columns) -> float | None:

@@ -3,7 +3,7 @@
 A new metric is one entry in a mapping that METRICS joins: records, data frames, tables and messages read METRICS.
 """
 
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -97,6 +97,25 @@ def ranking_metric(allows_no_target: bool) -> Metric:
     return next(metric for metric in METRICS.values() if metric.role == "mean" and metric.datasets == datasets)
 
 
+def defined_scores(columns: Columns) -> dict[str, float]:
+    """The scores of all metrics that are defined for the columns of a split.
+
+    Args:
+        columns: arrays (n,), see `Columns`; those of gRefCOCO have `targets`.
+
+    Returns:
+        Metric to score, in the order of METRICS.
+    """
+    found = {}
+    for name, metric in METRICS.items():
+        if not metric.applies(columns):
+            continue
+        score = metric.function(columns)
+        if score is not None:
+            found[name] = score
+    return found
+
+
 def summarize_columns(columns: Columns) -> Scores:
     """All metrics that are defined for the columns of a split.
 
@@ -112,14 +131,7 @@ def summarize_columns(columns: Columns) -> Scores:
     n = len(columns["intersection"])
     if n == 0:
         raise ValueError("no expression to score")
-    values: dict[str, Any] = {}
-    for name, metric in METRICS.items():
-        if not metric.applies(columns):
-            continue
-        score = metric.function(columns)
-        if score is not None:
-            values[name] = score
-    return Scores(n=n, **values)
+    return Scores(n=n, **defined_scores(columns))
 
 
 def summarize(intersections: Counts, unions: Counts) -> Scores:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.errors import DataError, UsageError
-from barbench.metrics import METRICS, Rivals, identity_columns
+from barbench.metrics import METRICS, Rivals, defined_scores, identity_columns
 from barbench.results.record import Record
 from barbench.results.store import MASKS, Store
 
@@ -49,18 +49,12 @@ def join_masks(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
 
 def masks_of(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
     """The inverse of `join_masks` for one split; empty where none are stored."""
-    prefix = f"{MASKS}{split}/"
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return stored_columns(arrays, f"{MASKS}{split}")
 
 
 def rivals_of(arrays: Mapping[str, NDArray[Any]], split: str) -> Rivals:
     """The inverse of `join_rivals` for one split; empty where the record has no such table."""
-    prefix = f"rivals/{split}/"
-    found = {}
-    for name, array in arrays.items():
-        if name.startswith(prefix):
-            found[name.removeprefix(prefix)] = array.astype(np.int64)
-    return found
+    return {field: array.astype(np.int64) for field, array in stored_columns(arrays, f"rivals/{split}").items()}
 
 
 def stored_columns(arrays: Mapping[str, NDArray[Any]], split: str) -> Columns:
@@ -94,27 +88,14 @@ def later_scores(store: Store, record: Record, split: str) -> dict[str, float]:
         By metric; empty where nothing is missing, and where there are no arrays that could be read.
     """
     held = record.splits[split].scores.values
-    if not {name for name, metric in METRICS.items() if metric.detail}.isdisjoint(held):
-        return {}
-    if not store.arrays(record.cell).exists():
+    has_detail = any(metric.detail and name in held for name, metric in METRICS.items())
+    if has_detail or not store.arrays(record.cell).exists():
         return {}
     try:
         columns = of_split(store, record, split)
     except DataError:
         return {}
-    return missing_scores(columns, held)
-
-
-def missing_scores(columns: Mapping[str, NDArray[Any]], held: Mapping[str, float]) -> dict[str, float]:
-    """The scores of METRICS that the columns of a split define and `held` lacks."""
-    found = {}
-    for name, metric in METRICS.items():
-        if name in held or not metric.applies(columns):
-            continue
-        score = metric.function(columns)
-        if score is not None:
-            found[name] = score
-    return found
+    return {name: score for name, score in defined_scores(columns).items() if name not in held}
 
 
 def same_expressions(tables: Sequence[Mapping[str, NDArray[Any]]]) -> bool:

@@ -4,19 +4,16 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from barbench.metrics import Metric, ranking_metric
 from barbench.results.bootstrap import image_sums, paired_intervals
-from barbench.results.expressions import of_split
+from barbench.results.expressions import Columns, of_split
 from barbench.results.interval import Interval, mean
 from barbench.results.record import Record
 from barbench.results.store import Store
-
-Columns = dict[str, NDArray[Any]]
 
 
 class RankedMethod(NamedTuple):
