@@ -64,23 +64,13 @@ class PublishedScore:
 
     Attributes:
         system: its name, with the variant.
-        venue: of the paper.
-        year: of the paper; None if it is not known.
-        backbone: the vision encoder.
-        text_encoder: the text encoder.
-        tuned: parameters that its training changes, in words.
-        tuned_counts: what that counts.
-        metric: of the value.
-        training: on what.
+        year: None if it is not known.
+        tuned: parameters that its training changes, in words; `tuned_counts` says what that counts.
         image_size: in pixels, in words.
-        dataset: that is evaluated.
-        split: of it; `average` for one over data sets.
+        split: of the data set that is evaluated; `average` for a number over data sets.
         value: with the digits of the source, in percent.
         averaging: how the source averages, or over what its metric is taken.
-        source: where the number was seen.
-        verified: how far.
         backbone_saw_coco: which labels of COCO the pretraining of a tower used.
-        note: what else to know; may be empty.
     """
 
     system: str

@@ -42,8 +42,7 @@ MEMBERS = tuple(PAPER_PARTITIONS.get(name) for name in ("refcoco", "refcoco+", "
 _CONTEXT_LENGTH = max(member.context_length for member in MEMBERS)
 
 MIXTURES: Registry[Mixture] = Registry("dataset")
-MIXTURES.register(
-    "mixed",
+for _mixture in (
     Mixture(
         name="mixed",
         title="Mixed",
@@ -52,9 +51,6 @@ MIXTURES.register(
         context_length=_CONTEXT_LENGTH,
         suffix="-Mixed",
     ),
-)
-MIXTURES.register(
-    "mixed-leaked",
     Mixture(
         name="mixed-leaked",
         title="Mixed, evaluation images left in",
@@ -63,4 +59,5 @@ MIXTURES.register(
         context_length=_CONTEXT_LENGTH,
         suffix="-Mixed (leaked)",
     ),
-)
+):
+    MIXTURES.register(_mixture.name, _mixture)

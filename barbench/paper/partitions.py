@@ -73,8 +73,7 @@ class Partition:
 PAPER_PARTITIONS: Registry[Partition] = Registry("dataset")
 """The paper's four."""
 
-PAPER_PARTITIONS.register(
-    "refcoco",
+for _partition in (
     Partition(
         name="refcoco",
         folder="refcoco",
@@ -92,9 +91,6 @@ PAPER_PARTITIONS.register(
             "testB": Counts(1_810, 750, 5_095),
         },
     ),
-)
-PAPER_PARTITIONS.register(
-    "refcoco+",
     Partition(
         name="refcoco+",
         folder="refcoco+",
@@ -112,9 +108,6 @@ PAPER_PARTITIONS.register(
             "testB": Counts(1_798, 750, 4_889),
         },
     ),
-)
-PAPER_PARTITIONS.register(
-    "refcocog-u",
     Partition(
         name="refcocog-u",
         folder="refcocog",
@@ -132,9 +125,6 @@ PAPER_PARTITIONS.register(
         },
         trusted_sentences=False,
     ),
-)
-PAPER_PARTITIONS.register(
-    "refcocog-g",
     Partition(
         name="refcocog-g",
         folder="refcocog",
@@ -152,7 +142,8 @@ PAPER_PARTITIONS.register(
         leaks=("val",),  # google partitions objects, not images: most val images are also in train
         trusted_sentences=False,
     ),
-)
+):
+    PAPER_PARTITIONS.register(_partition.name, _partition)
 
 # Liu, Ding and Jiang, GRES (CVPR 2023): expressions that mean one object, several, or none. The release has the files
 # grefs(unc).json and instances.json (henghuiding/ReLA, gres_model/data/datasets/grefer.py at a389648). Where a method

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from io import StringIO
 from itertools import groupby
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
@@ -87,12 +87,8 @@ class PublishedRow:
     cells: tuple[Printed, ...]
 
     def cell(self, dataset: str, column: str) -> Printed | None:
-        """One cell of the row; None if the table has no such column.
-
-        Args:
-            dataset: the group of columns; empty for Method, SNF, LIM, GST, Params (M) and Avg.
-            column: as the paper names it.
-        """
+        """One cell of the row; None if the table has no such column. `dataset` is empty for Method, SNF, LIM, GST,
+        Params (M) and Avg."""
         return next((cell for cell in self.cells if (cell.dataset, cell.column) == (dataset, column)), None)
 
 
@@ -124,12 +120,16 @@ def text_misprints(table: str) -> tuple[TextMisprint, ...]:
 
 
 def _lines(name: str) -> Iterator[dict[str, str]]:
-    yield from csv.DictReader(StringIO((files("barbench.paper") / name).read_text("utf-8")))
+    text = (files("barbench.paper") / name).read_text("utf-8")
+    yield from csv.DictReader(StringIO(text))
 
 
 def _row(table: str, lines: list[dict[str, str]]) -> PublishedRow:
-    cells = [{name: line[name] for name in CELL} for line in lines]
-    return ROWS.validate_python({"table": table, **{name: lines[0][name] for name in ROW}, "cells": cells})
+    row: dict[str, Any] = {name: lines[0][name] for name in ROW}
+    cells = []
+    for line in lines:
+        cells.append({name: line[name] for name in CELL})
+    return ROWS.validate_python(row | {"table": table, "cells": cells})
 
 
 def _number(text: str) -> float | None:

@@ -11,7 +11,7 @@ from barbench.results.bootstrap import image_sums, paired_intervals, scores_of_s
 from barbench.results.expressions import Columns, aligned
 from barbench.results.interval import Interval
 from barbench.results.record import Record
-from barbench.results.select import CHOOSABLE, differing, runs
+from barbench.results.select import CHOOSABLE, begins_with, differing, runs
 from barbench.results.store import Store
 from barbench.spec.text import split_list
 
@@ -155,7 +155,7 @@ def _sides(wanted: Wanted) -> tuple[dict[str, str | None], dict[str, str | None]
 
 
 def _is_id(name: str, record: Record) -> bool:
-    return name != record.cell.method and (record.id.startswith(name) or record.cell.stem().startswith(name))
+    return name != record.cell.method and begins_with(record, name)
 
 
 def _differences(left: Record, right: Record, wanted: Wanted, by_id: bool) -> list[str]:

@@ -91,7 +91,9 @@ def scores_of(store: Store) -> pd.DataFrame:
 
 def frame_of(store: Store, records: Sequence[Record]) -> pd.DataFrame:
     """As `load`, of some records of a results folder."""
-    rows = [row for record in records for row in _rows(store, record)]
+    rows: list[dict[str, object]] = []
+    for record in records:
+        rows += _rows(store, record)
     return pd.DataFrame(rows, columns=[*COLUMNS, *_further(records)])
 
 

@@ -24,6 +24,7 @@ from barbench.results.interval import (
     RunVariance,
     effective_images,
     holm,
+    interval_around,
     mean_error,
     resample,
     shared_run_variance,
@@ -91,7 +92,9 @@ class ResampledScores:
                 there is only one image.
         """
         seeds = sorted(methods[0])
-        runs = [by_seed[seed] for by_seed in methods for seed in seeds]
+        runs: list[ScoredRun] = []
+        for by_seed in methods:
+            runs += [by_seed[seed] for seed in seeds]
         key = tuple((run.record.id, run.split) for run in runs)
         if key not in self._samples:
             self._samples[key] = self._resample(runs, len(seeds))
@@ -144,14 +147,10 @@ def score_interval(samples: Sequence[Sample], method: int) -> Interval:
 
 
 def indistinguishable(samples: Sequence[Sample], candidates: Sequence[int]) -> set[int]:
-    """The best method, and all whose difference from it is not significant.
+    """The best of the methods at these positions, and all whose difference from it is not significant.
 
     The differences of all pairs are tested, two-sided, corrected for their number by Holm's step-down rule at 5 %. All
     pairs, not only those with the best: which one is the best is seen on the same images.
-
-    Args:
-        samples: one per split.
-        candidates: positions of the methods to compare.
     """
     if not candidates:
         return set()
@@ -189,38 +188,35 @@ def differences(samples: Sequence[Sample], pairs: Iterable[tuple[int, int]]) -> 
 
 
 def gap_closed(samples: Sequence[Sample], method: int, nothing: int, everything: int) -> Interval | None:
-    """How much of the gap between tuning nothing and tuning everything a method closes, as a fraction.
+    """How much of the gap between tuning nothing and tuning everything a method closes, as a fraction: (method -
+    nothing) / (everything - nothing), which are positions in the samples of all splits. None if the two ends do not
+    differ significantly.
 
     The interval is that of the ratio linearized around its value (the delta method), over images and seeds. With three
     seeds that differ more than images do, it covers the truth in about 90 % of simulated cases.
-
-    Args:
-        samples: one per split.
-        method: position of the method.
-        nothing: position of the method that tunes nothing.
-        everything: position of the method that tunes everything.
-
-    Returns:
-        (method - nothing) / (everything - nothing); None if the two do not differ significantly.
     """
     low, low_drawn = _of_method(samples, nothing)
     high, high_drawn = _of_method(samples, everything)
     own, own_drawn = _of_method(samples, method)
     every = _average(samples, lambda sample: sample.scores)
-    gap = _mean_error(high - low, high_drawn - low_drawn, samples, _shared_by_pairs(every)).interval
+    # The gap, (K,), and what is closed of it.
+    ends = high - low
+    ends_drawn = high_drawn - low_drawn
+    gap = _mean_error(ends, ends_drawn, samples, _shared_by_pairs(every)).interval
     if gap.mean <= gap.margin:
         return None
     share = float((own - low).mean() / gap.mean)
     # The ratio's deviations from its value, to first order.
-    deviations = ((own - low) - share * (high - low)) / gap.mean
-    drawn = ((own_drawn - low_drawn) - share * (high_drawn - low_drawn)) / gap.mean
+    deviations = ((own - low) - share * ends) / gap.mean
+    drawn = ((own_drawn - low_drawn) - share * ends_drawn) / gap.mean
     # Those of every method say how much such deviations vary between runs.
-    shares = (every - low).mean(axis=1, keepdims=True) / gap.mean
+    above = every - low
+    shares = above.mean(axis=1, keepdims=True) / gap.mean
     between = [place for place in range(len(every)) if place not in (nothing, everything)]
-    alike = ((every - low) - shares * (high - low))[between] / gap.mean
+    alike = (above - shares * ends)[between] / gap.mean
     shared = shared_run_variance(alike, len(alike))
     margin = _mean_error(deviations, drawn, samples, shared).interval.margin
-    return Interval(share, share - margin, share + margin)
+    return interval_around(share, margin)
 
 
 def _of_method(samples: Sequence[Sample], method: int) -> tuple[Floats, Floats]:

@@ -11,6 +11,7 @@ CHOOSABLE: Final = ("backbone", "weights", "recipe", "image_size", "neck", "head
 """What records can be chosen by; each has an option of the command line."""
 _IN_CELL: Final = {"neck": "neck_name", "head": "form_name"}
 """Where a cell has it, if not under that name."""
+_SHOWN: Final = 12
 
 
 def named(records: Iterable[Record], name: str) -> list[Record]:
@@ -20,7 +21,7 @@ def named(records: Iterable[Record], name: str) -> list[Record]:
     if not done:
         raise UsageError("there is no finished cell in the results folder")
     # The first way of reading the name that fits some record counts.
-    for fits in (_is_name, _is_title, _is_method, _begins_with):
+    for fits in (_is_name, _is_title, _is_method, begins_with):
         found = [record for record in done if fits(record, name)]
         if found:
             return found
@@ -45,7 +46,8 @@ def _is_method(record: Record, name: str) -> bool:
     return name == record.cell.method
 
 
-def _begins_with(record: Record, name: str) -> bool:
+def begins_with(record: Record, name: str) -> bool:
+    """Whether its id or its file's name begins so."""
     return record.id.startswith(name) or record.cell.stem().startswith(name)
 
 
@@ -84,16 +86,16 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
     return sorted(fitting, key=lambda record: record.cell.seed)
 
 
-def candidates(records: Sequence[Record], shown: int = 12) -> str:
+def candidates(records: Sequence[Record]) -> str:
     """One line for each of the first records: its file's name, its title, and the fields in which they all differ."""
     lines = []
     differences = differing(records, options=True)
-    for number, record in enumerate(records[:shown]):
+    for number, record in enumerate(records[:_SHOWN]):
         fields = [f"{name} {values[number]}" for name, values in differences.items()]
         described = ", ".join([record.title, *fields])
         lines.append(f"  {record.cell.stem()}  ({described})")
-    if len(records) > shown:
-        lines.append(f"  … {len(records) - shown} more")
+    if len(records) > _SHOWN:
+        lines.append(f"  … {len(records) - _SHOWN} more")
     return "\n".join(lines)
 
 

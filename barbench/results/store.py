@@ -311,13 +311,13 @@ class Store:
 
     def _set_aside(self, found: Unreadable) -> None:
         """Rename a record and its arrays to the first free `<name>.corrupt-<n>`."""
-        path, reason, _ = found
+        path = found.path
         try:
             path.read_bytes()
             _, moved = set_aside(path.with_suffix(".npz"), path)
         except OSError as error:
-            raise DataError(f"{path} cannot be used ({reason}) and cannot be set aside: {error}") from error
-        self.set_aside.append(SetAside(path, moved, reason))
+            raise DataError(f"{path} cannot be used ({found.reason}) and cannot be set aside: {error}") from error
+        self.set_aside.append(SetAside(path, moved, found.reason))
 
 
 def _check_version(version: object) -> None:
