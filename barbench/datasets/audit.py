@@ -78,11 +78,7 @@ def verify(root: Path, partitions: Iterable[Partition], kind: Kind, progress: On
 
     Sizes are compared for `real` data only: references and images must match, sentences too if the published number is
     certain. Problems that the reader handles by rule are warnings in real data, and failures in generated data, which
-    should have none.
-
-    Args:
-        kind: whether the data are the public release or generated.
-        progress: called with the images opened and all images.
+    should have none. `progress` is called with the images opened and all images.
     """
     rows: list[AuditRow] = []
     findings: list[Finding] = []
@@ -181,12 +177,8 @@ def _unique_ids(data: ReferData) -> list[Finding]:
 
 
 def _same_pixels(partition: str, used: dict[ImageInfo, set[str]], pixels: dict[ImageInfo, bytes]) -> list[Finding]:
-    """Images with equal pixels under several ids, in train and elsewhere; equal ids are `_check_split`'s task.
-
-    Args:
-        used: the splits that an image is in.
-        pixels: a hash of each image that can be read.
-    """
+    """Images with equal pixels, by their hashes, under several ids, in train and elsewhere; `used` has the splits that
+    an image is in. Equal ids are `_check_split`'s task."""
     # Images by their pixels.
     copies: dict[bytes, list[ImageInfo]] = defaultdict(list)
     for info in used:

@@ -67,11 +67,7 @@ class Correction(NamedTuple):
 
 
 class ReviewedLabels:
-    """The labels of a folder.
-
-    Args:
-        folder: with `refcoco_val_reviewed.json` and so on; some may be absent.
-    """
+    """The labels of a folder with `refcoco_val_reviewed.json` and so on; some may be absent."""
 
     kind: Final = "labels"
     name: Final = LABELS_NAME
@@ -109,10 +105,8 @@ class NewMasks:
         """The sentences of RefCOCO's val that have a new mask; None for other splits.
 
         A new mask belongs to a sentence of its image with the same words whose object has the same box, by an IoU of at
-        least SAME_BOX. The others are noted, and are no error: the set is a part of val.
-
-        Raises:
-            DataError: for a file of another form, or a mask of another size than its image.
+        least SAME_BOX. The others are noted, and are no error: the set is a part of val. DataError for a file of
+        another form, or a mask of another size than its image.
         """
         if (partition.name, split) != MASKED:
             return None
@@ -165,10 +159,8 @@ def _new_mask(masks: Iterable[NewMask], text: str, old: Rle) -> NewMask | None:
 def read_labels(path: Path) -> list[Label]:
     """The labels of one file, one per entry of `annotations`; DataError for a file of another form.
 
-    Args:
-        path: with `images`, where `original_id` is COCO's id and `caption` the sentence, and `annotations`, where
-            `image_id` is the id of an entry of `images`, `original_id` that of the object, and `caption_quality` 1 or
-            0.
+    An entry of `images` has COCO's id as `original_id` and the sentence as `caption`; one of `annotations` the id of
+    such an entry as `image_id`, the object's as `original_id`, and 1 or 0 as `caption_quality`.
     """
     with naming(f"{path} does not hold reviewed labels", UNREADABLE):
         return _labels(json.loads(path.read_bytes()))
@@ -201,14 +193,11 @@ def _annotation(entry: dict[str, Any]) -> tuple[int, int, bool]:
 
 
 def pair_labels(labels: Sequence[Label], references: Iterable[Reference]) -> tuple[dict[int, bool], list[str]]:
-    """Which sentence each label is of, since labels do not have the sentences' ids.
+    """By sentence id whether it was found right, and in words what was not matched: labels do not have sentences' ids.
 
     The labels of an object, in the file's order, are those of its sentences in the order of their ids where all words
     are the same; else each is that of the only sentence with its words. Equal sentences of one object with different
     labels belong to none.
-
-    Returns:
-        By sentence id whether it was found right; and in words what was not matched.
     """
     # Labels and sentences by their object.
     given: dict[tuple[int, int], list[Label]] = defaultdict(list)

@@ -41,27 +41,18 @@ RUN = np.dtype([("value", "<f4"), ("length", "<i4")])
 
 @dataclass(frozen=True)
 class LetterboxCache:
-    """Letterboxed images and masks, read from `folder` if they are there, else computed and stored.
-
-    Attributes:
-        folder: of the files; None stores nothing.
-    """
+    """Letterboxed images and masks, read from `folder` if they are there, else computed and stored; None stores
+    nothing."""
 
     letterbox: Letterbox
     folder: Path | None = None
 
     def images(self, infos: Sequence[ImageInfo]) -> Tensor:
         """Letterbox images. A file that has changed, by its size or time, is decoded again. What a decoder complains of
-        is printed with the file's name; such an image is not stored.
-
-        Args:
-            infos: B images.
+        is printed with the file's name; such an image is not stored. DataError if an image cannot be decoded.
 
         Returns:
             uint8 (B, S, S, 3) RGB.
-
-        Raises:
-            DataError: if an image cannot be decoded.
         """
         side = self.letterbox.size
         batch = _fresh((len(infos), side, side, 3), torch.uint8)
@@ -76,7 +67,7 @@ class LetterboxCache:
     def decode(
         self, pairs: Sequence[tuple[ImageInfo, NDArray[np.uint8]]], apply: Callable[..., Iterable[None]] = map
     ) -> dict[ImageInfo, str]:
-        """Decode and letterbox images, and store those that are sound.
+        """Decode and letterbox images, and store those that are sound; DataError if one cannot be decoded.
 
         Args:
             pairs: images, and where their squares are written: uint8 (S, S, 3).
@@ -84,9 +75,6 @@ class LetterboxCache:
 
         Returns:
             What decoders complained of.
-
-        Raises:
-            DataError: if an image cannot be decoded.
         """
         complaints = {}
         decoded = decode_with_warnings(self._letterbox, pairs, apply)
@@ -98,14 +86,7 @@ class LetterboxCache:
         return complaints
 
     def masks(self, rles: Sequence[Rle]) -> Tensor:
-        """Letterbox masks; on disk they are runs of equal values.
-
-        Args:
-            rles: B masks.
-
-        Returns:
-            float32 (B, S, S) in 0..1.
-        """
+        """Letterbox B masks, float32 (B, S, S) in 0..1; on disk they are runs of equal values."""
         side = self.letterbox.size
         batch = _fresh((len(rles), side, side), torch.float32)
         for square, rle in zip(batch.numpy(), rles, strict=True):
@@ -156,12 +137,8 @@ class LetterboxCache:
 def check_images(splits: Iterable[ReferSplit], squares: LetterboxCache) -> list[str]:
     """Decode the images of evaluation splits, so that a bad one is found before the training and not after it.
 
-    Args:
-        splits: what will be evaluated; images of which a decoder complains are noted among their problems.
-        squares: the cache, which keeps sound images; those that it holds have been decoded before and are skipped.
-
-    Raises:
-        DataError: if an image cannot be decoded.
+    Images of which a decoder complains are noted among the data's problems, and returned in words; DataError if one
+    cannot be decoded. The cache keeps sound images; those that it holds have been decoded before and are skipped.
     """
     # Every image once, though several splits may use it; and the data sets that use it.
     users: dict[ImageInfo, list[ReferData]] = {}
@@ -189,12 +166,7 @@ def check_images(splits: Iterable[ReferSplit], squares: LetterboxCache) -> list[
 
 @dataclass(frozen=True)
 class DiskSpace:
-    """How much disk space squares need and have.
-
-    Attributes:
-        needed: bytes that the squares of a dataset will still take, at most.
-        free: bytes that are free on that disk.
-    """
+    """How many bytes the squares of a data set will still take, at most, and how many are free on that disk."""
 
     needed: int
     free: int

@@ -13,12 +13,8 @@ _SALT = "barbench-subset-v1"
 
 
 class Chosen(NamedTuple):
-    """What a limit left of a set of images.
-
-    Attributes:
-        images: how many there were.
-        digest: SHA-256 of the ids that are left, sorted, with commas between them.
-    """
+    """What a limit left of a set of images: how many there were, and SHA-256 of the ids that are left, sorted, with
+    commas between them."""
 
     images: int
     digest: str
@@ -32,14 +28,8 @@ class ImageCounts(NamedTuple):
 
 
 def chosen_images(images: Iterable[int], dataset: str, split: str, count: int) -> frozenset[int]:
-    """The `count` images whose ids have the smallest hashes; all where there are no more.
-
-    Args:
-        dataset: the name of the data set that the split belongs to: another one has other images.
-
-    Returns:
-        Their ids. One image more among `images` changes at most one of them.
-    """
+    """The ids of the `count` images whose ids have the smallest hashes, other ones for each data set and split; all
+    where there are no more. One image more among `images` changes at most one of them."""
 
     def rank(image_id: int) -> bytes:
         return hashlib.sha256(f"{_SALT}:{dataset}:{split}:{image_id}".encode()).digest()

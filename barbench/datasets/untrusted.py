@@ -26,11 +26,8 @@ def image_size(width: int, height: int) -> tuple[int, int]:
 def bounded_memory(size: int) -> Iterator[None]:
     """Limit what reading a file can allocate: beyond the limit the block raises MemoryError.
 
-    A few bytes of a pickle can ask for gigabytes. The operating system enforces the limit (only where /proc is
-    there), and it is lifted at the end of the block.
-
-    Args:
-        size: bytes of the file; the limit is MEMORY_FREE and MEMORY_PER_BYTE for each of them.
+    A few bytes of a pickle can ask for gigabytes. The limit is MEMORY_FREE, and MEMORY_PER_BYTE for each byte of the
+    file's `size`. The operating system enforces it (only where /proc is there), until the end of the block.
     """
     statm = Path("/proc/self/statm")
     if not statm.is_file():

@@ -111,7 +111,7 @@ def outcomes(columns: Columns, least: float = LEAST, margin: float = MARGIN) -> 
 
 def _is_right(columns: Columns) -> Floats:
     """1 for each expression whose prediction shows the target, else 0, (n,)."""
-    return (outcomes(columns) == 1).astype(np.float64)
+    return np.asarray(outcomes(columns) == 1, dtype=np.float64)
 
 
 def right_terms(columns: Columns, least: float = LEAST, margin: float = MARGIN) -> tuple[Floats, Floats]:

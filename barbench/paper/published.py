@@ -30,13 +30,11 @@ class Printed:
     """One cell of a published table.
 
     Attributes:
-        dataset: the group of columns; empty if the column stands alone.
+        dataset: the group of columns; empty for a column without a group.
         column: as the paper names it.
-        kind: what the cell holds.
         printed: the text of the paper.
         corrected: the right text if `printed` is known to be wrong, else empty.
         reason: why it is corrected, or what is doubtful.
-        mark: how the paper marks the cell.
     """
 
     dataset: str
@@ -67,10 +65,8 @@ class PublishedRow:
         citation: who proposed the method.
         dagger: the paper's sign for mixed training.
         harness: barbench's name for the method; empty if it does not have the method.
-        backbone: if the paper names it.
-        metric: which IoU the row is in, as far as known.
+        backbone: empty if the paper does not name it.
         extra_data: training data beyond RefCOCO, RefCOCO+ and G-Ref.
-        mixed: whether the datasets were trained on together.
     """
 
     table: str

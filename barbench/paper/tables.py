@@ -37,11 +37,7 @@ Rule = Literal["datasets", "columns"]
 
 
 class Column(NamedTuple):
-    """One evaluation split as the paper's tables name it.
-
-    Attributes:
-        name: val, testA, testB, val(u), test(u) or val(g).
-    """
+    """One evaluation split as the paper's tables name it: val, testA, testB, val(u), test(u) or val(g)."""
 
     dataset: str
     name: str
@@ -64,14 +60,8 @@ ALWAYS_LEAKS = next(Column(p.name, p.columns[split]) for p in PAPER_PARTITIONS f
 
 @dataclass(frozen=True)
 class PaperBackbone:
-    """The backbone of a table.
-
-    Attributes:
-        title: in words.
-        backbones: open_clip's names for it.
-        tag: open_clip's tag of the weights that the paper uses.
-        embedded: the embedded backbone that stands for it on shapes.
-    """
+    """The backbone of a table: open_clip's names for it, and the tag of the weights that the paper uses; `embedded` is
+    the backbone that stands for it on shapes."""
 
     title: str
     backbones: tuple[str, ...]
@@ -112,9 +102,6 @@ class PaperTable:
     """One table of the paper: how it is set, and the cells that it needs.
 
     Attributes:
-        number: in the paper.
-        rule: its average.
-        columns: the evaluation splits.
         shows: one column per split, or one per dataset next to the components.
         overall: whether the measured overall IoU is shown too, as in tables where the paper quotes overall IoU.
     """

@@ -49,15 +49,12 @@ class ClusteredScore(NamedTuple):
 
 
 def clustered_ratio(numerators: Floats, denominators: Floats, clusters: Counts) -> ClusteredRatio:
-    """The ratio of two sums over n expressions.
+    """The ratio of two sums over n expressions, with a NaN for the error where there is one cluster.
 
     Args:
-        numerators: of each expression, (n,).
-        denominators: of each expression, (n,); their sum is not 0.
+        numerators: (n,).
+        denominators: (n,); their sum is not 0.
         clusters: which cluster each expression is of, (n,), from 0.
-
-    Returns:
-        With a NaN for the error where there is one cluster.
     """
     sums = np.bincount(clusters, numerators)
     weights = np.bincount(clusters, denominators)
@@ -73,15 +70,8 @@ def clustered_ratio(numerators: Floats, denominators: Floats, clusters: Counts) 
 
 
 def clustered_score(metric: Metric, runs: Sequence[Columns]) -> ClusteredScore:
-    """A metric with terms over the runs of one method, which scored the same images.
-
-    Args:
-        metric: with terms, which is defined for the columns.
-        runs: the columns of each run, at least one.
-
-    Returns:
-        The ratio over all runs; its errors cover other images, not other runs.
-    """
+    """A metric with terms over the runs of one method, which scored the same images: the ratio over all runs, whose
+    errors cover other images, not other runs."""
     assert metric.terms is not None
     # All runs one after another: the expressions of an image are one cluster, whichever run they are of.
     terms = np.concatenate([metric.terms(columns) for columns in runs], axis=1)  # (2, n of all runs)

@@ -20,15 +20,9 @@ NOTE: Final = (
 
 
 def file(store: Store, record: Record, organization: str, source: str | None) -> tuple[str, str]:
-    """The file of one finished cell.
-
-    Args:
-        organization: whose repository holds the data set.
-        source: address of the record; None leaves it out.
-
-    Returns:
-        Its path below the output folder, where the cell's folder stands for the model's repository, and its text.
-    """
+    """The file of one finished cell: its path below the output folder, where the cell's folder stands for the model's
+    repository, and its text. The data set is in a repository of `organization`; `source` is the record's address, which
+    is left out where it is None."""
     entries = [_entry(store, record, score, organization, source) for score in exchanged_scores(store, record)]
     text = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=1000)
     return f"{record.cell.stem()}/.eval_results/{_repository(record.cell.dataset)}.yaml", text

@@ -28,15 +28,8 @@ Sentences = Mapping[str, Mapping[int, str]]
 def files(
     store: Store, record: Record, organization: str, sentences: Sentences | None = None
 ) -> Iterator[tuple[str, str]]:
-    """The files of one finished cell.
-
-    Args:
-        organization: that ran the evaluation and owns the model.
-        sentences: if every expression is wanted too, with its words.
-
-    Yields:
-        The path of each file below the data store's root, and its text.
-    """
+    """The files of one finished cell, each with its path below the data store's root and its text. `organization` ran
+    the evaluation and owns the model; with `sentences` there is a file of every expression, too."""
     scores = exchanged_scores(store, record)
     aggregate = _evaluation(record, scores, organization, finished_at(store, record))
     path = _path(record, organization)

@@ -52,11 +52,8 @@ class ExchangedScore(NamedTuple):
 
 
 def exchanged_records(records: Sequence[Record], subsets: bool) -> list[Record]:
-    """The finished cells of whole evaluation splits, and those of subsets of images if these are wanted.
-
-    Raises:
-        UsageError: if none is left.
-    """
+    """The finished cells of whole evaluation splits, and those of subsets of images if these are wanted; UsageError if
+    none is left."""
     kept = []
     for record in records:
         whole = record.cell.subset is None

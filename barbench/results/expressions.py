@@ -26,12 +26,10 @@ def join_splits(by_split: Mapping[str, Mapping[str, NDArray[Any]]]) -> Columns:
 
 
 def join_rivals(by_split: Mapping[str, Rivals]) -> Columns:
-    """The long tables of all splits under the names that they are saved with, `rivals/<split>/<field>`.
+    """The long tables of all splits under the names that they are saved with, `rivals/<split>/<field>`; whole numbers
+    have 32 bits where they fit.
 
     An earlier version, which takes all arrays of a split to have a row per expression, does not meet these.
-
-    Returns:
-        Its columns in one mapping; whole numbers are saved with 32 bits where they fit.
     """
     joined: Columns = {}
     for split, table in by_split.items():
@@ -82,11 +80,8 @@ def of_split(store: Store, record: Record, split: str) -> Columns:
 
 
 def later_scores(store: Store, record: Record, split: str) -> dict[str, float]:
-    """The scores of a split that its record is too old to hold, from the saved arrays: those of METRICS that it lacks.
-
-    Returns:
-        By metric; empty where nothing is missing, and where there are no arrays that could be read.
-    """
+    """The scores of a split that its record is too old to hold, by metric, from the saved arrays; empty where nothing
+    is missing, and where there are no arrays that could be read."""
     held = record.splits[split].scores.values
     has_detail = any(metric.detail and name in held for name, metric in METRICS.items())
     if has_detail or not store.arrays(record.cell).exists():
@@ -108,15 +103,8 @@ def same_expressions(tables: Sequence[Mapping[str, NDArray[Any]]]) -> bool:
 
 
 def aligned(store: Store, records: Sequence[Record], split: str) -> list[Columns]:
-    """The arrays of one split for several cells.
-
-    Returns:
-        Arrays by field, for each record; row i is the same expression in all.
-
-    Raises:
-        UsageError: if the cells scored different expressions.
-        DataError: if arrays are missing or damaged.
-    """
+    """The arrays of one split by field, for each of several cells; row i is the same expression in all. UsageError if
+    the cells scored different expressions, DataError if arrays are missing or damaged."""
     tables = [of_split(store, record, split) for record in records]
     for record, table in zip(records, tables, strict=True):
         if not same_expressions([tables[0], table]):

@@ -33,10 +33,8 @@ def merge(sources: Sequence[Path], into: Path, on_conflict: OnConflict = "refuse
     """Copy the records of `sources`, with their expressions and tuned weights. Nothing in `sources` changes.
 
     A cell that is done comes before one that failed. Two that are done and differ are a conflict; so are two in the
-    sources. A UsageError names the conflicts that are refused, a DataError the first file that is missing or damaged.
-
-    Args:
-        on_conflict: `refuse` copies nothing at all; `keep` what is in `into`, or came first; `replace` it.
+    sources. `refuse` then copies nothing at all, `keep` keeps what is in `into` or came first, `replace` replaces it. A
+    UsageError names the conflicts that are refused, a DataError the first file that is missing or damaged.
     """
     target = Store(into)
     merged = Merged([], [], [])

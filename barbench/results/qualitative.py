@@ -79,17 +79,12 @@ PICKS: Final[Mapping[str, Callable[[Floats], Floats]]] = {
 
 
 def pick(how: str, iou: Floats, images: NDArray[Any], count: int, seed: int = 0) -> list[int]:
-    """Choose expressions to show.
+    """Positions of up to `count` expressions to show, most wanted first, at most one per image; equals are drawn.
 
     Args:
         how: a key of PICKS.
         iou: (methods, expressions), fractions.
         images: (expressions,), the image of each.
-        count: how many, at most.
-        seed: draws between equals.
-
-    Returns:
-        Positions of up to `count` expressions, most wanted first, at most one per image.
     """
     wanted = PICKS[how](iou)
     tie_break = np.random.default_rng(seed).permutation(len(wanted))

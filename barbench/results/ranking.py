@@ -20,13 +20,11 @@ class RankedMethod(NamedTuple):
     """One method on one split, means over seeds in percent.
 
     Attributes:
-        expressions: before.
-        kept: after.
+        expressions: how many there were; `kept`: how many are left.
         all: on all expressions, as it was.
         same: on those that are left, as it was: with the old masks.
         after: on those that are left, scored again.
-        rank_before: by `all`, 1 for the best.
-        rank_after: by `after`.
+        rank_before: by `all`, 1 for the best; `rank_after`: by `after`.
     """
 
     split: str
@@ -100,11 +98,8 @@ class Ranking(NamedTuple):
 
 
 def ranking(before: Store, after: Store, resamples: int = 2_000) -> Ranking:
-    """Compare the records of a folder with those of the same cells that were scored again.
-
-    Returns:
-        Methods by split, the best before first; pairs in that order.
-    """
+    """Compare the records of a folder with those of the same cells that were scored again: methods by split, the best
+    before first, and pairs in that order."""
     methods: list[RankedMethod] = []
     pairs: list[RankedPair] = []
     groups: dict[tuple[str, str], dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))

@@ -65,11 +65,7 @@ class Sample(NamedTuple):
 
 
 class ResampledScores:
-    """The samples of a results folder, each read and resampled once.
-
-    Args:
-        store: where the records and the arrays beside them are.
-    """
+    """The samples of a results folder, each read and resampled once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -82,15 +78,9 @@ class ResampledScores:
         return self._store.folder
 
     def sample(self, methods: Sequence[Runs]) -> Sample | None:
-        """The scores of several methods on one split, and on resamples of its images.
-
-        Args:
-            methods: each with the same seeds.
-
-        Returns:
-            None if the counts of some record are missing or damaged, if the methods scored different expressions, or if
-                there is only one image.
-        """
+        """The scores of several methods, each with the same seeds, on one split and on resamples of its images. None if
+        the counts of some record are missing or damaged, if the methods scored different expressions, or if there is
+        only one image."""
         seeds = sorted(methods[0])
         runs: list[ScoredRun] = []
         for by_seed in methods:

@@ -63,11 +63,7 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
     """The records that a name means and that differ only in their seed, in the order of the seeds.
 
     Where nothing fits, or where what fits differs in more than the seed, a UsageError lists the candidates and the
-    options that choose between them.
-
-    Args:
-        name: as for `named`.
-        wanted: values by `dataset` or one of CHOOSABLE; None for any.
+    options that choose between them. `wanted` has values by `dataset` or one of CHOOSABLE; None for any.
     """
     found = named(records, name)
     asked = {key: value for key, value in wanted.items() if value is not None}
@@ -100,15 +96,11 @@ def candidates(records: Sequence[Record]) -> str:
 
 
 def differing(records: Sequence[Record], options: bool = False) -> dict[str, list[str]]:
-    """The fields of their cells in which records differ. Method and seed are not compared, nor are learning rates that
-    are each method's own, where there are several methods.
+    """The fields of their cells in which records differ, nested ones as `recipe.epochs`, with the value in each record;
+    of recipes with different names, only the name.
 
-    Args:
-        options: whether the options of the methods are compared.
-
-    Returns:
-        Field (nested ones as `recipe.epochs`) to the value in each record; of recipes with different names, only the
-            name.
+    Method and seed are not compared, nor are learning rates that are each method's own, where there are several
+    methods; the methods' options are, where they are asked for.
     """
     one_method = len({record.cell.method for record in records}) == 1
     cells = []

@@ -36,12 +36,8 @@ def is_absent(path: Path) -> bool:
 
 
 def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[ImportedReference | str]:
-    """The references of one file.
-
-    Args:
-        path: `refs(…).p`, or its list as JSON.
-        instances: the annotations, where they are not beside it.
-    """
+    """The references of one file, `refs(…).p` or its list as JSON; `instances` are the annotations, where they are not
+    beside it."""
     annotations = instances or beside(path)
     for place, raw in enumerate(entries(path)):
         where = f"{path}, reference {place}"
@@ -54,10 +50,10 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
             ref_id = read_key(raw, "ref_id", whole)
         # Sentences that mean an object and sentences that mean nothing are two references of one group.
         if present:
-            yield ImportedReference(split, picture, None, present, ref_id, objects=objects, group=ref_id, where=where)
+            yield ImportedReference(split, picture, objects, present, ref_id, where, group=ref_id)
         if absent:
             own = ref_id + OFFSET if present else ref_id
-            yield ImportedReference(split, picture, None, absent, own, objects=(), group=ref_id, where=where)
+            yield ImportedReference(split, picture, [], absent, own, where, group=ref_id)
 
 
 def beside(path: Path) -> Instances:

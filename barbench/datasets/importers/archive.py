@@ -84,14 +84,9 @@ class Copied(NamedTuple):
 def copy_release(source: Path, root: Path, progress: Callable[[int, int], None], dataset: str | None = None) -> Copied:
     """Copy the references, annotations and images that are in `source` to their places under `root`.
 
-    Args:
-        source: a zip, or a folder with zips, the release's files, or both.
-        progress: called with bytes done and bytes in all.
-        dataset: of the files whose folder names none.
-
-    Raises:
-        UsageError: where nothing of the release is in `source`, or another file has its place under `root`.
-        DataError: for a zip that is damaged or has a password.
+    `progress` is called with bytes done and bytes in all; files whose folder names no data set are of `dataset`. A
+    UsageError says that nothing of the release is in `source`, or another file has its place under `root`; a DataError,
+    that a zip is damaged or has a password.
     """
     folder = RELEASES.get(dataset).folder if dataset is not None else None
     root.mkdir(parents=True, exist_ok=True)
@@ -172,11 +167,8 @@ def _copy(file: IO[bytes], target: Path) -> None:
 
 
 def _place(path: PurePosixPath, otherwise: str | None) -> PurePosixPath | None:
-    """Where a member belongs under the root; None for what is not the release's.
-
-    Args:
-        otherwise: the folder of a file whose path names no data set.
-    """
+    """Where a member belongs under the root; None for what is not the release's. A file whose path names no data set
+    belongs into the folder `otherwise`."""
     if "__MACOSX" in path.parts or path.name.startswith("."):
         return None
     if IMAGE.fullmatch(path.name):

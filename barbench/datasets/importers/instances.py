@@ -24,11 +24,7 @@ class InstanceImage(NamedTuple):
 
 
 class Instances:
-    """The annotations of one file.
-
-    Raises:
-        DataError: where it is not one.
-    """
+    """The annotations of one file; DataError where it is not one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -19,7 +19,7 @@ from typing import Any, Final
 from barbench.datasets.entries import UNREADABLE, naming
 from barbench.datasets.importers.honest import begins_with_keys
 from barbench.datasets.importers.pictures import SourceImage
-from barbench.datasets.importers.writer import ImportedReference
+from barbench.datasets.importers.writer import ImportedObject, ImportedReference
 from barbench.datasets.refer import read_annotations
 from barbench.datasets.references import ReferData, Reference
 from barbench.errors import DataError
@@ -45,11 +45,7 @@ def is_adversarial(path: Path) -> bool:
 
 
 def arefcoco(path: Path, root: Path) -> Iterator[ImportedReference | str]:
-    """The references of aRefCOCO.
-
-    Args:
-        root: with RefCOCO and G-Ref (umd), as far as the file names them.
-    """
+    """The references of aRefCOCO; the root has RefCOCO and G-Ref (umd), as far as the file names them."""
     members = _Members(root)
     raw = _loaded(path)
     with naming(f"{path} is not aRefCOCO"):
@@ -64,11 +60,7 @@ def arefcoco(path: Path, root: Path) -> Iterator[ImportedReference | str]:
 
 
 def adversarial(path: Path, root: Path) -> Iterator[ImportedReference | str]:
-    """The references of RefCOCOg-Adv: of each entry one per split.
-
-    Args:
-        root: with G-Ref (umd).
-    """
+    """The references of RefCOCOg-Adv, of each entry one per split; the root has G-Ref (umd)."""
     members = _Members(root)
     empty: Counter[str] = Counter()
     raw = _loaded(path)
@@ -126,13 +118,12 @@ def _joined(data: ReferData, reference: Reference, split: str, sentences: list[s
     """A reference to the same object, with other sentences; the pixels of its mask stay."""
     image = data.images[reference.image_id]
     rle = data.annotations[reference.ann_id].rle
+    code = {"size": [rle.height, rle.width], "counts": rle.counts.decode()}
     return ImportedReference(
-        split=split,
-        picture=SourceImage(image.path.name, None, (image.width, image.height)),
-        segmentation={"size": [rle.height, rle.width], "counts": rle.counts.decode()},
-        sentences=[(None, sentence) for sentence in sentences],
-        ann_id=reference.ann_id,
-        category_name=reference.category,
+        split,
+        SourceImage(image.path.name, None, (image.width, image.height)),
+        ImportedObject(code, reference.ann_id, category_name=reference.category),
+        [(None, sentence) for sentence in sentences],
     )
 
 

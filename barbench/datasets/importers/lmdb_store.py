@@ -21,7 +21,7 @@ from barbench.datasets.importers.mask_file import decode_mask
 from barbench.datasets.importers.mask_folder import coco_category
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
-from barbench.datasets.importers.writer import ImportedReference
+from barbench.datasets.importers.writer import ImportedObject, ImportedReference
 from barbench.datasets.pickles import loads_plain
 from barbench.errors import DataError, UsageError
 from barbench.paper.partitions import Partition
@@ -32,11 +32,8 @@ HEADER = 64  # bytes within which the stream begins
 
 
 def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]:
-    """The references of one file, and in words what is left out.
-
-    Args:
-        path: a file `<split>.lmdb`, or a folder of that name with `data.mdb` in it.
-    """
+    """The references of a file `<split>.lmdb`, or of a folder of that name with `data.mdb` in it, and in words what is
+    left out."""
     name = path.name.split(".")[0]
     split = known_split(name, partition)
     if split is None:
@@ -45,14 +42,13 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
     for key, value in _values(path):
         with naming(f"{path}, entry {key}"):
             entry = decoded(value)
-            yield ImportedReference(
-                split,
-                SourceImage(coco_name(read_key(entry, "img_name", text)), read_key(entry, "img", _bytes)),
-                decode_mask(read_key(entry, "mask", _bytes), "of the entry"),
-                [(None, text(sentence)) for sentence in read_key(entry, "sents", listed)],
-                ref_id=read_key(entry, "seg_id", whole),
-                category=read_key(entry, "cat", coco_category, absent=0),
-            )
+            name = coco_name(read_key(entry, "img_name", text))
+            picture = SourceImage(name, read_key(entry, "img", _bytes))
+            mask = decode_mask(read_key(entry, "mask", _bytes), "of the entry")
+            sentences = [(None, text(sentence)) for sentence in read_key(entry, "sents", listed)]
+            ref_id = read_key(entry, "seg_id", whole)
+            meant = ImportedObject(mask, category=read_key(entry, "cat", coco_category, absent=0))
+            yield ImportedReference(split, picture, meant, sentences, ref_id)
 
 
 def rows(path: Path) -> int:

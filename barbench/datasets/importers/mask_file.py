@@ -26,10 +26,8 @@ def decode_mask(data: bytes, name: str, value: Value = None) -> NDArray[np.uint8
 
     A palette image is read by its indices. Without `value` the object is where the mask is not 0; soft edges (and the
     noise of JPEG) are cut half way to the maximum. A file of several flat areas has several objects: it needs `value`,
-    which is the number of one, or `any` for all of them.
-
-    Raises:
-        ValueError: if it is no image, or it cannot be told which pixels are meant; the message says why.
+    which is the number of one, or `any` for all of them. A ValueError says why it is no image, or why it cannot be told
+    which pixels are meant.
     """
     opened = _opened(data, name)
     indexed = opened.mode in ("P", "1")

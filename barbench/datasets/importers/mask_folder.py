@@ -15,7 +15,7 @@ from barbench.datasets.entries import UNREADABLE, naming, read_sentence, refuse_
 from barbench.datasets.importers.mask_file import decode_mask
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
-from barbench.datasets.importers.writer import ImportedReference
+from barbench.datasets.importers.writer import ImportedObject, ImportedReference
 from barbench.errors import MissingData
 from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
@@ -26,12 +26,8 @@ COCO_CATEGORIES = tuple(number for number in range(1, 91) if number not in ABSEN
 
 
 def items(path: Path, partition: Partition, images: Path | None) -> Iterator[ImportedReference | str]:
-    """The references of one file of `anns`, and in words what is left out.
-
-    Args:
-        path: `anns/<data set>/<split>.json`.
-        images: the folder of the images; by default `images/train2014` beside `anns`.
-    """
+    """The references of a file `anns/<data set>/<split>.json`, and in words what is left out; images are in
+    `images/train2014` beside `anns`, unless another folder is given."""
     split = known_split(path.stem, partition)
     if split is None:
         yield f"{path.name} is left out: {path.stem} is no split of {partition.name}"
@@ -67,15 +63,12 @@ def _item(entry: Any, split: str, masks: Path, pictures: Path) -> ImportedRefere
         data = file.read_bytes()
     except FileNotFoundError:
         raise MissingData(f"the mask {file} is not there") from None
+    mask = decode_mask(data, file.name)
+    sentences = read_entries(read_key(entry, "sentences", listed), "sentences", read_sentence)
+    meant = ImportedObject(mask, category=read_key(entry, "cat", coco_category, absent=0))
     picture = pictures / name
-    return ImportedReference(
-        split,
-        SourceImage(name, picture if picture.is_file() else None),
-        decode_mask(data, file.name),
-        read_entries(read_key(entry, "sentences", listed), "sentences", read_sentence),
-        ref_id=number,
-        category=read_key(entry, "cat", coco_category, absent=0),
-    )
+    image = SourceImage(name, picture if picture.is_file() else None)
+    return ImportedReference(split, image, meant, sentences, ref_id=number)
 
 
 def coco_category(number: Any) -> int:

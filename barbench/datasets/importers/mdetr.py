@@ -22,7 +22,7 @@ from barbench.datasets.importers.honest import begins_with_keys, read_head
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
-from barbench.datasets.importers.writer import ImportedReference
+from barbench.datasets.importers.writer import ImportedObject, ImportedReference
 from barbench.errors import UsageError
 from barbench.paper.partitions import Partition
 from barbench.values import listed, number, read_entries, read_key, text, whole
@@ -39,12 +39,8 @@ class SentenceEntry(NamedTuple):
 
 
 def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[ImportedReference | str]:
-    """The references of one file, and in words what is left out.
-
-    Args:
-        path: `finetune_…_<split>.json`, or `…_<split>_vg.json`.
-        instances: COCO's annotations, where the file has none of its own.
-    """
+    """The references of a file `finetune_…_<split>.json` or `…_<split>_vg.json`, and in words what is left out;
+    `instances` are COCO's annotations, where the file has none of its own."""
     split = known_split(path.stem.removesuffix("_vg").split("_")[-1], partition)
     if split is None:
         yield f"{path.name} is left out: its name ends in no split of {partition.name}"
@@ -54,14 +50,12 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
         for _, group in groupby(_sentences(path, instances), key=lambda s: s.annotation["id"]):
             sentences = list(group)
             annotation = sentences[0].annotation
-            yield ImportedReference(
-                split,
-                sentences[0].picture,
+            meant = ImportedObject(
                 read_key(annotation, "segmentation", lambda value: value),
-                [(s.number, s.text) for s in sentences],
-                ann_id=annotation["id"],
-                category=read_key(annotation, "category_id", whole, absent=0),
+                annotation["id"],
+                read_key(annotation, "category_id", whole, absent=0),
             )
+            yield ImportedReference(split, sentences[0].picture, meant, [(s.number, s.text) for s in sentences])
 
 
 def is_mdetr(path: Path) -> bool:

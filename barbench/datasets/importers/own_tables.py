@@ -24,14 +24,9 @@ def read_tables(source: Path, files: Iterable[Path]) -> dict[Path, Table]:
 def partitions(
     source: Path, tables: dict[Path, Table], dataset: str | None, files_of: dict[str, list[Path]]
 ) -> dict[str, Partition]:
-    """The data sets of tables: public ones that are named, else your own with the tables' splits.
-
-    Args:
-        files_of: filled with the files of each data set.
-
-    Raises:
-        UsageError: for a name that a data set cannot have, or one without train or without another split.
-    """
+    """The data sets of tables: public ones that are named, else your own with the tables' splits; `files_of` is filled
+    with the files of each. UsageError for a name that a data set cannot have, or one without train or without another
+    split."""
     # Tables named by splits are one data set, others one each.
     parts = _are_splits(source, list(tables))
     for path in tables:
@@ -60,15 +55,8 @@ def partitions(
 
 
 def drawn_on(tables: Iterable[Table], notes: list[str]) -> Exif:
-    """Whether masks were drawn on images as stored or as their EXIF turns them, which sizes and reach tell.
-
-    Args:
-        notes: what was found is said there.
-
-    Raises:
-        UsageError: where nothing tells.
-        DataError: where some were drawn on the one and some on the other.
-    """
+    """Whether masks were drawn on images as stored or as their EXIF turns them, which sizes and reach tell; what was
+    found is added to `notes`. UsageError where nothing tells, DataError where masks contradict each other."""
     # What the masks of all tables say, together.
     turns = Turns([], [], [])
     for table in tables:

@@ -26,7 +26,7 @@ from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.parquet_file import open_parquet, rows_of
 from barbench.datasets.importers.pictures import SourceImage, coco_name
-from barbench.datasets.importers.writer import ImportedReference
+from barbench.datasets.importers.writer import ImportedObject, ImportedReference
 from barbench.datasets.refer import IMAGE_FOLDERS
 from barbench.errors import DataError
 from barbench.paper.partitions import Partition
@@ -41,12 +41,10 @@ LMMS = ("answer", "segmentation", "file_name", "image")
 def items(
     path: Path, partition: Partition, instances: Instances | None, root: Path
 ) -> Iterator[ImportedReference | str]:
-    """The references of one file, and in words what is left out of it.
+    """The references of a Parquet file, whose name or folder begins with the split, and in words what is left out.
 
-    Args:
-        path: a Parquet file; its name, or its folder's, begins with the split.
-        instances: annotations of the release, for whole masks of lmms-lab's rows.
-        root: that is written; RefCOCO-M's images are taken from it where they are there already.
+    `instances` are the release's annotations, for whole masks of lmms-lab's rows; RefCOCO-M's images are taken from
+    `root`, which is written, where they are there already.
     """
     with open_parquet(path) as file:
         # The columns tell whose copy it is.
@@ -79,13 +77,12 @@ def _refcoco_m(path: Path, root: Path) -> Iterator[ImportedReference]:
         there = any((root / folder / image.name).is_file() for folder in IMAGE_FOLDERS)
         for mask in image.masks:
             height, width = mask.rle.height, mask.rle.width
+            code = {"size": [height, width], "counts": mask.rle.counts.decode()}
             yield ImportedReference(
-                split="val",
-                picture=SourceImage(image.name, None if there else image.data, (width, height)),
-                segmentation={"size": [height, width], "counts": mask.rle.counts.decode()},
-                sentences=[(None, sentence) for sentence in mask.sentences],
-                ann_id=mask.id,
-                category_name=mask.category,
+                "val",
+                SourceImage(image.name, None if there else image.data, (width, height)),
+                ImportedObject(code, mask.id, category_name=mask.category),
+                [(None, sentence) for sentence in mask.sentences],
             )
 
 
@@ -121,19 +118,15 @@ def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: P
         sentences = _json(row, "sentences")
     refuse_absent({**row, "sentences": sentences})
     held = row.get("image")
-    return ImportedReference(
-        split=split,
-        picture=SourceImage(
-            coco_name(read_key(info, "file_name", text)),
-            held.get("bytes") if isinstance(held, dict) else None,
-            read_size(info),
-        ),
-        segmentation=read_key(annotation, "segmentation", lambda value: value),
-        sentences=read_entries(sentences, "sentences", read_sentence),
-        ref_id=read_key(row, "ref_id", whole),
-        ann_id=read_key(row, "ann_id", whole),
-        category=read_key(row, "category_id", whole),
+    data = held.get("bytes") if isinstance(held, dict) else None
+    picture = SourceImage(coco_name(read_key(info, "file_name", text)), data, read_size(info))
+    meant = ImportedObject(
+        read_key(annotation, "segmentation", lambda value: value),
+        read_key(row, "ann_id", whole),
+        read_key(row, "category_id", whole),
     )
+    written = read_entries(sentences, "sentences", read_sentence)
+    return ImportedReference(split, picture, meant, written, read_key(row, "ref_id", whole))
 
 
 def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> ImportedReference:
@@ -144,17 +137,14 @@ def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> Impor
         raise ValueError("its image has no bytes")
     # A row has one polygon of its object; the release's annotation has all.
     polygon = [shortest(value) for value in read_key(row, "segmentation", listed)]
-    segmentation = [polygon]
-    ann_id = None
-    category = 0
+    meant = ImportedObject([polygon])
     if instances is not None:
         box = [shortest(value) for value in read_key(row, "bbox", listed)]
         annotation = instances.at(name, box, polygon)
-        segmentation = annotation["segmentation"]
-        ann_id = annotation["id"]
         category = read_key(annotation, "category_id", whole)
+        meant = ImportedObject(annotation["segmentation"], annotation["id"], category)
     sentences = [(None, text(answer)) for answer in read_key(row, "answer", listed)]
-    return ImportedReference(split, SourceImage(name, data), segmentation, sentences, ann_id=ann_id, category=category)
+    return ImportedReference(split, SourceImage(name, data), meant, sentences)
 
 
 def shortest(value: Any) -> float:

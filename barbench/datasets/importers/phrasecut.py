@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from barbench.datasets.entries import UNREADABLE, naming, read_size
 from barbench.datasets.importers.pictures import SourceImage
-from barbench.datasets.importers.writer import ImportedReference
+from barbench.datasets.importers.writer import ImportedObject, ImportedReference
 from barbench.errors import UsageError
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
@@ -35,11 +35,7 @@ def split_of(path: Path) -> str | None:
 
 
 def items(path: Path) -> Iterator[ImportedReference | str]:
-    """The phrases of one file.
-
-    Args:
-        path: `refer_<split>.json`, with IMAGE_DATA beside it or in the folder above.
-    """
+    """The phrases of a file `refer_<split>.json`, which has IMAGE_DATA beside it or in the folder above."""
     split = split_of(path)
     if split is None:
         raise UsageError(f"{path} is not named as PhraseCut's files are: refer_train.json, …")
@@ -54,15 +50,13 @@ def items(path: Path) -> Iterator[ImportedReference | str]:
             assert picture.size is not None
             structure = entry.get("phrase_structure")
             name = structure.get("name") if isinstance(structure, dict) else None
-            yield ImportedReference(
-                split=split,
-                picture=picture,
-                segmentation=drawn(read_key(entry, "Polygons", listed), picture.size),
-                sentences=[(None, read_key(entry, "phrase", text))],
+            meant = ImportedObject(
+                drawn(read_key(entry, "Polygons", listed), picture.size),
                 category_name=name if isinstance(name, str) else "",
                 source_id=str(entry.get("task_id", "")),
-                where=where,
             )
+            phrase = read_key(entry, "phrase", text)
+            yield ImportedReference(split, picture, meant, [(None, phrase)], where=where)
 
 
 def drawn(instances: list[Any], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from barbench.datasets.entries import UNREADABLE, naming, read_size
 from barbench.datasets.importers.absent import OTHER, entries, sentence_of
 from barbench.datasets.importers.archive import holds_references
 from barbench.datasets.importers.pictures import SourceImage
-from barbench.datasets.importers.writer import ImportedReference
+from barbench.datasets.importers.writer import ImportedObject, ImportedReference
 from barbench.datasets.pickles import repair_text
 from barbench.datasets.pixels import masks
 from barbench.errors import UsageError
@@ -35,11 +35,8 @@ def is_refclef(path: Path) -> bool:
 
 
 def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]:
-    """The references of one file, and which splits have another number of images than the release.
-
-    Args:
-        path: `refs(unc).p` or `refs(berkeley).p`, with `instances.json` beside it.
-    """
+    """The references of `refs(unc).p` or `refs(berkeley).p`, which has `instances.json` beside it, and in words which
+    splits have another number of images than the release."""
     instances = _Instances(path.parent / OTHER)
     used: dict[str, set[int]] = {}
     for place, raw in enumerate(entries(path)):
@@ -47,18 +44,13 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
             split = repair_text(read_key(raw, "split", text))
             picture = instances.picture(raw.get("image_id"))
             number, annotation = instances.annotation(raw.get("ann_id"))
-            reference = ImportedReference(
-                split=split,
-                picture=picture,
-                segmentation=_united(annotation, picture),
-                sentences=[sentence_of(entry) for entry in read_key(raw, "sentences", listed)],
-                ref_id=read_key(raw, "ref_id", whole),
-                ann_id=number,
-                category=read_key(annotation, "category_id", whole, absent=0),
-                source_id=str(raw.get("ann_id")),
-            )
+            segmentation = _united(annotation, picture)
+            sentences = [sentence_of(entry) for entry in read_key(raw, "sentences", listed)]
+            ref_id = read_key(raw, "ref_id", whole)
+            category = read_key(annotation, "category_id", whole, absent=0)
+            meant = ImportedObject(segmentation, number, category, source_id=str(raw.get("ann_id")))
         used.setdefault(split, set()).add(picture.number or 0)
-        yield reference
+        yield ImportedReference(split, picture, meant, sentences, ref_id)
     # The counts of the release tell a copy that lacks some.
     expected = IMAGES if partition.name == "refclef" else BERKELEY_IMAGES
     for split, count in expected.items():

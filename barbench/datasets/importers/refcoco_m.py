@@ -22,11 +22,7 @@ COLUMNS: Final = ("samples", "image_id", "file_name")
 
 
 class NewMask(NamedTuple):
-    """One object.
-
-    Attributes:
-        box: x, y, width and height in pixels, as the source gives it.
-    """
+    """One object; its box is x, y, width and height in pixels, as the source gives it."""
 
     id: int
     category: str
@@ -36,11 +32,7 @@ class NewMask(NamedTuple):
 
 
 class MaskedImage(NamedTuple):
-    """An image with its objects.
-
-    Attributes:
-        data: its bytes; None where the row has none.
-    """
+    """An image with its objects; `data` are its bytes, None where the row has none."""
 
     image_id: int
     name: str
@@ -49,12 +41,8 @@ class MaskedImage(NamedTuple):
 
 
 def read_images(path: Path) -> Iterator[MaskedImage]:
-    """The images of a Parquet file with COLUMNS, one per row, with the new masks.
-
-    Raises:
-        DataError: for a file that cannot be read, or a row that has another form; its number is named.
-        UsageError: where pyarrow is not installed.
-    """
+    """The images of a Parquet file with COLUMNS, one per row, with the new masks; DataError for a file that cannot be
+    read, or a row of another form, whose number is named."""
     with open_parquet(path) as file:
         if not set(COLUMNS) <= set(file.schema_arrow.names):
             raise DataError(f"{path} is not RefCOCO-M: it lacks the columns {', '.join(COLUMNS)}")

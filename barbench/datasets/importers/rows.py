@@ -25,12 +25,8 @@ class NoTable(DataError):
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Each row with its number as an editor shows it; columns without a value are left out.
-
-    Raises:
-        NoTable: if the file has no columns `image` and `expression`.
-        DataError: if a row cannot be read; its number is named.
-    """
+    """Each row with its number as an editor shows it; columns without a value are left out. NoTable if the file has no
+    columns `image` and `expression`, DataError if a row, whose number is named, cannot be read."""
     if reason := file_refusal(path):
         raise NoTable(f"{path} is {reason}")
     rows = _delimited_rows(path) if path.suffix.lower() in (".csv", ".tsv") else _json_rows(path)

@@ -80,15 +80,9 @@ class Imported(NamedTuple):
 
 
 def import_data(request: Request, progress: OnRow) -> Imported:
-    """Write what `request.source` holds as a REFER folder.
-
-    Args:
-        progress: called with rows (bytes of a zip) done and in all, where that is known.
-
-    Raises:
-        UsageError: where the source is not there, is none of the forms, or something is in the way.
-        DataError: where it is damaged.
-    """
+    """Write what `request.source` holds as a REFER folder; `progress` is called with rows (bytes of a zip) done and in
+    all, where that is known. UsageError where the source is not there, is none of the forms, or something is in the
+    way; DataError where it is damaged."""
     if not request.source.exists():
         raise UsageError(f"{request.source} is not there")
     if request.images is not None and not request.images.is_dir():
@@ -119,11 +113,8 @@ def import_data(request: Request, progress: OnRow) -> Imported:
 
 
 def look(source: Path) -> SourceFormat:
-    """What a source is, from its files: the first form that fits, whereby files of the release have a wide one.
-
-    Raises:
-        UsageError: where it is none of the forms; the message says what is there instead.
-    """
+    """What a source is, from its files: the first form that fits, whereby files of the release have a wide one. Where
+    none does, a UsageError says what is there instead."""
     for form in NARROW:
         if READERS[form].find(source):
             return form

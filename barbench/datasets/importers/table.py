@@ -29,7 +29,7 @@ from barbench.datasets.importers.mask_file import Value, decode_mask, mask_size
 from barbench.datasets.importers.names import split_name
 from barbench.datasets.importers.pictures import Header, coco_name, layout_names, read_header, source_image
 from barbench.datasets.importers.rows import NoTable, Row, read_rows
-from barbench.datasets.importers.writer import ImportedReference
+from barbench.datasets.importers.writer import ImportedObject, ImportedReference
 from barbench.datasets.outlines import checked_polygons
 from barbench.errors import DataError
 from barbench.paper.partitions import Exif
@@ -84,11 +84,7 @@ class Table:
     turns: Turns = field(default_factory=lambda: Turns([], [], []))
 
     def items(self, exif: Exif) -> Iterator[ImportedReference]:
-        """The references: the rows of one object and split are one, in the order of their first rows.
-
-        Args:
-            exif: `apply` where the masks were drawn on the turned images.
-        """
+        """The references: the rows of one object and split are one, in the order of their first rows."""
         rows_of: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
         for entry in self.entries:
             rows_of[entry.image, entry.object, entry.split].append(entry)
@@ -97,15 +93,9 @@ class Table:
             where = f"{self.path}, row {first.number}"
             with naming(where):
                 picture = source_image(first.image, self.files[first.image], exif)
-                segmentation = _segmentation(first.drawn)
-            yield ImportedReference(
-                first.split,
-                picture,
-                segmentation,
-                [(None, entry.expression) for entry in rows],
-                category=first.category,
-                where=where,
-            )
+                meant = ImportedObject(_segmentation(first.drawn), category=first.category)
+            sentences = [(None, entry.expression) for entry in rows]
+            yield ImportedReference(first.split, picture, meant, sentences, where=where)
 
 
 def is_table(path: Path) -> bool:
@@ -120,14 +110,8 @@ def is_table(path: Path) -> bool:
 
 
 def read_table(path: Path, of_file: str | None = None) -> Table:
-    """Read a table, and ask every image, mask and split what it is.
-
-    Args:
-        of_file: the split of rows that name none; None: by a hash of the image's path.
-
-    Raises:
-        DataError: if a row cannot be used; its number is named.
-    """
+    """Read a table, and ask every image, mask and split what it is; DataError if a row, whose number is named, cannot
+    be used. Rows that name no split are of `of_file`, or, if that is None, divided by a hash of the image's path."""
     rows = list(read_rows(path))
     if not rows:
         raise DataError(f"{path} has no rows")

@@ -32,11 +32,15 @@ class ImportedObject(NamedTuple):
         segmentation: COCO's polygons or RLE, or uint8 (H, W) with the object where it is not 0.
         ann_id: None where the source has none; equal masks of an image are one annotation then.
         category: id in the data set's categories; 0 where the source has none.
+        category_name: where the source has names and no ids.
+        source_id: the annotation's id in the source, where that is no whole number; it is kept beside the new one.
     """
 
     segmentation: Any
     ann_id: int | None = None
     category: int = 0
+    category_name: str = ""
+    source_id: str = ""
 
 
 class ImportedReference(NamedTuple):
@@ -44,31 +48,20 @@ class ImportedReference(NamedTuple):
 
     Attributes:
         split: as the partition names it.
-        picture: its image.
-        segmentation: as of an ImportedObject, and so are `ann_id` and `category`.
+        meant: the object; a list where an expression can mean several or none.
         sentences: each with its id, or None where the source has none.
         ref_id: None where the source has none.
-        ann_id: None where the source has none.
-        category: id in the data set's categories; 0 where the source has none.
         where: file and row, for errors; "" where the source has none.
-        category_name: where the source has names and no ids.
-        objects: in place of `segmentation`, where an expression can mean several objects or none.
         group: number of the references that are scored together, where a source has some.
-        source_id: the annotation's id in the source, where that is no whole number; it is kept beside the new one.
     """
 
     split: str
     picture: SourceImage
-    segmentation: Any
+    meant: ImportedObject | list[ImportedObject]
     sentences: Sequence[tuple[int | None, str]]
     ref_id: int | None = None
-    ann_id: int | None = None
-    category: int = 0
     where: str = ""
-    category_name: str = ""
-    objects: Sequence[ImportedObject] | None = None
     group: int | None = None
-    source_id: str = ""
 
 
 class IdAllocator:
@@ -89,16 +82,13 @@ class IdAllocator:
 
 
 class ReferWriter:
-    """The files of one partition under `root`, while they are made.
+    """The files of one partition under `root`, while they are made; UsageError where they are there already.
 
     Args:
         root: the folder to write; may hold other data sets and images.
         images: a folder with the images that the source itself does not hold, by their names.
         categories: names by id, where the source has them.
         exif: `apply` where the masks were drawn on images turned as their EXIF says.
-
-    Raises:
-        UsageError: where the files of the partition are there already.
     """
 
     def __init__(
@@ -130,24 +120,17 @@ class ReferWriter:
         self._sent_ids = IdAllocator()
 
     def add(self, item: ImportedReference) -> None:
-        """Write the image of a reference, and keep the rest for `finish`.
-
-        Raises:
-            ValueError: where the segmentation or the image cannot be read.
-            DataError: where another file has the image's place.
-        """
+        """Write the image of a reference, and keep the rest for `finish`. ValueError where the segmentation or the
+        image cannot be read, DataError where another file has the image's place."""
         image = self._image(item.picture)
-        if item.category_name:
-            item = item._replace(category=self._category(item.category_name))
         targets: dict[str, Any] = {}
-        if item.objects is None:
-            single = ImportedObject(item.segmentation, item.ann_id, item.category)
-            targets["ann_id"] = self._annotation(single, image, item.source_id)
-            targets["category_id"] = item.category
+        if isinstance(item.meant, ImportedObject):
+            targets["ann_id"] = self._annotation(item.meant, image)
+            targets["category_id"] = self._category(item.meant)
         else:
             # As gRefCOCO's files have them.
-            targets["ann_id"] = [self._annotation(each, image) for each in item.objects] or [NO_TARGET]
-            targets["category_id"] = [each.category for each in item.objects] or [NO_TARGET]
+            targets["ann_id"] = [self._annotation(each, image) for each in item.meant] or [NO_TARGET]
+            targets["category_id"] = [self._category(each) for each in item.meant] or [NO_TARGET]
         if item.group is not None:
             targets["group_id"] = item.group
         ref_id = self._ref_ids.take(item.ref_id)
@@ -165,11 +148,8 @@ class ReferWriter:
         )
 
     def finish(self) -> None:
-        """Write the two files.
-
-        Raises:
-            UsageError: where there is nothing to write, or another import has left other annotations there.
-        """
+        """Write the two files; UsageError where there is nothing to write, or another import has left other annotations
+        there."""
         if not self._refs:
             raise UsageError(f"the source has no reference of {self.partition.name}")
         # Categories that occur, by the source's names or by number.
@@ -232,16 +212,18 @@ class ReferWriter:
                 f"the source has two images that differ under the name {picture.name}; one of them needs another name"
             )
 
-    def _category(self, name: str) -> int:
-        """The id of a category that the source names, which is new where the name is."""
+    def _category(self, item: ImportedObject) -> int:
+        """The id of an object's category; of one that the source names, it is new where the name is."""
+        if not item.category_name:
+            return item.category
         for number, known in self._categories.items():
-            if known == name:
+            if known == item.category_name:
                 return number
         number = max(self._categories, default=0) + 1
-        self._categories[number] = name
+        self._categories[number] = item.category_name
         return number
 
-    def _annotation(self, item: ImportedObject, image: dict[str, Any], source_id: str = "") -> int:
+    def _annotation(self, item: ImportedObject, image: dict[str, Any]) -> int:
         """The id of the object's annotation, which is kept where it is new."""
         if item.ann_id is not None and item.ann_id in self._annotations:
             return item.ann_id
@@ -270,14 +252,14 @@ class ReferWriter:
         self._annotations[ann_id] = {
             "id": ann_id,
             "image_id": image["id"],
-            "category_id": item.category,
+            "category_id": self._category(item),
             "iscrowd": 0,
             "area": rle.area,
             "bbox": [float(value) for value in coco.toBbox(code)],
             "segmentation": {**code, "counts": rle.counts.decode()} if drawn else segmentation,
         }
-        if source_id:
-            self._annotations[ann_id]["source_id"] = source_id
+        if item.source_id:
+            self._annotations[ann_id]["source_id"] = item.source_id
         return ann_id
 
     def _sentence(self, number: int | None, text: str) -> dict[str, Any]:

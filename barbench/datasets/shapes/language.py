@@ -150,9 +150,8 @@ def vocabulary() -> list[str]:
 def propose(scene: Scene, thing: Thing, style: str, rng: Rng) -> Meaning:
     """Say something true of a figure; it need not tell the figure from the others.
 
-    Args:
-        style: `refcoco+` uses looks alone and never places; `refcoco` mostly adds the zone of the picture; `refcocog`
-            relates the figure to another.
+    The style `refcoco+` uses looks alone and never places; `refcoco` mostly adds the zone of the picture; `refcocog`
+    relates the figure to another.
     """
     looks = _some_looks(thing, rng)
     # RefCOCO's annotators mostly say where in the picture.
