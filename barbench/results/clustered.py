@@ -74,9 +74,12 @@ def clustered_score(metric: Metric, runs: Sequence[Columns]) -> ClusteredScore:
     errors cover other images, not other runs."""
     assert metric.terms is not None
     # All runs one after another: the expressions of an image are one cluster, whichever run they are of.
-    terms = np.concatenate([metric.terms(columns) for columns in runs], axis=1)  # (2, n of all runs)
+    numerators, denominators = np.concatenate([metric.terms(columns) for columns in runs], axis=1)
     ids = {}
     for name in ("image_id", "ann_id"):
         ids[name] = np.concatenate([columns[name] for columns in runs])
     _, images = np.unique(ids["image_id"], return_inverse=True)
-    return ClusteredScore(clustered_ratio(*terms, images), clustered_ratio(*terms, objects_of(ids).place))
+    return ClusteredScore(
+        clustered_ratio(numerators, denominators, images),
+        clustered_ratio(numerators, denominators, objects_of(ids).place),
+    )
