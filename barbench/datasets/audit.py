@@ -125,15 +125,18 @@ def _check_split(data: ReferData, name: str, kind: Kind) -> tuple[AuditRow, list
     expected = partition.counts.get(name) if kind == "real" else None
     findings: list[Finding] = []
 
+    def find(severity: Severity, text: str) -> None:
+        findings.append(Finding(severity, partition.name, text))
+
     # Sizes. Those from memory are no proof of a difference.
     if not references:
-        findings.append(Finding("failure", partition.name, f"{name} has no references"))  # the reader refuses it
+        find("failure", f"{name} has no references")  # the reader refuses it
     elif expected is not None:
         for unit, number, released in zip(found._fields, found, expected, strict=True):
             if number != released:
                 certain = unit != "sentences" or partition.trusted_sentences
                 text = f"{name} has {number:,} {unit}, the public release has {released:,}"
-                findings.append(Finding("difference" if certain else "warning", partition.name, text))
+                find("difference" if certain else "warning", text)
 
     # Images that train, too: a fault, except where the partition is known for it.
     shared = 0
@@ -143,10 +146,9 @@ def _check_split(data: ReferData, name: str, kind: Kind) -> tuple[AuditRow, list
     if shared:
         text = f"{shared:,} of {len(images):,} images of {name} are in train too"
         if name in partition.leaks:
-            text += " (the partition divides objects, not images)"
-            findings.append(Finding("warning", partition.name, text))
+            find("warning", f"{text} (the partition divides objects, not images)")
         else:
-            findings.append(Finding("failure", partition.name, text))
+            find("failure", text)
     return AuditRow(partition.name, name, found, expected, shared, _problems(data, name)), findings
 
 

@@ -134,11 +134,15 @@ def check_held_out(content: DatasetContent, held_out: int) -> None:
             raise UsageError(f"--held-out {held_out} leaves {title} no image to train on; hold out fewer")
         if judge.references:
             continue
+        trained = images([split])
         evaluated = {r.image_id for r in split.data.references if r.split != "train"}
-        shares = [_share(i) + 1 for i in images([split]) - evaluated]
-        count = len(images([split]))
-        advice = f"use --held-out {min(shares)}" if shares else "all of them are in its evaluation splits, too"
-        raise UsageError(f"--held-out {held_out} holds out none of the {count:,} training images of {title}; {advice}")
+        shares = [_share(image_id) + 1 for image_id in trained - evaluated]
+        advice = "all of them are in its evaluation splits, too"
+        if shares:
+            advice = f"use --held-out {min(shares)}"
+        raise UsageError(
+            f"--held-out {held_out} holds out none of the {len(trained):,} training images of {title}; {advice}"
+        )
 
 
 def images(splits: Sequence[ReferSplit]) -> frozenset[int]:

@@ -231,6 +231,7 @@ def _pair_object(labels: Sequence[Label], sentences: Sequence[tuple[int, str]]) 
     keep: dict[int, bool] = {}
     unmatched = []
     for (sent_id, words), key in zip(sentences, spoken, strict=True):
+        # Where the order says nothing, the words must be those of one label and one sentence.
         alone = captions.count(key) == 1 and spoken.count(key) == 1
         found = qualities[key]
         if (in_order or alone) and len(found) == 1:
@@ -255,8 +256,11 @@ def _box_iou(box: tuple[int, int, int, int], other: Sequence[float]) -> float:
     across = min(right, x + width) - max(left, x)
     down = min(bottom, y + height) - max(top, y)
     shared = max(0.0, across) * max(0.0, down)
-    total = (right - left) * (bottom - top) + width * height - shared
-    return shared / total if total > 0 else 0.0
+    area = (right - left) * (bottom - top)
+    total = area + width * height - shared
+    if total <= 0:
+        return 0.0
+    return shared / total
 
 
 def _sha256(path: Path) -> str:

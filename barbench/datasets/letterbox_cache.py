@@ -98,16 +98,16 @@ class LetterboxCache:
         square[:] = self.letterbox.image(decode_image(info)).numpy()
 
     def _mask(self, rle: Rle, square: NDArray[np.float32]) -> None:
-        if self.folder is None:
-            square[:] = self.letterbox.mask(rle.decode()).numpy()
-            return
-        path = self._path("mask", f"{rle.height} {rle.width} ".encode() + rle.counts)
-        runs = _read(path, RUN)
-        if runs is not None and int(runs["length"].sum()) == square.size:
-            square.ravel()[:] = np.repeat(runs["value"], runs["length"])
-            return
+        path = None
+        if self.folder is not None:
+            path = self._path("mask", f"{rle.height} {rle.width} ".encode() + rle.counts)
+            runs = _read(path, RUN)
+            if runs is not None and int(runs["length"].sum()) == square.size:
+                square.ravel()[:] = np.repeat(runs["value"], runs["length"])
+                return
         square[:] = self.letterbox.mask(rle.decode()).numpy()
-        _write(path, _runs(square.ravel()))
+        if path is not None:
+            _write(path, _runs(square.ravel()))
 
     def holds(self, info: ImageInfo) -> bool:
         """Whether the image is on disk already."""
@@ -127,9 +127,11 @@ class LetterboxCache:
         """Other code and another OpenCV may round differently, so each has its own folder."""
         assert self.folder is not None
         folder = f"{kind}s-{self.letterbox.size}-v{VERSION}-cv{cv2.__version__}"
+        # The mean is the color around an image.
         mean = self.letterbox.normalization.mean
-        if kind == "image" and mean != CLIP_NORMALIZATION.mean:  # the color around an image
-            folder += "-mean" + "-".join(str(channel) for channel in mean)
+        if kind == "image" and mean != CLIP_NORMALIZATION.mean:
+            channels = "-".join(map(str, mean))
+            folder += f"-mean{channels}"
         name = hashlib.blake2b(key, digest_size=16).hexdigest()
         return self.folder / folder / name[:2] / name
 
@@ -148,6 +150,7 @@ def check_images(splits: Iterable[ReferSplit], squares: LetterboxCache) -> list[
             users.setdefault(split.data.images[image_id], []).append(split.data)
     wanted = [info for info in users if not squares.holds(info)]
 
+    # In parts, each in threads: what a decoder complains of is known per part.
     side = squares.letterbox.size
     complaints: dict[ImageInfo, str] = {}
     with ThreadPoolExecutor(THREADS) as pool:

@@ -50,8 +50,7 @@ def read_refer(root: Path, partition: Partition) -> ReferData:
         MissingData: if a file is absent; the message says which, where it was looked for, and the layout.
         DataError: if a file is unusable.
     """
-    with _collector_at_rest():
-        return _read(root, partition)
+    return _read(root, partition, need_images=True)
 
 
 def read_annotations(root: Path, partition: Partition) -> ReferData:
@@ -68,8 +67,7 @@ def read_annotations(root: Path, partition: Partition) -> ReferData:
         MissingData: if the references or the annotations are absent.
         DataError: if a file is unusable.
     """
-    with _collector_at_rest():
-        return _read(root, partition, need_images=False)
+    return _read(root, partition, need_images=False)
 
 
 @contextmanager
@@ -90,18 +88,20 @@ def _own_id(ref_id: int) -> int:
     return -2 - ref_id
 
 
-def _read(root: Path, partition: Partition, need_images: bool = True) -> ReferData:
+@_collector_at_rest()
+def _read(root: Path, partition: Partition, need_images: bool) -> ReferData:
     refs_path, instances_path = data_files(root, partition)
     problems = Problems()
     instances = _read_instances(instances_path)
     references = _references(refs_path, lambda raw: _reference(raw, instances.categories, partition.allows_no_target))
-    kept = [reference for reference in references if _usable(reference, instances, problems)]
-    entries = {reference.image_id: instances.images[reference.image_id] for reference in kept}
+    usable = [reference for reference in references if _usable(reference, instances, problems)]
+    entries = {reference.image_id: instances.images[reference.image_id] for reference in usable}
     images = _images(root, instances_path, partition.exif == "apply", entries, need_images)
 
     # The masks, in the order of the references, so that equal files give equal tables.
     annotations: dict[int, Annotation] = {}
-    for place, reference in enumerate(kept):
+    kept: list[Reference] = []
+    for reference in usable:
         image = images[reference.image_id]
         where = f"{reference.split} reference {reference.ref_id}"
         for target in reference.targets:
@@ -115,7 +115,7 @@ def _read(root: Path, partition: Partition, need_images: bool = True) -> ReferDa
         if len(drawn) < len(reference.targets):
             problems.note("crowd among the objects meant", where)
             reference = reference._replace(ann_id=_own_id(reference.ref_id))
-            kept[place] = reference
+        kept.append(reference)
         if reference.ann_id not in annotations:
             parts = [annotations[target].rle for target in drawn]
             rle = masks.united(parts, image.height, image.width)
@@ -125,9 +125,7 @@ def _read(root: Path, partition: Partition, need_images: bool = True) -> ReferDa
 
     # What else is in the images that are evaluated, as a prediction may show that instead.
     everything = _everything(kept, images, instances, annotations, problems)
-    return ReferData(
-        root, partition, tuple(kept), images, annotations, problems, everything, dict(instances.categories)
-    )
+    return ReferData(root, partition, tuple(kept), images, annotations, problems, everything, instances.categories)
 
 
 class Outline(NamedTuple):
@@ -209,6 +207,7 @@ def _read_instances(path: Path) -> _Instances:
         images = _table(raw, "images")
         annotations = _table(raw, "annotations")
         categories = read_categories(raw)
+    # A table by ids is shorter than its list where an id occurs twice.
     for kind, table in (("images", images), ("annotations", annotations)):
         if len(table) < len(raw[kind]):
             counts = Counter(whole(entry["id"]) for entry in raw[kind])

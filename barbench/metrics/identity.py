@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from barbench.metrics.base import Columns, Counts, Floats, Metric, detail_share
 from barbench.metrics.generalized import predicted_pixels
@@ -50,26 +51,28 @@ def identity_columns(columns: Columns, rivals: Rivals) -> dict[str, Counts | Flo
     """
     n = len(columns["intersection"])
     sizes = predicted_pixels(columns)
+    target = similarity(columns["intersection"], sizes, columns["area"])
+    # Of the other objects, those of the target's category.
     category = columns["category_id"][rivals["row"]]
     same = (rivals["category_id"] == category) & (category >= 0)
     row = rivals["row"][same]
     similar = similarity(rivals["intersection"][same], sizes[row], rivals["area"][same])
-    target = similarity(columns["intersection"], sizes, columns["area"])
 
     # The two most similar rivals: with the rows sorted by expression, then from high to low.
     order = np.lexsort((-similar, row))
-    sorted_row = row[order]
-    starts = np.searchsorted(sorted_row, np.arange(n))
+    from_high = similar[order]
+    starts = np.searchsorted(row[order], np.arange(n))
     count = np.bincount(row, minlength=n)
     best = [np.zeros(n), np.zeros(n)]
     for place, values in enumerate(best):
         there = count > place
-        values[there] = similar[order][starts[there] + place]
+        values[there] = from_high[starts[there] + place]
 
     # The rivals that other expressions mean: those whose image and annotation are an object of the split.
     meant = set(zip(columns["image_id"].tolist(), columns["ann_id"].tolist(), strict=True))
     images = columns["image_id"][row].tolist()
-    donor = np.array([key in meant for key in zip(images, rivals["ann_id"][same].tolist(), strict=True)], bool)
+    ann_ids = rivals["ann_id"][same].tolist()
+    donor = np.array([key in meant for key in zip(images, ann_ids, strict=True)], bool)
     lost = donor & (similar < target[row])
     return {
         "rivals": count,
@@ -87,7 +90,8 @@ def similarity(intersections: Counts, predicted: Counts, areas: Counts) -> Float
     >>> similarity(np.array([10]), np.array([15]), np.array([20])).round(4).tolist()
     [0.5774]
     """
-    return np.asarray(intersections / np.sqrt(np.maximum(predicted.astype(np.float64) * areas, 1.0)))
+    products = np.maximum(predicted.astype(np.float64) * areas, 1.0)
+    return np.asarray(intersections / np.sqrt(products))
 
 
 def outcomes(columns: Columns, least: float = LEAST, margin: float = MARGIN) -> Counts:
@@ -101,12 +105,16 @@ def outcomes(columns: Columns, least: float = LEAST, margin: float = MARGIN) -> 
     Returns:
         (n,): 1 for the target, -1 for another object of its category, 0 for nothing clear. Without a rival, 0.
     """
+
+    def is_shown(most: Floats, second: Floats) -> NDArray[np.bool_]:
+        return (most >= least) & (most > second) & (most - second >= margin)
+
     target = columns["s_target"]
     rival = columns["s_rival"]
-    right = (target >= least) & (target > rival) & (target - rival >= margin)
-    second = np.maximum(target, columns["s_rival_2"])
-    wrong = (rival >= least) & (rival > second) & (rival - second >= margin)
-    return np.where(columns["rivals"] > 0, right.astype(np.int64) - wrong, 0)
+    right = is_shown(target, rival)
+    wrong = is_shown(rival, np.maximum(target, columns["s_rival_2"]))
+    shown = right.astype(np.int64) - wrong
+    return np.where(columns["rivals"] > 0, shown, 0)
 
 
 def _is_right(columns: Columns) -> Floats:

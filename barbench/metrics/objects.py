@@ -197,9 +197,11 @@ def size_terms(columns: Columns, rule: SizeRule, place: int) -> tuple[Floats, Fl
     """For the mean IoU of small (`place` 0), medium (1) or large (2) objects: an expression's IoU, and 1 if it is."""
     sizes = columns["area"].astype(np.float64)
     if rule.share:
-        sizes = sizes / np.maximum(columns["height"] * columns["width"], 1)
-    inside = (sizes >= rule.low).astype(int) + (sizes > rule.high)
-    counted = (inside == place).astype(np.float64)
+        pixels = columns["height"] * columns["width"]
+        sizes = sizes / np.maximum(pixels, 1)
+    # How many of the two bounds an object exceeds.
+    exceeded = (sizes >= rule.low).astype(int) + (sizes > rule.high)
+    counted = (exceeded == place).astype(np.float64)
     return iou_of(columns) * counted, counted
 
 

@@ -69,11 +69,13 @@ def paired_intervals(sums: Floats, *, resamples: int = 10_000, seed: int = 0) ->
     by_image = np.ascontiguousarray(sums.transpose(2, 0, 1, 3, 4)).reshape(images, -1)
     totals = resample(by_image, resamples, seed).reshape(-1, *sums.shape[:2], metrics, 2)
     drawn = _differences(totals)
-    weights = sums[..., 1].mean(axis=0).sum(axis=0)  # (I, M)
+    # How much an image weighs, (I, M), says how many of them count.
+    weights = sums[..., 1].mean(axis=0).sum(axis=0)
     intervals = []
     for metric in range(metrics):
         effective = effective_images(weights[:, metric])
-        intervals.append(mean_error(differences[:, metric], drawn[:, :, metric], images, effective).interval)
+        found = mean_error(differences[:, metric], drawn[:, :, metric], images, effective)
+        intervals.append(found.interval)
     return intervals
 
 

@@ -88,7 +88,8 @@ def student(freedom: float, confidence: float = CONFIDENCE) -> float:
     reach = min(math.pi / 2, 12 / math.sqrt(freedom))
     angle = np.linspace(0, reach, 2_001)
     area = _area(angle, freedom)
-    return math.sqrt(freedom) * math.tan(float(np.interp(confidence * area[-1], area, angle)))
+    found = float(np.interp(confidence * area[-1], area, angle))
+    return math.sqrt(freedom) * math.tan(found)
 
 
 def tail_probability(t: float, freedom: float) -> float:
@@ -100,7 +101,8 @@ def tail_probability(t: float, freedom: float) -> float:
     freedom = min(freedom, 1e5)
     angle = np.linspace(0, math.pi / 2, 20_001)
     area = _area(angle, freedom)
-    within = np.interp(math.atan(abs(t) / math.sqrt(freedom)), angle, area)
+    wanted = math.atan(abs(t) / math.sqrt(freedom))
+    within = np.interp(wanted, angle, area)
     return float(1 - within / area[-1])
 
 
@@ -302,11 +304,14 @@ def mean_error(
     inverse_freedom = few_images
     if runs > 1:
         # What of the variance between runs the images' sampling does not explain.
-        together = (covariance.sum() - np.trace(covariance)) / (runs * (runs - 1))
-        explained = float(np.trace(covariance) / runs - together)
+        trace = np.trace(covariance)
+        together = (covariance.sum() - trace) / (runs * (runs - 1))
+        explained = float(trace / runs - together)
+        # A run's own variance, moderated by that of the other rows.
         own = runs - 1
         freedom = own + shared.freedom
-        variance = (own * float(values.var(ddof=1)) + shared.freedom * shared.value) / freedom
+        squares = own * float(values.var(ddof=1)) + shared.freedom * shared.value
+        variance = squares / freedom
         by_runs = max(0.0, (variance - explained) / runs)
     if by_runs:
         share = by_runs / (by_images + by_runs)

@@ -102,10 +102,12 @@ def ranking(before: Store, after: Store, resamples: int = 2_000) -> Ranking:
     before first, and pairs in that order."""
     methods: list[RankedMethod] = []
     pairs: list[RankedPair] = []
+    # The records of each method by seed, by what must be the same for a ranking and by split.
     groups: dict[tuple[str, str], dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
     for record in after.all():
         for key in record.split_names():
-            groups[_conditions(record), key][_method(record)][record.cell.seed] = record
+            by_seed = groups[_conditions(record), key][_method(record)]
+            by_seed[record.cell.seed] = record
     for (_, key), by_method in groups.items():
         scored = [_scored(before, after, by_seed, key) for by_seed in by_method.values()]
         ranked, of_pairs = _of_group(key, scored, resamples)

@@ -180,7 +180,8 @@ class Cell(Frozen):
         readable = f"{self.method}--{self.backbone}--{self.dataset}"
         start = re.sub(r"[^\w.+-]", "_", readable, flags=re.ASCII)
         end = f"--seed{self.seed}--{self.id()}"
-        return start[: MAX_STEM - len(end)] + end
+        room = MAX_STEM - len(end)
+        return start[:room] + end
 
 
 class SplitResult(Frozen):

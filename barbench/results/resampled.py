@@ -168,9 +168,12 @@ def differences(samples: Sequence[Sample], pairs: Iterable[tuple[int, int]]) -> 
     drawn = _average(samples, lambda sample: sample.drawn)
     shared = _shared_by_pairs(scores)
     errors = {}
+    p_values = {}
     for a, b in pairs:
-        errors[a, b] = _mean_error(scores[a] - scores[b], drawn[:, a] - drawn[:, b], samples, shared)
-    significant = holm({pair: error.p_value for pair, error in errors.items()})
+        error = _mean_error(scores[a] - scores[b], drawn[:, a] - drawn[:, b], samples, shared)
+        errors[a, b] = error
+        p_values[a, b] = error.p_value
+    significant = holm(p_values)
     found = {}
     for pair, error in errors.items():
         found[pair] = Difference(error.interval.times(100), pair in significant)

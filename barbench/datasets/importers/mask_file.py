@@ -112,12 +112,15 @@ def _is_of_labels(gray: Pixels, values: Pixels) -> bool:
     """Whether values between black and white are areas, as of label images, and not edges, as of soft masks."""
     top = int(gray.max())
     low = 0 if len(values) <= FEW else top / NEAR
-    between = (gray > low) & (gray < top - top / NEAR)
+    high = top - top / NEAR
+    between = (gray > low) & (gray < high)
     if not between.any():
         return False
+    # Inside an area all neighbors of a pixel are equal.
     square = np.ones((3, 3), np.uint8)
     flat = cv2.erode(gray, square) == cv2.dilate(gray, square)
-    return bool(2 * (flat & between).sum() > between.sum())
+    inside = (flat & between).sum()
+    return bool(2 * inside > between.sum())
 
 
 def _refuse_colors(color: Pixels, name: str) -> None:

@@ -107,13 +107,16 @@ def _odvg(path: Path, instances: Instances) -> Iterator[SentenceEntry]:
     for place, entry in enumerate(json_lines(path)):
         try:
             grounding = read_key(entry, "grounding", lambda value: value)
-            boxes = [read_key(region, "bbox", listed) for region in read_key(grounding, "regions", listed)]
+            regions = read_key(grounding, "regions", listed)
+            boxes = [read_key(region, "bbox", listed) for region in regions]
             if len(boxes) != 1 or len(boxes[0]) != 4:
                 raise ValueError(f"expected exactly one region with one box, found {len(boxes)} regions")
             name = read_key(entry, "filename", text)
+            # COCO's boxes have sides where these have a second corner.
             x1, y1, x2, y2 = map(number, boxes[0])
             annotation = instances.at(coco_name(name), [x1, y1, x2 - x1, y2 - y1])
-            yield SentenceEntry(place, None, read_key(grounding, "caption", text), _picture(name, entry), annotation)
+            caption = read_key(grounding, "caption", text)
+            yield SentenceEntry(place, None, caption, _picture(name, entry), annotation)
         except ValueError as error:
             raise ValueError(f"line {place + 1}: {error}") from error
 

@@ -68,8 +68,11 @@ class _Instances:
             raise UsageError(f"{path} is not there, which has the masks")
         with naming(f"{path} is not a file of annotations", UNREADABLE):
             raw = json.loads(path.read_bytes())
-            self._images = dict(read_entries(read_key(raw, "images", listed), "images", _by_id))
-            self._annotations = dict(read_entries(read_key(raw, "annotations", listed), "annotations", _by_id))
+            images = read_key(raw, "images", listed)
+            annotations = read_key(raw, "annotations", listed)
+            self._images = dict(read_entries(images, "images", _by_id))
+            self._annotations = dict(read_entries(annotations, "annotations", _by_id))
+        # Numbers for ids that are text, in the order of the ids.
         self._numbers = {name: number for number, name in enumerate(sorted(self._annotations), 1)}
         self._places = {name: place for place, name in enumerate(sorted(self._images), 1)}
 

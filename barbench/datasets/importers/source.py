@@ -1,7 +1,7 @@
 """From whatever a person holds to a REFER folder: `barbench data import SOURCE ROOT`."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -248,22 +248,25 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
     total = sum(reader.rows(path) for path in files)
     done = 0
     for name, paths in files_of.items():
+        partition = partitions[name]
+        writer = writers[name]
         for path in paths:
             if path in tables:
                 items: Iterator[ImportedReference | str] = tables[path].items(exif)
             else:
-                items = reader.items(path, partitions[name], request, instances)
+                items = reader.items(path, partition, request, instances)
             for item in items:
                 if isinstance(item, str):
                     notes.append(item)
-                elif item.split not in partitions[name].splits:
+                    continue
+                if item.split not in partition.splits:
                     left_out[f"split {item.split!r}, which {name} does not have"] += 1
-                else:
-                    with naming(item.where or f"{path}, reference {done} of the import"):
-                        writers[name].add(item)
-                    done += 1
-                    progress(done, max(total, done))
-        notes += _absent(writers[name])
+                    continue
+                with naming(item.where or f"{path}, reference {done} of the import"):
+                    writer.add(item)
+                done += 1
+                progress(done, max(total, done))
+        notes += _absent(writer)
 
     # The annotations come last: a data set has them once all of it is there.
     for name, writer in writers.items():
@@ -274,21 +277,26 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
     return list(partitions.values()), notes
 
 
-def _absent(writer: ReferWriter) -> Iterable[str]:
-    if writer.missing:
-        names = ", ".join(list(writer.missing)[:MISSING_SHOWN]) + ", …" * (len(writer.missing) > MISSING_SHOWN)
-        yield (
-            f"{len(writer.missing):,} images of {writer.partition.name} are not in the source ({names}): put them into "
-            f"{writer.root / 'images/train2014'}, or import again into a new folder with --images FOLDER"
-        )
+def _absent(writer: ReferWriter) -> list[str]:
+    """A note on images that are nowhere, if there are some."""
+    if not writer.missing:
+        return []
+    names = list(writer.missing)[:MISSING_SHOWN]
+    if len(writer.missing) > MISSING_SHOWN:
+        names.append("…")
+    return [
+        f"{len(writer.missing):,} images of {writer.partition.name} are not in the source ({', '.join(names)}): put "
+        f"them into {writer.root / 'images/train2014'}, or import again into a new folder with --images FOLDER"
+    ]
 
 
 def _count(data: ReferData) -> Iterator[SplitCount]:
     """Each split of a data set: all entries of its file, used or not, and the masks of those that are used."""
-    outlines = read_outline(data.root, data.partition)
-    for split in data.partition.splits:
+    partition = data.partition
+    outlines = read_outline(data.root, partition)
+    for split in partition.splits:
         entries = [entry for entry in outlines if entry.split == split]
         images = {entry.image_id for entry in entries}
-        found = Counts(len(entries), len(images), sum(entry.sentences for entry in entries))
-        expected = data.partition.counts.get(split)
-        yield SplitCount(data.partition.name, split, found, expected, count_masks(data, split))
+        sentences = sum(entry.sentences for entry in entries)
+        found = Counts(len(entries), len(images), sentences)
+        yield SplitCount(partition.name, split, found, partition.counts.get(split), count_masks(data, split))

@@ -124,8 +124,9 @@ def read_table(path: Path, of_file: str | None = None) -> Table:
         with naming(f"{path}, row {number}"):
             written = _cell(row, "image")
             if written not in located:
-                located[written] = _located(path.parent, written)
-                headers[located[written]] = read_header(located[written])
+                file = _located(path.parent, written)
+                located[written] = file
+                headers[file] = read_header(file)
             file_of_row.append(located[written])
     name_of = layout_names(path.parent, headers)
     names = [name_of[file] for file in file_of_row]
@@ -137,28 +138,26 @@ def read_table(path: Path, of_file: str | None = None) -> Table:
     first_of: dict[tuple[str, str, str], Entry] = {}
     for (number, row), file, split in zip(rows, file_of_row, splits, strict=True):
         with naming(f"{path}, row {number}"):
-            name = name_of[file]
+            header = headers[file]
             drawn = _drawn(path.parent, row)
             if drawn.segmentation is not None:
-                checked = checked_polygons(drawn.segmentation, *headers[file].size)
+                checked = checked_polygons(drawn.segmentation, *header.size)
                 drawn = drawn._replace(segmentation=checked)
-            if headers[file].is_turned:
-                _turn(headers[file], drawn, turns).append(f"{path.name}, row {number}")
+            if header.is_turned:
+                fitting = _turn(header, drawn, turns)
+                fitting.append(f"{path.name}, row {number}")
             key = text(str(row["object"])) if "object" in row else _default_object(drawn)
             category = read_key(row, "category", whole, absent=0)
-            entry = Entry(number, name, _cell(row, "expression"), split, key, drawn, category)
-            _refuse_another_mask(entry, first_of.setdefault((name, key, split), entry))
+            entry = Entry(number, name_of[file], _cell(row, "expression"), split, key, drawn, category)
+            # The rows of one object have one mask.
+            first = first_of.setdefault((entry.image, key, split), entry)
+            if first.drawn != drawn:
+                what = f"the object {key!r} of {entry.image}"
+                raise ValueError(f"it has another mask than row {first.number}, and both are {what}")
             entries.append(entry)
+    # Of several paths of one image the first counts.
     files = {name: file for file, name in reversed(name_of.items())}
     return Table(path, tuple(entries), files, tuple(dict.fromkeys(splits)), turns)
-
-
-def _refuse_another_mask(entry: Entry, first: Entry) -> None:
-    """ValueError for a row with the object of another row and another mask."""
-    if first.drawn != entry.drawn:
-        raise ValueError(
-            f"it has another mask than row {first.number}, and both are the object {entry.object!r} of {entry.image}"
-        )
 
 
 def _cell(row: Row, column: str) -> str:

@@ -42,10 +42,11 @@ def normalized(squares: Tensor, normalization: Normalization) -> Tensor:
 def _constants(device: torch.device, normalization: Normalization) -> tuple[Tensor, Tensor, Tensor]:
     """White, mean and standard deviation, copied to the device once: each copy would wait for a GPU."""
     with torch.inference_mode(False):
-        white = torch.tensor((255.0,), device=device).view(1, -1, 1, 1)
-        mean = torch.tensor(normalization.mean, device=device).view(1, -1, 1, 1)
-        std = torch.tensor(normalization.std, device=device).view(1, -1, 1, 1)
-    return white, mean, std
+        white = torch.tensor((255.0,), device=device)
+        mean = torch.tensor(normalization.mean, device=device)
+        std = torch.tensor(normalization.std, device=device)
+        shape = (1, -1, 1, 1)
+        return white.view(shape), mean.view(shape), std.view(shape)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ class Letterbox:
         """The map from square to image, (2, 3): square (x, y, 1) to image (x, y). Sizes are in pixels."""
         scale, x, y = self._place(height, width)
         back = 1 / scale
-        return np.array([[back, 0, -x / scale], [0, back, -y / scale]])
+        across = [back, 0, -x / scale]
+        down = [0, back, -y / scale]
+        return np.array([across, down])
 
     def image(self, rgb: NDArray[np.uint8]) -> Tensor:
         """Put an image into the square: bicubic, padded with the backbone's mean color. See `normalized`.

@@ -82,8 +82,8 @@ def encode(segmentation: Any, height: int, width: int) -> EncodedMask:
         return EncodedMask(from_mask(np.zeros((height, width), dtype=np.uint8)), False)
 
     # All polygons of a mask are checked at once, since there are half a million masks.
-    xy = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    xy = xy.reshape(-1, 2)
+    flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    xy = flat.reshape(-1, 2)
     left, top = np.minimum.reduce(xy).tolist()
     right, bottom = np.maximum.reduce(xy).tolist()
     if not all(map(math.isfinite, (left, top, right, bottom))):  # min and max propagate NaN and infinity
@@ -175,12 +175,13 @@ def shared_pixels(one: Rle, other: Rle) -> int:
 def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> Rle:
     """Check an RLE and encode it again. pycocotools would fill the pixels after too few runs with uninitialized
     memory."""
+    of_image = [height, width]
     size = segmentation.get("size")
     if not isinstance(size, list | tuple) or len(size) != 2:
         raise ValueError(f"its RLE's size is {shown(size)}, not [height, width]")
     own = [whole(number) for number in size]
-    if own != [height, width]:
-        raise ValueError(f"its RLE has size {own}, the image {[height, width]}")
+    if own != of_image:
+        raise ValueError(f"its RLE has size {own}, the image {of_image}")
 
     counts = segmentation.get("counts")
     if isinstance(counts, str | bytes):

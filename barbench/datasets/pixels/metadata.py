@@ -77,7 +77,8 @@ def _bare_jpeg(data: bytes) -> bytes:
             continue
         elif code == _SCAN and frame.code in _ONE_PASS:
             needed = body[:-3] + _WHOLE_BLOCKS
-        kept.append(bytes((0xFF, code)) + struct.pack(">H", len(needed) + 2) + needed)
+        length = struct.pack(">H", len(needed) + 2)  # it counts its own two bytes
+        kept.append(bytes((0xFF, code)) + length + needed)
     kept.append(data[segments[-1].end :])
     return b"".join(kept)
 

@@ -37,7 +37,8 @@ def read_photo(path: Path) -> RGB:
     except FileNotFoundError:
         raise DataError(f"{path}: no such photo") from None
     except UnidentifiedImageError:
-        kind = _kind_of(path)
+        with path.open("rb") as file:
+            kind = file_kind(file.read(512))
         what = "" if kind is None else f": it is {kind}"
         raise DataError(f"{path} is not an image that can be read{what}") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -88,11 +89,6 @@ def check_pixels(pixels: NDArray[Any]) -> RGB:
     )
 
 
-def _kind_of(path: Path) -> str | None:
-    with path.open("rb") as file:
-        return file_kind(file.read(512))
-
-
 def smoothed(photo: RGB, size: int) -> RGB:
     """Blur a photo so that nothing finer remains than a square of `size` pixels can hold.
 
@@ -110,6 +106,8 @@ def smoothed(photo: RGB, size: int) -> RGB:
     if factor <= 1:
         return photo
     # OpenCV takes seven times as long for a tall photo as for the same one on its side; the pixels are equal.
-    tall = photo.shape[0] > photo.shape[1]
-    blurred = cv2.GaussianBlur(cv2.transpose(photo) if tall else photo, (0, 0), sigmaX=factor / 2)
-    return np.asarray(cv2.transpose(blurred) if tall else blurred, dtype=np.uint8)
+    if photo.shape[0] > photo.shape[1]:
+        blurred = cv2.transpose(cv2.GaussianBlur(cv2.transpose(photo), (0, 0), sigmaX=factor / 2))
+    else:
+        blurred = cv2.GaussianBlur(photo, (0, 0), sigmaX=factor / 2)
+    return np.asarray(blurred, dtype=np.uint8)

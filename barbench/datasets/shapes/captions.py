@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barbench.datasets.shapes.language import FAMILY_WORDS, Meaning, propose, spoken
-from barbench.datasets.shapes.scene import FAMILIES, Rng, Scene, draw, sample_scene
+from barbench.datasets.shapes.scene import FAMILIES, Rng, Scene, Thing, draw, sample_scene
 
 
 class CaptionedBatch(NamedTuple):
@@ -61,7 +61,9 @@ def truth(meanings: list[Meaning], scenes: list[Scene]) -> NDArray[np.bool_]:
     """Whether some figure of each of B scenes fits each of N meanings, boolean (N, B). Looks are compared for all at
     once; places only where looks fit."""
     # The figures of all scenes as arrays: the scene of each, and each field of its looks.
-    figures = [thing for scene in scenes for thing in scene.things]
+    figures: list[Thing] = []
+    for scene in scenes:
+        figures += scene.things
     owner = np.repeat(np.arange(len(scenes)), [len(scene.things) for scene in scenes])
     fields = {}
     for name in ("kind", "family", "colour", "texture", "size"):

@@ -9,6 +9,7 @@ ZONES = ("left", "right", "top", "bottom", "middle")
 RELATIONS = ("to the left of", "to the right of", "above", "below")
 FAMILY_WORDS = {"people": "person", "objects": "shape"}
 MARGIN = 0.08  # a relation must hold by this share of the picture's short side
+PROPOSALS = 40  # tried for one figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +183,11 @@ def _some_looks(thing: Thing, rng: Rng) -> Looks:
     return Looks(noun, colour, texture, size)
 
 
-def express(scene: Scene, index: int, style: str, count: int, rng: Rng, tries: int = 40) -> list[str]:
+def express(scene: Scene, index: int, style: str, count: int, rng: Rng) -> list[str]:
     """Find up to `count` different unambiguous expressions for one figure; none if every proposal fits other figures
     too."""
-    texts: dict[str, None] = {}
-    for _ in range(tries):
+    texts: dict[str, None] = {}  # an ordered set
+    for _ in range(PROPOSALS):
         meaning = propose(scene, scene.things[index], style, rng)
         if meaning.fits(scene) == [index]:
             text = _long(meaning, rng) if style == "refcocog" else _short(meaning, rng)

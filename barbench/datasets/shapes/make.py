@@ -93,7 +93,8 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: OnProgress | None = None
     """
     (root / IMAGES).mkdir(parents=True, exist_ok=True)
     # First of all, so that even an unfinished folder is never taken for real data.
-    (root / "shapes.json").write_text(json.dumps({"fingerprint": spec.fingerprint(), **asdict(spec)}, indent=1) + "\n")
+    mark = {"fingerprint": spec.fingerprint(), **asdict(spec)}
+    (root / "shapes.json").write_text(json.dumps(mark, indent=1) + "\n")
     pools: list[str] = []
     for pool in POOLS:
         pools += [pool] * getattr(spec, pool)
@@ -136,7 +137,8 @@ def _write_picture(root: Path, spec: ShapesSpec, image_id: int, pool: str) -> _P
     quality = int(rng.integers(96, 101))
     image = hazed(draw(scene, rng), spec.haze, rng)
     bgr = image[:, :, ::-1]
-    cv2.imwrite(str(root / IMAGES / picture.file_name), bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    file = root / IMAGES / picture.file_name
+    cv2.imwrite(str(file), bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return picture
 
 
@@ -153,7 +155,8 @@ def hazed(image: NDArray[np.uint8], haze: float, rng: Rng) -> NDArray[np.uint8]:
     if not haze:
         return image
     noise = NOISE * rng.standard_normal(image.shape, np.float32)
-    return ((1 - haze) * image + haze * AIR + noise).clip(0, 255).astype(np.uint8)
+    seen = (1 - haze) * image + haze * AIR + noise
+    return seen.clip(0, 255).astype(np.uint8)
 
 
 def _instances(pictures: list[_Picture]) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def _star() -> Polygon:
     return np.stack([outer, inner], 1).reshape(10, 2)
 
 
-def _cross(arm: float = 0.34) -> Polygon:
-    a = arm
+def _cross() -> Polygon:
+    a = 0.34  # half the width of an arm
     corners = [
         (-a, -1),
         (a, -1),
@@ -193,23 +193,27 @@ def sample_scene(
     ranges = np.array(list(SIZES.values()))
     things: list[Thing] = []
     for kind, colour, texture in _looks(rng, families, count):
-        # Sizes and places of all tries at once.
+        # Sizes and places of all tries at once: radii (TRIES,), centres (2, TRIES).
         which = rng.integers(len(names), size=TRIES)
         at = rng.random((3, TRIES))
         low, high = ranges[which].T
         radii = scale * short * (low + at[0] * (high - low))
-        centres = radii + at[1:] * (sides - 2 * radii)
+        room = sides - 2 * radii
+        centres = radii + at[1:] * room
         # The first that fits into the picture and touches no other figure is taken.
         free = radii * 2 <= short
         for other in things:
             distances = np.hypot(centres[0] - other.x, centres[1] - other.y)
-            free &= distances > GAP * (radii + other.radius)
+            least = GAP * (radii + other.radius)
+            free &= distances > least
         if not free.any():
             continue
         first = int(free.argmax())
         x, y = centres[:, first].tolist()
+        size = names[which[first]]
+        radius = float(radii[first])
         angle = rng.uniform(-0.25, 0.25)
-        things.append(Thing(kind, colour, texture, names[which[first]], x, y, float(radii[first]), angle))
+        things.append(Thing(kind, colour, texture, size, x, y, radius, angle))
     if not things:
         raise ValueError(f"nothing of scale {scale} fits into {width}x{height} pixels")
     return Scene(width, height, tuple(things))
@@ -246,17 +250,23 @@ def _paint(rng: Rng, thing: Thing, shape: tuple[int, int], corner: tuple[int, in
     # Phases across and down, counted from the figure's centre.
     beat = 3.2 * np.pi / thing.radius
     height, width = shape
-    across = np.arange(width, dtype=np.float32) + (corner[0] - thing.x)
-    down = np.arange(height, dtype=np.float32) + (corner[1] - thing.y)
+    left, top = corner
+    across = np.arange(width, dtype=np.float32) + (left - thing.x)
+    down = np.arange(height, dtype=np.float32) + (top - thing.y)
     u = (across * beat)[None]
     v = (down * beat)[:, None]
     if thing.texture == "striped":
-        pattern = np.sin(u * np.cos(turn) + v * np.sin(turn)) > 0.25
+        wave = np.sin(u * np.cos(turn) + v * np.sin(turn))
+        pattern = wave > 0.25
     else:
-        pattern = np.sin(u) * np.sin(v) > 0.3
+        wave = np.sin(u) * np.sin(v)
+        pattern = wave > 0.3
 
     # A bright figure has darker marks, a dark one brighter marks.
-    shade = base * 0.45 if base.mean() > 110 else base * 0.5 + 110
+    if base.mean() > 110:
+        shade = base * 0.45
+    else:
+        shade = base * 0.5 + 110
     return np.where(pattern[..., None], shade.astype(np.float32), base)
 
 
