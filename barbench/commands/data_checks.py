@@ -9,14 +9,13 @@ from barbench.datasets.audit import AuditRow, Kind, verify
 from barbench.datasets.importers.source import Request, SplitCount, import_data
 from barbench.datasets.importers.summary import examples, share
 from barbench.datasets.overlap import TrainingOverlap, evaluation_images, overlaps, read_outlines
-from barbench.datasets.own import own_names
 from barbench.datasets.pixels.images import decode_image
 from barbench.datasets.references import ReferData
 from barbench.datasets.sources import SHAPES_MARK, DataSource, data_root, find_source
 from barbench.errors import MissingData, UsageError
 from barbench.listing import progress_bar
 from barbench.paper.partitions import EVALUATION_SETS, PAPER_PARTITIONS, PARTITIONS, Exif, Partition
-from barbench.spec.dataset import DATASETS, Dataset
+from barbench.spec.dataset import DATASETS, OWN_FILE, Dataset
 from barbench.spec.text import split_list
 
 PREVIEWED = 10  # tiles of a preview
@@ -56,8 +55,8 @@ def verify_data(data: str | None, datasets: str, own: bool = False, exif: Exif =
     names = split_list(datasets)
     if names == ["all"]:
         root = data_root(data)
-        own_data = own_names(root) if root else []
-        names = [*PARTITIONS.names(), *own_data]
+        own_files = sorted(root.glob(f"*/{OWN_FILE}")) if root else []
+        names = [*PARTITIONS.names(), *(file.parent.name for file in own_files)]
     wanted: dict[str, Dataset] = {}
     for dataset in choose_datasets(names, data, exif=exif):
         for partition in dataset.partitions:

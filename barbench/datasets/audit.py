@@ -95,6 +95,7 @@ def verify(root: Path, partitions: Iterable[Partition], kind: Kind, progress: On
         for problem, line in zip(data.problems.found, data.problems.lines(), strict=True):
             severity = "failure" if problem in FAILURES else of_problems
             findings.append(Finding(severity, partition.name, line))
+        # Its splits one by one: sizes, and images that train, too.
         for name in partition.splits:
             row, found = _check_split(data, name, kind)
             rows.append(row)
@@ -108,6 +109,7 @@ def verify(root: Path, partitions: Iterable[Partition], kind: Kind, progress: On
             used[data.images[reference.image_id]].add(reference.split)
         splits[partition.name] = used
 
+    # Pixels last, of the images of all data sets together.
     unusable, pixels = _open_all(images, progress)
     findings += unusable
     for name in splits:
@@ -218,6 +220,7 @@ def _open_all(
         for start in range(0, len(images), CHUNK):
             chunk = opened[start : start + CHUNK]
             for image, (found, complaint) in zip(chunk, decode_with_warnings(_open, chunk, pool.map), strict=True):
+                # An image that is decoded with a complaint is damaged, too.
                 if complaint and not isinstance(found, Finding):
                     found = Finding("failure", image[1], f"{image[0].path} is damaged: {complaint}")
                 if isinstance(found, Finding):

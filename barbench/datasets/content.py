@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from barbench.datasets.overlap import excluded_images, read_outlines
@@ -38,8 +38,8 @@ class DatasetContent:
     removed_references: int
     removed_images: int
     shared: dict[str, int]
-    chosen: dict[str, Chosen] = field(default_factory=dict)
-    chosen_train: Chosen | None = None
+    chosen: dict[str, Chosen]
+    chosen_train: Chosen | None
 
 
 def read_dataset(
@@ -134,6 +134,7 @@ def check_held_out(content: DatasetContent, held_out: int) -> None:
             raise UsageError(f"--held-out {held_out} leaves {title} no image to train on; hold out fewer")
         if judge.references:
             continue
+        # Nothing is held out: which share would hold something out?
         trained = images([split])
         evaluated = {r.image_id for r in split.data.references if r.split != "train"}
         shares = [_share(image_id) + 1 for image_id in trained - evaluated]

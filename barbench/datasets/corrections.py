@@ -221,6 +221,7 @@ def pair_labels(labels: Sequence[Label], references: Iterable[Reference]) -> tup
 
 def _pair_object(labels: Sequence[Label], sentences: Sequence[tuple[int, str]]) -> tuple[dict[int, bool], list[str]]:
     """As `pair_labels`, of one object and its sentences (id, text), by ascending id."""
+    # Whether the words of labels and sentences are the same one by one, and what labels say of equal words.
     captions = [folded(label.caption) for label in labels]
     spoken = [folded(words) for _, words in sentences]
     in_order = captions == spoken

@@ -61,6 +61,7 @@ def refuse_absent(reference: Any) -> None:
     if not isinstance(reference, dict):
         return
     sentences = reference.get("sentences")
+    # Either the reference says so or one of its sentences.
     entries = [reference, *(sentences if isinstance(sentences, list | tuple) else ())]
     for entry in entries:
         if not isinstance(entry, dict):

@@ -63,6 +63,7 @@ def checked_polygons(segmentation: Any, width: int, height: int) -> Any:
     polygons = flat_polygons(segmentation)
     if not isinstance(polygons, list):
         return polygons
+    # Two points are no area: four numbers are a box, as other tools write it.
     longest = max((len(part) for part in polygons if isinstance(part, list)), default=0)
     if 0 < longest < 6:
         raise ValueError(

@@ -16,6 +16,7 @@ RULES = {
     "expression longer than the context": "cut, its end-of-text token kept",
     "damaged image": "used as its decoder fills it; `barbench data verify` refuses it",
 }
+SHOWN = 5
 FAILURES = frozenset({"polygon between 0 and 1"})
 """Kinds that `barbench data verify` refuses: the rule cannot make them right."""
 
@@ -37,12 +38,12 @@ class Problems:
         """Number of places per kind of problem."""
         return {kind: len(places) for kind, places in self.found.items()}
 
-    def lines(self, shown: int = 5) -> list[str]:
-        """One line per kind for people: how often, the rule, and the first `shown` places."""
+    def lines(self) -> list[str]:
+        """One line per kind for people: how often, the rule, and the first places."""
         lines = []
         for kind, places in self.found.items():
-            first = list(places)[:shown]
-            if len(places) > shown:
+            first = list(places)[:SHOWN]
+            if len(places) > SHOWN:
                 first.append("…")
             lines.append(f"{kind}: {len(places)} ({RULES[kind]}): {', '.join(first)}")
         return lines

@@ -243,6 +243,7 @@ def _reference(raw: dict[str, Any], categories: dict[int, str], general: bool) -
     """One entry of the references file. Its `file_name` is not used: it can have an annotation's suffix."""
     read = _several if general else _one
     ref_id = read_key(raw, "ref_id", whole)
+    # What is meant, and how it is called.
     targets = read_key(raw, "ann_id", read)
     numbers = read_key(raw, "category_id", read)
     if targets:
@@ -303,6 +304,7 @@ def _usable(reference: Reference, instances: _Instances, problems: Problems) -> 
     if fault is not None:
         problems.note(fault, where)
         return False
+    # A sentence without words stays: it is evaluated.
     for sentence in reference.sentences:
         if not sentence.text:
             problems.note("sentence without words", f"{reference.split} sentence {sentence.sent_id}")
@@ -324,6 +326,7 @@ def _images(
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
 
+    # The file of each entry; all that are absent are counted before the first is named.
     images: dict[int, ImageInfo] = {}
     missing: list[str] = []
     for image_id, entry in entries.items():
@@ -352,6 +355,7 @@ def _annotation(entry: dict[str, Any], image: ImageInfo, path: Path, problems: P
     if code.clipped:
         problems.note("mask reaches outside its image", where)
     area = code.rle.area
+    # Shares of the image, as YOLO writes them, cover a pixel or none.
     if area <= 1 and all_between_0_and_1(drawn):
         problems.note("polygon between 0 and 1", where)
     crowd = bool(entry.get("iscrowd"))

@@ -162,6 +162,7 @@ class TrainSamples(Dataset[TrainBatch]):
         return len(self.references)
 
     def __getitem__(self, indices: list[int]) -> TrainBatch:
+        # What the loader needs of each: its image, its mask, and the row of the sentence that is drawn.
         epoch = int(self._epoch)
         infos = []
         rles = []
@@ -265,6 +266,7 @@ class EvalSamples(Dataset[EvalBatch]):
         return cut
 
     def __getitem__(self, indices: list[int]) -> EvalBatch:
+        # Each image once, in the order of the first expression about it.
         places: dict[int, int] = {}  # of each image in the batch
         rows = []
         for index in indices:

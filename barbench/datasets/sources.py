@@ -78,6 +78,7 @@ def folder_source(root: Path, dataset: Dataset) -> DataSource:
         MissingData: if one of the files is absent.
     """
     root = at_home(root)
+    # Everything that says what the data are: a file of its own, references, annotations.
     paths: list[Path] = []
     if dataset.is_own:
         paths.append(root / dataset.name / OWN_FILE)

@@ -81,6 +81,7 @@ def _shuffled(reference: Reference, sentence: Sentence, draw: Draw) -> str | Non
         return None
     for _ in range(TRIES):
         order = list(words)
+        # From the end, each word changes places with one up to it.
         for last in range(len(order) - 1, 0, -1):
             other = draw.below(last + 1)
             order[last], order[other] = order[other], order[last]

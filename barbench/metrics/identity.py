@@ -177,6 +177,7 @@ def coincidence(columns: Columns) -> float | None:
     counted = columns["rivals"] > 0
     if not counted.any():
         return None
+    # The shares of both successes, and of both together.
     mask = iou_of(columns)[counted] >= SUCCESS
     shown = outcomes(columns)[counted] == 1
     p_m = float(mask.mean())

@@ -131,6 +131,7 @@ def compare(store: Store, first: str, second: str, wanted: Wanted, resamples: in
         raise UsageError(f"{first!r} and {second!r} are the same cell, {left.cell.stem()}")
     by_id = _is_id(first, left) and _is_id(second, right)
     notes = _differences(left, right, wanted, by_id)
+    # Runs in pairs, scored on the same expressions.
     pairs, seeds = _paired(first_runs, second_runs)
     titles = _titles(left, right)
     rows: list[ComparisonRow] = []
@@ -217,6 +218,7 @@ def rows_of(
     metrics = [
         metric for metric in METRICS.values() if metric.compares(columns) and metric.function(columns) is not None
     ]
+    # (runs, 2, images, metrics, 2), from which scores and intervals follow.
     sums = np.stack([_pair_sums(pair, metrics) for pair in tables])
     scores = scores_of_sums(sums.sum(axis=2)).mean(axis=0)  # (2, metrics), means over the runs
     intervals = paired_intervals(sums, resamples=resamples)

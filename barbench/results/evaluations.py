@@ -133,6 +133,7 @@ def load(store: Store, cell: Cell, evaluated: Evaluated) -> Found | None:
     path = folder_of(store, cell) / f"{evaluated.id()}.json"
     if not path.is_file():
         return None
+    # The counts must be those that the record was saved with.
     record = _read(path)
     try:
         packed = path.with_suffix(".npz").read_bytes()

@@ -79,6 +79,7 @@ def _instances(
     record: Record, ranked: ExchangedScore, columns: Columns, sentences: Mapping[int, str], organization: str
 ) -> Iterator[str]:
     """A line for each expression of a split, scored by the metric that ranks methods."""
+    # What is predicted is said by its size: the masks are elsewhere.
     ratios = iou(columns["intersection"], columns["union"], columns.get("targets"))
     predicted = predicted_pixels(columns)
     for row, sent_id in enumerate(columns["sent_id"].tolist()):

@@ -29,6 +29,7 @@ def write_table(table: pd.DataFrame, format_: str, path: Path) -> None:
     """
     if format_ not in EXPORTS:
         raise UnknownName("format", format_, (*EXPORTS, *EXCHANGES))
+    # Cells of several types are written as JSON, which every format has.
     table = table.apply(_writable)
     if format_ == "csv":
         write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())

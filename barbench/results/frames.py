@@ -248,6 +248,7 @@ def _rows(store: Store, record: Record) -> list[dict[str, object]]:
         common[name] = count
     if record.profile is not None:
         common |= record.profile.model_dump()
+    # A cell that failed has a row, too.
     if not record.splits:
         return [common | {"split": None}]
     rows = []

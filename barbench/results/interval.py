@@ -237,6 +237,7 @@ def shared_run_variance(values: Floats, rows: int) -> RunVariance:
     Returns:
         The common variance; without freedom for one run, or for two rows.
     """
+    # One run has no variance, and two rows share nothing.
     runs = values.shape[1]
     if runs < 2 or rows < 3:
         return NOTHING_SHARED
@@ -246,6 +247,7 @@ def shared_run_variance(values: Floats, rows: int) -> RunVariance:
     logs = np.log(variances[variances > 0])
     if len(logs) < 2:
         return NOTHING_SHARED
+    # Mean and variance of the logarithms, without what chance adds to them.
     logs = logs - _digamma(own / 2) + math.log(own / 2)
     scatter = float(logs.var(ddof=1)) - _trigamma(own / 2)
     # psi' falls from infinity to 0.

@@ -83,6 +83,7 @@ def _alike(first: Record, second: Record) -> bool:
         return False
     if not _equal_where_both(first.ledger, second.ledger):
         return False
+    # The splits, without their scores; then both kinds of scores.
     for name, split in first.splits.items():
         other = second.splits[name]
         if split.model_dump(exclude={"scores", "control"}) != other.model_dump(exclude={"scores", "control"}):
@@ -126,6 +127,7 @@ def _copy(source: _Chosen, target: Store) -> None:
     for path in _beside(store.path(record.cell)):
         target.folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target.folder / path.name)
+    # What the record that is replaced had and this one has not is removed.
     for path_of in (Store.arrays, Store.masks, Store.tuned, Store.path):
         old = path_of(store, record.cell)
         new = path_of(target, record.cell)

@@ -78,7 +78,7 @@ PICKS: Final[Mapping[str, Callable[[Floats], Floats]]] = {
 """From IoU (methods, expressions) to how much each expression is wanted, (expressions,)."""
 
 
-def pick(how: str, iou: Floats, images: NDArray[Any], count: int, seed: int = 0) -> list[int]:
+def pick(how: str, iou: Floats, images: NDArray[Any], count: int) -> list[int]:
     """Positions of up to `count` expressions to show, most wanted first, at most one per image; equals are drawn.
 
     Args:
@@ -87,7 +87,7 @@ def pick(how: str, iou: Floats, images: NDArray[Any], count: int, seed: int = 0)
         images: (expressions,), the image of each.
     """
     wanted = PICKS[how](iou)
-    tie_break = np.random.default_rng(seed).permutation(len(wanted))
+    tie_break = np.random.default_rng(0).permutation(len(wanted))
     most_wanted_first = np.lexsort((tie_break, -wanted))
     by_image: dict[int, int] = {}
     for position in most_wanted_first:

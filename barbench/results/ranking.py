@@ -13,6 +13,7 @@ from barbench.results.bootstrap import image_sums, paired_intervals
 from barbench.results.expressions import Columns, of_split
 from barbench.results.interval import Interval, mean
 from barbench.results.record import Record
+from barbench.results.resampled import RESAMPLES
 from barbench.results.store import Store
 
 
@@ -97,7 +98,7 @@ class Ranking(NamedTuple):
     pairs: list[RankedPair]
 
 
-def ranking(before: Store, after: Store, resamples: int = 2_000) -> Ranking:
+def ranking(before: Store, after: Store) -> Ranking:
     """Compare the records of a folder with those of the same cells that were scored again: methods by split, the best
     before first, and pairs in that order."""
     methods: list[RankedMethod] = []
@@ -110,7 +111,7 @@ def ranking(before: Store, after: Store, resamples: int = 2_000) -> Ranking:
             by_seed[record.cell.seed] = record
     for (_, key), by_method in groups.items():
         scored = [_scored(before, after, by_seed, key) for by_seed in by_method.values()]
-        ranked, of_pairs = _of_group(key, scored, resamples)
+        ranked, of_pairs = _of_group(key, scored)
         methods += ranked
         pairs += of_pairs
     return Ranking(methods, pairs)
@@ -139,11 +140,12 @@ def _scored(before: Store, after: Store, by_seed: Mapping[int, Record], key: str
     return _Scored(first.title, first.dataset_of(key), whole, same, again)
 
 
-def _of_group(key: str, scored: Sequence[_Scored], resamples: int) -> tuple[list[RankedMethod], list[RankedPair]]:
+def _of_group(key: str, scored: Sequence[_Scored]) -> tuple[list[RankedMethod], list[RankedPair]]:
     """The methods of one set of conditions on one split."""
     # Ranks before and after.
     metric = ranking_metric("targets" in next(iter(scored[0].all.values())))
     name = key if key.startswith(scored[0].dataset) else f"{scored[0].dataset} {key}"
+    # The best first.
     in_order = sorted(scored, key=lambda one: -_mean(metric, one.all))
     afterwards = sorted(scored, key=lambda one: -_mean(metric, one.after))
     rows = []
@@ -166,8 +168,8 @@ def _of_group(key: str, scored: Sequence[_Scored], resamples: int) -> tuple[list
     for first, second in combinations(in_order, 2):
         seeds = sorted(first.all.keys() & second.all.keys())
         if seeds:
-            whole = _difference(metric, first.all, second.all, seeds, resamples)
-            again = _difference(metric, first.after, second.after, seeds, resamples)
+            whole = _difference(metric, first.all, second.all, seeds)
+            again = _difference(metric, first.after, second.after, seeds)
             pairs.append(RankedPair(name, first.title, second.title, whole, again))
     return rows, pairs
 
@@ -178,7 +180,7 @@ def _mean(metric: Metric, tables: Mapping[int, Columns]) -> float:
 
 
 def _difference(
-    metric: Metric, first: Mapping[int, Columns], second: Mapping[int, Columns], seeds: Sequence[int], resamples: int
+    metric: Metric, first: Mapping[int, Columns], second: Mapping[int, Columns], seeds: Sequence[int]
 ) -> Interval:
     # (seeds, 2, images, 1, 2): what `paired_intervals` takes.
     sums = []
@@ -186,7 +188,7 @@ def _difference(
         _, of_first = image_sums(first[seed], [metric])
         _, of_second = image_sums(second[seed], [metric])
         sums.append([of_first, of_second])
-    (interval,) = paired_intervals(np.array(sums), resamples=resamples)
+    (interval,) = paired_intervals(np.array(sums), resamples=RESAMPLES)
     return interval.times(metric.factor)
 
 

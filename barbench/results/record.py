@@ -366,6 +366,7 @@ def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
     upgraded = fields | {"schema_version": SCHEMA_VERSION}
     if not isinstance(fields.get("splits"), dict):
         return upgraded
+    # Scores were fields, and are named otherwise since.
     splits: dict[str, Any] = {}
     for name, split in fields["splits"].items():
         if not isinstance(split, dict):
@@ -399,6 +400,7 @@ def _as_in_id(cell: dict[str, Any], id_: object) -> dict[str, Any]:
         unknown += [("data", name) for name in cell["data"] if name not in DataIdentity.model_fields]
     if len(unknown) > _GUESSED:
         return cell
+    # The fewest are left out first.
     for count in range(len(unknown) + 1):
         for left_out in combinations(unknown, count):
             fewer = _without(cell, left_out)

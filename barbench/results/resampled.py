@@ -173,6 +173,7 @@ def differences(samples: Sequence[Sample], pairs: Iterable[tuple[int, int]]) -> 
         error = _mean_error(scores[a] - scores[b], drawn[:, a] - drawn[:, b], samples, shared)
         errors[a, b] = error
         p_values[a, b] = error.p_value
+    # Corrected for the number of pairs that were asked for.
     significant = holm(p_values)
     found = {}
     for pair, error in errors.items():

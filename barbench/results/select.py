@@ -67,12 +67,14 @@ def runs(records: Iterable[Record], name: str, wanted: Mapping[str, str | None])
     """
     found = named(records, name)
     asked = {key: value for key, value in wanted.items() if value is not None}
+    # What was asked for beside the name.
     fitting = found
     for key, value in asked.items():
         fitting = [record for record in fitting if _choice(record, key) == value]
     if not fitting:
         what = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in asked.items())
         raise UsageError(f"no finished cell of {name!r} with {what}; there are:\n{candidates(found)}")
+    # What is left must be one cell but for its seeds.
     without_seed = {record.cell.model_dump_json(exclude={"seed", "scaled"}) for record in fitting}
     if len(without_seed) > 1:
         raise UsageError(

@@ -177,6 +177,7 @@ class Store:
             DataError: for a file that cannot be opened or renamed.
         """
         path = self.path(cell)
+        # A record whose arrays are damaged is as good as none.
         record = self._read(path)
         if record is not None:
             fault = self._fault_of_arrays(record)
@@ -185,6 +186,7 @@ class Store:
             self._unreadable[path] = Unreadable(path, fault)
         if path not in self._unreadable:
             return None
+        # A damaged file makes room; one of a newer version is sound.
         found = self._unreadable.pop(path)
         if found.newer:
             raise UsageError(f"{path} cannot be replaced: {found.reason}. Or give another folder with --results")
@@ -290,6 +292,7 @@ class Store:
         """The record in a file; None if there is none, or none that can be read."""
         # What is wrong with a file is kept, and said by `notes`.
         try:
+            # The version first: what a newer one added is no fault of the file.
             fields = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
             _check_version(fields.get("schema_version") if isinstance(fields, dict) else None)
             record = Record.read(fields)

@@ -9,7 +9,6 @@ import yaml
 from barbench.benchmarks.matrix import choose_datasets
 from barbench.commands.data_checks import verify_data
 from barbench.datasets.importers.source import Request, import_data
-from barbench.datasets.own import own_names
 from barbench.datasets.refer import read_refer
 from barbench.datasets.sources import find_source
 from barbench.errors import DataError, UnknownName, UsageError
@@ -28,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_table_becomes_a_data_set_by_its_name(root: Path) -> None:
-    assert own_names(root) == ["mine"]
+    assert [file.parent.name for file in root.glob("*/protocol.yaml")] == ["mine"]
     dataset = resolve_dataset("mine", root)
     [mine] = dataset.members
     assert (mine.eval_splits, dataset.context_length, mine.folder) == (("val", "testA", "testB"), 22, "mine")

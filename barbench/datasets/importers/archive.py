@@ -211,6 +211,7 @@ def _zipped(path: Path, inside: PurePosixPath, scratch: Path, depth: int) -> Ite
         if name.suffix.lower() != ".zip" or "__MACOSX" in name.parts or name.name.startswith("."):
             yield Member(name, entry.file_size, lambda entry=entry: archive.open(entry))  # type: ignore[misc]
             continue
+        # A zip in the zip, which is read where it can be sought in.
         with tempfile.NamedTemporaryFile(dir=scratch, suffix=".zip", delete=False) as copy:
             try:
                 with archive.open(entry) as file:

@@ -70,6 +70,7 @@ def adversarial(path: Path, root: Path) -> Iterator[ImportedReference | str]:
         with naming(f"{path}, {key!r}"):
             data = members.of("refcocog")
             reference = members.reference("refcocog", read_key(entry, "refID", whole))
+            # The object is that of the release; each text of the entry is a reference in a split of its own.
             _agree(entry, reference)
             for split, field in _FIELDS.items():
                 sentence = read_key(entry, field, text, absent="").strip()

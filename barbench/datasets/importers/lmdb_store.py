@@ -42,6 +42,7 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
     for key, value in _values(path):
         with naming(f"{path}, entry {key}"):
             entry = decoded(value)
+            # The image and the mask are files in the entry.
             name = coco_name(read_key(entry, "img_name", text))
             picture = SourceImage(name, read_key(entry, "img", _bytes))
             mask = decode_mask(read_key(entry, "mask", _bytes), "of the entry")
@@ -102,6 +103,7 @@ def _from_arrow(value: bytes) -> Any:
         pyarrow: Any = import_module("pyarrow")
     except ImportError:
         raise UsageError("these LMDB files were written with pyarrow: pip install 'barbench[parquet]'") from None
+    # What precedes the stream is pyarrow's own.
     begin = value.find(CONTINUATION, 0, HEADER)
     if begin < 0:
         raise ValueError("it is neither pyarrow's serialisation nor a pickle")

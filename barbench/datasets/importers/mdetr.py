@@ -29,9 +29,8 @@ from barbench.values import listed, number, read_entries, read_key, text, whole
 
 
 class SentenceEntry(NamedTuple):
-    """One entry: its number in the file, its id if it has one, its text, and the object's annotation in COCO."""
+    """One entry: its id if it has one, its text, its image, and the object's annotation in COCO."""
 
-    place: int
     number: int | None
     text: str
     picture: SourceImage
@@ -89,16 +88,13 @@ def _sentences(path: Path, instances: Instances | None) -> Iterator[SentenceEntr
             if counts[own_id] != 1:
                 count = counts[own_id]
                 raise ValueError(f"expected exactly one object, found {count}: gRefCOCO comes as grefs(unc).json")
+            # Its mask is in the file, or in COCO's annotations under COCO's id.
             own = objects[own_id]
             ann_id = read_key(own, "original_id", whole, absent=own_id)
             annotation = own if own.get("segmentation") else _given(path, instances).get(ann_id)
-            yield SentenceEntry(
-                place,
-                own_id,
-                read_key(entry, "caption", text),
-                _picture(read_key(entry, "file_name", text), entry),
-                {**annotation, "id": ann_id},
-            )
+            caption = read_key(entry, "caption", text)
+            picture = _picture(read_key(entry, "file_name", text), entry)
+            yield SentenceEntry(own_id, caption, picture, {**annotation, "id": ann_id})
         except ValueError as error:
             raise ValueError(f"image entry {place}: {error}") from error
 
@@ -116,7 +112,7 @@ def _odvg(path: Path, instances: Instances) -> Iterator[SentenceEntry]:
             x1, y1, x2, y2 = map(number, boxes[0])
             annotation = instances.at(coco_name(name), [x1, y1, x2 - x1, y2 - y1])
             caption = read_key(grounding, "caption", text)
-            yield SentenceEntry(place, None, caption, _picture(name, entry), annotation)
+            yield SentenceEntry(None, caption, _picture(name, entry), annotation)
         except ValueError as error:
             raise ValueError(f"line {place + 1}: {error}") from error
 

@@ -1,4 +1,5 @@
-"""Which data sets the tables of a source are, and what their masks were drawn on. Used by `importers.source`."""
+"""Data sets of one's own: which ones the tables of a source are, what their masks were drawn on, and the file that
+describes one, which `spec.dataset` reads. Used by `importers.source`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,8 +7,10 @@ from pathlib import Path
 from barbench.datasets.importers.names import named_dataset, split_name
 from barbench.datasets.importers.table import Table, Turns, read_table
 from barbench.errors import DataError, UsageError
+from barbench.files import write_atomically
 from barbench.paper.partitions import PARTITIONS, Exif, Partition
-from barbench.spec.dataset import own_partition
+from barbench.spec.dataset import OWN_FILE, own_partition
+from barbench.values import write_yaml
 
 SPLIT_FILES = frozenset({"train", "val", "test", "testA", "testB", "dev", "eval"})
 SHOWN = 3
@@ -62,6 +65,7 @@ def drawn_on(tables: Iterable[Table], notes: list[str]) -> Exif:
     for table in tables:
         for places, more in zip(turns, table.turns, strict=True):
             places.extend(more)
+    # Masks that fit one way only say how all were drawn.
     if turns.turned and turns.stored:
         raise DataError(
             f"EXIF turns some images: the mask of {turns.turned[0]} fits the turned image alone, that of "
@@ -84,6 +88,21 @@ def drawn_on(tables: Iterable[Table], notes: list[str]) -> Exif:
             "--exif stored"
         )
     return "stored"
+
+
+def write_description(root: Path, partition: Partition) -> None:
+    """Write the `protocol.yaml` of a partition that `own_partition` made."""
+    fields = {
+        "title": partition.title,
+        "refs": partition.refs_file,
+        "instances": partition.instances_file,
+        "splits": list(partition.eval_splits),
+        "context_length": partition.context_length,
+    }
+    # Left out where it is the default, which earlier versions do not know.
+    if partition.exif != "stored":
+        fields["exif"] = partition.exif
+    write_atomically(root / partition.folder / OWN_FILE, write_yaml(fields).encode())
 
 
 def _are_splits(source: Path, paths: list[Path]) -> bool:

@@ -74,6 +74,7 @@ def items(
 def _refcoco_m(path: Path, root: Path) -> Iterator[ImportedReference]:
     """One reference per mask; its id is that of the annotation."""
     for image in refcoco_m.read_images(path):
+        # An image that RefCOCO's copy has already is not written again.
         there = any((root / folder / image.name).is_file() for folder in IMAGE_FOLDERS)
         for mask in image.masks:
             height, width = mask.rle.height, mask.rle.width
@@ -117,6 +118,7 @@ def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: P
     if not isinstance(sentences, list):
         sentences = _json(row, "sentences")
     refuse_absent({**row, "sentences": sentences})
+    # Some copies hold the image, too.
     held = row.get("image")
     data = held.get("bytes") if isinstance(held, dict) else None
     picture = SourceImage(coco_name(read_key(info, "file_name", text)), data, read_size(info))

@@ -48,6 +48,7 @@ def items(path: Path) -> Iterator[ImportedReference | str]:
                 raise ValueError(f"{IMAGE_DATA} has no image {image_id}")
             picture = pictures[image_id]
             assert picture.size is not None
+            # The noun of the phrase is the nearest to a category.
             structure = entry.get("phrase_structure")
             name = structure.get("name") if isinstance(structure, dict) else None
             meant = ImportedObject(

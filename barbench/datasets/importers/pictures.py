@@ -69,6 +69,7 @@ def place_image(folder: Path, name: str, data: bytes | Path) -> None:
             file.write(data)
         return
     folder.mkdir(parents=True, exist_ok=True)
+    # Linked, so that a data set of 13 GB is not copied.
     try:
         os.link(data.resolve(), target)
     except OSError:  # another file system, or one without links
@@ -131,6 +132,7 @@ def layout_names(folder: Path, headers: Mapping[Path, Header]) -> dict[Path, str
 
     names: dict[Path, str] = {}
     taken: set[str] = set()
+    # Images of one name that differ: each has the name of its path, or a number behind it.
     for name, group in wished.items():
         kinds = _kinds(group)
         for kind in kinds:

@@ -26,7 +26,6 @@ from barbench.datasets.importers.rows import TABLE_FILES
 from barbench.datasets.importers.summary import MaskCounts, count_masks, warnings_of
 from barbench.datasets.importers.unknown import left_out_tables, refuse_other_files, why_unknown
 from barbench.datasets.importers.writer import ImportedReference, ReferWriter, present
-from barbench.datasets.own import write_own
 from barbench.datasets.refer import data_files, read_annotations, read_outline
 from barbench.datasets.references import ReferData
 from barbench.errors import UsageError
@@ -238,7 +237,7 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
 
     # All writers are made before anything is written, so that a file in the way is an error at once.
     instances = Instances(request.instances) if request.instances else None
-    categories = instances.categories if instances else None
+    categories: dict[int, str] = instances.categories if instances else {}
     writers: dict[str, ReferWriter] = {}
     for name, partition in partitions.items():
         writers[name] = ReferWriter(request.root, partition, request.images, categories, exif)
@@ -272,7 +271,7 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
     for name, writer in writers.items():
         writer.finish()
         if name not in PARTITIONS:
-            write_own(request.root, partitions[name])
+            own_tables.write_description(request.root, partitions[name])
     notes += [f"{count:,} references left out: {why}" for why, count in left_out.items()]
     return list(partitions.values()), notes
 

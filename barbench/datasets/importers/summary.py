@@ -39,6 +39,7 @@ class Example(NamedTuple):
 
 def count_masks(data: ReferData, split: str) -> MaskCounts:
     """Count the masks of a split."""
+    # Several references may mean one object, which counts once.
     objects = {r.ann_id: share(data, r) for r in data.references if r.split == split and r.targets}
     shares = sorted(objects.values())
     if not shares:

@@ -85,6 +85,7 @@ class Table:
 
     def items(self, exif: Exif) -> Iterator[ImportedReference]:
         """The references: the rows of one object and split are one, in the order of their first rows."""
+        # Rows by their object.
         rows_of: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
         for entry in self.entries:
             rows_of[entry.image, entry.object, entry.split].append(entry)
@@ -272,6 +273,7 @@ def _turn(header: Header, drawn: Drawn, turns: Turns) -> list[str]:
         right, bottom = _reach(drawn.segmentation)
         fits_stored = right <= header.size[0] + 1 and bottom <= header.size[1] + 1
         fits_turned = right <= header.turned_size[0] + 1 and bottom <= header.turned_size[1] + 1
+    # A mask that fits both says nothing, nor does one that fits neither.
     if fits_stored == fits_turned:
         return turns.either
     return turns.turned if fits_turned else turns.stored

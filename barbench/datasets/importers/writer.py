@@ -95,9 +95,9 @@ class ReferWriter:
         self,
         root: Path,
         partition: Partition,
-        images: Path | None = None,
-        categories: dict[int, str] | None = None,
-        exif: Exif = "stored",
+        images: Path | None,
+        categories: dict[int, str],
+        exif: Exif,
     ) -> None:
         self.root = root
         self.partition = partition
@@ -107,7 +107,7 @@ class ReferWriter:
         self._instances_path = root / partition.folder / partition.instances_file
         refuse(self._refs_path)
         self._given = images
-        self._categories = dict(categories or {})
+        self._categories = dict(categories)
         self._exif = exif
         self._images: dict[str, dict[str, Any]] = {}
         self._written: dict[str, Path | bytes] = {}  # the file or the digest of each, to notice another of its name
@@ -133,6 +133,7 @@ class ReferWriter:
             targets["category_id"] = [self._category(each) for each in item.meant] or [NO_TARGET]
         if item.group is not None:
             targets["group_id"] = item.group
+        # The source's numbers, where they are free.
         ref_id = self._ref_ids.take(item.ref_id)
         sentences = [self._sentence(*sentence) for sentence in item.sentences]
         self._refs.append(
@@ -159,6 +160,7 @@ class ReferWriter:
             "annotations": list(self._annotations.values()),
             "categories": [{"id": c, "name": self._categories.get(c, str(c))} for c in sorted(categories)],
         }
+        # Two partitions may share a file of annotations, as G-Ref's do.
         if self._instances_path.exists():
             _agree(instances, self._instances_path)
         else:
@@ -170,34 +172,39 @@ class ReferWriter:
         if picture.name in self._images:
             self._refuse_another(picture)
             return self._images[picture.name]
-        # Its size: that of the file, of the source, or of the file that is in the layout already.
         number = picture.number or coco_id(picture.name)
-        data = picture.data
-        if data is None and self._given is not None:
-            data = _given_file(self._given, picture.name, number)
-        if data is not None:
-            size = layout_size(data, picture.name, self._exif)
-            if picture.size is not None and picture.size != size:
-                found = f"{size[0]}x{size[1]}"
-                raise ValueError(
-                    f"{picture.name} has {found} pixels, the source says {picture.size[0]}x{picture.size[1]}"
-                )
-            place_image(self._folder, picture.name, data)
-            if picture.data is not None:
-                self._written[picture.name] = data if isinstance(data, Path) else digest(data)
-        elif picture.size is not None:
-            size = image_size(*picture.size)
-            if not any((self.root / folder / picture.name).is_file() for folder in IMAGE_FOLDERS):
-                self.missing[picture.name] = None
-        elif (self._folder / picture.name).is_file():
-            size = layout_size(self._folder / picture.name, picture.name, self._exif)
-        else:
-            where = f"in {self._given}" if self._given else "in the source; name their folder with --images"
-            raise MissingData(f"the image {picture.name} is not {where}")
+        width, height = self._placed(picture, number)
         # An image that cannot be used takes no id.
-        entry = {"id": self._image_ids.take(number), "file_name": picture.name, "width": size[0], "height": size[1]}
+        entry = {"id": self._image_ids.take(number), "file_name": picture.name, "width": width, "height": height}
         self._images[picture.name] = entry
         return entry
+
+    def _placed(self, picture: SourceImage, number: int | None) -> tuple[int, int]:
+        """Put an image into the layout; its width and height are those of its file, else those that the source says,
+        else those of the file that is in the layout already."""
+        name = picture.name
+        data = picture.data
+        if data is None and self._given is not None:
+            data = _given_file(self._given, name, number)
+        # Its own file.
+        if data is not None:
+            size = layout_size(data, name, self._exif)
+            if picture.size is not None and picture.size != size:
+                found = f"{size[0]}x{size[1]}"
+                raise ValueError(f"{name} has {found} pixels, the source says {picture.size[0]}x{picture.size[1]}")
+            place_image(self._folder, name, data)
+            if picture.data is not None:
+                self._written[name] = data if isinstance(data, Path) else digest(data)
+            return size
+        # No file: the annotations are written all the same, and the image can be added.
+        if picture.size is not None:
+            if not any((self.root / folder / name).is_file() for folder in IMAGE_FOLDERS):
+                self.missing[name] = None
+            return image_size(*picture.size)
+        if (self._folder / name).is_file():
+            return layout_size(self._folder / name, name, self._exif)
+        where = f"in {self._given}" if self._given else "in the source; name their folder with --images"
+        raise MissingData(f"the image {name} is not {where}")
 
     def _refuse_another(self, picture: SourceImage) -> None:
         """ValueError for an image that has the name of another one."""

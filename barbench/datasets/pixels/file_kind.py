@@ -46,6 +46,7 @@ def file_kind(start: bytes) -> str | None:
     if not start:
         return "an empty file"
     kind = None
+    # Containers name their content behind their own mark.
     if start[4:8] == b"ftyp":
         kind = _BRANDS.get(start[8:12], "a video")
     elif start.startswith(b"RIFF"):

@@ -75,6 +75,7 @@ def decode_image(info: ImageInfo) -> RGB:
     # Some OpenCV versions fill what a cut JPEG lacks with gray and say nothing. A whole one ends its last scan.
     if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise DataError(f"{info.path} is truncated: its last JPEG scan has no end")
+    # The size is asked of the header first: a file can claim gigabytes of pixels.
     due = info.width, info.height
     bare = without_metadata(data)
     try:

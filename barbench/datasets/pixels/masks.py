@@ -183,6 +183,7 @@ def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> Rle:
     if own != of_image:
         raise ValueError(f"its RLE has size {own}, the image {of_image}")
 
+    # Its runs, written out or in COCO's text code.
     counts = segmentation.get("counts")
     if isinstance(counts, str | bytes):
         runs = _decompress(counts)

@@ -42,6 +42,7 @@ def _bare_png(data: bytes) -> bytes:
     while at < len(data):
         (length,) = struct.unpack_from(">I", data, at)
         end = at + 12 + length
+        # Capital letters lack this bit.
         if not data[at + 4] & 0x20:
             kept.append(data[at:end])
         at = end

@@ -48,6 +48,7 @@ def read_photo(path: Path) -> RGB:
 def upright_rgb(image: Image.Image) -> RGB:
     """The pixels of an opened image as `read_photo` gives them, uint8 (H, W, 3) RGB."""
     photo = ImageOps.exif_transpose(image)
+    # Sixteen bits, then transparency.
     if photo.mode.startswith("I"):
         photo = Image.fromarray((np.asarray(photo).clip(0, 65535) // 257).astype(np.uint8))
     if photo.has_transparency_data:

@@ -90,6 +90,7 @@ def related(a: Thing, b: Thing, scene: Scene, relation: str) -> bool:
     """Whether `a` has the relation to `b`, by more than a margin, and more along the relation's axis than across it."""
     dx = b.x - a.x
     dy = b.y - a.y
+    # From `a` to `b`: along the relation, and across it.
     directions = {
         "to the left of": (dx, dy),
         "to the right of": (-dx, dy),

@@ -95,6 +95,7 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: OnProgress | None = None
     # First of all, so that even an unfinished folder is never taken for real data.
     mark = {"fingerprint": spec.fingerprint(), **asdict(spec)}
     (root / "shapes.json").write_text(json.dumps(mark, indent=1) + "\n")
+    # The pools one after another: a picture's number is its id.
     pools: list[str] = []
     for pool in POOLS:
         pools += [pool] * getattr(spec, pool)
@@ -103,6 +104,7 @@ def make_shapes(root: Path, spec: ShapesSpec, progress: OnProgress | None = None
         pictures.append(picture)
         if progress is not None:
             progress(len(pictures), len(pools))
+    # The annotations are the same for all partitions.
     instances = json.dumps(_instances(pictures))
     for partition in PAPER_PARTITIONS:
         folder = root / partition.folder

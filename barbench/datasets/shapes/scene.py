@@ -123,11 +123,6 @@ class Thing:
         """A key of FAMILIES."""
         return "people" if self.kind in PEOPLE else "objects"
 
-    @property
-    def looks(self) -> tuple[str, str, str]:
-        """Kind, colour and texture."""
-        return self.kind, self.colour, self.texture
-
     def place(self, outline: Polygon) -> Polygon:
         """Rotate, scale and move an outline (points, 2) of the unit circle to the figure's place in the picture, in
         pixels."""
@@ -156,6 +151,7 @@ def _looks(rng: Rng, families: tuple[str, ...], count: int) -> list[tuple[str, s
     looks: list[tuple[str, str, str]] = []
     colours = list(COLOURS)
     while len(looks) < count:
+        # All are drawn even if one is replaced below: the draws that follow depend on it.
         kind = _one(rng, FAMILIES[_one(rng, families)])
         colour = _one(rng, colours)
         texture = _one(rng, ("plain", *TEXTURES))
