@@ -21,6 +21,11 @@ def naming(where: str, faults: tuple[type[Exception], ...] = (ValueError,)) -> I
         raise DataError(f"{where}: {error}") from error
 
 
+def anything(value: Any) -> Any:
+    """A value as it is: `read_key(entry, key, anything)` asks only that it is there."""
+    return value
+
+
 def read_size(entry: Any) -> tuple[int, int]:
     """Width and height of an image in pixels, from its entry; ValueError if one is absent or no whole number, which is
     named, or for a size that is not read."""

@@ -5,17 +5,15 @@ source averages, where it was seen and how far it was verified. Venues and encod
 rather than checked. A line is never compared with one of another metric or another training.
 """
 
-import csv
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
-from importlib.resources import files
-from io import StringIO
 from itertools import groupby
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, TypeAdapter
 
+from barbench.paper.published import csv_lines
 from barbench.paper.tables import PAPER_COLUMNS, Column
 
 Metric = Literal[
@@ -136,8 +134,7 @@ class PublishedSystem:
 @cache
 def published_scores() -> tuple[PublishedScore, ...]:
     """Every line, validated."""
-    text = (files("barbench.paper") / "published_more.csv").read_text("utf-8")
-    return TypeAdapter(tuple[PublishedScore, ...]).validate_python(list(csv.DictReader(StringIO(text))))
+    return TypeAdapter(tuple[PublishedScore, ...]).validate_python(list(csv_lines("published_more.csv")))
 
 
 def published_systems(on_papers_data: bool) -> tuple[PublishedSystem, ...]:

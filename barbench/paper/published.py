@@ -104,18 +104,19 @@ class TextMisprint:
 @cache
 def published_rows(table: str) -> tuple[PublishedRow, ...]:
     """The rows of Table `table` ("1" ... "5") in the paper's order; none if the paper has no such table."""
-    lines = (line for line in _lines("published_tables.csv") if line["table"] == table)
+    lines = (line for line in csv_lines("published_tables.csv") if line["table"] == table)
     return tuple(_row(table, list(members)) for _, members in groupby(lines, key=lambda line: line["order"]))
 
 
 @cache
 def text_misprints(table: str) -> tuple[TextMisprint, ...]:
     """The errors about Table `table` in captions and running text."""
-    lines = (line for line in _lines("published_text.csv") if table in line.pop("tables").split())
+    lines = (line for line in csv_lines("published_text.csv") if table in line.pop("tables").split())
     return tuple(TextMisprint(**line) for line in lines)
 
 
-def _lines(name: str) -> Iterator[dict[str, str]]:
+def csv_lines(name: str) -> Iterator[dict[str, str]]:
+    """Each line of a file of this folder, by column."""
     text = (files("barbench.paper") / name).read_text("utf-8")
     yield from csv.DictReader(StringIO(text))
 

@@ -5,7 +5,6 @@ the records of cells looks.
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -16,7 +15,7 @@ from barbench.files import write_atomically
 from barbench.metrics import Scores
 from barbench.results.expressions import Columns
 from barbench.results.record import STORED, Cell, DataIdentity, Frozen, short_hash
-from barbench.results.store import Arrays, Store, pack, unpack
+from barbench.results.store import Arrays, Store, as_stored, pack, unpack
 from barbench.spec.text import explain
 
 ORIGINAL: Final = "original"
@@ -108,11 +107,11 @@ def save(store: Store, record: EvaluationRecord, columns: Arrays, rivals: Arrays
     packed = pack({**columns, **long})
     digest = hashlib.sha256(packed).hexdigest()
     hashed = record.model_copy(update={"expressions": digest})
-    text = json.dumps(hashed.model_dump(mode="json"), allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1)
+    content = as_stored(hashed)
     # The counts first: a record without them would be damaged.
     path = folder_of(store, record.cell) / f"{record.id}.json"
     write_atomically(path.with_suffix(".npz"), packed)
-    write_atomically(path, text.encode() + b"\n")
+    write_atomically(path, content)
     return path
 
 

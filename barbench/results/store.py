@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from barbench.errors import DataError, UsageError
 from barbench.files import set_aside, write_atomically
@@ -145,8 +145,7 @@ class Store:
         for name, content in (("expressions", packed), ("masks", masks), ("tuned", tuned)):
             if content is not None:
                 files[name] = hashlib.sha256(content).hexdigest()
-        fields = record.model_copy(update={"files": files}).model_dump(mode="json")
-        text = json.dumps(fields, allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1)
+        written = as_stored(record.model_copy(update={"files": files}))
         # The record comes last: where it is, its arrays are.
         for beside, content in ((self.arrays(record.cell), packed), (self.masks(record.cell), masks)):
             if content is None:
@@ -154,7 +153,7 @@ class Store:
             else:
                 write_atomically(beside, content)
         path = self.path(record.cell)
-        write_atomically(path, text.encode() + b"\n")
+        write_atomically(path, written)
         return path
 
     def load(self, cell: Cell) -> Record | None:
@@ -339,6 +338,22 @@ def _read_if_there(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
+
+
+def as_stored(record: BaseModel) -> bytes:
+    """The content of a record's file.
+
+    Args:
+        record: of a cell, or of an evaluation.
+
+    Returns:
+        JSON with sorted keys.
+
+    Raises:
+        ValueError: for NaN or infinity.
+    """
+    fields = record.model_dump(mode="json")
+    return (json.dumps(fields, allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1) + "\n").encode()
 
 
 def unpack(content: bytes) -> dict[str, NDArray[Any]]:

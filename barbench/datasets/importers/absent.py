@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from barbench.datasets.entries import ABSENT, UNREADABLE, naming
+from barbench.datasets.entries import ABSENT, UNREADABLE, anything, naming
 from barbench.datasets.importers.archive import holds_references
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.pictures import SourceImage, coco_name
@@ -100,7 +100,7 @@ def _targets(raw: Any) -> list[int]:
     """Ids of what the reference means; none where it means nothing."""
     if raw.get("source") in ABSENT["source"]:
         return []
-    value = read_key(raw, "ann_id", lambda found: found)
+    value = read_key(raw, "ann_id", anything)
     ids = value if isinstance(value, list | tuple) else [value]
     return list(dict.fromkeys(whole(each) for each in ids))
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from barbench.datasets.entries import UNREADABLE, naming, read_categories, read_size
+from barbench.datasets.entries import UNREADABLE, anything, naming, read_categories, read_size
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
 TOLERANCE = 0.02  # pixels; boxes are rounded to two decimals, and added up in some sources
@@ -94,7 +94,7 @@ def _annotation(entry: Any) -> dict[str, Any]:
     box = [number(side) for side in read_key(entry, "bbox", listed)]
     if len(box) != 4:
         raise ValueError(f"'bbox' has {len(box)} numbers, not x, y, width and height")
-    return {**entry, **ids, "bbox": box, "segmentation": read_key(entry, "segmentation", lambda value: value)}
+    return {**entry, **ids, "bbox": box, "segmentation": read_key(entry, "segmentation", anything)}
 
 
 def _same(box: list[float], other: list[float]) -> bool:

@@ -118,8 +118,7 @@ def _agree(entry: dict[str, Any], reference: Reference) -> None:
 def _joined(data: ReferData, reference: Reference, split: str, sentences: list[str]) -> ImportedReference:
     """A reference to the same object, with other sentences; the pixels of its mask stay."""
     image = data.images[reference.image_id]
-    rle = data.annotations[reference.ann_id].rle
-    code = {"size": [rle.height, rle.width], "counts": rle.counts.decode()}
+    code = data.annotations[reference.ann_id].rle.as_json()
     return ImportedReference(
         split,
         SourceImage(image.path.name, None, (image.width, image.height)),

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from barbench.datasets.entries import naming, read_size
+from barbench.datasets.entries import anything, naming, read_size
 from barbench.datasets.importers.honest import begins_with_keys, read_head
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
@@ -50,7 +50,7 @@ def items(path: Path, partition: Partition, instances: Instances | None) -> Iter
             sentences = list(group)
             annotation = sentences[0].annotation
             meant = ImportedObject(
-                read_key(annotation, "segmentation", lambda value: value),
+                read_key(annotation, "segmentation", anything),
                 annotation["id"],
                 read_key(annotation, "category_id", whole, absent=0),
             )
@@ -102,7 +102,7 @@ def _sentences(path: Path, instances: Instances | None) -> Iterator[SentenceEntr
 def _odvg(path: Path, instances: Instances) -> Iterator[SentenceEntry]:
     for place, entry in enumerate(json_lines(path)):
         try:
-            grounding = read_key(entry, "grounding", lambda value: value)
+            grounding = read_key(entry, "grounding", anything)
             regions = read_key(grounding, "regions", listed)
             boxes = [read_key(region, "bbox", listed) for region in regions]
             if len(boxes) != 1 or len(boxes[0]) != 4:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from barbench.datasets.entries import naming, read_sentence, read_size, refuse_absent
+from barbench.datasets.entries import anything, naming, read_sentence, read_size, refuse_absent
 from barbench.datasets.importers import refcoco_m
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
@@ -77,12 +77,10 @@ def _refcoco_m(path: Path, root: Path) -> Iterator[ImportedReference]:
         # An image that RefCOCO's copy has already is not written again.
         there = any((root / folder / image.name).is_file() for folder in IMAGE_FOLDERS)
         for mask in image.masks:
-            height, width = mask.rle.height, mask.rle.width
-            code = {"size": [height, width], "counts": mask.rle.counts.decode()}
             yield ImportedReference(
                 "val",
-                SourceImage(image.name, None if there else image.data, (width, height)),
-                ImportedObject(code, mask.id, category_name=mask.category),
+                SourceImage(image.name, None if there else image.data, (mask.rle.width, mask.rle.height)),
+                ImportedObject(mask.rle.as_json(), mask.id, category_name=mask.category),
                 [(None, sentence) for sentence in mask.sentences],
             )
 
@@ -123,7 +121,7 @@ def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: P
     data = held.get("bytes") if isinstance(held, dict) else None
     picture = SourceImage(coco_name(read_key(info, "file_name", text)), data, read_size(info))
     meant = ImportedObject(
-        read_key(annotation, "segmentation", lambda value: value),
+        read_key(annotation, "segmentation", anything),
         read_key(row, "ann_id", whole),
         read_key(row, "category_id", whole),
     )
@@ -133,7 +131,7 @@ def _jxu(row: dict[str, Any], names: tuple[str, ...], of_file: str, partition: P
 
 def _lmms(row: dict[str, Any], split: str, instances: Instances | None) -> ImportedReference:
     name = coco_name(read_key(row, "file_name", text))
-    held = read_key(row, "image", lambda value: value)
+    held = read_key(row, "image", anything)
     data = held.get("bytes") if isinstance(held, dict) else None
     if not isinstance(data, bytes):
         raise ValueError("its image has no bytes")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from barbench.datasets.entries import UNREADABLE, naming, read_size
+from barbench.datasets.entries import UNREADABLE, anything, naming, read_size
 from barbench.datasets.importers.absent import OTHER, entries, sentence_of
 from barbench.datasets.importers.archive import holds_references
 from barbench.datasets.importers.pictures import SourceImage
@@ -94,16 +94,15 @@ class _Instances:
 
 
 def _by_id(entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    return str(read_key(entry, "id", lambda value: value)), entry
+    return str(read_key(entry, "id", anything)), entry
 
 
 def _united(annotation: dict[str, Any], picture: SourceImage) -> Any:
     """The segmentation as one code where it is a list of codes."""
-    drawn = read_key(annotation, "segmentation", lambda value: value)
+    drawn = read_key(annotation, "segmentation", anything)
     if not isinstance(drawn, list) or not all(isinstance(part, dict) for part in drawn):
         return drawn
     assert picture.size is not None
     width, height = picture.size
     parts = [masks.encode(part, height, width).rle for part in drawn]
-    rle = masks.united(parts, height, width)
-    return {"size": [height, width], "counts": rle.counts.decode()}
+    return masks.united(parts, height, width).as_json()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from barbench.datasets.entries import naming
+from barbench.datasets.entries import anything, naming
 from barbench.datasets.importers.parquet_file import open_parquet, rows_of
 from barbench.datasets.importers.pictures import coco_id, coco_name
 from barbench.datasets.pixels import masks
@@ -62,7 +62,7 @@ def _image(row: dict[str, Any]) -> MaskedImage:
 
 
 def _mask(sample: dict[str, Any]) -> NewMask:
-    code = read_key(sample, "mask", lambda value: value)
+    code = read_key(sample, "mask", anything)
     height, width = (whole(side) for side in read_key(code, "size", listed))
     return NewMask(
         id=read_key(sample, "id", whole),

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pycocotools import mask as coco
+import numpy as np
+from numpy.typing import NDArray
 
 from barbench.datasets.importers.pictures import SourceImage, coco_id, digest, layout_size, place_image
 from barbench.datasets.outlines import checked_polygons
@@ -235,26 +236,20 @@ class ReferWriter:
         if item.ann_id is not None and item.ann_id in self._annotations:
             return item.ann_id
         # The mask: drawn, or in COCO's form.
-        height, width = image["height"], image["width"]
-        drawn = hasattr(item.segmentation, "shape")
         segmentation = item.segmentation
-        if drawn:
-            if segmentation.shape != (height, width):
-                found = "x".join(map(str, segmentation.shape[1::-1]))
-                turned = segmentation.shape == (width, height)
-                hint = ": was it drawn on the image as its EXIF turns it? Say so with --exif apply" if turned else ""
-                raise ValueError(f"its mask has {found} pixels, {image['file_name']} has {width}x{height}{hint}")
-            rle = masks.from_mask((segmentation != 0).astype("uint8"))
+        if isinstance(segmentation, np.ndarray):
+            rle = _drawn_code(segmentation, image)
+            segmentation = rle.as_json()
         else:
-            segmentation = checked_polygons(segmentation, width, height)
-            rle = masks.encode(segmentation, height, width).rle
+            segmentation = checked_polygons(segmentation, image["width"], image["height"])
+            rle = masks.encode(segmentation, image["height"], image["width"]).rle
         # Without an id of the source's, equal masks of an image are one annotation.
         key = (image["id"], rle.counts)
         if item.ann_id is None and key in self._by_mask:
             return self._by_mask[key]
         # COCO's entry.
         ann_id = self._ann_ids.take(item.ann_id)
-        code = {"size": [height, width], "counts": rle.counts}
+        left, top, right, bottom = rle.box
         self._by_mask[key] = ann_id
         self._annotations[ann_id] = {
             "id": ann_id,
@@ -262,8 +257,8 @@ class ReferWriter:
             "category_id": self._category(item),
             "iscrowd": 0,
             "area": rle.area,
-            "bbox": [float(value) for value in coco.toBbox(code)],
-            "segmentation": {**code, "counts": rle.counts.decode()} if drawn else segmentation,
+            "bbox": [float(left), float(top), float(right - left), float(bottom - top)],
+            "segmentation": segmentation,
         }
         if item.source_id:
             self._annotations[ann_id]["source_id"] = item.source_id
@@ -271,6 +266,18 @@ class ReferWriter:
 
     def _sentence(self, number: int | None, text: str) -> dict[str, Any]:
         return {"sent_id": self._sent_ids.take(number), "sent": text, "raw": text, "tokens": text.split()}
+
+
+def _drawn_code(mask: NDArray[Any], image: dict[str, Any]) -> masks.Rle:
+    """The code of a mask (H, W); ValueError for one that is not as large as its image."""
+    size = (image["height"], image["width"])
+    if mask.shape == size:
+        return masks.from_mask((mask != 0).astype(np.uint8))
+    found = "x".join(map(str, mask.shape[1::-1]))
+    hint = ""
+    if mask.shape == size[::-1]:
+        hint = ": was it drawn on the image as its EXIF turns it? Say so with --exif apply"
+    raise ValueError(f"its mask has {found} pixels, {image['file_name']} has {image['width']}x{image['height']}{hint}")
 
 
 def _given_file(folder: Path, name: str, number: int | None) -> Path | None:

@@ -47,6 +47,10 @@ class Rle(NamedTuple):
         """Number of pixels inside."""
         return int(coco.area(_coco(self)))
 
+    def as_json(self) -> dict[str, Any]:
+        """COCO's form of it in a file of annotations."""
+        return {"size": [self.height, self.width], "counts": self.counts.decode()}
+
 
 def _coco(rle: Rle) -> dict[str, Any]:
     """A code as pycocotools takes it."""
