@@ -24,9 +24,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from barbench.datasets.pixels.letterbox import normalized
-from barbench.datasets.shapes.captions import CaptionedBatch, captioned_batch
 from barbench.datasets.shapes.language import vocabulary
 from barbench.spec.backbone import CLIP_NORMALIZATION
+from tools.captions import CaptionedBatch, captioned_batch
 
 WIDTH = 96
 TEXT_WIDTH = 64

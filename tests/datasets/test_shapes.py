@@ -22,12 +22,12 @@ from barbench.datasets import shapes
 from barbench.datasets.audit import verify
 from barbench.datasets.pickles import load_plain
 from barbench.datasets.shapes import ShapesSpec, make_shapes
-from barbench.datasets.shapes.captions import captioned_batch, truth
 from barbench.datasets.shapes.language import propose, vocabulary
 from barbench.datasets.shapes.make import AIR, NOISE, POOLS, hazed
 from barbench.datasets.shapes.scene import COLOURS, Scene, sample_scene
 from barbench.paper.partitions import PAPER_PARTITIONS
 from tests.conftest import SPEC
+from tools.captions import captioned_batch, truth
 
 STYLES = {"refcoco": "refs(unc).p", "refcoco+": "refs(unc).p", "refcocog": "refs(umd).p"}
 PEOPLE = {"man", "woman", "child"}

@@ -11,7 +11,6 @@ Both are written as gRefCOCO's files are.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from barbench.datasets.entries import ABSENT, UNREADABLE, anything, naming
 from barbench.datasets.importers.archive import holds_references
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.pictures import SourceImage, coco_name
-from barbench.datasets.importers.writer import ImportedObject, ImportedReference
+from barbench.datasets.importers.writer import Given, ImportedObject, ImportedReference, Items
 from barbench.datasets.pickles import load_plain, repair_text
 from barbench.errors import UsageError
-from barbench.paper.partitions import EVALUATION_SETS, Partition
+from barbench.paper.partitions import EVALUATION_SETS
 from barbench.values import listed, read_key, shown, text, whole
 
 OTHER = "instances.json"
@@ -35,10 +34,9 @@ def is_absent(path: Path) -> bool:
     return holds_references(path, [each.name for each in EVALUATION_SETS if each.allows_no_target])
 
 
-def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[ImportedReference | str]:
-    """The references of one file, `refs(…).p` or its list as JSON; `instances` are the annotations, where they are not
-    beside it."""
-    annotations = instances or beside(path)
+def items(path: Path, given: Given) -> Items:
+    """The references of one file, `refs(…).p` or its list as JSON, whose annotations are given or beside it."""
+    annotations = given.instances or beside(path)
     for place, raw in enumerate(entries(path)):
         where = f"{path}, reference {place}"
         with naming(where):

@@ -12,14 +12,13 @@ is the sentence, the other fields are what the authors made of it; each is a spl
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from barbench.datasets.entries import UNREADABLE, naming
 from barbench.datasets.importers.honest import begins_with_keys
 from barbench.datasets.importers.pictures import SourceImage
-from barbench.datasets.importers.writer import ImportedObject, ImportedReference
+from barbench.datasets.importers.writer import Given, ImportedObject, ImportedReference, Items
 from barbench.datasets.refer import read_annotations
 from barbench.datasets.references import ReferData, Reference
 from barbench.errors import DataError
@@ -44,9 +43,9 @@ def is_adversarial(path: Path) -> bool:
     return begins_with_keys(path, "raw_str", "annID")
 
 
-def arefcoco(path: Path, root: Path) -> Iterator[ImportedReference | str]:
+def arefcoco(path: Path, given: Given) -> Items:
     """The references of aRefCOCO; the root has RefCOCO and G-Ref (umd), as far as the file names them."""
-    members = _Members(root)
+    members = _Members(given.root)
     raw = _loaded(path)
     with naming(f"{path} is not aRefCOCO"):
         entries = read_key(raw, "annotations", listed)
@@ -59,9 +58,9 @@ def arefcoco(path: Path, root: Path) -> Iterator[ImportedReference | str]:
             yield _joined(data, reference, read_key(entry, "split", text), sentences)
 
 
-def adversarial(path: Path, root: Path) -> Iterator[ImportedReference | str]:
+def adversarial(path: Path, given: Given) -> Items:
     """The references of RefCOCOg-Adv, of each entry one per split; the root has G-Ref (umd)."""
-    members = _Members(root)
+    members = _Members(given.root)
     empty: Counter[str] = Counter()
     raw = _loaded(path)
     if not isinstance(raw, dict):

@@ -21,23 +21,21 @@ from barbench.datasets.importers.mask_file import decode_mask
 from barbench.datasets.importers.mask_folder import coco_category
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
-from barbench.datasets.importers.writer import ImportedObject, ImportedReference
+from barbench.datasets.importers.writer import Given, ImportedObject, ImportedReference, Items
 from barbench.datasets.pickles import loads_plain
 from barbench.errors import DataError, UsageError
-from barbench.paper.partitions import Partition
 from barbench.values import listed, read_key, text, whole
 
 CONTINUATION = b"\xff\xff\xff\xff"  # begins every message of an Arrow stream
 HEADER = 64  # bytes within which the stream begins
 
 
-def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]:
-    """The references of a file `<split>.lmdb`, or of a folder of that name with `data.mdb` in it, and in words what is
-    left out."""
+def items(path: Path, given: Given) -> Items:
+    """The references of a file `<split>.lmdb`, or of a folder of that name with `data.mdb` in it."""
     name = path.name.split(".")[0]
-    split = known_split(name, partition)
+    split = known_split(name, given.partition)
     if split is None:
-        yield f"{path.name} is left out: {name} is no split of {partition.name}"
+        yield f"{path.name} is left out: {name} is no split of {given.partition.name}"
         return
     for key, value in _values(path):
         with naming(f"{path}, entry {key}"):

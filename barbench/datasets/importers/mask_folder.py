@@ -7,7 +7,6 @@ eight bits). `segment_id` is the release's ref_id; `cat` numbers COCO's 80 categ
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from barbench.datasets.entries import UNREADABLE, naming, read_sentence, refuse_
 from barbench.datasets.importers.mask_file import decode_mask
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
-from barbench.datasets.importers.writer import ImportedObject, ImportedReference
+from barbench.datasets.importers.writer import Given, ImportedObject, ImportedReference, Items
 from barbench.errors import MissingData
-from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
 
 ABSENT = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
@@ -25,17 +23,17 @@ COCO_CATEGORIES = tuple(number for number in range(1, 91) if number not in ABSEN
 """COCO's category ids in order: place i is the category that these sources call i."""
 
 
-def items(path: Path, partition: Partition, images: Path | None) -> Iterator[ImportedReference | str]:
-    """The references of a file `anns/<data set>/<split>.json`, and in words what is left out; images are in
-    `images/train2014` beside `anns`, unless another folder is given."""
-    split = known_split(path.stem, partition)
+def items(path: Path, given: Given) -> Items:
+    """The references of a file `anns/<data set>/<split>.json`; images are in `images/train2014` beside `anns`, unless
+    another folder is given."""
+    split = known_split(path.stem, given.partition)
     if split is None:
-        yield f"{path.name} is left out: {path.stem} is no split of {partition.name}"
+        yield f"{path.name} is left out: {path.stem} is no split of {given.partition.name}"
         return
     # Masks and images lie beside `anns`.
     home = path.parent.parent.parent
     masks = home / "masks" / path.parent.name
-    pictures = images or home / "images" / "train2014"
+    pictures = given.images or home / "images" / "train2014"
     if not masks.is_dir():
         raise MissingData(f"{path} has its masks in {masks}, which is not there")
     with naming(f"{path} is not a list in JSON", UNREADABLE):

@@ -22,9 +22,8 @@ from barbench.datasets.importers.honest import begins_with_keys, read_head
 from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.pictures import SourceImage, coco_name
-from barbench.datasets.importers.writer import ImportedObject, ImportedReference
+from barbench.datasets.importers.writer import Given, ImportedObject, ImportedReference, Items
 from barbench.errors import UsageError
-from barbench.paper.partitions import Partition
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
 
@@ -37,16 +36,16 @@ class SentenceEntry(NamedTuple):
     annotation: dict[str, Any]
 
 
-def items(path: Path, partition: Partition, instances: Instances | None) -> Iterator[ImportedReference | str]:
-    """The references of a file `finetune_…_<split>.json` or `…_<split>_vg.json`, and in words what is left out;
-    `instances` are COCO's annotations, where the file has none of its own."""
-    split = known_split(path.stem.removesuffix("_vg").split("_")[-1], partition)
+def items(path: Path, given: Given) -> Items:
+    """The references of a file `finetune_…_<split>.json` or `…_<split>_vg.json`; objects are in COCO's annotations,
+    where the file has none of its own."""
+    split = known_split(path.stem.removesuffix("_vg").split("_")[-1], given.partition)
     if split is None:
-        yield f"{path.name} is left out: its name ends in no split of {partition.name}"
+        yield f"{path.name} is left out: its name ends in no split of {given.partition.name}"
         return
     with naming(str(path)):
         # Entries of one object that follow each other are one reference.
-        for _, group in groupby(_sentences(path, instances), key=lambda s: s.annotation["id"]):
+        for _, group in groupby(_sentences(path, given.instances), key=lambda s: s.annotation["id"]):
             sentences = list(group)
             annotation = sentences[0].annotation
             meant = ImportedObject(

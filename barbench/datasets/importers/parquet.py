@@ -26,7 +26,7 @@ from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.names import known_split
 from barbench.datasets.importers.parquet_file import open_parquet, rows_of
 from barbench.datasets.importers.pictures import SourceImage, coco_name
-from barbench.datasets.importers.writer import ImportedObject, ImportedReference
+from barbench.datasets.importers.writer import Given, ImportedObject, ImportedReference, Items
 from barbench.datasets.refer import IMAGE_FOLDERS
 from barbench.errors import DataError
 from barbench.paper.partitions import Partition
@@ -38,21 +38,20 @@ REFCOCO_M = "refcoco-m"
 LMMS = ("answer", "segmentation", "file_name", "image")
 
 
-def items(
-    path: Path, partition: Partition, instances: Instances | None, root: Path
-) -> Iterator[ImportedReference | str]:
-    """The references of a Parquet file, whose name or folder begins with the split, and in words what is left out.
+def items(path: Path, given: Given) -> Items:
+    """The references of a Parquet file, whose name or folder begins with the split.
 
-    `instances` are the release's annotations, for whole masks of lmms-lab's rows; RefCOCO-M's images are taken from
-    `root`, which is written, where they are there already.
+    Whole masks of lmms-lab's rows are in the release's annotations; RefCOCO-M's images are taken from the root where
+    they are there already.
     """
+    partition = given.partition
     with open_parquet(path) as file:
         # The columns tell whose copy it is.
         columns = set(file.schema_arrow.names)
         if (partition.name == REFCOCO_M) != columns.issuperset(refcoco_m.COLUMNS):
             raise DataError(f"{path} is no file of {partition.name}: its columns are {', '.join(sorted(columns))}")
         if partition.name == REFCOCO_M:
-            yield from _refcoco_m(path, root)
+            yield from _refcoco_m(path, given.root)
             return
         jxu = next((names for names in (JXU, OLD_JXU) if columns.issuperset(names)), None)
         if jxu is None and not columns.issuperset(LMMS):
@@ -68,7 +67,7 @@ def items(
             return
         for number, row in enumerate(rows_of(file)):
             with naming(f"{path}, row {number}"):
-                yield _jxu(row, jxu, of_file, partition) if jxu else _lmms(row, str(split), instances)
+                yield _jxu(row, jxu, of_file, partition) if jxu else _lmms(row, str(split), given.instances)
 
 
 def _refcoco_m(path: Path, root: Path) -> Iterator[ImportedReference]:

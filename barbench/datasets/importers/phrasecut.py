@@ -9,7 +9,6 @@ get COCO's ids, so that the audit finds them in training sets; the others have V
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from barbench.datasets.entries import UNREADABLE, naming, read_size
 from barbench.datasets.importers.pictures import SourceImage
-from barbench.datasets.importers.writer import ImportedObject, ImportedReference
+from barbench.datasets.importers.writer import Given, ImportedObject, ImportedReference, Items
 from barbench.errors import UsageError
 from barbench.values import listed, number, read_entries, read_key, text, whole
 
@@ -34,7 +33,7 @@ def split_of(path: Path) -> str | None:
     return found[1] if found else None
 
 
-def items(path: Path) -> Iterator[ImportedReference | str]:
+def items(path: Path, given: Given) -> Items:
     """The phrases of a file `refer_<split>.json`, which has IMAGE_DATA beside it or in the folder above."""
     split = split_of(path)
     if split is None:

@@ -8,7 +8,6 @@ OFFSET. The splits testAB and testBC stay apart from testA, testB and testC. Pub
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +15,10 @@ from barbench.datasets.entries import UNREADABLE, anything, naming, read_size
 from barbench.datasets.importers.absent import OTHER, entries, sentence_of
 from barbench.datasets.importers.archive import holds_references
 from barbench.datasets.importers.pictures import SourceImage
-from barbench.datasets.importers.writer import ImportedObject, ImportedReference
+from barbench.datasets.importers.writer import Given, ImportedObject, ImportedReference, Items
 from barbench.datasets.pickles import repair_text
 from barbench.datasets.pixels import masks
 from barbench.errors import UsageError
-from barbench.paper.partitions import Partition
 from barbench.values import listed, read_entries, read_key, text, whole
 
 OFFSET: Final = 2_000_000_000
@@ -34,7 +32,7 @@ def is_refclef(path: Path) -> bool:
     return holds_references(path, ("refclef", "refclef-berkeley"))
 
 
-def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]:
+def items(path: Path, given: Given) -> Items:
     """The references of `refs(unc).p` or `refs(berkeley).p`, which has `instances.json` beside it, and in words which
     splits have another number of images than the release."""
     instances = _Instances(path.parent / OTHER)
@@ -52,11 +50,12 @@ def items(path: Path, partition: Partition) -> Iterator[ImportedReference | str]
         used.setdefault(split, set()).add(picture.number or 0)
         yield ImportedReference(split, picture, meant, sentences, ref_id)
     # The counts of the release tell a copy that lacks some.
-    expected = IMAGES if partition.name == "refclef" else BERKELEY_IMAGES
+    name = given.partition.name
+    expected = IMAGES if name == "refclef" else BERKELEY_IMAGES
     for split, count in expected.items():
         found = len(used.get(split, ()))
         if found and found != count:
-            yield f"{partition.name} {split} has {found:,} images, the release {count:,}"
+            yield f"{name} {split} has {found:,} images, the release {count:,}"
 
 
 class _Instances:

@@ -25,7 +25,7 @@ from barbench.datasets.importers.names import SourceFormat, found_files, partiti
 from barbench.datasets.importers.rows import TABLE_FILES
 from barbench.datasets.importers.summary import MaskCounts, count_masks, warnings_of
 from barbench.datasets.importers.unknown import left_out_tables, refuse_other_files, why_unknown
-from barbench.datasets.importers.writer import ImportedReference, ReferWriter, present
+from barbench.datasets.importers.writer import Given, Items, ReferWriter, present
 from barbench.datasets.refer import data_files, read_annotations, read_outline
 from barbench.datasets.references import ReferData
 from barbench.errors import UsageError
@@ -130,14 +130,14 @@ class Reader(NamedTuple):
 
     Attributes:
         find: the files of the form under a folder, each of which is one split; a table is one file.
-        items: the references of such a file, and in words what is left out of it.
-        rows: how many references it has; 0 where that is not known without reading it.
+        items: reads such a file; None for tables, which are read whole before anything is written.
+        rows: how many references it has; None where that is not known without reading it.
         dataset: that all such files are of; None where names of files and folders tell.
     """
 
     find: Callable[[Path], list[Path]]
-    items: Callable[[Path, Partition, Request, Instances | None], Iterator[ImportedReference | str]]
-    rows: Callable[[Path], int] = lambda path: 0
+    items: Callable[[Path, Given], Items] | None
+    rows: Callable[[Path], int] | None = None
     dataset: str | None = None
 
 
@@ -157,49 +157,16 @@ def _stores(source: Path) -> list[Path]:
 
 
 READERS: dict[SourceFormat, Reader] = {
-    "parquet": Reader(
-        lambda source: found_files(source, "*.parquet"),
-        lambda path, partition, request, instances: parquet.items(path, partition, instances, request.root),
-        parquet.rows,
-    ),
-    "masks": Reader(
-        _files(mask_folder.has_masks, "*.json"),
-        lambda path, partition, request, instances: mask_folder.items(path, partition, request.images),
-    ),
-    "lmdb": Reader(
-        _stores, lambda path, partition, request, instances: lmdb_store.items(path, partition), lmdb_store.rows
-    ),
-    "mdetr": Reader(
-        _files(mdetr.is_mdetr, "*.json", "*.jsonl"),
-        lambda path, partition, request, instances: mdetr.items(path, partition, instances),
-    ),
-    "absent": Reader(
-        _files(absent.is_absent, "*.p", "*.json"),
-        lambda path, partition, request, instances: absent.items(path, partition, instances),
-    ),
-    "refclef": Reader(
-        _files(refclef.is_refclef, "*.p", "*.json"),
-        lambda path, partition, request, instances: refclef.items(path, partition),
-    ),
-    "phrasecut": Reader(
-        _files(phrasecut.split_of, "refer_*.json"),
-        lambda path, partition, request, instances: phrasecut.items(path),
-        dataset="phrasecut",
-    ),
-    "arefcoco": Reader(
-        _files(joined.is_arefcoco, "*.json"),
-        lambda path, partition, request, instances: joined.arefcoco(path, request.root),
-        dataset="arefcoco",
-    ),
-    "refcocog-adv": Reader(
-        _files(joined.is_adversarial, "*.json"),
-        lambda path, partition, request, instances: joined.adversarial(path, request.root),
-        dataset="refcocog-adv",
-    ),
-    "table": Reader(
-        _files(table.is_table, *TABLE_FILES),
-        lambda path, partition, request, instances: table.read_table(path).items("stored"),
-    ),
+    "parquet": Reader(lambda source: found_files(source, "*.parquet"), parquet.items, parquet.rows),
+    "masks": Reader(_files(mask_folder.has_masks, "*.json"), mask_folder.items),
+    "lmdb": Reader(_stores, lmdb_store.items, lmdb_store.rows),
+    "mdetr": Reader(_files(mdetr.is_mdetr, "*.json", "*.jsonl"), mdetr.items),
+    "absent": Reader(_files(absent.is_absent, "*.p", "*.json"), absent.items),
+    "refclef": Reader(_files(refclef.is_refclef, "*.p", "*.json"), refclef.items),
+    "phrasecut": Reader(_files(phrasecut.split_of, "refer_*.json"), phrasecut.items, dataset="phrasecut"),
+    "arefcoco": Reader(_files(joined.is_arefcoco, "*.json"), joined.arefcoco, dataset="arefcoco"),
+    "refcocog-adv": Reader(_files(joined.is_adversarial, "*.json"), joined.adversarial, dataset="refcocog-adv"),
+    "table": Reader(_files(table.is_table, *TABLE_FILES), None),
 }
 """In the order in which a source is looked at: a mask folder or MDETR's JSON could pass for a table, too."""
 
@@ -237,28 +204,25 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
 
     # All writers are made before anything is written, so that a file in the way is an error at once.
     instances = Instances(request.instances) if request.instances else None
-    categories: dict[int, str] = instances.categories if instances else {}
+    given: dict[str, Given] = {}
     writers: dict[str, ReferWriter] = {}
     for name, partition in partitions.items():
-        writers[name] = ReferWriter(request.root, partition, request.images, categories, exif)
+        given[name] = Given(partition, request.root, request.images, instances)
+        writers[name] = ReferWriter(given[name])
 
     # References, with their images as they come.
     left_out: Counter[str] = Counter()
-    total = sum(reader.rows(path) for path in files)
+    total = sum(reader.rows(path) for path in files) if reader.rows else 0
     done = 0
     for name, paths in files_of.items():
-        partition = partitions[name]
         writer = writers[name]
         for path in paths:
-            if path in tables:
-                items: Iterator[ImportedReference | str] = tables[path].items(exif)
-            else:
-                items = reader.items(path, partition, request, instances)
+            items = reader.items(path, given[name]) if reader.items else tables[path].items(exif)
             for item in items:
                 if isinstance(item, str):
                     notes.append(item)
                     continue
-                if item.split not in partition.splits:
+                if item.split not in partitions[name].splits:
                     left_out[f"split {item.split!r}, which {name} does not have"] += 1
                     continue
                 with naming(item.where or f"{path}, reference {done} of the import"):

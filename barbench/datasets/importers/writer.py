@@ -7,13 +7,14 @@ holds something else is never overwritten.
 
 import json
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from barbench.datasets.importers.instances import Instances
 from barbench.datasets.importers.pictures import SourceImage, coco_id, digest, layout_size, place_image
 from barbench.datasets.outlines import checked_polygons
 from barbench.datasets.pixels import masks
@@ -21,7 +22,7 @@ from barbench.datasets.refer import IMAGE_FOLDERS, NO_TARGET, data_files
 from barbench.datasets.untrusted import image_size
 from barbench.errors import DataError, MissingData, UsageError
 from barbench.files import write_atomically
-from barbench.paper.partitions import Exif, Partition
+from barbench.paper.partitions import Partition
 
 COCO_FOLDERS = ("train2014", "val2014")
 
@@ -65,6 +66,26 @@ class ImportedReference(NamedTuple):
     group: int | None = None
 
 
+Items = Iterator[ImportedReference | str]
+"""The references of a file, and in words what is left out of it."""
+
+
+class Given(NamedTuple):
+    """What a file of a source is read with.
+
+    Attributes:
+        partition: whose references it has.
+        root: that is written; other data sets may be there.
+        images: a folder with the images that the source itself does not hold; None where the user names none.
+        instances: of a file of COCO's annotations; None where the user names none.
+    """
+
+    partition: Partition
+    root: Path
+    images: Path | None
+    instances: Instances | None
+
+
 class IdAllocator:
     """Ids of one kind, each given once: a source's own where it is free, else the next from 1 on."""
 
@@ -83,33 +104,19 @@ class IdAllocator:
 
 
 class ReferWriter:
-    """The files of one partition under `root`, while they are made; UsageError where they are there already.
+    """The files of one partition under a root, while they are made; UsageError where they are there already."""
 
-    Args:
-        root: the folder to write; may hold other data sets and images.
-        images: a folder with the images that the source itself does not hold, by their names.
-        categories: names by id, where the source has them.
-        exif: `apply` where the masks were drawn on images turned as their EXIF says.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        partition: Partition,
-        images: Path | None,
-        categories: dict[int, str],
-        exif: Exif,
-    ) -> None:
-        self.root = root
-        self.partition = partition
+    def __init__(self, given: Given) -> None:
+        self.root = given.root
+        self.partition = given.partition
         self.missing: dict[str, None] = {}  # names of images, in the order of the source
-        self._folder = root / IMAGE_FOLDERS[0]
-        self._refs_path = root / partition.folder / partition.refs_file
-        self._instances_path = root / partition.folder / partition.instances_file
+        home = self.root / self.partition.folder
+        self._folder = self.root / IMAGE_FOLDERS[0]
+        self._refs_path = home / self.partition.refs_file
+        self._instances_path = home / self.partition.instances_file
         refuse(self._refs_path)
-        self._given = images
-        self._categories = dict(categories)
-        self._exif = exif
+        self._given = given.images
+        self._categories = dict(given.instances.categories) if given.instances else {}
         self._images: dict[str, dict[str, Any]] = {}
         self._written: dict[str, Path | bytes] = {}  # the file or the digest of each, to notice another of its name
         self._annotations: dict[int, dict[str, Any]] = {}
@@ -189,7 +196,7 @@ class ReferWriter:
             data = _given_file(self._given, name, number)
         # Its own file.
         if data is not None:
-            size = layout_size(data, name, self._exif)
+            size = layout_size(data, name, self.partition.exif)
             if picture.size is not None and picture.size != size:
                 found = f"{size[0]}x{size[1]}"
                 raise ValueError(f"{name} has {found} pixels, the source says {picture.size[0]}x{picture.size[1]}")
@@ -203,7 +210,7 @@ class ReferWriter:
                 self.missing[name] = None
             return image_size(*picture.size)
         if (self._folder / name).is_file():
-            return layout_size(self._folder / name, name, self._exif)
+            return layout_size(self._folder / name, name, self.partition.exif)
         where = f"in {self._given}" if self._given else "in the source; name their folder with --images"
         raise MissingData(f"the image {name} is not {where}")
 
