@@ -78,7 +78,8 @@ def read_dataset(
         evaluation_splits = tuple(
             EvaluationSplit(f"held out {member.name}", member, "train") for member in dataset.members
         )
-        evaluated = images([members[partition.name].split(name) for _, partition, name in dataset.evaluation_splits])
+        of_dataset = [members[partition.name].split(name) for _, partition, name in dataset.evaluation_splits]
+        evaluated = images(of_dataset)
         judges = {image_id for image_id in images(train) - evaluated if _share(image_id) < held_out}
         for evaluation, split in zip(evaluation_splits, train, strict=True):
             evals[evaluation.key] = only(split, judges)

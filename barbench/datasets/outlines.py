@@ -40,7 +40,9 @@ def all_between_0_and_1(polygons: Any) -> bool:
     if not isinstance(polygons, list):
         return False
     numbers = list(chain.from_iterable(part for part in polygons if isinstance(part, list)))
-    return bool(numbers) and all(isinstance(number, int | float) and 0 <= number <= 1 for number in numbers)
+    if not numbers:
+        return False
+    return all(isinstance(number, int | float) and 0 <= number <= 1 for number in numbers)
 
 
 def _is_point(part: Any) -> bool:

@@ -54,9 +54,9 @@ def evaluation_images(partitions: Iterable[Partition], outlines: Outlines) -> di
     """Image ids of every evaluation split, by (partition, split)."""
     found: dict[tuple[str, str], frozenset[int]] = {}
     for partition in partitions:
-        entries = outlines[partition.name]
         for split in partition.eval_splits:
-            found[partition.name, split] = frozenset(entry.image_id for entry in entries if entry.split == split)
+            entries = [entry for entry in outlines[partition.name] if entry.split == split]
+            found[partition.name, split] = frozenset(entry.image_id for entry in entries)
     return found
 
 

@@ -335,7 +335,8 @@ def _images(
             width, height = read_size(entry)
         if name not in where:  # a name as listed: one such as ../../x is in no folder
             missing.append(name)
-        images[image_id] = ImageInfo(image_id, where.get(name, folders[0]) / name, width, height, apply_exif)
+        path = where.get(name, folders[0]) / name
+        images[image_id] = ImageInfo(image_id, path, width, height, apply_exif)
     if missing and needed:
         looked = " and ".join(str(folder) for folder in folders)
         raise MissingData(

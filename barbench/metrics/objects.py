@@ -74,8 +74,10 @@ def shared_objects(columns: Columns) -> list[tuple[int, int, tuple[int, ...]]]:
     found = []
     for place in np.unique(objects.place[other]):
         first = objects.first[place]
+        image_id = int(columns["image_id"][first])
+        ann_id = int(columns["ann_id"][first])
         names = np.unique(references[objects.place == place])
-        found.append((int(columns["image_id"][first]), int(columns["ann_id"][first]), tuple(map(int, names))))
+        found.append((image_id, ann_id, tuple(map(int, names))))
     return found
 
 

@@ -81,7 +81,7 @@ class Scores(BaseModel):
         return self[self._of_role("overall")]
 
     def _of_role(self, role: str) -> str:
-        return next(name for name, metric in METRICS.items() if metric.role == role and name in self.values)
+        return next(name for name in self.values if name in METRICS and METRICS[name].role == role)
 
     def __str__(self) -> str:
         """The scores in one line, in percent where they are fractions; `values` has the detail."""

@@ -53,8 +53,9 @@ def dataset_title(dataset: str) -> str:
     return PARTITIONS.get(dataset).paper_name if dataset in PARTITIONS else dataset
 
 
+_EIGHT = tuple(p.name for p in MEMBERS)
 PAPER_COLUMNS = tuple(Column(p.name, p.columns[split]) for p in PAPER_PARTITIONS for split in p.eval_splits)
-MEMBER_COLUMNS = tuple(column for column in PAPER_COLUMNS if column.dataset in {p.name for p in MEMBERS})
+MEMBER_COLUMNS = tuple(column for column in PAPER_COLUMNS if column.dataset in _EIGHT)
 ALWAYS_LEAKS = next(Column(p.name, p.columns[split]) for p in PAPER_PARTITIONS for split in p.leaks)
 
 
@@ -132,7 +133,6 @@ class PaperTable:
 _B = CLIP_B.backbones[0]
 _L = CLIP_L.backbones[0]
 _EVA = EVA_B.backbones[0]
-_EIGHT = tuple(p.name for p in MEMBERS)
 _EVERY = Block(",".join(PAPER_METHODS), _B, None, ("all",), "paper")
 
 DEFAULT = Block("all", _B, None, ("refcoco+",), "paper")

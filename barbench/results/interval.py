@@ -269,7 +269,8 @@ def _digamma(x: float) -> float:
     while x < 10:
         before += 1 / x
         x += 1
-    return math.log(x) - 1 / (2 * x) - 1 / (12 * x**2) + 1 / (120 * x**4) - 1 / (252 * x**6) - before
+    series = math.log(x) - 1 / (2 * x) - 1 / (12 * x**2) + 1 / (120 * x**4) - 1 / (252 * x**6)
+    return series - before
 
 
 def _trigamma(x: float) -> float:

@@ -354,7 +354,12 @@ class Record(Frozen):
 
     def split_names(self) -> list[str]:
         """The evaluation splits in the order of the tables: by dataset, val first."""
-        return sorted(self.splits, key=lambda s: (self.dataset_of(s), not self.splits[s].column.startswith("val"), s))
+
+        def place(name: str) -> tuple[str, bool, str]:
+            is_val = self.splits[name].column.startswith("val")
+            return self.dataset_of(name), not is_val, name
+
+        return sorted(self.splits, key=place)
 
     def dataset_of(self, split: str) -> str:
         """The dataset that the key `split` of `splits` belongs to."""
@@ -395,7 +400,8 @@ def _as_in_id(cell: dict[str, Any], id_: object) -> dict[str, Any]:
 
     What the defaults are is known to that version alone: whichever fields leave the id as it is are left out.
     """
-    unknown: list[tuple[str, ...]] = [(name,) for name in cell if name not in (*Cell.model_fields, "protocol")]
+    known = {*Cell.model_fields, "protocol"}
+    unknown: list[tuple[str, ...]] = [(name,) for name in cell if name not in known]
     if isinstance(cell.get("data"), dict):
         unknown += [("data", name) for name in cell["data"] if name not in DataIdentity.model_fields]
     if len(unknown) > _GUESSED:

@@ -135,7 +135,11 @@ def _why_not(path: PurePosixPath) -> str:
 
 def _folder_names(path: PurePosixPath) -> list[str]:
     """The folders and zips that a file lies in, the nearest first, without what browsers append."""
-    return [COPY_MARK.sub("", part.removesuffix(".zip")).lower() for part in reversed(path.parts[:-1])]
+    names = []
+    for part in reversed(path.parts[:-1]):
+        plain = COPY_MARK.sub("", part.removesuffix(".zip"))
+        names.append(plain.lower())
+    return names
 
 
 def _equal(one: Member, other: Member) -> bool:
@@ -207,7 +211,8 @@ def _zipped(path: Path, inside: PurePosixPath, scratch: Path, depth: int) -> Ite
         raise DataError(f"{inside} is not a zip that can be read: {error}") from error
     for entry in entries:
         # Names of Windows have backslashes, and no name may lead out of the folder.
-        name = inside / PurePosixPath(*[part for part in re.split(r"[/\\]", entry.filename) if part not in ("", "..")])
+        parts = [part for part in re.split(r"[/\\]", entry.filename) if part not in ("", "..")]
+        name = inside.joinpath(*parts)
         if name.suffix.lower() != ".zip" or "__MACOSX" in name.parts or name.name.startswith("."):
             yield Member(name, entry.file_size, lambda entry=entry: archive.open(entry))  # type: ignore[misc]
             continue

@@ -98,7 +98,9 @@ def _annotation(entry: Any) -> dict[str, Any]:
 
 
 def _same(box: list[float], other: list[float]) -> bool:
-    return len(box) == len(other) and all(abs(a - b) < TOLERANCE for a, b in zip(box, other, strict=True))
+    if len(box) != len(other):
+        return False
+    return all(abs(a - b) < TOLERANCE for a, b in zip(box, other, strict=True))
 
 
 def _cut(box: list[float], image: InstanceImage) -> list[float]:

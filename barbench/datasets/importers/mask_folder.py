@@ -46,7 +46,10 @@ def items(path: Path, given: Given) -> Items:
 
 def has_masks(path: Path) -> bool:
     """Whether a JSON file is of this form: `anns/<data set>/<split>.json` with a folder of masks beside `anns`."""
-    return path.parent.parent.name == "anns" and (path.parents[2] / "masks" / path.parent.name).is_dir()
+    folder = path.parent
+    if folder.parent.name != "anns":
+        return False
+    return (folder.parents[1] / "masks" / folder.name).is_dir()
 
 
 def _item(entry: Any, split: str, masks: Path, pictures: Path) -> ImportedReference:

@@ -91,7 +91,8 @@ class Letterbox:
     def mask(self, mask: NDArray[np.uint8]) -> Tensor:
         """Put a mask (H, W) of 0 and 1 into the square: bilinear, padded with 0; float32 (S, S) in 0..1."""
         matrix = self.matrix(*mask.shape)
-        square = self._warp(mask.astype(np.float32), matrix, (self.size, self.size), cv2.INTER_LINEAR, (0.0,))
+        soft = mask.astype(np.float32)
+        square = self._warp(soft, matrix, (self.size, self.size), cv2.INTER_LINEAR, (0.0,))
         return torch.from_numpy(square)
 
     def restore(self, probability: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

@@ -120,7 +120,8 @@ def _short(meaning: Meaning, rng: Rng) -> str:
     if not zone:
         return text if rng.random() < 0.6 else f"the {text}"
     preposition = {"middle": "in", "top": "at", "bottom": "at"}.get(zone, "on")
-    return str(rng.choice([f"{zone} {text}", f"{text} {zone}", f"{text} {preposition} the {zone}"]))
+    ways = [f"{zone} {text}", f"{text} {zone}", f"{text} {preposition} the {zone}"]
+    return str(rng.choice(ways))
 
 
 def _long(meaning: Meaning, rng: Rng) -> str:
@@ -145,8 +146,10 @@ def spoken(meaning: Meaning, rng: Rng) -> str:
 
 def vocabulary() -> list[str]:
     """Every word that an expression can contain, sorted."""
-    words = {*COLOURS, *TEXTURES, *SIZES, *OUTLINES, *FAMILY_WORDS.values(), *ZONES, *" ".join(RELATIONS).split()}
-    return sorted(words | {"the", "a", "an", "in", "on", "at", "that", "is", "placed"})
+    words = {"the", "a", "an", "in", "on", "at", "that", "is", "placed"}
+    words.update(COLOURS, TEXTURES, SIZES, OUTLINES, FAMILY_WORDS.values(), ZONES)
+    words.update(" ".join(RELATIONS).split())
+    return sorted(words)
 
 
 def propose(scene: Scene, thing: Thing, style: str, rng: Rng) -> Meaning:
