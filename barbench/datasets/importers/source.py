@@ -204,11 +204,9 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
 
     # All writers are made before anything is written, so that a file in the way is an error at once.
     instances = Instances(request.instances) if request.instances else None
-    given: dict[str, Given] = {}
     writers: dict[str, ReferWriter] = {}
     for name, partition in partitions.items():
-        given[name] = Given(partition, request.root, request.images, instances)
-        writers[name] = ReferWriter(given[name])
+        writers[name] = ReferWriter(Given(partition, request.root, request.images, instances))
 
     # References, with their images as they come.
     left_out: Counter[str] = Counter()
@@ -217,7 +215,7 @@ def _write(request: Request, form: SourceFormat, progress: OnRow) -> tuple[list[
     for name, paths in files_of.items():
         writer = writers[name]
         for path in paths:
-            items = reader.items(path, given[name]) if reader.items else tables[path].items(exif)
+            items = reader.items(path, writer.given) if reader.items else tables[path].items(exif)
             for item in items:
                 if isinstance(item, str):
                     notes.append(item)
@@ -248,8 +246,8 @@ def _absent(writer: ReferWriter) -> list[str]:
     if len(writer.missing) > MISSING_SHOWN:
         names.append("…")
     return [
-        f"{len(writer.missing):,} images of {writer.partition.name} are not in the source ({', '.join(names)}): put "
-        f"them into {writer.root / 'images/train2014'}, or import again into a new folder with --images FOLDER"
+        f"{len(writer.missing):,} images of {writer.given.partition.name} are not in the source ({', '.join(names)}): "
+        f"put them into {writer.folder}, or import again into a new folder with --images FOLDER"
     ]
 
 

@@ -107,15 +107,13 @@ class ReferWriter:
     """The files of one partition under a root, while they are made; UsageError where they are there already."""
 
     def __init__(self, given: Given) -> None:
-        self.root = given.root
-        self.partition = given.partition
+        self.given = given
+        self.folder = given.root / IMAGE_FOLDERS[0]
         self.missing: dict[str, None] = {}  # names of images, in the order of the source
-        home = self.root / self.partition.folder
-        self._folder = self.root / IMAGE_FOLDERS[0]
-        self._refs_path = home / self.partition.refs_file
-        self._instances_path = home / self.partition.instances_file
+        home = given.root / given.partition.folder
+        self._refs_path = home / given.partition.refs_file
+        self._instances_path = home / given.partition.instances_file
         refuse(self._refs_path)
-        self._given = given.images
         self._categories = dict(given.instances.categories) if given.instances else {}
         self._images: dict[str, dict[str, Any]] = {}
         self._written: dict[str, Path | bytes] = {}  # the file or the digest of each, to notice another of its name
@@ -160,7 +158,7 @@ class ReferWriter:
         """Write the two files; UsageError where there is nothing to write, or another import has left other annotations
         there."""
         if not self._refs:
-            raise UsageError(f"the source has no reference of {self.partition.name}")
+            raise UsageError(f"the source has no reference of {self.given.partition.name}")
         # Categories that occur, by the source's names or by number.
         categories = {entry["category_id"] for entry in self._annotations.values()}
         instances = {
@@ -192,26 +190,26 @@ class ReferWriter:
         else those of the file that is in the layout already."""
         name = picture.name
         data = picture.data
-        if data is None and self._given is not None:
-            data = _given_file(self._given, name, number)
+        if data is None and self.given.images is not None:
+            data = _given_file(self.given.images, name, number)
         # Its own file.
         if data is not None:
-            size = layout_size(data, name, self.partition.exif)
+            size = layout_size(data, name, self.given.partition.exif)
             if picture.size is not None and picture.size != size:
                 found = f"{size[0]}x{size[1]}"
                 raise ValueError(f"{name} has {found} pixels, the source says {picture.size[0]}x{picture.size[1]}")
-            place_image(self._folder, name, data)
+            place_image(self.folder, name, data)
             if picture.data is not None:
                 self._written[name] = data if isinstance(data, Path) else digest(data)
             return size
         # No file: the annotations are written all the same, and the image can be added.
         if picture.size is not None:
-            if not any((self.root / folder / name).is_file() for folder in IMAGE_FOLDERS):
+            if not any((self.given.root / folder / name).is_file() for folder in IMAGE_FOLDERS):
                 self.missing[name] = None
             return image_size(*picture.size)
-        if (self._folder / name).is_file():
-            return layout_size(self._folder / name, name, self.partition.exif)
-        where = f"in {self._given}" if self._given else "in the source; name their folder with --images"
+        if (self.folder / name).is_file():
+            return layout_size(self.folder / name, name, self.given.partition.exif)
+        where = f"in {self.given.images}" if self.given.images else "in the source; name their folder with --images"
         raise MissingData(f"the image {name} is not {where}")
 
     def _refuse_another(self, picture: SourceImage) -> None:
