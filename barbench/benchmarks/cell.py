@@ -316,6 +316,7 @@ def _cache(folder: Path | None, letterbox: Letterbox, splits: Sequence[ReferSpli
     much."""
     if folder is None:
         return None
+    # Half of the free space stays free.
     space = disk_space(LetterboxCache(letterbox, folder), splits)
     sizes = f"{space.needed / 1e9:.1f} GB, and {space.free / 1e9:.1f} GB are free in {folder}"
     if not space.fits:

@@ -101,6 +101,7 @@ def profile_methods(
 ) -> list[Row]:
     """Measure each method in its own process: one row each, as `measure` makes it; a method that fails has its reason
     instead of figures. BarbenchError if none could be measured."""
+    # A new process for each, so that memory of one is not that of the next.
     here = setting.here()
     rows = []
     for number, spec in enumerate(specs):

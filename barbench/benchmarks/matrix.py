@@ -136,6 +136,7 @@ def subset_of(run: Run, dataset: Dataset, source: DataSource) -> Subset | None:
 
 def _fit(run: Run, part: Part, backbone: str, method: MethodSpec) -> Row:
     """A method with the options for a backbone; UnfitBackbone where it cannot be used there."""
+    # What the user or the method's name gives is not scaled.
     config = backbone_config(backbone)
     given = part.options.get(method.name, {})
     options = {**method.options, **given}

@@ -150,6 +150,7 @@ def _names(store: Store, request: PanelRequest, done: set[str]) -> tuple[list[st
 
 def _wanted_of_cells(request: PanelRequest) -> dict[str, str | None]:
     """What a cell must have to be shown."""
+    # A cell has the hash of a file, which the user names by its path.
     backbone = request.backbone
     weights = request.weights
     if backbone is not None and weights is not None:

@@ -213,6 +213,7 @@ def _kept_rivals(long: Mapping[str, NDArray[np.int64]], kept: NDArray[np.bool_])
 
 def _split_result(before: SplitResult, columns: Arrays) -> SplitResult:
     """The scores of what is left of a split."""
+    # With other masks the control is not known.
     has_control = columns["control_union"] >= 0
     control = None
     if has_control.any():

@@ -26,7 +26,7 @@ class CheckedCommand(TyperCommand):
         """Check the arguments, and replace ~ in paths; BadParameter for an empty argument, and for nan and inf."""
         parameters = {parameter.name: parameter for parameter in self.get_params(ctx)}
         # Before typer converts values: an empty path would become the current folder.
-        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        given, *_ = self.make_parser(ctx).parse_args(args=list(args))
         for name, value in given.items():
             values = value if isinstance(value, list | tuple) else [value]
             if name in parameters and any(_is_empty(each) for each in values):

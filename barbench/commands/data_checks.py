@@ -95,6 +95,7 @@ def import_rows(request: Request, preview: Path | None = None) -> tuple[list[dic
         raise UsageError(f"--preview {preview}: expected the name of a .png file")
     if preview is not None and not preview.parent.is_dir():
         raise UsageError(f"--preview {preview}: the folder {preview.parent} is not there")
+    # Each split is compared with the public release, and a few of its masks are drawn.
     with progress_bar("importing") as progress:
         made = import_data(request, progress)
     notes = [*made.notes, *map(_compared, made.counts)]

@@ -280,11 +280,17 @@ def _three_digits(row: Mapping[str, Any]) -> dict[str, Any]:
 def option_lines(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Options for people: a line with name, value and what it may be, and below it what it means."""
     lines = ["options of --option METHOD:NAME=VALUE"]
+    indent = "    "
     for row in settings:
-        default = "" if row["value"] == row["default"] else f"; default {_as_written(row['default'])}"
-        takes = f"  ({row['takes']}{default})" if row["takes"] or default else ""
-        lines += textwrap.wrap(f"{row['option']} = {_as_written(row['value'])}{takes}", WIDTH, subsequent_indent="    ")
-        lines += textwrap.wrap(row["meaning"], WIDTH, initial_indent="    ", subsequent_indent="    ")
+        # What it may be, and the default where that is not its value.
+        takes = str(row["takes"] or "")
+        if row["value"] != row["default"]:
+            takes += f"; default {_as_written(row['default'])}"
+        line = f"{row['option']} = {_as_written(row['value'])}"
+        if takes:
+            line += f"  ({takes})"
+        lines += textwrap.wrap(line, WIDTH, subsequent_indent=indent)
+        lines += textwrap.wrap(row["meaning"], WIDTH, initial_indent=indent, subsequent_indent=indent)
     return [*lines, ""]
 
 

@@ -240,6 +240,7 @@ def _export_table(store: "Store", format_: str, expressions: bool, data: str | N
     from barbench.results.export import write_table
     from barbench.results.frames import expressions_of, scores_of, with_words
 
+    # Sentences and file names are with the data.
     find_scenes = SceneFinder(data)
     if expressions:
         table = with_words(expressions_of(store), store.all(), find_scenes)

@@ -22,6 +22,7 @@ def uniform(name: str, shape: tuple[int, ...]) -> Tensor:
 def weight(name: str, shape: tuple[int, ...]) -> Tensor:
     """A float32 weight of plausible size: matrices and kernels with variance 1 / fan-in; scales and variances around 1;
     biases and means around 0."""
+    # By the end of the name, then by the number of axes.
     u = uniform(name, shape)
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape)

@@ -72,6 +72,7 @@ def close(tolerance: float) -> Rule:
 def within_seeds(baseline: Values, measured: Values) -> dict[str, Verdict]:
     """The runs of each entry, one per seed, against the baseline's: the prediction interval of `Spread.allowed`, with
     the spread pooled over all entries."""
+    # A check measures fewer seeds than the baseline has.
     every = spread(baseline)
     found = {}
     for name, value in measured.items():

@@ -38,6 +38,7 @@ def show(outcome: Outcome, format_: str, console: Console) -> None:
         }
         print(json.dumps(whole, indent=1))
         return
+    # For people: what moved as a table, then the verdict and remarks.
     rows = _rows(outcome)
     table = _table(rows[:LONGEST])
     if format_ == "md":

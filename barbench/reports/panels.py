@@ -244,7 +244,8 @@ def _draw_row(figure: Figure, row: _Row, top: float, width: float) -> None:
         caption = f"{overlay.title}  IoU {100 * overlay.iou:.0f}"
         tiles.append(_Tile(caption, panel.image, overlay.mask, "black"))
     for column, tile in enumerate(tiles):
-        axes = _axes(figure, _left(column, width, row.box), top + row.text, row.box)
+        left = _left(column, width, row.box)
+        axes = _axes(figure, left, top + row.text, row.box)
         color = TRUTH if tile.ink == TRUTH else FOUND
         _draw(axes, tile.image, tile.mask, color)
         _caption(axes, tile)

@@ -131,6 +131,7 @@ def _built(
     wanted: list[str] = []
     for number in tables:
         wanted += every if number == ALL else [number]
+    # One that was asked for by name and has nothing to show is an error.
     built: dict[str, Sequence[Table]] = {}
     for number in wanted:
         if number not in EXTRA:

@@ -232,6 +232,7 @@ class PlainDisplay:
         seconds = self.forecast.get(job.cell.id())
         if seconds is None:
             return sum(taken for _, taken in self.took) / len(self.took) if self.took else None
+        # The ratio over all cells, not the mean of their ratios: long ones say more.
         taken_in_all = 0.0
         forecast_in_all = 0.0
         for other, taken in self.took:

@@ -103,6 +103,7 @@ def run_jobs(
 def check_unedited(records: Iterable[Record | None]) -> None:
     """UsageError where the source of a finished record's method is not what it was; None, and what is not finished, is
     left out."""
+    # The first method that was edited ends the run; its cells are counted.
     found: dict[str, list[Record]] = {}
     for record in records:
         if record is not None and record.status == "done" and _was_edited(record):

@@ -34,6 +34,7 @@ class RunFolder:
     @classmethod
     def make(cls, results: Path, executor: str, cells: Mapping[str, str], code: str) -> "RunFolder":
         """A new one; `cells` maps each cell's id to its stem."""
+        # Names sort by time, and two runs of one second differ.
         name = time.strftime("%m%d-%H%M%S-") + secrets.token_hex(2)
         run = cls(results / FOLDER / name)
         run._fields = {

@@ -68,6 +68,7 @@ def _comparable(record: Record, job: Job) -> bool:
     """Whether the record's times are valid for this device, backbone, batch and precision."""
     if record.status != "done" or record.profile is None or not record.history:
         return False
+    # What a step costs beside its method, which `_measured` looks at.
     mine = job.cell
     theirs = record.cell
     for name in ("backbone", "image_size", "neck", "head_form", "precision", "processes"):

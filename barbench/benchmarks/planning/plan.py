@@ -143,6 +143,7 @@ def make_plan(jobs: Sequence[Job], store: Store) -> RunPlan:
 
 def _sizes(jobs: Sequence[Job]) -> dict[str, Size]:
     """Sizes by split, from the references files alone: a few unusable references make no difference."""
+    # A file of references is read once for all data sets that have it.
     datasets = {job.dataset.name: job.dataset for job in jobs}
     subsets = {job.dataset.name: job.cell.subset for job in jobs}
     partitions: list[Partition] = []

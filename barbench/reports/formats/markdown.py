@@ -32,6 +32,7 @@ def render(table: Table) -> str:
 
 def grid(table: Table) -> str:
     """Markdown of the columns and rows alone, without a newline at the end."""
+    # Markdown has one header row: a group's name is before the column's.
     names = []
     for header in table.headers:
         name = f"{header.group} {header.name}".strip()

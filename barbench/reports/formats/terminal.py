@@ -67,6 +67,7 @@ def _blocks(table: Table, room: int) -> list[Table]:
 
 def _groups(table: Table, room: int) -> list[list[int]]:
     """The positions of the columns after the first, by group; a group that is wider than `room` is divided."""
+    # The first column is in every piece, so that it belongs to no group.
     groups = []
     start = 0
     for _, count in table.header_groups:
@@ -115,6 +116,7 @@ class _Grid:
         self.sections: list[list[list[_Cell]]] = []
         for section in table.sections:
             self.sections.append([_cells(row) for row in section.rows])
+        # Each step reads the widths of the one before.
         self._measure()
         self._widen_for_groups()
         self._fill(room)

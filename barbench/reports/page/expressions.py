@@ -129,6 +129,7 @@ def _joined(seeds: Sequence[Scored]) -> Scored:
 
 def _pool(parts: Sequence[Scored]) -> Scored:
     """Splits joined over the seeds that all have; kinds only if every split has them under the same names."""
+    # An array over several splits has one row for each seed.
     count = min(len(part.seeds) for part in parts)
     kinds = [part.kinds for part in parts if part.kinds is not None]
     known = len(kinds) == len(parts) and len({part.names for part in parts}) == 1

@@ -126,6 +126,7 @@ def _spent(row: MethodRow, machine: str) -> pd.DataFrame:
     for record in row.records:
         if record.status != "done":
             continue
+        # What another machine measured is left open; parameters do not depend on it.
         costs: dict[str, float | None] = {"seed": record.cell.seed, "parameters": record.ledger.get("adapter", 0) / 1e6}
         if record.profile and _machine(record) == machine:
             costs["memory"] = record.profile.peak_memory_bytes / 2**30

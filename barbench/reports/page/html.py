@@ -110,6 +110,7 @@ class PageTable(NamedTuple):
 def unrepeated(tables: Sequence[Table]) -> list[PageTable]:
     """Each table of the report with its anchor. Of tables that show the same measurements, only the last one with a
     column for each split is printed, and the others become links to it."""
+    # The place of the table that is printed, by what was measured.
     finest: dict[str, int] = {}
     for place, table in enumerate(tables):
         best = finest.setdefault(table.measured, place)

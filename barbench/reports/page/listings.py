@@ -66,6 +66,7 @@ def failed_cells(groups: Sequence[Group], names: Sequence[str]) -> Table | None:
 
 def found_problems(records: Iterable[Record]) -> Table | None:
     """The data problems, with the largest number of items over the records; None if there is no problem."""
+    # Every cell of a data set reports the same problems.
     worst: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
         for problem, count in record.data_problems.items():

@@ -29,6 +29,7 @@ def rate_curves(trials: Sequence[Trial]) -> Figure:
     places = list(grid.flat)
     for axes, method in zip(places, methods, strict=False):
         _draw(axes, method, [trial for trial in trials if trial.method == method])
+    # The last row may have empty places.
     for axes in places[len(methods) :]:
         axes.set_visible(False)
     figure.supxlabel("learning rate of what the method tunes", fontsize=8)

@@ -136,6 +136,7 @@ def _ships(recipes: Sequence[Mapping[str, Any]]) -> bool:
         return False
     shipped = load_recipe(name.removesuffix("*"))
     pairs = {(of.lr, of.adapter_lr) for of in map(shipped.of, ("", *shipped.rates))}
+    # Rates may be any that the recipe has for a method, all other fields must be equal; `name*` was changed by `--set`.
     for recipe in recipes:
         changed_rates = name.endswith("*") and not recipe.get("own_rates")
         if not changed_rates and "lr" in recipe and (recipe["lr"], recipe.get("adapter_lr")) not in pairs:

@@ -186,6 +186,7 @@ def _cost_section(found: Costs, bars: str, styles: Styles, key: str) -> PageSect
         f"IoU is the average over {name_columns(found.columns)}. {bars} The dashed line is the Pareto front: no method "
         "beside it has both more IoU and less cost."
     )
+    # Where it was measured, then who is missing and why.
     remarks = list(found.absent)
     if found.machine:
         remarks.insert(0, f"Memory and throughput measured on {found.machine}.")

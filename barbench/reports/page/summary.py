@@ -35,7 +35,7 @@ def summary_table(members: Group, found: Costs, significance: Significance, evid
     for row in members.rows:
         measured.update(row.scores)
     metrics = [name for name, metric in METRICS.items() if name in measured and not metric.detail]
-    # Intervals and ranks are of the metric that ranks.
+    # The page has ranked by the first score already.
     ranked = [significance]
     ranked += [rank_rows(score, members, evidence) for score in scores[1:]]
     spent = {row["label"]: row for row in found.frame.to_dict("records")}
@@ -87,6 +87,7 @@ def _entry(row: MethodRow, metric: str, score: Score, significance: Significance
         return Entry("-")
     summary = over_seeds(score.rule, values, score.over)
     assert summary is not None
+    # Intervals and bold are of the metric that ranks.
     if METRICS[metric].role != "mean":
         return Entry(printed(summary.mean), summary.mean)
     margin = significance.margins.get(row.label, summary.margin)

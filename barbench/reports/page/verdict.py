@@ -19,6 +19,7 @@ NAMED = 4
 
 def verdict(members: Group, found: Costs, significance: Significance) -> str:
     """Who wins, from the average over the columns that all methods share, as one or two sentences."""
+    # The two ends are named for comparison, and are not ranked.
     scores = found.frame.set_index("label")
     ends = [row.label for row in members.rows if row.is_reference and row.label in scores.index]
     ranked = scores.drop(index=ends).sort_values(["iou", "parameters"], ascending=[False, True], kind="stable")

@@ -128,6 +128,7 @@ def _score(runs: Sequence[EvaluationRecord]) -> Score:
     """Of one place: one evaluation per seed; of two of a seed, as after a new training, the last counts."""
     by_seed = {record.cell.seed: record for record in runs}
     kept = list(by_seed.values())
+    # A number that some seed lacks is not known of the place.
     counts = [record.leaks.shared_images for record in kept]
     known = [count for count in counts if count is not None]
     rest = [record.leaks.without_shared for record in kept]
@@ -253,6 +254,7 @@ def _of_absent(store: Store, records: Sequence[EvaluationRecord]) -> list[Entry]
     empty: list[float] = []
     separated: list[float] = []
     for record in records:
+        # The same evaluation in the data's own words.
         own = record.evaluated.model_copy(update={"text": ORIGINAL, "text_seed": 0})
         absent = load(store, record.cell, record.evaluated)
         present = load(store, record.cell, own)

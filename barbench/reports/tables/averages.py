@@ -22,6 +22,7 @@ def average(rule: Rule, scores: Iterable[tuple[str, float]]) -> float:
 def per_seed(rule: Rule, values: SeedScores, columns: Iterable[Column]) -> list[float]:
     """The average over columns, at least one, for each seed in order; a single column is its own average. A single
     number, the average of the columns' means, if the columns have different seeds."""
+    # Averages of one seed are possible only where every column has the same seeds.
     columns = list(columns)
     seeds = {frozenset(values[column]) for column in columns}
     if len(seeds) > 1:

@@ -140,6 +140,7 @@ def _difference(name: str, other: str, one: Evaluated) -> Entry:
 
 def _wrong_of_all(one: Evaluated) -> Entry:
     """The share of identity errors among all failures, over the expressions of all seeds."""
+    # Both shares are of the same expressions, so that their ratio is one of counts.
     wrong = 0.0
     poor = 0.0
     for columns in one.runs:

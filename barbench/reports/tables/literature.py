@@ -78,6 +78,7 @@ def misfit(system: PublishedSystem) -> str:
     shown = system.average
     if shown is None:
         return ""
+    # Compared with as many digits as the source prints.
     digits = len(str(shown.value).partition(".")[2])
     by_rule = {}
     for name in AVERAGES:

@@ -124,6 +124,9 @@ def average_note(table: PaperTable, scores: Sequence[Score]) -> list[str]:
 
 def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column], rule: CountRule) -> list[str]:
     """The notes that measured rows need, in the order of printing; `columns` are those of the table."""
+    chosen = [f"{row.label} {row.options}" for row in group.rows if row.options]
+    scaled = [f"{row.label} {row.sizes}" for row in group.rows if row.sizes]
+    # What the numbers are, what the data are, how rows were made, and what is odd.
     every = (
         _iou(group),
         _parameters(group, rule),
@@ -135,10 +138,8 @@ def measured_notes(table: PaperTable, group: Group, columns: Sequence[Column], r
         _data(group),
         "-: not measured." if len(columns) > len(group.measured) else "",
         "Only the measured columns are printed." if set(columns) < set(table.columns) else "",
-        _sentence("Options:", [f"{row.label} {row.options}" for row in group.rows if row.options]),
-        _sentence(
-            "Sizes in proportion to the backbone:", [f"{row.label} {row.sizes}" for row in group.rows if row.sizes]
-        ),
+        _sentence("Options:", chosen),
+        _sentence("Sizes in proportion to the backbone:", scaled),
         _rates(group),
         _hidden(group),
         _budget(group),
@@ -310,7 +311,8 @@ def _problems(group: Group) -> str:
         for problem, count in record.data_problems.items():
             name = f"{record.cell.dataset} {problem}"
             worst[name] = max(worst[name], count)
-    return _sentence("Data problems:", [f"{name} {count:,}" for name, count in sorted(worst.items()) if count], ", ")
+    listed = [f"{name} {count:,}" for name, count in sorted(worst.items()) if count]
+    return _sentence("Data problems:", listed, ", ")
 
 
 def _notes_of_records(group: Group) -> list[str]:
@@ -325,6 +327,7 @@ def _notes_of_records(group: Group) -> list[str]:
 
 def _recipe(recipe: dict[str, object], others: Iterable[dict[str, object]]) -> str:
     """The recipe's name, with the fields in which it differs from others of the same name."""
+    # Recipes of one name differ where some fields were set on the command line.
     own = flatten(recipe)
     differing: set[str] = set()
     for other in others:

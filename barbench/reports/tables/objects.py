@@ -229,6 +229,7 @@ def sizes_of_split(columns: Columns) -> str:
 
 def plain(name: str, one: Evaluated, digits: int = 1) -> Entry:
     """A metric, the mean over seeds."""
+    # A run may have no expression that the metric is over.
     metric = METRICS[name]
     scores = []
     for columns in one.runs:

@@ -81,6 +81,7 @@ def _line(row: PublishedRow, columns: TableColumns, footnotes: Footnotes, correc
 
 
 def _published(row: PublishedRow, score: Score, footnotes: Footnotes, corrected: bool) -> Entry:
+    # What the table does not print may follow from what it prints.
     cell = _cell(row, score)
     if cell is None:
         value = _value(row, score)
@@ -129,8 +130,8 @@ def _difference(row: MethodRow, paper: PublishedRow, score: Score) -> Entry:
     """Nothing if the measured columns are not those of the published number."""
     published = _value(paper, score)
     summary = over_seeds(score.rule, row.iou, score.over)
-    alike = all((column in row.iou) == (column in PAPER_COLUMNS) for column in score.over)
-    if published is None or summary is None or not alike:
+    measured = {column for column in score.over if column in row.iou}
+    if published is None or summary is None or measured != set(score.over) & set(PAPER_COLUMNS):
         return Entry("-")
     gap = summary._replace(mean=summary.mean - published)
     return Entry(number(gap, sign="+"), float(printed(gap.mean)))

@@ -135,6 +135,7 @@ def samples_of(
     score: Score, columns: list[Column], rows: list[MethodRow], evidence: ResampledScores
 ) -> list[Sample] | None:
     """The rows on each column, weighted as the average weights it; None where some counts are not there."""
+    # Over datasets, each counts alike however many columns it has.
     datasets = [column.title for column in columns]
     samples = []
     for column in columns:

@@ -39,6 +39,18 @@ def own_code(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(process, "_command", command)
 
 
+def not_really_run(job: Job, monkeypatch: pytest.MonkeyPatch) -> Record:
+    """The record that is all an attempt at the cell leaves."""
+    failure = job.failure("failed", "not really run")
+
+    def fail(self: attempt._Attempt, job: Job) -> Any:
+        self.store.save(failure)
+        return self.ended("failed")
+
+    monkeypatch.setattr(attempt._Attempt, "_run_one", fail)
+    return failure
+
+
 class Ran(NamedTuple):
     results: Path
     jobs: list[Job]
@@ -220,13 +232,7 @@ def test_a_damaged_record_is_named_set_aside_and_run_again(
     job, told = make_jobs(tmp_path)[0], Told()
     path = Store(tmp_path).path(job.cell)
     path.write_text('{"schema_version": 1, "id"')
-    failure = job.failure("failed", "not really run")
-
-    def fail(self: attempt._Attempt, job: Job) -> Any:
-        self.store.save(failure)
-        return self.ended("failed")
-
-    monkeypatch.setattr(attempt._Attempt, "_run_one", fail)
+    failure = not_really_run(job, monkeypatch)
     assert run_jobs([job], tmp_path, told) == [failure]
     assert path.with_name(f"{path.name}.corrupt-1").read_text() == '{"schema_version": 1, "id"'
     assert len(told.notes) == 1
@@ -265,13 +271,7 @@ def test_a_record_with_damaged_arrays_is_run_again(
     fields = job.failure("failed", "no").model_dump() | {"status": "done", "reason": None, "splits": splits}
     store.save(Record.model_validate(fields), {"val/iou": np.zeros(4)})
     store.arrays(job.cell).write_bytes(b"PK")
-    failure = job.failure("failed", "not really run")
-
-    def fail(self: attempt._Attempt, job: Job) -> Any:
-        self.store.save(failure)
-        return self.ended("failed")
-
-    monkeypatch.setattr(attempt._Attempt, "_run_one", fail)
+    failure = not_really_run(job, monkeypatch)
     assert run_jobs([job], tmp_path, told) == [failure]
     assert "is damaged: it is not the file that the record was saved with" in told.notes[0]
 

@@ -27,6 +27,7 @@ class Local(Executor):
         self._free: queue.Queue[Slot] = queue.Queue()
         for slot in slots:
             self._free.put(slot)
+        # An unexpected error of a thread is an event, too: `poll` raises it.
         self._events: queue.Queue[CellEvent | BaseException] = queue.Queue()
         self._pool = ThreadPoolExecutor(len(slots))
         self._threads: dict[Future[None], Attempt] = {}

@@ -48,6 +48,7 @@ class Ray(Executor):
         self.cluster = cluster
         self.gpus = gpus
         self.slots = cells_at_once
+        # By Ray's reference to a task; then what Ray has not been given yet.
         self._tasks: dict[Any, Attempt] = {}
         self._waiting: list[Attempt] = []
         self._stopped: list[CellEvent] = []
