@@ -39,22 +39,13 @@ if TYPE_CHECKING:
 
 __version__: str
 
-_HOMES = {
-    "open_data": "barbench.api:open_data",
-    "load_backbone": "barbench.models.towers.load:load_backbone",
-    "build_segmenter": "barbench.api:build_segmenter",
-    "fit": "barbench.api:fit",
-    "evaluate": "barbench.api:evaluate",
-    "evaluate_cell": "barbench.api:evaluate_cell",
-    "predict": "barbench.api:predict",
-    "load_results": "barbench.results.frames:load",
-    "compare": "barbench.api:compare",
-    "compare_evaluations": "barbench.api:compare_evaluations",
-    "run": "barbench.api:run",
-    "load_cell": "barbench.api:load_cell",
-    "method": "barbench.methods.catalog:method",
+_ELSEWHERE = {
     "Component": "barbench.methods.base:Component",
+    "load_backbone": "barbench.models.towers.load:load_backbone",
+    "load_results": "barbench.results.frames:load",
+    "method": "barbench.methods.catalog:method",
 }
+"""The names that are not in `barbench.api`."""
 
 __all__ = [
     "Component",
@@ -80,9 +71,9 @@ if "torch" not in sys.modules and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("barbench")
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'barbench' has no attribute {name!r}; it has {', '.join(__all__)}")
-    module, _, attribute = _HOMES[name].partition(":")
+    module, _, attribute = _ELSEWHERE.get(name, f"barbench.api:{name}").partition(":")
     value = globals()[name] = getattr(import_module(module), attribute)
     return value
 

@@ -17,17 +17,10 @@ _WRITTEN = re.compile(r"\s*([+-]?\d+)(?:\.0*)?\s*")
 
 
 def whole(value: Any) -> int:
-    """Read an id or a length.
+    """Read an id or a length, an int within 64 bits; ValueError for anything else, booleans included.
 
-    Args:
-        value: an int, a float without fraction, or text of one: "7", "-1", and "3.0" as pandas writes a column with a
-            gap.
-
-    Returns:
-        An int within 64 bits.
-
-    Raises:
-        ValueError: for anything else, booleans included.
+    Read are an int, a float without fraction, and text of one: "7", "-1", and "3.0" as pandas writes a column with
+    a gap.
     """
     if type(value) is int and -(2**63) < value < 2**63:  # nearly all of half a million
         return value
@@ -48,17 +41,8 @@ def text(value: Any) -> str:
 
 
 def number(value: Any) -> float:
-    """Read a coordinate or another measure.
-
-    Args:
-        value: an int, a float, or text of one.
-
-    Returns:
-        A finite float.
-
-    Raises:
-        ValueError: for anything else, booleans included.
-    """
+    """Read a coordinate or another measure from an int, a float or text of one, as a finite float; ValueError for
+    anything else, booleans included."""
     try:
         found = float("nan" if isinstance(value, bool) else value)
     except (TypeError, ValueError, OverflowError):
@@ -77,19 +61,8 @@ def shown(value: Any) -> str:
 
 
 def read_entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) -> list[T]:
-    """Apply `read` to each entry of a list.
-
-    Args:
-        values: the list, as it was read from a file.
-        kind: what its entries are, in the plural, for the error.
-        read: raises ValueError for an entry that cannot be used.
-
-    Returns:
-        What `read` gave, in order.
-
-    Raises:
-        ValueError: if an entry cannot be used: which one (counted from 0), and why.
-    """
+    """Apply `read` to each entry of a list from a file; the ValueError for an entry that cannot be used says which one
+    (counted from 0) of what `kind`, in the plural, and why."""
     made: list[T] = []
     for number, entry in enumerate(listed(values)):
         try:
@@ -100,19 +73,10 @@ def read_entries(values: Any, kind: str, read: Callable[[dict[str, Any]], T]) ->
 
 
 def read_key(entry: Any, key: str, read: Callable[[Any], T], absent: T = _DUE) -> T:
-    """Read one value of an entry; all values of entries are read so.
+    """Read one value of an entry of a file, which is a dict; all values of entries are read so.
 
-    Args:
-        entry: a dict, as it was read from a file.
-        key: of the value.
-        read: raises ValueError for a value that cannot be used.
-        absent: the value of an entry without the key; without it there must be one.
-
-    Returns:
-        What `read` gave.
-
-    Raises:
-        ValueError: if there is no such key and none may be absent, or the value cannot be used; the key is named.
+    An entry without the key has the value `absent`. Where that is not given, and for a value that `read` refuses, the
+    ValueError names the key.
     """
     if not isinstance(entry, dict):
         raise ValueError(f"{shown(entry)} is not an entry with the key {key!r}")
@@ -184,17 +148,8 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_float)
 
 
 def read_yaml(content: str) -> Any:
-    """Read YAML that a person wrote.
-
-    Args:
-        content: of the file, or one value.
-
-    Returns:
-        Plain values. Numbers are decimal.
-
-    Raises:
-        ValueError: if it is not YAML, or has a duplicate key.
-    """
+    """Read YAML that a person wrote, a file or one value, as plain values; ValueError if it is not YAML or has a
+    duplicate key."""
     try:
         return yaml.load(content, _Loader)
     except (yaml.YAMLError, RecursionError) as error:

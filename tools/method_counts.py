@@ -9,7 +9,7 @@ from typing import Any
 
 from barbench.methods.catalog import METHODS, MethodSpec
 from barbench.methods.counts import BACKBONES, FILE, Counts, fingerprint
-from barbench.methods.describe import describe_methods, describe_options, describe_parts
+from barbench.methods.describe import describe_methods, describe_options, describe_parts, on_meta
 from barbench.methods.entry import in_proportion
 from barbench.spec.backbone import backbone_config
 
@@ -30,8 +30,8 @@ def count(specs: list[MethodSpec], backbone: str) -> Counts:
         sizes = chosen[spec.name]
         stored = counts[spec.name]
         stored["sizes"] = sizes
-        stored["parts"] = describe_parts(spec, backbone, None, sizes)
-        stored["options"] = describe_options(spec, sizes, config.transformer)
+        stored["parts"] = describe_parts(on_meta(spec, backbone, None, sizes))
+        stored["options"] = describe_options(spec, sizes, config.family.name)
     return counts
 
 

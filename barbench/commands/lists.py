@@ -253,12 +253,12 @@ def _described(
     known = stored_counts(backbone, image_size).get(spec.name)
     if known is not None and chosen == known["sizes"] and not head.words:
         return known["options"], known["parts"], known["account"]
-    from barbench.methods.describe import describe_account, describe_options, describe_parts
+    from barbench.methods.describe import describe_options, describe_parts, on_meta
     from barbench.spec.backbone import backbone_config
 
     settings = describe_options(spec, chosen, backbone_config(backbone).family.name)
-    parts = describe_parts(spec, backbone, image_size, chosen, head)
-    return settings, parts, describe_account(spec, backbone, image_size, chosen, head)
+    model = on_meta(spec, backbone, image_size, chosen, head)
+    return settings, describe_parts(model), model.account()
 
 
 def _counted(rule: "CountRule", account: Mapping[str, int]) -> dict[str, Any]:

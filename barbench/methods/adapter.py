@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from barbench.methods.base import Component
 from barbench.methods.domains import BOTH, Activation, Branches, DropoutRate, Scale, Size, Towers, checked
-from barbench.methods.sites import chosen, norm_names
+from barbench.methods.sites import norm_names, per_site
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry
 from barbench.models.stream import Site
@@ -98,19 +98,15 @@ class Adapter(Component):
 
     def attach(self, backbone: Backbone) -> None:
         """Allocate one bottleneck per branch of `places`, with each tower's number of units."""
-        self.adapters = nn.ModuleDict()
-        for tower in chosen(backbone, self.towers):
-            for block in range(tower.depth):
-                for branch in self.branches:
-                    self.adapters[Site(tower.name, block, branch).key] = self._bottleneck(tower)
-        self._norms = norm_names(backbone) if self.norms else set[str]()
+        self.adapters = per_site(backbone, self._bottleneck, self.towers, self.branches)
+        self._norms = norm_names(backbone, self.towers) if self.norms else set[str]()
 
     def _bottleneck(self, tower: Tower) -> Bottleneck:
         return Bottleneck(tower.width, self.widths[tower.name], self.act, self.init, self.scale, self.dropout)
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether the parameter is one of the chosen towers' LayerNorms, where these train."""
-        return name in self._norms and name.partition(".")[0] in self.towers
+        return name in self._norms
 
     def text_independent_steps(self, steps: int) -> int:
         """All steps: an adapter sees one token of one tower."""

@@ -9,17 +9,7 @@ from torch import Tensor, nn
 
 from barbench.errors import UnfitBackbone, UsageError
 from barbench.models.hooks import Carry, Hooks, Losses, Order
-from barbench.models.stream import (
-    Fused,
-    Phase,
-    Role,
-    Roles,
-    Site,
-    Step,
-    Stream,
-    TowerName,
-    Trace,
-)
+from barbench.models.stream import Fused, Phase, Role, Roles, Site, Step, Stream, TowerName, Trace
 from barbench.models.towers.base import Backbone
 
 IN_BLOCKS = ("before_block", "inside_block", "project", "branch", "shortcut", "tapped", "tapped_tokens")
@@ -67,7 +57,7 @@ class Component(Hooks):
         """
         if traits.transformer or "vision" not in getattr(self, "towers", ("vision",)):
             return None
-        if not any(_overrides(self, hook) for hook in IN_BLOCKS):
+        if not self._overrides(*IN_BLOCKS):
             return None
         hint = "; its option towers=text leaves it out" if hasattr(self, "towers") else ""
         return f"its vision tower is a ResNet, which has no transformer blocks{hint}"
@@ -93,7 +83,7 @@ class Method(Hooks):
         self._users: dict[str, list[Hooks]] = {}
         for hook in vars(Hooks):
             if not hook.startswith("_"):
-                self._users[hook] = [c for c in self._hooks() if _overrides(c, hook)]
+                self._users[hook] = [c for c in self._hooks() if c._overrides(hook)]
         self._projecting = [(c, c.projects()) for c in self._users["project"]]
 
     def _hooks(self) -> list[Hooks]:
@@ -286,10 +276,6 @@ class Method(Hooks):
             if loss is not None:
                 total = loss if total is None else total + loss
         return Fused(query, total)
-
-
-def _overrides(component: Hooks, hook: str) -> bool:
-    return getattr(type(component), hook) is not getattr(Hooks, hook)
 
 
 def _check(name: str, components: Sequence[Component]) -> None:

@@ -12,7 +12,7 @@ from barbench.errors import UnfitBackbone
 from barbench.methods.base import Component, Traits
 from barbench.methods.domains import BOTH, LEAST_NORMED, LinearRoles, NormedSize, Reduction, Scale, Towers, checked
 from barbench.methods.lora import LowRank
-from barbench.methods.sites import map_key, per_map
+from barbench.methods.sites import map_key, pairs, per_map
 from barbench.models.hooks import Carry
 from barbench.models.stream import LinearRole, Phase, Role, Roles, Site, Step, Stream, TowerName
 from barbench.models.towers.base import Backbone, Tower
@@ -219,4 +219,4 @@ class CoLA(Component):
 
     def projects(self) -> Roles:
         """The maps `roles` of the chosen towers."""
-        return frozenset((tower, role) for tower in self.towers for role in self.roles)
+        return pairs(self.towers, self.roles)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from barbench.errors import UnfitBackbone
 from barbench.methods.base import Component
 from barbench.methods.domains import BOTH, Branches, Size, Towers, checked
-from barbench.methods.sites import chosen, norm_names
+from barbench.methods.sites import norm_names, per_site
 from barbench.models.hooks import Carry
 from barbench.models.stream import Site, TowerName
-from barbench.models.towers.base import Backbone
+from barbench.models.towers.base import Backbone, Tower
 
 RULE_STD = 1e-4
 """Standard deviation of the rule's start."""
@@ -112,19 +112,17 @@ class Compacter(Component):
             UnfitBackbone: if n does not divide the widths of tower and adapter.
         """
         n = self.n
-        layers = {}
-        for tower in chosen(backbone, self.towers):
-            hidden = self._hidden(tower.name, tower.width, backbone.vision.width)
-            if tower.width % n or hidden % n:
-                raise UnfitBackbone(
-                    f"Compacter: {n} divides not both {tower.width}, the {tower.name} width, and {hidden}"
-                )
-            for block in range(tower.depth):
-                for branch in self.branches:
-                    layers[Site(tower.name, block, branch).key] = CompacterLayer(tower.width, hidden, n, self.rank)
+
+        def make(tower: Tower) -> CompacterLayer:
+            width = tower.width
+            hidden = self._hidden(tower.name, width, backbone.vision.width)
+            if width % n or hidden % n:
+                raise UnfitBackbone(f"Compacter: {n} divides not both {width}, the {tower.name} width, and {hidden}")
+            return CompacterLayer(width, hidden, n, self.rank)
+
+        self.layers = per_site(backbone, make, self.towers, self.branches)
         self.rule = nn.Parameter(torch.randn(n, n, n) * RULE_STD)
-        self.layers = nn.ModuleDict(layers)
-        self._norms = norm_names(backbone) if self.norms else set[str]()
+        self._norms = norm_names(backbone, self.towers) if self.norms else set[str]()
 
     def _hidden(self, name: TowerName, width: int, vision: int) -> int:
         """The adapter's width in a tower; by `reduction` at least n, to the next multiple of n."""
@@ -140,7 +138,7 @@ class Compacter(Component):
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether the parameter is one of the chosen towers' LayerNorms, where these train."""
-        return name in self._norms and name.partition(".")[0] in self.towers
+        return name in self._norms
 
     def text_independent_steps(self, steps: int) -> int:
         """All steps: an adapter sees one token of one tower."""

@@ -12,7 +12,7 @@ from barbench.models.efficient.activations import quick_gelu
 from barbench.models.efficient.dropout import Dropout
 from barbench.models.hooks import Carry
 from barbench.models.stream import Site
-from barbench.models.towers.base import Backbone
+from barbench.models.towers.base import Backbone, Tower
 
 
 class Bypass(nn.Module):
@@ -91,8 +91,8 @@ class ConvPass(Component):
         """Allocate one bypass per vision branch of `places`, for the tower's grid."""
         grid = backbone.vision.grid
 
-        def make(width: int) -> Bypass:
-            return Bypass(width, self.width, grid, self.kernel, self.scale, self.dropout)
+        def make(tower: Tower) -> Bypass:
+            return Bypass(tower.width, self.width, grid, self.kernel, self.scale, self.dropout)
 
         self.bypasses = per_site(backbone, make, ("vision",), self.branches)
 

@@ -38,15 +38,8 @@ def fingerprint() -> str:
 
 
 def stored_counts(backbone: str, image_size: int | None) -> Counts:
-    """The counts at a backbone's default sizes; empty where none are stored, or where they are of other code.
-
-    Args:
-        backbone: its name.
-        image_size: side in pixels; None: the backbone's default, the only one that is stored.
-
-    Returns:
-        Parameters by group of each method.
-    """
+    """The counts on a backbone at its default image size, None, the only one that is stored; empty where there are
+    none, or where they are of other code."""
     if image_size is not None or backbone not in BACKBONES or not FILE.is_file():
         return {}
     stored = json.loads(FILE.read_text("utf-8"))

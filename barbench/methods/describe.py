@@ -21,18 +21,11 @@ def describe_methods(
     image_size: int | None,
     options: Mapping[str, Options],
 ) -> list[dict[str, Any]]:
-    """Describe methods on a backbone, built on the meta device.
+    """One dictionary per method, grouped by kind in the order of `KINDS`, of models built on the meta device.
 
-    Args:
-        specs: the methods.
-        backbone: what `load_backbone` accepts as a name.
-        image_size: side in pixels; None: the backbone's default.
-        options: method name -> `component.parameter` -> value.
-
-    Returns:
-        One dictionary per method, grouped by kind in the order of `KINDS`: kind, name, title, components, parameter
-        ledger, `account` (see `Segmenter.account`), and `variant` where the method has one. Instead of the ledger,
-        `refused` says why a method cannot be used on a ResNet.
+    It has kind, name, title, components, parameter ledger, `account` (see `Segmenter.account`), and `variant` where the
+    method has one. Instead of the ledger, `refused` says why a method cannot be used on the backbone. `options` are by
+    the method's name; an image size of None is the backbone's default.
     """
     rows = []
     for spec in sorted(specs, key=lambda spec: KINDS.index(spec.kind)):
@@ -40,7 +33,7 @@ def describe_methods(
         components = spec.create(chosen).composition()
         row: dict[str, Any] = {"kind": spec.kind, "name": spec.name, "title": spec.title, "components": components}
         try:
-            model = _on_meta(spec, backbone, image_size, chosen)
+            model = on_meta(spec, backbone, image_size, chosen)
             row["ledger"] = model.ledger()
             row["account"] = model.account()
         except UnfitBackbone as error:
@@ -51,15 +44,12 @@ def describe_methods(
     return rows
 
 
-def describe_account(
-    spec: MethodSpec,
-    backbone: str,
-    image_size: int | None,
-    options: Options = NONE,
-    head: HeadChoice = OWN_HEAD,
-) -> dict[str, int]:
-    """The account of a method's parameters, see `Segmenter.account`; arguments as for `describe_parts`."""
-    return _on_meta(spec, backbone, image_size, options, head).account()
+def on_meta(
+    spec: MethodSpec, backbone: str, image_size: int | None, options: Options, head: HeadChoice = OWN_HEAD
+) -> Segmenter:
+    """The segmenter of a method on the meta device, where no weights are read; with `load_backbone`'s arguments."""
+    loaded = load_backbone(backbone, RANDOM, image_size, device="meta", head=head)
+    return build_segmenter(spec, loaded, options=options)
 
 
 def describe_options(spec: MethodSpec, options: Options = NONE, family: str = "clip") -> list[dict[str, Any]]:
@@ -116,26 +106,9 @@ def _row(name: str, value: Any, default: Any, option: Option) -> dict[str, Any]:
     }
 
 
-def describe_parts(
-    spec: MethodSpec,
-    backbone: str,
-    image_size: int | None,
-    options: Options = NONE,
-    head: HeadChoice = OWN_HEAD,
-) -> list[dict[str, Any]]:
-    """One row per component and per tower of the encoders: the numbers of parameters that are tuned there.
-
-    Args:
-        spec: the method.
-        backbone: what `load_backbone` accepts as a name.
-        image_size: side in pixels; None: the backbone's default.
-        options: `component.parameter` to value.
-        head: neck and form of the segmentation head.
-
-    Returns:
-        The name of each part, its tuned parameters, and those that count as head instead.
-    """
-    model = _on_meta(spec, backbone, image_size, options, head)
+def describe_parts(model: Segmenter) -> list[dict[str, Any]]:
+    """One row per component and per tower of the encoders: its name, the parameters that are tuned there, and those of
+    them that count as head instead."""
     of_head = {id(p) for p in model.method.head_parameters()}
     rows: list[dict[str, Any]] = []
     for component in model.method.modules():
@@ -153,13 +126,6 @@ def describe_parts(
         tuned = sum(p.numel() for p in tower.parameters() if p.requires_grad)
         rows.append({"part": f"{tower.name} tower's own", "parameters": tuned, "booked as head": 0})
     return rows
-
-
-def _on_meta(
-    spec: MethodSpec, backbone: str, image_size: int | None, options: Options, head: HeadChoice = OWN_HEAD
-) -> Segmenter:
-    loaded = load_backbone(backbone, RANDOM, image_size, device="meta", head=head)
-    return build_segmenter(spec, loaded, options=options)
 
 
 def _plain(value: Any) -> Any:

@@ -130,19 +130,8 @@ def checked(init: Init) -> Init:
 
 
 def check_values(hints: Mapping[str, Any], values: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """Values in the types that are asked for.
-
-    Args:
-        hints: name -> type.
-        values: name -> value.
-        owner: in front of a name in messages, `lora.`.
-
-    Returns:
-        Name -> converted value.
-
-    Raises:
-        UsageError: for a value outside its type or range; it says what would be right.
-    """
+    """Values in the types that `hints` has for their names, see `check_value`; in messages `owner` is put in front of a
+    name, as in `lora.`."""
     return {name: check_value(hints.get(name, Any), value, f"{owner}{name}") for name, value in values.items()}
 
 
@@ -194,14 +183,8 @@ def domain_of(hint: Any) -> Domain:
 
 @cache
 def component_options(target: str) -> dict[str, Option]:
-    """The options of a component of this folder, read from its source.
-
-    Args:
-        target: `file:class`.
-
-    Returns:
-        Name -> option, those of the class it is based on where it has no constructor.
-    """
+    """The options of a component of this folder, `file:class`, by name, read from its source; where it has no
+    constructor, those of the class it is based on."""
     file, _, name = target.partition(":")
     tree = ast.parse((Path(__file__).parent / f"{file}.py").read_text("utf-8"))
     found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)

@@ -208,7 +208,7 @@ class MethodSpec:
             UnfitBackbone: if it cannot be used there, or tunes no parameter.
             UsageError: for options that it does not have, or that do not go together.
         """
-        attached: Method = _load("fit:attached")(self.create, self.built_in, backbone, options, image_size)
+        attached: Method = _load("build:attached")(self, backbone, options, image_size)
         return attached
 
     def _components(self, options: Options) -> Components:

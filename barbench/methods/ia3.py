@@ -7,10 +7,8 @@ from torch import Tensor, nn
 
 from barbench.methods.domains import BOTH, Towers, checked
 from barbench.methods.sites import AtMaps, chosen, map_key
-from barbench.models.stream import Role, Roles, Site
+from barbench.models.stream import Role, Site
 from barbench.models.towers.base import Backbone
-
-ROLES: tuple[Role, ...] = ("k", "v", "act")
 
 
 class Gain(nn.Module):
@@ -36,6 +34,7 @@ class IA3(AtMaps):
     """
 
     label: ClassVar[str] = "IA3"
+    roles: frozenset[Role] = frozenset({"k", "v", "act"})
 
     @checked
     def __init__(self, towers: Towers = BOTH) -> None:
@@ -47,11 +46,8 @@ class IA3(AtMaps):
         self.maps = nn.ModuleDict()
         for tower in chosen(backbone, self.towers):
             for block in range(tower.depth):
+                attention = Site(tower.name, block, "attn")
+                self.maps[map_key(attention, "k")] = Gain(tower.width)
+                self.maps[map_key(attention, "v")] = Gain(tower.width)
                 wide = tower.linear(block, "down").weight.shape[1]
-                for role, size in zip(ROLES, (tower.width, tower.width, wide), strict=True):
-                    site = Site(tower.name, block, "mlp" if role == "act" else "attn")
-                    self.maps[map_key(site, role)] = Gain(size)
-
-    def projects(self) -> Roles:
-        """Keys, values and activations of the chosen towers."""
-        return frozenset((tower, role) for tower in self.towers for role in ROLES)
+                self.maps[map_key(Site(tower.name, block, "mlp"), "act")] = Gain(wide)

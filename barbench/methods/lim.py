@@ -12,16 +12,7 @@ from barbench.models.towers.base import Backbone
 
 
 def bottleneck(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Linear, ReLU, Linear; weights start at N(0, 0.02), biases at 0.
-
-    Args:
-        inputs: channels of the input.
-        hidden: channels between the two linear maps.
-        outputs: channels of the output.
-
-    Returns:
-        A module (..., inputs) -> (..., outputs).
-    """
+    """Linear, ReLU, Linear: (..., inputs) -> (..., outputs); weights start at N(0, 0.02), biases at 0."""
     down = nn.Linear(inputs, hidden)
     up = nn.Linear(hidden, outputs)
     for linear in (down, up):

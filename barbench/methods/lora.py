@@ -11,7 +11,7 @@ from barbench.errors import UnfitBackbone
 from barbench.methods.domains import BOTH, DropoutRate, LinearRoles, Scale, Size, Towers, checked
 from barbench.methods.sites import AtMaps, per_map
 from barbench.models.efficient.dropout import Dropout
-from barbench.models.stream import LinearRole, Roles
+from barbench.models.stream import LinearRole
 from barbench.models.towers.base import Backbone, Tower
 from barbench.spec.text import listed
 
@@ -85,6 +85,7 @@ class LoRA(AtMaps):
     """
 
     label: ClassVar[str] = "LoRA"
+    roles: frozenset[LinearRole]
 
     @checked
     def __init__(
@@ -99,10 +100,9 @@ class LoRA(AtMaps):
         towers: Towers = BOTH,
     ) -> None:
         super().__init__()
-        ranks = {"vision": rank, "text": rank if text_rank is None else text_rank}
         self.roles = frozenset(roles)
         self.towers = frozenset(towers)
-        self.ranks = ranks
+        self.ranks = {"vision": rank, "text": rank if text_rank is None else text_rank}
         self.alpha = alpha
         self.scaling = scaling
         self.init = init
@@ -139,7 +139,3 @@ class LoRA(AtMaps):
                 )
             return Principal(weight, rank, scale, self.dropout)
         return LowRank(weight.shape[1], weight.shape[0], rank, scale, self.dropout)
-
-    def projects(self) -> Roles:
-        """The maps `roles` of the chosen towers."""
-        return frozenset((tower, role) for tower in self.towers for role in self.roles)

@@ -9,7 +9,7 @@ from barbench.errors import UnfitBackbone, UsageError
 from barbench.methods.domains import BOTH, DropoutRate, Scale, Size, Towers, checked
 from barbench.methods.sites import AtMaps, chosen, map_key
 from barbench.models.efficient.dropout import Dropout
-from barbench.models.stream import Roles, Site
+from barbench.models.stream import Role, Site
 from barbench.models.towers.base import Backbone
 
 
@@ -52,6 +52,7 @@ class RepAdapter(AtMaps):
     """
 
     label: ClassVar[str] = "RepAdapter"
+    roles: frozenset[Role] = frozenset({"norm"})
 
     @checked
     def __init__(
@@ -90,7 +91,3 @@ class RepAdapter(AtMaps):
                 for branch in ("attn", "mlp"):
                     made = GroupedBottleneck(tower.width, self.width, self.groups, self.scale, self.dropout)
                     self.maps[map_key(Site(tower.name, block, branch), "norm")] = made
-
-    def projects(self) -> Roles:
-        """The norms of the chosen towers."""
-        return frozenset((tower, "norm") for tower in self.towers)

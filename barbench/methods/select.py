@@ -34,7 +34,7 @@ class Select(Component):
 
     def attach(self, backbone: Backbone) -> None:
         """Find the LayerNorms by kind of module."""
-        self._norms = norm_names(backbone)
+        self._norms = norm_names(backbone, self.towers)
 
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether the parameter is among those that `what` chooses."""

@@ -1,28 +1,28 @@
 """Where components act in the encoders: branches, frozen maps, norms; and the base of the components at maps."""
 
 from collections.abc import Callable, Iterable
+from itertools import product
 
 from torch import Tensor, nn
 
 from barbench.methods.base import Component
-from barbench.methods.domains import BOTH
 from barbench.models.hooks import Carry
-from barbench.models.stream import ATTENTION_ROLES, Branch, LinearRole, Role, Site, TowerName
+from barbench.models.stream import ATTENTION_ROLES, Branch, LinearRole, Role, Roles, Site, TowerName
 from barbench.models.towers.base import Backbone, Tower
 
 
 def per_site(
     backbone: Backbone,
-    make: Callable[[int], nn.Module],
-    towers: Iterable[TowerName] = BOTH,
+    make: Callable[[Tower], nn.Module],
+    towers: Iterable[TowerName],
     branches: Iterable[Branch] = ("attn", "mlp"),
 ) -> nn.ModuleDict:
-    """One module per residual branch, under `Site.key`; `make` is called with the tower's width D, once per branch."""
+    """One module per residual branch of the named towers, under `Site.key`; `make` is called once per branch."""
     modules: dict[str, nn.Module] = {}
     for tower in chosen(backbone, towers):
         for block in range(tower.depth):
             for branch in branches:
-                modules[Site(tower.name, block, branch).key] = make(tower.width)
+                modules[Site(tower.name, block, branch).key] = make(tower)
     return nn.ModuleDict(modules)
 
 
@@ -65,10 +65,14 @@ class AtMaps(Component):
     A subclass fills `maps` when it is attached.
 
     Attributes:
+        towers: which towers are tuned.
+        roles: the maps that can have a module.
         maps: under `map_key`, a module that is called with the map's input x (B, T, D_in) and output y (B, T, D_out),
             and gives another output (B, T, D_out).
     """
 
+    towers: frozenset[TowerName]
+    roles: frozenset[Role]
     maps: nn.ModuleDict
 
     def text_independent_steps(self, steps: int) -> int:
@@ -83,14 +87,23 @@ class AtMaps(Component):
         changed: Tensor = self.maps[key](x, y)
         return changed
 
+    def projects(self) -> Roles:
+        """The maps `roles` of the chosen towers."""
+        return pairs(self.towers, self.roles)
 
-def norm_names(backbone: Backbone) -> set[str]:
-    """Gains and shifts of every norm of both towers, as `vision.<path>` or `text.<path>`.
+
+def pairs(towers: Iterable[TowerName], roles: Iterable[Role]) -> Roles:
+    """Each tower with each role."""
+    return frozenset(product(towers, roles))
+
+
+def norm_names(backbone: Backbone, towers: Iterable[TowerName]) -> set[str]:
+    """Gains and shifts of every norm of the named towers, as `vision.<path>` or `text.<path>`.
 
     The norms are LayerNorms, and a ResNet's BatchNorms.
     """
     names: set[str] = set()
-    for tower in (backbone.vision, backbone.text):
+    for tower in chosen(backbone, towers):
         for path, module in tower.named_modules():
             if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
                 names.update(f"{tower.name}.{path}.{parameter}" for parameter, _ in module.named_parameters())

@@ -84,7 +84,7 @@ class SNF(Component):
     def attach(self, backbone: Backbone) -> None:
         """One flow per residual branch of `towers`."""
         flow = PlanarFlow if self.flow == "planar" else HadamardFlow
-        self.flows = per_site(backbone, lambda width: flow(width, self.length), self.towers)
+        self.flows = per_site(backbone, lambda tower: flow(tower.width, self.length), self.towers)
 
     def text_independent_steps(self, steps: int) -> int:
         """All steps: a flow sees one token of one tower."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from barbench.methods.domains import BOTH, Deviation, Towers, checked
 from barbench.methods.sites import AtMaps, chosen, map_key, per_map
-from barbench.models.stream import LinearRole, Roles, Site
+from barbench.models.stream import ROLES, LinearRole, Role, Site
 from barbench.models.towers.base import Backbone, Tower
 
 
@@ -39,6 +39,7 @@ class SSF(AtMaps):
     """
 
     label: ClassVar[str] = "SSF"
+    roles: frozenset[Role] = frozenset(ROLES).difference({"act"})
 
     @checked
     def __init__(self, spread: Deviation = 0.02, ends: bool = True, towers: Towers = BOTH) -> None:
@@ -63,7 +64,3 @@ class SSF(AtMaps):
                 norms += tower.outer_norms
             for site in norms:
                 self.maps[map_key(site, "norm")] = ScaleShift(tower.width, self.init_std)
-
-    def projects(self) -> Roles:
-        """All maps and norms of the chosen towers; not the activation."""
-        return frozenset((tower, role) for tower, role in super().projects() if tower in self.towers and role != "act")

@@ -46,15 +46,8 @@ class Suite:
     shapes_recipe: str = "demo"
 
     def methods(self, width: int = WIDTH, aligned: bool = True) -> list[MethodSpec]:
-        """The rows as methods, named `barleria[gst.modules=2]`.
-
-        Args:
-            width: channels of the vision tower.
-            aligned: whether words and patches share a joint space.
-
-        Returns:
-            The methods; rows that become the same on a narrow tower are there once.
-        """
+        """The rows as methods, named `barleria[gst.modules=2]`, on a vision tower of `width` channels; rows that become
+        the same on a narrow one are there once."""
         steps = _width_steps() if self.scaled and width != WIDTH else {}
         rows: dict[str, MethodSpec] = {}
         for asked in self.rows:

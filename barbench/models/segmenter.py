@@ -18,6 +18,8 @@ from barbench.spec.accounting import SPLIT, TOWERS
 
 HEAD = ("neck.", "decoder.", "projector.")
 NORMS = (nn.LayerNorm, nn.BatchNorm2d, nn.GroupNorm)
+LEDGER = ("adapter", "positional", "head", "frozen")
+"""The groups of a ledger, a partition of the parameters."""
 
 
 class Output(NamedTuple):
@@ -166,21 +168,8 @@ class Segmenter(nn.Module):
             adapter: the method's own and those of the encoders that it tunes, the paper's "Params" column. positional:
                 tuned positional embeddings of the encoders. head: `head_parameters`. frozen: the rest of the encoders.
         """
-        head = self.head_parameters()
-        ledger = {"adapter": 0, "positional": 0, "head": 0, "frozen": 0}
-        for name, p in self.named_parameters():
-            in_encoders = name.startswith(("vision.", "text."))
-            # The head comes first: parts of the vision tower may count there.
-            if name in head:
-                group = "head"
-            elif in_encoders and not p.requires_grad:
-                group = "frozen"
-            elif in_encoders and name.endswith(POSITIONAL):
-                group = "positional"
-            else:
-                group = "adapter"
-            ledger[group] += p.numel()
-        return ledger
+        account = self.account()
+        return {group: account[group] for group in LEDGER}
 
     def account(self) -> dict[str, int]:
         """The ledger, its adapter group divided, and the sizes of the towers: what `spec.accounting` counts with.
@@ -192,15 +181,17 @@ class Segmenter(nn.Module):
             vision_positions and text_positions, its positional embeddings.
         """
         # A norm's gain and bias are told apart from others of that name by their module.
-        head = self.head_parameters()
         norms: set[int] = set()
         for tower in (self.vision, self.text):
             for module in tower.modules():
                 if isinstance(module, NORMS):
                     norms.update(id(p) for p in module.parameters(recurse=False))
-        account = dict.fromkeys(SPLIT + TOWERS, 0)
+        head = self.head_parameters()
+        account = dict.fromkeys((*LEDGER, *SPLIT, *TOWERS), 0)
         for name, p in self.named_parameters():
+            # The head comes first: parts of the vision tower may count there.
             if name in head:
+                account["head"] += p.numel()
                 continue
             # Outside of the towers and the head everything is the method's own.
             place = name.partition(".")[0]
@@ -210,15 +201,18 @@ class Segmenter(nn.Module):
             # The rest is of a tower: its size, and what of it is tuned.
             positional = name.endswith(POSITIONAL)
             account[f"{place}_positions" if positional else place] += p.numel()
-            if not p.requires_grad or positional:
-                continue
-            if id(p) in norms:
+            if not p.requires_grad:
+                account["frozen"] += p.numel()
+            elif positional:
+                account["positional"] += p.numel()
+            elif id(p) in norms:
                 account["norms"] += p.numel()
             elif name.endswith("bias"):
                 account["biases"] += p.numel()
             else:
                 account["weights"] += p.numel()
-        return self.ledger() | account
+        account["adapter"] = sum(account[group] for group in SPLIT)
+        return account
 
 
 def training_loss(output: Output, mask: Tensor) -> Tensor:

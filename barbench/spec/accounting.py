@@ -49,7 +49,10 @@ class CountRule(NamedTuple):
 
     def parameters(self, ledger: Mapping[str, int]) -> int | None:
         """How many parameters count as tuned; None where the ledger does not hold a group."""
-        return _sum(ledger, [part for name in self.groups for part in _PARTS[name]])
+        parts: list[str] = []
+        for name in self.groups:
+            parts += _PARTS[name]
+        return _sum(ledger, parts)
 
     def denominator(self, ledger: Mapping[str, int]) -> int | None:
         """What the share is of, in parameters; None for millions, and where the ledger does not hold it."""
@@ -111,15 +114,14 @@ The 17.4 to 17.8 % that CoLA's table gives ETRIS, DETRIS and BarLeRIa follow fro
 
 
 def parse_rule(count: str | None, of: str | None) -> CountRule:
-    """Read `--count` and `--of`.
+    """Read `--count`, which are names joined by + or a preset, and `--of`.
+
+    UnknownName for a name that is none of them, UsageError for a preset with a denominator of one's own and for a group
+    that is counted twice.
 
     Args:
-        count: names joined by +, or a preset; None: adapter.
+        count: None: adapter.
         of: the denominator; None: that of the preset, else none.
-
-    Raises:
-        UnknownName: for a name that is none of them.
-        UsageError: for a preset with a denominator of one's own, and for a group that is counted twice.
     """
     # A preset has both words.
     if count is not None and count in PRESETS:
@@ -130,10 +132,11 @@ def parse_rule(count: str | None, of: str | None) -> CountRule:
         return PRESETS[count]
     # What is counted: each parameter once.
     names = tuple(part.strip() for part in (count or "adapter").split("+"))
+    parts: list[str] = []
     for name in names:
         if name not in _PARTS:
             raise UnknownName("group of --count", name, [*_PARTS, *PRESETS])
-    parts = [part for name in names for part in _PARTS[name]]
+        parts += _PARTS[name]
     if len(set(parts)) < len(parts) or {"own", "adapter"} <= set(parts):
         raise UsageError(f"--count {count} counts parameters twice: adapter holds own, and all holds every group")
     # Of what.

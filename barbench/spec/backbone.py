@@ -9,7 +9,7 @@ tokenizer) and `barbench.json` (its `HeadSpec`).
 import importlib.util
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,12 +21,17 @@ from barbench.spec.weights import FOLDER_FILES, activation, not_weights, shards,
 from barbench.values import number, read_key, text, whole
 
 EMBEDDED = {name: Path(__file__).parents[1] / "models" / name for name in ("tiny", "tiny-eva", "tiny-l", "tiny-dino")}
-CONFIG, WEIGHTS, MERGES, HEAD = "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "barbench.json"
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+MERGES = "bpe.txt.gz"
+HEAD = "barbench.json"
 HEAD_WEIGHTS = "head.safetensors"
 PAPER_SIZE = 416
 RESNET_STRIDE = 32
 """Of CLIP's ResNets: pixels per cell of the last map, and how many times wider it is than the first."""
-RANDOM, PRETRAINED, OPENAI = "random", "pretrained", "openai"
+RANDOM = "random"
+PRETRAINED = "pretrained"
+OPENAI = "openai"
 SPECIAL_BLOCKS = (
     *("block_type", "qk_norm", "scaled_cosine_attn"),
     *("scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"),
@@ -225,20 +230,12 @@ def _eva_obstacles(model: Model) -> dict[str, bool]:
     }
 
 
-def _eva_size(model: Model) -> tuple[int, int]:
+def _size(model: Model, sizes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
     """Width and depth; a model of one's own, whose name has none of the known words, counts as base."""
     for word in _timm_name(model).split("_"):
-        if word in EVA_SIZES:
-            return EVA_SIZES[word]
-    return EVA_SIZES["base"]
-
-
-def _dino_size(model: Model) -> tuple[int, int]:
-    """Width and depth; a model of one's own, whose name has none of the known words, counts as base."""
-    for word in _timm_name(model).split("_"):
-        if word in DINO_SIZES:
-            return DINO_SIZES[word]
-    return DINO_SIZES["base"]
+        if word in sizes:
+            return sizes[word]
+    return sizes["base"]
 
 
 def _dino_obstacles(model: Model) -> dict[str, bool]:
@@ -257,18 +254,6 @@ def _patch_in_name(model: Model) -> int:
     return int(model["vision_cfg"]["patch_size"])
 
 
-def _vit_width(model: Model) -> int:
-    return int(model["vision_cfg"].get("width", 768))
-
-
-def _vit_depth(model: Model) -> int:
-    return int(model["vision_cfg"].get("layers", 12))
-
-
-def _vit_patch(model: Model) -> int:
-    return int(model["vision_cfg"]["patch_size"])
-
-
 def _has_stages(model: Model) -> bool:
     """A ResNet's `layers` are the blocks of each stage."""
     return not isinstance(model["vision_cfg"].get("layers", 12), int)
@@ -278,8 +263,8 @@ FAMILIES = (
     Family(
         name="dinov2",
         takes=lambda model: _timm_name(model).endswith("_dinov2"),
-        width=lambda model: _dino_size(model)[0],
-        depth=lambda model: _dino_size(model)[1],
+        width=lambda model: _size(model, DINO_SIZES)[0],
+        depth=lambda model: _size(model, DINO_SIZES)[1],
         patch=_patch_in_name,
         obstacles=_dino_obstacles,
         size=DINO_SIZE,
@@ -288,8 +273,8 @@ FAMILIES = (
     Family(
         name="eva",
         takes=lambda model: bool(_timm_name(model)),
-        width=lambda model: _eva_size(model)[0],
-        depth=lambda model: _eva_size(model)[1],
+        width=lambda model: _size(model, EVA_SIZES)[0],
+        depth=lambda model: _size(model, EVA_SIZES)[1],
         patch=_patch_in_name,
         obstacles=_eva_obstacles,
     ),
@@ -305,9 +290,9 @@ FAMILIES = (
     Family(
         name="clip",
         takes=lambda model: True,
-        width=_vit_width,
-        depth=_vit_depth,
-        patch=_vit_patch,
+        width=lambda model: int(model["vision_cfg"].get("width", 768)),
+        depth=lambda model: int(model["vision_cfg"].get("layers", 12)),
+        patch=lambda model: int(model["vision_cfg"]["patch_size"]),
         obstacles=_open_clip_obstacles,
     ),
 )
@@ -334,14 +319,11 @@ class BackboneConfig:
     pair: tuple[str, str] | None = None
 
     def image_size(self, wanted: int | None) -> int:
-        """Check an image size, or choose it: a side in pixels, a multiple of the patches' side.
+        """Check an image size, or choose it: UsageError for one that is no multiple of the patches' side.
 
         Args:
             wanted: side in pixels; None for the folder's own size, or the family's (the paper's 416, 448 for DINOv2)
                 rounded up to whole patches.
-
-        Raises:
-            UsageError: if the patches do not divide `wanted`.
         """
         patch = self.patch
         if wanted is None and self.folder is not None:
@@ -356,13 +338,8 @@ class BackboneConfig:
         return wanted
 
     def default_weights(self) -> str:
-        """The weights of a run that names none: `pretrained` for a folder, `openai` for QuickGELU models.
-
-        For a pair of models it is a pair, `lvd142m,openai`.
-
-        Raises:
-            UsageError: for other models, for which there are several weights and no obvious choice.
-        """
+        """The weights of a run that names none: `pretrained` for a folder, `openai` for QuickGELU models, and for a
+        pair `lvd142m,openai`. UsageError for other models, of which there are several and no obvious choice."""
         if self.folder is not None:
             return PRETRAINED
         if self.pair is not None and self.pair[1].endswith("-quickgelu"):
@@ -424,14 +401,12 @@ def split_weights(weights: str, config: BackboneConfig) -> tuple[str, ...]:
 def check_weights(weights: str | None, config: BackboneConfig | None = None) -> None:
     """Refuse weights that cannot exist, as far as that is known without torch.
 
+    MissingData for a file that does not exist, UsageError for a file that is plainly something else or weights for
+    another activation, DataError for an index of shards that cannot be used, UnknownName for a word that a folder's
+    backbone does not know.
+
     Args:
         config: of the backbone; None where it is not known.
-
-    Raises:
-        MissingData: for a file that does not exist.
-        UsageError: for a file that is plainly something else, or weights for another activation.
-        DataError: for an index of shards that cannot be used.
-        UnknownName: for a word that a folder's backbone does not know.
     """
     if weights is None or weights == RANDOM:
         return

@@ -35,16 +35,10 @@ class Cluster(BaseModel):
 
     @classmethod
     def read(cls, text: str | None) -> Self:
-        """Read what the command line says.
+        """Read `key=value,key=value`, or a YAML file with the same fields; UsageError for what is not written so.
 
         Args:
-            text: `key=value,key=value`, or the path of a YAML file with the same fields; None: all as by default.
-
-        Returns:
-            The fields, checked.
-
-        Raises:
-            UsageError: for what is not written so, and for unknown fields.
+            text: the pairs, or the file's path; None: all as by default.
         """
         if text is None:
             return cls()

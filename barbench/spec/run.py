@@ -3,7 +3,7 @@
 Both are made from the parameters of a command, whose names are those of the fields here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -61,24 +61,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(seeds))
 
 
-def _tables(value: Any) -> Any:
-    return table_numbers(value) if isinstance(value, str) else value
-
-
-def _seeds(value: Any) -> Any:
-    return parse_seeds(value) if isinstance(value, str) else value
-
-
-def _names(value: Any) -> Any:
+def _names(text: str) -> tuple[str, ...]:
     """A comma list as names, each once; an empty list stays empty, for whoever looks the names up to refuse."""
-    return tuple(dict.fromkeys(split_list(value))) if isinstance(value, str) else value
+    return tuple(dict.fromkeys(split_list(text)))
 
 
-def _necks(value: Any) -> Any:
+def _necks(text: str) -> tuple[str, ...]:
     """A comma list of necks, each once; UsageError for an empty list, UnknownName for a neck that there is not."""
-    if not isinstance(value, str):
-        return value
-    names = _names(value)
+    names = _names(text)
     if not names:
         raise UsageError("no neck was named; try --neck etris")
     for name in names:
@@ -91,11 +81,12 @@ def _cache(value: Any) -> Any:
     return None if value == "off" else value
 
 
-def _cluster(value: Any) -> Any:
-    return Cluster.read(value) if isinstance(value, str) else value
+def _from_text(read: Callable[[str], Any]) -> BeforeValidator:
+    """Reads text as the command line has it; other values stay."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Names = Annotated[tuple[str, ...], _from_text(_names)]
 
 
 class Parameters(BaseModel):
@@ -105,18 +96,12 @@ class Parameters(BaseModel):
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], **changes: Any) -> Self:
-        """Take those of a command's parameters that are fields here.
+        """Take those of a command's parameters that are fields here, and `changes` in place of some; UsageError for
+        values that are wrong or do not go together.
 
         Args:
-            parameters: name -> value, as Typer's context has them; those that were not given and have no default are
-                None.
-            **changes: in place of parameters; each is a field.
-
-        Returns:
-            The fields, checked.
-
-        Raises:
-            UsageError: for arguments that are wrong or do not go together.
+            parameters: name -> value, as Typer's context has them; what was not given and has no default is None.
+            **changes: each is a field.
         """
         fields = {name: parameters[name] for name in cls.model_fields if name in parameters}
         fields |= changes
@@ -130,7 +115,7 @@ class Parameters(BaseModel):
 class Run(Parameters):
     """Which cells are asked for. None: what the table says, or the default."""
 
-    tables: Annotated[tuple[str, ...] | None, BeforeValidator(_tables)] = None
+    tables: Annotated[tuple[str, ...] | None, _from_text(table_numbers)] = None
     methods: Names | None = None
     suite: str | None = None
     datasets: Names | None = Field(default=None, description="`all` means the paper's four")
@@ -144,9 +129,9 @@ class Run(Parameters):
         default=None,
         description="width: sizes shrink with the backbone's width; None: width on embedded backbones, else published",
     )
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0,)
+    seeds: Annotated[tuple[int, ...], _from_text(parse_seeds)] = (0,)
     image_size: int | None = Field(default=None, description="pixels; None: the backbone's own")
-    necks: Annotated[tuple[NeckName, ...] | None, BeforeValidator(_necks)] = Field(
+    necks: Annotated[tuple[NeckName, ...] | None, _from_text(_necks)] = Field(
         default=None, description="of the segmentation head, one cell each; None: the suite's, or the backbone's own"
     )
     head_form: HeadForm | None = Field(default=None, description="of the segmentation head; None: the backbone's own")
@@ -177,7 +162,7 @@ class Place(Parameters):
     workers: int | None = Field(default=None, description="processes that load images, per process; None: open")
     jobs: int | None = Field(default=None, description="cells at a time; None: as many as the host is good for")
     executor: ExecutorName = "local"
-    cluster: Annotated[Cluster | None, BeforeValidator(_cluster)] = None
+    cluster: Annotated[Cluster | None, _from_text(Cluster.read)] = None
     cache: Annotated[Literal["auto"] | Path | None, BeforeValidator(_cache)] = Field(
         default=AUTO, description="folder of letterboxed images; None: none; auto: open"
     )

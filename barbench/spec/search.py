@@ -49,18 +49,7 @@ def trials_text(trials: Sequence[Trial]) -> str:
 
 
 def parse_trials(text: str, name: str) -> list[Trial]:
-    """The trials of a CSV that `trials_text` wrote.
-
-    Args:
-        text: its content.
-        name: of the file, for messages.
-
-    Returns:
-        The trials, in their order.
-
-    Raises:
-        UsageError: if it is no such file.
-    """
+    """The trials of a CSV that `trials_text` wrote, in their order; the UsageError for anything else names the file."""
     trials = []
     try:
         for row in csv.DictReader(io.StringIO(text)):

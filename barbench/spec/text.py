@@ -61,18 +61,13 @@ def yaml_value(text: str, value: str, option: str) -> Any:
 
 
 def method_options(options: Sequence[str], methods: Sequence[Named]) -> dict[str, dict[str, Any]]:
-    """Read `--option METHOD:component.parameter=value`.
+    """Read `--option METHOD:component.parameter=value`, where `all` means each of `methods`; values are read as YAML.
 
-    Args:
-        options: as the user writes them; `all` in place of METHOD means each of `methods`.
-        methods: those of the run.
+    UsageError for an option that is not written so, whose method is not among `methods` or does not have it, or whose
+    value is outside its range.
 
     Returns:
-        Method name -> option -> value; values are read as YAML.
-
-    Raises:
-        UsageError: for an option that is not written so, whose method is not among `methods` or does not have it, or
-            whose value is outside its range.
+        Method name -> option -> value.
     """
     # A method of the user's is named by its module, too.
     names = [spec.name for spec in methods]
@@ -102,13 +97,8 @@ def method_options(options: Sequence[str], methods: Sequence[Named]) -> dict[str
 
 
 def explain(error: ValidationError, whole: str = "", separator: str = "; ") -> str:
-    """Say every mistake that pydantic found as `field: what is wrong, not value`.
-
-    Args:
-        error: as pydantic raises it.
-        whole: what a mistake without a field is about, such as `the file`; empty: nothing is put in front of it.
-        separator: between mistakes.
-    """
+    """Say every mistake that pydantic found as `field: what is wrong, not value`; `whole` is what a mistake without a
+    field is about, such as `the file`."""
     lines = []
     for mistake in error.errors():
         where = ".".join(str(part) for part in mistake["loc"]) or whole

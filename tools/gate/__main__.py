@@ -1,5 +1,6 @@
 """`python -m tools.gate check` and `python -m tools.gate update`: the repository's values against its baseline."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,16 +8,16 @@ import typer
 
 from barbench.errors import BarbenchError
 from barbench.listing import stdout_console
-from barbench.regression.check import Gate, GateSection, Outcome
+from barbench.regression.check import Gate, GateSection
 from barbench.regression.check import check as check_gate
 from barbench.regression.check import update as update_gate
+from barbench.regression.compare import GateFinding
 from barbench.regression.fixtures import PAPER
 from barbench.regression.rules import close
 from barbench.regression.show import show
 from barbench.spec.text import split_list
 from tools.gate import cost, data, models, speed
 from tools.gate.rules import exact, not_slower
-from tools.gate.suspects import suspects
 
 # Tolerances: with torch's, MKL's, oneDNN's and OpenCV's code for SSE in place of AVX-512, data moved by 0.0008 at most
 # and models by 0.002.
@@ -55,7 +56,10 @@ def check(
     ] = "table",
 ) -> None:
     """Measure a small fixed matrix and compare it with the baseline. The exit code is 1 if any value moved."""
-    outcome = with_suspects(check_gate(REPOSITORY, baseline, split_list(only), allow_new))
+    outcome = check_gate(REPOSITORY, baseline, split_list(only), allow_new)
+    # Which component alone explains which of the paper's methods moved.
+    compositions = {spec.name: spec.create().composition() for spec in PAPER}
+    outcome = outcome._replace(suspects=suspects(outcome.findings, compositions))
     show(outcome, format_, stdout_console(160))
     if not outcome.ok:
         raise typer.Exit(1)
@@ -67,10 +71,30 @@ def update(baseline: BaselineOption = None, only: OnlyOption = "") -> None:
     print(f"accepted into {update_gate(REPOSITORY, baseline, split_list(only))}")
 
 
-def with_suspects(outcome: Outcome) -> Outcome:
-    """Name the components that alone explain which of the paper's methods moved."""
-    compositions = {spec.name: spec.create().composition() for spec in PAPER}
-    return outcome._replace(suspects=suspects(outcome.findings, compositions))
+def suspects(findings: Sequence[GateFinding], compositions: Mapping[str, Sequence[str]]) -> list[str]:
+    """The labels of the components whose methods are exactly those with moved values; empty if all moved, or none.
+
+    A method is a set of components, so a mistake in one component moves the methods that have it and no others.
+    `compositions` has the paper's methods alone: among the variants there are other readings of a component under the
+    same label.
+    """
+    present: set[str] = set()
+    moved: set[str] = set()
+    for finding in findings:
+        method = finding.entry.partition("/")[0]
+        if finding.section != "models" or method not in compositions:
+            continue
+        present.add(method)
+        if finding.status == "moved":
+            moved.add(method)
+    if not moved or moved == present:
+        return []
+
+    having: dict[str, set[str]] = {}  # methods that have a component
+    for method in present:
+        for label in compositions[method]:
+            having.setdefault(label, set()).add(method)
+    return sorted(label for label, methods in having.items() if methods == moved)
 
 
 def main() -> None:

@@ -143,16 +143,7 @@ def loader_rate(asked: Asked) -> float:
 
 
 def measure(asked: Asked, method: str, kernels: str) -> dict[str, Any]:
-    """A training through `fit`, and inference through `predict`.
-
-    Args:
-        asked: the sizes.
-        method: its name.
-        kernels: auto, low_memory or fused.
-
-    Returns:
-        Rates, share of the device's matrix rate, memory, kernels and waits per step.
-    """
+    """A training through `fit`, and inference through `predict`: rates, memory, kernels and waits per step."""
     # The model.
     choose_kernels(kernels)
     accelerator = make_accelerator(str(asked.device), asked.precision)

@@ -34,7 +34,9 @@ from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.towers.base import Backbone
 from barbench.models.towers.load import load_backbone
 
-RATE, BANDWIDTH, LEAST = 790e12, 3.0e12, 2.5e-6
+RATE = 790e12  # FLOP/s of products in half precision
+BANDWIDTH = 3.0e12  # bytes/s
+LEAST = 2.5e-6  # seconds of a kernel
 HALF = (torch.bfloat16, torch.float16)
 WAITS = ("aten::_local_scalar_dense", "aten::item", "aten::nonzero")
 NO_KERNEL = ("aten::empty", "aten::new_empty", "aten::_unsafe_view", "aten::detach", "aten::lift_fresh", "prim::")
@@ -60,7 +62,8 @@ class _Count(TorchDispatchMode):
         self.step = Step()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs, name = kwargs or {}, func._schema.name
+        kwargs = kwargs or {}
+        name = func._schema.name
         if name in WAITS:
             self.step.waits += 1
         out = func(*args, **kwargs)
@@ -75,14 +78,18 @@ class _Count(TorchDispatchMode):
         read = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         in_place = name.endswith("_") or "out" in kwargs
         written = [] if in_place else [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        # An expanded tensor is read once.
         moved = sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in (*read, *written))
-        low = any(t.dtype in HALF for t in read)
-        seconds = max(flops / (RATE if low else RATE / 16), moved / BANDWIDTH, LEAST)
-        step, row = self.step, self.step.by_operation.setdefault(name, [0, 0, 0])
-        step.kernels, step.flops, step.bytes, step.seconds = (
-            step.kernels + 1, step.flops + flops, step.bytes + moved, step.seconds + seconds,
-        )  # fmt: skip
-        row[0], row[1], row[2] = row[0] + 1, row[1] + moved, row[2] + seconds
+        rate = RATE if any(t.dtype in HALF for t in read) else RATE / 16
+        seconds = max(flops / rate, moved / BANDWIDTH, LEAST)
+        self.step.kernels += 1
+        self.step.flops += flops
+        self.step.bytes += moved
+        self.step.seconds += seconds
+        row = self.step.by_operation.setdefault(name, [0, 0, 0])
+        row[0] += 1
+        row[1] += moved
+        row[2] += seconds
 
 
 def _in_fp32(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,7 +100,8 @@ def _in_fp32(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def called(*args: Any, **kwargs: Any) -> Any:
         if torch.is_autocast_enabled("cpu"):
-            args, kwargs = tuple(map(up, args)), {name: up(value) for name, value in kwargs.items()}
+            args = tuple(map(up, args))
+            kwargs = {name: up(value) for name, value in kwargs.items()}
         return function(*args, **kwargs)
 
     return called
@@ -145,21 +153,8 @@ def cuda_rules() -> Iterator[None]:
             rule.stop()
 
 
-def simulate(
-    method: str, kernels: str, load: Callable[[], Backbone], batch: int, precision: torch.dtype = torch.bfloat16
-) -> Step:
-    """Walk one training step on fake tensors.
-
-    Args:
-        method: its name.
-        kernels: `low_memory` or `fused`.
-        load: gives the backbone.
-        batch: samples.
-        precision: of autocast; float32 for none.
-
-    Returns:
-        What it counts to.
-    """
+def simulate(method: str, kernels: str, load: Callable[[], Backbone], batch: int) -> Step:
+    """Walk one training step in bf16 on fake tensors; `load` gives the backbone."""
     letterbox._constants.cache_clear()
     choose_kernels(kernels)
     try:
@@ -167,18 +162,19 @@ def simulate(
         segmenter = build_segmenter(resolve(method)[0], load()).train()
         with FakeTensorMode(allow_non_fake_inputs=True) as mode, cuda_rules():
             segmenter._apply(mode.from_tensor)
-            return _walked(segmenter, segmenter.image_size, batch, precision)
+            return _walked(segmenter, segmenter.image_size, batch)
     finally:
         choose_kernels("auto")
         letterbox._constants.cache_clear()
 
 
-def _walked(segmenter: Segmenter, size: int, batch: int, precision: torch.dtype) -> Step:
-    pixels, ids = torch.empty(batch, size, size, 3, dtype=torch.uint8), torch.zeros(batch, 9, dtype=torch.long)
+def _walked(segmenter: Segmenter, size: int, batch: int) -> Step:
+    pixels = torch.empty(batch, size, size, 3, dtype=torch.uint8)
+    ids = torch.zeros(batch, 9, dtype=torch.long)
     mask = torch.empty(batch, size // 4, size // 4)
     letterbox.normalized(pixels, segmenter.normalization)  # its constants are copied once
     with _Count() as counted:
-        with torch.autocast("cpu", precision, enabled=precision in HALF):
+        with torch.autocast("cpu", torch.bfloat16):
             output = segmenter(letterbox.normalized(pixels, segmenter.normalization), ids)
             loss = training_loss(output, mask)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -200,8 +196,8 @@ def main() -> None:
     for method in asked.methods:
         for kernels in asked.kernels.split(","):
             step = simulate(method, kernels, lambda: load_backbone(asked.backbone, "random", asked.size), asked.batch)
-            print(f"{method:<12} {kernels:<10} {step.kernels:>7} {step.flops / 1e12:>7.2f} {step.bytes / 1e9:>7.1f} "
-                  f"{step.seconds * 1e3:>7.1f} {step.waits:>6}", flush=True)  # fmt: skip
+            totals = f"{step.kernels:>7} {step.flops / 1e12:>7.2f} {step.bytes / 1e9:>7.1f} {step.seconds * 1e3:>7.1f}"
+            print(f"{method:<12} {kernels:<10} {totals} {step.waits:>6}", flush=True)
             rows = sorted(step.by_operation.items(), key=lambda row: -row[1][2])[: asked.top]
             for name, (count, moved, seconds) in rows:
                 print(f"    {name:<56} {count:>6} {moved / 1e9:>7.1f} GB {seconds * 1e3:>6.1f} ms")

@@ -42,6 +42,8 @@ class Level(NamedTuple):
 class Tower(nn.Module, ABC):
     """A stack of pre-norm transformer blocks, each of two residual branches.
 
+    A tower of another kind, a ResNet, has none of `norm`, `attended`, `out`, `mlp` and `linear`.
+
     Attributes:
         name: `vision` or `text`.
         width: channels D of the tokens.
@@ -70,19 +72,10 @@ class Tower(nn.Module, ABC):
             The tokens that enter the first block, (B, T, D).
         """
 
-    @abstractmethod
     def norm(self, site: Site, x: Tensor) -> Tensor:
-        """The norm in front of a branch.
+        """The norm in front of a branch, of the tokens: (B, T, D) -> (B, T, D)."""
+        raise NotImplementedError
 
-        Args:
-            site: the branch; `site.block` says which block.
-            x: the tokens (B, T, D).
-
-        Returns:
-            (B, T, D).
-        """
-
-    @abstractmethod
     def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The attention branch after its norm, without the out map.
 
@@ -95,8 +88,8 @@ class Tower(nn.Module, ABC):
         Returns:
             The heads of each token side by side, (B, T, D), as the out map takes them.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
         """The out map of the attention branch, and what follows it.
 
@@ -108,8 +101,8 @@ class Tower(nn.Module, ABC):
         Returns:
             What the branch adds to the tokens, (B, T, D).
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The MLP branch after its norm.
 
@@ -121,28 +114,15 @@ class Tower(nn.Module, ABC):
         Returns:
             What the branch adds to the tokens, (B, T, D).
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def linear(self, block: int, role: LinearRole) -> Linear:
-        """The frozen weights of a linear map.
-
-        Args:
-            block: counted from 0.
-            role: which of the block's maps.
-
-        Returns:
-            Weight and bias; views, not copies.
-        """
+        """Weight and bias of one of a block's frozen linear maps: views, not copies."""
+        raise NotImplementedError
 
     def layer_scale(self, site: Site) -> Tensor | None:
-        """The gains that the branch multiplies its output by before it is added to the tokens.
-
-        Args:
-            site: the branch.
-
-        Returns:
-            (D,); None where the block has no LayerScale.
-        """
+        """The gains (D,) that a branch multiplies its output by before it is added to the tokens; None where the block
+        has no LayerScale."""
         return None
 
 
@@ -168,14 +148,7 @@ class VisionTower(Tower):
     level_blocks: tuple[int, int] | None = None
 
     def after(self, block: int) -> Level:
-        """The patches' channels and grid after a block.
-
-        Args:
-            block: counted from 0.
-
-        Returns:
-            Width and grid, the same for every block of a transformer.
-        """
+        """The patches' channels and grid after a block, counted from 0; the same for every block of a transformer."""
         return Level(self.width, self.grid)
 
     @property
@@ -195,28 +168,13 @@ class VisionTower(Tower):
         return self.head_modules()
 
     def stage(self, block: int, stream: Stream) -> Stream:
-        """One stage of a tower that is no transformer.
-
-        Args:
-            block: counted from 0.
-            stream: the tokens before it.
-
-        Returns:
-            The tokens after it.
-        """
+        """One stage, counted from 0, of a tower that is no transformer: from the tokens before to those after it."""
         raise NotImplementedError
 
     @abstractmethod
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
-        """Final norm and projection into the joint space.
-
-        Args:
-            x: the last block's tokens (B, T, D).
-            project: called on the norm's output.
-
-        Returns:
-            (B, T, E).
-        """
+        """Final norm and projection of the last block's tokens into the joint space, (B, T, D) -> (B, T, E); `project`
+        is called on the norm's output."""
 
 
 class TextTower(Tower):
@@ -234,26 +192,11 @@ class TextTower(Tower):
 
     @abstractmethod
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
-        """Final norm.
-
-        Args:
-            x: the last block's words (B, L, D).
-            project: called on the norm's output.
-
-        Returns:
-            (B, L, D).
-        """
+        """Final norm of the last block's words, (B, L, D) -> (B, L, D); `project` is called on its output."""
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
-        """Project words into the joint space.
-
-        Args:
-            x: the output of `finish` (B, L, D).
-
-        Returns:
-            (B, L, E).
-        """
+        """Words in the joint space: the output of `finish` (B, L, D) -> (B, L, E)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The vision and text transformers of an open_clip CLIP, branch by branch."""
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from barbench.models.attention import attend
 from barbench.models.efficient.activations import quick_gelu, quick_mlp
 from barbench.models.efficient.norms import layer_norm
 from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
-from barbench.models.towers.base import Linear, TextTower, VisionTower
+from barbench.models.towers.base import Linear, TextTower, Tower, VisionTower
 from barbench.models.towers.builder import Builder, Towers
 from barbench.models.towers.key_maps import from_hugging_face
 from barbench.models.towers.open_clip_model import build_model, fill_model
@@ -21,71 +22,77 @@ from barbench.models.towers.open_clip_model import build_model, fill_model
 QKV: tuple[LinearRole, ...] = ("q", "k", "v")
 
 
-def clip_norm(block: Any, site: Site, x: Tensor) -> Tensor:
-    """The norm in front of a branch of open_clip's ResidualAttentionBlock: (B, T, D) -> (B, T, D)."""
-    return layer_norm(block.ln_1 if site.branch == "attn" else block.ln_2, x)
+class ClipBlocks(Tower):
+    """The branches of open_clip's ResidualAttentionBlock, of which both towers are made."""
+
+    @abstractmethod
+    def block(self, number: int) -> Any:
+        """One of the tower's blocks, counted from 0."""
+
+    def norm(self, site: Site, x: Tensor) -> Tensor:
+        """The norm in front of a branch: (B, T, D) -> (B, T, D)."""
+        block = self.block(site.block)
+        return layer_norm(block.ln_1 if site.branch == "attn" else block.ln_2, x)
+
+    def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The attention before its out map, with q, k and v open to `project`: (B, T, D) -> (B, T, D).
+
+        `nn.MultiheadAttention` never calls its `out_proj` module, so its maps are applied here one by one.
+        """
+        attn = self.block(site.block).attn
+        if project is unchanged:
+            q, k, v = F.linear(xn, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1)
+        else:
+            # One by one: the keys as a third of one tensor would keep all of it, beside changed queries and values.
+            q = project(site, "q", xn, F.linear(xn, *self.linear(site.block, "q")))
+            k = project(site, "k", xn, F.linear(xn, *self.linear(site.block, "k")))
+            v = project(site, "v", xn, F.linear(xn, *self.linear(site.block, "v")))
+        mask = None if stream.mask is None else stream.mask.to(q.dtype)
+        return attend(q, k, v, attn.num_heads, mask)
+
+    def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
+        """The out map of the attention, open to `project`: (B, T, D) -> (B, T, D)."""
+        block = self.block(site.block)
+        y: Tensor = block.ls_1(project(site, "out", h, block.attn.out_proj(h)))
+        return y
+
+    def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
+        """The MLP, with both maps and the activation open to `project`: (B, T, D) -> (B, T, D)."""
+        block = self.block(site.block)
+        up = block.mlp.c_fc
+        down = block.mlp.c_proj
+        quick = isinstance(block.mlp.gelu, QuickGELU)
+        # Frozen and untouched maps are fused with the activation between them: one saved tensor instead of three.
+        if quick and project is unchanged and not any(p.requires_grad for p in block.mlp.parameters()):
+            y = quick_mlp(xn, up, down)
+        else:
+            wide = project(site, "up", xn, up(xn))
+            active = quick_gelu(wide) if quick else block.mlp.gelu(wide)
+            h = project(site, "act", wide, active)
+            y = project(site, "down", h, down(h))
+        z: Tensor = block.ls_2(y)
+        return z
+
+    def layer_scale(self, site: Site) -> Tensor | None:
+        """The gains of a branch's LayerScale, (D,); None in most models, which have none."""
+        block = self.block(site.block)
+        scale = block.ls_1 if site.branch == "attn" else block.ls_2
+        return None if isinstance(scale, nn.Identity) else scale.gamma
+
+    def linear(self, block: int, role: LinearRole) -> Linear:
+        """Views of the weights of one linear map; q, k and v are slices of one matrix."""
+        attn = self.block(block).attn
+        mlp = self.block(block).mlp
+        if role in QKV:
+            index = QKV.index(role)
+            weight = attn.in_proj_weight.chunk(3)[index]
+            bias = None if attn.in_proj_bias is None else attn.in_proj_bias.chunk(3)[index]
+            return Linear(weight, bias)
+        chosen = {"out": attn.out_proj, "up": mlp.c_fc, "down": mlp.c_proj}[role]
+        return Linear(chosen.weight, chosen.bias)
 
 
-def clip_attended(block: Any, site: Site, stream: Stream, xn: Tensor, project: Project) -> Tensor:
-    """Its attention before the out map, with q, k and v open to `project`: (B, T, D) -> (B, T, D).
-
-    `nn.MultiheadAttention` never calls its `out_proj` module, so its maps are applied here one by one.
-    """
-    attn = block.attn
-    if project is unchanged:
-        q, k, v = F.linear(xn, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1)
-    else:
-        # One by one: the keys as a third of one tensor would keep all of it, beside changed queries and values.
-        q = project(site, "q", xn, F.linear(xn, *clip_linear(block, "q")))
-        k = project(site, "k", xn, F.linear(xn, *clip_linear(block, "k")))
-        v = project(site, "v", xn, F.linear(xn, *clip_linear(block, "v")))
-    mask = None if stream.mask is None else stream.mask.to(q.dtype)
-    return attend(q, k, v, attn.num_heads, mask)
-
-
-def clip_out(block: Any, site: Site, h: Tensor, project: Project) -> Tensor:
-    """The out map of its attention, open to `project`: (B, T, D) -> (B, T, D)."""
-    y: Tensor = block.ls_1(project(site, "out", h, block.attn.out_proj(h)))
-    return y
-
-
-def clip_mlp(block: Any, site: Site, xn: Tensor, project: Project) -> Tensor:
-    """Its MLP, with both maps and the activation open to `project`: (B, T, D) -> (B, T, D)."""
-    up = block.mlp.c_fc
-    down = block.mlp.c_proj
-    quick = isinstance(block.mlp.gelu, QuickGELU)
-    # Frozen and untouched maps are fused with the activation between them: one saved tensor instead of three.
-    if quick and project is unchanged and not any(p.requires_grad for p in block.mlp.parameters()):
-        y = quick_mlp(xn, up, down)
-    else:
-        wide = project(site, "up", xn, up(xn))
-        active = quick_gelu(wide) if quick else block.mlp.gelu(wide)
-        h = project(site, "act", wide, active)
-        y = project(site, "down", h, down(h))
-    z: Tensor = block.ls_2(y)
-    return z
-
-
-def clip_layer_scale(block: Any, site: Site) -> Tensor | None:
-    """The gains of a branch's LayerScale, (D,); None in most models, which have none."""
-    scale = block.ls_1 if site.branch == "attn" else block.ls_2
-    return None if isinstance(scale, nn.Identity) else scale.gamma
-
-
-def clip_linear(block: Any, role: LinearRole) -> Linear:
-    """Views of the weights of one of its linear maps; q, k and v are slices of one matrix."""
-    attn = block.attn
-    mlp = block.mlp
-    if role in QKV:
-        index = QKV.index(role)
-        weight = attn.in_proj_weight.chunk(3)[index]
-        bias = None if attn.in_proj_bias is None else attn.in_proj_bias.chunk(3)[index]
-        return Linear(weight, bias)
-    chosen = {"out": attn.out_proj, "up": mlp.c_fc, "down": mlp.c_proj}[role]
-    return Linear(chosen.weight, chosen.bias)
-
-
-class ClipVision(VisionTower):
+class ClipVision(ClipBlocks, VisionTower):
     """open_clip's VisionTransformer with a class token.
 
     Args:
@@ -103,6 +110,10 @@ class ClipVision(VisionTower):
         self.joint = visual.output_dim
         self.outer_norms = (*self._stem(), Site("vision", self.depth, "end"))
 
+    def block(self, number: int) -> Any:
+        """One of the tower's blocks, counted from 0."""
+        return self.visual.transformer.resblocks[number]
+
     def _stem(self) -> tuple[Site, ...]:
         """The norm before the first block; some models have none."""
         if isinstance(self.visual.ln_pre, nn.Identity):
@@ -119,30 +130,6 @@ class ClipVision(VisionTower):
         x = torch.cat([first, patches], 1) + self.visual.positional_embedding.to(patches.dtype)
         return Stream(project(self._stem()[0], "norm", x, self.visual.ln_pre(x)), prefix=1)
 
-    def norm(self, site: Site, x: Tensor) -> Tensor:
-        """The norm in front of a branch: (B, T, D) -> (B, T, D)."""
-        return clip_norm(self.visual.transformer.resblocks[site.block], site, x)
-
-    def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """The block's attention before its out map, see `clip_attended`."""
-        return clip_attended(self.visual.transformer.resblocks[site.block], site, stream, xn, project)
-
-    def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
-        """The out map of the block's attention, see `clip_out`."""
-        return clip_out(self.visual.transformer.resblocks[site.block], site, h, project)
-
-    def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """The block's MLP branch, see `clip_mlp`."""
-        return clip_mlp(self.visual.transformer.resblocks[site.block], site, xn, project)
-
-    def layer_scale(self, site: Site) -> Tensor | None:
-        """The gains of the branch's LayerScale, see `clip_layer_scale`."""
-        return clip_layer_scale(self.visual.transformer.resblocks[site.block], site)
-
-    def linear(self, block: int, role: LinearRole) -> Linear:
-        """Weights of one linear map, see `clip_linear`."""
-        return clip_linear(self.visual.transformer.resblocks[block], role)
-
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm and projection: (B, T, D) -> (B, T, E)."""
         normed = project(self.outer_norms[-1], "norm", x, layer_norm(self.visual.ln_post, x))
@@ -150,7 +137,7 @@ class ClipVision(VisionTower):
         return y
 
 
-class ClipText(TextTower):
+class ClipText(ClipBlocks, TextTower):
     """open_clip's causal text transformer.
 
     Args:
@@ -173,15 +160,19 @@ class ClipText(TextTower):
         self.joint = self.text_projection.shape[1]
         self.outer_norms = (Site("text", self.depth, "end"),)
 
+    def block(self, number: int) -> Any:
+        """One of the tower's blocks, counted from 0."""
+        return self.transformer.resblocks[number]
+
     def embed(self, inputs: Tensor, project: Project = unchanged) -> Stream:
-        """Words with learned positions, the causal mask, and where padding is.
+        """Words with learned positions, the causal mask, and where padding is; no norm follows for `project`.
 
         Texts shorter than open_clip's context are taken as they are: positions and mask are cut, since open_clip
         refuses them.
 
         Args:
             inputs: token ids, int64 (B, L), 0 = padding.
-            project: not used; no norm follows.
+            project: not used.
 
         Returns:
             Tokens (B, L, D).
@@ -196,30 +187,6 @@ class ClipText(TextTower):
             )
         x = self.token_embedding(inputs) + self.positional_embedding[:length]
         return Stream(x, prefix=0, mask=self.mask[:length, :length], pad=inputs == 0)
-
-    def norm(self, site: Site, x: Tensor) -> Tensor:
-        """The norm in front of a branch: (B, L, D) -> (B, L, D)."""
-        return clip_norm(self.transformer.resblocks[site.block], site, x)
-
-    def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """The block's attention before its out map, see `clip_attended`."""
-        return clip_attended(self.transformer.resblocks[site.block], site, stream, xn, project)
-
-    def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
-        """The out map of the block's attention, see `clip_out`."""
-        return clip_out(self.transformer.resblocks[site.block], site, h, project)
-
-    def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """The block's MLP branch, see `clip_mlp`."""
-        return clip_mlp(self.transformer.resblocks[site.block], site, xn, project)
-
-    def layer_scale(self, site: Site) -> Tensor | None:
-        """The gains of the branch's LayerScale, see `clip_layer_scale`."""
-        return clip_layer_scale(self.transformer.resblocks[site.block], site)
-
-    def linear(self, block: int, role: LinearRole) -> Linear:
-        """Weights of one linear map, see `clip_linear`."""
-        return clip_linear(self.transformer.resblocks[block], role)
 
     def finish(self, x: Tensor, project: Project = unchanged) -> Tensor:
         """Final norm: (B, L, D) -> (B, L, D)."""

@@ -4,17 +4,16 @@ As ETRIS and CRIS use it: after stem and first layer, three stages on grids of S
 token, and its positions are resized to the last grid in every forward pass.
 """
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from barbench.errors import UsageError
 from barbench.models.attention import attend
 from barbench.models.names import BatchNorms, Connect
-from barbench.models.stream import LinearRole, Project, Site, Stream, unchanged
-from barbench.models.towers.base import Level, Linear, VisionTower
+from barbench.models.stream import LinearRole, Project, Stream, unchanged
+from barbench.models.towers.base import Level, VisionTower
 from barbench.models.towers.builder import Builder, Towers
 from barbench.models.towers.clip import text_tower
 from barbench.models.towers.key_maps import from_hugging_face
@@ -112,26 +111,6 @@ class ResNetVision(VisionTower):
         resized = F.interpolate(_map(own[None], side), wanted, mode="bicubic", align_corners=False)
         return resized[0].flatten(1).T
 
-    def norm(self, site: Site, x: Tensor) -> Tensor:
-        """A ResNet has none."""
-        _refuse()
-
-    def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """A ResNet has none."""
-        _refuse()
-
-    def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
-        """A ResNet has none."""
-        _refuse()
-
-    def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
-        """A ResNet has none."""
-        _refuse()
-
-    def linear(self, block: int, role: LinearRole) -> Linear:
-        """A ResNet has none."""
-        _refuse()
-
 
 def _cells(x: Tensor) -> Tensor:
     """A map (B, D, H, W) as tokens (B, H * W, D)."""
@@ -141,10 +120,6 @@ def _cells(x: Tensor) -> Tensor:
 def _map(x: Tensor, side: int) -> Tensor:
     """Tokens (B, side * side, D) as a map (B, D, side, side)."""
     return x.transpose(1, 2).reshape(len(x), -1, side, side)
-
-
-def _refuse() -> NoReturn:
-    raise UsageError("a ResNet has no transformer blocks")
 
 
 def _wrap(model: Any, size: int, antialias: bool) -> Towers:

@@ -3,8 +3,8 @@
 from barbench.methods.resolve import resolve
 from barbench.regression.compare import compare_section
 from barbench.regression.rules import Values
+from tools.gate.__main__ import suspects
 from tools.gate.rules import exact
-from tools.gate.suspects import suspects
 
 
 def suspected(*moved: str) -> list[str]:
