@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from accelerate import Accelerator
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
@@ -283,10 +284,7 @@ def evaluate(
     if split not in data.content.evals:
         raise UnknownName("evaluation split", split, data.content.evals)
     # The model and its samples on the device.
-    accelerator = fresh_accelerator(pick_device(device), precision)
-    model.to(accelerator.device)
-    letterbox = Letterbox(model.image_size, model.normalization)
-    tokens = Tokens(model.tokenizer, data.content.dataset.context_length)
+    accelerator, letterbox, tokens = _prepared(model, data.content.dataset.context_length, device, precision)
     samples = EvalSamples(data.content.evals[split], letterbox, tokens)
     with progress_bar(f"evaluating {split}", progress) as bar:
         found = evaluate_samples(
@@ -332,13 +330,21 @@ def predict(
     _check_share("threshold", threshold)
     _check_whole("context_length", context_length, 3)
     pixels = _pixels(photo)
-    accelerator = fresh_accelerator(pick_device(device), precision)
-    model.to(accelerator.device).eval()
-    letterbox = Letterbox(model.image_size, model.normalization)
-    tokens = Tokens(model.tokenizer, context_length)
+    accelerator, letterbox, tokens = _prepared(model, context_length, device, precision)
+    model.eval()
     asked = [expressions] if isinstance(expressions, str) else list(expressions)
     found = find_in_photo(model, letterbox, tokens, accelerator, pixels, asked, threshold)
     return np.stack([each.mask for each in found])
+
+
+def _prepared(
+    model: Segmenter, context_length: int, device: str, precision: str
+) -> tuple[Accelerator, Letterbox, Tokens]:
+    """Put a model on a device; what computes there, and how images and expressions are brought to its form."""
+    accelerator = fresh_accelerator(pick_device(device), precision)
+    model.to(accelerator.device)
+    letterbox = Letterbox(model.image_size, model.normalization)
+    return accelerator, letterbox, Tokens(model.tokenizer, context_length)
 
 
 def _pixels(photo: str | Path | RGB | Image.Image) -> RGB:

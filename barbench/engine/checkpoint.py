@@ -120,14 +120,7 @@ class Checkpoint:
     ) -> None:
         """Write the state atomically. To be called by all processes; the first one writes.
 
-        Args:
-            accelerator: as in training.
-            segmenter: its tuned state is saved.
-            optimizer: its moments are saved.
-            progress: how far the training has come.
-
-        Raises:
-            OSError: if the file cannot be written; the old one stays.
+        If the file cannot be written, an OSError, the old one stays.
         """
         # Each process has generators of its own.
         generators = gather_object([_generators(accelerator.device)])
@@ -149,15 +142,7 @@ class Checkpoint:
         """Restore weights, optimizer, loss scaler and random generators. To be called by all processes.
 
         A file that is damaged or of another cell is set aside under another name, never overwritten. If one process
-        cannot read it, none continues from it.
-
-        Args:
-            accelerator: as in training.
-            segmenter: changed in place.
-            optimizer: changed in place.
-
-        Returns:
-            How far the training had come; None, with nothing changed, if this cell has no readable checkpoint.
+        cannot read it, none continues from it: None, with nothing changed.
         """
         if not any(gather_object([self.path.exists()])):
             return None

@@ -71,11 +71,7 @@ class Piece(NamedTuple):
 
 
 def counter(samples: EvalSamples, threshold: float, keep_masks: bool = False) -> Count:
-    """The function that counts an expression's prediction.
-
-    Returns:
-        From an expression's index and its probabilities (S, S) on the model's square to its counts.
-    """
+    """The function from an expression's index and its probabilities (S, S) on the model's square to its counts."""
     data = samples.data
     none_below = data.partition.none_below or 0
 
@@ -125,12 +121,8 @@ def counter(samples: EvalSamples, threshold: float, keep_masks: bool = False) ->
 
 
 def rivals_of(data: ReferData, ann_id: int) -> list[Annotation]:
-    """What a prediction may show in place of an object: the image's other annotations that have pixels and are no
-    crowd.
-
-    Returns:
-        Annotations of the same category and of others, in the file's order.
-    """
+    """What a prediction may show in place of an object: the image's other annotations, of any category, that have
+    pixels and are no crowd, in the file's order."""
     image_id = data.annotations[ann_id].image_id
     others = []
     for other in data.everything.get(image_id, ()):

@@ -99,16 +99,10 @@ def by_part(
 ) -> dict[str, PartCost]:
     """Measure one training step's forward and backward pass by part.
 
-    Two passes over the same batch: one counts FLOPs, one takes times. On CUDA each switch waits for the device, so that
-    the parts' times can be compared with each other but add up to more than a step. The model is left as it was, apart
-    from the running statistics of its norms and its gradients, which are dropped.
-
-    Args:
-        segmenter: on the batch's device.
-        image: (B, 3, S, S).
-        ids: (B, L).
-        mask: (B, S, S).
-        autocast: entered for the forward pass and its loss, and left before the backward pass, as training does.
+    Two passes over the same batch, images (B, 3, S, S), ids (B, L) and masks (B, S, S): one counts FLOPs, one takes
+    times. On CUDA each switch waits for the device, so that the parts' times can be compared with each other but add up
+    to more than a step. The model is left as it was, apart from the running statistics of its norms and its gradients,
+    which are dropped. As in training, autocast is left before the backward pass.
 
     Returns:
         vision, text, component, neck, decoder, projector and other (residual sums, loss).

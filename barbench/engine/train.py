@@ -85,16 +85,9 @@ def batches(
 def make_optimizer(recipe: Recipe, segmenter: Segmenter, head_alone: bool = False) -> torch.optim.Optimizer:
     """Adam or AdamW over the tuned parameters.
 
-    Each parameter group says its `factor` on the learning rate: 1 for the head, `adapter_lr` for the rest. AdamW decays
-    matrices only, not norms, biases and flows.
-
-    Args:
-        recipe: its optimizer, learning rate and weight decay.
-        segmenter: on its device.
-        head_alone: whether the other tuned parameters are left out.
-
-    Returns:
-        The optimizer, fused where torch has one kernel for a whole step.
+    Each parameter group says its `factor` on the learning rate: 1 for the head, `adapter_lr` for the rest, which
+    `head_alone` leaves out. AdamW decays matrices only, not norms, biases and flows. The optimizer is fused where torch
+    has one kernel for a whole step.
     """
     head = segmenter.head_parameters()
     chosen = head if head_alone else segmenter.tuned_parameters()

@@ -70,6 +70,7 @@ class Adapter(Component):
     """
 
     label: ClassVar[str] = "Adapter"
+    crosses: ClassVar[bool] = False  # an adapter sees one token
 
     @checked
     def __init__(
@@ -107,10 +108,6 @@ class Adapter(Component):
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether the parameter is one of the chosen towers' LayerNorms, where these train."""
         return name in self._norms
-
-    def text_independent_steps(self, steps: int) -> int:
-        """All steps: an adapter sees one token of one tower."""
-        return steps
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
         """delta plus the bottleneck's output for what it `reads`; all (B, T, D)."""

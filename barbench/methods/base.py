@@ -35,12 +35,15 @@ class Component(Hooks):
         label: its name in tables.
         alone: why no other component may tune the encoders beside it; empty where others may.
         tunes: whether it is there to tune parameters, its own or the encoders'.
+        crosses: whether what it does in one tower may depend on the other one. False: the towers can run in either
+            order, and it lets no text into the vision features.
         settings: option -> value, as the catalogue made it, defaults included.
     """
 
     label: ClassVar[str]
     alone: ClassVar[str] = ""
     tunes: ClassVar[bool] = True
+    crosses: ClassVar[bool] = True
     settings: Mapping[str, Any] = MappingProxyType({})
 
     def obstacle(self, traits: Traits) -> str | None:
@@ -61,6 +64,14 @@ class Component(Hooks):
             return None
         hint = "; its option towers=text leaves it out" if hasattr(self, "towers") else ""
         return f"its vision tower is a ResNet, which has no transformer blocks{hint}"
+
+    def text_independent_steps(self, steps: int) -> int:
+        """All steps where it does not cross, else as `Hooks` has it."""
+        return super().text_independent_steps(steps) if self.crosses else steps
+
+    def order(self) -> Order | None:
+        """Either order where it does not cross, else as `Hooks` has it."""
+        return super().order() if self.crosses else None
 
 
 class Method(Hooks):

@@ -23,37 +23,21 @@ HIDDEN = 128
 
 
 class Interactor(nn.Module):
-    """x * MHA(query=x, key=memory, value=memory).
-
-    Args:
-        dim: channels of both inputs.
-        heads: attention heads.
-    """
+    """x * MHA(query=x, key=memory, value=memory), of `dim` channels each."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.multihead_attn = nn.MultiheadAttention(dim, heads)
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Gate x by what it attends to.
-
-        Args:
-            x: (B, T, dim).
-            memory: tokens of the other tower (B, S, dim).
-
-        Returns:
-            (B, T, dim).
-        """
+        """x (B, T, dim), gated by what it attends to of the other tower's tokens (B, S, dim) -> (B, T, dim)."""
         return x * multihead(self.multihead_attn, x, memory, memory)
 
 
 class CrossLayer(nn.Module):
     """The ResNet form's exchange: self-attention, attention to the other tower and an MLP, a norm after each sum.
 
-    Args:
-        dim: channels of both inputs.
-        heads: attention heads.
-        dropout: of attention weights and of what is added, in training.
+    Dropout acts on attention weights and on what is added, in training.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -68,15 +52,7 @@ class CrossLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """One post-norm decoder layer.
-
-        Args:
-            x: (B, T, dim).
-            memory: tokens of the other tower (B, S, dim).
-
-        Returns:
-            (B, T, dim).
-        """
+        """One post-norm decoder layer: x (B, T, dim), tokens of the other tower (B, S, dim) -> (B, T, dim)."""
         x = self.norm1(x + self.dropout(multihead(self.self_attn, x, x, x)))
         x = self.norm2(x + self.dropout(multihead(self.multihead_attn, x, memory, memory)))
         hidden = self.dropout(self.linear1(x).relu())
@@ -184,16 +160,7 @@ class Bridge(Component):
 
 
 def on_grid(module: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Apply a map-to-map module to tokens.
-
-    Args:
-        module: (B, D, H, W) -> (B, D', H', W'), N' = H' * W'.
-        tokens: (B, N, D), row by row.
-        grid: H and W, N = H * W.
-
-    Returns:
-        (B, N', D').
-    """
+    """Apply a module (B, D, H, W) -> (B, D', H', W') to tokens (B, H W, D), row by row -> (B, H' W', D')."""
     y: Tensor = module(tokens.transpose(1, 2).reshape(len(tokens), -1, *grid))
     return y.flatten(2).transpose(1, 2)
 

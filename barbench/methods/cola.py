@@ -30,13 +30,7 @@ INSIDE: Mapping[str, frozenset[Phase]] = {
 
 
 class HyperNetwork(nn.Module):
-    """Phi = LN(reshape(W_2 LN(gelu(W_1 c + b_1)) + b_2)), an r x r matrix; the last norm is over all of its numbers.
-
-    Args:
-        inputs: channels of c.
-        hidden: units between the two maps.
-        rank: r.
-    """
+    """Phi = LN(reshape(W_2 LN(gelu(W_1 c + b_1)) + b_2)), an r x r matrix; the last norm is over all of its numbers."""
 
     def __init__(self, inputs: int, hidden: int, rank: int) -> None:
         super().__init__()
@@ -57,15 +51,8 @@ class HyperNetwork(nn.Module):
 
 
 class CrossPair(nn.Module):
-    """l B Phi A u: A (r, in) starts Kaiming-uniform with a = sqrt 5, B (out, r) at zero, the scalar l at alpha / r.
-
-    Args:
-        inputs: channels of u.
-        outputs: channels of the result.
-        rank: r.
-        scale: where l starts.
-        network: makes Phi.
-    """
+    """l B Phi A u: A (r, in) starts Kaiming-uniform with a = sqrt 5, B (out, r) at zero, the scalar l at `scale`, which
+    is alpha / r; `network` makes Phi."""
 
     def __init__(self, inputs: int, outputs: int, rank: int, scale: float, network: HyperNetwork) -> None:
         super().__init__()
@@ -76,15 +63,8 @@ class CrossPair(nn.Module):
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, u: Tensor, c: Tensor) -> Tensor:
-        """What is added to the map's output.
-
-        Args:
-            u: the map's input (B, T, in).
-            c: the other tower's mean token (B, inputs of the network).
-
-        Returns:
-            (B, T, out).
-        """
+        """From the map's input u (B, T, in) and the other tower's mean token c (B, d_c) to what is added to the map's
+        output (B, T, out)."""
         narrow = F.linear(u, self.a)
         # Rows are tokens: multiplying by Phi from the left is multiplying rows by its transpose.
         steered = narrow @ self.network(c).transpose(1, 2)

@@ -79,6 +79,7 @@ class Compacter(Component):
     """
 
     label: ClassVar[str] = "Compacter"
+    crosses: ClassVar[bool] = False  # an adapter sees one token
 
     @checked
     def __init__(
@@ -139,10 +140,6 @@ class Compacter(Component):
     def trains(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether the parameter is one of the chosen towers' LayerNorms, where these train."""
         return name in self._norms
-
-    def text_independent_steps(self, steps: int) -> int:
-        """All steps: an adapter sees one token of one tower."""
-        return steps
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
         """delta (B, T, D) plus the adapter's output for it (B, T, D)."""

@@ -70,6 +70,7 @@ class ConvPass(Component):
     """
 
     label: ClassVar[str] = "ConvPass"
+    crosses: ClassVar[bool] = False  # it sees the vision tower alone
 
     @checked
     def __init__(
@@ -95,10 +96,6 @@ class ConvPass(Component):
             return Bypass(tower.width, self.width, grid, self.kernel, self.scale, self.dropout)
 
         self.bypasses = per_site(backbone, make, ("vision",), self.branches)
-
-    def text_independent_steps(self, steps: int) -> int:
-        """All steps: it sees the vision tower alone."""
-        return steps
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
         """delta (B, T, D) plus the bypass's output for xn (B, T, D)."""

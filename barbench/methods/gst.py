@@ -35,12 +35,7 @@ def global_prior(words: Tensor, patches: Tensor, sentence: Tensor) -> Tensor:
 class GlobalBlock(nn.Module):
     """A module G_i: pre-norm transformer block whose values are I W_v + p W_p (Eq. 6), with an MLP ratio of 4.
 
-    W_p has no bias, since W_v has one.
-
-    Args:
-        width: channels d.
-        heads: attention heads.
-        prior: whether the block has W_p.
+    W_p, which a block has with `prior`, has no bias, since W_v has one.
     """
 
     def __init__(self, width: int, heads: int, prior: bool) -> None:

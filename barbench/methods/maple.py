@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from barbench.methods.base import Component
 from barbench.methods.domains import Size, checked
-from barbench.models.hooks import Carry, Order
+from barbench.models.hooks import Carry
 from barbench.models.stream import Step, Stream
 from barbench.models.towers.base import Backbone
 
@@ -31,6 +31,7 @@ class MaPLe(Component):
     """
 
     label: ClassVar[str] = "MaPLe"
+    crosses: ClassVar[bool] = False  # prompts depend on no features
 
     @checked
     def __init__(self, count: Size = 2, depth: Size = 9, shared: bool = False) -> None:
@@ -51,14 +52,6 @@ class MaPLe(Component):
         self.prompts = nn.Parameter(prompts)
         couplings = 1 if self.shared else depth
         self.couplings = nn.ModuleList(nn.Linear(text.width, vision.width) for _ in range(couplings))
-
-    def order(self) -> Order | None:
-        """Either order: prompts do not depend on features."""
-        return None
-
-    def text_independent_steps(self, steps: int) -> int:
-        """All steps: one tower's features do not reach the other."""
-        return steps
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
         """Insert P_j (B, n, D) into text and F_j P_j (B, n, C) into vision, for the first J blocks."""

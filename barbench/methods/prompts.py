@@ -10,7 +10,7 @@ from barbench.methods.base import Component
 from barbench.methods.domains import DropoutRate, Size, Towers, checked
 from barbench.methods.sites import chosen
 from barbench.models.efficient.dropout import Dropout
-from barbench.models.hooks import Carry, Order
+from barbench.models.hooks import Carry
 from barbench.models.stream import Step, Stream, TowerName
 from barbench.models.towers.base import Backbone
 
@@ -35,6 +35,7 @@ class Prompts(Component):
     """
 
     label: ClassVar[str] = "Prompts"
+    crosses: ClassVar[bool] = False  # each tower has prompts of its own, which depend on no features
 
     @checked
     def __init__(
@@ -64,14 +65,6 @@ class Prompts(Component):
             else:
                 prompts.normal_(std=0.02)
             self.prompts[tower.name] = nn.Parameter(prompts)
-
-    def order(self) -> Order | None:
-        """Either order: each tower has its own prompts."""
-        return None
-
-    def text_independent_steps(self, steps: int) -> int:
-        """All steps: the tokens do not depend on the input."""
-        return steps
 
     def before_block(self, step: Step, vision: Stream, text: Stream, carry: Carry) -> tuple[Stream, Stream]:
         """Insert this depth's prompts (B, n, D) into each chosen tower, in place of those before."""

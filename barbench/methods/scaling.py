@@ -95,18 +95,11 @@ def scaled_width(value: int, step: int, width: int) -> int:
 
 
 def scaled_options(rules: Rules, config: BackboneConfig, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a method in proportion to a backbone narrower than ViT-B/16.
+    """The options of a method in proportion to a backbone narrower than ViT-B/16; on a width of 768 and more, for which
+    methods are published, `given` alone.
 
     An option that the user gave stays as it is. Heads and alpha follow the width and the rank that are in use, whether
     these are scaled or given.
-
-    Args:
-        rules: which options shrink, and how.
-        config: the backbone.
-        given: the options that the user gave.
-
-    Returns:
-        `given` and the scaled options; `given` alone on a width of 768 and more, for which methods are published.
     """
     options = dict(given)
     if config.width >= WIDTH:

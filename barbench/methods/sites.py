@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from itertools import product
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -71,13 +72,10 @@ class AtMaps(Component):
             and gives another output (B, T, D_out).
     """
 
+    crosses: ClassVar[bool] = False  # a map sees one token
     towers: frozenset[TowerName]
     roles: frozenset[Role]
     maps: nn.ModuleDict
-
-    def text_independent_steps(self, steps: int) -> int:
-        """All steps: a map sees one token of one tower."""
-        return steps
 
     def project(self, site: Site, role: Role, x: Tensor, y: Tensor, carry: Carry) -> Tensor:
         """The map's module on its input x (B, T, D_in) and output y (B, T, D_out) -> (B, T, D_out)."""

@@ -22,10 +22,6 @@ class PlanarFlow(nn.Module):
     2d + J(2d + 1) parameters: `mu`, `log_sigma` (d); `gamma`, `lam` (J, d); `beta` (J). All start within +-0.01, the
     affine map at the identity, so that each channel starts within J * 0.01 of its input. No log-Jacobian enters the
     objective (A.2).
-
-    Args:
-        width: channels d.
-        length: number of transforms J.
     """
 
     def __init__(self, width: int, length: int) -> None:
@@ -42,11 +38,9 @@ class PlanarFlow(nn.Module):
 
 
 class HadamardFlow(nn.Module):
-    """J transforms z + lambda_j * tanh(gamma_j * z + beta_j), elementwise: 3Jd parameters. The other reading of Eq. 1.
+    """J transforms z + lambda_j * tanh(gamma_j * z + beta_j), elementwise: 3Jd parameters.
 
-    Args:
-        width: channels d.
-        length: number of transforms J.
+    The other reading of Eq. 1.
     """
 
     def __init__(self, width: int, length: int) -> None:
@@ -73,6 +67,7 @@ class SNF(Component):
     """
 
     label: ClassVar[str] = "SNF"
+    crosses: ClassVar[bool] = False  # a flow sees one token
 
     @checked
     def __init__(self, towers: Towers = BOTH, flow: Literal["planar", "hadamard"] = "planar", length: Size = 4) -> None:
@@ -85,10 +80,6 @@ class SNF(Component):
         """One flow per residual branch of `towers`."""
         flow = PlanarFlow if self.flow == "planar" else HadamardFlow
         self.flows = per_site(backbone, lambda tower: flow(tower.width, self.length), self.towers)
-
-    def text_independent_steps(self, steps: int) -> int:
-        """All steps: a flow sees one token of one tower."""
-        return steps
 
     def shortcut(self, site: Site, x: Tensor) -> Tensor:
         """The flow F(x) of Eq. 2 and 3 in place of x: (B, T, d) -> (B, T, d)."""

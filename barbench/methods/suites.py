@@ -121,8 +121,8 @@ def _points(option: str, *values: float) -> list[dict[str, Any]]:
     return [{option: value} for value in values]
 
 
-def _register(name: str, question: str, rows: Rows, scaled: bool = False) -> None:
-    SUITES.register(name, Suite(question, rows, scaled))
+def _register(name: str, question: str, rows: Rows, **settings: Any) -> None:
+    SUITES.register(name, Suite(question, rows, **settings))
 
 
 _register(
@@ -292,38 +292,36 @@ _register(
     ],
     scaled=True,
 )
-SUITES.register(
+_register(
     "budget-b4",
-    Suite(
-        "how methods compare at BarLeRIa's budget where backbone and neck are the same for all",
-        [
-            ("head-only", "", {}),
-            ("lora-all", "", {}),
-            ("lora", "q and v, r {lora.rank}", {"lora.rank": 36}),
-            ("houlsby", "m {adapter.width}", {"adapter.width": 35}),
-            ("adaptformer", "m {adapter.width}", {"adapter.width": 71, "adapter.dropout": 0.0}),
-            (
-                "detris",
-                "widths {detris.channels}, {detris.text_channels}, {detris.embed}",
-                {
-                    "detris.channels": 96,
-                    "detris.text_channels": 48,
-                    "detris.embed": 128,
-                    "detris.dropout": 0.0,
-                },
-            ),
-            ("two-way-prompts", "", {}),
-            ("cola", "r {cola.rank}", {"cola.rank": 2, "cola.reduction": 56, "cola.exchange": "uniform"}),
-            ("etris", "dim {bridge.dim}", {"bridge.dim": 184}),
-            ("barleria", "", {}),
-            ("full", "", {}),
-        ],
-        scaled=True,
-        unaligned={"barleria": ("barleria", "prior in the side network's space", {"gst.space": "side"})},
-        backbones=("ViT-B-16-quickgelu", "dinov2-b"),
-        necks=("etris", "none"),
-        shapes_recipe="demo-random-head",
-    ),
+    "how methods compare at BarLeRIa's budget where backbone and neck are the same for all",
+    [
+        ("head-only", "", {}),
+        ("lora-all", "", {}),
+        ("lora", "q and v, r {lora.rank}", {"lora.rank": 36}),
+        ("houlsby", "m {adapter.width}", {"adapter.width": 35}),
+        ("adaptformer", "m {adapter.width}", {"adapter.width": 71, "adapter.dropout": 0.0}),
+        (
+            "detris",
+            "widths {detris.channels}, {detris.text_channels}, {detris.embed}",
+            {
+                "detris.channels": 96,
+                "detris.text_channels": 48,
+                "detris.embed": 128,
+                "detris.dropout": 0.0,
+            },
+        ),
+        ("two-way-prompts", "", {}),
+        ("cola", "r {cola.rank}", {"cola.rank": 2, "cola.reduction": 56, "cola.exchange": "uniform"}),
+        ("etris", "dim {bridge.dim}", {"bridge.dim": 184}),
+        ("barleria", "", {}),
+        ("full", "", {}),
+    ],
+    scaled=True,
+    unaligned={"barleria": ("barleria", "prior in the side network's space", {"gst.space": "side"})},
+    backbones=("ViT-B-16-quickgelu", "dinov2-b"),
+    necks=("etris", "none"),
+    shapes_recipe="demo-random-head",
 )
 
 _DETRIS_TEXT = [1, 3, 5, 7, 9, 11]
@@ -349,12 +347,10 @@ _DETRIS: dict[str, tuple[str, str, dict[str, Any]]] = {
 """The configurations of jiaqihuang01/DETRIS at c94b1e1; blocks are counted from 0."""
 
 for _suite, (_size, _backbone, _options) in _DETRIS.items():
-    SUITES.register(
+    _register(
         _suite,
-        Suite(
-            f"how DETRIS' configuration {_size} scores, with its places, levels, positions and neck",
-            [("detris", f"as published, {_size}", {"dinov2.positions": "detris", **_options})],
-            backbones=(_backbone,),
-            necks=("detris",),
-        ),
+        f"how DETRIS' configuration {_size} scores, with its places, levels, positions and neck",
+        [("detris", f"as published, {_size}", {"dinov2.positions": "detris", **_options})],
+        backbones=(_backbone,),
+        necks=("detris",),
     )

@@ -26,12 +26,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class TopDownBlock(nn.Module):
-    """Pre-norm transformer block; a top-down signal passes through its value map and is added to the values.
-
-    Args:
-        width: channels d.
-        heads: attention heads.
-    """
+    """Pre-norm transformer block; a top-down signal passes through its value map and is added to the values."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -44,14 +39,9 @@ class TopDownBlock(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, signal: Tensor | None = None) -> Tensor:
-        """One block; the signal is not normalized, and the value bias enters twice.
+        """Tokens and, in the second pass, the signal, (B, T, d) each -> (B, T, d).
 
-        Args:
-            x: tokens (B, T, d).
-            signal: (B, T, d), or None in the first pass.
-
-        Returns:
-            (B, T, d).
+        The signal is not normalized, and the value bias enters twice.
         """
         q, k, v = self.qkv(self.norm1(x)).chunk(3, -1)
         # The signal goes through the same value map W_v, its bias included.
@@ -67,11 +57,7 @@ class TopDownBlock(nn.Module):
 
 
 class Feedback(nn.Module):
-    """One step back: `linear` predicts a block's input from its output, `linear2` makes the signal for its values.
-
-    Args:
-        width: channels d.
-    """
+    """One step back: `linear` predicts a block's input from its output, `linear2` makes the signal for its values."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -18,12 +18,6 @@ class Gather(nn.Module):
     """Cross-attention of learned queries to the tokens of one tower, mapped to the width of the other.
 
     Four linear maps with bias, no norm and no residual connection; matrices start Xavier-uniform, biases at zero.
-
-    Args:
-        source: channels of queries and tokens.
-        width: channels inside.
-        target: channels of the result.
-        heads: attention heads, which divide `width`.
     """
 
     def __init__(self, source: int, width: int, target: int, heads: int) -> None:

@@ -6,34 +6,19 @@ from torch import Tensor, nn
 
 
 def conv_block(inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> nn.Sequential:
-    """Convolution without bias, BatchNorm, ReLU; the map keeps its size, or is divided by the stride.
+    """Convolution without bias, BatchNorm, ReLU: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride).
 
-    Args:
-        inputs: channels of the input.
-        outputs: channels of the output.
-        kernel: side of the kernel, odd, or the stride.
-        stride: of the kernel.
-
-    Returns:
-        A module (B, inputs, H, W) -> (B, outputs, H / stride, W / stride).
+    The side of the kernel is odd, or the stride.
     """
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=(kernel - stride) // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def deconv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """Transposed convolution without bias, BatchNorm, ReLU; the map keeps its size, or is multiplied by the stride.
+    """Transposed convolution without bias, BatchNorm, ReLU: (B, inputs, H, W) -> (B, outputs, stride * H, stride * W).
 
     With a stride of 1 it is a `conv_block` that stores its weight as (inputs, outputs, 1, 1), as some layers of
-    released heads do.
-
-    Args:
-        inputs: channels of the input.
-        outputs: channels of the output.
-        stride: of the kernel, and its side.
-
-    Returns:
-        A module (B, inputs, H, W) -> (B, outputs, stride * H, stride * W).
+    released heads do. The stride is the side of the kernel, too.
     """
     conv = nn.ConvTranspose2d(inputs, outputs, stride, stride, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
@@ -44,9 +29,6 @@ class SentenceGate(nn.Module):
 
     A softmax over a single key is 1, so the attention's output is W_o (W_v t) at every position. The weights keep the
     layout of `nn.MultiheadAttention`, so that released checkpoints load; the query and key rows receive zero gradient.
-
-    Args:
-        width: channels of map and token.
     """
 
     def __init__(self, width: int) -> None:
@@ -54,15 +36,7 @@ class SentenceGate(nn.Module):
         self.multihead_attn = nn.MultiheadAttention(width, 1)
 
     def forward(self, x: Tensor, token: Tensor) -> Tensor:
-        """Gate every position of a map by the sentence.
-
-        Args:
-            x: map (B, width, H, W).
-            token: the sentence (B, width).
-
-        Returns:
-            (B, width, H, W).
-        """
+        """Gate every position of a map (B, width, H, W) by the sentence (B, width) -> (B, width, H, W)."""
         attn = self.multihead_attn
         width = attn.embed_dim
         value = F.linear(token, attn.in_proj_weight[2 * width :], attn.in_proj_bias[2 * width :])
@@ -71,12 +45,7 @@ class SentenceGate(nn.Module):
 
 
 class Coordinates(nn.Module):
-    """Eq. 11, F_c = Conv([F_f, F_coord]): x and y in [-1, 1] are appended to a map, and a 3x3 convolution follows.
-
-    Args:
-        width: channels of the map.
-        grid: rows and columns of the map.
-    """
+    """Eq. 11, F_c = Conv([F_f, F_coord]): x and y in [-1, 1] are appended to a map, and a 3x3 convolution follows."""
 
     def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -88,14 +57,7 @@ class Coordinates(nn.Module):
         self.register_buffer("where", torch.stack([x, y])[None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Eq. 11 for one map.
-
-        Args:
-            x: F_f (B, width, H, W).
-
-        Returns:
-            (B, width, H, W).
-        """
+        """F_f (B, width, H, W) -> F_c (B, width, H, W)."""
         conv = self.conv1[0]
         norm_and_relu = self.conv1[1:]
         assert isinstance(conv, nn.Conv2d)
@@ -184,15 +146,7 @@ class PlainNeck(nn.Module):
         self.grid = grid
 
     def forward(self, levels: tuple[Tensor, Tensor, Tensor], sentence: Tensor) -> Tensor:
-        """Map the last level; the other levels and the sentence are not read.
-
-        Args:
-            levels: F_v^i, three maps, the last of them (B, inputs, H_5, W_5).
-            sentence: sentence embedding (B, E).
-
-        Returns:
-            F_c, (B, width, H, W).
-        """
+        """From the last of three levels, (B, inputs, H_5, W_5), to F_c, (B, width, H, W); nothing else is read."""
         query: Tensor = self.f5_proj(levels[2])
         if tuple(query.shape[2:]) != self.grid:
             query = F.interpolate(query, self.grid, mode="bilinear", align_corners=False)

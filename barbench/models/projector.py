@@ -85,15 +85,8 @@ class LinearReadout(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor, sentence: Tensor) -> Tensor:
-        """Logits of the mask, before the sigmoid of Eq. 10.
-
-        Args:
-            x: F_c (B, width, H, W).
-            sentence: the sentence embedding (B, E).
-
-        Returns:
-            (B, 1, 4H, 4W).
-        """
+        """Logits of the mask (B, 1, 4H, 4W), before the sigmoid of Eq. 10, from F_c (B, width, H, W) and the sentence
+        embedding (B, E)."""
         vector: Tensor = self.txt(sentence)
         product = torch.einsum("bqhw,bq->bhw", x, vector) / x.shape[1] ** 0.5
         logits = (product + self.bias)[:, None]

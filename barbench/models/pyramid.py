@@ -45,15 +45,7 @@ class PyramidNeck(nn.Module):
         self.coordconv = nn.Sequential(Coordinates(width, grid), conv_block(width, width, 3))
 
     def forward(self, levels: tuple[Tensor, Tensor, Tensor], sentence: Tensor) -> Tensor:
-        """From three feature levels and the sentence to one map.
-
-        Args:
-            levels: (B, channels[i], H_i, W_i).
-            sentence: sentence embedding (B, sentence).
-
-        Returns:
-            (B, width, H_1, W_1).
-        """
+        """From three levels (B, channels[i], H_i, W_i) and the sentence (B, sentence) to a map (B, width, H_1, W_1)."""
         v3, v4, v5 = levels
         grid = (v4.shape[2], v4.shape[3])
         # The sentence gates the last level.

@@ -224,29 +224,15 @@ def training_loss(output: Output, mask: Tensor) -> Tensor:
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Eq. 10: binary cross-entropy, averaged over all pixels of the logits.
-
-    Args:
-        logits: (B, 1, h, w).
-        mask: (B, S, S) in 0..1, see `mask_at`.
-
-    Returns:
-        A scalar, in float32.
-    """
+    """Eq. 10: binary cross-entropy of logits (B, 1, h, w) and masks (B, S, S) in 0..1, see `mask_at`, averaged over all
+    pixels of the logits: a scalar, in float32."""
     target = mask_at(mask, logits)
     return F.binary_cross_entropy_with_logits(logits.float(), target)
 
 
 def mask_at(mask: Tensor, logits: Tensor) -> Tensor:
-    """Masks at the logits' resolution, by nearest neighbour.
-
-    Args:
-        mask: (B, S, S), or (B, h, w) already.
-        logits: (B, 1, h, w).
-
-    Returns:
-        float32 (B, 1, h, w).
-    """
+    """Masks (B, S, S), or (B, h, w) already, at the resolution of logits (B, 1, h, w), by nearest neighbour: float32
+    (B, 1, h, w)."""
     target = mask[:, None].float()
     if target.shape == logits.shape:
         return target
