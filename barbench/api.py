@@ -570,6 +570,7 @@ def load_cell(
         DataError: if the cell's weights are missing or damaged.
     """
     store = Store(Path(results))
+    # Every seed of the cell that the name means, the smallest first.
     found = runs(store.all(), name, {"dataset": dataset, "backbone": backbone, "recipe": recipe})
     chosen = [record for record in found if seed in (None, record.cell.seed)]
     if not chosen:

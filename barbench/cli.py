@@ -56,6 +56,7 @@ def main() -> None:
     try:
         app()
     except BrokenPipeError:
+        # The reader of the pipe is gone. Without this, Python would report it once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:

@@ -86,6 +86,7 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
             failure.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target: a name cannot be taken across file systems.
     temporary = path.with_name(_temporary_name(path.name))
     try:
         with temporary.open("wb") as file:

@@ -115,6 +115,7 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, list | tuple):
         return _joined(value, ", ")
+    # True is a number, too.
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, int):

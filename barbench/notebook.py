@@ -26,6 +26,7 @@ class FitResult(Training):
         if self.curve is None:
             return pd.DataFrame(columns=["step", "loss"])
         total = sum(epoch["steps"] for epoch in self.history)
+        # The last mean may be of fewer steps.
         steps = [min(number * self.curve.every, total) for number in range(1, len(self.curve.losses) + 1)]
         return pd.DataFrame({"step": steps, "loss": self.curve.losses})
 

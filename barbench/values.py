@@ -24,6 +24,7 @@ def whole(value: Any) -> int:
     """
     if type(value) is int and -(2**63) < value < 2**63:  # nearly all of half a million
         return value
+    # Spreadsheets and pandas write numbers as text.
     if isinstance(value, str) and len(value) < 24 and (written := _WRITTEN.fullmatch(value)):
         value = int(written[1])
     if isinstance(value, float) and value.is_integer():

@@ -139,6 +139,7 @@ def draw_one(seed: int, number: int) -> Drawn:
     height = int(rng.integers(shortest, longest + 1))
     scene = sample_scene(rng, width, height, int(rng.integers(3, 7)), families[number % 3])
     image = draw(scene, rng)
+    # What is said of a thing, in the style of each data set.
     captions = []
     for style in ("refcoco+", "refcoco", "refcocog"):
         thing = scene.things[rng.integers(len(scene.things))]

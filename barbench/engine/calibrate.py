@@ -55,6 +55,7 @@ def calibrate(
     def losses(wanted: int) -> Iterator[Tensor]:
         segmenter.eval()
         first = order[:wanted]
+        # Sample by sample: a component may want the gradient of each.
         for number, index in enumerate(first, 1):
             batch = samples[[index]]
             image = batch.images.to(accelerator.device)

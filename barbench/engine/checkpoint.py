@@ -127,6 +127,7 @@ class Checkpoint:
         if not accelerator.is_main_process:
             return
         scaler = {} if accelerator.scaler is None else accelerator.scaler.state_dict()
+        # Without frozen weights, which come from the backbone again.
         state = {
             "identity": self.identity,
             "progress": progress._asdict(),
@@ -196,6 +197,7 @@ def _generators(device: torch.device) -> dict[str, Any]:
     """The state of every random generator that training on `device` uses, as tensors and plain values."""
     name, keys, position, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
+    # As int64, which every torch can store.
     numpy_keys = torch.from_numpy(np.asarray(keys).astype(np.int64))
     cuda = []
     if device.type == "cuda":

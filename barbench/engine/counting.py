@@ -82,6 +82,7 @@ def counter(samples: EvalSamples, threshold: float, keep_masks: bool = False) ->
     def count(index: int, probability: NDArray[np.float32]) -> Row:
         reference = samples.expressions[index].reference
         image = data.images[reference.image_id]
+        # The prediction in the pixels of the image itself.
         restored = samples.letterbox.restore(probability, image.height, image.width)
         whole = above(restored, threshold, none_below)
         predicted = piece_of(whole)

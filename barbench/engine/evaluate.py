@@ -147,6 +147,7 @@ def kept_masks(rows: Sequence[Row], table: Mapping[str, NDArray[np.int64]]) -> d
 def _rivals(samples: EvalSamples, rows: Sequence[Row]) -> dict[str, NDArray[np.int64]] | None:
     """The long table of all rows; None where it is not known what the images hold."""
     data = samples.data
+    # A prediction may show an object that is not annotated: then nothing is said of rivals.
     if any(expression.reference.image_id not in data.everything for expression in samples.expressions):
         return None
     places, ids, intersections = long_table(rows).T

@@ -50,6 +50,7 @@ class PartialEvaluation:
         """What is there; nothing where there is no readable file of this identity."""
         try:
             with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
+                # Of another cell, other weights or other code.
                 if str(file["identity"]) != self.identity:
                     return Scored([], 0.0)
                 rows = _unpacked(file["rows"], file["rivals"], split_codes(file["masks"], file["offsets"]))
@@ -72,6 +73,7 @@ class PartialEvaluation:
         packed = io.BytesIO()
         counts = np.array([row[:_COUNTS] for row in rows], np.int64)
         codes, offsets = join_codes([row.mask for row in rows])
+        # A row has any number of rivals: they are a table of their own.
         np.savez(
             packed,
             masks=codes,

@@ -182,6 +182,7 @@ def peak(device: torch.device) -> Peak:
         allocated = torch.cuda.max_memory_allocated(device)
         reserved = torch.cuda.max_memory_reserved(device)
         return Peak(allocated, "cuda allocator", reserved)
+    # Linux tells the peak since `reset_peak`, other systems that of the process's whole life.
     try:
         status = Path("/proc/self/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmHWM"))

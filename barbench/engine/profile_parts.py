@@ -107,6 +107,7 @@ def by_part(
     Returns:
         vision, text, component, neck, decoder, projector and other (residual sums, loss).
     """
+    # Apart, because the counter of FLOPs slows every operation down.
     flops = _pass(segmenter, image, ids, mask, autocast, counted=True).flops
     seconds = _pass(segmenter, image, ids, mask, autocast, counted=False).seconds
     parts = {}

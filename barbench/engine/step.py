@@ -62,6 +62,7 @@ class Stepper:
         self.optimizer.zero_grad()
         loss, iou = self._backward(micros)
         loss = self.accelerator.reduce(loss, "mean")
+        # Kept on the device: reading it here would wait for the step.
         self.bad = self.bad | ~loss.isfinite()
         norm = self._norm()
         self._update(norm)
@@ -103,6 +104,7 @@ class Stepper:
             return
         self.bad = self.bad | ~norm.isfinite()
         inner = getattr(self.optimizer, "optimizer", self.optimizer)
+        # A fused kernel reads the flag by itself; for any other the host has to wait.
         if inner.defaults.get("fused"):
             vars(inner).update(grad_scale=None, found_inf=self.bad.float())
             self.optimizer.step()

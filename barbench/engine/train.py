@@ -168,6 +168,7 @@ def fit(
     if done is None and segmenter.method.calibrates():
         _calibrate(segmenter, model, samples, recipe, accelerator, seed, workers, on_phase, stop)
 
+    # Epoch by epoch, from the step on that an earlier run came to.
     save_time = time.monotonic()
     votes = _Votes(accelerator)
     while state.step < total:

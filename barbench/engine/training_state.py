@@ -184,6 +184,7 @@ class TrainingState:
             self._check(launched, loss, norm)
             self._loss_sum += loss
             self._curve_sum += loss
+            # A point of the loss curve is the mean of so many steps.
             if launched.step % self._every == 0:
                 self._curve.append(self._curve_sum / self._every)
                 self._curve_sum = 0.0
@@ -219,6 +220,7 @@ class TrainingState:
             if self._overflows < min(OVERFLOWS, self._recipe.epochs * self._steps):
                 return
             fault = f"{self._overflows} steps in a row overflowed in fp16 (try --precision bf16); the last one is"
+        # The training ends here: where it was, and with which references.
         kept = f"the checkpoint of step {self.saved} is kept" if self.saved else "before the first checkpoint"
         epoch = (launched.step - 1) // self._steps + 1
         references = gather_object(self._references(launched.micros))

@@ -119,6 +119,7 @@ class Bridge(Component):
             down, up = convolutions(level, dim, self.grid, level is levels[-1])
             self.zoom_in.append(down)
             self.zoom_out.append(up)
+        # Words are reduced and widened by one map per stage.
         self.linear1 = nn.ModuleList(nn.Linear(words, dim) for _ in stages)
         self.linear2 = nn.ModuleList(nn.Linear(dim, words) for _ in stages)
 

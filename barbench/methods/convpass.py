@@ -32,6 +32,7 @@ class Bypass(nn.Module):
         self.down = nn.Linear(width, hidden)
         self.up = nn.Linear(hidden, width)
         self.conv = nn.Conv2d(hidden, hidden, 3, padding=1)
+        # U is zero: the identity at the start.
         nn.init.xavier_uniform_(self.down.weight)
         nn.init.zeros_(self.up.weight)
         for layer in (self.down, self.up, self.conv):

@@ -38,6 +38,7 @@ class Dense(nn.Module):
                 nn.init.zeros_(made.bias)  # type: ignore[arg-type]
             return [made, norm(outputs, eps=EPS), nn.ReLU(inplace=True)]
 
+        # Each branch reads the input and what the branches before it gave.
         self.first = nn.Sequential(*block(channels, half, 1))
         self.second = nn.Sequential(*block(channels + half, narrow, 1), *block(narrow, quarter, 3))
         seen = channels + half + quarter

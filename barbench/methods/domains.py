@@ -159,6 +159,7 @@ def check_value(hint: Any, value: Any, name: str) -> Any:
     # On a command line a list is written with pluses: lora.roles=q+v.
     if isinstance(value, str) and domain.kind == "list of":
         value = value.split("+")
+    # Kinds first: pydantic would take true for 1.
     if _fits(schema, value):
         try:
             return adapter.validate_python(value)
@@ -291,6 +292,7 @@ def _fits(schema: Mapping[str, Any], value: Any) -> bool:
     if isinstance(value, int | float) or value in ("0", "1"):
         return types != {"boolean"} and types != {"boolean", "null"}
     if isinstance(value, list | tuple):
+        # What is in a list is of the kind that the list has.
         lists = [branch["items"] for branch in _branches(schema) if branch.get("type") == "array" and "items" in branch]
         inside = all(_fits(items, each) for items in lists for each in value)
         # A word twice would be another cell with the same result.

@@ -258,6 +258,7 @@ def method(
     def register(build: Build) -> MethodSpec:
         name = build.__name__.replace("_", "-")
         home = build.__module__
+        # A method of the user's is found again by its module, in any process.
         built_in = home.rpartition(".")[0] == __package__
         spec = MethodSpec(
             name=name,

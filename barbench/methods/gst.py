@@ -142,10 +142,12 @@ class GST(Component):
             raise UnfitBackbone(f"GST: gst.modules is at most {vision.depth}, the vision blocks of {backbone.name}")
         side = self.side
         modules = range(self.depth)
+        # The parts of the input [q, F_l, I]; patches have a map of their own where the prior is taken in `side`.
         self.embed = nn.Conv2d(3, side, vision.patch, vision.patch)
         self.words = nn.Linear(backbone.text.joint, side)
         self.patches = nn.Linear(vision.joint, side) if self.prior and self.space == "side" else None
         self.query = nn.Parameter(torch.randn(self.queries, side) * 0.02) if self.queries else None
+        # The modules G_i, and for each a map of the prior and one of the vision features.
         self.blocks = nn.ModuleList(GlobalBlock(side, self.heads, self.prior) for _ in modules)
         self.priors = nn.ModuleList(nn.Linear(side, side) for _ in modules) if self.prior else None
         self.features = nn.ModuleList(nn.Linear(vision.width, side) for _ in modules)

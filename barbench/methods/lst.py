@@ -88,6 +88,7 @@ class Ladder(nn.Module):
         # The tokens' channels with the largest sums over all blocks.
         sums = [_sums(maps, ("q", "k", "v", "up"), ("out", "down")) for maps in frozen]
         kept = _largest(torch.stack(sums).sum(0), width)
+        # Each side block from the channels of its frozen one.
         for rung, block in zip(self.rungs, self.blocks, strict=True):
             assert isinstance(block, GlobalBlock)
             maps = frozen[rung]

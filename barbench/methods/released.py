@@ -157,6 +157,7 @@ def _detris(file: Path, state: dict[str, Tensor]) -> Release:
     state = {name: value for name, value in state.items() if not name.startswith(DINO)}
     state |= {f"{DINO}{name}": value for name, value in named.items()}
 
+    # Which blocks have an aligner or a text adapter, and how wide these are.
     places: dict[str, list[int]] = {DINO: [], "txt_backbone.": []}
     sizes: dict[str, int] = {}
     blocks = set()

@@ -117,6 +117,7 @@ def scaled_options(rules: Rules, config: BackboneConfig, given: Mapping[str, Any
         elif isinstance(rule, Depth):
             options[name] = max(rule.least, round(rule.published * config.depth / DEPTH))
 
+    # A head keeps its width, alpha its ratio to the rank.
     for name, rule in rules.items():
         if name in options:
             continue

@@ -57,6 +57,7 @@ class SSF(AtMaps):
         self.maps = nn.ModuleDict()
         for tower in chosen(backbone, self.towers):
             self.maps.update(dict(per_map(backbone, of_map, (tower.name,), tower.maps).items()))
+            # Behind the maps of a tower come its norms, inside the blocks and outside.
             norms: list[Site] = []
             for block in range(tower.depth):
                 norms += [Site(tower.name, block, "attn"), Site(tower.name, block, "mlp")]

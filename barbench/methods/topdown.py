@@ -118,12 +118,15 @@ class TopDown(Component):
         vision = backbone.vision
         text = backbone.text
         side = self.side
+        # The input [q, words, I].
         self.patch_embed = nn.Conv2d(3, side, vision.patch, vision.patch)
         self.pos_embed = nn.Parameter(torch.empty(1, vision.grid[0] * vision.grid[1], side))
         self.query_embed = nn.Parameter(torch.empty(1, self.queries, side))
         self.query_pos_embed = nn.Parameter(torch.empty(1, self.queries, side))
+        # The blocks, and the way back through them.
         self.blocks = nn.ModuleList(TopDownBlock(side, self.heads) for _ in range(self.depth))
         self.decoders = nn.ModuleList(Feedback(side) for _ in range(self.depth))
+        # Vision features of four depths.
         self.fusion_layers = nn.ModuleList()
         for _ in range(FUSIONS):
             norm = ChannelNorm(vision.width, EPSILON)

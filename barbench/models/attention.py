@@ -54,6 +54,7 @@ def multihead(
     Returns:
         (B, T, D), after the output projection.
     """
+    # torch keeps the three maps apart where keys or values are of another width.
     if attn.in_proj_weight is not None:
         w_q, w_k, w_v = attn.in_proj_weight.chunk(3)
     else:

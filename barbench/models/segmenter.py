@@ -63,6 +63,7 @@ class Segmenter(nn.Module):
         # The head, drawn before anything of the method.
         fine, middle, coarse = vision.levels
         channels = (fine.width, middle.width, coarse.width)
+        # Neck: three levels and the sentence become one map.
         self.neck: nn.Module
         if spec.neck == "cris":
             self.neck = PyramidNeck(channels, text.joint, spec.width, vision.grid)
@@ -73,6 +74,7 @@ class Segmenter(nn.Module):
             strides = (fine.grid[0] // rows, rows // coarse.grid[0])
             residual = spec.neck == "detris"
             self.neck = Neck(channels, text.joint, spec.width, vision.grid, strides, residual)
+        # Decoder and projector, or what a linear head has in their place.
         self.decoder: nn.Module
         self.projector: nn.Module
         if spec.form == "linear":

@@ -223,6 +223,7 @@ class _Walk:
     def run_blocks(self, step: Step, v: Stream, t: Stream) -> tuple[Stream, Stream]:
         """The blocks of one step: one tower after the other, or in turn where a component sees both inside of them."""
         if self.phases and step.vision is not None and step.text is not None:
+            # Both blocks up to each phase, in which the components see what there is.
             vision = block_phases(self.vision, step.vision, v, self.hooks, self.carry, self.roles)
             text = block_phases(self.text, step.text, t, self.hooks, self.carry, self.roles)
             for phase in PHASES:

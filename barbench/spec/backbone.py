@@ -326,6 +326,7 @@ class BackboneConfig:
                 rounded up to whole patches.
         """
         patch = self.patch
+        # Where none is asked for: the folder's own, or the family's in whole patches.
         if wanted is None and self.folder is not None:
             wanted = int(self.model["vision_cfg"]["image_size"])
         elif wanted is None:
@@ -386,6 +387,7 @@ def split_weights(weights: str, config: BackboneConfig) -> tuple[str, ...]:
     UsageError where a pair is not given two."""
     if config.pair is None:
         return (weights,)
+    # One word for both, else one for each.
     if weights == RANDOM:
         return (RANDOM, RANDOM)
     parts = tuple(part.strip() for part in weights.split(","))
@@ -444,6 +446,7 @@ def check_weights(weights: str | None, config: BackboneConfig | None = None) -> 
 def check_activation(file: Path, config: BackboneConfig) -> None:
     """UsageError for weights of a model with another activation, which the configuration beside the file tells: they
     would load, and give other features."""
+    # A folder's own weights are of its own configuration.
     if config.folder is not None and file == config.folder / WEIGHTS:
         return
     needed = activation(file)
@@ -451,6 +454,7 @@ def check_activation(file: Path, config: BackboneConfig) -> None:
     has = "quick_gelu" if quick else "gelu"
     if needed in (None, has):
         return
+    # The same model with the other activation, where open_clip has it.
     other = config.name.removesuffix("-quickgelu") if quick else f"{config.name}-quickgelu"
     use = f"use {other}" if other in _shipped() else f"use a backbone that has {needed}"
     raise UsageError(
@@ -565,12 +569,14 @@ def _model(file: Path, content: dict[str, Any]) -> Model:
     model = content.get("model_cfg", content)
     try:
         read_key(model, "embed_dim", whole)
+        # Sizes of both towers, in place of text that means the same.
         for part in ("vision_cfg", "text_cfg"):
             sizes = read_key(model, part, dict)
             for key in SIZES & sizes.keys():
                 if not isinstance(sizes[key], list):  # of a ResNet: blocks of each stage
                     sizes[key] = read_key(sizes, key, whole)
             model = {**model, part: sizes}
+        # What open_clip builds by itself must have its sizes there.
         if "timm_model_name" not in model["vision_cfg"]:
             for key in ("image_size", "width", "layers"):
                 read_key(model["vision_cfg"], key, lambda value: value)

@@ -44,6 +44,7 @@ class Cluster(BaseModel):
             return cls()
         fields = _from_file(Path(text)) if text.endswith((".yaml", ".yml")) else _from_pairs(text)
         known = cls.model_fields
+        # A wrong name is answered with those that there are.
         for name in fields if isinstance(fields, dict) else ():
             if name not in known:
                 raise UsageError(f"--cluster has no field {name!r}; it has {', '.join(known)}")
@@ -67,6 +68,7 @@ def _from_pairs(text: str) -> dict[str, object]:
     setup: list[str] = []
     for part in split_list(text):
         name, value = split_pair(part, "--cluster", "cpus=8,minutes=30, or name a .yaml file")
+        # Every other field may be given once.
         if name == "setup":
             setup.append(value)
         elif name in fields:

@@ -170,6 +170,7 @@ def resolve_dataset(name: str, root: Path | None, context_length: int | None = N
         UnknownName: if there is no such name.
         DataError: if the folder's file cannot be used.
     """
+    # A data set of the user's own lies beside the public ones, whose names it cannot take.
     own_file = None
     if name not in DATASETS and root is not None and _NAME.fullmatch(name):
         own_file = root / name / OWN_FILE
@@ -177,6 +178,7 @@ def resolve_dataset(name: str, root: Path | None, context_length: int | None = N
         dataset = Dataset.of(_read_own(own_file, name))
     else:
         dataset = DATASETS.get(name)
+    # What the run asks for in place of what the data set has.
     if exif == "apply":
         dataset = dataset.with_exif(exif)
     if context_length is not None:

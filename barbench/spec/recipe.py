@@ -177,6 +177,7 @@ class Recipe(Fields):
         """
         total = self.epochs * steps_per_epoch
         warm = self.warmup * total
+        # Warm-up, then the schedule.
         if step < warm:
             return self.lr * (step + 1) / (warm + 1)
         if self.schedule == "step":
@@ -239,6 +240,7 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         UsageError: if the file is missing or no recipe; the message lists every mistake with its field.
     """
     path = Path(name)
+    # A file of the user's, else a recipe that ships.
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UsageError(f"recipe {name}: no such file")

@@ -42,6 +42,7 @@ def trials_text(trials: Sequence[Trial]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for trial in sorted(trials, key=lambda trial: (trial.method, trial.number)):
+        # As few digits as say the rate.
         values = [f"{trial.values[name]:g}" for name in RATES]
         score = "" if trial.score is None else f"{trial.score:.6f}"
         writer.writerow([trial.method, trial.number, *values, score])

@@ -59,6 +59,7 @@ def shards(file: Path) -> list[Path]:
     names = _read_json(file).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise DataError(f"{file} holds no `weight_map`, and so lists no shards of weights")
+    # Somebody else wrote the index: it may name any file.
     found = []
     for name in sorted(set(map(str, names.values()))):
         shard = file.parent / name
@@ -136,6 +137,7 @@ def activation(file: Path) -> str | None:
 
     None where none lies there that says so. `gelu and quick_gelu` where its towers differ.
     """
+    # Where both lie there, the one in whose style the file is named comes first.
     order = [HUB_CONFIG, OPEN_CLIP_CONFIG]
     if file.name.startswith("open_clip"):
         order.reverse()

@@ -214,6 +214,7 @@ def _traced(asked: Asked, trace: Any, name: str) -> dict[str, Any]:
     events = trace.key_averages()
     spent = "self_device_time_total" if cuda else "self_cpu_time_total"
     (asked.out / f"top-{name}.txt").write_text(events.table(sort_by=spent, row_limit=25, max_name_column_width=70))
+    # On a GPU its kernels count, not the calls of the host.
     kernels = list(events)
     if cuda:
         kernels = [e for e in events if "CUDA" in str(e.device_type)]
@@ -239,6 +240,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the tiny backbone, few steps")
     parser.add_argument("--out", type=Path, default=Path("gpu-check"))
     given = parser.parse_args()
+    # The sizes of a real run, or of a try.
     given.out.mkdir(parents=True, exist_ok=True)
     chosen = ("tiny", 64, 2, 8, 0) if given.quick else ("ViT-B-16-quickgelu", 416, 32, 24, 8)
     asked = Asked(torch.device(given.device), given.precision, *chosen, given.out)
@@ -256,6 +258,7 @@ def main() -> None:
     print(*(f"{name} {value}" for name, value in machine.items()), sep=", ")
     print(*(f"{name} {value:.4g}" for name, value in rates.items()), f"loader {result['loader']:.4g}")
     print(f"{'method':<18}", *(f"{title:>9}" for title in COLUMNS), "    share")
+    # Method by method; what is measured so far is on disk after each.
     for method in given.methods:
         for kernels in given.kernels.split(","):
             row = _tried(asked, method, kernels)

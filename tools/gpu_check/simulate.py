@@ -114,6 +114,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None,
     if attn_mask is None:
         y: Tensor = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, dropout_p, False)[0]
         return y
+    # The mask as what is added to the scores, in full size.
     bias = attn_mask
     if bias.dtype == torch.bool:
         bias = torch.zeros_like(bias, dtype=q.dtype).masked_fill(~bias, float("-inf"))

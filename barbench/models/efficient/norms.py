@@ -67,6 +67,7 @@ class _Norm(Function):
         tuned = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         with autocast_disabled(x):
             x_grad, sums = torch.ops.barbench.norm_backward(rows_of(grad), rows_of(x), weight, mean, rstd, tuned)
+            # A frozen norm needs no sums over all tokens.
             weight_grad = None
             bias_grad = None
             if tuned:

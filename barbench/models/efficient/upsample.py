@@ -132,6 +132,7 @@ class _ConvolveBatch(Function):
             rows = upsampling(height, x)
             columns = _upsampled_columns(width, x)
             positions = x.reshape(-1, channels)
+            # Per row of the kernel, as for single samples: channel products, then upsampling of the rows.
             tall = x.new_empty(batch, 2 * height, width * TAPS * outputs)
             for number, (row, tap) in enumerate(zip(rows, _taps(weight), strict=True)):
                 mixed = (positions @ tap).view(batch, height, -1)

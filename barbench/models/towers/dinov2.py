@@ -174,6 +174,7 @@ def resampled(positions: Tensor, side: int, rule: Resampling, first: int) -> Ten
     if before == side:
         return positions.clone()
     grid = positions[:, first:].mT.reshape(1, -1, before, before)
+    # With a factor torch samples at other places than with a size.
     if rule.offset:
         factor = (side + rule.offset) / before
         grid = F.interpolate(grid, scale_factor=factor, mode="bicubic", antialias=rule.antialias)
@@ -215,6 +216,7 @@ def _fill(pair: _Pair, state: State, file: str, antialias: bool) -> None:
     positions = state.get("visual.pos_embed")
     if positions is not None and not vision.takes(positions):
         raise DataError(f"the positions in {file} are not those of a square grid of patches")
+    # Positions may be of any grid: the module keeps its own, and theirs are fitted to it later.
     own = pair.state_dict()
     fitted = state if positions is None else state | {"visual.pos_embed": own["visual.pos_embed"]}
     if found := differences(fitted, own):
@@ -239,6 +241,7 @@ def _vision_names(state: State, file: Path, config: BackboneConfig) -> State:
     if found is None:
         raise DataError(f"{file} holds no weights of DINOv2: no public code's name of its class token is there")
     name = config.model["vision_cfg"]["timm_model_name"]
+    # Whether there are registers is said twice: by the tensors, and by the name of the model.
     has = "reg_token" in found
     if has != ("_reg" in name):
         theirs = "with registers" if has else "without registers"

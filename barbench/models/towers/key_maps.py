@@ -108,6 +108,7 @@ def dino_names(state: State) -> State | None:
     Returns:
         The same under timm's names; None where no code's class token is there.
     """
+    # Hugging Face's names may stand behind the name of a module around the model.
     for name in state:
         prefix, found, rest = name.partition("embeddings.cls_token")
         if found and not rest:
@@ -139,6 +140,7 @@ def _from_hugging_face_dino(state: State) -> State:
             continue
         attention, role, kind = found.groups()
         apart.setdefault(f"{attention}qkv.{kind}", {})[role[0]] = value
+    # A map is made where all three of its parts were there.
     for name, parts in apart.items():
         if len(parts) == 3:
             made[name] = torch.cat([parts[role] for role in "qkv"])

@@ -72,6 +72,7 @@ def load_backbone(
         elif source.weights != RANDOM:
             locate_weights(source)
 
+    # Random weights depend on the seed alone; what no file holds is drawn around the filled module.
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         model: Any = builder.build(config, size)

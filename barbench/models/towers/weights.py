@@ -193,6 +193,7 @@ def read_weights(file: Path, config: BackboneConfig) -> State:
             state |= _scripted(shard) if _is_script(shard) else _state_dict(shard)
         except _UNREADABLE as error:
             raise DataError(f"cannot read weights from {shard}: {_reason(error)}") from None
+    # OpenAI's archives are known by entries that are no weights.
     if all(key in state for key in _JIT_EXTRAS) and not config.model.get("quick_gelu"):
         raise UsageError(f"{file} holds OpenAI's weights, which need QuickGELU; use {config.name}-quickgelu")
     return {name: value.float() for name, value in state.items() if name not in _JIT_EXTRAS}
