@@ -8,16 +8,10 @@ MAX_NAMES = 12
 
 
 def printable(text: str) -> str:
-    """Escape characters that are not printable; line feeds stay.
+    """Escape what is not printable, which could move a terminal's cursor or not be encoded; line feeds stay.
 
     >>> printable("a\\x1b[2J")
     'a\\\\x1b[2J'
-
-    Args:
-        text: any text.
-
-    Returns:
-        Text that cannot move a terminal's cursor and can be encoded.
     """
     if text.isprintable():
         return text
@@ -35,9 +29,6 @@ class BarbenchError(Exception):
 
     A message may quote a file that somebody else wrote: what would move a terminal's cursor, or cannot be encoded, is
     escaped, and a very long message is cut.
-
-    Args:
-        message: what was wrong, and what would be right.
     """
 
     exit_code = 1
@@ -60,12 +51,7 @@ class UnfitBackbone(UsageError):
 
 
 class Interrupted(BarbenchError):
-    """A run was stopped, by a person (Ctrl-C) or by the system; the exit code is 128 more than the signal's number.
-
-    Args:
-        message: what was stopped, and what is left.
-        number: of the signal; 2 is SIGINT.
-    """
+    """A run was stopped, by a person (Ctrl-C) or by the system; the exit code is 128 more than the signal's number."""
 
     def __init__(self, message: str, number: int = 2) -> None:
         super().__init__(message)
@@ -81,13 +67,7 @@ class MissingData(UsageError):
 
 
 class UnknownName(UsageError):
-    """A name that is not registered; the message gives the nearest names.
-
-    Args:
-        kind: what the name should be, in the singular.
-        name: as the user wrote it.
-        known: the registered names.
-    """
+    """A name that is not registered as something of a `kind`, in the singular; the message gives the nearest names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)

@@ -57,13 +57,7 @@ Count = Callable[[int, NDArray[np.float32]], Row]
 
 
 class Piece(NamedTuple):
-    """A mask inside a box around it.
-
-    Attributes:
-        left: of the box, in pixels.
-        top: of the box, in pixels.
-        pixels: (height, width) of the box, True inside the mask.
-    """
+    """A mask inside a box around it: the box's corner, and its pixels (height, width), True inside the mask."""
 
     left: int
     top: int

@@ -200,12 +200,7 @@ def _gather(
 
 
 class _Predictions:
-    """The probabilities of a loader's batches, batch by batch.
-
-    Args:
-        segmenter: in evaluation mode.
-        accelerator: device and precision.
-        loader: of the batches.
+    """The probabilities of a loader's batches, batch by batch, by a segmenter in evaluation mode.
 
     Attributes:
         seconds: of launching forward passes and reading their results, without the loader and what the caller does.

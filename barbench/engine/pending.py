@@ -5,13 +5,10 @@ from torch import Tensor
 
 
 class PendingTensor:
-    """A tensor that is being copied to the host while the device computes the next step.
+    """A tensor, on any device, that is being copied to the host while the device computes the next step.
 
     On a CPU it is there at once. From CUDA it is copied into pinned memory, in the order of the stream; `read` waits
     for that copy alone, and not for what was launched after it.
-
-    Args:
-        x: of any shape, on any device.
     """
 
     def __init__(self, x: Tensor) -> None:

@@ -20,14 +20,7 @@ HOOKS = ("before_block", "inside_block", "project", "branch", "shortcut", "after
 
 
 class PartCost(NamedTuple):
-    """One part's share of a training step, per batch.
-
-    Attributes:
-        forward_s: seconds of the forward pass.
-        backward_s: seconds of the backward pass.
-        forward_flops: FLOPs of the forward pass, a multiply-add counted as two.
-        backward_flops: FLOPs of the backward pass.
-    """
+    """One part's share of a training step, per batch: seconds and FLOPs, a multiply-add counted as two."""
 
     forward_s: float
     backward_s: float

@@ -131,16 +131,8 @@ class TrainingState:
         self._wait_times: list[float] = []
 
     def advance(self, micros: list[TrainBatch], waited: float, total: int) -> bool:
-        """Launch one step and read the numbers of those before it; True after the last step of an epoch.
-
-        Args:
-            micros: the step's micro-batches.
-            waited: seconds that they were waited for.
-            total: steps of the whole training, after which nothing is left to read.
-
-        Returns:
-            Whether it was the last step of an epoch.
-        """
+        """Launch one step, whose micro-batches were waited for so many seconds, and read the numbers of those before
+        it, after `total` steps its own, too. True after the last step of an epoch."""
         # Launch: the device computes while the host goes back for the next batch.
         begin = time.monotonic()
         lr = self._recipe.rate(self.step, self._steps)

@@ -50,13 +50,7 @@ class Component(Hooks):
         """Why it cannot be used on a kind of backbone.
 
         By default, a component that has a hook inside the blocks or reads their tokens needs transformer blocks in the
-        vision tower, unless its option `towers` leaves that tower out.
-
-        Args:
-            traits: of the backbone.
-
-        Returns:
-            The reason; None where it can be used.
+        vision tower, unless its option `towers` leaves that tower out. None where it can be used.
         """
         if traits.transformer or "vision" not in getattr(self, "towers", ("vision",)):
             return None
@@ -75,12 +69,7 @@ class Component(Hooks):
 
 
 class Method(Hooks):
-    """Several components as one: each hook calls the components that override it, in their order.
-
-    Args:
-        name: the method's name.
-        components: in the order in which their hooks apply.
-    """
+    """Several components as one: each hook calls the components that override it, in their order."""
 
     def __init__(self, name: str, components: Iterable[Component]) -> None:
         super().__init__()

@@ -14,21 +14,10 @@ from barbench.spec.backbone import RANDOM, backbone_config
 
 
 def build_segmenter(spec: MethodSpec, backbone: Backbone, seed: int = 0, options: Options = NONE) -> Segmenter:
-    """The segmenter of one method, on the backbone's device.
+    """The segmenter of one method, on the backbone's device, in training mode; the encoders, in evaluation mode, become
+    part of it. UsageError for options that the method does not have.
 
     Head and method parameters are drawn from `seed`, whatever was drawn before, and no other random state changes.
-
-    Args:
-        spec: the method.
-        backbone: the frozen encoders, which become part of the segmenter.
-        seed: of the head's and the method's initial parameters.
-        options: `component.parameter` to value.
-
-    Returns:
-        A segmenter in training mode, its encoders in evaluation mode.
-
-    Raises:
-        UsageError: for options that the method does not have.
     """
     if spec.neck not in (None, backbone.head.neck):
         # CRIS' decoder has MLPs of four times its width.

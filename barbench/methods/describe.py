@@ -53,16 +53,8 @@ def on_meta(
 
 
 def describe_options(spec: MethodSpec, options: Options = NONE, family: str = "clip") -> list[dict[str, Any]]:
-    """One row per option of a method.
-
-    Args:
-        spec: the method.
-        options: `component.parameter` to value.
-        family: of the backbone: `resnet` and `dinov2` have options of their own, for every method.
-
-    Returns:
-        Of each option its name, value, the method's default, kind of value, range, choices and meaning.
-    """
+    """Of each option of a method its name, value, the method's default, kind of value, range, choices and meaning; the
+    backbones of the families `resnet` and `dinov2` have options of their own, for every method."""
     rows: list[dict[str, Any]] = []
     # What the user's own function takes.
     given = {**spec.options, **options}

@@ -284,17 +284,8 @@ def in_proportion(
     proportion: Proportion | None,
     options: Mapping[str, Options] = NONE,
 ) -> dict[str, dict[str, Any]]:
-    """The options of each method, by its name: `options`, and those that follow the backbone's width if they shall.
-
-    Args:
-        specs: the methods.
-        config: the backbone.
-        proportion: as `follows_width` takes it.
-        options: those that the user gave, by the method's name; they stay.
-
-    Returns:
-        Options by the method's name, an entry for each method.
-    """
+    """The options of each method, by its name: those that the user gave, and those that follow the backbone's width if
+    they shall, see `follows_width`."""
     chosen = {spec.name: dict(options.get(spec.name, NONE)) for spec in specs}
     if follows_width(config, proportion):
         for spec in specs:

@@ -32,16 +32,8 @@ class Gather(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, queries: Tensor, tokens: Tensor, pad: Tensor | None) -> Tensor:
-        """What the queries gather.
-
-        Args:
-            queries: (n, source).
-            tokens: (B, T, source).
-            pad: (B, T), True where no query attends; None: nowhere.
-
-        Returns:
-            (B, n, target).
-        """
+        """What the queries (n, source) gather from tokens (B, T, source) -> (B, n, target); no query attends where
+        `pad` (B, T) is True."""
         q = self.q(queries).expand(len(tokens), -1, -1)
         mask = None if pad is None else ~pad[:, None, None]
         gathered: Tensor = self.out(attend(q, self.k(tokens), self.v(tokens), self.heads, mask))

@@ -114,28 +114,15 @@ class Stream:
         return torch.cat([self.first, self.body], 1)
 
     def with_body(self, body: Tensor) -> "Stream":
-        """The same stream with another body.
-
-        Args:
-            body: (B, N, D).
-
-        Returns:
-            A stream that shares everything else with this one.
-        """
+        """The same stream with another body (B, N, D)."""
         front = self.front
         if front:
             body = torch.cat([self.tokens[:, :front], body], 1)
         return replace(self, tokens=body)
 
     def repeated(self, rows: Tensor) -> "Stream":
-        """Copy rows, as for one image with several expressions.
-
-        Args:
-            rows: int64 (B,), indices of rows of this stream.
-
-        Returns:
-            A stream of B rows, of which row i is row rows[i] of this one.
-        """
+        """A stream of B rows, of which row i is row rows[i], int64 (B,), of this one: as for an image with several
+        expressions."""
         mask = self.mask
         # A mask of fewer dimensions, or of one row, is the same for all rows.
         if mask is not None and mask.ndim == 4 and len(mask) > 1:

@@ -120,12 +120,7 @@ class HeadSpec:
 
 
 class HeadChoice(NamedTuple):
-    """The neck and the form of the head that a run asks for.
-
-    Attributes:
-        neck: None: the backbone's own.
-        form: None: the backbone's own.
-    """
+    """The neck and the form of the head that a run asks for; None: the backbone's own."""
 
     neck: NeckName | None = None
     form: HeadForm | None = None

@@ -36,18 +36,10 @@ class _QuickGelu(Function):
 
 
 def quick_mlp(x: Tensor, up: nn.Linear, down: nn.Linear) -> Tensor:
-    """down(quick_gelu(up(x))) for frozen linear maps, which get no gradient.
+    """down(quick_gelu(up(x))), (..., d) -> (..., d), for frozen linear maps with bias, which get no gradient.
 
     The activation's two scalings are done by the matrix products and cancel in the backward pass, so that one kernel
     runs over the widened tokens between the products. These are the only saved activation.
-
-    Args:
-        x: (..., d).
-        up: d to d' channels, with bias.
-        down: d' to d channels, with bias.
-
-    Returns:
-        (..., d).
     """
     if autocast_enabled(x):
         x = x.to(torch.get_autocast_dtype(x.device.type))

@@ -12,17 +12,10 @@ from barbench.models.efficient.kernels import use_fused
 
 
 def layer_norm(module: nn.Module, x: Tensor) -> Tensor:
-    """What `module` computes.
+    """What `module` computes, a LayerNorm over the last dimension or another norm: (..., d) -> (..., d).
 
     Under autocast torch's LayerNorm writes fp32, which the product behind it reads to write it again in half precision.
     With fused kernels it is written once, in half precision.
-
-    Args:
-        module: a LayerNorm over the last dimension, or any other norm, which computes by itself.
-        x: (..., d).
-
-    Returns:
-        The shape of x.
     """
     if isinstance(module, nn.LayerNorm) and _uses_triton(module, x):
         return _fused(module, x)

@@ -40,15 +40,8 @@ def convolve_upsampled(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def upsampling(n: int, like: Tensor) -> Tensor:
-    """The 2x bilinear upsampling matrix for n positions, shifted by each of the kernel's three taps and zero-padded.
-
-    Args:
-        n: positions before upsampling.
-        like: a tensor with the device and dtype of the result.
-
-    Returns:
-        (3, 2n, n).
-    """
+    """The 2x bilinear upsampling matrix for n positions, shifted by each of the kernel's three taps and zero-padded:
+    (3, 2n, n), with the device and dtype of `like`."""
     double = F.interpolate(torch.eye(n, device=like.device)[None], scale_factor=2, mode="linear")[0].T
     padded = F.pad(double, (0, 0, 1, 1))
     shifted = [padded[tap : tap + 2 * n] for tap in range(TAPS)]

@@ -16,24 +16,14 @@ POSITIONAL = ("positional_embedding", "pos_embed")
 
 
 class Linear(NamedTuple):
-    """A frozen linear map.
-
-    Attributes:
-        weight: (D_out, D_in).
-        bias: (D_out,) or None.
-    """
+    """A frozen linear map: weight (D_out, D_in) and bias (D_out,), or None."""
 
     weight: Tensor
     bias: Tensor | None
 
 
 class Level(NamedTuple):
-    """A feature map.
-
-    Attributes:
-        width: channels.
-        grid: rows and columns.
-    """
+    """A feature map: its channels, and its rows and columns."""
 
     width: int
     grid: tuple[int, int]

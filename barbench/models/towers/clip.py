@@ -93,11 +93,7 @@ class ClipBlocks(Tower):
 
 
 class ClipVision(ClipBlocks, VisionTower):
-    """open_clip's VisionTransformer with a class token.
-
-    Args:
-        visual: the VisionTransformer.
-    """
+    """open_clip's VisionTransformer with a class token."""
 
     def __init__(self, visual: Any) -> None:
         super().__init__()
@@ -138,11 +134,7 @@ class ClipVision(ClipBlocks, VisionTower):
 
 
 class ClipText(ClipBlocks, TextTower):
-    """open_clip's causal text transformer.
-
-    Args:
-        text: a CLIP (which holds the parts itself) or a CustomTextCLIP's `text`.
-    """
+    """open_clip's causal text transformer: a CLIP, which holds the parts itself, or a CustomTextCLIP's `text`."""
 
     def __init__(self, text: Any) -> None:
         super().__init__()

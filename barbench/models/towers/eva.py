@@ -18,13 +18,11 @@ from barbench.models.towers.open_clip_model import build_model, fill_model
 
 
 class EvaVision(VisionTower):
-    """Learned positions at the input, rotary ones in every attention, SwiGLU with an inner norm.
+    """open_clip's `TimmModel` with learned positions at the input, rotary ones in every attention, SwiGLU with an inner
+    norm.
 
     The class token and inserted tokens have no position in the image: their queries and keys are not rotated (a
     rotation by zero). The released code for EVA does the same, but leaves out the last norm before its projection.
-
-    Args:
-        visual: open_clip's `TimmModel`.
     """
 
     maps: tuple[LinearRole, ...] = ("q", "k", "v", "out", "up", "gate", "down")

@@ -98,15 +98,10 @@ def from_eva_clip(state: State) -> State | None:
 
 
 def dino_names(state: State) -> State | None:
-    """DINOv2's parameters under timm's names.
+    """DINOv2's parameters, as timm, its authors or Hugging Face name them, under timm's names; None where no class
+    token of theirs is there.
 
     Models with registers have no position for the class token in timm: there it is part of the token.
-
-    Args:
-        state: as timm, DINOv2's authors or Hugging Face name them.
-
-    Returns:
-        The same under timm's names; None where no code's class token is there.
     """
     # Hugging Face's names may stand behind the name of a module around the model.
     for name in state:
