@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from rich.console import Console
@@ -87,7 +87,7 @@ def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys that some row has, in the order in which they are met."""
-    return list(dict.fromkeys(key for row in rows for key in row))
+    return list(dict.fromkeys(chain.from_iterable(rows)))
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -126,7 +126,10 @@ def _text(value: Any) -> str:
 
 
 def _joined(values: Sequence[Any], separator: str) -> str:
-    return separator.join("-" if value is None else str(value) for value in values)
+    parts = []
+    for value in values:
+        parts.append("-" if value is None else str(value))
+    return separator.join(parts)
 
 
 LINE_SECONDS = 30.0

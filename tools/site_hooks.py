@@ -36,7 +36,9 @@ is in [Contributing](contributing.md).
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """List each page of docs/ that has no place in the navigation under "Documents"; called by MkDocs."""
-    named = {page for entry in config.nav or [] for page in entry.values() if isinstance(page, str)}
+    named: set[str] = set()
+    for entry in config.nav or []:
+        named |= {page for page in entry.values() if isinstance(page, str)}
     others = sorted(file.name for file in (ROOT / "docs").glob("*.md") if file.name not in named)
     for entry in config.nav or []:
         if "Documents" in entry:
@@ -46,15 +48,16 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are generated; called by MkDocs."""
-    for name, text in {
-        "index.md": (ROOT / "docs/index.md")
-        .read_text("utf-8")
-        .replace("<!-- scores -->", readme_section("What it prints")),
+    index = (ROOT / "docs/index.md").read_text("utf-8")
+    pages = {
+        "index.md": index.replace("<!-- scores -->", readme_section("What it prints")),
         "methods.md": gallery(),
         "methods-catalogue.md": catalogue_page(),
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text("utf-8"),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
-    }.items():
+    }
+    for name, text in pages.items():
+        # What is generated takes the place of a file of that name.
         if (old := files.get_file_from_path(name)) is not None:
             files.remove(old)
         files.append(File.generated(config, name, content=text))
@@ -74,11 +77,16 @@ def readme_section(title: str) -> str:
 def gallery() -> str:
     """One section per method: what it is, its components, the parameters that it trains."""
     specs = list(METHODS)
-    rows = [{row["name"]: row for row in describe_methods(specs, backbone, None, {})} for backbone in BACKBONES]
+    rows = []
+    for backbone in BACKBONES:
+        rows.append({row["name"]: row for row in describe_methods(specs, backbone, None, {})})
     parts = [INTRODUCTION, "## All methods\n", *overview(specs, rows[0])]
-    parts += [section(spec, [each[spec.name] for each in rows]) for spec in specs]
+    for spec in specs:
+        parts.append(section(spec, [each[spec.name] for each in rows]))
     parts += ["## Suites\n", "Methods with options set, run together by `barbench run --suite NAME`.\n"]
-    parts += [f"* `{name}`: {SUITES.get(name).question} ({len(SUITES.get(name).rows)} rows)" for name in SUITES.names()]
+    for name in SUITES.names():
+        suite = SUITES.get(name)
+        parts.append(f"* `{name}`: {suite.question} ({len(suite.rows)} rows)")
     return "\n".join(parts) + "\n"
 
 

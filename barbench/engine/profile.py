@@ -214,27 +214,28 @@ def _train_once(
     device = image.device
     segmenter.train()
     optimizer.zero_grad()
-    begin = _now(device)
+    begin = now(device)
     with autocast:
         output = segmenter(image, ids)
         loss = training_loss(output, mask)
-    forward_done = _now(device)
+    forward_done = now(device)
     loss.backward()  # type: ignore[no-untyped-call]
-    backward_done = _now(device)
+    backward_done = now(device)
     optimizer.step()
-    step_done = _now(device)
+    step_done = now(device)
     return forward_done - begin, backward_done - forward_done, step_done - backward_done
 
 
 def _infer_once(segmenter: Segmenter, image: Tensor, ids: Tensor, autocast: AbstractContextManager[object]) -> float:
     segmenter.eval()
-    begin = _now(image.device)
+    begin = now(image.device)
     with torch.inference_mode(), autocast:
         segmenter(image, ids)
-    return _now(image.device) - begin
+    return now(image.device) - begin
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
+    """The clock in seconds, once the device has done everything."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

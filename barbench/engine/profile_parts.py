@@ -1,6 +1,5 @@
 """Which part of a segmenter takes the time and FLOPs of a training step: `barbench profile --by part`."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.utils.flop_counter import FlopCounterMode
 
-from barbench.engine.profile import NO_AUTOCAST
+from barbench.engine.profile import NO_AUTOCAST, now
 from barbench.models.segmenter import Segmenter, training_loss
 from barbench.models.stream import Stream
 
@@ -43,19 +42,18 @@ class _Meter:
         self.since = self._now()
 
     def _now(self) -> tuple[float, int]:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        seconds = now(self.device)
         flops = 0 if self.counter is None else int(self.counter.get_total_flops())
-        return time.perf_counter(), flops
+        return seconds, flops
 
     def switch(self, part: str) -> None:
         """Charge what has passed since the last switch to the current part, and make `part` current."""
-        now = self._now()
+        reached = self._now()
         key = (self.part, self.backward)
-        self.seconds[key] = self.seconds.get(key, 0.0) + now[0] - self.since[0]
-        self.flops[key] = self.flops.get(key, 0) + now[1] - self.since[1]
+        self.seconds[key] = self.seconds.get(key, 0.0) + reached[0] - self.since[0]
+        self.flops[key] = self.flops.get(key, 0) + reached[1] - self.since[1]
         self.part = part
-        self.since = now
+        self.since = reached
 
     def claim(self, made: Any, part: str) -> None:
         """Make `part` current whenever the backward pass reaches an unclaimed node that `made` depends on."""

@@ -149,13 +149,9 @@ class TrainingState:
         self._step_times.append(time.monotonic() - begin)
         self._wait_times.append(waited)
         if epoch_done:
-            self._close_epoch(lr)
+            self._history.append(self._epoch(self.step // self._steps, self._steps, lr))
+            self._loss_sum = 0.0
         return epoch_done
-
-    def _close_epoch(self, lr: float) -> None:
-        """Add the finished epoch to the history."""
-        self._history.append(self._epoch(self.step // self._steps, self._steps, lr))
-        self._loss_sum = 0.0
 
     def _epoch(self, epoch: int, steps: int, lr: float) -> Epoch:
         """The entry of an epoch, counted from 1, of which `steps` are done."""

@@ -294,10 +294,12 @@ def _fits(schema: Mapping[str, Any], value: Any) -> bool:
     if isinstance(value, list | tuple):
         # What is in a list is of the kind that the list has.
         lists = [branch["items"] for branch in _branches(schema) if branch.get("type") == "array" and "items" in branch]
-        inside = all(_fits(items, each) for items in lists for each in value)
+        for items in lists:
+            if not all(_fits(items, each) for each in value):
+                return False
         # A word twice would be another cell with the same result.
         words = all(isinstance(each, str) for each in value)
-        return inside and (not words or len(set(value)) == len(value))
+        return not words or len(set(value)) == len(value)
     return True
 
 

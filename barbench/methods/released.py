@@ -9,6 +9,7 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -262,7 +263,7 @@ def fill(segmenter: nn.Module, release: Release) -> None:
     names = key_map(segmenter, release.format)
 
     # Every public name must be there, and be used.
-    used = [source for sources in names.values() for source in sources]
+    used = list(chain.from_iterable(names.values()))
     missing = [name for name in used if name not in state]
     left_over = [name for name in state.keys() - set(used) if not UNUSED.match(name)]
     problems: list[str] = []

@@ -16,6 +16,10 @@ INIT_RANGE = 0.01
 """Parameters of a flow start uniformly within plus and minus this."""
 
 
+def _uniform(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(*shape).uniform_(-INIT_RANGE, INIT_RANGE))
+
+
 class PlanarFlow(nn.Module):
     """An elementwise affine map, then J planar transforms z + lambda_j tanh(gamma_j . z + beta_j).
 
@@ -28,9 +32,9 @@ class PlanarFlow(nn.Module):
         super().__init__()
         self.mu = nn.Parameter(torch.zeros(width))
         self.log_sigma = nn.Parameter(torch.zeros(width))
-        self.gamma = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
-        self.beta = nn.Parameter(torch.empty(length).uniform_(-INIT_RANGE, INIT_RANGE))
-        self.lam = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
+        self.gamma = _uniform(length, width)
+        self.beta = _uniform(length)
+        self.lam = _uniform(length, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """F = f_J o ... o f_1 after the affine map (Eq. 1, 2), of tokens (B, T, d)."""
@@ -45,9 +49,9 @@ class HadamardFlow(nn.Module):
 
     def __init__(self, width: int, length: int) -> None:
         super().__init__()
-        self.gamma = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
-        self.beta = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
-        self.lam = nn.Parameter(torch.empty(length, width).uniform_(-INIT_RANGE, INIT_RANGE))
+        self.gamma = _uniform(length, width)
+        self.beta = _uniform(length, width)
+        self.lam = _uniform(length, width)
 
     def forward(self, z: Tensor) -> Tensor:
         """F = f_J o ... o f_1 (Eq. 1, 2), of tokens (B, T, d)."""

@@ -1,7 +1,8 @@
 """The hook base: what a tuning method may change in the forward pass of the frozen encoders. By default, nothing."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from itertools import product
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
@@ -179,7 +180,7 @@ class Hooks(nn.Module):
         """
         if type(self).project is Hooks.project:
             return frozenset()
-        return frozenset((tower, role) for tower in ("vision", "text") for role in ROLES)
+        return frozenset(product(get_args(TowerName), ROLES))
 
     def branch(self, site: Site, x: Tensor, xn: Tensor, delta: Tensor, carry: Carry) -> Tensor:
         """Change what a residual branch adds to the tokens.

@@ -95,20 +95,13 @@ class Ready:
         return TrainBatch(self.images[:n].clone(), self.ids[:n].clone(), self.masks[:n].clone(), indices)
 
 
-def now(device: torch.device) -> float:
-    """The clock, once the device has done everything."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 def middle(run: Callable[[], Any], device: torch.device, repeats: int) -> float:
     """Median seconds of `run`, after two that do not count."""
     times = []
     for _ in range(repeats + 2):
-        begin = now(device)
+        begin = profile.now(device)
         run()
-        times.append(now(device) - begin)
+        times.append(profile.now(device) - begin)
     return median(times[2:])
 
 
@@ -139,7 +132,7 @@ def loader_rate(asked: Asked) -> float:
     begin = time.perf_counter()
     for batch in batches:
         batch.images.to(asked.device, non_blocking=True)
-    return count * asked.batch / (now(asked.device) - begin)
+    return count * asked.batch / (profile.now(asked.device) - begin)
 
 
 def measure(asked: Asked, method: str, kernels: str) -> dict[str, Any]:
@@ -191,7 +184,7 @@ def _trained(asked: Asked, segmenter: Segmenter, accelerator: Any) -> tuple[Any,
 
     def on_step(log: StepLog) -> None:
         if log.step == asked.steps - TRACED - steps_in_flight(asked.device):
-            now(asked.device)
+            profile.now(asked.device)
             trace.start()
         ticks.append(time.perf_counter())
 
@@ -203,7 +196,7 @@ def _trained(asked: Asked, segmenter: Segmenter, accelerator: Any) -> tuple[Any,
             workers=asked.workers, checkpoint=Checkpoint(Path(folder) / "state", "measure"), checkpoint_seconds=1e9,
             on_step=on_step,
         )  # fmt: skip
-    now(asked.device)
+    profile.now(asked.device)
     trace.stop()
     return trace, ticks
 

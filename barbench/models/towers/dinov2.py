@@ -85,8 +85,10 @@ class DinoVision(VisionTower):
     def takes(self, positions: Tensor) -> bool:
         """Whether positions can be fitted: (1, N, D) of a square grid of patches, whatever its size."""
         first = 0 if self.trunk.reg_token is not None else 1
-        fits = positions.ndim == 3 and positions.shape[2] == self.width
-        return fits and _is_square(positions.shape[1] - first)
+        if positions.ndim != 3 or positions.shape[2] != self.width:
+            return False
+        patches = positions.shape[1] - first
+        return patches > 0 and isqrt(patches) ** 2 == patches
 
     def fit(self, native: Tensor) -> None:
         """Take other positions, and fit them to the grid by the rule that was chosen.
@@ -223,10 +225,6 @@ def _fill(pair: _Pair, state: State, file: str, antialias: bool) -> None:
         raise DataError(f"the weights in {file} do not fit the backbone: {'; '.join(found)}")
     pair.load_state_dict(fitted)
     pair.native = state["visual.pos_embed"].to(pair.native)
-
-
-def _is_square(number: int) -> bool:
-    return number > 0 and isqrt(number) ** 2 == number
 
 
 def _wrap(pair: _Pair, size: int, antialias: bool) -> Towers:
