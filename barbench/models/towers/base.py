@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from torch import Tensor, nn
 
+from barbench.errors import UsageError
 from barbench.models.stream import LinearRole, Project, Site, Stream, TowerName, unchanged
 from barbench.spec.backbone import CLIP_NORMALIZATION, HeadSpec, Normalization
 
@@ -27,6 +28,10 @@ class Level(NamedTuple):
 
     width: int
     grid: tuple[int, int]
+
+
+def _refuse() -> NoReturn:
+    raise UsageError("a ResNet has no transformer blocks")
 
 
 class Tower(nn.Module, ABC):
@@ -64,7 +69,7 @@ class Tower(nn.Module, ABC):
 
     def norm(self, site: Site, x: Tensor) -> Tensor:
         """The norm in front of a branch, of the tokens: (B, T, D) -> (B, T, D)."""
-        raise NotImplementedError
+        _refuse()
 
     def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The attention branch after its norm, without the out map.
@@ -78,7 +83,7 @@ class Tower(nn.Module, ABC):
         Returns:
             The heads of each token side by side, (B, T, D), as the out map takes them.
         """
-        raise NotImplementedError
+        _refuse()
 
     def out(self, site: Site, h: Tensor, project: Project = unchanged) -> Tensor:
         """The out map of the attention branch, and what follows it.
@@ -91,7 +96,7 @@ class Tower(nn.Module, ABC):
         Returns:
             What the branch adds to the tokens, (B, T, D).
         """
-        raise NotImplementedError
+        _refuse()
 
     def mlp(self, site: Site, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The MLP branch after its norm.
@@ -104,11 +109,11 @@ class Tower(nn.Module, ABC):
         Returns:
             What the branch adds to the tokens, (B, T, D).
         """
-        raise NotImplementedError
+        _refuse()
 
     def linear(self, block: int, role: LinearRole) -> Linear:
         """Weight and bias of one of a block's frozen linear maps: views, not copies."""
-        raise NotImplementedError
+        _refuse()
 
     def layer_scale(self, site: Site) -> Tensor | None:
         """The gains (D,) that a branch multiplies its output by before it is added to the tokens; None where the block
