@@ -223,6 +223,7 @@ def begin_dino_from(model: Any, student: Towers, teacher: dict[str, Tensor]) -> 
     own["visual.patch_embed.proj.bias"].zero_()
     positions = resized(teacher["visual.positional_embedding"], student.vision.grid[0])
     own["visual.pos_embed"].copy_(positions[None, 1:])
+    # The vision tower under timm's names, every second block of it.
     for name, value in teacher.items():
         if not name.startswith("visual.") or ".ln_pre." in name or name.endswith((".proj", "positional_embedding")):
             continue
@@ -238,6 +239,7 @@ def begin_dino_from(model: Any, student: Towers, teacher: dict[str, Tensor]) -> 
                 continue
             key = f"blocks.{block - 1}.{rest}"
         own[f"visual.{key}"].copy_(value)
+    # The text tower of `tiny`, as it is.
     for name, value in load_file(EMBEDDED["tiny"] / WEIGHTS).items():
         if f"text.{name}" in own:
             own[f"text.{name}"].copy_(value)
@@ -270,6 +272,7 @@ def train(
     vision, text = student
     learned = nn.ModuleList([vision, text] if reads else [vision]).requires_grad_(True)
     optimizer = torch.optim.AdamW(learned.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    # A training that was stopped continues from its last checkpoint.
     state = out / "unfinished.pt"
     done = 0
     spent = 0.0

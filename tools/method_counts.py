@@ -24,6 +24,7 @@ def count(specs: list[MethodSpec], backbone: str) -> Counts:
     config = backbone_config(backbone)
     chosen = in_proportion(specs, config, None)
     counts: Counts = {}
+    # Counts of all methods at once, then parts and options one by one.
     for row in describe_methods(specs, backbone, None, chosen):
         counts[row["name"]] = {key: row[key] for key in ("components", "ledger", "account")}
     for spec in specs:

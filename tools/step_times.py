@@ -41,6 +41,7 @@ def measure() -> dict[str, float]:
             optimizer = torch.optim.Adam(segmenter.tuned_parameters().values(), lr=0.0, fused=True)
             models[spec.name] = (segmenter, optimizer)
     times: dict[str, list[float]] = {name: [] for name in models}
+    # In turn, so that other load meets all methods alike.
     for _ in range(WARM_UP + ROUNDS):
         for name, (segmenter, optimizer) in models.items():
             times[name].append(_step(segmenter, optimizer))

@@ -78,6 +78,7 @@ def suspects(findings: Sequence[GateFinding], compositions: Mapping[str, Sequenc
     `compositions` has the paper's methods alone: among the variants there are other readings of a component under the
     same label.
     """
+    # The paper's methods whose values were compared, and those of them with a value that moved.
     present: set[str] = set()
     moved: set[str] = set()
     for finding in findings:

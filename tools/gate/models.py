@@ -70,6 +70,7 @@ def _gradients(model: Segmenter) -> dict[str, list[Tensor]]:
     parts: dict[str, list[Tensor]] = {}
     for name, parameter in sorted(model.tuned_parameters().items()):
         owner, _, rest = name.partition(".")
+        # A component's own parameters go under its label.
         if owner == "method":
             part = labels[int(rest.split(".")[1])]
         elif owner in ("neck", "decoder", "projector"):

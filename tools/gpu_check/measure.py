@@ -183,6 +183,7 @@ def _trained(asked: Asked, segmenter: Segmenter, accelerator: Any) -> tuple[Any,
     ticks: list[float] = []
 
     def on_step(log: StepLog) -> None:
+        # Tracing begins once the device has done all that was launched before.
         if log.step == asked.steps - TRACED - steps_in_flight(asked.device):
             profile.now(asked.device)
             trace.start()

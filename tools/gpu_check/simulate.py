@@ -136,6 +136,7 @@ def _drawn(shape: Any, keep_prob: float, device: torch.device) -> Tensor:
 @contextmanager
 def cuda_rules() -> Iterator[None]:
     """CUDA's rules on CPU tensors, and Triton's kernels counted as if they were there."""
+    # What autocast keeps in fp32, then the kernels that CUDA has and a CPU has not.
     rules = [mock.patch.object(F, n, _in_fp32(getattr(F, n))) for n in ("layer_norm", "cosine_similarity", "mse_loss")]
     rules += [
         mock.patch.object(F, "scaled_dot_product_attention", _attention),
