@@ -98,7 +98,8 @@ class Hooks(nn.Module):
 
         Evaluation computes these steps once per image instead of once per expression: in them, and in an `after_stage`
         before they are over, vision may have fewer rows than text. By default `steps` where no hook inside the forward
-        pass is overridden, otherwise 0: a component that lets no text into the vision tower overrides this method.
+        pass is overridden, otherwise 0: a component that lets no text into the vision tower says so by `crosses`, and
+        one that does so later overrides this method.
 
         Args:
             steps: steps of the whole forward pass.
