@@ -202,8 +202,8 @@ def _gather(
 class _Predictions:
     """The probabilities of a loader's batches, batch by batch, by a segmenter in evaluation mode.
 
-    Attributes:
-        seconds: of launching forward passes and reading their results, without the loader and what the caller does.
+    Its `seconds` are those of launching forward passes and reading their results, without the loader and what the
+    caller does.
     """
 
     def __init__(self, segmenter: Segmenter, accelerator: Accelerator, loader: DataLoader[EvalBatch]) -> None:
