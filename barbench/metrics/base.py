@@ -109,6 +109,9 @@ def detail_share(label: str, terms: Terms, needs: tuple[str, ...], compared: boo
         terms: its numerators and denominators.
         needs: the columns that it reads.
         compared: whether `compare` shows it.
+
+    Returns:
+        The metric, a ratio in [0, 1].
     """
     return Metric(
         label,
