@@ -57,8 +57,6 @@ class Annotation:
     """The mask of one object.
 
     Attributes:
-        ann_id: COCO's.
-        image_id: of the image that the object is in.
         rle: a canonical code: equal masks of an image have equal codes.
         area: number of pixels inside.
         category_id: COCO's; NO_CATEGORY where it has none, as the union of several objects.
@@ -78,8 +76,6 @@ class ReferData:
     """All splits of one partition. Only the images that some reference uses are kept.
 
     Attributes:
-        root: the folder that was read.
-        partition: which partition of which dataset.
         references: usable ones, in the file's order.
         images: by image id.
         annotations: by annotation id: those that some reference means, and those of `everything`.

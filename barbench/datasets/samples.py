@@ -64,10 +64,6 @@ class ExpressionMeta(NamedTuple):
     """What is saved of an expression beside its scores.
 
     Attributes:
-        sent_id: of the sentence.
-        ref_id: of the reference.
-        ann_id: of the object.
-        image_id: of the image.
         words: number of blank-separated words.
         height: of the image, in its own pixels.
         width: of the image, in its own pixels.

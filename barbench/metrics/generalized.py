@@ -47,6 +47,7 @@ def _present_overall_terms(columns: Columns) -> tuple[Floats, Floats]:
 def _per_group(columns: Columns, counted: NDArray[np.bool_]) -> Floats:
     """The weight of each expression, (n,), with which the counted ones of a group weigh 1 together; 0 of the others."""
     _, groups = np.unique(columns["group"], return_inverse=True)
+    # A group without a counted expression has none to weigh: the divisor is never 0.
     sizes = np.bincount(groups, counted)
     return np.asarray(counted / np.maximum(sizes[groups], 1))
 
@@ -72,6 +73,7 @@ def _group_robust_terms(columns: Columns) -> tuple[Floats, Floats]:
     intersections, unions = overall_terms(columns)
     # Where nothing is meant, the union is what was found.
     totals = np.bincount(groups, unions)
+    # Each expression has its share of the group's ratio, so that their sum is that ratio.
     has_present = np.bincount(groups, present) > 0
     weights = _per_group(columns, np.asarray(has_present[groups]))
     return intersections / np.maximum(totals[groups], 1), weights

@@ -70,6 +70,7 @@ def shared_objects(columns: Columns) -> list[tuple[int, int, tuple[int, ...]]]:
     """
     objects = objects_of(columns)
     references = columns["ref_id"]
+    # Expressions whose reference is not that of their object's first expression.
     other = references != references[objects.first][objects.place]
     found = []
     for place in np.unique(objects.place[other]):
@@ -140,10 +141,12 @@ def intraclass_correlation(columns: Columns) -> float | None:
         return None
     # The mean squares of the one-way analysis of variance.
     means = objects.sums(ratios) / objects.sentences
-    between = float((objects.sentences * (means - ratios.mean()) ** 2).sum()) / between_free
+    deviations = means - ratios.mean()
+    between = float((objects.sentences * deviations**2).sum()) / between_free
     within = _squares_within(ratios, objects) / within_free
     # The mean number of sentences where objects have different ones.
-    sentences = (n - float((objects.sentences**2).sum()) / n) / between_free
+    squares = float((objects.sentences**2).sum())
+    sentences = (n - squares / n) / between_free
     total = between + (sentences - 1) * within
     if total == 0:
         return None
@@ -152,7 +155,8 @@ def intraclass_correlation(columns: Columns) -> float | None:
 
 def _squares_within(ratios: Floats, objects: Objects) -> float:
     means = objects.sums(ratios) / objects.sentences
-    return float(((ratios - means[objects.place]) ** 2).sum())
+    deviations = ratios - means[objects.place]
+    return float((deviations**2).sum())
 
 
 def at_least_terms(columns: Columns, threshold: float) -> tuple[Floats, Floats]:

@@ -30,6 +30,7 @@ def image_sums(columns: Columns, metrics: Sequence[Metric]) -> tuple[Counts, Flo
     """
     ids, place = np.unique(columns["image_id"], return_inverse=True)
     sums = np.zeros((len(ids), len(metrics), 2))
+    # A metric is a ratio of sums over expressions, and so of sums over images.
     for number, metric in enumerate(metrics):
         assert metric.terms is not None
         numerators, denominators = metric.terms(columns)

@@ -64,6 +64,7 @@ def clustered_ratio(numerators: Floats, denominators: Floats, clusters: Counts) 
     count = int(np.count_nonzero(weights))
     if count < 2:
         return ClusteredRatio(ratio, float("nan"), count)
+    # What each cluster adds to the deviation of the ratio, to first order.
     residuals = sums - ratio * weights
     error = float(np.sqrt(count / (count - 1) * (residuals**2).sum())) / total
     return ClusteredRatio(ratio, error, count)

@@ -37,8 +37,6 @@ class ComparisonRow(NamedTuple):
     Attributes:
         split: by its name in the records.
         metric: mIoU, oIoU, P@0.5, All@0.7 or the worst sentence.
-        images: how many.
-        expressions: how many.
         first: score of the first method in percent, the mean over the runs.
         second: score of the second method in percent, the mean over the runs.
         difference: first minus second, in percentage points.

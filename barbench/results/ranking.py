@@ -134,6 +134,7 @@ def _scored(before: Store, after: Store, by_seed: Mapping[int, Record], key: str
     for seed, record in sorted(by_seed.items()):
         whole[seed] = of_split(before, record, key)
         again[seed] = of_split(after, record, key)
+        # What a correction leaves out is left out before, too, so that masks and sentences are told apart.
         left = np.isin(whole[seed]["sent_id"], again[seed]["sent_id"])
         same[seed] = {name: column[left] for name, column in whole[seed].items()}
     first = next(iter(by_seed.values()))

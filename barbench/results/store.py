@@ -37,13 +37,8 @@ _DAMAGED: Final = (ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Unreadable(NamedTuple):
-    """A file that is named like a record and cannot be read as one.
-
-    Attributes:
-        path: where it is.
-        reason: what is wrong with it.
-        newer: whether a newer barbench wrote it, so that it is sound.
-    """
+    """A file that is named like a record and cannot be read as one, and why; `newer`: a newer barbench wrote it, so
+    that it is sound."""
 
     path: Path
     reason: str
@@ -54,13 +49,7 @@ class Unreadable(NamedTuple):
 
 
 class SetAside(NamedTuple):
-    """A file that was not a record, and whose place a cell needed.
-
-    Attributes:
-        path: where it was.
-        renamed: its new path.
-        reason: what was wrong with it.
-    """
+    """A file that was not a record, and why, whose place a cell needed: where it was, and its new path."""
 
     path: Path
     renamed: Path

@@ -38,8 +38,6 @@ class ImageInfo:
     """One image file.
 
     Attributes:
-        image_id: COCO's.
-        path: where the file is.
         width: in pixels, as in instances.json.
         height: in pixels, as in instances.json.
         apply_exif: whether its EXIF orientation is applied, because the annotations were drawn on the turned image.
