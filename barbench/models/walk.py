@@ -278,7 +278,10 @@ def walk(
         Features of images and words, B rows each.
     """
     if weights := hooks.weights():
-        trace: Trace = functional_call(_Encoders(vision, text), dict(weights), (hooks, image, ids, rows))
+        # No parameter has two names. Looking for such ones would split what `torch.compile` traces into three graphs.
+        encoders = _Encoders(vision, text)
+        inputs = (hooks, image, ids, rows)
+        trace: Trace = functional_call(encoders, dict(weights), inputs, tie_weights=False)
         return trace
     return _walk(vision, text, hooks, image, ids, rows)
 

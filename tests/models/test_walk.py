@@ -9,7 +9,7 @@ from barbench.errors import UsageError
 from barbench.models.hooks import Hooks
 from barbench.models.stream import Site, Step, Stream
 from barbench.models.walk import lockstep, walk
-from tests.models.small import CONTEXT, KINDS, config, inputs, small
+from tests.models.small import CONTEXT, DINO, KINDS, RESNET, config, inputs, small
 
 
 def reference(kind: str) -> torch.nn.Module:
@@ -27,6 +27,15 @@ def finals(visual: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
     for block in visual.transformer.resblocks:
         tokens = block(tokens)
     return visual.ln_post(tokens) @ visual.proj
+
+
+@pytest.mark.parametrize("kind", [*KINDS, RESNET, DINO])
+def test_no_parameter_of_a_tower_has_two_names(kind: str) -> None:
+    """A weight that a method replaces is replaced under one name."""
+    backbone = small(kind)
+    for tower in (backbone.vision, backbone.text):
+        names = [name for name, _ in tower.named_parameters(remove_duplicate=False)]
+        assert names == [name for name, _ in tower.named_parameters()]
 
 
 @pytest.mark.parametrize("kind", KINDS)
