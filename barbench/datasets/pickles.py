@@ -33,7 +33,7 @@ def load_plain(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a corrupt pickle raises nearly anything: EOFError, KeyError, struct.error, ...
-        raise DataError(f"{path} is not a usable pickle: {error or type(error).__name__}") from error
+        raise DataError(f"{path} is not a usable pickle: {str(error) or type(error).__name__}") from error
 
 
 def loads_plain(data: bytes) -> Any:
@@ -42,7 +42,7 @@ def loads_plain(data: bytes) -> Any:
         with bounded_memory(len(data)):
             return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()
     except Exception as error:
-        raise ValueError(f"it is not a usable pickle: {error or type(error).__name__}") from error
+        raise ValueError(f"it is not a usable pickle: {str(error) or type(error).__name__}") from error
 
 
 def repair_text(text: str) -> str:
