@@ -46,12 +46,14 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "embedded"
 PAGES = ("README.md", "docs/benchmark.md", "docs/output.md", "docs/backbones.md")
 BUDGET = ROOT / "results" / "budget-b4"
+CURVES = ROOT / "results" / "pet-budget"
 RATES_IMAGE = ROOT / "docs" / "images" / "rates.webp"
 BACKBONES: Final = ("tiny", "tiny-eva", "tiny-l")
 """The stand-ins of the backbones of the paper's Tables 1, 2 and 3."""
 RECIPE: Final = "demo"
 RANDOM_HEAD: Final = "demo-random-head"
 SEVEN: Final = (HEAD_ONLY, *PAPER_METHODS, FULL)
+OWN_SIZE: Final = "Own size"
 PROTOCOL_ROWS: Final = (*SEVEN, "lora")
 MARK = re.compile(r"<!-- begin (?P<name>[\w-]+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
 POINTS: Final = 100
@@ -210,6 +212,7 @@ class Benchmark:
             "protocols": self.protocols,
             "proportion": proportion,
             "budget-b4": budget_b4,
+            "pet-budget": pet_budget,
             "search": partial(search, RECIPE),
             "search-random-head": partial(search, RANDOM_HEAD),
         }
@@ -414,6 +417,36 @@ def agreement(methods: Sequence[str], first: Ranked, second: Ranked) -> Interval
     [found] = rank_correlation(*means)
     low, high = np.percentile(rank_correlation(*drawn), [2.5, 97.5])
     return Interval(found, low, high)
+
+
+def pet_budget() -> str:
+    """The suite pet-budget on `tiny`: a row per method, best first, and a column per budget; one seed."""
+    store = Store(CURVES)
+    evidence = ResampledScores(store)
+    [members] = group([record for record in store.all() if record.status == "done"])
+    # What rows have in common, and their budget; a row without one has a size of its own.
+    by_budget: dict[str, dict[str, MethodRow]] = {}
+    for row in members.rows:
+        curve, _, budget = row.label.rpartition(", B")
+        if curve:
+            by_budget.setdefault(f"B{budget}", {})[curve] = row
+        elif not row.is_reference:
+            by_budget.setdefault(OWN_SIZE, {})[row.label] = row
+    # Each budget is a comparison of its own.
+    texts: dict[str, dict[str, str]] = {}
+    best: dict[str, float] = {}
+    for budget in sorted(by_budget):
+        ranked = Ranked(Group(members.conditions, tuple(by_budget[budget].values())), evidence)
+        leaders = ranked.significance(ranked.average).best
+        for curve, row in by_budget[budget].items():
+            score = ranked.score(row.label)
+            text = f"{_score(score)} ({millions(_adapter(row))})"
+            texts.setdefault(curve, {})[budget] = f"**{text}**" if row.label in leaders else text
+            best[curve] = max(score.mean, best.get(curve, 0.0))
+    lines = []
+    for curve in sorted(texts, key=lambda name: -best[name]):
+        lines.append([curve, *(texts[curve].get(budget, "") for budget in sorted(by_budget))])
+    return pipe_table(["Method", *sorted(by_budget)], lines, ["left", *["right"] * len(by_budget)])
 
 
 def budget_b4() -> str:
