@@ -238,6 +238,8 @@ def test_the_command_searches_and_goes_on_from_its_records(
             tmp_path / "r",
             "--out",
             tmp_path / "t.yaml",
+            "--recipe",
+            "demo-random-head",
         ),
     ]
     assert run_cli(*arguments) == 0
@@ -251,7 +253,10 @@ def test_the_command_searches_and_goes_on_from_its_records(
     assert run_cli(*arguments) == 0
     assert [store.path(record.cell).stat().st_mtime_ns for record in records] == before
     assert "0 cells to run; 4 finished before, skipped" in capsys.readouterr().out
-    assert load_recipe(str(tmp_path / "t.yaml")).rates.keys() == {"head-only", "snf"}
+    tuned = load_recipe(str(tmp_path / "t.yaml")).rates
+    for method in ("head-only", "snf"):
+        tried = [record.cell.recipe["lr"] for record in records if record.cell.method == method]
+        assert any(tuned[method].lr == pytest.approx(lr, rel=1e-2) for lr in tried)
 
 
 @pytest.mark.parametrize(
