@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from barbench.errors import UsageError
@@ -114,6 +115,27 @@ class Tower(nn.Module, ABC):
     def linear(self, block: int, role: LinearRole) -> Linear:
         """Weight and bias of one of a block's frozen linear maps: views, not copies."""
         _refuse()
+
+    def packed_qkv(self, site: Site, xn: Tensor, packed: Linear, project: Project) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of an attention whose three maps are one matrix.
+
+        Args:
+            site: the branch; `site.block` says which block.
+            xn: the tokens after the norm (B, T, D).
+            packed: the three maps, weight (3 D, D) and bias (3 D,).
+            project: called on the output of each map.
+
+        Returns:
+            Three times (B, T, D).
+        """
+        if project is unchanged:
+            q, k, v = F.linear(xn, *packed).chunk(3, -1)
+            return q, k, v
+        # One by one: the keys as a third of one tensor would keep all of it, beside changed queries and values.
+        q = project(site, "q", xn, F.linear(xn, *self.linear(site.block, "q")))
+        k = project(site, "k", xn, F.linear(xn, *self.linear(site.block, "k")))
+        v = project(site, "v", xn, F.linear(xn, *self.linear(site.block, "v")))
+        return q, k, v
 
     def layer_scale(self, site: Site) -> Tensor | None:
         """The gains (D,) that a branch multiplies its output by before it is added to the tokens; None where the block

@@ -4,7 +4,6 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from open_clip.model import CustomTextCLIP
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
@@ -40,13 +39,7 @@ class ClipBlocks(Tower):
         `nn.MultiheadAttention` never calls its `out_proj` module, so its maps are applied here one by one.
         """
         attn = self.block(site.block).attn
-        if project is unchanged:
-            q, k, v = F.linear(xn, attn.in_proj_weight, attn.in_proj_bias).chunk(3, -1)
-        else:
-            # One by one: the keys as a third of one tensor would keep all of it, beside changed queries and values.
-            q = project(site, "q", xn, F.linear(xn, *self.linear(site.block, "q")))
-            k = project(site, "k", xn, F.linear(xn, *self.linear(site.block, "k")))
-            v = project(site, "v", xn, F.linear(xn, *self.linear(site.block, "v")))
+        q, k, v = self.packed_qkv(site, xn, Linear(attn.in_proj_weight, attn.in_proj_bias), project)
         mask = None if stream.mask is None else stream.mask.to(q.dtype)
         return attend(q, k, v, attn.num_heads, mask)
 

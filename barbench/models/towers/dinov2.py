@@ -115,12 +115,7 @@ class DinoVision(VisionTower):
     def attended(self, site: Site, stream: Stream, xn: Tensor, project: Project = unchanged) -> Tensor:
         """The attention branch before its out map: (B, T, D) -> (B, T, D)."""
         attn = self.trunk.blocks[site.block].attn
-        if project is unchanged:
-            q, k, v = attn.qkv(xn).chunk(3, -1)
-        else:
-            q = project(site, "q", xn, F.linear(xn, *self.linear(site.block, "q")))
-            k = project(site, "k", xn, F.linear(xn, *self.linear(site.block, "k")))
-            v = project(site, "v", xn, F.linear(xn, *self.linear(site.block, "v")))
+        q, k, v = self.packed_qkv(site, xn, Linear(attn.qkv.weight, attn.qkv.bias), project)
         mask = None if stream.mask is None else stream.mask.to(q.dtype)
         return attend(q, k, v, attn.num_heads, mask)
 
