@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from barbench.commands import options as opt
+from barbench.commands.stored import open_store
 from barbench.errors import UnknownName, UsageError
 from barbench.listing import Format, print_notes, print_rows, progress_bar
 from barbench.spec.dataset import DATASETS, resolve_dataset
@@ -138,7 +139,6 @@ def _evaluate_cell(name: str, dataset: str, keys: list[str], given: Mapping[str,
     """Evaluate a cell, and print a row per split."""
     from barbench.datasets.sources import data_root
     from barbench.results.select import one
-    from barbench.results.store import Store
 
     # Names are checked before torch is imported.
     found = resolve_dataset(dataset, data_root(given["data"]))
@@ -146,11 +146,8 @@ def _evaluate_cell(name: str, dataset: str, keys: list[str], given: Mapping[str,
     for key in keys:
         if key not in every:
             raise UnknownName("evaluation split", key, every)
-    store = Store(given["results"])
-    try:
+    with open_store(given["results"]) as store:
         record = one(store.all(), name)
-    finally:
-        print_notes(store.notes())
     if given["exif"] != record.cell.exif and given["exif"] != "stored":
         raise UsageError(f"--exif {given['exif']}: images of this cell are read as {record.cell.exif}")
     from barbench.benchmarks.cell_model import load_trained
@@ -238,7 +235,6 @@ def predict(
     """
     from barbench.datasets.pixels.photo import read_photo
     from barbench.results.select import one
-    from barbench.results.store import Store
 
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: the overlay is a PNG; give a name that ends in .png")
@@ -247,11 +243,8 @@ def predict(
         raise UsageError(f"--weights {weights}: there is no such file or folder")
     # The photo and the cell, before torch is imported.
     pixels = read_photo(photo)
-    store = Store(results)
-    try:
+    with open_store(results) as store:
         record = one(store.all(), cell)
-    finally:
-        print_notes(store.notes())
     from barbench.benchmarks.cell_model import load_trained
     from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.reports.panels import write_found

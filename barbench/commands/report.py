@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from barbench.commands import options as opt
+from barbench.commands.stored import open_store
 from barbench.errors import UsageError
 from barbench.listing import Format, print_notes, print_rows, progress_bar, stdout_console
 from barbench.spec.run import reports_beside
@@ -47,21 +48,18 @@ def report(
     from barbench.benchmarks.scenes import SceneFinder
     from barbench.reports.formats.terminal import TERMINAL, show
     from barbench.reports.write import write_reports
-    from barbench.results.store import Store
     from barbench.spec.accounting import parse_rule
 
-    # The terminal is no file; what could not be read is said even where the report fails.
+    # The terminal is no file.
     out = out or reports_beside(results)
     rule = parse_rule(count, of)
     numbers = split_list(table)
     formats = split_list(format_)
-    store = Store(results)
     find_scenes = SceneFinder(data)
     of_files = [name for name in formats if name != TERMINAL]
-    try:
+    with open_store(results) as store:
         written = write_reports(store, out, numbers, of_files, rule, find_scenes, int(1e6 * pictures))
-    finally:
-        print_notes([*store.notes(), *find_scenes.notes])
+    print_notes(find_scenes.notes)
     if TERMINAL in formats:
         console = stdout_console()
         for tables in written.tables.values():
@@ -96,14 +94,10 @@ def compare(
     """Compare two methods in mIoU, oIoU, P@0.5 and over objects, with 95 % intervals over images and seeds."""
     from barbench.results.compare import Wanted
     from barbench.results.compare import compare as compare_cells
-    from barbench.results.store import Store
 
     wanted = Wanted(dataset, backbone, weights, recipe, image_size, neck, head)
-    store = Store(results)
-    try:
+    with open_store(results) as store:
         found = compare_cells(store, first, second, wanted, resamples)
-    finally:
-        print_notes(store.notes())
     rows: list[dict[str, Any]] = [row._asdict() for row in found.rows]
     if format_ is Format.table:
         rows = [row.readable(found.titles) for row in found.rows]
@@ -154,13 +148,9 @@ def panels(
 ) -> None:
     """Draw the masks that the methods predict, image by image, as in the paper's Fig. 3 to 7."""
     from barbench.benchmarks.panel_choice import PanelRequest, choose
-    from barbench.results.store import Store
 
-    store = Store(results)
-    try:
+    with open_store(results) as store:
         choice = choose(store, PanelRequest.of(ctx.params))  # mistakes are answered before torch is imported
-    finally:
-        print_notes(store.notes())
     from barbench.benchmarks.execution.host.devices import pick_device
     from barbench.benchmarks.panels import make_panels
     from barbench.reports.panels import write_panels
@@ -210,11 +200,9 @@ def export(
 ) -> None:
     """Write all records, unrounded, for other programs: as one table, or in a format that others exchange."""
     from barbench.results.exchange import EXCHANGES
-    from barbench.results.store import Store
 
     # A format that others exchange is a folder of files, any other one table.
-    store = Store(results)
-    try:
+    with open_store(results) as store:
         if format_ in EXCHANGES:
             from barbench.benchmarks.exchange import ExchangeRequest, write_exchange
 
@@ -228,8 +216,6 @@ def export(
                 raise UsageError("--data is for the sentences of --expressions")
             _export_table(store, format_, expressions, data, out)
             return
-    finally:
-        print_notes(store.notes())
     print_notes(written.notes)
     for path in written.paths:
         print(path)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from barbench.commands import options as opt
+from barbench.commands.stored import open_store
 from barbench.errors import UsageError
 from barbench.listing import Format, print_notes, print_rows
 
@@ -47,13 +48,10 @@ def rescore(
 
     if (labels is None) == (not masks):
         raise UsageError("one of --labels FOLDER and --masks FILE is needed")
-    store = Store(runs)
     target = Store(out)
     source = ReviewedLabels(labels) if labels is not None else NewMasks(masks or [])
-    try:
+    with open_store(runs) as store:
         written = score_again(store, target, source, data, allow_unmatched)
-    finally:
-        print_notes(store.notes())
     print_notes(written.notes)
     # Programs get the methods alone; the pairs follow from them.
     found = ranking(store, target)

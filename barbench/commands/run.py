@@ -4,16 +4,17 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from barbench.commands import options as opt
 from barbench.commands.checks import gpu_list, is_writable, require_writable
+from barbench.commands.stored import open_store
 from barbench.errors import Interrupted
-from barbench.listing import Format, print_notes, print_rows, progress_bar, stdout_console
-from barbench.spec.run import AUTO, ExecutorName, Place, Precision, Run, TrackerName, reports_beside
+from barbench.listing import Format, print_rows, progress_bar, stdout_console
+from barbench.spec.run import AUTO, ExecutorName, OutOfMemory, Place, Precision, Run, TrackerName, reports_beside
 from barbench.spec.text import plural
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def run(
         ),
     ] = None,
     on_oom: Annotated[
-        Literal["record", "halve"],
+        OutOfMemory,
         typer.Option(
             help="action when a cell runs out of memory: record it, or halve its micro-batch and try again",
             rich_help_panel=opt.PLACE,
@@ -211,7 +212,7 @@ def run(
         require_writable("--reports", reports)
     resume = RESUME_AGAIN if again else RESUME
     try:
-        made, records = _run(asked, place, console, plan, on_oom == "halve", retries, detach, again)
+        made, records = _run(asked, place, console, plan, detach, again)
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; {resume}", *error.args) from None
     if plan:
@@ -230,7 +231,7 @@ def run(
 
 
 def _run(
-    asked: Run, place: Place, console: Console, plan: bool, halve: bool, retries: int | None, detach: bool, again: bool
+    asked: Run, place: Place, console: Console, plan: bool, detach: bool, again: bool
 ) -> "tuple[list[Job], list[Record]]":
     """The cells and their records; with `plan`, the cells are shown and not run."""
     from barbench.benchmarks.execution.worker.signals import interruptible
@@ -247,18 +248,15 @@ def _run(
             forecast = _show_plan(launch, console).forecast
         if plan:
             return jobs, []
-        return jobs, run_cells(launch, console, forecast, halve, retries, detach, again)
+        return jobs, run_cells(launch, console, forecast, detach, again)
 
 
 def _show_plan(launch: "Launch", console: Console) -> "RunPlan":
     """Print which cells are done, which will run, and how long that will take."""
     from barbench.benchmarks.planning.plan import make_plan
-    from barbench.results.store import Store
 
-    with console.status("estimating"):
-        store = Store(launch.place.results)
+    with open_store(launch.place.results) as store, console.status("estimating"):
         plan = make_plan(launch.jobs, store)
-    print_notes(store.notes())
     print_rows(plan.rows(), Format.table, title="plan")
     console.print(plan.summary(launch.slots), markup=False, highlight=False, soft_wrap=True)
     return plan
@@ -271,17 +269,15 @@ def _report(asked: Run, records: "list[Record]", results: Path, reports: Path, c
     from barbench.reports.formats.terminal import show
     from barbench.reports.report import file_stem
     from barbench.reports.write import write_reports
-    from barbench.results.store import Store
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    store = Store(results)
-    with console.status("writing tables and page"):
-        # Pictures of generated data are drawn in seconds; those of real ones are left to `barbench report`.
-        write_reports(store, reports, formats=("md", "latex", "html"), find_scenes=SceneFinder("shapes"))
-    print_notes(store.notes())
-    measured = _measured(asked, records, store)
+    with open_store(results) as store:
+        with console.status("writing tables and page"):
+            # Pictures of generated data are drawn in seconds; those of real ones are left to `barbench report`.
+            write_reports(store, reports, formats=("md", "latex", "html"), find_scenes=SceneFinder("shapes"))
+        measured = _measured(asked, records, store)
     say(f"records in {results}, tables in {reports}; all on one page: {reports / 'report.html'}")
     for number, tables in measured.items():
         notes = sum(len(table.notes) + len(table.footnotes) for table in tables)

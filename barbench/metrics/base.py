@@ -28,9 +28,8 @@ class Metric:
 
     Attributes:
         label: its name in print.
-        function: from the columns of a split to the score; None where it is not defined.
+        function: from the columns of a split to the score, higher is better; None where it is not defined.
         unit: of the printed score: "%" for a fraction that is printed in percent, "" for a plain number.
-        better: whether a high or a low score is better.
         needs: the columns that it reads; it is left out where one is missing.
         datasets: the kind of data set that it is for.
         role: `mean` for the metric that ranks methods, `overall` for the one beside it; each data set has one of both.
@@ -45,7 +44,6 @@ class Metric:
     label: str
     function: Callable[[Columns], float | None]
     unit: Literal["%", ""] = "%"
-    better: Literal["high", "low"] = "high"
     needs: tuple[str, ...] = ("intersection", "union")
     datasets: DatasetKind = "all"
     role: Literal["mean", "overall", "other"] = "other"

@@ -37,6 +37,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Kernels = Literal["auto", "low_memory", "fused", "plain", "lean"]
 Proportion = Literal["published", "width"]
 ExecutorName = Literal["local", "slurm", "ray"]
+OutOfMemory = Literal["record", "halve"]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 
@@ -148,7 +149,7 @@ class Run(Parameters):
 
 
 class Place(Parameters):
-    """Where cells run, and with what; nothing here can change a result, but for the number of processes.
+    """Where cells run, and with what; nothing here can change a result, but for the number of processes and `on_oom`.
 
     What belongs to a host may be open until the cell is there: `threads`, `workers` and `cache`.
     """
@@ -163,6 +164,8 @@ class Place(Parameters):
     jobs: int | None = Field(default=None, description="cells at a time; None: as many as the host is good for")
     executor: ExecutorName = "local"
     cluster: Annotated[Cluster | None, _from_text(Cluster.read)] = None
+    retries: int | None = Field(default=None, description="of a cell whose process or host died; None: the executor's")
+    on_oom: OutOfMemory = Field(default="record", description="halve: run the cell again with half the micro-batch")
     cache: Annotated[Literal["auto"] | Path | None, BeforeValidator(_cache)] = Field(
         default=AUTO, description="folder of letterboxed images; None: none; auto: open"
     )

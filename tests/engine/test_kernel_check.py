@@ -17,7 +17,7 @@ from filelock import FileLock
 from barbench.engine import kernel_check
 from barbench.engine.kernel_check import compare, settle_kernels
 from barbench.models.efficient import fused, upsample
-from barbench.models.efficient.kernels import choose_kernels, chosen_kernels, use_fused
+from barbench.models.efficient.kernels import choose_kernels, use_fused
 from tests.complaints.two_processes import in_two_processes
 
 CPU = torch.device("cpu")
@@ -170,7 +170,6 @@ def test_kernels_that_are_named_are_not_checked_and_a_cpu_stays_as_it_is(card: A
         assert settle_kernels(name, CARD, "bf16") is None  # type: ignore[arg-type]
         assert use_fused() == uses_fused
     assert settle_kernels("auto", CPU, "bf16") is None
-    assert chosen_kernels() == "auto"
     assert not use_fused()
     assert card.compared == 0
 

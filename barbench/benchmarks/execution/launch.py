@@ -100,19 +100,16 @@ def run_cells(
     launch: Launch,
     console: Console,
     forecast: Mapping[str, float] | None = None,
-    halve: bool = False,
-    retries: int | None = None,
     detach: bool = False,
     again: bool = False,
 ) -> list[Record]:
-    """Run cells, with their progress on `console`; the other arguments are those of `run_jobs`, and the executor's own
-    number of retries where none is given."""
+    """Run cells, with their progress on `console`; the other arguments are those of `run_jobs`."""
     executor = launch.executor()
-    if retries is None:
-        retries = executor.default_retries
+    place = launch.place
+    halve = place.on_oom == "halve"
+    retries = executor.default_retries if place.retries is None else place.retries
     display = display_for(console, forecast, executor.slots)
     try:
-        results = launch.place.results
-        return run_jobs(launch.jobs, results, display, halve, executor, retries, forecast, detach, again)
+        return run_jobs(launch.jobs, place.results, display, halve, executor, retries, forecast, detach, again)
     finally:
         display.stop()

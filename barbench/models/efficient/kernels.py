@@ -15,7 +15,7 @@ _FORMER_NAMES: dict[str, Kernels] = {"plain": "low_memory", "lean": "fused"}
 
 
 class _Chosen:
-    kernels: Kernels = "auto"
+    fused: bool = False
 
 
 def choose_kernels(kernels: str) -> None:
@@ -29,16 +29,11 @@ def choose_kernels(kernels: str) -> None:
     """
     for known in KERNELS:
         if known == kernels:
-            _Chosen.kernels = _FORMER_NAMES.get(known, known)
+            _Chosen.fused = _FORMER_NAMES.get(known, known) == "fused"
             return
     raise UnknownName("kind of kernels", kernels, KERNELS)
 
 
-def chosen_kernels() -> Kernels:
-    """What was chosen for this process; `auto` if nothing was."""
-    return _Chosen.kernels
-
-
 def use_fused() -> bool:
     """Whether fused kernels compute in this process."""
-    return _Chosen.kernels == "fused"
+    return _Chosen.fused

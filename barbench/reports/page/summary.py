@@ -7,7 +7,7 @@ from statistics import fmean
 from barbench.metrics import METRICS
 from barbench.reports.page.frames import Costs
 from barbench.reports.tables.averages import over_seeds, printed
-from barbench.reports.tables.columns import Score, shared_score
+from barbench.reports.tables.columns import ScoreColumn, shared_score
 from barbench.reports.tables.grouping import Group, MethodRow, name_columns
 from barbench.reports.tables.notes import covers
 from barbench.reports.tables.rows_measured import gap_entry, number
@@ -70,17 +70,17 @@ def summary_table(members: Group, found: Costs, significance: Significance, evid
     )
 
 
-def _scores(members: Group) -> list[Score]:
+def _scores(members: Group) -> list[ScoreColumn]:
     """The average, then the splits; of several data sets with their names."""
     scores = [replace(shared_score(members), name=AVERAGE)]
     several = len({column.dataset for column in members.measured}) > 1
     for column in members.measured:
         name = f"{column.title} {column.name}" if several else column.name
-        scores.append(Score("", name, (column,)))
+        scores.append(ScoreColumn("", name, (column,)))
     return scores if len(scores) > 2 else scores[1:]
 
 
-def _entry(row: MethodRow, metric: str, score: Score, significance: Significance) -> Entry:
+def _entry(row: MethodRow, metric: str, score: ScoreColumn, significance: Significance) -> Entry:
     """One score; `-` where the row lacks a column."""
     values = row.scores.get(metric, {})
     if not set(score.over) <= values.keys():

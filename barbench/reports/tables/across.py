@@ -23,7 +23,7 @@ ABSENT: Final = "other-image"
 """The text of an evaluation whose expressions mean nothing in their images."""
 
 
-class Score(NamedTuple):
+class MatrixScore(NamedTuple):
     """A place of a matrix.
 
     Attributes:
@@ -46,7 +46,7 @@ class Matrix(NamedTuple):
     metric: str
     rows: list[str]
     columns: list[Column]
-    scores: dict[tuple[str, Column], Score]
+    scores: dict[tuple[str, Column], MatrixScore]
     notes: tuple[str, ...]
 
 
@@ -124,7 +124,7 @@ def _sizes(records: Sequence[EvaluationRecord]) -> tuple[str, ...]:
     return (f"Sizes in proportion to the backbone: {'; '.join(dict.fromkeys(sizes))}.",)
 
 
-def _score(runs: Sequence[EvaluationRecord]) -> Score:
+def _score(runs: Sequence[EvaluationRecord]) -> MatrixScore:
     """Of one place: one evaluation per seed; of two of a seed, as after a new training, the last counts."""
     by_seed = {record.cell.seed: record for record in runs}
     kept = list(by_seed.values())
@@ -133,7 +133,7 @@ def _score(runs: Sequence[EvaluationRecord]) -> Score:
     known = [count for count in counts if count is not None]
     rest = [record.leaks.without_shared for record in kept]
     left = [scores.mean for scores in rest if scores is not None]
-    return Score(
+    return MatrixScore(
         mean=100 * mean(record.scores.mean for record in kept),
         seeds=len(kept),
         shared=max(known) if len(known) == len(counts) else None,
@@ -176,7 +176,7 @@ def across_table(matrix: Matrix) -> Table:
     )
 
 
-def _entry(score: Score | None, footnotes: Footnotes) -> Entry:
+def _entry(score: MatrixScore | None, footnotes: Footnotes) -> Entry:
     if score is None:
         return Entry("-")
     text = f"{score.mean:.1f}"

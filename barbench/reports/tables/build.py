@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from barbench.paper.tables import COMPONENTS, FULL, HEAD_ONLY, TABLES, Column, PaperTable
 from barbench.reports.tables import rows_measured as measured
 from barbench.reports.tables import rows_published as publication
-from barbench.reports.tables.columns import Score, TableColumns, comparable, scores_of
+from barbench.reports.tables.columns import ScoreColumn, TableColumns, comparable, scores_of
 from barbench.reports.tables.grouping import Conditions, Group, in_order
 from barbench.reports.tables.notes import average_note, caption, gap_note, measured_notes, published_notes, title
 from barbench.reports.tables.table import Footnotes, Section, Table
@@ -127,7 +127,7 @@ def _components(table: PaperTable, members: Group | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(labels))
 
 
-def _gap_of(table: PaperTable, members: Group | None, scores: Sequence[Score]) -> Score | None:
+def _gap_of(table: PaperTable, members: Group | None, scores: Sequence[ScoreColumn]) -> ScoreColumn | None:
     """The score whose gap is shown: the table's own average, or its only column; None without both references."""
     if not members:
         return None

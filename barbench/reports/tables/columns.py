@@ -10,7 +10,7 @@ from barbench.spec.accounting import CountRule
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreColumn:
     """A column of scores: one of the paper's columns, or the average over several.
 
     Attributes:
@@ -24,9 +24,9 @@ class Score:
     published: tuple[str, str] | None = None
 
 
-def shared_score(members: Group) -> Score:
+def shared_score(members: Group) -> ScoreColumn:
     """The average over the columns that all rows share, by which the page ranks."""
-    return Score("", members.conditions.metric, members.shared, "datasets")
+    return ScoreColumn("", members.conditions.metric, members.shared, "datasets")
 
 
 def comparable(table: PaperTable, conditions: Conditions) -> bool:
@@ -42,7 +42,7 @@ def comparable(table: PaperTable, conditions: Conditions) -> bool:
     )
 
 
-def scores_of(table: PaperTable, shown: tuple[Column, ...]) -> tuple[Score, ...]:
+def scores_of(table: PaperTable, shown: tuple[Column, ...]) -> tuple[ScoreColumn, ...]:
     """The score columns of a table that shows some of the paper's columns, with averages if there are several."""
     by_dataset: dict[str, list[Column]] = {}
     for column in shown:
@@ -51,21 +51,21 @@ def scores_of(table: PaperTable, shown: tuple[Column, ...]) -> tuple[Score, ...]
     # A column per data set: the average over its splits, as the paper calls it.
     if table.shows == "datasets":
         for dataset, columns in by_dataset.items():
-            scores.append(Score("Average IoU", dataset, tuple(columns), published=(dataset, "Avg")))
+            scores.append(ScoreColumn("Average IoU", dataset, tuple(columns), published=(dataset, "Avg")))
         if len(by_dataset) > 1:
-            scores.append(Score("Average IoU", "Avg", shown, table.rule, ("", "Avg")))
+            scores.append(ScoreColumn("Average IoU", "Avg", shown, table.rule, ("", "Avg")))
         return tuple(scores)
     # A column per split, then the averages.
     for column in shown:
-        scores.append(Score(column.title, column.name, (column,), published=(column.title, column.name)))
+        scores.append(ScoreColumn(column.title, column.name, (column,), published=(column.title, column.name)))
     if len(by_dataset) > 1:
         scores += _two_averages(table.rule, shown)
     elif len(shown) > 1:
-        scores.append(Score("", "Avg", shown, table.rule, ("", "Avg")))
+        scores.append(ScoreColumn("", "Avg", shown, table.rule, ("", "Avg")))
     return tuple(scores)
 
 
-def _two_averages(rule: Rule, shown: tuple[Column, ...]) -> list[Score]:
+def _two_averages(rule: Rule, shown: tuple[Column, ...]) -> list[ScoreColumn]:
     """The average by the table's own rule, which the paper prints, and by the other one."""
     other: Rule = "datasets" if rule == "columns" else "columns"
     over = {
@@ -73,8 +73,8 @@ def _two_averages(rule: Rule, shown: tuple[Column, ...]) -> list[Score]:
         "columns": tuple(column for column in shown if column != ALWAYS_LEAKS),
     }
     return [
-        Score("Avg", rule, over[rule], rule, ("", "Avg")),
-        Score("Avg", other, over[other], other),
+        ScoreColumn("Avg", rule, over[rule], rule, ("", "Avg")),
+        ScoreColumn("Avg", other, over[other], other),
     ]
 
 
@@ -88,10 +88,10 @@ class TableColumns:
         counting: what the column of parameters counts.
     """
 
-    scores: tuple[Score, ...]
+    scores: tuple[ScoreColumn, ...]
     components: tuple[str, ...]
     metric: bool
-    gap: Score | None
+    gap: ScoreColumn | None
     counting: CountRule
 
     def row(

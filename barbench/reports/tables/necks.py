@@ -7,7 +7,7 @@ from typing import Final
 
 from barbench.paper.tables import Column
 from barbench.reports.tables.averages import millions
-from barbench.reports.tables.columns import Score
+from barbench.reports.tables.columns import ScoreColumn
 from barbench.reports.tables.grouping import Conditions, Group, MethodRow, in_order, name_columns
 from barbench.reports.tables.notes import capitalized, describe_conditions
 from barbench.reports.tables.rows_measured import number
@@ -94,13 +94,15 @@ def _table(heads: Sequence[Group], evidence: ResampledScores, others: Sequence[C
     ]
 
 
-def _shared(rows: Sequence[MethodRow]) -> Score:
+def _shared(rows: Sequence[MethodRow]) -> ScoreColumn:
     """The average over the columns that all rows have."""
     measured = [set(row.iou) for row in rows]
-    return Score("", "", in_order(set.intersection(*measured)), "datasets")
+    return ScoreColumn("", "", in_order(set.intersection(*measured)), "datasets")
 
 
-def _cells(by_head: Mapping[str, MethodRow], base: str, score: Score, evidence: ResampledScores) -> dict[str, Entry]:
+def _cells(
+    by_head: Mapping[str, MethodRow], base: str, score: ScoreColumn, evidence: ResampledScores
+) -> dict[str, Entry]:
     """The score of each head, and its difference from the base under `HEAD - BASE`; empty where seeds differ or counts
     of expressions are missing."""
     # Heads are compared on the same seeds and expressions.

@@ -7,7 +7,7 @@ from barbench.metrics import METRICS
 from barbench.paper.published import published_rows, text_misprints
 from barbench.paper.tables import Column, PaperTable
 from barbench.reports.tables.averages import millions
-from barbench.reports.tables.columns import Score
+from barbench.reports.tables.columns import ScoreColumn
 from barbench.reports.tables.grouping import Conditions, Group, MethodRow, by_column, in_order, name_columns
 from barbench.reports.tables.provenance import per_label, provenance_notes
 from barbench.results.interval import CONFIDENCE
@@ -105,7 +105,7 @@ def published_notes(table: PaperTable) -> list[str]:
     return notes
 
 
-def average_note(table: PaperTable, scores: Sequence[Score]) -> list[str]:
+def average_note(table: PaperTable, scores: Sequence[ScoreColumn]) -> list[str]:
     """How the averages of the table are taken, by the names of their columns; empty without averages."""
     rules = {
         "datasets": "over each dataset's columns, then over datasets",
@@ -174,7 +174,7 @@ def covers(group: Group) -> str:
     return f"over images and seeds ({seeds})."
 
 
-def gap_note(gap: Score | None) -> list[str]:
+def gap_note(gap: ScoreColumn | None) -> list[str]:
     """What the column of the gap means; empty without that column."""
     if gap is None:
         return []

@@ -6,7 +6,7 @@ from textwrap import shorten
 from barbench.metrics import METRICS
 from barbench.reports.tables.accounting import counted
 from barbench.reports.tables.averages import over_seeds, printed
-from barbench.reports.tables.columns import Score, TableColumns
+from barbench.reports.tables.columns import ScoreColumn, TableColumns
 from barbench.reports.tables.grouping import Group, MethodRow, SeedScores, name_columns
 from barbench.reports.tables.significance import Significance, rank_rows
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section
@@ -95,7 +95,7 @@ def gap_entry(gap: Interval | None) -> Entry:
 def _score(
     row: MethodRow,
     values: SeedScores,
-    score: Score,
+    score: ScoreColumn,
     members: Group,
     footnotes: Footnotes,
     significance: Significance,
@@ -119,7 +119,7 @@ def _score(
     )
 
 
-def _remarks(row: MethodRow, values: SeedScores, score: Score, members: Group) -> list[str]:
+def _remarks(row: MethodRow, values: SeedScores, score: ScoreColumn, members: Group) -> list[str]:
     """Why a score does not compare with others of its column."""
     remarks = []
     # Leaks first, then seeds, then columns that are missing.

@@ -5,7 +5,7 @@ from itertools import groupby
 from barbench.paper.published import Printed, PublishedRow, published_rows
 from barbench.paper.tables import MIXED, PAPER_COLUMNS
 from barbench.reports.tables.averages import average, over_seeds, printed
-from barbench.reports.tables.columns import Score, TableColumns
+from barbench.reports.tables.columns import ScoreColumn, TableColumns
 from barbench.reports.tables.grouping import Group, MethodRow
 from barbench.reports.tables.rows_measured import number
 from barbench.reports.tables.table import Entry, EntryRow, Footnotes, Section
@@ -80,7 +80,7 @@ def _line(row: PublishedRow, columns: TableColumns, footnotes: Footnotes, correc
     )
 
 
-def _published(row: PublishedRow, score: Score, footnotes: Footnotes, corrected: bool) -> Entry:
+def _published(row: PublishedRow, score: ScoreColumn, footnotes: Footnotes, corrected: bool) -> Entry:
     # What the table does not print may follow from what it prints.
     cell = _cell(row, score)
     if cell is None:
@@ -94,13 +94,13 @@ def _published(row: PublishedRow, score: Score, footnotes: Footnotes, corrected:
     return Entry(cell.printed, cell.value, footnotes=marks)
 
 
-def _cell(row: PublishedRow, score: Score) -> Printed | None:
+def _cell(row: PublishedRow, score: ScoreColumn) -> Printed | None:
     if score.published is None:
         return None
     return row.cell(*score.published)
 
 
-def _value(row: PublishedRow, score: Score) -> float | None:
+def _value(row: PublishedRow, score: ScoreColumn) -> float | None:
     """The corrected published number; the average if the paper's table has no such column and all parts are known."""
     if score.published:
         cell = _cell(row, score)
@@ -126,7 +126,7 @@ def _partner(number: str, row: MethodRow) -> PublishedRow | None:
     return None
 
 
-def _difference(row: MethodRow, paper: PublishedRow, score: Score) -> Entry:
+def _difference(row: MethodRow, paper: PublishedRow, score: ScoreColumn) -> Entry:
     """Nothing if the measured columns are not those of the published number."""
     published = _value(paper, score)
     summary = over_seeds(score.rule, row.iou, score.over)

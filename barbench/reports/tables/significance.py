@@ -5,7 +5,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from barbench.paper.tables import FULL, HEAD_ONLY, Column
-from barbench.reports.tables.columns import Score
+from barbench.reports.tables.columns import ScoreColumn
 from barbench.reports.tables.grouping import Group, MethodRow, by_column
 from barbench.results.interval import Interval
 from barbench.results.resampled import (
@@ -34,7 +34,7 @@ class Significance(NamedTuple):
     gaps: Mapping[str, Interval | None] = {}
 
 
-def rank_rows(score: Score, members: Group, evidence: ResampledScores | None) -> Significance:
+def rank_rows(score: ScoreColumn, members: Group, evidence: ResampledScores | None) -> Significance:
     """Rank the rows that have every measured column of `score` with all seeds of the group.
 
     A row with fewer seeds has an interval only. The references, tuning nothing and tuning everything, are not ranked,
@@ -62,7 +62,9 @@ def rank_rows(score: Score, members: Group, evidence: ResampledScores | None) ->
     return Significance(margins, best, _gaps(rows, samples))
 
 
-def compare_pairs(score: Score, members: Group, evidence: ResampledScores | None) -> dict[tuple[str, str], Difference]:
+def compare_pairs(
+    score: ScoreColumn, members: Group, evidence: ResampledScores | None
+) -> dict[tuple[str, str], Difference]:
     """The difference of each pair of rows, by their labels, the earlier row first.
 
     The ranked rows are one family of tests, the one that `rank_rows` decides by; the pairs with any other row, such as
@@ -89,7 +91,7 @@ def compare_pairs(score: Score, members: Group, evidence: ResampledScores | None
 
 
 def _compared(
-    score: Score, columns: list[Column], members: Group, evidence: ResampledScores
+    score: ScoreColumn, columns: list[Column], members: Group, evidence: ResampledScores
 ) -> tuple[list[MethodRow], list[Sample]]:
     """The rows that have every column with all seeds of the group, and their samples; none of either where counts are
     missing."""
@@ -132,7 +134,7 @@ def _seeds(row: MethodRow, columns: list[Column]) -> set[int]:
 
 
 def samples_of(
-    score: Score, columns: list[Column], rows: list[MethodRow], evidence: ResampledScores
+    score: ScoreColumn, columns: list[Column], rows: list[MethodRow], evidence: ResampledScores
 ) -> list[Sample] | None:
     """The rows on each column, weighted as the average weights it; None where some counts are not there."""
     # Over datasets, each counts alike however many columns it has.
