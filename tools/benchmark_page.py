@@ -29,7 +29,7 @@ from barbench.reports.page.rates import rate_curves
 from barbench.reports.page.verdict import verdict
 from barbench.reports.tables.averages import millions, over_seeds
 from barbench.reports.tables.build import build_measured
-from barbench.reports.tables.columns import Score, shared_score
+from barbench.reports.tables.columns import ScoreColumn, shared_score
 from barbench.reports.tables.grouping import Group, MethodRow, group
 from barbench.reports.tables.identity import identity_tables
 from barbench.reports.tables.necks import build_necks
@@ -85,7 +85,7 @@ class Ranked:
         self.columns = self.average.over
         self.labels = [row.label for row in members.rows]
         self.between = [row.label for row in members.rows if not row.is_reference]
-        self._known: dict[Score, Significance] = {}
+        self._known: dict[ScoreColumn, Significance] = {}
 
     @cached_property
     def pairs(self) -> dict[tuple[str, str], Difference]:
@@ -98,7 +98,7 @@ class Ranked:
         found = [pair for pair, difference in self.pairs.items() if difference.significant]
         return sum(label in pair and between.issuperset(pair) for pair in found)
 
-    def significance(self, score: Score) -> Significance:
+    def significance(self, score: ScoreColumn) -> Significance:
         """The intervals of one score."""
         if score not in self._known:
             self._known[score] = rank_rows(score, self.members, self.evidence)
@@ -132,7 +132,7 @@ class Ranked:
 
     def score(self, label: str, column: Column | None = None) -> Interval:
         """Mean IoU in percent of one column; None: averaged over all."""
-        score = self.average if column is None else Score("", column.name, (column,))
+        score = self.average if column is None else ScoreColumn("", column.name, (column,))
         row = self.row(label)
         summary = over_seeds(score.rule, row.iou, score.over)
         if summary is None:
@@ -241,7 +241,7 @@ class Benchmark:
         everything = ranked.label_of(FULL)
         gap = ranked.pairs[nothing, everything].interval
         val = ranked.columns[0]
-        of_val = compare_pairs(Score("", val.name, (val,)), ranked.members, self.evidence)
+        of_val = compare_pairs(ScoreColumn("", val.name, (val,)), ranked.members, self.evidence)
         margins = {}
         for pair in combinations(ranked.between, 2):
             margins[pair] = of_val[pair].interval.margin
