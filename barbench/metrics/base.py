@@ -18,6 +18,8 @@ hold, the columns of `identity.identity_columns`."""
 Terms = Callable[[Columns], tuple[Floats, Floats]]
 """From the columns (n,) to a numerator and a denominator for each expression, (n,) both."""
 
+End = Literal["high", "low"]
+
 DatasetKind = Literal["all", "one target", "any targets"]
 """What an expression can mean: `one target` is one object each, `any targets` also several or none, as in gRefCOCO."""
 
@@ -28,8 +30,9 @@ class Metric:
 
     Attributes:
         label: its name in print.
-        function: from the columns of a split to the score, higher is better; None where it is not defined.
+        function: from the columns of a split to the score; None where it is not defined.
         unit: of the printed score: "%" for a fraction that is printed in percent, "" for a plain number.
+        better: which end is good; `barbench compare` names the better side by it.
         needs: the columns that it reads; it is left out where one is missing.
         datasets: the kind of data set that it is for.
         role: `mean` for the metric that ranks methods, `overall` for the one beside it; each data set has one of both.
@@ -44,6 +47,7 @@ class Metric:
     label: str
     function: Callable[[Columns], float | None]
     unit: Literal["%", ""] = "%"
+    better: End = "high"
     needs: tuple[str, ...] = ("intersection", "union")
     datasets: DatasetKind = "all"
     role: Literal["mean", "overall", "other"] = "other"
@@ -99,7 +103,9 @@ def ratio_of_sums(terms: Terms, empty: float | None = None) -> Callable[[Columns
     return score
 
 
-def detail_share(label: str, terms: Terms, needs: tuple[str, ...], compared: bool = False) -> Metric:
+def detail_share(
+    label: str, terms: Terms, needs: tuple[str, ...], compared: bool = False, better: End = "high"
+) -> Metric:
     """A metric of the detail, which has an interval because it is a ratio of sums.
 
     Args:
@@ -107,6 +113,7 @@ def detail_share(label: str, terms: Terms, needs: tuple[str, ...], compared: boo
         terms: its numerators and denominators.
         needs: the columns that it reads.
         compared: whether `compare` shows it.
+        better: which end is good.
 
     Returns:
         The metric, a ratio in [0, 1].
@@ -114,6 +121,7 @@ def detail_share(label: str, terms: Terms, needs: tuple[str, ...], compared: boo
     return Metric(
         label,
         ratio_of_sums(terms),
+        better=better,
         needs=needs,
         datasets="one target",
         terms=terms,

@@ -238,13 +238,13 @@ def strata_name(place: int) -> str:
 
 IDENTITY_METRICS: dict[str, Metric] = {
     "target_right": _share("target right", right_terms, compared=True),
-    "target_wrong": _share("target wrong", partial(_shown_terms, outcome=-1)),
-    "target_unresolved": _share("target unresolved", partial(_shown_terms, outcome=0)),
+    "target_wrong": _share("target wrong", partial(_shown_terms, outcome=-1), better="low"),
+    "target_unresolved": _share("target unresolved", partial(_shown_terms, outcome=0), better="low"),
     "all_target": _share("All-target", all_target_terms),
     "quality_given_target": _share("mask quality given the target", _quality_terms, compared=True),
-    "identity_error": _share("identity error", _identity_error_terms, compared=True),
-    "switch": _share("switch to another object", partial(_failure_terms, outcome=-1)),
-    "poor_mask": _share("poor mask of the target", partial(_failure_terms, outcome=1), compared=True),
+    "identity_error": _share("identity error", _identity_error_terms, compared=True, better="low"),
+    "switch": _share("switch to another object", partial(_failure_terms, outcome=-1), better="low"),
+    "poor_mask": _share("poor mask of the target", partial(_failure_terms, outcome=1), compared=True, better="low"),
     "retention": _share("retention", _retention_terms),
     "nci": Metric("NCI", coincidence, unit="", needs=_NEEDS, datasets="one target", detail=True),
     "donor_preference": _share("donor preference", _donor_terms, needs=(*_NEEDS, "donors", "donors_lost")),

@@ -7,11 +7,11 @@ annotation of an image, (`image_id`, `ann_id`). All@t and its threshold with "at
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from barbench.metrics.base import Columns, Counts, Floats, Metric, detail_share
+from barbench.metrics.base import Columns, Counts, End, Floats, Metric, detail_share
 from barbench.metrics.iou import THRESHOLDS, iou_of, precision_name
 
 ALL_THRESHOLDS: Final = (0.5, 0.7, 0.9)
@@ -214,9 +214,10 @@ def size_terms(columns: Columns, rule: SizeRule, place: int) -> tuple[Floats, Fl
 _share = partial(detail_share, needs=_NEEDS)
 
 
-def _number(label: str, function: Callable[[Columns], float | None], percent: bool) -> Metric:
+def _number(label: str, function: Callable[[Columns], float | None], percent: bool, better: End = "high") -> Metric:
     """A metric of the detail that is no ratio of sums."""
-    return Metric(label, function, unit="%" if percent else "", needs=_NEEDS, datasets="one target", detail=True)
+    unit: Literal["%", ""] = "%" if percent else ""
+    return Metric(label, function, unit, better, needs=_NEEDS, datasets="one target", detail=True)
 
 
 def all_name(threshold: float) -> str:
@@ -243,7 +244,7 @@ for _threshold in ALL_THRESHOLDS:
     )
 OBJECT_METRICS["worst"] = _share("worst sentence", worst_terms, compared=True)
 OBJECT_METRICS["object_mean"] = _share("object mean", object_mean_terms)
-OBJECT_METRICS["object_spread"] = _number("spread within objects", spread_within, percent=True)
+OBJECT_METRICS["object_spread"] = _number("spread within objects", spread_within, percent=True, better="low")
 OBJECT_METRICS["icc"] = _number("ICC(1)", intraclass_correlation, percent=False)
 for _threshold in THRESHOLDS:
     OBJECT_METRICS[weak_name(_threshold)] = _share(

@@ -42,7 +42,7 @@ class ComparisonRow(NamedTuple):
         difference: first minus second, in percentage points.
         low: lower end of the 95 % interval, in percentage points.
         high: upper end of the 95 % interval, in percentage points.
-        verdict: which is higher, or that no difference is shown.
+        verdict: which is better, as in "SNF is higher", or that no difference is shown.
     """
 
     split: str
@@ -234,7 +234,7 @@ def rows_of(
             difference=interval.mean,
             low=interval.low,
             high=interval.high,
-            verdict=_verdict(interval, titles),
+            verdict=_verdict(interval, titles, metric),
         )
         rows.append(row)
     return rows
@@ -245,11 +245,12 @@ def _pair_sums(tables: Sequence[Columns], metrics: Sequence[Metric]) -> Floats:
     return np.stack([image_sums(table, metrics)[1] for table in tables])
 
 
-def _verdict(interval: Interval, titles: tuple[str, str]) -> str:
-    """Which of the two scores is the higher number."""
+def _verdict(interval: Interval, titles: tuple[str, str], metric: Metric) -> str:
+    """Which of the two is better, and by which end of the metric."""
     if not interval.excludes_zero:
         return "no difference shown"
-    return f"{titles[0] if interval.mean > 0 else titles[1]} is higher"
+    higher, lower = titles if interval.mean > 0 else titles[::-1]
+    return f"{higher} is higher" if metric.better == "high" else f"{lower} is lower"
 
 
 def reading(pairs: int, resamples: int) -> list[str]:
@@ -262,6 +263,7 @@ def reading(pairs: int, resamples: int) -> list[str]:
         covers += "; of two it covers 90 to 94 % where runs differ as much as images do, or more"
     return [
         f"95 % interval: paired bootstrap over images ({resamples:,} resamples); it {covers}",
+        "verdict: it names the better of the two, which for errors is the lower one",
         "smallest shown: a true difference of so many points would have been shown with a chance of 80 %",
         "intervals are not corrected for their number: of twenty, one is expected to miss",
     ]

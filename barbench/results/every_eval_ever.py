@@ -129,7 +129,7 @@ def _result(record: Record, score: ExchangedScore) -> dict[str, Any]:
             "metric_id": score.name,
             "metric_name": score.metric.label,
             "metric_unit": "proportion",
-            "lower_is_better": False,
+            "lower_is_better": score.metric.better == "low",
             "score_type": "continuous",
             "min_score": 0.0,
             "max_score": 1.0,

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from barbench.errors import DataError, UsageError
-from barbench.metrics import summarize
-from barbench.results.compare import Wanted, compare
+from barbench.metrics import METRICS, summarize
+from barbench.results.compare import Wanted, compare, rows_of
 from barbench.results.store import Store
+from tests.metrics.test_identity import split_of
 from tests.results.conftest import Put
 
 ANY = Wanted()
@@ -148,3 +149,22 @@ def test_the_smallest_difference_follows_from_the_interval(store: Store, put: Pu
     error = (row.high - row.low) / 2 / 1.96  # a two-sided test at 5 % with a power of 80 % needs 2.8 of these
     assert row.smallest == pytest.approx(2.8 * error, rel=0.01)
     assert row.readable(("a", "b"))["smallest shown"] == f"{row.smallest:.1f}"
+
+
+def test_the_verdict_names_the_better_one_where_errors_are_lower() -> None:
+    right, wrong = split_of([set(range(20))] * 40), split_of([set(range(30, 56))] * 40)
+    for columns in (right, wrong):
+        columns["image_id"] = np.arange(40)
+    rows = {row.metric: row for row in rows_of([[right, wrong]], "val", ("A", "B"), 200)}
+    assert {name: rows[name].verdict for name in ("mIoU", "target right", "identity error")} == {
+        "mIoU": "A is higher",
+        "target right": "A is higher",
+        "identity error": "A is lower",
+    }
+    [turned] = [row for row in rows_of([[wrong, right]], "val", ("B", "A"), 200) if row.metric == "identity error"]
+    assert (turned.difference, turned.verdict) == (100, "A is lower")
+
+
+def test_every_error_is_better_where_it_is_lower() -> None:
+    low = {name for name, metric in METRICS.items() if metric.better == "low"}
+    assert low == {"identity_error", "switch", "poor_mask", "target_wrong", "target_unresolved", "object_spread"}
