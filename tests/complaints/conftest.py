@@ -23,7 +23,8 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     cells: dict[tuple[str, int], set[str]] = defaultdict(set)
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.stats.get(outcome, []):
-            for kind, value in report.user_properties:
+            # A file that could not be collected has none.
+            for kind, value in getattr(report, "user_properties", ()):
                 if kind == "complaint":
                     cells[value[1], value[0]].add(outcome)
     if not cells:

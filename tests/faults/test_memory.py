@@ -56,7 +56,7 @@ def test_a_cell_that_runs_out_of_memory_says_so_and_is_halved_until_it_fits(
     job, told = large(make_jobs, tmp_path / "limited", 1), Told()
     [alone] = run_jobs([job], job.results, told)
     assert alone.status == "out-of-memory"
-    assert "allocate" in str(alone.reason)
+    assert "memory" in str(alone.reason)
     assert alone.peak_memory_bytes is not None
     assert 200e6 < alone.peak_memory_bytes < limit
     [done] = run_jobs([job], job.results, told, halve=True)

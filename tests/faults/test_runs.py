@@ -59,6 +59,8 @@ class Run:
         self.process = subprocess.Popen(
             [sys.executable, "-c", SCRIPT, str(folder / "jobs")],
             cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # A shell has its background jobs ignore SIGINT, and what they start inherits that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
 
     def until(self, kind: str, number: int = 1) -> None:

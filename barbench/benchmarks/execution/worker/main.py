@@ -83,7 +83,7 @@ def main(path: Path) -> int:
         return reporter.fail(job, "failed", _message(error))
     except Exception as error:
         if is_out_of_memory(error):
-            return reporter.fail(job, "out-of-memory", str(error) or "out of memory")
+            return reporter.fail(job, "out-of-memory", want_of_memory(error))
         # The runner keeps the traceback of a failed cell from the standard error.
         traceback.print_exc()
         if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
@@ -134,6 +134,15 @@ class _Reporter:
         """Announce an exit without a record; the exit code."""
         self.emit(exit_event(how, reason))
         return EXIT_WITHOUT_RECORD
+
+
+def want_of_memory(error: BaseException) -> str:
+    """What the record says of an error that is a want of memory: the library's words, behind ours where these do not
+    speak of memory, as oneDNN's do."""
+    text = str(error)
+    if "memory" in text.lower():
+        return text
+    return f"out of memory: {text}" if text else "out of memory"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from barbench.benchmarks.execution.worker.main import is_out_of_memory
+from barbench.benchmarks.execution.worker.main import is_out_of_memory, want_of_memory
 
 SAID = [
     "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
@@ -20,6 +20,18 @@ SAID = [
 @pytest.mark.parametrize("said", SAID)
 def test_a_librarys_own_words(said: str) -> None:
     assert is_out_of_memory(RuntimeError(said))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("could not create a primitive", "out of memory: could not create a primitive"),
+        ("CUDA error: out of memory", "CUDA error: out of memory"),
+        ("", "out of memory"),
+    ],
+)
+def test_the_record_speaks_of_memory(said: str, told: str) -> None:
+    assert want_of_memory(RuntimeError(said)) == told
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")])
