@@ -1,6 +1,8 @@
 """Costs against counts by hand, and measuring that leaves the model as it was."""
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -153,14 +155,23 @@ def test_timing_is_positive_and_leaves_parameters_alone(build: Build) -> None:
     assert all(torch.equal(before[name], p) for name, p in segmenter.named_parameters())
 
 
-def test_peak_memory_sees_an_allocation() -> None:
+def one_block() -> tuple[str, int]:
+    """What kind of peak there is, and by how much 64 MiB move it."""
     reset_peak(torch.device("cpu"))
     before = peak(torch.device("cpu"))
     block = torch.ones(64 * 2**20 // 4)
     after = peak(torch.device("cpu"))
     del block
-    assert before.kind == after.kind == "process RSS"
-    assert after.bytes - before.bytes == pytest.approx(64 * 2**20, rel=0.3)
+    assert before.kind == after.kind
+    return after.kind, after.bytes - before.bytes
+
+
+def test_peak_memory_sees_an_allocation() -> None:
+    # In a process of its own: this one may give back, between two looks, what other tests had.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        kind, moved = pool.submit(one_block).result()
+    assert kind == "process RSS"
+    assert moved == pytest.approx(64 * 2**20, rel=0.3)
 
 
 def test_on_cuda_the_peak_is_the_allocators_and_what_it_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
