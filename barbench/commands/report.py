@@ -50,16 +50,14 @@ def report(
     from barbench.reports.write import write_reports
     from barbench.spec.accounting import parse_rule
 
-    # The terminal is no file.
     out = out or reports_beside(results)
     rule = parse_rule(count, of)
     numbers = split_list(table)
     formats = split_list(format_)
     find_scenes = SceneFinder(data)
     of_files = [name for name in formats if name != TERMINAL]
-    with open_store(results) as store:
+    with open_store(results, find_scenes) as store:
         written = write_reports(store, out, numbers, of_files, rule, find_scenes, int(1e6 * pictures))
-    print_notes(find_scenes.notes)
     if TERMINAL in formats:
         console = stdout_console()
         for tables in written.tables.values():

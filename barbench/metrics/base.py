@@ -19,6 +19,7 @@ Terms = Callable[[Columns], tuple[Floats, Floats]]
 """From the columns (n,) to a numerator and a denominator for each expression, (n,) both."""
 
 End = Literal["high", "low"]
+"""An end of a metric's range."""
 
 DatasetKind = Literal["all", "one target", "any targets"]
 """What an expression can mean: `one target` is one object each, `any targets` also several or none, as in gRefCOCO."""

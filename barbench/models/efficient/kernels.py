@@ -11,7 +11,6 @@ from barbench.errors import UnknownName
 from barbench.spec.run import Kernels
 
 KERNELS: tuple[Kernels, ...] = get_args(Kernels)
-_FORMER_NAMES: dict[str, Kernels] = {"plain": "low_memory", "lean": "fused"}
 
 
 class _Chosen:
@@ -27,11 +26,9 @@ def choose_kernels(kernels: str) -> None:
     Raises:
         UnknownName: for another name.
     """
-    for known in KERNELS:
-        if known == kernels:
-            _Chosen.fused = _FORMER_NAMES.get(known, known) == "fused"
-            return
-    raise UnknownName("kind of kernels", kernels, KERNELS)
+    if kernels not in KERNELS:
+        raise UnknownName("kind of kernels", kernels, KERNELS)
+    _Chosen.fused = kernels in ("fused", "lean")
 
 
 def use_fused() -> bool:
